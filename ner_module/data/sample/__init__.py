@@ -1,0 +1,1 @@
+"""The bundled corpus: a seeded generator and its output."""

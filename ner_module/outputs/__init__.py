@@ -1,0 +1,1 @@
+"""What a run leaves behind, made after training from its own files."""

@@ -1,0 +1,319 @@
+"""Tagging schemes: per-word tags <-> entity spans, and the label inventory a model is trained on.
+
+Everything about *what a tag means* lives here, in plain Python, without torch. Three ideas carry the module:
+
+* **Reading is one rule for every scheme.** Spans are read from prefixed tags by the rules of the CoNLL-2000 script
+  `conlleval` (https://www.clips.uantwerpen.be/conll2000/chunking/output.html), as seqeval's default mode applies them:
+  a span starts at ``B-``/``S-``, after ``E-``/``S-``, after an outside word, and wherever the type changes. ``L-`` and
+  ``U-`` (BILOU) are read as ``E-`` and ``S-``. The rule is total: any tag sequence has spans, a broken one too.
+* **Writing is canonical.** Each scheme has exactly one tag sequence for a set of spans (:func:`spans_to_tags`).
+* **Legality follows from both.** A tag is illegal under a scheme where writing the spans that were read gives another
+  tag. Detection picks the scheme with the fewest such words. No transition tables.
+
+``flat`` labels carry no prefix: each word that is not outside is one unit (part-of-speech tags, binary tagging).
+
+Not here: label ids of subwords (`data/alignment.py`) and the same rules on tensors (`metrics/functional.py`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+IGNORE_INDEX = -100
+"""The label id that loss and metrics skip; PyTorch's own default for ``cross_entropy``."""
+
+OUTSIDE = "O"
+
+UNTYPED = "_"
+"""The entity type of a bare ``B`` or ``I``; seqeval's name for it."""
+
+PREFIXES: dict[str, str] = {
+    "iob1": "BI",
+    "iob2": "BI",
+    "ioe1": "IE",
+    "ioe2": "IE",
+    "bioes": "BIES",
+    "bilou": "BILU",
+    "flat": "",
+}
+"""Scheme -> the prefixes it writes, in the order labels are listed."""
+
+SCHEMES = tuple(PREFIXES)
+
+# Preferred first when several schemes explain the tags equally well: a file whose entities are all one word long and
+# tagged B- is IOB2; one without adjacent entities and without B- is IOB1.
+_DETECTION_ORDER = ("iob2", "bioes", "bilou", "iob1", "ioe2", "ioe1")
+
+_ANY_PREFIX = frozenset("BIESLU")
+
+
+class Span(NamedTuple):
+    """An entity mention: words ``start`` to ``end`` (exclusive) of a sentence."""
+
+    start: int
+    end: int
+    entity_type: str
+
+
+class SchemeError(ValueError):
+    """Tags or spans that the scheme cannot hold; the message says which and what to do."""
+
+
+def split_tag(tag: str) -> tuple[str, str]:
+    """Split a prefixed tag into prefix and entity type.
+
+    Only the first dash separates, so types may contain dashes. A bare prefix letter has the type ``_``.
+
+    Raises:
+        SchemeError: when the tag has no prefix that any scheme knows.
+
+    >>> split_tag("B-creative-work"), split_tag("I"), split_tag("O")
+    (('B', 'creative-work'), ('I', '_'), ('O', ''))
+    """
+    if tag == OUTSIDE:
+        return OUTSIDE, ""
+    prefix, dash, entity_type = tag.partition("-")
+    if prefix in _ANY_PREFIX and bool(dash) == bool(entity_type):
+        return prefix, entity_type or UNTYPED
+    raise SchemeError(f"the tag {tag!r} is neither 'O' nor a type with one of the prefixes B- I- E- S- L- U-")
+
+
+def join_tag(prefix: str, entity_type: str) -> str:
+    """The inverse of :func:`split_tag`.
+
+    >>> join_tag("B", "PER"), join_tag("B", "_")
+    ('B-PER', 'B')
+    """
+    return prefix if entity_type == UNTYPED else f"{prefix}-{entity_type}"
+
+
+def has_prefix(tag: str) -> bool:
+    """Whether a tag looks like ``B-TYPE``, or is a bare prefix letter.
+
+    >>> has_prefix("I-PER"), has_prefix("NOUN"), has_prefix("O")
+    (True, False, False)
+    """
+    prefix, dash, entity_type = tag.partition("-")
+    return prefix in _ANY_PREFIX and bool(dash) == bool(entity_type)
+
+
+def check_scheme(scheme: str) -> str:
+    """Return ``scheme``; raise :class:`SchemeError` naming the known ones when it is not one of them."""
+    if scheme not in PREFIXES:
+        raise SchemeError(f"unknown tagging scheme {scheme!r}; known: {', '.join(SCHEMES)}")
+    return scheme
+
+
+def tags_to_spans(tags: Sequence[str], scheme: str = "iob2", outside_label: str | None = OUTSIDE) -> list[Span]:
+    """Read the spans of one sentence, in order.
+
+    Prefixed schemes are all read by the one rule in the module's docstring; ``scheme`` only tells ``flat`` apart.
+
+    Args:
+        tags: one tag per word.
+        scheme: one of :data:`SCHEMES`.
+        outside_label: for ``flat``, the label that is no unit; ``None`` when every word is one.
+
+    >>> tags_to_spans(["B-PER", "I-PER", "O", "I-LOC", "B-LOC"])
+    [Span(start=0, end=2, entity_type='PER'), Span(start=3, end=4, entity_type='LOC'), \
+Span(start=4, end=5, entity_type='LOC')]
+    >>> tags_to_spans(["NOUN", "O", "NOUN"], "flat")
+    [Span(start=0, end=1, entity_type='NOUN'), Span(start=2, end=3, entity_type='NOUN')]
+    """
+    if scheme == "flat":
+        return [Span(i, i + 1, tag) for i, tag in enumerate(tags) if tag != outside_label]
+    spans: list[Span] = []
+    start, open_type, previous = 0, "", OUTSIDE
+    for position, tag in enumerate(tags):
+        prefix, entity_type = split_tag(tag)
+        continues = prefix in "IEL" and previous in "BI" and entity_type == open_type
+        if not continues:
+            if previous != OUTSIDE:
+                spans.append(Span(start, position, open_type))
+            start = position
+        previous, open_type = prefix, entity_type
+    if previous != OUTSIDE:
+        spans.append(Span(start, len(tags), open_type))
+    return spans
+
+
+def spans_to_tags(
+    spans: Iterable[Span], length: int, scheme: str = "iob2", outside_label: str | None = OUTSIDE
+) -> list[str]:
+    """Write the canonical tags of a sentence of ``length`` words.
+
+    Raises:
+        SchemeError: spans overlap or leave the sentence, or the scheme cannot hold them (``flat`` and longer spans,
+            ``flat`` without an outside label and uncovered words).
+
+    >>> spans_to_tags([Span(0, 2, "PER"), Span(2, 3, "PER")], 4, "iob1")
+    ['I-PER', 'I-PER', 'B-PER', 'O']
+    >>> spans_to_tags([Span(0, 2, "PER"), Span(2, 3, "LOC")], 4, "bioes")
+    ['B-PER', 'E-PER', 'S-LOC', 'O']
+    """
+    check_scheme(scheme)
+    ordered = sorted(spans)
+    tags: list[str | None] = [outside_label] * length
+    reached = 0
+    for index, (start, end, entity_type) in enumerate(ordered):
+        if not reached <= start < end <= length:
+            raise SchemeError(f"the span {ordered[index]} overlaps another one, is empty or leaves the sentence")
+        reached = end
+        if scheme == "flat":
+            if end - start > 1:
+                raise SchemeError(f"'flat' labels hold single words only, not {ordered[index]}")
+            tags[start] = entity_type
+            continue
+        before, after = ordered[index - 1 : index], ordered[index + 1 : index + 2]
+        touches_before = bool(before) and before[0].end == start and before[0].entity_type == entity_type
+        touches_after = bool(after) and after[0].start == end and after[0].entity_type == entity_type
+        for position in range(start, end):
+            prefix = _canonical_prefix(scheme, position == start, position == end - 1, touches_before, touches_after)
+            tags[position] = join_tag(prefix, entity_type)
+    if None in tags:
+        raise SchemeError("'flat' labels without an outside label need a span on every word")
+    return [tag for tag in tags if tag is not None]
+
+
+def _canonical_prefix(scheme: str, first: bool, last: bool, touches_before: bool, touches_after: bool) -> str:
+    """The prefix of one word of a span; ``touches_*``: the neighbour span has the same type and no gap."""
+    if scheme == "iob1":
+        return "B" if first and touches_before else "I"
+    if scheme == "iob2":
+        return "B" if first else "I"
+    if scheme == "ioe1":
+        return "E" if last and touches_after else "I"
+    if scheme == "ioe2":
+        return "E" if last else "I"
+    end, single = ("E", "S") if scheme == "bioes" else ("L", "U")
+    if first:
+        return single if last else "B"
+    return end if last else "I"
+
+
+def illegal_words(tags: Sequence[str], scheme: str) -> list[int]:
+    """Positions whose tag is not the canonical one for the spans that were read.
+
+    >>> illegal_words(["O", "I-PER", "B-PER"], "iob2"), illegal_words(["O", "I-PER", "B-PER"], "iob1")
+    ([1], [])
+    """
+    if scheme == "flat":
+        return []
+    canonical = spans_to_tags(tags_to_spans(tags, scheme), len(tags), scheme)
+    return [i for i, (tag, expected) in enumerate(zip(tags, canonical, strict=True)) if tag != expected]
+
+
+def convert_tags(
+    tags: Sequence[str], source_scheme: str, scheme: str, outside_label: str | None = OUTSIDE
+) -> list[str]:
+    """Re-tag a sentence from one scheme to another by way of its spans; illegal sequences come out repaired.
+
+    >>> convert_tags(["I-PER", "I-PER", "B-PER"], "iob1", "bilou")
+    ['B-PER', 'L-PER', 'U-PER']
+    """
+    return spans_to_tags(tags_to_spans(tags, source_scheme, outside_label), len(tags), scheme, outside_label)
+
+
+class SchemeCensus:
+    """Finds the scheme of a corpus in one pass, in constant memory.
+
+    Each tag is canonical in a scheme or not depending only on its prefix and on where it stands in its span, so it is
+    enough to count those few situations.
+    """
+
+    def __init__(self) -> None:
+        self._situations: Counter[tuple[str, bool, bool, bool, bool]] = Counter()
+        self.flat_tags: Counter[str] = Counter()
+        """Tags without a prefix (other than ``O``) and how often each was seen."""
+
+    def add(self, tags: Sequence[str]) -> None:
+        """Count the tags of one sentence."""
+        unprefixed = [tag for tag in tags if tag != OUTSIDE and not has_prefix(tag)]
+        if unprefixed:
+            self.flat_tags.update(unprefixed)
+            return
+        spans = tags_to_spans(tags)
+        for index, (start, end, entity_type) in enumerate(spans):
+            before, after = spans[index - 1 : index], spans[index + 1 : index + 2]
+            touches_before = bool(before) and before[0].end == start and before[0].entity_type == entity_type
+            touches_after = bool(after) and after[0].start == end and after[0].entity_type == entity_type
+            for position in range(start, end):
+                prefix = tags[position][0]
+                self._situations[prefix, position == start, position == end - 1, touches_before, touches_after] += 1
+
+    @property
+    def prefixed_words(self) -> int:
+        """How many words carried a prefixed tag."""
+        return sum(self._situations.values())
+
+    def illegal_words(self, scheme: str) -> int:
+        """How many words seen so far are illegal under ``scheme``."""
+        return sum(
+            count
+            for (prefix, *situation), count in self._situations.items()
+            if prefix != _canonical_prefix(scheme, *situation)
+        )
+
+    def detect(self) -> str:
+        """The scheme with the fewest illegal words; ``iob2`` for a corpus without a single entity.
+
+        Raises:
+            SchemeError: some tags have a prefix and others have none, which is a typing error in one of them.
+        """
+        if not self.flat_tags:
+            return min(_DETECTION_ORDER, key=self.illegal_words)
+        if not self._situations:
+            return "flat"
+        rare = min(self.flat_tags, key=self.flat_tags.__getitem__)
+        raise SchemeError(
+            f"{self.prefixed_words} words have a tag with a prefix (B-, I-, …), but {sum(self.flat_tags.values())} "
+            f"have none, such as {rare!r}: correct those tags, or name the scheme with --data.source_scheme=flat"
+        )
+
+
+def entity_types(label_names: Sequence[str], scheme: str, outside_label: str | None = OUTSIDE) -> list[str]:
+    """The entity types among labels, each once, in the order of first appearance.
+
+    >>> entity_types(["O", "B-PER", "I-PER", "B-LOC"], "iob2")
+    ['PER', 'LOC']
+    """
+    if scheme == "flat":
+        return list(dict.fromkeys(name for name in label_names if name != outside_label))
+    return list(dict.fromkeys(split_tag(name)[1] for name in label_names if name != OUTSIDE))
+
+
+def close_label_names(tags: Iterable[str], scheme: str, outside_label: str | None = OUTSIDE) -> list[str]:
+    """The label inventory: every tag the scheme can write for the types seen, so that no legal tag is unknown.
+
+    A list or tuple keeps its order (a dataset's own label ids stay valid) and what is missing is appended; from an
+    unordered collection the outside label comes first, then the types by name.
+
+    >>> close_label_names({"I-PER", "O", "I-LOC"}, "iob2")
+    ['O', 'B-LOC', 'I-LOC', 'B-PER', 'I-PER']
+    >>> close_label_names(["B-PER", "O"], "iob2")
+    ['B-PER', 'O', 'I-PER']
+    """
+    ordered = list(dict.fromkeys(tags)) if isinstance(tags, (list, tuple)) else []
+    seen = ordered or sorted(set(tags))
+    types = entity_types([tag for tag in seen if tag != outside_label], scheme, outside_label)
+    if not ordered:
+        types.sort()
+    outside = [] if outside_label is None else [outside_label]
+    if scheme == "flat":
+        complete = outside + types
+    else:
+        complete = [OUTSIDE] + [join_tag(prefix, name) for name in types for prefix in PREFIXES[scheme]]
+    return list(dict.fromkeys(ordered + complete))
+
+
+def continuation_tag(tag: str) -> str:
+    """The tag of a word's further subwords when all of them are labelled: a mention does not begin twice.
+
+    >>> continuation_tag("B-PER"), continuation_tag("U-PER"), continuation_tag("E-PER"), continuation_tag("O")
+    ('I-PER', 'I-PER', 'E-PER', 'O')
+    """
+    if tag[:1] in "BSU" and has_prefix(tag):
+        return "I" + tag[1:]
+    return tag
