@@ -199,7 +199,7 @@ def illegal_words(tags: Sequence[str], scheme: str) -> list[int]:
     >>> illegal_words(["O", "I-PER", "B-PER"], "iob2"), illegal_words(["O", "I-PER", "B-PER"], "iob1")
     ([1], [])
     """
-    if scheme == "flat":
+    if scheme == "flat" or all(tag == OUTSIDE for tag in tags):
         return []
     canonical = spans_to_tags(tags_to_spans(tags, scheme), len(tags), scheme)
     return [i for i, (tag, expected) in enumerate(zip(tags, canonical, strict=True)) if tag != expected]
@@ -210,10 +210,19 @@ def convert_tags(
 ) -> list[str]:
     """Re-tag a sentence from one scheme to another by way of its spans; illegal sequences come out repaired.
 
+    From ``flat``, each word becomes a span of its own; to ``flat``, each word keeps its type.
+
     >>> convert_tags(["I-PER", "I-PER", "B-PER"], "iob1", "bilou")
     ['B-PER', 'L-PER', 'U-PER']
+    >>> convert_tags(["B-PER", "I-PER", "O"], "iob2", "flat"), convert_tags(["PER", "none"], "flat", "iob2", "none")
+    (['PER', 'PER', 'O'], ['B-PER', 'O'])
     """
-    return spans_to_tags(tags_to_spans(tags, source_scheme, outside_label), len(tags), scheme, outside_label)
+    if scheme == "flat" and source_scheme != "flat":
+        return [split_tag(tag)[1] or outside_label or OUTSIDE for tag in tags]
+    if scheme != "flat" and source_scheme != "flat" and all(tag == OUTSIDE for tag in tags):
+        return list(tags)
+    outside = outside_label if scheme == "flat" else OUTSIDE
+    return spans_to_tags(tags_to_spans(tags, source_scheme, outside_label), len(tags), scheme, outside)
 
 
 class SchemeCensus:

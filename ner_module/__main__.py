@@ -1,0 +1,63 @@
+"""``python -m ner_module COMMAND``: dispatch, and one clear line for what a user can mend."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from importlib import import_module
+
+_TOOLS = {
+    "convert": "ner_module.data.convert",
+    "compare": "ner_module.metrics.compare",
+}
+"""Commands that are no method of a trainer; each module has ``main(arguments) -> exit code``."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        The exit code: 0, or 1 for what is wrong with data, model or run. Wrong options exit with 2, Ctrl-C with 130.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    _set_up_messages()
+    from ner_module.data.sentence import DataError
+    from ner_module.pretrained import PretrainedError
+    from ner_module.runs import RunError
+    from ner_module.tagging import SchemeError
+
+    try:
+        if arguments and arguments[0] in _TOOLS:
+            code: int = import_module(_TOOLS[arguments[0]]).main(arguments[1:])
+            return code
+        from ner_module.cli import run_command
+
+        run_command(arguments)
+    except (DataError, PretrainedError, RunError, SchemeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _set_up_messages() -> None:
+    """One line a message, from the first process only; the libraries' chatter is left out."""
+    first = os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("SLURM_PROCID", "0") == "0"
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger = logging.getLogger("ner_module")
+    logger.handlers = [handler]
+    logger.setLevel(logging.INFO if first else logging.ERROR)
+    logger.propagate = False
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    # Advice that does not hold here: batches are cheap to assemble, and every epoch is short enough to log.
+    for message in (".*does not have many workers.*", ".*LeafSpec.*", ".*is smaller than the logging interval.*"):
+        warnings.filterwarnings("ignore", message=message)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

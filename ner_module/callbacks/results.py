@@ -1,0 +1,161 @@
+"""The table of the published model cards: a row after each validation, the whole at the end; and ``results.json``.
+
+Rows come from validation within ``fit``, never from its sanity check. They travel in checkpoints, so that a resumed run
+shows the epochs before it stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from rich import box, get_console
+from rich.table import Table
+
+from ner_module.tagging import entity_types
+
+_COLUMNS = (
+    ("Train loss", "train/loss"),
+    ("Epoch", "epoch"),
+    ("Step", "step"),
+    ("Val loss", "val/loss"),
+    ("Precision", "val/precision"),
+    ("Recall", "val/recall"),
+    ("F1", "val/f1"),
+    ("Accuracy", "val/accuracy"),
+)
+
+_WIDTH = 11
+
+
+class ResultsTable(Callback):
+    """Prints results as they come and keeps them in ``RUN/results.json``.
+
+    Args:
+        run_dir: where ``results.json`` goes; ``None`` writes none.
+    """
+
+    def __init__(self, run_dir: Path | None) -> None:
+        self.run_dir = run_dir
+        self.rows: list[dict[str, float]] = []
+        self._header_shown = False
+
+    # ------------------------------------------------------------------ collecting
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Within ``fit``, add and print a row; for ``validate``, print and keep the scores."""
+        if trainer.sanity_checking:
+            return
+        if trainer.state.fn == "validate":
+            self._summarise(trainer, pl_module, "validate", "val/")
+            return
+        metrics = _numbers(trainer.callback_metrics, "val/")
+        batches = trainer.num_training_batches
+        finished = trainer.fit_loop.epoch_loop.batch_progress.current.processed
+        epoch = trainer.current_epoch + (finished / batches if batches else 1)
+        row = {
+            "epoch": round(epoch, 2),
+            "step": trainer.global_step,
+            "train/loss": pl_module.take_train_loss(),  # type: ignore[operator]
+            **metrics,
+        }
+        self.rows.append(row)
+        self._write(pl_module, {"epochs": self.rows})
+        if trainer.is_global_zero:
+            self._print_row(row)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print the whole table and the entity types of the last validation."""
+        if not trainer.is_global_zero or not self.rows:
+            return
+        console = get_console()
+        console.print(results_table(self.rows))
+        console.print(types_table(self.rows[-1], "val/", pl_module, "Entity types after the last epoch (validation)"))
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print and keep the test scores."""
+        self._summarise(trainer, pl_module, "test", "test/")
+
+    def _summarise(self, trainer: Trainer, pl_module: LightningModule, command: str, prefix: str) -> None:
+        metrics = _numbers(trainer.callback_metrics, prefix)
+        self._write(pl_module, {command: metrics})
+        if trainer.is_global_zero:
+            get_console().print(types_table(metrics, prefix, pl_module, f"{command}: entity scores (conlleval)"))
+
+    def _write(self, pl_module: LightningModule, update: dict[str, Any]) -> None:
+        if self.run_dir is None or pl_module.global_rank != 0:
+            return
+        path = self.run_dir / "results.json"
+        results = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        labels = {name: pl_module.hparams[name] for name in ("scheme", "label_names", "outside_label")}
+        scratch = path.with_suffix(".tmp")
+        scratch.write_text(json.dumps(labels | results | update, indent=1, ensure_ascii=False), encoding="utf-8")
+        os.replace(scratch, path)
+
+    # ------------------------------------------------------------------ state
+
+    def state_dict(self) -> dict[str, Any]:
+        """The rows so far."""
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on after the rows of a checkpoint."""
+        self.rows = list(state_dict["rows"])
+
+    # ------------------------------------------------------------------ printing
+
+    def _print_row(self, row: dict[str, float]) -> None:
+        console = get_console()
+        if not self._header_shown:
+            console.print("".join(title.rjust(_WIDTH) for title, _ in _COLUMNS), style="bold", highlight=False)
+            self._header_shown = True
+        console.print("".join(_cell(key, row).rjust(_WIDTH) for _, key in _COLUMNS), highlight=False)
+
+
+def results_table(rows: list[dict[str, float]]) -> Table:
+    """The per-epoch table; the row with the best F1, which ``best.ckpt`` holds, is marked."""
+    best = max(range(len(rows)), key=lambda index: rows[index]["val/f1"])
+    table = Table(box=box.SIMPLE_HEAVY, title="Training results (validation data)", title_style="bold")
+    for title, _ in _COLUMNS:
+        table.add_column(title, justify="right")
+    table.add_column("")
+    for index, row in enumerate(rows):
+        marked = index == best
+        cells = [_cell(key, row) for _, key in _COLUMNS]
+        table.add_row(*cells, "best" if marked else "", style="bold green" if marked else None)
+    return table
+
+
+def types_table(metrics: dict[str, float], prefix: str, pl_module: LightningModule, title: str) -> Table:
+    """Precision, recall, F1 and support of each entity type, and the averages."""
+    hparams = pl_module.hparams
+    table = Table(box=box.SIMPLE_HEAVY, title=title, title_style="bold")
+    table.add_column("Entity type")
+    for name in ("Precision", "Recall", "F1", "Support"):
+        table.add_column(name, justify="right")
+    types = entity_types(hparams["label_names"], hparams["scheme"], hparams["outside_label"])
+    for name in sorted(types):
+        scores = [f"{metrics[f'{prefix}{key}/{name}']:.4f}" for key in ("precision", "recall", "f1")]
+        table.add_row(name, *scores, f"{metrics[f'{prefix}support/{name}']:,.0f}")
+    table.add_section()
+    support = sum(metrics[f"{prefix}support/{name}"] for name in types)
+    micro = [f"{metrics[prefix + key]:.4f}" for key in ("precision", "recall", "f1")]
+    table.add_row("micro average", *micro, f"{support:,.0f}", style="bold")
+    macro = [f"{metrics[f'{prefix}{key}_macro']:.4f}" for key in ("precision", "recall", "f1")]
+    table.add_row("macro average", *macro, "")
+    table.add_row("word accuracy", "", "", f"{metrics[prefix + 'accuracy']:.4f}", "")
+    return table
+
+
+def _cell(key: str, row: dict[str, float]) -> str:
+    value = row.get(key, float("nan"))
+    if key == "step":
+        return f"{value:,.0f}"
+    return f"{value:.2f}" if key == "epoch" else f"{value:.4f}"
+
+
+def _numbers(metrics: dict[str, Any], prefix: str) -> dict[str, float]:
+    return {name: float(value) for name, value in metrics.items() if name.startswith(prefix)}

@@ -1,0 +1,257 @@
+"""Which sentences share a step, which process computes them, and how they become tensors.
+
+Training is planned step by step for *all* processes at once: every process computes the same plan from seed and epoch
+and takes its own part, so nothing is duplicated, the number of steps is equal everywhere, and each batch knows how many
+labelled subwords its whole optimisation step has (over processes and accumulated micro-batches). Dividing by that
+number makes the loss of accumulated or distributed training equal to that of one large batch.
+
+Evaluation and prediction deal whole batches of whole sentences to the processes, sorted by length; results carry the
+index of their sentence and are put back in order by whoever collects them.
+
+The samplers yield whole batches (``DataLoader(batch_size=None)``): Lightning neither replaces nor shards them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from ner_module.data.alignment import NO_SUBWORD
+from ner_module.data.encoded import EncodedSplit
+from ner_module.tagging import IGNORE_INDEX
+
+Batching = Literal["random", "grouped"]
+
+# `grouped` sorts by length inside chunks of this many batches: large enough that a batch is even, small enough that
+# batches differ from epoch to epoch. transformers' `group_by_length` uses the same factor.
+_GROUP_BATCHES = 50
+
+
+@dataclass(frozen=True)
+class TrainingItem:
+    """What one process computes in one micro-batch."""
+
+    rows: npt.NDArray[np.int64]
+    labelled_in_step: int
+    """Labelled subwords of the whole optimisation step, over all processes and accumulated micro-batches."""
+
+
+def epoch_order(
+    lengths: npt.NDArray[np.int64], batch_size: int, batching: Batching, seed: int, epoch: int
+) -> npt.NDArray[np.int64]:
+    """The order of all rows in one epoch, a permutation that depends on seed and epoch alone.
+
+    ``random``: uniform. ``grouped``: uniform, then sorted by length within chunks of 50 batches, whole batches
+    shuffled; only a last, smaller batch stays last.
+    """
+    generator = np.random.default_rng([seed, epoch])
+    order = generator.permutation(len(lengths))
+    if batching == "random":
+        return order
+    chunk = _GROUP_BATCHES * batch_size
+    grouped = np.concatenate(
+        [part[np.argsort(-lengths[part], kind="stable")] for part in np.split(order, range(chunk, len(order), chunk))]
+    )
+    full = len(grouped) // batch_size
+    shuffled = grouped[: full * batch_size].reshape(full, batch_size)[generator.permutation(full)].reshape(-1)
+    return np.concatenate([shuffled, grouped[full * batch_size :]])
+
+
+class TrainingSampler(Sampler[TrainingItem]):
+    """The micro-batches of this process, epoch by epoch.
+
+    A micro-batch takes ``batch_size`` rows for each process. The last one deals out what is left; when that is fewer than
+    there are processes, some get no rows.
+
+    Args:
+        split: the encoded training data.
+        rows: which rows to train on; ``None`` for all.
+        batch_size: rows of one process in one micro-batch.
+        batching: which rows share a step, see :func:`epoch_order`.
+        seed: decides, with the epoch, the order.
+        accumulate: micro-batches of an optimisation step.
+        rank, world_size: this process and how many there are.
+    """
+
+    def __init__(
+        self,
+        split: EncodedSplit,
+        rows: npt.NDArray[np.int64] | None,
+        batch_size: int,
+        batching: Batching,
+        seed: int,
+        accumulate: int = 1,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self._rows = np.arange(split.num_rows) if rows is None else rows
+        self._lengths = split.row_lengths()[self._rows]
+        self._labelled = np.asarray(split.row_labelled)[self._rows]
+        self.batch_size, self.batching, self.seed = batch_size, batching, seed
+        self.accumulate, self.rank, self.world_size = accumulate, rank, world_size
+        self.epoch = 0
+        self.start_batch = 0
+        """Micro-batches of the epoch to skip, once: where a resumed run goes on."""
+
+    def __len__(self) -> int:
+        return -(-len(self._rows) // (self.batch_size * self.world_size))
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each epoch."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[TrainingItem]:
+        order = epoch_order(self._lengths, self.batch_size * self.world_size, self.batching, self.seed, self.epoch)
+        width = self.batch_size * self.world_size
+        start, self.start_batch = self.start_batch, 0
+        for index in range(start, len(self)):
+            step = index - index % self.accumulate
+            in_step = self._labelled[order[step * width : (step + self.accumulate) * width]].sum()
+            together = order[index * width : (index + 1) * width]
+            mine = np.array_split(together, self.world_size)[self.rank]
+            yield TrainingItem(self._rows[mine], int(in_step))
+
+
+def evaluation_batches(
+    lengths: npt.NDArray[np.int64], batch_size: int, look_ahead: int | None = None
+) -> list[npt.NDArray[np.int64]]:
+    """Batches of sentence indices, longest first so that memory runs out at once or never.
+
+    Args:
+        lengths: subwords of each sentence.
+        batch_size: sentences of a batch.
+        look_ahead: sort within that many consecutive sentences only, so that results can be written as they come.
+
+    Returns:
+        Every index exactly once.
+    """
+    batches = []
+    chunk = look_ahead or max(len(lengths), 1)
+    for start in range(0, len(lengths), chunk):
+        order = start + np.argsort(-lengths[start : start + chunk], kind="stable")
+        batches.extend(np.split(order, range(batch_size, len(order), batch_size)))
+    return batches
+
+
+class EvaluationSampler(Sampler[npt.NDArray[np.int64]]):
+    """Every ``world_size``-th of the given batches, from this process's rank on."""
+
+    def __init__(self, batches: Sequence[npt.NDArray[np.int64]], rank: int = 0, world_size: int = 1) -> None:
+        self._mine = list(batches[rank::world_size])
+
+    def __len__(self) -> int:
+        return len(self._mine)
+
+    def __iter__(self) -> Iterator[npt.NDArray[np.int64]]:
+        return iter(self._mine)
+
+
+class BatchAssembler:
+    """Turns rows of an :class:`EncodedSplit` into padded tensors.
+
+    Args:
+        split: the arrays.
+        label_ids: ``[len(split.tag_names)]``, the model's label id of each tag of the split.
+        pad_token_id: fills ``input_ids``; masked by ``attention_mask``.
+    """
+
+    def __init__(self, split: EncodedSplit, label_ids: Sequence[int], pad_token_id: int) -> None:
+        self.split = split
+        self.pad_token_id = pad_token_id
+        # The last entry is what UNLABELLED (-1) indexes.
+        self._label_ids = np.asarray([*label_ids, IGNORE_INDEX], dtype=np.int64)
+
+    def rows(self, rows: npt.NDArray[np.int64]) -> dict[str, Tensor]:
+        """``input_ids``, ``attention_mask`` and ``labels``, each ``[rows, longest]`` (at least ``[0, 1]``)."""
+        split = self.split
+        starts, ends = split.row_offsets[rows], split.row_offsets[rows + 1]
+        longest = max(int((ends - starts).max()), 1) if len(rows) else 1
+        input_ids = np.full((len(rows), longest), self.pad_token_id, dtype=np.int64)
+        attention_mask = np.zeros((len(rows), longest), dtype=np.int64)
+        labels = np.full((len(rows), longest), IGNORE_INDEX, dtype=np.int64)
+        for index, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
+            length = end - start
+            input_ids[index, :length] = split.input_ids[start:end]
+            attention_mask[index, :length] = 1
+            labels[index, :length] = self._label_ids[split.labels[start:end]]
+        return {
+            "input_ids": torch.from_numpy(input_ids),
+            "attention_mask": torch.from_numpy(attention_mask),
+            "labels": torch.from_numpy(labels),
+        }
+
+    def sentences(self, sentences: npt.NDArray[np.int64]) -> dict[str, Tensor]:
+        """All rows of some sentences, and where their words are.
+
+        Returns:
+            What :meth:`rows` gives, and ``word_positions`` ``[sentences, words]``: the place of a word's first subword
+            in the flattened rows, ``NO_SUBWORD`` where it has none or the sentence is shorter; ``gold``
+            ``[sentences, words]``: label ids, ``IGNORE_INDEX`` past the sentence's end or without annotation;
+            ``sentence_index`` and ``num_words`` ``[sentences]``.
+        """
+        split = self.split
+        rows_of = [np.arange(split.sentence_rows[index], split.sentence_rows[index + 1]) for index in sentences]
+        batch = self.rows(np.concatenate(rows_of) if rows_of else np.empty(0, dtype=np.int64))
+        longest = batch["input_ids"].shape[1]
+        num_words = np.array([split.row_words[rows[-1] + 1] - split.row_words[rows[0]] for rows in rows_of], np.int64)
+        shape = (len(sentences), max(int(num_words.max()), 1) if len(sentences) else 1)
+        positions = np.full(shape, NO_SUBWORD, dtype=np.int64)
+        gold = np.full(shape, IGNORE_INDEX, dtype=np.int64)
+        row_in_batch = 0
+        for index, rows in enumerate(rows_of):
+            word = 0
+            for row in rows:
+                place = np.asarray(split.word_positions[split.row_words[row] : split.row_words[row + 1]], np.int64)
+                flat = np.where(place == NO_SUBWORD, NO_SUBWORD, place + row_in_batch * longest)
+                positions[index, word : word + len(place)] = flat
+                word += len(place)
+                row_in_batch += 1
+            gold[index, :word] = self._label_ids[split.word_labels[split.words_of(int(sentences[index]))]]
+        return batch | {
+            "word_positions": torch.from_numpy(positions),
+            "gold": torch.from_numpy(gold),
+            "sentence_index": torch.from_numpy(np.asarray(sentences, dtype=np.int64)),
+            "num_words": torch.from_numpy(num_words),
+        }
+
+
+class TrainingBatches(Dataset[dict[str, Any]]):
+    """Rows to tensors, for a loader whose sampler yields :class:`TrainingItem`."""
+
+    def __init__(self, assembler: BatchAssembler) -> None:
+        self._assembler = assembler
+
+    def __getitem__(self, item: TrainingItem) -> dict[str, Any]:  # type: ignore[override]
+        if len(item.rows) == 0:
+            # Fewer rows than processes: this one computes a row that counts nothing, for collectives need everybody.
+            batch = self._assembler.rows(np.zeros(1, dtype=np.int64))
+            batch["labels"].fill_(IGNORE_INDEX)
+        else:
+            batch = self._assembler.rows(item.rows)
+        return {**batch, "labelled_in_step": item.labelled_in_step}
+
+
+class SentenceBatches(Dataset[dict[str, Tensor]]):
+    """Sentences to tensors, for a loader whose sampler yields sentence indices.
+
+    Args:
+        assembler: of the split.
+        sentences: which sentences of the split these indices count, ``None`` for all.
+    """
+
+    def __init__(self, assembler: BatchAssembler, sentences: npt.NDArray[np.int64] | None = None) -> None:
+        self._assembler = assembler
+        self._sentences = sentences
+
+    def __getitem__(self, indices: npt.NDArray[np.int64]) -> dict[str, Tensor]:  # type: ignore[override]
+        sentences = indices if self._sentences is None else self._sentences[indices]
+        return self._assembler.sentences(sentences) | {"sentence_index": torch.from_numpy(np.ascontiguousarray(indices))}
+
+

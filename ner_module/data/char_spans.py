@@ -1,0 +1,145 @@
+"""Character spans of annotated text -> tags of its words, by a stated policy that counts what it changes.
+
+Annotation tools let people mark any stretch of characters; a tagger sees words. The policy:
+
+* a span that starts or ends inside a word is **expanded** to whole words; white space at its ends does not count;
+* of spans that overlap or nest, the **longest wins** (in characters; then the first), the others are dropped;
+* a span that holds no word, and one in several pieces (brat, discontinuous), is dropped;
+* a span that occurs twice is one.
+
+Each case is counted in :class:`SpanCounts`. Spans outside the text, or whose quoted text differs, are errors: they
+mean that offsets and text do not belong together. Tags are IOB2.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import NamedTuple
+
+from ner_module.tagging import Span, spans_to_tags
+
+
+class CharSpan(NamedTuple):
+    """A marked stretch of text, in characters; ``quote`` is its text as the file repeats it, if it does."""
+
+    start: int
+    end: int
+    entity_type: str
+    quote: str | None = None
+
+
+@dataclass
+class SpanCounts:
+    """What became of the annotated spans (and, where tools export them, of the texts)."""
+
+    spans: int = 0
+    """Spans read."""
+    kept: int = 0
+    """Spans that the tags hold, expanded ones among them."""
+    expanded: int = 0
+    """Kept spans that were widened to whole words."""
+    nested: int = 0
+    """Dropped: inside a longer span."""
+    overlapping: int = 0
+    """Dropped: crosses a longer span."""
+    duplicate: int = 0
+    """Dropped: the same stretch and type again."""
+    without_word: int = 0
+    """Dropped: empty or white space only."""
+    discontinuous: int = 0
+    """Dropped: in several pieces."""
+    rejected_texts: int = 0
+    """Texts skipped: the annotator rejected or ignored them, or did not annotate them."""
+    further_annotations: int = 0
+    """Annotations of a text after the first (several annotators), not read."""
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether every span was kept as it was, of every text."""
+        return self.kept == self.spans and not (self.expanded or self.rejected_texts or self.further_annotations)
+
+    def summary(self) -> str:
+        """One line of what was not kept as it was.
+
+        >>> SpanCounts(spans=10, kept=9, expanded=2, nested=1).summary()
+        '10 spans read, 9 kept; expanded: 2, nested: 1'
+        """
+        others = [(field.name.replace("_", " "), getattr(self, field.name)) for field in fields(self)[2:]]
+        changes = ", ".join(f"{name}: {count:,}" for name, count in others if count)
+        return f"{self.spans:,} spans read, {self.kept:,} kept" + (f"; {changes}" if changes else "")
+
+
+def tag_words(
+    text: str, offsets: Sequence[tuple[int, int]], spans: Sequence[CharSpan], counts: SpanCounts
+) -> list[str]:
+    """The IOB2 tags of the words at ``offsets``.
+
+    Args:
+        text: the text.
+        offsets: start and end of each word, in order, without overlap.
+        spans: annotated spans inside the text, in any order.
+        counts: added to.
+
+    >>> counts = SpanCounts()
+    >>> tag_words("in New York-based", [(0, 2), (3, 6), (7, 17)], [CharSpan(3, 11, "LOC"), CharSpan(7, 11, "LOC")],
+    ...           counts), counts.summary()
+    (['O', 'B-LOC', 'I-LOC'], '2 spans read, 1 kept; expanded: 1, nested: 1')
+    """
+    counts.spans += len(spans)
+    starts = [start for start, _ in offsets]
+    ends = [end for _, end in offsets]
+    taken: list[Span] = []
+    owner: list[CharSpan | None] = [None] * len(offsets)
+    seen: set[tuple[int, int, str]] = set()
+    for span in sorted(spans, key=lambda span: (span.start - span.end, span.start)):
+        first = bisect_right(ends, span.start)
+        last = bisect_left(starts, span.end) - 1
+        if first > last or span.start == span.end:
+            counts.without_word += 1
+        elif span[:3] in seen:
+            counts.duplicate += 1
+        elif rival := next(filter(None, owner[first : last + 1]), None):
+            if rival.start <= span.start and span.end <= rival.end:
+                counts.nested += 1
+            else:
+                counts.overlapping += 1
+        else:
+            taken.append(Span(first, last + 1, span.entity_type))
+            owner[first : last + 1] = [span] * (last + 1 - first)
+            marked = text[span.start : span.end]
+            left = span.start + len(marked) - len(marked.lstrip())
+            right = span.end - len(marked) + len(marked.rstrip())
+            counts.expanded += (left, right) != (starts[first], ends[last])
+        seen.add(span[:3])
+    counts.kept += len(taken)
+    return spans_to_tags(taken, len(offsets))
+
+
+def locate_words(tokens: Sequence[str], text: str) -> list[tuple[int, int]] | None:
+    """Where the words of a text stand in it; ``None`` when they are not all of it but white space, in order.
+
+    >>> locate_words(["Hello", ",", "you"], "Hello, you"), locate_words(["Hello"], "Hello, you")
+    ([(0, 5), (5, 6), (7, 10)], None)
+    """
+    offsets: list[tuple[int, int]] = []
+    position = 0
+    for token in tokens:
+        start = text.find(token, position)
+        if not token or start < 0 or text[position:start].strip():
+            return None
+        position = start + len(token)
+        offsets.append((start, position))
+    return None if text[position:].strip() else offsets
+
+
+def from_utf16(text: str, spans: Sequence[CharSpan]) -> list[CharSpan] | None:
+    """Spans counted in UTF-16 units, as JavaScript tools do, as characters; ``None`` when they do not fit the text."""
+    units = [0]
+    for char in text:
+        units.append(units[-1] + (2 if char > "\uffff" else 1))
+    position = {unit: index for index, unit in enumerate(units)}
+    if any(span.start not in position or span.end not in position for span in spans):
+        return None
+    return [span._replace(start=position[span.start], end=position[span.end]) for span in spans]

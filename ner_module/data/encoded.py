@@ -1,0 +1,259 @@
+"""A split as flat arrays on disk: written once per node in one pass, memory-mapped by every process after.
+
+Sentences become rows (`alignment.py`), rows become slices of a few one-dimensional files, and batch assembly becomes
+slicing. Nothing here knows about labels of a model: ``labels`` index the split's own ``tag_names``, and a lookup table
+turns them into label ids when a batch is made, so one encoded split serves any order of labels.
+
+Written to a temporary folder first and renamed when whole: a crash leaves no half-written cache.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ner_module.data.alignment import NO_SUBWORD, UNLABELLED, Subwords, make_rows, subword_labels
+from ner_module.tagging import continuation_tag, convert_tags, illegal_words
+
+_ARRAYS: dict[str, Any] = {
+    "input_ids": np.int32,  # [subwords]
+    "labels": np.int16,  # [subwords]
+    "row_offsets": np.int64,  # [rows + 1] into input_ids
+    "row_labelled": np.int32,  # [rows] labelled subwords of each row
+    "word_positions": np.int32,  # [words] place of a word's first subword in the row that owns it
+    "word_labels": np.int16,  # [words]
+    "row_words": np.int64,  # [rows + 1] into word_positions
+    "sentence_rows": np.int64,  # [sentences + 1]
+}
+
+_CHUNK = 2_000
+
+
+@dataclass
+class EncodingSummary:
+    """What happened to the words of a split; shown to the user, never silent."""
+
+    sentences: int = 0
+    words: int = 0
+    subwords: int = 0
+    windowed_sentences: int = 0
+    words_without_subword: int = 0
+    clipped_words: int = 0
+    illegal_tags: int = 0
+    examples: dict[str, int] = field(default_factory=dict)
+    """Finding -> index of the first sentence with it."""
+
+
+@dataclass(frozen=True)
+class EncodingOptions:
+    """How words become rows and which tags they carry."""
+
+    max_seq_length: int
+    stride: int
+    label_all_tokens: bool
+    source_scheme: str
+    scheme: str
+    outside_label: str | None
+
+
+class EncodedSplit:
+    """The memory-mapped arrays of one split.
+
+    Attributes:
+        tag_names: the tags that occur, by index; the meaning of ``labels`` and ``word_labels``.
+        summary: what the encoding met.
+        input_ids, labels, …: see ``_ARRAYS`` in this module for shapes.
+    """
+
+    input_ids: npt.NDArray[np.int32]
+    labels: npt.NDArray[np.int16]
+    row_offsets: npt.NDArray[np.int64]
+    row_labelled: npt.NDArray[np.int32]
+    word_positions: npt.NDArray[np.int32]
+    word_labels: npt.NDArray[np.int16]
+    row_words: npt.NDArray[np.int64]
+    sentence_rows: npt.NDArray[np.int64]
+
+    def __init__(self, folder: Path) -> None:
+        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        self.tag_names: list[str] = meta["tag_names"]
+        self.summary = EncodingSummary(**meta["summary"])
+        for name, dtype in _ARRAYS.items():
+            path = folder / f"{name}.bin"
+            # An empty file cannot be mapped.
+            array = np.memmap(path, dtype=dtype, mode="r") if path.stat().st_size else np.empty(0, dtype)
+            setattr(self, name, array)
+
+    def __len__(self) -> int:
+        return len(self.sentence_rows) - 1
+
+    @property
+    def num_rows(self) -> int:
+        """How many encoder inputs the sentences make."""
+        return len(self.row_offsets) - 1
+
+    def words_of(self, sentence: int) -> slice:
+        """Where the words of a sentence lie in ``word_positions`` and ``word_labels``."""
+        first, last = self.sentence_rows[sentence], self.sentence_rows[sentence + 1]
+        return slice(int(self.row_words[first]), int(self.row_words[last]))
+
+    def sentence_lengths(self) -> npt.NDArray[np.int64]:
+        """Subwords of each sentence over all its windows: ``[sentences]``."""
+        return np.diff(self.row_offsets[self.sentence_rows])
+
+    def row_lengths(self) -> npt.NDArray[np.int64]:
+        """Subwords of each row: ``[rows]``."""
+        return np.diff(self.row_offsets)
+
+
+def encode_split(
+    folder: Path,
+    chunks: Iterable[tuple[Sequence[Sequence[str]], Sequence[Sequence[str]] | None]],
+    subwords: Subwords,
+    options: EncodingOptions,
+    progress: Callable[[int], None] = lambda sentences: None,
+) -> EncodedSplit:
+    """Encode sentences into ``folder`` (replaced if it is there) and open the result.
+
+    Args:
+        folder: where the arrays go.
+        chunks: ``(tokens of each sentence, tags of each sentence or None)``, any number of sentences at a time.
+        subwords: the tokenizer's view of words.
+        options: alignment and scheme.
+        progress: told how many sentences a chunk had.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
+    try:
+        with _Writer(scratch, subwords, options) as writer:
+            for tokens, tags in chunks:
+                writer.add(tokens, tags)
+                progress(len(tokens))
+        publish(scratch, folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return EncodedSplit(folder)
+
+
+def publish(scratch: Path, folder: Path) -> None:
+    """Move a finished folder to its place; if another process was faster, its result stands."""
+    try:
+        os.replace(scratch, folder)
+    except OSError:
+        if not (folder / "meta.json").is_file():
+            raise
+
+
+class _Writer:
+    """Appends encoded sentences to the array files of one folder."""
+
+    def __init__(self, folder: Path, subwords: Subwords, options: EncodingOptions) -> None:
+        self._folder, self._subwords, self._options = folder, subwords, options
+        self._files = {name: (folder / f"{name}.bin").open("wb") for name in _ARRAYS}
+        self._tags: dict[str, int] = {}
+        self._continuation: list[int] = []
+        self._summary = EncodingSummary()
+        self._rows = 0
+        for name in ("row_offsets", "row_words", "sentence_rows"):
+            self._write(name, [0])
+
+    def __enter__(self) -> _Writer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in self._files.values():
+            file.close()
+        meta = {"tag_names": list(self._tags), "summary": asdict(self._summary)}
+        (self._folder / "meta.json").write_text(json.dumps(meta, ensure_ascii=False), encoding="utf-8")
+
+    def _write(self, name: str, values: Any) -> None:
+        self._files[name].write(np.asarray(values, dtype=_ARRAYS[name]).tobytes())
+
+    def _tag_index(self, tag: str) -> int:
+        """The index of a tag; a new one brings its continuation along."""
+        index = self._tags.get(tag)
+        if index is None:
+            index = self._tags[tag] = len(self._tags)
+            self._continuation.append(index)
+            self._continuation[index] = self._tag_index(continuation_tag(tag))
+        return index
+
+    def add(self, tokens_of: Sequence[Sequence[str]], tags_of: Sequence[Sequence[str]] | None) -> None:
+        self._subwords.learn(tokens_of)
+        input_ids: list[int] = []
+        labels: list[npt.NDArray[np.int16]] = []
+        word_positions: list[int] = []
+        word_labels: list[int] = []
+        row_offsets, row_words, row_labelled, sentence_rows = [], [], [], []
+        for index, tokens in enumerate(tokens_of):
+            word_ids = self._word_labels(tokens, tags_of[index] if tags_of is not None else None)
+            lengths = [len(self._subwords[word]) for word in tokens] if self._options.label_all_tokens else None
+            rows = make_rows(tokens, self._subwords, self._options.max_seq_length, self._options.stride)
+            for row in rows:
+                aligned = subword_labels(
+                    row,
+                    word_ids,
+                    len(self._subwords.suffix),
+                    self._continuation if lengths is not None and tags_of is not None else None,
+                    lengths,
+                )
+                input_ids.extend(row.input_ids)
+                labels.append(aligned)
+                word_positions.extend(row.word_positions)
+                row_labelled.append(int((aligned != UNLABELLED).sum()))
+                row_offsets.append(self._summary.subwords + len(input_ids))
+                row_words.append(self._summary.words + len(word_positions))
+            word_labels.extend(word_ids)
+            self._rows += len(rows)
+            sentence_rows.append(self._rows)
+            self._note(tokens, len(rows), word_positions[len(word_positions) - len(tokens) :] if tokens else [])
+        self._write("input_ids", input_ids)
+        self._write("labels", np.concatenate(labels) if labels else [])
+        for name, values in (
+            ("word_positions", word_positions),
+            ("word_labels", word_labels),
+            ("row_offsets", row_offsets),
+            ("row_words", row_words),
+            ("row_labelled", row_labelled),
+            ("sentence_rows", sentence_rows),
+        ):
+            self._write(name, values)
+        self._summary.subwords += len(input_ids)
+        self._summary.words += len(word_positions)
+
+    def _word_labels(self, tokens: Sequence[str], tags: Sequence[str] | None) -> list[int]:
+        if tags is None:
+            return [UNLABELLED] * len(tokens)
+        options = self._options
+        broken = illegal_words(tags, options.source_scheme)
+        if broken:
+            self._found("illegal_tags", len(broken))
+        if broken or options.scheme != options.source_scheme:
+            tags = convert_tags(tags, options.source_scheme, options.scheme, options.outside_label)
+        return [self._tag_index(tag) for tag in tags]
+
+    def _note(self, tokens: Sequence[str], num_rows: int, positions: Sequence[int]) -> None:
+        """Count what a user must hear of."""
+        if num_rows > 1:
+            self._found("windowed_sentences")
+            budget = self._options.max_seq_length - self._subwords.num_special
+            clipped = sum(len(self._subwords[word]) > budget for word in tokens)
+            if clipped:
+                self._found("clipped_words", clipped)
+        missing = positions.count(NO_SUBWORD) if isinstance(positions, list) else 0
+        if missing:
+            self._found("words_without_subword", missing)
+        self._summary.sentences += 1
+
+    def _found(self, finding: str, count: int = 1) -> None:
+        setattr(self._summary, finding, getattr(self._summary, finding) + count)
+        self._summary.examples.setdefault(finding, self._summary.sentences)

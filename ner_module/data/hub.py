@@ -1,0 +1,111 @@
+"""Datasets from the hub (or a `datasets` builder's name) -> sentences.
+
+Only data, never code: `datasets` 5 runs no loading scripts, and this module asks for none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from ner_module.data.sentence import DataError, Sentence
+
+_TEXT_COLUMNS = ("tokens", "words")
+_LABEL_COLUMNS = ("ner_tags", "tags", "labels", "ner", "label")
+_BATCH = 1_000
+
+
+class HubColumns(NamedTuple):
+    """Which columns are read, and the names of integer tags (``None`` when the tags are strings)."""
+
+    text: str
+    label: str | None
+    names: list[str] | None
+
+
+def load_hub_dataset(name: str, config_name: str | None, revision: str | None) -> Any:
+    """Download (or find in the cache) a dataset with all its splits.
+
+    Raises:
+        DataError: it does not exist, needs a config name or a loading script, or the hub cannot be reached.
+    """
+    import datasets
+
+    where = f"dataset {name!r}"
+    try:
+        loaded = datasets.load_dataset(name, config_name, revision=revision)
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if "scripts are no longer supported" in reason:
+            advice = "use a repository with data files, such as lhoestq/conll2003, or revision refs/convert/parquet"
+        elif "/" not in name:
+            advice = "ids on the hub have the form namespace/name"
+        elif isinstance(error, ConnectionError) or type(error).__module__.startswith(("httpx", "httpcore")):
+            advice = "check the network; HF_HUB_OFFLINE=1 uses what is in the cache"
+        else:
+            advice = "check --data.dataset_name, --data.dataset_config_name and --data.dataset_revision"
+        if not isinstance(error, (OSError, ValueError, RuntimeError)) and not type(error).__module__.startswith(
+            ("httpx", "huggingface_hub", "datasets")
+        ):
+            raise
+        raise DataError(where, None, f"cannot be loaded ({reason})", advice) from error
+    return loaded
+
+
+def choose_columns(
+    dataset: Any, where: str, text_column: str | None, label_column: str | None, label_names: list[str] | None
+) -> HubColumns:
+    """Decide which columns hold words and tags, and what integer tags are called.
+
+    Raises:
+        DataError: a column is missing or has the wrong type, or integer tags come without names.
+    """
+    import datasets
+
+    features = dataset.features
+    text = _pick(features, where, text_column, _TEXT_COLUMNS, "--data.text_column_name")
+    label = _pick(features, where, label_column, _LABEL_COLUMNS, "--data.label_column_name")
+    inner = getattr(features[label], "feature", None)
+    if inner is None:
+        raise DataError(where, None, f"column {label!r} is not a list of tags", "name one with --data.label_column_name")
+    if isinstance(inner, datasets.ClassLabel):
+        return HubColumns(text, label, list(inner.names))
+    if str(inner.dtype).startswith(("int", "uint")):
+        if not label_names:
+            raise DataError(where, None, f"column {label!r} holds integers without names", "give --data.label_names")
+        return HubColumns(text, label, label_names)
+    return HubColumns(text, label, None)
+
+
+def _pick(features: Any, where: str, asked: str | None, usual: tuple[str, ...], option: str) -> str:
+    if asked is not None:
+        if asked in features:
+            return asked
+        raise DataError(where, None, f"has no column {asked!r} (columns: {', '.join(features)})", f"correct {option}")
+    for name in usual:
+        if name in features:
+            return name
+    raise DataError(where, None, f"has none of the columns {', '.join(usual)} (columns: {', '.join(features)})", option)
+
+
+def hub_sentences(dataset: Any, where: str, columns: HubColumns) -> Iterator[Sentence]:
+    """The rows of one split, in order; ``line`` is the 1-based row.
+
+    Raises:
+        DataError: a row whose words and tags differ in number, or an integer tag without a name.
+    """
+    row = 0
+    wanted = [columns.text] + ([columns.label] if columns.label else [])
+    for batch in dataset.select_columns(wanted).iter(batch_size=_BATCH):
+        tags_of = batch[columns.label] if columns.label else [None] * len(batch[columns.text])
+        for tokens, tags in zip(batch[columns.text], tags_of, strict=True):
+            row += 1
+            if tags is not None and len(tags) != len(tokens):
+                raise DataError(where, row, f"{len(tokens)} words but {len(tags)} tags", "correct or remove the row")
+            if tags is not None and columns.names is not None:
+                unknown = [tag for tag in tags if not isinstance(tag, int) or not 0 <= tag < len(columns.names)]
+                if unknown:
+                    problem = f"the tag id {unknown[0]} is outside the {len(columns.names)} names"
+                    raise DataError(where, row, problem, "check --data.label_names")
+                tags = [columns.names[tag] for tag in tags]
+            yield Sentence(list(tokens), tags, line=row)

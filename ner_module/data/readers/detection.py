@@ -1,0 +1,106 @@
+"""Which format a file is in, told from its content first and its name second."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import json
+from pathlib import Path
+
+from ner_module.data.readers.files import read_head
+from ner_module.data.readers.table_layout import known_header
+from ner_module.data.sentence import DataError
+from ner_module.tagging import OUTSIDE, has_prefix
+
+FORMATS = ("conll", "jsonl", "json", "spans", "csv", "tsv", "parquet", "brat", "datasets", "text")
+
+_HEAD = 1 << 16
+
+
+def detect_format(
+    path: Path,
+    *,
+    tagged: bool = True,
+    encoding: str | None = None,
+    text_column_name: str | None = None,
+    label_column_name: str | None = None,
+) -> str:
+    """Tell the format of a file or folder.
+
+    Args:
+        path: a file, or the folder of a brat collection or a saved `datasets` dataset.
+        tagged: whether tags are wanted; without them a ``.txt`` file is raw text unless it is plainly made of tagged
+            columns.
+        encoding: the encoding of a text file; UTF-8 by default.
+        text_column_name: column names that are asked for; a first line that holds them is a header.
+        label_column_name: likewise.
+
+    Raises:
+        DataError: a folder that is neither, or a path that does not exist.
+    """
+    if path.is_dir():
+        return _folder_format(path)
+    head = read_head(path, _HEAD)
+    if head.startswith(b"PAR1"):
+        return "parquet"
+    suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() != ".gz"]
+    suffix = suffixes[-1] if suffixes else ""
+    try:
+        decoder = codecs.getincrementaldecoder(encoding or "utf-8")("replace")
+    except LookupError:
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")  # reading says what is wrong with the name
+    text = decoder.decode(head).removeprefix("\ufeff")
+    lines = [line.rstrip("\r\n") for line in io.StringIO(text, newline="\n")]
+    if len(head) == _HEAD and len(lines) > 1:
+        lines.pop()  # cut in the middle
+    if suffix == ".txt" and not tagged:
+        return "conll" if _has_tagged_columns(lines) else "text"
+    if suffix in (".jsonl", ".ndjson", ".json") or (suffix != ".csv" and _opens_json(text)):
+        return _json_format(text, lines)
+    separators = {".csv": ",", ".tsv": "\t"}
+    names = [name for name in (text_column_name, label_column_name) if name is not None]
+    for separator in separators.get(suffix, "\t,"):
+        if lines and known_header(lines[0], separator, names):
+            return "csv" if separator == "," else "tsv"
+    return "csv" if suffix == ".csv" else "conll"
+
+
+def _folder_format(path: Path) -> str:
+    if (path / "state.json").is_file() and (path / "dataset_info.json").is_file():
+        return "datasets"
+    if (path / "dataset_dict.json").is_file():
+        splits = ", ".join(sorted(entry.name for entry in path.iterdir() if entry.is_dir())) or "none"
+        raise DataError(path, None, f"this folder holds several splits ({splits})", "name the folder of one of them")
+    if any(path.glob("*.ann")) or any(path.glob("**/*.ann")):
+        return "brat"
+    advice = "name a file, a glob such as folder/*.conll, a brat folder (.txt and .ann) or a saved datasets folder"
+    raise DataError(path, None, "this folder is not a dataset", advice)
+
+
+def _opens_json(text: str) -> bool:
+    """Whether a file begins with an object or a list of objects."""
+    stripped = text.lstrip(" \t\r\n")
+    after = stripped[1:].lstrip(" \t\r\n")[:1]
+    return (stripped[:1] == "{" and after in ('"', "}")) or (stripped[:1] == "[" and after == "{")
+
+
+def _json_format(text: str, lines: list[str]) -> str:
+    """``jsonl`` when the first line is a whole object, or when the file at least looks like lines of objects."""
+    stripped = text.lstrip(" \t\r\n")
+    if stripped.startswith("["):
+        return "json"
+    first = next((line for line in lines if line.strip(" \t")), "")
+    try:
+        json.loads(first)
+    except (ValueError, RecursionError):
+        # An object over several lines opens with a short line; a broken line of JSONL holds keys.
+        return "json" if len(first.strip()) < 3 and len(lines) > 1 else "jsonl"
+    return "jsonl"
+
+
+def _has_tagged_columns(lines: list[str]) -> bool:
+    """Whether every line is words and a tag: a constant number of columns, the last one ``O`` or prefixed."""
+    rows = [line.split() for line in lines if line.strip() and not line.startswith("-DOCSTART-")]
+    if len(rows) < 3 or len({len(row) for row in rows}) > 1 or len(rows[0]) < 2:
+        return False
+    return all(row[-1] == OUTSIDE or ("-" in row[-1] and has_prefix(row[-1])) for row in rows)

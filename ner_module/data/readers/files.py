@@ -1,0 +1,194 @@
+r"""Files on disk -> lines of text: globs, gzip, encodings, and what is wrong when a file is not text.
+
+A line ends at ``\n`` or ``\r\n`` and nowhere else: the vertical tab, U+0085 and U+2028, at which `str.splitlines` also
+breaks, occur inside words of real corpora.
+"""
+
+from __future__ import annotations
+
+import codecs
+import difflib
+import glob
+import gzip
+import io
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, cast
+
+from ner_module.data.sentence import DataError
+
+HEAD_BYTES = 1 << 13
+_CHUNK_BYTES = 1 << 20
+_READ_ERRORS = (OSError, EOFError, zlib.error)
+
+_MAGIC = {
+    b"PK\x03\x04": "a zip archive (or a .docx, .xlsx or PyTorch file)",
+    b"%PDF": "a PDF",
+    b"\x89PNG": "a PNG image",
+    b"\xff\xd8\xff": "a JPEG image",
+    b"\x7fELF": "a program",
+    b"PAR1": "a Parquet file",
+    b"ARROW1": "an Arrow file",
+    b"SQLite format 3\0": "a database",
+    b"BZh": "a bzip2 file",
+    b"\xfd7zXZ\0": "an xz file",
+    b"\x28\xb5\x2f\xfd": "a zstd file",
+    b"\x80\x04\x95": "a Python pickle",
+    b"\xd0\xcf\x11\xe0": "a Microsoft Office file",
+}
+
+
+def expand_files(spec: str | Path | list[str] | list[Path]) -> list[Path]:
+    """The files named by a path, a glob or a list of them; each once, the matches of a glob sorted by name.
+
+    A folder stands for itself (brat, `datasets`).
+
+    Raises:
+        DataError: a path that does not exist, a glob that matches nothing, or an empty list.
+    """
+    names: list[str | Path] = [spec] if isinstance(spec, (str, Path)) else list(spec)
+    if not names:
+        raise DataError("(no file)", None, "the list of files is empty", "name at least one file")
+    paths: list[Path] = []
+    for name in names:
+        path = Path(name).expanduser()
+        if path.exists():
+            paths.append(path)
+        elif glob.has_magic(str(path)):
+            matches = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207 (a pathlib glob starts at a folder)
+            if not matches:
+                raise DataError(str(name), None, "no file matches this pattern", _where_to_look(path))
+            paths += map(Path, matches)
+        else:
+            raise DataError(str(name), None, "no such file", _where_to_look(path))
+    return list(dict.fromkeys(paths))
+
+
+def _where_to_look(path: Path) -> str:
+    folder = path.parent
+    if not str(path) or glob.has_magic(str(folder)):
+        return f"check the pattern; relative paths start at {Path.cwd()}"
+    if not folder.is_dir():
+        return f"the folder {folder} does not exist either; relative paths start at {Path.cwd()}"
+    near = difflib.get_close_matches(path.name, sorted(entry.name for entry in folder.iterdir()), n=1)
+    return f"did you mean {folder / near[0]}?" if near else f"check the name; relative paths start at {Path.cwd()}"
+
+
+def open_bytes(path: Path) -> IO[bytes]:
+    """Open a file for reading bytes, through gzip when its content is (whatever its name says).
+
+    Raises:
+        DataError: the file is missing, is a folder or cannot be opened.
+    """
+    try:
+        file = path.open("rb")
+        if file.read(2) == b"\x1f\x8b":
+            file.close()
+            return cast(IO[bytes], gzip.open(path, "rb"))
+        file.seek(0)
+        return file
+    except FileNotFoundError:
+        raise DataError(path, None, "no such file", _where_to_look(path)) from None
+    except IsADirectoryError:
+        raise DataError(path, None, "this is a folder, not a file", "name a file in it") from None
+    except OSError as error:
+        problem = f"the file cannot be opened ({error.strerror})"
+        raise DataError(path, None, problem, "check the path and its permissions") from None
+
+
+def read_head(path: Path, size: int = HEAD_BYTES) -> bytes:
+    """The first ``size`` bytes of a file, unzipped.
+
+    Raises:
+        DataError: the file cannot be opened or unzipped.
+    """
+    with open_bytes(path) as file:
+        try:
+            return file.read(size)
+        except _READ_ERRORS:
+            raise _damage(path, None) from None
+
+
+def contains(path: Path, needle: bytes) -> bool:
+    """Whether a file holds ``needle`` anywhere; far quicker than reading its lines."""
+    with open_bytes(path) as file:
+        kept = b""
+        try:
+            while chunk := file.read(_CHUNK_BYTES):
+                if needle in kept + chunk:
+                    return True
+                kept = chunk[-len(needle) :]
+        except _READ_ERRORS:
+            raise _damage(path, None) from None
+    return False
+
+
+def read_lines(path: Path, encoding: str | None = None) -> Iterator[str]:
+    """The lines of a text file, with their ends, in constant memory.
+
+    Args:
+        path: the file, plain or gzip.
+        encoding: its encoding; without one UTF-8, and a byte order mark is skipped.
+
+    Raises:
+        DataError: the file is missing, binary, damaged or not in that encoding, with the line where that shows.
+    """
+    codec = _codec(path, encoding)
+    if encoding is None:
+        _refuse_binary(path)
+    with open_bytes(path) as raw, io.TextIOWrapper(raw, encoding=codec, newline="\n") as text:
+        try:
+            yield from text
+        except (UnicodeError, *_READ_ERRORS):
+            raise _damage(path, codec) from None
+
+
+def _codec(path: Path, encoding: str | None) -> str:
+    if encoding is None or encoding.lower().replace("_", "-") in ("utf-8", "utf8"):
+        return "utf-8-sig"
+    try:
+        "".encode(encoding)  # also refuses codecs that are no text encoding
+        return codecs.lookup(encoding).name
+    except LookupError:
+        advice = "name one that Python knows, such as utf-8, latin-1, cp1252, utf-16 or gb18030"
+        raise DataError(path, None, f"the encoding {encoding!r} is unknown", advice) from None
+
+
+def _refuse_binary(path: Path) -> None:
+    """Raise for a file whose first bytes are those of another kind of file, or that no UTF-8 text starts with."""
+    head = read_head(path)
+    kind = next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), None)
+    if kind is None and head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise DataError(path, 1, "the file is UTF-16, not UTF-8", "set encoding to utf-16, or save it as UTF-8")
+    if kind is None and head.count(0) * 5 > len(head):
+        kind = "zero bytes, or UTF-16 text without a byte order mark"
+    if kind is None and 0 in head:
+        try:
+            codecs.getincrementaldecoder("utf-8")().decode(head)
+        except UnicodeDecodeError:
+            kind = "neither text nor a format known here"
+    if kind is not None:
+        raise DataError(path, 1, f"this is a binary file: {kind}", "name a text file, or its encoding if it is one")
+
+
+def _damage(path: Path, codec: str | None) -> DataError:
+    """Say at which line a file that failed to read stops to be readable."""
+    line = 1
+    decoder = codecs.getincrementaldecoder(codec)() if codec else None
+    with open_bytes(path) as file:
+        try:
+            while chunk := file.read1(1 << 13):  # type: ignore[attr-defined]
+                line += (decoder.decode(chunk) if decoder else chunk.decode("latin-1")).count("\n")
+            if decoder:
+                decoder.decode(b"", final=True)
+        except UnicodeDecodeError as error:
+            before = error.object[: error.start].decode(codec or "latin-1", errors="replace")
+            name = "UTF-8" if codec == "utf-8-sig" else codec
+            problem = f"the byte 0x{error.object[error.start]:02X} is not {name} text ({error.reason})"
+            advice = "name the file's encoding with the encoding option (latin-1 or cp1252, say), or save it as UTF-8"
+            return DataError(path, line + before.count("\n"), problem, advice)
+        except (UnicodeError, *_READ_ERRORS) as error:
+            problem = f"the file is damaged or cut short here ({error})"
+            return DataError(path, line, problem, "make or fetch the file again")
+    return DataError(path, None, "the file could not be read", "make or fetch it again")

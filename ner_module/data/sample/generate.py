@@ -1,0 +1,112 @@
+"""Write the bundled corpus: ``python -m ner_module.data.sample.generate [--output DIR]``.
+
+Decides what a document and a split are made of; how a template becomes a sentence is
+:mod:`~ner_module.data.sample.grammar`, and the words are the text files in ``grammar/``. The output is the same, byte
+by byte, on every machine and Python version; ``tests/unit/test_sample.py`` holds it against the committed files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+from ner_module.data.sample import SPLITS
+from ner_module.data.sample.grammar import Grammar, Sentence, pick, read_rules
+
+SEED = 20
+SIZES = {"train": 2000, "validation": 400, "test": 400}
+GRAMMAR = Path(__file__).parent / "grammar"
+# How many documents in 100 are of each genre.
+GENRES = {
+    "news": 21,
+    "sport": 19,
+    "social": 15,
+    "household": 15,
+    "mail": 10,
+    "encyclopedia": 9,
+    "minutes": 6,
+    "listings": 5,
+}
+DOCUMENT_LENGTHS = range(4, 11)
+# Of every six templates of a genre one is for training alone, one for validation alone and one for test alone.
+TEMPLATE_PERIOD = 6
+OWN_TEMPLATES = {"train": 3, "validation": 4, "test": 5}
+LOWER_CASE, UPPER_CASE = 0.06, 0.05
+UNCAPITALISED_GENRE = "social"
+
+
+def split_templates(genre: str, split: str) -> list[str]:
+    """The templates of a genre that a split may use, in the order of the file."""
+    lines = (GRAMMAR / f"{genre}.txt").read_text(encoding="utf-8").splitlines()
+    templates = [line for line in lines if line and not line.startswith("#")]
+    others = {position for name, position in OWN_TEMPLATES.items() if name != split}
+    return [template for i, template in enumerate(templates) if i % TEMPLATE_PERIOD not in others]
+
+
+def split_documents(split: str, seen: set[str]) -> Iterator[list[Sentence]]:
+    """The documents of one split, exactly ``SIZES[split]`` sentences in all.
+
+    Args:
+        split: a name in ``SPLITS``.
+        seen: the sentences written so far, in lower case; none of them is written again. It grows.
+    """
+    rng = random.Random(SEED + SPLITS.index(split))
+    rules = read_rules(GRAMMAR / "names.txt", split) | read_rules(GRAMMAR / "words.txt", split)
+    grammar = Grammar(rules, rng)
+    genres = [genre for genre, weight in GENRES.items() for _ in range(weight)]
+    templates = {genre: split_templates(genre, split) for genre in GENRES}
+    missing = SIZES[split]
+    while missing:
+        genre = pick(rng, genres)
+        length = DOCUMENT_LENGTHS[int(rng.random() * len(DOCUMENT_LENGTHS))]
+        unused = list(templates[genre])
+        grammar.start_document()
+        document: list[Sentence] = []
+        while len(document) < min(length, missing) and unused:
+            template = pick(rng, unused)
+            unused.remove(template)
+            sentence = grammar.sentence(template)
+            key = " ".join(sentence.words).lower()
+            if key not in seen:
+                seen.add(key)
+                document.append(_in_case(sentence, genre, rng.random()))
+        missing -= len(document)
+        yield document
+
+
+def _in_case(sentence: Sentence, genre: str, chance: float) -> Sentence:
+    """A few sentences in lower case, a few in capitals, the others with a capital at the start."""
+    words = sentence.words
+    if chance < LOWER_CASE:
+        words = [word.lower() for word in words]
+    elif chance < LOWER_CASE + UPPER_CASE:
+        words = [word.upper() for word in words]
+    elif genre != UNCAPITALISED_GENRE:
+        words = [words[0][0].upper() + words[0][1:], *words[1:]]
+    return Sentence(words, sentence.tags)
+
+
+def write_corpus(folder: Path) -> None:
+    """Write ``train.conll``, ``validation.conll`` and ``test.conll`` into ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    seen: set[str] = set()
+    for split in SPLITS:
+        blocks: list[str] = []
+        for document in split_documents(split, seen):
+            blocks.append("-DOCSTART- O\n")
+            for words, tags in document:
+                blocks.append("".join(f"{word} {tag}\n" for word, tag in zip(words, tags, strict=True)))
+        (folder / f"{split}.conll").write_text("\n".join(blocks), encoding="utf-8", newline="\n")
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Write the bundled corpus as three CoNLL files.")
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent, help="folder (default: beside this file)")
+    write_corpus(parser.parse_args().output)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""One sentence as the rest of the project sees it, and the one error for data that cannot be read.
+
+Every reader yields :class:`Sentence`, whatever the file looked like; nothing after the readers knows about formats.
+Not here: label ids, subwords and windows (`data/alignment.py`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(slots=True)
+class Sentence:
+    """A sequence of words that is tagged as a whole: a sentence, a line of text or a whole document.
+
+    Attributes:
+        tokens: the words.
+        tags: one tag per word as the file spells it (IOB2 where the file held character spans); ``None`` when no tags
+            were wanted.
+        line: where the first word stands in its file, from 1; the row in Parquet files and `datasets` folders.
+        document: identity of the document it belongs to; ``None`` where the file does not say.
+        text: the raw text, when the source had it.
+        offsets: start and end (exclusive) of each word in ``text``, in characters.
+        word_per_line: word ``i`` stands on line ``line + i`` of the file (unbroken sentences of column files).
+    """
+
+    tokens: list[str]
+    tags: list[str] | None = None
+    line: int = 0
+    document: str | None = None
+    text: str | None = None
+    offsets: list[tuple[int, int]] | None = None
+    word_per_line: bool = False
+
+    def line_of(self, word: int) -> int:
+        """The line of a word, or of its sentence where all words share one.
+
+        >>> Sentence(["a", "b"], line=7, word_per_line=True).line_of(1), Sentence(["a", "b"], line=7).line_of(1)
+        (8, 7)
+        """
+        return self.line + word if self.word_per_line else self.line
+
+
+class DataError(ValueError):
+    """Data that cannot be read: which file and line, what is wrong and what to do.
+
+    >>> str(DataError("train.conll", 12, "the line has 1 column, the file has 2", "add the missing tag"))
+    'train.conll:12: the line has 1 column, the file has 2; add the missing tag'
+    >>> str(DataError("train.conll", None, "no such file", "check the path"))
+    'train.conll: no such file; check the path'
+    """
+
+    def __init__(self, path: str | Path, line: int | None, problem: str, advice: str) -> None:
+        super().__init__(path, line, problem, advice)
+        self.path = path
+        self.line = line
+        self.problem = problem
+        self.advice = advice
+
+    def __str__(self) -> str:
+        where = f"{self.path}" if self.line is None else f"{self.path}:{self.line}"
+        return f"{where}: {self.problem}; {self.advice}"

@@ -1,0 +1,124 @@
+"""Sentences on disk as one Arrow file a split: read once, memory-mapped after, with where each one came from.
+
+Every source (files of any format, hub datasets) passes through here, so that all that follows knows one form only and
+no process ever holds the text of a corpus.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from ner_module.data.encoded import publish
+from ner_module.data.sentence import Sentence
+
+_CHUNK = 2_000
+
+_SCHEMA = pa.schema(
+    [
+        ("tokens", pa.list_(pa.string())),
+        ("tags", pa.list_(pa.string())),
+        ("document", pa.string()),
+        ("source", pa.int32()),
+        ("line", pa.int32()),
+        ("text", pa.string()),
+        ("starts", pa.list_(pa.int32())),
+        ("ends", pa.list_(pa.int32())),
+    ]
+)
+
+
+class StoredSplit:
+    """The sentences of one split, memory-mapped.
+
+    Attributes:
+        meta: what was written with them: ``sources`` (file names by index) and what the reader found.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.meta: dict[str, Any] = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        self._table = pa.ipc.open_file(pa.memory_map(str(folder / "sentences.arrow"))).read_all()
+
+    def __len__(self) -> int:
+        return int(self._table.num_rows)
+
+    def tokens(self, index: int) -> list[str]:
+        """The words of one sentence."""
+        words: list[str] = self._table["tokens"][index].as_py()
+        return words
+
+    def origin(self, index: int) -> tuple[str, int]:
+        """The file (or dataset) and the 1-based line (or row) a sentence came from."""
+        return self.meta["sources"][self._table["source"][index].as_py()], self._table["line"][index].as_py()
+
+    def documents(self) -> list[str | None]:
+        """The document each sentence belongs to, ``None`` where unknown."""
+        names: list[str | None] = self._table["document"].to_pylist()
+        return names
+
+    def chunks(self) -> Iterator[tuple[list[list[str]], list[list[str]] | None]]:
+        """``(tokens, tags)`` of consecutive sentences; tags are ``None`` in a split without annotation."""
+        for batch in self._table.select(["tokens", "tags"]).to_batches(max_chunksize=_CHUNK):
+            tags = batch.column("tags")
+            yield batch.column("tokens").to_pylist(), None if tags.null_count else tags.to_pylist()
+
+    def slice(self, start: int, stop: int) -> list[Sentence]:
+        """Some consecutive sentences, whole."""
+        return [
+            Sentence(
+                tokens=row["tokens"],
+                tags=row["tags"],
+                line=row["line"],
+                document=row["document"],
+                text=row["text"],
+                offsets=None if row["starts"] is None else list(zip(row["starts"], row["ends"], strict=True)),
+            )
+            for row in self._table.slice(start, stop - start).to_pylist()
+        ]
+
+
+def store_sentences(
+    folder: Path, sources: list[str], sentences: Iterable[tuple[int, Sentence]], meta: dict[str, Any]
+) -> StoredSplit:
+    """Write sentences to ``folder`` and open them.
+
+    Args:
+        folder: where they go; renamed into place when whole.
+        sources: names of the files.
+        sentences: each with the index of its source.
+        meta: kept beside them; filled by the caller while ``sentences`` is consumed.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
+    try:
+        with pa.OSFile(str(scratch / "sentences.arrow"), "wb") as sink, pa.ipc.new_file(sink, _SCHEMA) as writer:
+            stream = iter(sentences)
+            while chunk := list(islice(stream, _CHUNK)):
+                writer.write_batch(pa.RecordBatch.from_pydict(_columns(chunk), schema=_SCHEMA))
+        text = json.dumps({"sources": sources, **meta}, ensure_ascii=False)
+        (scratch / "meta.json").write_text(text, encoding="utf-8")
+        publish(scratch, folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return StoredSplit(folder)
+
+
+def _columns(chunk: list[tuple[int, Sentence]]) -> dict[str, list[Any]]:
+    offsets = [sentence.offsets for _, sentence in chunk]
+    return {
+        "tokens": [sentence.tokens for _, sentence in chunk],
+        "tags": [sentence.tags for _, sentence in chunk],
+        "document": [sentence.document for _, sentence in chunk],
+        "source": [source for source, _ in chunk],
+        "line": [sentence.line for _, sentence in chunk],
+        "text": [sentence.text for _, sentence in chunk],
+        "starts": [None if spans is None else [start for start, _ in spans] for spans in offsets],
+        "ends": [None if spans is None else [end for _, end in spans] for spans in offsets],
+    }

@@ -1,0 +1,221 @@
+"""Entity spans and their counts from label ids, as tensor operations: no loop over words, rows or types.
+
+The order of work: rules of an inventory (:func:`~ner_module.metrics.rules.span_rules`) -> :func:`label_spans` for the
+spans themselves, or :func:`span_counts` for how many there are and how many agree -> :func:`scores`. All run on the
+device of their inputs. :func:`span_counts` and :func:`word_counts` never wait for the device: every shape follows from
+the inputs' shapes, so a training step may call them. :func:`label_spans` has to wait, for the number of spans.
+
+**Masked words** (:data:`~ner_module.tagging.IGNORE_INDEX` in the target, ``False`` in a mask) do not exist: they are
+taken out of their row and their neighbours become adjacent, exactly as if the row had been written without them. So a
+row may hold subwords of which only the first of each word counts, and padding anywhere. Positions of spans count the
+words that remain. A *ragged* batch is a padded one: ``torch.nn.utils.rnn.pad_sequence(rows, batch_first=True,
+padding_value=IGNORE_INDEX)``.
+
+Not here: the rules themselves (`rules.py`), scores for partly right spans (`overlap.py`), state over batches and ranks
+(`entity_scores.py`).
+
+Shapes: B rows, W words of a row, K tag sequences of the same words (prediction and gold), T entity types, N flat
+positions, S spans.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ner_module.metrics.rules import CONTINUES, ENDS, PREFIX_BITS, STARTS, SpanRules
+from ner_module.tagging import IGNORE_INDEX
+
+PREFIX_MASK = (1 << PREFIX_BITS) - 1
+
+
+class LabelSpans(NamedTuple):
+    """The spans of a batch, ordered by row and position; each field has the shape ``[spans]``."""
+
+    row: Tensor
+    start: Tensor
+    """First word, counted among the row's unmasked words."""
+    end: Tensor
+    """One past the last word."""
+    entity_type: Tensor
+    """Index into :attr:`SpanRules.entity_types`."""
+
+
+class SpanCounts(NamedTuple):
+    """Counts of spans by entity type; each field is int64 of shape ``[types]``."""
+
+    true_positives: Tensor
+    num_predicted: Tensor
+    num_gold: Tensor
+
+
+class Scores(NamedTuple):
+    """Precision, recall and F1, floating point."""
+
+    precision: Tensor
+    recall: Tensor
+    f1: Tensor
+
+
+class _Steps(NamedTuple):
+    """What the rules make of each step from a flat position to the next, ``[K, N]`` each; see :func:`_read`."""
+
+    before: Tensor
+    """Code of the word before the step."""
+    segment: Tensor
+    """The segment which that word belongs to: twice the flat position before its first word, plus 1 if it is a span."""
+    closes: Tensor
+    """1 where that segment is a span and ends with this step, else 0."""
+
+
+def label_spans(label_ids: Tensor, rules: SpanRules, mask: Tensor | None = None) -> LabelSpans:
+    """The spans of each row.
+
+    Args:
+        label_ids: integers of shape ``[rows, words]``. What stands at masked words does not matter.
+        rules: from :func:`span_rules`, on the same device.
+        mask: booleans of the same shape, ``False`` where there is no word. Without it, the words labelled
+            :data:`IGNORE_INDEX` are masked.
+
+    Raises:
+        ValueError: shapes or types that do not fit; on CPU also a label id outside the inventory.
+
+    >>> from ner_module.metrics.rules import span_rules
+    >>> rules = span_rules(["O", "B-PER", "I-PER", "B-LOC", "I-LOC"])
+    >>> row, start, end, entity_type = label_spans(torch.tensor([[1, 2, 0, 4], [4, -100, 4, -100]]), rules)
+    >>> [(r, s, e, rules.entity_types[t]) for r, s, e, t in torch.stack((row, start, end, entity_type), 1).tolist()]
+    [(0, 0, 2, 'PER'), (0, 3, 4, 'LOC'), (1, 0, 2, 'LOC')]
+    """
+    if mask is None:
+        mask = label_ids != IGNORE_INDEX
+    _check(label_ids, mask, "mask")
+    steps = _read(label_ids.unsqueeze(0), mask, rules)
+    last = steps.closes[0].nonzero().squeeze(1)
+    first = steps.segment[0, last].long() >> 1
+    # Row r takes up the flat positions after the words and the one separator of each row before it.
+    words_B = mask.sum(1)
+    row_start_B = words_B.cumsum(0) - words_B + torch.arange(len(words_B), device=mask.device)
+    row = torch.searchsorted(row_start_B, first, right=True) - 1
+    offset = row_start_B[row]
+    return LabelSpans(row, first - offset, last + 1 - offset, (steps.before[0, last].long() >> PREFIX_BITS) - 1)
+
+
+def span_counts(preds: Tensor, target: Tensor, rules: SpanRules) -> SpanCounts:
+    """Count predicted, gold and agreeing spans of a batch, by type. Agreeing: same row, same words, same type.
+
+    Args:
+        preds: label ids, ``[rows, words]``; anything where ``target`` masks.
+        target: label ids, ``[rows, words]``; :data:`IGNORE_INDEX` masks.
+        rules: from :func:`span_rules`, on the same device.
+
+    Raises:
+        ValueError: shapes or types that do not fit; on CPU also a label id outside the inventory.
+
+    >>> from ner_module.metrics.rules import span_rules
+    >>> rules = span_rules(["O", "B-PER", "I-PER", "B-LOC", "I-LOC"])
+    >>> counts = span_counts(torch.tensor([[1, 2, 0, 3]]), torch.tensor([[1, 2, 0, 1]]), rules)
+    >>> counts.true_positives.tolist(), counts.num_predicted.tolist(), counts.num_gold.tolist()
+    ([1, 0], [1, 1], [2, 0])
+    """
+    mask = target != IGNORE_INDEX
+    _check(preds, target, "target")
+    _check(target, mask, "mask")
+    before, segment, closes = _read(torch.stack((preds, target)), mask, rules)
+    agrees = ((segment[0] == segment[1]) & (before[0] ^ before[1] <= PREFIX_MASK)).int() & closes[0] & closes[1]
+    # One histogram for all three counts; type 0 is "no span ends here". A gold span that was found goes to the third
+    # part instead of the second.
+    size = len(rules.entity_types) + 1
+    types = (before >> PREFIX_BITS) * closes
+    types[1].add_(size).add_(agrees, alpha=size)
+    histogram = types.new_zeros(3 * size, dtype=torch.int64)
+    histogram.index_add_(0, types.flatten(), histogram.new_ones(1).expand(types.numel()))
+    predicted, missed, found = histogram.view(3, size)[:, 1:]
+    return SpanCounts(found, predicted, missed + found)
+
+
+def word_counts(preds: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """How many unmasked words have the right label, and how many there are; two int64 scalars.
+
+    >>> correct, total = word_counts(torch.tensor([[1, 2, 0]]), torch.tensor([[1, 0, -100]]))
+    >>> int(correct), int(total)
+    (1, 2)
+    """
+    mask = target != IGNORE_INDEX
+    return ((preds == target) & mask).sum(), mask.sum()
+
+
+def scores(true_positives: Tensor, num_predicted: Tensor, num_gold: Tensor) -> Scores:
+    """Precision, recall and F1 (harmonic mean) from counts of any one shape; 0 where a denominator is 0, as in seqeval.
+
+    >>> precision, recall, f1 = scores(torch.tensor([2, 0]), torch.tensor([4, 0]), torch.tensor([3, 0]))
+    >>> precision, recall, f1
+    (tensor([0.5000, 0.0000]), tensor([0.6667, 0.0000]), tensor([0.5714, 0.0000]))
+    """
+    # Where a denominator is 0, so is the numerator.
+    return Scores(
+        true_positives / num_predicted.clamp(min=1),
+        true_positives / num_gold.clamp(min=1),
+        2 * true_positives / (num_predicted + num_gold).clamp(min=1),
+    )
+
+
+def _read(label_ids: Tensor, mask: Tensor, rules: SpanRules) -> _Steps:
+    """Apply the rules to every pair of neighbours in tag sequences ``[K, rows, words]`` under one mask.
+
+    The rows are laid out one after another without their masked words, with one outside position before each row and
+    one after the last. A word begins a *segment* unless it continues the one before; a segment is a span if its first
+    word starts one and the step after its last word ends one.
+    """
+    line_KN = _lay_out(label_ids, mask.long(), rules)
+    prefix_KN = line_KN & PREFIX_MASK
+    before, after = line_KN[:, :-1], line_KN[:, 1:]
+    same_type = (before ^ after <= PREFIX_MASK).int()
+    pairs = torch.add(prefix_KN[:, 1:], prefix_KN[:, :-1], alpha=8).mul_(2).add_(same_type)
+    bits = rules.transitions.index_select(0, pairs.flatten()).view_as(pairs)
+    # 0 and 1 of one integer type from here on: mixing in booleans would cost a conversion each.
+    begins = (bits & CONTINUES) ^ 1
+    starts = (bits & STARTS) >> 1
+    ends = (bits & ENDS) >> 2
+    # Only strict IOB1 has a pair that both continues and starts, B- I- of one type: the span begins at I- if B- began
+    # none. No word continues an outside one, so the first step can be left out.
+    begins[:, 1:] |= starts[:, 1:] & (starts[:, :-1] ^ 1)
+    # Each word's segment is the last one that began, so a running maximum of numbers that grow finds it.
+    numbers_N = torch.arange(0, 2 * pairs.shape[1], 2, dtype=pairs.dtype, device=pairs.device)
+    segment = starts.add_(numbers_N).mul_(begins).cummax(1).values[:, :-1]
+    closes = ends[:, 1:] & begins[:, 1:] & segment
+    return _Steps(before[:, 1:], segment, closes)
+
+
+def _lay_out(label_ids: Tensor, mask: Tensor, rules: SpanRules) -> Tensor:
+    """Codes of the labels on one line per tag sequence, ``[K, rows * words + rows + 1]``; unused positions are outside.
+
+    The mask is 0 and 1. No shape depends on its values, as it would when selecting by it: that waits for the device.
+    """
+    num_sequences, num_rows, num_words = label_ids.shape
+    try:
+        codes = rules.codes.index_select(0, (label_ids.long() * mask).flatten()).view(num_sequences, -1)
+    except IndexError as error:
+        raise ValueError(
+            f"a label id is not in the inventory of {len(rules.codes)} labels (ids 0 to {len(rules.codes) - 1}, or "
+            f"{IGNORE_INDEX} in the target for what is no word)"
+        ) from error
+    rows = torch.arange(num_rows, device=mask.device).unsqueeze(1)
+    # Masked words all go to position 0, which is then cleared.
+    slots = (mask.flatten().cumsum(0).view_as(mask) + rows) * mask
+    line_KN = codes.new_zeros(num_sequences, num_rows * num_words + num_rows + 1)
+    line_KN.scatter_(1, slots.flatten().expand(num_sequences, -1), codes)
+    line_KN[:, 0] = 0
+    return line_KN
+
+
+def _check(label_ids: Tensor, other: Tensor, name: str) -> None:
+    """Raise for what cannot be a batch of label ids."""
+    if label_ids.ndim != 2 or label_ids.shape != other.shape:
+        raise ValueError(
+            f"label ids and {name} must have one shape [rows, words], not {list(label_ids.shape)} and "
+            f"{list(other.shape)}"
+        )
+    if label_ids.is_floating_point() or label_ids.dtype == torch.bool:
+        raise ValueError(f"label ids must be integers, not {label_ids.dtype}")

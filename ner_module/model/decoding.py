@@ -1,0 +1,35 @@
+"""Logits -> one label per word. The only place where subword predictions become word predictions.
+
+Shapes: R rows, L subwords of the longest, C labels, N sentences, W words of the longest.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class WordPredictions(NamedTuple):
+    """The chosen label of each word and its probability: both ``[N, W]``; past a sentence's end they mean nothing."""
+
+    label_ids: Tensor
+    scores: Tensor
+
+
+def decode_words(logits_RLC: Tensor, word_positions_NW: Tensor, fallback_id: int) -> WordPredictions:
+    """Take the most probable label at each word's first subword.
+
+    Args:
+        logits_RLC: of all rows of the sentences.
+        word_positions_NW: place of a word's first subword in the flattened rows; negative where it has none.
+        fallback_id: the label of a word that became no subword, which the model cannot see; its score is 0.
+    """
+    logits_NWC = logits_RLC.flatten(0, 1)[word_positions_NW.clamp(min=0)].float()
+    scores, label_ids = logits_NWC.softmax(dim=-1).max(dim=-1)
+    unseen = word_positions_NW < 0
+    return WordPredictions(
+        torch.where(unseen, fallback_id, label_ids),
+        torch.where(unseen, torch.zeros_like(scores), scores),
+    )

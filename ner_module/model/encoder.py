@@ -1,0 +1,144 @@
+"""The transformers model: built from base weights for training, or from a checkpoint's config alone.
+
+Not here: training (`module.py`), the tokenizer (`ner_module/pretrained.py`).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from ner_module.pretrained import PretrainedError, from_pretrained
+
+log = logging.getLogger(__name__)
+
+
+def build_from_base(
+    model_name_or_path: str, revision: str | None, label_names: Sequence[str], dropout: float | None = None
+) -> Any:
+    """Load base weights in float32 and put a token-classification head for ``label_names`` on them.
+
+    A base model that already is a tagger keeps its head when its labels are the same (in any order); else the head is
+    new and one line says so.
+
+    Args:
+        model_name_or_path: a hub id, a folder, or ``package:…``.
+        revision: on the hub.
+        label_names: the labels by id.
+        dropout: replaces the config's hidden and attention dropout; ``None`` keeps them.
+
+    Raises:
+        PretrainedError: the model cannot be had, or its file lacks weights of the encoder: training would start from
+            random numbers.
+    """
+    from transformers import AutoConfig, AutoModelForTokenClassification
+
+    config = from_pretrained(AutoConfig.from_pretrained, model_name_or_path, revision)
+    base_labels = [config.id2label[index] for index in sorted(config.id2label)]
+    is_tagger = any(name.endswith("ForTokenClassification") for name in config.architectures or [])
+    reuse_head = is_tagger and set(base_labels) == set(label_names) and len(base_labels) == len(label_names)
+    if not reuse_head:
+        _set_labels(config, label_names)
+    _set_dropout(config, dropout)
+    with _quiet_transformers():
+        model, report = from_pretrained(
+            AutoModelForTokenClassification.from_pretrained,
+            model_name_or_path,
+            revision,
+            config=config,
+            dtype=torch.float32,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
+    _check_loaded(model, report, model_name_or_path)
+    if reuse_head:
+        _reorder_head(model, [base_labels.index(name) for name in label_names])
+        _set_labels(model.config, label_names)
+        log.info(f"{model_name_or_path} is a tagger for these labels: its head is reused")
+    elif is_tagger:
+        model._init_weights(model.classifier)
+        log.info(f"{model_name_or_path} is a tagger for other labels ({', '.join(base_labels)}): its head is new")
+    # from_pretrained returns the model in eval mode, and Lightning leaves it there: dropout would be off.
+    return model.train()
+
+
+def build_from_config(config_json: str) -> Any:
+    """The same architecture without weights, for a checkpoint's to be loaded into; touches neither hub nor cache."""
+    from transformers import CONFIG_MAPPING, AutoModelForTokenClassification
+
+    fields = json.loads(config_json)
+    config = CONFIG_MAPPING[fields["model_type"]].from_dict(fields)
+    with _quiet_transformers():
+        return AutoModelForTokenClassification.from_config(config, dtype=torch.float32).train()
+
+
+def config_to_json(model: Any) -> str:
+    """A model's config with every field, for :func:`build_from_config`."""
+    text: str = model.config.to_json_string(use_diff=False)
+    return text
+
+
+def _set_labels(config: Any, label_names: Sequence[str]) -> None:
+    # The two together: transformers takes the number of labels from id2label, whatever num_labels was given.
+    config.id2label = dict(enumerate(label_names))
+    config.label2id = {name: index for index, name in enumerate(label_names)}
+
+
+def _set_dropout(config: Any, dropout: float | None) -> None:
+    if dropout is None:
+        return
+    names = (
+        "hidden_dropout_prob",
+        "attention_probs_dropout_prob",
+        "dropout",
+        "attention_dropout",
+        "classifier_dropout",
+        "embedding_dropout",
+        "mlp_dropout",
+        "pooler_dropout",
+    )
+    for name in names:
+        if getattr(config, name, None) is not None:
+            setattr(config, name, dropout)
+
+
+def _check_loaded(model: Any, report: dict[str, Any], name: str) -> None:
+    """Refuse a model whose encoder is not wholly in the file; only the head may be new."""
+    encoder = model.base_model_prefix + "."
+    lost = [key for key in report["missing_keys"] if key.startswith(encoder)]
+    lost += [key[0] for key in report["mismatched_keys"] if key[0].startswith(encoder)]
+    if lost:
+        raise PretrainedError(
+            f"the weights of {name!r} lack {len(lost)} tensors of the encoder, such as {lost[0]}; they would be random "
+            "numbers. Name a model whose weights belong to its config"
+        )
+
+
+def _reorder_head(model: Any, order: list[int]) -> None:
+    with torch.no_grad():
+        model.classifier.weight.copy_(model.classifier.weight[order].clone())
+        if model.classifier.bias is not None:
+            model.classifier.bias.copy_(model.classifier.bias[order].clone())
+
+
+class _quiet_transformers:  # noqa: N801
+    """Hides transformers' loading report and bar: a new head is expected here, and anything else is checked above."""
+
+    def __enter__(self) -> None:
+        from transformers.utils import logging
+
+        self._verbosity = logging.get_verbosity()
+        self._bar = logging.is_progress_bar_enabled()
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+
+    def __exit__(self, *_: object) -> None:
+        from transformers.utils import logging
+
+        logging.set_verbosity(self._verbosity)
+        if self._bar:
+            logging.enable_progress_bar()

@@ -1,0 +1,237 @@
+"""NERModule: the training, evaluation and prediction steps of a token classifier.
+
+The model itself is built late, in ``configure_model``, when the labels are known: from base weights at the start of
+training, from the checkpoint's own config everywhere else. Labels reach it from the data (``set_labels``) or from a
+checkpoint; they are never typed.
+
+Shapes: R rows, L subwords of the longest row, C labels, N sentences, W words of the longest sentence.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from lightning.pytorch import LightningModule
+from torch import Tensor
+from torchmetrics import MeanMetric
+
+from ner_module.metrics.entity_scores import EntityScores
+from ner_module.model.decoding import WordPredictions, decode_words
+from ner_module.model.encoder import build_from_base, build_from_config, config_to_json
+from ner_module.model.optim import SchedulerType, make_optimizer, make_scheduler
+from ner_module.tagging import IGNORE_INDEX, OUTSIDE
+
+
+class NERModule(LightningModule):
+    """A transformer with a token-classification head, fine-tuned as a whole.
+
+    Args:
+        model_name_or_path: the base model: a hub id, a folder, or ``package:…`` for weights from a Python package.
+        revision: branch, tag or commit on the hub; pin a commit to get the same weights next year.
+        learning_rate: the peak; 2e-5 to 5e-5 suits most encoders. Too high a rate makes the model predict one label.
+        weight_decay: pulls weights (not biases or norms) towards zero; 0.01 is usual in pre-training.
+        warmup_ratio: the share of all steps over which the rate rises from 0; 0.1 helps large models start.
+        lr_scheduler_type: how the rate goes on after the warm-up: ``linear`` or ``cosine`` to 0, or ``constant``.
+        dropout: replaces the base model's dropout probabilities; kept as they are by default.
+        label_names: the labels by id. Not an option: filled from the data or the checkpoint.
+        scheme: what the labels' prefixes mean. Not an option, likewise.
+        outside_label: the label of words outside any entity. Not an option, likewise.
+    """
+
+    def __init__(
+        self,
+        model_name_or_path: str,
+        revision: str | None = None,
+        learning_rate: float = 5e-5,
+        weight_decay: float = 0.0,
+        warmup_ratio: float = 0.0,
+        lr_scheduler_type: SchedulerType = "linear",
+        dropout: float | None = None,
+        label_names: list[str] | None = None,
+        scheme: str = "iob2",
+        outside_label: str | None = OUTSIDE,
+    ) -> None:
+        super().__init__()
+        if learning_rate <= 0 or weight_decay < 0 or not 0 <= warmup_ratio <= 1:
+            raise ValueError(
+                "--model.learning_rate must be positive, --model.weight_decay not negative, --model.warmup_ratio 0 to 1"
+            )
+        self.save_hyperparameters(logger=False)  # the whole configuration is logged, by `cli.py`
+        self.model: Any = None
+        self._encoder_config: str | None = None
+        # Sum of losses and number of labelled subwords since the last row of the results table. Not buffers: those
+        # would become bfloat16 with the weights.
+        self._train_totals: tuple[float | Tensor, int | Tensor] = (0.0, 0)
+
+    # ------------------------------------------------------------------ building
+
+    def set_labels(self, label_names: list[str], scheme: str, outside_label: str | None) -> None:
+        """Fix what the head predicts; before the model is built.
+
+        Raises:
+            ValueError: the model exists already, with other labels.
+        """
+        if self.model is not None and list(label_names) != self.hparams["label_names"]:
+            raise ValueError(f"the model predicts {self.hparams['label_names']}, the data has {label_names}")
+        self.hparams.update({"label_names": list(label_names), "scheme": scheme, "outside_label": outside_label})
+
+    def restore(self, checkpoint: dict[str, Any]) -> None:
+        """Take labels and architecture from a checkpoint, so that no base weights are read; weights follow later."""
+        self._encoder_config = checkpoint["ner_module"]["encoder_config"]
+        hparams = checkpoint["hyper_parameters"]
+        self.set_labels(hparams["label_names"], hparams["scheme"], hparams["outside_label"])
+
+    def configure_model(self) -> None:
+        """Build the model once; Lightning calls this after the data's ``setup``.
+
+        Without a trainer (``load_from_checkpoint``) it waits for ``on_load_checkpoint``, which knows the architecture.
+        """
+        if self.model is not None or (self._trainer is None and self._encoder_config is None):
+            return
+        datamodule = getattr(self.trainer, "datamodule", None) if self._trainer is not None else None
+        if self._encoder_config is None and datamodule is not None:
+            self.set_labels(datamodule.label_names, datamodule.scheme, datamodule.outside_label)
+        self.build()
+
+    def build(self) -> None:
+        """Build the model for the labels that were set: from the checkpoint's config, or from base weights."""
+        label_names = self.hparams["label_names"]
+        if not label_names:
+            raise ValueError("the labels are not known: train with a NERDataModule, or call set_labels() first")
+        if self._encoder_config is not None:
+            self.model = build_from_config(self._encoder_config)
+        else:
+            self.model = build_from_base(
+                self.hparams["model_name_or_path"], self.hparams["revision"], label_names, self.hparams["dropout"]
+            )
+        scheme, outside_label = self.hparams["scheme"], self.hparams["outside_label"]
+        self.val_scores = EntityScores(label_names, scheme, outside_label=outside_label)
+        self.test_scores = EntityScores(label_names, scheme, outside_label=outside_label)
+        self.val_loss, self.test_loss = MeanMetric(), MeanMetric()
+
+    @property
+    def fallback_id(self) -> int:
+        """The label of a word that the tokenizer turned into nothing: the outside label, if there is one."""
+        names = self.hparams["label_names"]
+        return names.index(self.hparams["outside_label"]) if self.hparams["outside_label"] in names else 0
+
+    # ------------------------------------------------------------------ steps
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Logits ``[R, L, C]`` for subword ids and mask ``[R, L]``."""
+        logits: Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask).logits
+        return logits
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """The batch's part of the step's loss.
+
+        The loss of an optimisation step is the mean over all its labelled subwords, over processes and accumulated
+        micro-batches alike; the batch knows their number. Lightning divides by the number of micro-batches and DDP by
+        the number of processes, so both are multiplied in.
+        """
+        logits_RLC = self(batch["input_ids"], batch["attention_mask"])
+        loss_sum = _loss_sum(logits_RLC, batch["labels"])
+        labelled = (batch["labels"] != IGNORE_INDEX).sum()
+        self._train_totals = (self._train_totals[0] + self._wide(loss_sum), self._train_totals[1] + labelled)
+        self.log("train/loss", loss_sum.detach() / labelled.clamp(min=1), prog_bar=True)
+        parts = self.trainer.world_size * self.trainer.accumulate_grad_batches
+        return loss_sum * (parts / max(batch["labelled_in_step"], 1))
+
+    def take_train_loss(self) -> float:
+        """The mean training loss per labelled subword since the last call, over all processes."""
+        totals = torch.stack([self._wide(torch.as_tensor(total, device=self.device)) for total in self._train_totals])
+        loss_sum, labelled = self.trainer.strategy.reduce(totals, reduce_op="sum").tolist()
+        self._train_totals = (0.0, 0)
+        return loss_sum / labelled if labelled else float("nan")
+
+    @staticmethod
+    def _wide(value: Tensor) -> Tensor:
+        """In double precision where the device has it: a sum over an epoch needs it."""
+        return value.detach().to(torch.float32 if value.device.type == "mps" else torch.float64)
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
+        """Score whole sentences."""
+        return self._evaluate(batch, self.val_scores, self.val_loss)
+
+    def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
+        """Score whole sentences."""
+        return self._evaluate(batch, self.test_scores, self.test_loss)
+
+    def predict_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
+        """Tag whole sentences: ``label_ids`` and ``scores`` ``[N, W]`` with their index and number of words."""
+        return self._outputs(batch, self.predict_words(batch)[1])
+
+    def predict_words(self, batch: dict[str, Tensor]) -> tuple[Tensor, WordPredictions]:
+        """Logits ``[R, L, C]`` of all rows, at most ``eval_rows`` of them computed at once, and the words' labels."""
+        rows = batch["input_ids"].shape[0]
+        # A long document has more rows than a batch should: memory stays bounded by the sentences of a batch.
+        step = max(batch["sentence_index"].shape[0], 1)
+        parts = [
+            self(batch["input_ids"][start : start + step], batch["attention_mask"][start : start + step])
+            for start in range(0, rows, step)
+        ]
+        logits_RLC = torch.cat(parts)
+        return logits_RLC, decode_words(logits_RLC, batch["word_positions"], self.fallback_id)
+
+    def _evaluate(self, batch: dict[str, Tensor], scores: EntityScores, loss: MeanMetric) -> dict[str, Tensor]:
+        logits_RLC, words = self.predict_words(batch)
+        labelled = (batch["labels"] != IGNORE_INDEX).sum()
+        loss.update(_loss_sum(logits_RLC, batch["labels"]) / labelled.clamp(min=1), weight=labelled)
+        scores.update(words.label_ids, batch["gold"])
+        return self._outputs(batch, words)
+
+    def _outputs(self, batch: dict[str, Tensor], words: WordPredictions) -> dict[str, Tensor]:
+        kept = {name: batch[name] for name in ("sentence_index", "num_words", "gold")}
+        return {**kept, "label_ids": words.label_ids, "scores": words.scores}
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the validation scores; Lightning saves the best checkpoint by ``val/f1``."""
+        self._log_scores("val", self.val_scores, self.val_loss)
+
+    def on_test_epoch_end(self) -> None:
+        """Log the test scores."""
+        self._log_scores("test", self.test_scores, self.test_loss)
+
+    def _log_scores(self, stage: str, scores: EntityScores, loss: MeanMetric) -> None:
+        results = {f"{stage}/loss": loss.compute(), **{f"{stage}/{k}": v for k, v in scores.compute().items()}}
+        self.log_dict({name: value.float() for name, value in results.items()})
+        loss.reset()
+        scores.reset()
+
+    # ------------------------------------------------------------------ optimiser and checkpoint
+
+    def configure_optimizers(self) -> Any:
+        """AdamW and a schedule stepped once per optimiser step."""
+        total_steps = self.trainer.estimated_stepping_batches
+        if total_steps == float("inf"):
+            raise ValueError("training has no end: give --trainer.max_epochs or --trainer.max_steps")
+        # Lightning cannot clip gradients that a fused optimiser unscales itself, as float16 would have it.
+        fused = self.trainer.precision != "16-mixed"
+        options = self.hparams
+        optimizer = make_optimizer(self, options["learning_rate"], options["weight_decay"], fused)
+        scheduler = make_scheduler(optimizer, options["lr_scheduler_type"], int(total_steps), options["warmup_ratio"])
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "lr"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what builds the same architecture without the base model."""
+        checkpoint["ner_module"] = {
+            "encoder_config": config_to_json(self.model),
+            "train_totals": [float(self._train_totals[0]), int(self._train_totals[1])],
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Build the model if nothing has yet, and go on with the running training loss."""
+        if self.model is None:
+            self.restore(checkpoint)
+            self.build()
+        loss_sum, labelled = checkpoint["ner_module"]["train_totals"]
+        self._train_totals = (loss_sum, labelled)
+
+
+def _loss_sum(logits_RLC: Tensor, labels_RL: Tensor) -> Tensor:
+    """Cross-entropy summed over labelled subwords, in float32 whatever the model computes in."""
+    return F.cross_entropy(
+        logits_RLC.flatten(0, 1).float(), labels_RL.flatten(), ignore_index=IGNORE_INDEX, reduction="sum"
+    )

