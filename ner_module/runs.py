@@ -1,6 +1,7 @@
 """Run directories and checkpoints: where a command writes, and which checkpoint it means. No torch.
 
-``runs/<name>/<time>`` holds one training; ``--ckpt_path best|last`` means the one in ``--run_dir``, else in the newest run.
+``runs/<name>/<time>`` holds one training; ``--ckpt_path best|last`` means the one in ``--run_dir``, else in the newest
+run.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ def checkpoint_path(run_dir: Path, name: str) -> Path:
 def new_run_dir(name: str) -> Path:
     """The directory of a run that starts now.
 
-    A job or rendezvous id takes the place of the time, so that all processes of a job, and the job after a requeue, mean
-    the same directory. Processes that Lightning itself starts inherit the first one's choice.
+    A job or rendezvous id takes the place of the time, so that all processes of a job, and the job after a requeue,
+    mean the same directory. Processes that Lightning itself starts inherit the first one's choice.
     """
     inherited = os.environ.get(_RUN_DIR_VARIABLE)
     if inherited and "LOCAL_RANK" in os.environ:

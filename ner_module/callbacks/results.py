@@ -7,7 +7,6 @@ shows the epochs before it stopped.
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,8 @@ _COLUMNS = (
     ("Accuracy", "val/accuracy"),
 )
 
-_WIDTH = 11
+# Wide enough for each title, and all together for a terminal of 80 columns.
+_WIDTHS = (10, 7, 9, 10, 11, 8, 8, 10)
 
 
 class ResultsTable(Callback):
@@ -59,7 +59,7 @@ class ResultsTable(Callback):
         row = {
             "epoch": round(epoch, 2),
             "step": trainer.global_step,
-            "train/loss": pl_module.take_train_loss(),  # type: ignore[operator]
+            "train/loss": round(pl_module.take_train_loss(), 6),  # type: ignore[operator]
             **metrics,
         }
         self.rows.append(row)
@@ -93,7 +93,7 @@ class ResultsTable(Callback):
         labels = {name: pl_module.hparams[name] for name in ("scheme", "label_names", "outside_label")}
         scratch = path.with_suffix(".tmp")
         scratch.write_text(json.dumps(labels | results | update, indent=1, ensure_ascii=False), encoding="utf-8")
-        os.replace(scratch, path)
+        scratch.replace(path)
 
     # ------------------------------------------------------------------ state
 
@@ -110,18 +110,22 @@ class ResultsTable(Callback):
     def _print_row(self, row: dict[str, float]) -> None:
         console = get_console()
         if not self._header_shown:
-            console.print("".join(title.rjust(_WIDTH) for title, _ in _COLUMNS), style="bold", highlight=False)
+            titles = (title.rjust(width) for (title, _), width in zip(_COLUMNS, _WIDTHS, strict=True))
+            console.print("".join(titles), style="bold", highlight=False, soft_wrap=True)
             self._header_shown = True
-        console.print("".join(_cell(key, row).rjust(_WIDTH) for _, key in _COLUMNS), highlight=False)
+        cells = (_cell(key, row).rjust(width) for (_, key), width in zip(_COLUMNS, _WIDTHS, strict=True))
+        console.print("".join(cells), highlight=False, soft_wrap=True)
 
 
 def results_table(rows: list[dict[str, float]]) -> Table:
     """The per-epoch table; the row with the best F1, which ``best.ckpt`` holds, is marked."""
     best = max(range(len(rows)), key=lambda index: rows[index]["val/f1"])
-    table = Table(box=box.SIMPLE_HEAVY, title="Training results (validation data)", title_style="bold")
+    table = Table(
+        box=box.SIMPLE_HEAD, title="Training results (validation data)", title_style="bold", padding=(0, 1, 0, 0)
+    )
     for title, _ in _COLUMNS:
-        table.add_column(title, justify="right")
-    table.add_column("")
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
     for index, row in enumerate(rows):
         marked = index == best
         cells = [_cell(key, row) for _, key in _COLUMNS]
@@ -132,7 +136,7 @@ def results_table(rows: list[dict[str, float]]) -> Table:
 def types_table(metrics: dict[str, float], prefix: str, pl_module: LightningModule, title: str) -> Table:
     """Precision, recall, F1 and support of each entity type, and the averages."""
     hparams = pl_module.hparams
-    table = Table(box=box.SIMPLE_HEAVY, title=title, title_style="bold")
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_style="bold")
     table.add_column("Entity type")
     for name in ("Precision", "Recall", "F1", "Support"):
         table.add_column(name, justify="right")
@@ -158,4 +162,4 @@ def _cell(key: str, row: dict[str, float]) -> str:
 
 
 def _numbers(metrics: dict[str, Any], prefix: str) -> dict[str, float]:
-    return {name: float(value) for name, value in metrics.items() if name.startswith(prefix)}
+    return {name: round(float(value), 6) for name, value in metrics.items() if name.startswith(prefix)}

@@ -11,8 +11,8 @@ The rules, each of which some other tool gets wrong:
   than a window keeps its first subwords.
 
 Terms: a *row* is one encoder input, with its special tokens. ``labels`` are per subword, as indices into the label
-names of the split (:data:`UNLABELLED` where the loss must not look); ``word_positions`` are per owned word, the place of
-its first subword in the row.
+names of the split (:data:`UNLABELLED` where the loss must not look); ``word_positions`` are per owned word, the place
+of its first subword in the row.
 """
 
 from __future__ import annotations

@@ -252,6 +252,6 @@ class SentenceBatches(Dataset[dict[str, Tensor]]):
 
     def __getitem__(self, indices: npt.NDArray[np.int64]) -> dict[str, Tensor]:  # type: ignore[override]
         sentences = indices if self._sentences is None else self._sentences[indices]
-        return self._assembler.sentences(sentences) | {"sentence_index": torch.from_numpy(np.ascontiguousarray(indices))}
-
-
+        return self._assembler.sentences(sentences) | {
+            "sentence_index": torch.from_numpy(np.ascontiguousarray(indices))
+        }

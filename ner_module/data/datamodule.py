@@ -29,22 +29,28 @@ from ner_module.data.batching import (
     evaluation_batches,
 )
 from ner_module.data.encoded import EncodedSplit, EncodingOptions
+from ner_module.data.held_out import choose_held_out
 from ner_module.data.hub import choose_columns, load_hub_dataset
-from ner_module.data.preparation import (
-    PreparedSplit,
-    ReadingOptions,
-    choose_scheme,
-    encode_stored,
-    outside_label_of,
-    store_files,
-    store_hub_split,
+from ner_module.data.inventory import (
+    check_known,
+    check_tags,
+    choose_outside_label,
+    choose_source_scheme,
+    new_inventory,
 )
+from ner_module.data.preparation import ReadingOptions, encode_stored, store_files, store_hub_split
 from ner_module.data.readers import expand_files
 from ner_module.data.sentence import DataError
 from ner_module.data.store import StoredSplit
 from ner_module.data.words import WORDS_VERSION
-from ner_module.pretrained import from_pretrained, load_tokenizer, max_row_length, tokenizer_from_files, tokenizer_to_files
-from ner_module.tagging import check_scheme, close_label_names, tags_to_spans
+from ner_module.pretrained import (
+    from_pretrained,
+    load_tokenizer,
+    max_row_length,
+    tokenizer_from_files,
+    tokenizer_to_files,
+)
+from ner_module.tagging import tags_to_spans
 
 log = logging.getLogger(__name__)
 
@@ -57,12 +63,20 @@ _SPLITS = {
     "test": ("test",),
     "predict": ("predict",),
 }
+_NEEDED = {"fit": "train", "validate": "validation", "test": "test", "predict": "predict"}
 
 # Predictions are sorted by length within this many sentences, so that they can be written as they come.
 _LOOK_AHEAD = 10_000
 
-# With fewer documents than this, a split made by document would be too coarse.
-_MIN_DOCUMENTS = 10
+# What is said of words that could not be taken as they stand; fields of EncodingSummary.
+_FINDINGS = {
+    "illegal_tags": "{count:,} illegal tags, this sentence has the first; entities are read by the conlleval rule",
+    "windowed_sentences": "{count:,} sentences are longer than {rows} subwords, this is the first; they are split into "
+    "overlapping windows, nothing is cut",
+    "clipped_words": "{count:,} words alone are longer than {rows} subwords; the model sees their beginning",
+    "words_without_subword": "{count:,} words become no subword (control or zero-width characters); each keeps its "
+    "place and is predicted as outside any entity",
+}
 
 
 class NERDataModule(LightningDataModule):
@@ -78,8 +92,8 @@ class NERDataModule(LightningDataModule):
         validation_file: data for choosing the best epoch. Without it a part of the training data is held out.
         test_file: data for ``test``; scored once, at the end.
         predict_file: for ``predict``: raw text (one line, one sentence), or tokens as JSONL or columns.
-        text_column_name: where the words are: a column's name, or its number from 0 in column files (default: ``tokens``
-            or the first column).
+        text_column_name: where the words are: a column's name, or its number from 0 in column files (default:
+            ``tokens`` or the first column).
         label_column_name: where the tags are, likewise (default: ``ner_tags``, ``tags``, or the last column).
         label_names: the names of integer tags, in order, when the data does not say.
         format: ``auto`` tells the format of a file from its name and content; name one to force it.
@@ -143,114 +157,89 @@ class NERDataModule(LightningDataModule):
         self.outside_label: str | None = None
         self.stored: dict[str, StoredSplit] = {}
         self.encoded: dict[str, EncodedSplit] = {}
-        self._prepared: dict[str, PreparedSplit] = {}
-        self._restored: dict[str, Any] | None = None
+        self._restored = False
+        self._train_sha256: list[str] = []
         self._held_out: npt.NDArray[np.int64] | None = None
         self._check_options()
 
     def _check_options(self) -> None:
-        options = self.hparams
+        options = self._options
         if options.dataset_name is not None and options.train_file is not None:
             raise DataError(
-                "--data.train_file", None, "is given together with --data.dataset_name", "give one of the two"
+                "--data.train_file", None, "it is given together with --data.dataset_name", "give one of them"
             )
         for name in ("batch_size", "eval_batch_size"):
             if options[name] < 1:
-                raise DataError(f"--data.{name}", None, f"is {options[name]}", "give a number of at least 1")
+                raise DataError(f"--data.{name}", None, f"it is {options[name]}", "give a number of at least 1")
         if not 0 < options.validation_fraction < 1:
-            raise DataError(
-                "--data.validation_fraction", None, f"is {options.validation_fraction}", "give a share between 0 and 1"
-            )
-
-    # ------------------------------------------------------------------ what is read
-
-    @property
-    def cache(self) -> Path:
-        """The folder tokenised data is kept in."""
-        chosen = self.hparams.cache_dir or os.environ.get("NER_MODULE_CACHE")
-        return Path(chosen) if chosen else Path.home() / ".cache" / "ner_module"
-
-    def _command(self) -> str:
-        return self.trainer.state.fn.value if self.trainer is not None and self.trainer.state.fn else "fit"
-
-    def _store_splits(self, command: str) -> dict[str, Path]:
-        """Read what the command needs; split name -> folder of its sentences."""
-        options = self.hparams
-        wanted = set(_SPLITS[command])
-        hub: dict[str, Any] = {}
-        if options.dataset_name is not None and command != "predict":
-            hub = dict(load_hub_dataset(options.dataset_name, options.dataset_config_name, options.dataset_revision))
-            hub |= {"validation": hub[name] for name in ("dev", "valid") if name in hub and "validation" not in hub}
-        if "validation" in wanted and options.validation_file is None and "validation" not in hub:
-            wanted.add("train")  # the validation data is a part of it
-        folders = {}
-        for split in sorted(wanted):
-            spec = options[f"{split}_file"]
-            if spec is not None:
-                reading = ReadingOptions(
-                    format=options.format,
-                    encoding=options.encoding,
-                    text_column_name=options.text_column_name,
-                    label_column_name=options.label_column_name,
-                    label_names=tuple(options.label_names) if options.label_names else None,
-                    tagged=split != "predict",
-                )
-                folders[split] = store_files(self.cache, expand_files(spec), reading)
-            elif split in hub:
-                where = f"dataset {options.dataset_name!r}, split {split!r}"
-                columns = choose_columns(
-                    hub[split], where, options.text_column_name, options.label_column_name, options.label_names
-                )
-                folders[split] = store_hub_split(self.cache, hub[split], where, columns)
-        required = {"fit": "train", "validate": "validation", "test": "test", "predict": "predict"}[command]
-        if required not in folders and not (required == "validation" and "train" in folders):
-            have = f"the dataset has the splits {', '.join(hub)}" if hub else "none is configured"
-            raise DataError(
-                f"{required} data", None, f"needed by `{command}`, but {have}", f"give --data.{required}_file"
-            )
-        for split, folder in folders.items():
-            stored = StoredSplit(folder)
-            if len(stored) == 0:
-                raise DataError(
-                    ", ".join(stored.meta["sources"]), None, f"the {split} data has no sentence", "give a file with data"
-                )
-        return folders
+            problem = f"it is {options.validation_fraction}"
+            raise DataError("--data.validation_fraction", None, problem, "give a share between 0 and 1")
 
     # ------------------------------------------------------------------ Lightning hooks
 
     def prepare_data(self) -> None:
-        """Read and tokenise, into the cache; Lightning calls it in one process per node."""
-        self._prepare()
+        """Read and tokenise into the cache; Lightning calls it in one process per node."""
+        self._prepare(self._command())
 
     def setup(self, stage: str) -> None:
         """Map the data into memory and settle the labels; Lightning calls it in every process."""
-        self._prepare()
-        for split, prepared in self._prepared.items():
-            self.stored[split], self.encoded[split] = prepared.open()
-        tagged = [split for name, split in self.stored.items() if name != "predict"]
-        if self._restored is None:
-            self.label_names = self._new_inventory(tagged)
-        elif stage == "fit" and set(self._new_inventory(tagged)) - set(self.label_names):
-            self._check_known_labels()
+        command = self._command()
+        prepared = self._prepare(command)
+        self.stored = {name: StoredSplit(stored) for name, (stored, _) in prepared.items()}
+        self.encoded = {name: EncodedSplit(encoded) for name, (_, encoded) in prepared.items()}
+        tagged = {name: split for name, split in self.stored.items() if name != "predict"}
+        tags = sorted({tag for name in tagged for tag in self.encoded[name].tag_names})
+        if self._restored:
+            for name, split in tagged.items():
+                check_known(self.label_names, self.encoded[name].tag_names, split)
         else:
-            self._check_known_labels()
-        if "validation" not in self.encoded and "train" in self.encoded and stage in ("fit", "validate"):
-            self._held_out = self._choose_held_out()
-        if self._command() in ("fit", "validate", "test"):
+            self.label_names = new_inventory(tagged, tags, self._declared(tagged), self.scheme, self.outside_label)
+        if command == "fit" and self._restored and self.stored["train"].meta["sha256"] != self._train_sha256:
+            log.warning(
+                "the training data has changed since the checkpoint was made; training goes on with the new data"
+            )
+        self._held_out = None
+        if "train" in self.stored and "validation" not in self.stored:
+            self._held_out = choose_held_out(
+                self.stored["train"], self._options.validation_fraction, self._options.seed
+            )
+        if command != "predict":
             self._report()
 
-    def _prepare(self) -> None:
-        """What both hooks need; quick when the cache is warm, so that every process can call it."""
+    @property
+    def _options(self) -> Any:
+        """The constructor's arguments."""
+        return self.hparams
+
+    def _command(self) -> str:
+        """What the trainer is about to do; ``fit`` without a trainer."""
+        return self.trainer.state.fn.value if self.trainer is not None and self.trainer.state.fn else "fit"
+
+    # ------------------------------------------------------------------ preparing
+
+    @property
+    def cache(self) -> Path:
+        """The folder tokenised data is kept in."""
+        chosen = self._options.cache_dir or os.environ.get("NER_MODULE_CACHE")
+        return Path(chosen) if chosen else Path.home() / ".cache" / "ner_module"
+
+    def _prepare(self, command: str) -> dict[str, tuple[Path, Path]]:
+        """Store and encode what the command needs; quick when the cache is warm, so that every process can ask.
+
+        Returns:
+            Split -> the folders of its sentences and of its arrays.
+        """
         self._load_tokenizer()
-        folders = self._store_splits(self._command())
-        stored = {split: StoredSplit(folder) for split, folder in folders.items()}
-        schemes = {name: choose_scheme(split, self.hparams.source_scheme) for name, split in stored.items() if name != "predict"}
-        if self._restored is None:
-            flat = {name for name, scheme in schemes.items() if scheme == "flat"}
-            self.scheme = check_scheme(self.hparams.scheme or ("flat" if "train" in flat else "iob2"))
-            tagged = [split for name, split in stored.items() if name != "predict"]
-            self.outside_label = outside_label_of(tagged, self.scheme, self.hparams.outside_label)
-        self._prepared = {}
+        folders = self._store(command)
+        stored = {name: StoredSplit(folder) for name, folder in folders.items()}
+        tagged = {name: split for name, split in stored.items() if name != "predict"}
+        schemes = {name: choose_source_scheme(split, self._options.source_scheme) for name, split in tagged.items()}
+        if not self._restored:
+            source = schemes.get("train") or next(iter(schemes.values()), "iob2")
+            self.scheme = self._options.scheme or ("flat" if source == "flat" else "iob2")
+            self.outside_label = choose_outside_label(list(tagged.values()), self.scheme, self._options.outside_label)
+            check_tags(list(tagged.values()), self._declared(tagged), source)
+        prepared = {}
         for name, folder in folders.items():
             options = EncodingOptions(
                 max_seq_length=self.max_seq_length,
@@ -260,90 +249,105 @@ class NERDataModule(LightningDataModule):
                 scheme=self.scheme,
                 outside_label=self.outside_label,
             )
-            self._prepared[name] = PreparedSplit(folder, encode_stored(self.cache, folder, self.tokenizer, options, name))
+            prepared[name] = folder, encode_stored(self.cache, folder, self.tokenizer, options, name)
+        return prepared
+
+    def _store(self, command: str) -> dict[str, Path]:
+        """Read what the command needs; split -> folder of its sentences."""
+        options = self._options
+        wanted = set(_SPLITS[command])
+        hub: dict[str, Any] = {}
+        if options.dataset_name is not None and command != "predict":
+            hub = load_hub_dataset(options.dataset_name, options.dataset_config_name, options.dataset_revision)
+        if "validation" in wanted and options.validation_file is None and "validation" not in hub:
+            wanted.add("train")  # the validation data is a part of it
+        folders = {}
+        for split in sorted(wanted):
+            files = options[f"{split}_file"]
+            if files is not None:
+                reading = ReadingOptions(
+                    format=options.format,
+                    encoding=options.encoding,
+                    text_column_name=options.text_column_name,
+                    label_column_name=options.label_column_name,
+                    label_names=tuple(options.label_names) if options.label_names else None,
+                    tagged=split != "predict",
+                )
+                folders[split] = store_files(self.cache, expand_files(files), reading)
+            elif split in hub:
+                where = f"dataset {options.dataset_name!r}, split {split!r}"
+                columns = choose_columns(
+                    hub[split], where, options.text_column_name, options.label_column_name, options.label_names
+                )
+                folders[split] = store_hub_split(self.cache, hub[split], where, columns)
+        needed = _NEEDED[command]
+        if needed not in folders and not (needed == "validation" and "train" in folders):
+            have = f"the dataset has the splits {', '.join(hub)}" if hub else "none is given"
+            raise DataError(f"{needed} data", None, f"`{command}` needs it, but {have}", f"give --data.{needed}_file")
+        for split, folder in folders.items():
+            stored = StoredSplit(folder)
+            if len(stored) == 0 and split != "predict":
+                sources = ", ".join(stored.meta["sources"])
+                raise DataError(sources, None, f"the {split} data has no sentence", "give data, or leave the split out")
+        return folders
+
+    def _declared(self, splits: dict[str, StoredSplit]) -> list[str] | None:
+        """The labels the user or the dataset names, if any."""
+        if self._options.label_names:
+            return list(self._options.label_names)
+        return next((split.meta["declared_names"] for split in splits.values() if split.meta["declared_names"]), None)
 
     def _load_tokenizer(self) -> None:
+        """Load the base model's tokenizer and fix how long rows are; a checkpoint has done both."""
         if self.tokenizer is not None:
             return
-        options = self.hparams
-        if options.model_name_or_path is None:
-            raise DataError("--model.model_name_or_path", None, "is not given", "name a base model: a hub id or a folder")
         from transformers import AutoConfig
 
-        self.tokenizer = load_tokenizer(options.model_name_or_path, options.revision)
+        options = self._options
+        if options.model_name_or_path is None:
+            raise DataError("--model.model_name_or_path", None, "it is not given", "name a hub id or a folder")
+        tokenizer = load_tokenizer(options.model_name_or_path, options.revision)
         config = from_pretrained(AutoConfig.from_pretrained, options.model_name_or_path, options.revision)
-        limit = max_row_length(config, self.tokenizer)
-        asked = options.max_seq_length
-        if asked is not None and asked > limit:
-            raise DataError("--data.max_seq_length", None, f"is {asked}, but the model's limit is {limit}", "lower it")
-        self.max_seq_length: int = asked or min(DEFAULT_MAX_SEQ_LENGTH, limit)
+        limit = max_row_length(config, tokenizer)
+        length = options.max_seq_length or min(DEFAULT_MAX_SEQ_LENGTH, limit)
+        if not 4 <= length <= limit:
+            problem = f"it is {length}; the model takes at most {limit}"
+            raise DataError("--data.max_seq_length", None, problem, f"give 4 to {limit}")
+        stride = options.stride if options.stride is not None else length // 4
+        if not 0 <= stride <= length // 2:
+            problem = f"it is {stride} with windows of {length}"
+            raise DataError("--data.stride", None, problem, f"give at most {length // 2}, half a window")
+        self.tokenizer, self.max_seq_length, self.stride = tokenizer, length, stride
         self.label_all_tokens: bool = options.label_all_tokens
-        self.stride: int = options.stride if options.stride is not None else self.max_seq_length // 4
-        if not 0 <= self.stride <= self.max_seq_length // 2 or self.max_seq_length < 4:
-            raise DataError(
-                "--data.stride",
-                None,
-                f"is {self.stride} with windows of {self.max_seq_length}",
-                "give at most half of --data.max_seq_length, which is at least 4",
+
+    def _report(self) -> None:
+        """Say in a few lines what was read, and everything that was not taken as it stood."""
+        for name in sorted(self.stored, key=list(_NEEDED.values()).index):
+            stored, found = self.stored[name], self.encoded[name].summary
+            sources = ", ".join(stored.meta["sources"][:3]) + (", …" if len(stored.meta["sources"]) > 3 else "")
+            log.info("%-10s %9s sentences %11s words   %s", name, f"{found.sentences:,}", f"{found.words:,}", sources)
+            if stored.meta["changed_spans"]:
+                log.warning("%s: %s", sources, stored.meta["changed_spans"])
+            for finding, text in _FINDINGS.items():
+                count = getattr(found, finding)
+                if count:
+                    path, line = stored.origin(found.examples[finding])
+                    log.warning("%s:%s: %s", path, line, text.format(count=count, rows=self.max_seq_length))
+        if self._held_out is not None:
+            kept = len(self.stored["train"]) - len(self._held_out)
+            log.info(
+                "%-10s %9s sentences of the training data are held out; %s are left",
+                "validation",
+                f"{len(self._held_out):,}",
+                f"{kept:,}",
             )
 
-    # ------------------------------------------------------------------ labels
-
-    def _new_inventory(self, splits: list[StoredSplit]) -> list[str]:
-        """The labels of a new model: closed under the scheme, over all splits, a dataset's own order kept."""
-        declared = self.hparams.label_names or next((s.meta["declared_names"] for s in splits if s.meta.get("declared_names")), None)
-        tags = {tag for split in self.encoded.values() for tag in split.tag_names}
-        if declared and tags | set(declared) == set(declared):
-            tags_in_order = [name for name in declared if name in tags or self.scheme != "flat" or True]
-            return close_label_names(tags_in_order, self.scheme, self.outside_label)
-        return close_label_names(tags, self.scheme, self.outside_label)
-
-    def _check_known_labels(self) -> None:
-        """Refuse tags that the checkpoint's model has no label for."""
-        known = set(self.label_names)
-        for name, split in self.encoded.items():
-            unknown = [tag for tag in split.tag_names if tag not in known]
-            if unknown and name != "predict":
-                first = self._first_seen(name, unknown[0])
-                raise DataError(
-                    *first,
-                    f"the label {unknown[0]!r} is unknown to the checkpoint, which has {', '.join(self.label_names)}",
-                    "correct the tag, or train a model that knows it",
-                )
-
-    def _first_seen(self, split: str, tag: str) -> tuple[str, int | None]:
-        places = self.stored[split].meta["first_seen"]
-        path, line = places.get(tag) or next(
-            (place for seen, place in places.items() if seen.partition("-")[2] == tag.partition("-")[2]), (split, None)
-        )
-        return path, line
+    # ------------------------------------------------------------------ what the splits hold
 
     def label_ids(self, split: str) -> list[int]:
         """The model's label id of each tag of a split."""
         ids = {name: index for index, name in enumerate(self.label_names)}
         return [ids[tag] for tag in self.encoded[split].tag_names]
-
-    # ------------------------------------------------------------------ validation data
-
-    def _choose_held_out(self) -> npt.NDArray[np.int64]:
-        """The sentences of the training data that serve as validation data, by whole documents where there are enough."""
-        stored = self.stored["train"]
-        documents = stored.documents()
-        units = np.unique(documents, return_inverse=True)[1] if None not in documents else np.arange(len(stored))
-        if units.max() + 1 < _MIN_DOCUMENTS:
-            units = np.arange(len(stored))
-        order = np.random.default_rng(self.hparams.seed).permutation(int(units.max()) + 1)
-        sizes = np.bincount(units)[order]
-        count = int(np.searchsorted(np.cumsum(sizes), self.hparams.validation_fraction * len(stored))) + 1
-        chosen = np.flatnonzero(np.isin(units, order[:count]))
-        if len(chosen) == len(stored):
-            raise DataError(
-                ", ".join(stored.meta["sources"]),
-                None,
-                f"holds {len(stored)} sentences, too few to hold some out for validation",
-                "give --data.validation_file, or more data",
-            )
-        return chosen
 
     def sentences_of(self, split: str) -> tuple[str, npt.NDArray[np.int64] | None]:
         """Which encoded split a split's sentences lie in, and which of them they are (``None``: all)."""
@@ -389,7 +393,7 @@ class NERDataModule(LightningDataModule):
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
 
     def _loader(self, dataset: Any, sampler: Any) -> DataLoader[Any]:
-        workers = self.hparams.num_workers
+        workers = self._options.num_workers
         return DataLoader(
             dataset,
             sampler=sampler,
@@ -399,7 +403,7 @@ class NERDataModule(LightningDataModule):
             pin_memory=torch.cuda.is_available(),
             # Each iteration draws a seed for its workers; from a generator of its own, so that loaders and their
             # number of workers leave the global one, and with it training, unchanged.
-            generator=torch.Generator().manual_seed(self.hparams.seed),
+            generator=torch.Generator().manual_seed(self._options.seed),
         )
 
     def train_dataloader(self) -> DataLoader[Any]:
@@ -413,7 +417,7 @@ class NERDataModule(LightningDataModule):
             )
         rank, world_size = self._ranks()
         accumulate = self.trainer.accumulate_grad_batches if self.trainer is not None else 1
-        options = self.hparams
+        options = self._options
         sampler = TrainingSampler(
             split, rows, options.batch_size, options.batching, options.seed, accumulate, rank, world_size
         )
@@ -425,7 +429,7 @@ class NERDataModule(LightningDataModule):
         lengths = encoded.sentence_lengths()
         if chosen is not None:
             lengths = lengths[chosen]
-        batches = evaluation_batches(lengths, self.hparams.eval_batch_size, look_ahead)
+        batches = evaluation_batches(lengths, self._options.eval_batch_size, look_ahead)
         sampler = EvaluationSampler(batches, *self._ranks())
         return self._loader(SentenceBatches(self._assembler(source), chosen), sampler)
 
@@ -454,23 +458,23 @@ class NERDataModule(LightningDataModule):
             "stride": self.stride,
             "label_all_tokens": self.label_all_tokens,
             "words_version": WORDS_VERSION,
+            "train_sha256": self.stored["train"].meta["sha256"] if "train" in self.stored else self._train_sha256,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take tokenizer, labels and alignment from a checkpoint instead of base model and data."""
-        if self._restored is not None:
-            return  # the command line did it before `setup`; Lightning does it again after
-        self._restored = state_dict
+        if self._restored or self.label_names:
+            # The command line restored before `setup`; Lightning does it again after.
+            if self.label_names != state_dict["label_names"]:
+                known = ", ".join(state_dict["label_names"])
+                raise DataError("the data", None, f"its labels are not the checkpoint's, {known}", "use the same data")
+            return
+        self._restored = True
         self.tokenizer = tokenizer_from_files(state_dict["tokenizer"])
         self.label_names = list(state_dict["label_names"])
         self.scheme, self.outside_label = state_dict["scheme"], state_dict["outside_label"]
         self.max_seq_length, self.stride = state_dict["max_seq_length"], state_dict["stride"]
         self.label_all_tokens = state_dict["label_all_tokens"]
-
-    # ------------------------------------------------------------------ what is said
-
-    def _report(self) -> None:
-        """Say in a few lines what was read, and everything that was not taken as it stood."""
-        for name, split in self.encoded.items():
-            found = split.summary
-            log.info(f"{name}: {found.sentences:,} sentences, {found.words:,} words ({', '.join(self.stored[name].meta['sources'][:3])})")
+        self._train_sha256 = state_dict["train_sha256"]
+        if state_dict["words_version"] != WORDS_VERSION:
+            log.warning("raw text is now split into words by other rules than when this model was trained")

@@ -10,7 +10,6 @@ Written to a temporary folder first and renamed when whole: a crash leaves no ha
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
@@ -147,7 +146,7 @@ def encode_split(
 def publish(scratch: Path, folder: Path) -> None:
     """Move a finished folder to its place; if another process was faster, its result stands."""
     try:
-        os.replace(scratch, folder)
+        scratch.replace(folder)
     except OSError:
         if not (folder / "meta.json").is_file():
             raise

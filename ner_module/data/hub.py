@@ -12,6 +12,7 @@ from ner_module.data.sentence import DataError, Sentence
 
 _TEXT_COLUMNS = ("tokens", "words")
 _LABEL_COLUMNS = ("ner_tags", "tags", "labels", "ner", "label")
+_SPLIT_NAMES = {"dev": "validation", "valid": "validation"}
 _BATCH = 1_000
 
 
@@ -23,8 +24,8 @@ class HubColumns(NamedTuple):
     names: list[str] | None
 
 
-def load_hub_dataset(name: str, config_name: str | None, revision: str | None) -> Any:
-    """Download (or find in the cache) a dataset with all its splits.
+def load_hub_dataset(name: str, config_name: str | None, revision: str | None) -> dict[str, Any]:
+    """Download (or find in the cache) a dataset; split name -> rows, a ``dev`` split being called ``validation``.
 
     Raises:
         DataError: it does not exist, needs a config name or a loading script, or the hub cannot be reached.
@@ -49,7 +50,9 @@ def load_hub_dataset(name: str, config_name: str | None, revision: str | None) -
         ):
             raise
         raise DataError(where, None, f"cannot be loaded ({reason})", advice) from error
-    return loaded
+    if not isinstance(loaded, dict):
+        raise DataError(where, None, "has no splits", "name a dataset with a train split")
+    return {_SPLIT_NAMES.get(split, split): rows for split, rows in loaded.items()}
 
 
 def choose_columns(
@@ -67,7 +70,9 @@ def choose_columns(
     label = _pick(features, where, label_column, _LABEL_COLUMNS, "--data.label_column_name")
     inner = getattr(features[label], "feature", None)
     if inner is None:
-        raise DataError(where, None, f"column {label!r} is not a list of tags", "name one with --data.label_column_name")
+        raise DataError(
+            where, None, f"column {label!r} is not a list of tags", "name one with --data.label_column_name"
+        )
     if isinstance(inner, datasets.ClassLabel):
         return HubColumns(text, label, list(inner.names))
     if str(inner.dtype).startswith(("int", "uint")):

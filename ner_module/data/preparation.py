@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ner_module.data.alignment import Subwords
-from ner_module.data.encoded import EncodedSplit, EncodingOptions, encode_split
+from ner_module.data.char_spans import SpanCounts
+from ner_module.data.encoded import EncodingOptions, encode_split
 from ner_module.data.hub import HubColumns, hub_sentences
 from ner_module.data.readers import read_sentences
-from ner_module.data.sentence import DataError, Sentence
+from ner_module.data.sentence import Sentence
 from ner_module.data.store import StoredSplit, store_sentences
 from ner_module.data.tag_census import TagCensus
 from ner_module.pretrained import sha256_of
-from ner_module.tagging import OUTSIDE
 
 # Part of every key: raise it when what is stored changes its meaning.
 _VERSION = 1
@@ -46,35 +46,24 @@ class ReadingOptions:
     tagged: bool = True
 
 
-@dataclass(frozen=True)
-class PreparedSplit:
-    """Where a split lies on disk, and what was learnt while it was read."""
-
-    stored: Path
-    encoded: Path
-
-    def open(self) -> tuple[StoredSplit, EncodedSplit]:
-        """Memory-map both."""
-        return StoredSplit(self.stored), EncodedSplit(self.encoded)
-
-
 def store_files(cache: Path, files: list[Path], reading: ReadingOptions) -> Path:
-    """Read files into the cache; returns the folder, at once when the same bytes were read the same way before."""
+    """Read files into the cache; returns the folder, at once when the same bytes were read the same way before.
+
+    Raises:
+        DataError: a file cannot be read; with its line.
+    """
     digests = [sha256_of(path) if path.is_file() else _folder_digest(path) for path in files]
-    folder = cache / f"stored-{_key(digests, [str(path) for path in files], asdict(reading))}"
+    names = [str(path) for path in files]
+    folder = cache / f"stored-{_key(digests, names, asdict(reading))}"
     if not (folder / "meta.json").is_file():
-        census, meta = TagCensus(), {"sha256": digests}
-
-        def stream() -> Iterator[tuple[int, Sentence]]:
-            for index, path in enumerate(files):
-                options = {**asdict(reading), "label_names": list(reading.label_names) if reading.label_names else None}
-                for sentence in read_sentences(path, **options):
-                    yield index, sentence
-                    if sentence.tags is not None:
-                        census.add(sentence.tags, str(path), sentence.line)
-            _conclude(meta, census, reading)
-
-        store_sentences(folder, [str(path) for path in files], stream(), meta)
+        options = {**asdict(reading), "label_names": list(reading.label_names) if reading.label_names else None}
+        changed_spans = SpanCounts()
+        sentences = (
+            (index, sentence)
+            for index, path in enumerate(files)
+            for sentence in read_sentences(path, span_counts=changed_spans, **options)
+        )
+        _store(folder, names, sentences, {"sha256": digests, "declared_names": None}, changed_spans)
     return folder
 
 
@@ -82,24 +71,35 @@ def store_hub_split(cache: Path, dataset: Any, where: str, columns: HubColumns) 
     """The same for one split of a loaded hub dataset."""
     folder = cache / f"stored-{_key(where, dataset._fingerprint, columns)}"
     if not (folder / "meta.json").is_file():
-        census, meta = TagCensus(), {"declared_names": columns.names, "sha256": [dataset._fingerprint]}
-
-        def stream() -> Iterator[tuple[int, Sentence]]:
-            for sentence in hub_sentences(dataset, where, columns):
-                yield 0, sentence
-                if sentence.tags is not None:
-                    census.add(sentence.tags, where, sentence.line)
-            _conclude(meta, census, ReadingOptions())
-
-        store_sentences(folder, [where], stream(), meta)
+        sentences = ((0, sentence) for sentence in hub_sentences(dataset, where, columns))
+        meta = {"sha256": [dataset._fingerprint], "declared_names": columns.names}
+        _store(folder, [where], sentences, meta, SpanCounts())
     return folder
 
 
-def _conclude(meta: dict[str, Any], census: TagCensus, reading: ReadingOptions) -> None:
-    if reading.tagged:
-        meta["tag_counts"] = census.counts()
-        meta["first_seen"] = census.first_seen()
-        meta["schemes"] = census.scheme_report()
+def _store(
+    folder: Path,
+    names: list[str],
+    sentences: Iterable[tuple[int, Sentence]],
+    meta: dict[str, Any],
+    changed_spans: SpanCounts,
+) -> None:
+    census = TagCensus()
+
+    def counted() -> Iterator[tuple[int, Sentence]]:
+        for source, sentence in sentences:
+            if sentence.tags is not None:
+                census.add(sentence.tags, names[source], sentence.line, sentence.tokens, sentence.word_per_line)
+            yield source, sentence
+        meta.update(
+            tag_counts=census.counts(),
+            first_seen=census.first_seen(),
+            first_words=census.first_words(),
+            schemes=census.scheme_report(),
+            changed_spans=None if changed_spans.is_clean else changed_spans.summary(),
+        )
+
+    store_sentences(folder, names, counted(), meta)
 
 
 def encode_stored(cache: Path, stored: Path, tokenizer: Any, options: EncodingOptions, name: str) -> Path:
@@ -119,46 +119,13 @@ def encode_stored(cache: Path, stored: Path, tokenizer: Any, options: EncodingOp
     return folder
 
 
-def choose_scheme(stored: StoredSplit, asked: str | None) -> str:
-    """The scheme a split's files hold: the one that was asked for, or the detected one.
-
-    Raises:
-        DataError: tags with and without prefixes are mixed, or an asked-for prefixed scheme meets bare labels.
-    """
-    report = stored.meta["schemes"]
-    if asked == "flat":
-        return asked
-    if report["flat_words"] and (asked is not None or report["prefixed_words"]):
-        tag, path, line = report["rarest_flat"]
-        known = f"{report['prefixed_words']} other words have a tag with one" if report["prefixed_words"] else asked
-        raise DataError(
-            path,
-            line,
-            f"the tag {tag!r} has no prefix such as B- or I- ({known})",
-            "correct the tag, or set --data.source_scheme flat if the labels are meant to have none",
-        )
-    return asked or str(report["detected"])
-
-
-def outside_label_of(stored: list[StoredSplit], scheme: str, asked: str | None) -> str | None:
-    """The label of words outside any entity; ``None`` for flat labels that have none."""
-    if scheme != "flat":
-        return OUTSIDE
-    if asked is not None:
-        return asked
-    return OUTSIDE if any(OUTSIDE in split.meta["tag_counts"] for split in stored) else None
-
-
 def _folder_digest(folder: Path) -> str:
     """A digest of a folder source (brat, a saved `datasets` folder): of its files' names and contents."""
-    return _key([(str(path.relative_to(folder)), sha256_of(path)) for path in sorted(folder.rglob("*")) if path.is_file()])
+    return _key(
+        [(str(path.relative_to(folder)), sha256_of(path)) for path in sorted(folder.rglob("*")) if path.is_file()]
+    )
 
 
 def _key(*parts: Any) -> str:
     text = json.dumps([_VERSION, *parts], sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:20]
-
-
-def with_scheme(options: EncodingOptions, source_scheme: str) -> EncodingOptions:
-    """The same options for a split whose files hold another scheme."""
-    return replace(options, source_scheme=source_scheme)

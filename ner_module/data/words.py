@@ -48,6 +48,8 @@ _WORD = regex.compile(
     {_ZERO}*+
     (?:
       (?i:https?://|ftp://|www\.) [^{_SPACE}<>"{_CJK}]* [^{_SPACE}<>"{_CJK}.,;:!?'’)\]}}…] |
+(?<! [^{_SPACE}] ) ['’] (?i: s|m|re|ve|ll|d ) (?! [^{_SPACE}] ) |       # "it 's", cut already
+      & (?: [A-Za-z]{{2,8}} | \# [0-9]{{1,6}} ) ; |                            # &amp;
       [0-9\#*] \uFE0F?+ \u20E3 {_ZERO}*+ |                                      # keycaps
       (?: \p{{L}}\p{{M}}*+ \. ){{2,}}+ (?! \. | {_CHAR}) |                      # U.S.
       (?: {_ABBREVIATION} ) \. (?! \. | {_CHAR}) |

@@ -60,6 +60,8 @@ class NERModule(LightningModule):
             )
         self.save_hyperparameters(logger=False)  # the whole configuration is logged, by `cli.py`
         self.model: Any = None
+        self.config_text = ""
+        """The run's configuration as YAML, for checkpoints to carry; set by the command line."""
         self._encoder_config: str | None = None
         # Sum of losses and number of labelled subwords since the last row of the results table. Not buffers: those
         # would become bfloat16 with the weights.
@@ -136,8 +138,10 @@ class NERModule(LightningModule):
         labelled = (batch["labels"] != IGNORE_INDEX).sum()
         self._train_totals = (self._train_totals[0] + self._wide(loss_sum), self._train_totals[1] + labelled)
         self.log("train/loss", loss_sum.detach() / labelled.clamp(min=1), prog_bar=True)
+        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
         parts = self.trainer.world_size * self.trainer.accumulate_grad_batches
-        return loss_sum * (parts / max(batch["labelled_in_step"], 1))
+        loss: Tensor = loss_sum * (parts / max(batch["labelled_in_step"], 1))
+        return loss
 
     def take_train_loss(self) -> float:
         """The mean training loss per labelled subword since the last call, over all processes."""
@@ -164,7 +168,7 @@ class NERModule(LightningModule):
         return self._outputs(batch, self.predict_words(batch)[1])
 
     def predict_words(self, batch: dict[str, Tensor]) -> tuple[Tensor, WordPredictions]:
-        """Logits ``[R, L, C]`` of all rows, at most ``eval_rows`` of them computed at once, and the words' labels."""
+        """Logits ``[R, L, C]`` of all rows, and the words' labels; as many rows at once as the batch has sentences."""
         rows = batch["input_ids"].shape[0]
         # A long document has more rows than a batch should: memory stays bounded by the sentences of a batch.
         step = max(batch["sentence_index"].shape[0], 1)
@@ -218,6 +222,7 @@ class NERModule(LightningModule):
         """Add what builds the same architecture without the base model."""
         checkpoint["ner_module"] = {
             "encoder_config": config_to_json(self.model),
+            "config": self.config_text,
             "train_totals": [float(self._train_totals[0]), int(self._train_totals[1])],
         }
 

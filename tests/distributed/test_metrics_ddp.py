@@ -11,6 +11,7 @@ from torch import multiprocessing as mp
 from ner_module.metrics.entity_scores import EntityScores
 
 NAMES = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC", "B-ORG", "I-ORG"]
+MODES = ["conlleval", "strict"]
 ROWS = 101
 STATES = ("true_positives", "num_predicted", "num_gold", "correct_words", "num_words")
 
@@ -24,12 +25,17 @@ def corpus() -> tuple[torch.Tensor, torch.Tensor]:
     return preds, target.masked_fill(torch.arange(20) >= lengths, -100)
 
 
-def score(rank: int, shards: list[tuple[int, int]], folder: Path, mode: str) -> None:
+def score(rank: int, shards: list[tuple[int, int]], folder: Path) -> None:
     """Score one shard in batches of 16 rows, combine, and write down what this rank sees."""
     dist.init_process_group("gloo", init_method=f"file://{folder / 'store'}", rank=rank, world_size=len(shards))
+    seen = {mode: seen_by_one_rank(*shards[rank], mode) for mode in MODES}
+    (folder / f"{rank}.json").write_text(json.dumps(seen))
+    dist.destroy_process_group()
+
+
+def seen_by_one_rank(begin: int, end: int, mode: str) -> dict[str, object]:
     preds, target = corpus()
     metric = EntityScores(NAMES, mode=mode)
-    begin, end = shards[rank]
     for start in range(begin, end, 16):
         rows = slice(start, min(start + 16, end))
         metric.update(preds[rows], target[rows])
@@ -38,13 +44,10 @@ def score(rank: int, shards: list[tuple[int, int]], folder: Path, mode: str) -> 
         counts = {name: getattr(metric, name).tolist() for name in STATES}
     # After compute each rank is back at its own counts and can go on.
     metric.update(preds[begin:end], target[begin:end])
-    doubled = metric.compute()["support/PER"].item()
-    (folder / f"{rank}.json").write_text(json.dumps({"result": result, "counts": counts, "doubled": doubled}))
-    dist.destroy_process_group()
+    return {"result": result, "counts": counts, "doubled": metric.compute()["support/PER"].item()}
 
 
 @pytest.mark.ddp
-@pytest.mark.parametrize("mode", ["conlleval", "strict"])
 @pytest.mark.parametrize(
     "shards",
     [
@@ -57,13 +60,15 @@ def score(rank: int, shards: list[tuple[int, int]], folder: Path, mode: str) -> 
     ],
     ids=lambda shards: "-".join(str(end - begin) for begin, end in shards),
 )
-def test_every_rank_sees_the_counts_of_the_whole_corpus(tmp_path, shards, mode):
-    alone = EntityScores(NAMES, mode=mode)
-    alone.update(*corpus())
-    expected = {name: getattr(alone, name).tolist() for name in STATES}
-    mp.spawn(score, args=(shards, tmp_path, mode), nprocs=len(shards))
-    for rank in range(len(shards)):
-        seen = json.loads((tmp_path / f"{rank}.json").read_text())
-        assert seen["counts"] == expected
-        assert seen["result"] == {key: value.item() for key, value in alone.compute().items()}
-        assert seen["doubled"] == 2 * expected["num_gold"][0]
+def test_every_rank_sees_the_counts_of_the_whole_corpus(tmp_path, shards):
+    mp.spawn(score, args=(shards, tmp_path), nprocs=len(shards))
+    for mode in MODES:
+        alone = EntityScores(NAMES, mode=mode)
+        alone.update(*corpus())
+        expected = {
+            "counts": {name: getattr(alone, name).tolist() for name in STATES},
+            "result": {key: value.item() for key, value in alone.compute().items()},
+            "doubled": 2 * int(alone.num_gold[0]),
+        }
+        for rank in range(len(shards)):
+            assert json.loads((tmp_path / f"{rank}.json").read_text())[mode] == expected

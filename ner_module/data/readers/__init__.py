@@ -24,12 +24,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ner_module.data.char_spans import SpanCounts
+from ner_module.data.readers.brat import read_brat
 from ner_module.data.readers.column_layout import DOCSTART
 from ner_module.data.readers.columns import read_columns
-from ner_module.data.readers.detection import FORMATS, detect_format
+from ner_module.data.readers.detection import FORMATS, detect_format, detect_json
 from ner_module.data.readers.files import contains, expand_files, read_lines
 from ner_module.data.readers.json_records import read_json, read_jsonl
 from ner_module.data.readers.records import RecordReader
+from ner_module.data.readers.tables import read_table
 from ner_module.data.sentence import DataError, Sentence
 from ner_module.data.words import split_words
 
@@ -114,13 +116,24 @@ def _read(
             label_column_name=label_column,
             label_names=label_names,
             tagged=tagged,
-            documents=contains(path, DOCSTART.encode(encoding or "utf-8")),
+            documents=contains(path, DOCSTART, encoding),
         )
+    if format == "brat":
+        return read_brat(path, encoding, tagged, counts)
     reader = RecordReader(
         path, text_column, label_column, label_names, tagged, counts, spans=True if format == "spans" else None
     )
     lines = read_lines(path, encoding)
-    records = read_json(path, lines) if format == "json" else read_jsonl(path, lines, keep_blank=not tagged)
+    if format in ("csv", "tsv"):
+        return read_table(path, lines, "," if format == "csv" else "\t", reader)
+    if format in ("parquet", "datasets"):
+        from ner_module.data.readers.arrow import dataset_records, parquet_records  # pyarrow only where it is needed
+
+        records = parquet_records(path) if format == "parquet" else dataset_records(path)
+    elif format == "json" or (format == "spans" and detect_json(path, encoding) == "json"):
+        records = read_json(path, lines)
+    else:
+        records = read_jsonl(path, lines, keep_blank=not tagged)
     sentences = (reader.read(record, line) for line, record in records)
     return (sentence for sentence in sentences if sentence is not None)
 

@@ -77,6 +77,9 @@ def find_layout(
     cut = Layout(tabs, width, 0, None)
     rows = [(n, cells) for n, line in words if len(cells := cut.split(line)) == width]
     first_line = rows[0][0]
+    if not tabs and len(rows) * 2 < len(words):
+        problem = "the lines differ in their number of columns: this looks like raw text"
+        raise DataError(path, first_line, problem, "give one word a line with its tag, or name the format")
     first_id = _first_id(head, cut) if text_column_name is None and width > 1 else None
     names = _column_names(numbered, width, first_id)
     text = 0 if first_id is None else 1

@@ -40,19 +40,11 @@ def detect_format(
     """
     if path.is_dir():
         return _folder_format(path)
-    head = read_head(path, _HEAD)
-    if head.startswith(b"PAR1"):
+    if read_head(path, 4) == b"PAR1":
         return "parquet"
     suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() != ".gz"]
     suffix = suffixes[-1] if suffixes else ""
-    try:
-        decoder = codecs.getincrementaldecoder(encoding or "utf-8")("replace")
-    except LookupError:
-        decoder = codecs.getincrementaldecoder("utf-8")("replace")  # reading says what is wrong with the name
-    text = decoder.decode(head).removeprefix("\ufeff")
-    lines = [line.rstrip("\r\n") for line in io.StringIO(text, newline="\n")]
-    if len(head) == _HEAD and len(lines) > 1:
-        lines.pop()  # cut in the middle
+    text, lines = _start_of(path, encoding)
     if suffix == ".txt" and not tagged:
         return "conll" if _has_tagged_columns(lines) else "text"
     if suffix in (".jsonl", ".ndjson", ".json") or (suffix != ".csv" and _opens_json(text)):
@@ -63,6 +55,25 @@ def detect_format(
         if lines and known_header(lines[0], separator, names):
             return "csv" if separator == "," else "tsv"
     return "csv" if suffix == ".csv" else "conll"
+
+
+def detect_json(path: Path, encoding: str | None) -> str:
+    """``json`` for a file that is a list or objects over several lines, ``jsonl`` for an object a line."""
+    return _json_format(*_start_of(path, encoding))
+
+
+def _start_of(path: Path, encoding: str | None) -> tuple[str, list[str]]:
+    """The first characters of a text file, and the whole lines among them."""
+    head = read_head(path, _HEAD)
+    try:
+        decoder = codecs.getincrementaldecoder(encoding or "utf-8")("replace")
+    except LookupError:
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")  # reading says what is wrong with the name
+    text = decoder.decode(head).removeprefix("\ufeff")
+    lines = [line.rstrip("\r\n") for line in io.StringIO(text, newline="\n")]
+    if len(head) == _HEAD and len(lines) > 1:
+        lines.pop()  # cut in the middle
+    return text, lines
 
 
 def _folder_format(path: Path) -> str:

@@ -19,7 +19,7 @@ from typing import IO, cast
 from ner_module.data.sentence import DataError
 
 HEAD_BYTES = 1 << 13
-_CHUNK_BYTES = 1 << 20
+_CHUNK_CHARS = 1 << 20
 _READ_ERRORS = (OSError, EOFError, zlib.error)
 
 _MAGIC = {
@@ -110,17 +110,18 @@ def read_head(path: Path, size: int = HEAD_BYTES) -> bytes:
             raise _damage(path, None) from None
 
 
-def contains(path: Path, needle: bytes) -> bool:
-    """Whether a file holds ``needle`` anywhere; far quicker than reading its lines."""
-    with open_bytes(path) as file:
-        kept = b""
+def contains(path: Path, needle: str, encoding: str | None = None) -> bool:
+    """Whether a text file holds ``needle`` anywhere; far quicker than reading its lines."""
+    codec = _codec(path, encoding)
+    with open_bytes(path) as raw, io.TextIOWrapper(raw, encoding=codec, errors="replace", newline="\n") as text:
+        kept = ""
         try:
-            while chunk := file.read(_CHUNK_BYTES):
+            while chunk := text.read(_CHUNK_CHARS):
                 if needle in kept + chunk:
                     return True
                 kept = chunk[-len(needle) :]
-        except _READ_ERRORS:
-            raise _damage(path, None) from None
+        except (UnicodeError, *_READ_ERRORS):
+            pass  # reading the lines says where
     return False
 
 

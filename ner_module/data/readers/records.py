@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from ner_module.data.char_spans import SpanCounts, locate_words, tag_words
-from ner_module.data.readers.span_records import find_spans, find_text, given_words, is_rejected
+from ner_module.data.readers.span_records import TEXT_KEYS, find_spans, find_text, given_words, is_rejected
 from ner_module.data.readers.tag_cells import TagCells, describe
 from ner_module.data.sentence import DataError, Sentence
 from ner_module.data.words import split_words
 
+__all__ = ["DOCUMENT_KEYS", "TAG_KEYS", "TEXT_KEYS", "TOKEN_KEYS", "RecordReader"]
+
 TOKEN_KEYS = ("tokens", "words", "token", "word")
 TAG_KEYS = ("ner_tags", "tags", "labels", "ner_labels", "label", "ner", "bio_tags", "tag")
-_DOCUMENT_KEYS = ("document", "document_id", "doc_id")
+DOCUMENT_KEYS = ("document", "document_id", "doc_id")
 
 
 class RecordReader:
@@ -153,5 +155,9 @@ def _is_list_of(value: Any, kind: type | tuple[type, ...]) -> bool:
 
 
 def _document(record: dict[str, Any]) -> str | None:
-    value = next((record[key] for key in _DOCUMENT_KEYS if key in record), None)
-    return None if value is None else str(value)
+    for holder in (record, record.get("data")):  # Label Studio keeps what belongs to a text in "data"
+        if isinstance(holder, dict):
+            value = next((holder[key] for key in DOCUMENT_KEYS if key in holder), None)
+            if value is not None:
+                return str(value)
+    return None

@@ -22,7 +22,7 @@ from ner_module.data.char_spans import CharSpan, SpanCounts, from_utf16
 from ner_module.data.readers.tag_cells import describe
 from ner_module.data.sentence import DataError
 
-_TEXT_KEYS = ("text", "sentence", "content")
+TEXT_KEYS = ("text", "sentence", "content")
 _SPAN_KEYS = ("spans", "entities", "label", "labels", "annotations", "ner")
 _START_KEYS = ("start", "start_offset", "start_char")
 _END_KEYS = ("end", "end_offset", "end_char")
@@ -33,7 +33,7 @@ def find_text(record: dict[str, Any], key: str | None) -> str | None:
     """The text of a record: under ``key``, or under one of the usual ones; ``None`` when there is none."""
     data = record.get("data")
     for holder in (record, data if isinstance(data, dict) else {}):
-        for name in _TEXT_KEYS if key is None else (key,):
+        for name in TEXT_KEYS if key is None else (key,):
             if isinstance(holder.get(name), str):
                 return str(holder[name])
     return data if isinstance(data, str) and key in (None, "data") else None

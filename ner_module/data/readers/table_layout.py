@@ -76,7 +76,9 @@ def find_table_layout(
         DataError: a column that was asked for, or one of words or tags, is not there.
     """
     line, first = rows[0]
-    asked = [name for name in (text_column_name, label_column_name) if name is not None and not _INTEGER.fullmatch(name)]
+    asked = [
+        name for name in (text_column_name, label_column_name) if name is not None and not _INTEGER.fullmatch(name)
+    ]
     lower = tuple(cell.strip().lower() for cell in first)
     alone = not tagged and any(name in lower for name in _WORD_NAMES)
     names = lower if asked or alone or _is_header(first, asked) else ()
@@ -106,7 +108,7 @@ def find_table_layout(
     document = next((names.index(name) for name in DOCUMENT_KEYS if name in names), None)
     telling = text if label is None else label
     cells = [cells[telling].strip() for _, cells in (rows[1:] if names else rows) if len(cells) == width]
-    several = any(cell.startswith("[") and len(cell) > 1 or " " in cell for cell in cells)
+    several = any((cell.startswith("[") and len(cell) > 1) or " " in cell for cell in cells)
     by_sentence = several or (bool(names) and sentence is None and names[text] in _PLURAL_NAMES)
     if not tagged and sentence is not None:
         by_sentence = names[text] in _PLURAL_NAMES

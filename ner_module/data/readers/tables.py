@@ -46,11 +46,135 @@ def read_table(path: Path, lines: Iterable[str], separator: str, reader: RecordR
     Raises:
         DataError: at the first row that does not fit.
     """
-    rows = _rows(path, lines, separator)
-    head = list(itertools.islice((row for row in rows if any(row[1])), _HEAD_ROWS))
+    rows = itertools.dropwhile(lambda row: not any(row[1]), _rows(path, lines, separator))
+    head = list(itertools.islice(rows, _HEAD_ROWS))
     if not head:
         return
-    layout = find_table_layout(path, head, reader.text_key, reader.label_key, reader.tagged)
-    del head[: bool(layout.names)]
-    body = _of_width(path, itertools.chain(head, rows), layout)
+    filled = [row for row in head if any(row[1])]
+    layout = find_table_layout(path, filled, reader.text_key, reader.label_key, reader.tagged)
+    body = _of_width(path, itertools.chain(head[1:] if layout.names else head, rows), layout)
     yield from _by_sentence(path, body, layout, reader) if layout.by_sentence else _by_word(body, layout, reader)
+
+
+def _rows(path: Path, lines: Iterable[str], separator: str) -> Iterator[Row]:
+    """The rows with the line each begins on."""
+    lines = iter(lines)
+    head = list(itertools.islice(lines, _HEAD_LINES))
+    marked = [_is_quoted(line) for line in head if '"' in line] if separator == "\t" else []
+    literal = marked.count(False) > marked.count(True)
+    if csv.field_size_limit() < _MAX_CELL:
+        csv.field_size_limit(_MAX_CELL)
+    rows = csv.reader(
+        itertools.chain(head, lines),
+        delimiter=separator,
+        strict=True,
+        quoting=csv.QUOTE_NONE if literal else csv.QUOTE_MINIMAL,
+    )
+    line = 1
+    try:
+        for cells in rows:
+            yield line, cells
+            line = rows.line_num + 1
+    except csv.Error as error:
+        advice = "correct it; a quotation mark at the start of a cell needs a second one at its end"
+        raise DataError(path, line, f"no valid row ({error})", advice) from None
+
+
+def _is_quoted(line: str) -> bool:
+    """Whether the quotation marks at the start of cells pair up inside the line."""
+    try:
+        next(csv.reader([line], delimiter="\t", strict=True))
+    except csv.Error:
+        return False
+    return True
+
+
+def _of_width(path: Path, rows: Iterable[Row], layout: TableLayout) -> Iterator[Row]:
+    """The rows, each of the table's width or empty."""
+    for line, cells in rows:
+        if not any(cells):
+            yield line, []
+        elif len(cells) == layout.width:
+            yield line, cells
+        else:
+            problem = f"the row has {len(cells)} cell{'s' * (len(cells) != 1)}, the table {layout.width} columns"
+            raise DataError(path, line, problem, "complete it, or quote the cells that hold a separator")
+
+
+def _by_word(rows: Iterable[Row], layout: TableLayout, reader: RecordReader) -> Iterator[Sentence]:
+    tokens: list[str] = []
+    tags: list[str] = []
+    begun: tuple[str, str | None] = ("", None)
+    first = last = 0
+    for line, cells in rows:
+        begins = not cells
+        if cells:
+            sentence = cells[layout.sentence] if layout.sentence is not None else ""
+            document = cells[layout.document] if layout.document is not None else None
+            begins = (sentence not in ("", begun[0])) or document not in (None, "", begun[1])
+        if begins and tokens:
+            unbroken = last - first + 1 == len(tokens)
+            yield Sentence(tokens, tags if reader.tagged else None, first, begun[1], word_per_line=unbroken)
+            tokens, tags = [], []
+        if not cells:
+            continue
+        if not tokens:
+            first = line
+            begun = (sentence or begun[0], document or begun[1])
+        last = line
+        tokens.append(cells[layout.text])
+        if layout.label is not None:
+            tags.append(reader.cells.read(cells[layout.label], line))
+    if tokens:
+        unbroken = last - first + 1 == len(tokens)
+        yield Sentence(tokens, tags if reader.tagged else None, first, begun[1], word_per_line=unbroken)
+
+
+def _by_sentence(path: Path, rows: Iterable[Row], layout: TableLayout, reader: RecordReader) -> Iterator[Sentence]:
+    # From here on a row is a record like any other, under keys that no usual name can shadow.
+    reader.text_key, reader.label_key = "words", "tags"
+    for line, cells in rows:
+        if not cells:
+            continue
+        record: dict[str, Any] = {"document": cells[layout.document]} if layout.document is not None else {}
+        text = cells[layout.text]
+        if layout.label is not None:
+            tags = record["tags"] = _list(path, line, cells[layout.label])
+            of_spans = bool(tags) and isinstance(tags[0], (list, dict))
+            record["words"] = text if of_spans else _list(path, line, text)
+        else:
+            as_list = text.startswith("[") or layout.splits_at_spaces
+            record["words"] = _list(path, line, text) if as_list else text
+        sentence = reader.read(record, line)
+        if sentence is not None:
+            yield sentence
+
+
+def _list(path: Path, line: int, cell: str) -> list[Any]:
+    """The list in a cell.
+
+    >>> [_list(Path(), 1, cell) for cell in ("['New' 'York']", '["a", "b"]', "O  B-LOC", "[0 3]")]
+    [['New', 'York'], ['a', 'b'], ['O', 'B-LOC'], [0, 3]]
+    """
+    cell = cell.strip(" ")
+    if not (cell.startswith("[") and cell.endswith("]")):
+        return [part for part in re.split("[ \\t]+", cell) if part]
+    try:
+        value = json.loads(cell)
+    except (ValueError, RecursionError):
+        value = None
+    if isinstance(value, list):
+        return value
+    items: list[Any] = []
+    position = _BETWEEN.match(cell, 1).end()  # type: ignore[union-attr]
+    while position < len(cell) - 1:
+        item = _ITEM.match(cell, position)
+        if item is None:
+            problem = f"no list of words or tags: {describe(cell[position:])} does not belong in one"
+            raise DataError(path, line, problem, 'write lists as ["New", "York"], in whole')
+        try:
+            items.append(ast.literal_eval(item[0]))
+        except (ValueError, SyntaxError):
+            raise DataError(path, line, f"no string: {describe(item[0])}", "correct its escapes") from None
+        position = _BETWEEN.match(cell, item.end()).end()  # type: ignore[union-attr]
+    return items

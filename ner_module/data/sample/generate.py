@@ -20,18 +20,18 @@ SIZES = {"train": 2000, "validation": 400, "test": 400}
 GRAMMAR = Path(__file__).parent / "grammar"
 # How many documents in 100 are of each genre.
 GENRES = {
-    "news": 21,
-    "sport": 19,
-    "social": 15,
-    "household": 15,
-    "mail": 10,
-    "encyclopedia": 9,
+    "news": 25,
+    "sport": 24,
+    "social": 13,
+    "encyclopedia": 12,
+    "mail": 8,
+    "household": 7,
     "minutes": 6,
     "listings": 5,
 }
 DOCUMENT_LENGTHS = range(4, 11)
-# Of every six templates of a genre one is for training alone, one for validation alone and one for test alone.
-TEMPLATE_PERIOD = 6
+# Of every eight templates of a genre one is for training alone, one for validation alone and one for test alone.
+TEMPLATE_PERIOD = 8
 OWN_TEMPLATES = {"train": 3, "validation": 4, "test": 5}
 LOWER_CASE, UPPER_CASE = 0.06, 0.05
 UNCAPITALISED_GENRE = "social"

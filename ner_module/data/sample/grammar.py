@@ -21,7 +21,10 @@ from typing import NamedTuple
 ENTITY_TYPES = ("PER", "ORG", "LOC", "MISC")
 HELD_OUT_SPLITS = ("validation", "test")
 # The parts of a name that identify it: no two mentions of a sentence share one, and a document comes back to its own.
-RECURRING_RULES = ("surname", "place", "brand", "firstf", "firstm", "LOC.country", "MISC.nat", "acronym", "many")
+RECURRING_RULES = (
+    *("firstf", "firstm", "wordf", "wordm", "surname", "publicf", "publicm"),
+    *("place", "town", "many", "LOC.country", "nationality", "brand", "knownfirm", "acronym"),
+)
 RECURRENCE = 0.25
 
 _CHOICE = re.compile(r"\[([^\[\]]*)\]")
@@ -110,12 +113,13 @@ class Grammar:
 
     def _recurring(self, name: str) -> str:
         """A value that is new to the sentence, now and then one that the document had before."""
-        known = [value for value in self._document_values.get(name, []) if value not in self._sentence_values]
+        taken = frozenset(self._sentence_values)  # before the parts of this value add themselves
+        known = [value for value in self._document_values.get(name, []) if value not in taken]
         if known and self.rng.random() < RECURRENCE:
             text = pick(self.rng, known)
         else:
             text = self._expand(pick(self.rng, self.rules[name]))
-            while text in self._sentence_values:
+            while text in taken:
                 text = self._expand(pick(self.rng, self.rules[name]))
             self._document_values.setdefault(name, []).append(text)
         self._sentence_values.add(text)

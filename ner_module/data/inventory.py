@@ -1,0 +1,161 @@
+"""Which labels a model gets, which scheme the files hold, and whether the tags can be trusted.
+
+The inventory is closed under the scheme and taken over all splits: a label seen only in validation data is a label too
+(never learnt, which is said), and ``I-PER`` exists wherever ``B-PER`` does.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ner_module.data.sentence import DataError
+from ner_module.data.store import StoredSplit
+from ner_module.data.tag_census import suspicious_tags
+from ner_module.tagging import OUTSIDE, close_label_names, continuation_tag
+
+log = logging.getLogger(__name__)
+
+
+def choose_source_scheme(stored: StoredSplit, asked: str | None) -> str:
+    """The scheme a split's files hold: the one that was asked for, or the detected one.
+
+    Raises:
+        DataError: tags with and without prefixes are mixed, or an asked-for prefixed scheme meets bare labels.
+    """
+    report = stored.meta["schemes"]
+    if asked == "flat":
+        return asked
+    if report["flat_words"] and (asked is not None or report["prefixed_words"]):
+        tag, path, line = report["rarest_flat"]
+        against = (
+            f"{report['prefixed_words']:,} other words have a tag with one"
+            if report["prefixed_words"]
+            else f"which --data.source_scheme {asked} needs"
+        )
+        advice = "correct it, or set --data.source_scheme flat if labels are meant to have none"
+        raise DataError(path, line, f"the tag {tag!r} has no prefix such as B- or I-; {against}", advice)
+    return asked or str(report["detected"])
+
+
+def choose_outside_label(splits: Sequence[StoredSplit], scheme: str, asked: str | None) -> str | None:
+    """The label of words outside any entity; ``None`` for flat labels that have none.
+
+    Raises:
+        DataError: the label that was asked for occurs nowhere.
+    """
+    if scheme != "flat":
+        return OUTSIDE
+    counts = _total_counts(splits)
+    if asked is not None and asked not in counts:
+        raise DataError("--data.outside_label", None, f"no word has the tag {asked!r}", f"tags are {', '.join(counts)}")
+    return asked if asked is not None else OUTSIDE if OUTSIDE in counts else None
+
+
+def check_tags(splits: Sequence[StoredSplit], declared: Sequence[str] | None, scheme: str) -> None:
+    """Refuse tags that are unknown or most likely misspelt; mention those that may be.
+
+    Args:
+        splits: all tagged data.
+        declared: the labels the user or the dataset names; these are trusted, and others are errors.
+        scheme: of the data.
+
+    Raises:
+        DataError: with the file and line of the first such tag.
+    """
+    counts, first_seen = _total_counts(splits), _first_seen(splits)
+    if declared is not None:
+        known = set(close_label_names(list(declared), scheme, None))
+        for tag in counts:
+            if tag not in known and tag != OUTSIDE:
+                where = first_seen.get(tag, (None, None))
+                problem = f"the tag {tag!r} is not among the labels {', '.join(declared)}"
+                raise DataError(
+                    where[0] or "data", where[1], problem, "correct the tag, or add it to --data.label_names"
+                )
+        return
+    for suspicion in suspicious_tags(counts, first_seen, _first_words(splits)):
+        error = suspicion.error()
+        if suspicion.certain:
+            error = DataError(
+                error.path, error.line, error.problem, f"{error.advice}, or name all labels in --data.label_names"
+            )
+            raise error
+        log.warning("%s", error)
+
+
+def new_inventory(
+    splits: Mapping[str, StoredSplit],
+    tags: Sequence[str],
+    declared: Sequence[str] | None,
+    scheme: str,
+    outside_label: str | None,
+) -> list[str]:
+    """The labels of a new model, by id.
+
+    Args:
+        splits: the tagged splits by name.
+        tags: every tag that occurs, in the trained scheme.
+        declared: a dataset's own label names; their order is kept when they are in the trained scheme.
+        scheme: the trained one.
+        outside_label: the label of words outside any entity, if there is one.
+    """
+    if declared is not None and set(tags) <= set(close_label_names(list(declared), scheme, outside_label)):
+        return close_label_names(list(declared), scheme, outside_label)
+    names = close_label_names(set(tags), scheme, outside_label)
+    if "train" in splits:
+        taught = set(splits["train"].meta["tag_counts"])
+        for name, split in splits.items():
+            for tag in split.meta["tag_counts"]:
+                if name != "train" and tag not in taught and not _type_known(tag, taught):
+                    path, line = split.meta["first_seen"][tag]
+                    log.warning(
+                        "%s:%s: the label %r does not occur in the training data: it cannot be learnt", path, line, tag
+                    )
+    return names
+
+
+def _type_known(tag: str, taught: set[str]) -> bool:
+    entity_type = tag.partition("-")[2]
+    return bool(entity_type) and any(known.partition("-")[2] == entity_type for known in taught)
+
+
+def check_known(names: Sequence[str], tags: Sequence[str], split: StoredSplit) -> None:
+    """Refuse tags that a checkpoint's model has no label for.
+
+    Raises:
+        DataError: with the file and line of the first such tag.
+    """
+    known = set(names)
+    for tag in tags:
+        if tag not in known:
+            places = split.meta["first_seen"]
+            path, line = places.get(tag) or next(
+                (place for seen, place in places.items() if seen.endswith(tag[1:]) or continuation_tag(seen) == tag),
+                (split.meta["sources"][0], None),
+            )
+            problem = f"the label {tag!r} is unknown to the checkpoint's model, which has {', '.join(names)}"
+            raise DataError(path, line, problem, "correct the tag, or train a model that knows it")
+
+
+def _total_counts(splits: Sequence[StoredSplit]) -> Counter[str]:
+    total: Counter[str] = Counter()
+    for split in splits:
+        total.update(split.meta["tag_counts"])
+    return total
+
+
+def _first_seen(splits: Sequence[StoredSplit]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for split in splits:
+        found = split.meta["first_seen"] | found
+    return found
+
+
+def _first_words(splits: Sequence[StoredSplit]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for split in splits:
+        found = split.meta["first_words"] | found
+    return found

@@ -1,0 +1,110 @@
+"""NERTagger: a trained model for use in Python. Text in, entities out.
+
+The same words, windows, decoding and entities as ``python -m ner_module predict``; no trainer, no files.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ner_module.checkpoints import read_checkpoint
+from ner_module.data.alignment import Subwords
+from ner_module.data.batching import BatchAssembler, evaluation_batches
+from ner_module.data.datamodule import NERDataModule
+from ner_module.data.encoded import EncodingOptions, encode_split
+from ner_module.data.predictions import prediction
+from ner_module.data.sentence import Sentence
+from ner_module.data.words import split_words
+from ner_module.model.module import NERModule
+from ner_module.runs import checkpoint_path, find_checkpoint
+
+
+class NERTagger:
+    """Finds entities in text.
+
+    Args:
+        module: a trained model.
+        data: its tokenizer, labels and alignment.
+
+    Example::
+
+        tagger = NERTagger.load("runs/quickstart/2026-01-31_12-00-00")
+        tagger.predict(["Ada Lovelace met the mayor of Lincoln."])
+    """
+
+    def __init__(self, module: NERModule, data: NERDataModule) -> None:
+        self.module = module.eval()
+        self.label_names, self.scheme, self.outside_label = data.label_names, data.scheme, data.outside_label
+        self._pad_token_id = data.tokenizer.pad_token_id or 0
+        self._subwords = Subwords(data.tokenizer)
+        self._options = EncodingOptions(
+            max_seq_length=data.max_seq_length,
+            stride=data.stride,
+            label_all_tokens=data.label_all_tokens,
+            source_scheme=data.scheme,
+            scheme=data.scheme,
+            outside_label=data.outside_label,
+        )
+
+    @classmethod
+    def load(cls, path: str | Path, device: str | torch.device = "cpu") -> NERTagger:
+        """Load a run directory (its best checkpoint) or a checkpoint file; touches neither hub nor training data.
+
+        Raises:
+            RunError: nothing is there.
+        """
+        path = Path(path)
+        file = find_checkpoint(str(checkpoint_path(path, "best") if path.is_dir() else path), None)
+        data = NERDataModule()
+        data.load_state_dict(read_checkpoint(file)["NERDataModule"])
+        module = NERModule.load_from_checkpoint(file, map_location=device, weights_only=True)
+        return cls(module, data)
+
+    def predict(self, texts: Sequence[str] | Sequence[Sequence[str]], batch_size: int = 32) -> list[dict[str, Any]]:
+        """The entities of each text, in order.
+
+        Args:
+            texts: raw texts, or lists of words.
+            batch_size: how many are computed at once.
+
+        Returns:
+            For each text ``{"text": …, "entities": [{"type", "text", "start", "end", "score"}]}``, ``start`` and
+            ``end`` in characters; for lists of words ``{"tokens": …}`` with ``start`` and ``end`` in words.
+        """
+        sentences = [_sentence(text) for text in texts]
+        if not sentences:
+            return []
+        results: list[dict[str, Any]] = [{}] * len(sentences)
+        with tempfile.TemporaryDirectory() as folder:
+            tokens = [sentence.tokens for sentence in sentences]
+            split = encode_split(Path(folder) / "texts", [(tokens, None)], self._subwords, self._options)
+            assembler = BatchAssembler(split, [], self._pad_token_id)
+            for indices in evaluation_batches(split.sentence_lengths(), batch_size):
+                for index, tags, scores in self._tag(assembler, indices):
+                    results[index] = prediction(sentences[index], tags, scores, self.scheme, self.outside_label)
+        return results
+
+    @torch.inference_mode()
+    def _tag(
+        self, assembler: BatchAssembler, indices: np.ndarray[Any, np.dtype[np.int64]]
+    ) -> list[tuple[int, list[str], list[float]]]:
+        batch = {name: tensor.to(self.module.device) for name, tensor in assembler.sentences(indices).items()}
+        _, words = self.module.predict_words(batch)
+        labels, scores, lengths = words.label_ids.tolist(), words.scores.tolist(), batch["num_words"].tolist()
+        return [
+            (index, [self.label_names[label] for label in labels[row][:length]], scores[row][:length])
+            for row, (index, length) in enumerate(zip(indices.tolist(), lengths, strict=True))
+        ]
+
+
+def _sentence(text: str | Sequence[str]) -> Sentence:
+    if isinstance(text, str):
+        offsets = split_words(text)
+        return Sentence([text[start:end] for start, end in offsets], text=text, offsets=offsets)
+    return Sentence(list(text))
