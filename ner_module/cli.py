@@ -344,8 +344,11 @@ class NERCLI(LightningCLI):
             asked = self.model.hparams[name]
             if asked != saved[name]:
                 log.warning(
-                    f"--model.{name} {asked} has no effect: training goes on from a checkpoint made with {saved[name]}. "
-                    "To train anew from other settings, leave --ckpt_path out."
+                    "--model.%s %s has no effect: training goes on from a checkpoint made with %s. "
+                    "To train anew with other settings, leave --ckpt_path out.",
+                    name,
+                    asked,
+                    saved[name],
                 )
 
     # ------------------------------------------------------------------ running
@@ -412,8 +415,13 @@ def run_command(arguments: list[str]) -> None:
     """Run ``fit``, ``validate``, ``test`` or ``predict``."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)  # set to INFO when it was imported
-    # Evaluation has no use for the checkpoint callbacks of `fit`; going on in the same directory is what is asked for.
-    for message in ("Be aware that when using `ckpt_path`.*", "Checkpoint directory .* exists and is not empty.*"):
+    # Evaluation has no use for the checkpoint callbacks of `fit`; going on in the same directory is what is asked for;
+    # and the data module, not the loader, knows where in the epoch to go on.
+    for message in (
+        "Be aware that when using `ckpt_path`.*",
+        "Checkpoint directory .* exists and is not empty.*",
+        "You're resuming from a checkpoint that ended.*",
+    ):
         warnings.filterwarnings("ignore", message=message)
     saved, sys.argv = sys.argv, sys.argv[:1]  # Lightning warns of arguments given twice
     try:

@@ -54,7 +54,7 @@ class ResultsTable(Callback):
             return
         metrics = _numbers(trainer.callback_metrics, "val/")
         batches = trainer.num_training_batches
-        finished = trainer.fit_loop.epoch_loop.batch_progress.current.processed
+        finished = getattr(trainer.fit_loop.epoch_loop.batch_progress.current, "processed", 0)
         epoch = trainer.current_epoch + (finished / batches if batches else 1)
         row = {
             "epoch": round(epoch, 2),

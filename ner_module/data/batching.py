@@ -13,7 +13,7 @@ The samplers yield whole batches (``DataLoader(batch_size=None)``): Lightning ne
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -67,8 +67,8 @@ def epoch_order(
 class TrainingSampler(Sampler[TrainingItem]):
     """The micro-batches of this process, epoch by epoch.
 
-    A micro-batch takes ``batch_size`` rows for each process. The last one deals out what is left; when that is fewer than
-    there are processes, some get no rows.
+    A micro-batch takes ``batch_size`` rows for each process. The last one deals out what is left; when that is fewer
+    than there are processes, some get no rows.
 
     Args:
         split: the encoded training data.
@@ -77,7 +77,11 @@ class TrainingSampler(Sampler[TrainingItem]):
         batching: which rows share a step, see :func:`epoch_order`.
         seed: decides, with the epoch, the order.
         accumulate: micro-batches of an optimisation step.
-        rank, world_size: this process and how many there are.
+        rank: this process.
+        world_size: how many there are.
+        current_epoch: asked when an epoch begins; Lightning calls ``set_epoch`` too late for a resumed one.
+        resume_at: the epoch and the micro-batch in it at which the first iteration begins. Given here, since Lightning
+            may make the iterator, and its workers fetch, before it restores what it knows of the position.
     """
 
     def __init__(
@@ -90,27 +94,25 @@ class TrainingSampler(Sampler[TrainingItem]):
         accumulate: int = 1,
         rank: int = 0,
         world_size: int = 1,
+        current_epoch: Callable[[], int] = lambda: 0,
+        resume_at: tuple[int, int] | None = None,
     ) -> None:
         self._rows = np.arange(split.num_rows) if rows is None else rows
         self._lengths = split.row_lengths()[self._rows]
         self._labelled = np.asarray(split.row_labelled)[self._rows]
         self.batch_size, self.batching, self.seed = batch_size, batching, seed
         self.accumulate, self.rank, self.world_size = accumulate, rank, world_size
-        self.epoch = 0
-        self.start_batch = 0
-        """Micro-batches of the epoch to skip, once: where a resumed run goes on."""
+        self._current_epoch = current_epoch
+        self._resume_at = resume_at
 
     def __len__(self) -> int:
         return -(-len(self._rows) // (self.batch_size * self.world_size))
 
-    def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning before each epoch."""
-        self.epoch = epoch
-
     def __iter__(self) -> Iterator[TrainingItem]:
-        order = epoch_order(self._lengths, self.batch_size * self.world_size, self.batching, self.seed, self.epoch)
+        epoch, start = self._resume_at or (self._current_epoch(), 0)
+        self._resume_at = None
         width = self.batch_size * self.world_size
-        start, self.start_batch = self.start_batch, 0
+        order = epoch_order(self._lengths, width, self.batching, self.seed, epoch)
         for index in range(start, len(self)):
             step = index - index % self.accumulate
             in_step = self._labelled[order[step * width : (step + self.accumulate) * width]].sum()

@@ -159,6 +159,7 @@ class NERDataModule(LightningDataModule):
         self.encoded: dict[str, EncodedSplit] = {}
         self._restored = False
         self._train_sha256: list[str] = []
+        self._resume_at: tuple[int, int] | None = None
         self._held_out: npt.NDArray[np.int64] | None = None
         self._check_options()
 
@@ -392,19 +393,17 @@ class NERDataModule(LightningDataModule):
     def _ranks(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
 
-    def _loader(self, dataset: Any, sampler: Any) -> DataLoader[Any]:
+    def _loader_options(self) -> dict[str, Any]:
         workers = self._options.num_workers
-        return DataLoader(
-            dataset,
-            sampler=sampler,
-            batch_size=None,
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            pin_memory=torch.cuda.is_available(),
+        return {
+            "batch_size": None,
+            "num_workers": workers,
+            "persistent_workers": workers > 0,
+            "pin_memory": torch.cuda.is_available(),
             # Each iteration draws a seed for its workers; from a generator of its own, so that loaders and their
             # number of workers leave the global one, and with it training, unchanged.
-            generator=torch.Generator().manual_seed(self._options.seed),
-        )
+            "generator": torch.Generator().manual_seed(self._options.seed),
+        }
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Batches of rows in a new order each epoch."""
@@ -416,12 +415,21 @@ class NERDataModule(LightningDataModule):
                 [np.arange(split.sentence_rows[sentence], split.sentence_rows[sentence + 1]) for sentence in chosen]
             )
         rank, world_size = self._ranks()
-        accumulate = self.trainer.accumulate_grad_batches if self.trainer is not None else 1
-        options = self._options
+        trainer, options = self.trainer, self._options
         sampler = TrainingSampler(
-            split, rows, options.batch_size, options.batching, options.seed, accumulate, rank, world_size
+            split,
+            rows,
+            options.batch_size,
+            options.batching,
+            options.seed,
+            trainer.accumulate_grad_batches if trainer is not None else 1,
+            rank,
+            world_size,
+            (lambda: trainer.current_epoch) if trainer is not None else (lambda: 0),
+            self._resume_at,
         )
-        return self._loader(TrainingBatches(self._assembler(source)), sampler)
+        self._resume_at = None
+        return DataLoader(TrainingBatches(self._assembler(source)), sampler=sampler, **self._loader_options())
 
     def _evaluation_loader(self, split: str, look_ahead: int | None = None) -> DataLoader[Any]:
         source, chosen = self.sentences_of(split)
@@ -431,7 +439,7 @@ class NERDataModule(LightningDataModule):
             lengths = lengths[chosen]
         batches = evaluation_batches(lengths, self._options.eval_batch_size, look_ahead)
         sampler = EvaluationSampler(batches, *self._ranks())
-        return self._loader(SentenceBatches(self._assembler(source), chosen), sampler)
+        return DataLoader(SentenceBatches(self._assembler(source), chosen), sampler=sampler, **self._loader_options())
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Whole sentences, sorted by length."""
@@ -458,8 +466,17 @@ class NERDataModule(LightningDataModule):
             "stride": self.stride,
             "label_all_tokens": self.label_all_tokens,
             "words_version": WORDS_VERSION,
+            "position": self._position(),
             "train_sha256": self.stored["train"].meta["sha256"] if "train" in self.stored else self._train_sha256,
         }
+
+    def _position(self) -> list[int]:
+        """The epoch, and how many micro-batches of it are finished (not merely fetched)."""
+        if self.trainer is None or self.trainer.state.fn != "fit":
+            return list(self._resume_at or (0, 0))
+        finished = getattr(self.trainer.fit_loop.epoch_loop.batch_progress.current, "processed", 0)
+        epoch = self.trainer.current_epoch
+        return [epoch + 1, 0] if finished >= self.trainer.num_training_batches else [epoch, finished]
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take tokenizer, labels and alignment from a checkpoint instead of base model and data."""
@@ -476,5 +493,6 @@ class NERDataModule(LightningDataModule):
         self.max_seq_length, self.stride = state_dict["max_seq_length"], state_dict["stride"]
         self.label_all_tokens = state_dict["label_all_tokens"]
         self._train_sha256 = state_dict["train_sha256"]
+        self._resume_at = tuple(state_dict["position"])
         if state_dict["words_version"] != WORDS_VERSION:
             log.warning("raw text is now split into words by other rules than when this model was trained")

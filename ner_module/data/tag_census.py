@@ -195,22 +195,40 @@ def _bare(prefixed: dict[str, int]) -> Iterator[_Finding]:
 
 
 def _odd_prefixes(prefixed: dict[str, int]) -> Iterator[_Finding]:
+    """Prefixes of a scheme that the corpus does not follow: in BIOES, as many mentions end (E-) as begin (B-)."""
     uses: Counter[str] = Counter()
     for tag, count in prefixed.items():
         uses[tag[0]] += count
-    family = max(("BI", "IE", "BIES", "BILU"), key=lambda letters: sum(uses[letter] for letter in letters))
-    usual = sum(uses[letter] for letter in family)
+    odd: set[str] = set()
+    for end, single in ("ES", "LU"):
+        few = uses[end] <= _RARE and uses[end] != uses["B"] and uses["B"] + uses["I"] >= _RATIO * uses[end]
+        if few or uses[end] * _RATIO <= uses["B"]:
+            odd.add(end)
+            if uses[single] * _RATIO <= uses["B"] + uses["I"]:
+                odd.add(single)
+    if uses["E"] >= _RATIO * uses["B"] and not uses["S"]:
+        odd.add("B")
+    usual = ", ".join(f"{prefix}-" for prefix in "BIESLU" if uses[prefix] and prefix not in odd)
     for tag, count in prefixed.items():
-        if tag[0] not in family and uses[tag[0]] * _RATIO <= usual:
+        if tag[0] in odd:
             problem = f"the tag {tag!r} ({_times(count)}) has a prefix that the others do not use"
-            yield tag, problem, f"use {', '.join(f'{letter}-' for letter in family if uses[letter])}", True
+            yield tag, problem, f"use {usual}", True
 
 
 def _misspelt_types(prefixed: dict[str, int]) -> Iterator[_Finding]:
-    types: Counter[str] = Counter()
+    # A mention counts once where tags tell where it begins; in IOB1 and IOE, words count.
+    begun = sum(count for tag, count in prefixed.items() if tag[0] in "BSU")
+    by_mention = begun * _RATIO >= sum(prefixed.values())
+    mentions: Counter[str] = Counter()
+    words: Counter[str] = Counter()
+    prefixes: dict[str, str] = {}
     for tag, count in prefixed.items():
-        types[split_tag(tag)[1]] += count
-    for rare, frequent, certain in _close_pairs(types):
+        prefix, entity_type = split_tag(tag)
+        words[entity_type] += count
+        mentions[entity_type] += count if prefix in "BSU" else 0
+        prefixes[entity_type] = prefixes.get(entity_type, "") + prefix
+    types = {name: mentions[name] if by_mention and mentions[name] else words[name] for name in words}
+    for rare, frequent, certain in _close_pairs(types, prefixes):
         for tag in prefixed:
             prefix, entity_type = split_tag(tag)
             if entity_type == rare:
@@ -228,8 +246,13 @@ def _times(count: int) -> str:
     return "once" if count == 1 else f"{count:,} times"
 
 
-def _close_pairs(counts: Mapping[str, int]) -> Iterator[tuple[str, str, bool]]:
-    """``(rare, frequent, certain)`` names that differ in spelling only, or by one letter and much in frequency."""
+def _close_pairs(
+    counts: Mapping[str, int], prefixes: Mapping[str, str] | None = None
+) -> Iterator[tuple[str, str, bool]]:
+    """``(rare, frequent, certain)`` names that differ in spelling only, or by a letter and much in frequency.
+
+    With ``prefixes``, also those that differ by a letter and never come with the same prefix.
+    """
     ranked = sorted(counts, key=lambda name: -counts[name])
     folded = {name: _folded(name) for name in ranked}
     for index, rare in enumerate(ranked):
@@ -241,7 +264,8 @@ def _close_pairs(counts: Mapping[str, int]) -> Iterator[tuple[str, str, bool]]:
             if not cut and (abs(len(rare) - len(frequent)) > 1 or not one_edit_apart(rare, frequent)):
                 continue
             often = counts[frequent] >= _RATIO * counts[rare]
-            if often or counts[rare] <= _RARE:
+            apart = prefixes is not None and not set(prefixes[rare]) & set(prefixes[frequent])
+            if often or apart or counts[rare] <= _RARE:
                 subtype = cut and not frequent[len(rare)].isalnum()
                 yield rare, frequent, often and min(len(rare), len(frequent)) > 2 and not subtype
                 break

@@ -13,6 +13,7 @@ The rules:
   (``3,000``, ``10:30``). A number keeps its sign.
 * A period stays with initials (``U.S.``; ``J.`` before a capital) and with a few abbreviations (``Mr.``, ``Inc.``).
 * ``'s 'm 're 've 'll 'd`` and ``n't`` at the end are words of their own, as in the CoNLL and Penn corpora.
+* An HTML entity (``&amp;``) is one word.
 * CJK ideographs, kana and emoji stand alone, one by one; an emoji keeps its modifiers, and a joined sequence or a flag
   is one emoji.
 * Other punctuation and symbols stand alone; a run of the same one (``...``, ``--``, ``!!!``) is one word.

@@ -55,7 +55,8 @@ def breakdown(
         part_of: which part an entity belongs to; must depend on its words and type only.
         parts: all parts, in the order wanted.
 
-    >>> sentence = TaggedSentence(["New", "York", "Rome"], [Span(0, 2, "LOC"), Span(2, 3, "LOC")], [Span(2, 3, "LOC")], None)
+    >>> new_york, rome = Span(0, 2, "LOC"), Span(2, 3, "LOC")
+    >>> sentence = TaggedSentence(["New", "York", "Rome"], [new_york, rome], [rome], None)
     >>> for length, scores in breakdown([sentence], by_length, LENGTHS).items():
     ...     if scores.num_gold:
     ...         print(length, scores)

@@ -16,7 +16,7 @@ from torch import Tensor
 class Reliability(NamedTuple):
     """Predictions in bins of equal width by confidence; each field has the shape ``[bins]``, in order of confidence."""
 
-    count: Tensor
+    num_predicted: Tensor
     """How many predictions, int64."""
     confidence: Tensor
     """Their mean confidence, 0 for an empty bin."""
@@ -30,8 +30,8 @@ class Reliability(NamedTuple):
         Naeini, Cooper and Hauskrecht, "Obtaining well calibrated probabilities using Bayesian binning" (2015); Guo et
         al., "On calibration of modern neural networks" (2017, https://arxiv.org/abs/1706.04599). 0 without predictions.
         """
-        distance = (self.confidence - self.precision).abs() * self.count
-        return float(distance.sum() / self.count.sum().clamp(min=1))
+        distance = (self.confidence - self.precision).abs() * self.num_predicted
+        return float(distance.sum() / self.num_predicted.sum().clamp(min=1))
 
 
 def reliability(confidence: Tensor, correct: Tensor, num_bins: int = 10) -> Reliability:
@@ -43,7 +43,7 @@ def reliability(confidence: Tensor, correct: Tensor, num_bins: int = 10) -> Reli
         num_bins: how many bins.
 
     >>> table = reliability(torch.tensor([0.95, 0.95, 0.55]), torch.tensor([True, False, True]))
-    >>> table.count.tolist()
+    >>> table.num_predicted.tolist()
     [0, 0, 0, 0, 0, 1, 0, 0, 0, 2]
     >>> round(table.expected_calibration_error, 4)  # (2 * |0.95 - 0.5| + |0.55 - 1|) / 3
     0.45
@@ -51,10 +51,10 @@ def reliability(confidence: Tensor, correct: Tensor, num_bins: int = 10) -> Reli
     confidence = confidence.double()
     edges = torch.arange(1, num_bins, dtype=torch.float64, device=confidence.device) / num_bins
     index = torch.bucketize(confidence, edges)
-    count = torch.bincount(index, minlength=num_bins)
+    num_predicted = torch.bincount(index, minlength=num_bins)
 
     def mean(values: Tensor) -> Tensor:
         total = torch.zeros(num_bins, dtype=torch.float64, device=values.device).index_add_(0, index, values)
-        return total / count.clamp(min=1)
+        return total / num_predicted.clamp(min=1)
 
-    return Reliability(count, mean(confidence), mean(correct.double()))
+    return Reliability(num_predicted, mean(confidence), mean(correct.double()))

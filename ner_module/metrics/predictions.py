@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ner_module.metrics.functional import LabelSpans
 from ner_module.tagging import OUTSIDE, SchemeCensus, SchemeError, Span, tags_to_spans
 
 
@@ -96,6 +97,17 @@ def counts_by_sentence(sentences: Sequence[TaggedSentence], entity_types: Sequen
             for span in spans:
                 counts[row, index[span.entity_type], column] += 1
     return torch.from_numpy(counts)
+
+
+def span_tensors(spans: Sequence[Sequence[Span]], entity_types: Sequence[str]) -> LabelSpans:
+    """The spans of each sentence as tensors, for :mod:`~ner_module.metrics.overlap`.
+
+    >>> span_tensors([[], [Span(0, 2, "LOC")]], ["LOC"])
+    LabelSpans(row=tensor([1]), start=tensor([0]), end=tensor([2]), entity_type=tensor([0]))
+    """
+    index = {name: position for position, name in enumerate(entity_types)}
+    rows = [(row, span.start, span.end, index[span.entity_type]) for row, of_row in enumerate(spans) for span in of_row]
+    return LabelSpans(*torch.tensor(rows, dtype=torch.int64).view(-1, 4).unbind(1))
 
 
 def _read_rows(path: Path) -> list[dict[str, Any]]:

@@ -36,8 +36,9 @@ def make_optimizer(module: nn.Module, learning_rate: float, weight_decay: float,
 def make_scheduler(
     optimizer: torch.optim.Optimizer, kind: SchedulerType, total_steps: int, warmup_ratio: float
 ) -> torch.optim.lr_scheduler.LambdaLR:
-    """Transformers' schedule of that name: linear rise over the warm-up, then ``linear`` to 0, ``cosine`` to 0, or
-    ``constant``; stepped once per optimiser step.
+    """The schedule of that name in transformers, stepped once per optimiser step.
+
+    A linear rise over the warm-up, then ``linear`` to 0, ``cosine`` to 0, or ``constant``.
     """
     from transformers import get_scheduler
 

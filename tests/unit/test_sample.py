@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 from collections import Counter, defaultdict
+from itertools import pairwise
 
 import pytest
 from seqeval.metrics import f1_score
@@ -170,7 +171,7 @@ def test_what_a_split_holds(split, corpus):
     assert sum(line.isupper() for line in lines) >= 0.02 * len(lines)
     assert sum(line.islower() for line in lines) >= 0.08 * len(lines)
     assert sum(not line.isascii() for line in lines) >= 0.03 * len(lines)
-    assert any("B-" in left and "B-" in right for _, tags in sentences for left, right in zip(tags, tags[1:], strict=False))
+    assert any("B-" in left and "B-" in right for _, tags in sentences for left, right in pairwise(tags))
     assert any(tag == "O" and word == "'s" for words, tags in sentences for word, tag in zip(words, tags, strict=True))
 
 
@@ -188,7 +189,7 @@ def test_words_that_are_also_names(corpus):
     for words, tags in (sentence for split in SPLITS for sentence in corpus[split]):
         for word, tag in zip(words, tags, strict=True):
             tags_of[word.lower()].add(tag == "O")
-    for word in "mark will rose hope may bath reading nice king cook beacon orchard".split():
+    for word in ("mark", "will", "rose", "hope", "may", "bath", "reading", "nice", "king", "cook", "beacon", "orchard"):
         assert tags_of[word] == {True, False}, word
 
 

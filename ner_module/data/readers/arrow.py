@@ -30,6 +30,7 @@ def parquet_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         with pa.parquet.ParquetFile(path) as file:
             names = _label_names(file.schema_arrow.metadata)
             for batch in file.iter_batches(_BATCH):
+                batch.validate(full=True)  # broken offsets would be read as they are
                 for record in batch.to_pylist():
                     row += 1
                     yield row, _named(record, names)
@@ -57,6 +58,7 @@ def dataset_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     names = _label_names({b"huggingface": json.dumps({"info": {"features": dataset.features.to_dict()}}).encode()})
     try:
         for batch in dataset.with_format("arrow").iter(_BATCH):
+            batch.validate(full=True)
             for record in batch.to_pylist():
                 row += 1
                 yield row, _named(record, names)

@@ -18,7 +18,7 @@ from ner_module.data.sentence import DataError, Sentence
 from ner_module.data.words import split_words
 
 # Types may hold spaces: other tools write them.
-_ENTITY = re.compile(r"(T[^\t]*)\t([^\t]+?) ([0-9]{1,9} [0-9]{1,9}(?:;[0-9]{1,9} [0-9]{1,9})*)(?:\t(.*))?")
+_ENTITY = re.compile(r"([^\t]*)\t([^\t]+?) ([0-9]{1,9} [0-9]{1,9}(?:;[0-9]{1,9} [0-9]{1,9})*)(?:\t(.*))?")
 _OTHER_KINDS = "REAMN*#"
 
 
@@ -60,10 +60,10 @@ def read_annotations(path: Path, text: str, encoding: str | None, counts: SpanCo
     spans: list[CharSpan] = []
     for number, line in enumerate(read_lines(path, encoding), 1):
         line = line.rstrip("\r\n")
-        if not line.strip() or line[0] in _OTHER_KINDS:
-            continue
         entity = _ENTITY.fullmatch(line)
-        if entity is None:
+        if not line.strip() or (line[0] in _OTHER_KINDS and entity is None):
+            continue
+        if entity is None or line[0] != "T":
             advice = "write T1, a tab, the type, start and end, a tab and the text"
             raise DataError(path, number, "the line is no brat annotation", advice)
         entity_type = check_type(path, number, entity[2])

@@ -109,7 +109,7 @@ class RecordReader:
             problem = "there is no text" if self.text_key is None else f"there is no text in {self.text_key!r}"
             raise DataError(self.path, line, problem, "complete the record, or name its key with text_column_name")
         spans = find_spans(self.path, line, record, text, self.label_key, self.counts)
-        offsets = given_words(record, text) or split_words(text)
+        offsets = given_words(self.path, line, record, text) or split_words(text)
         tags = tag_words(text, offsets, spans, self.counts)
         tokens = [text[start:end] for start, end in offsets]
         return Sentence(tokens, tags, line, _document(record), text, offsets)
@@ -123,7 +123,7 @@ class RecordReader:
             wanted = "no tokens and no text" if self.text_key is None else f"no tokens or text in {self.text_key!r}"
             keys = ", ".join(map(repr, list(record)[:12]))
             raise DataError(self.path, line, wanted, f"name their key with text_column_name (there are {keys})")
-        offsets = given_words(record, text) or split_words(text)
+        offsets = given_words(self.path, line, record, text) or split_words(text)
         return Sentence([text[start:end] for start, end in offsets], None, line, _document(record), text, offsets)
 
     def _value(self, record: dict[str, Any], key: str, line: int) -> Any:

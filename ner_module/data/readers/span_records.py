@@ -49,23 +49,28 @@ def is_rejected(record: dict[str, Any], counts: SpanCounts) -> bool:
     return False
 
 
-def given_words(record: dict[str, Any], text: str) -> list[tuple[int, int]] | None:
-    """The words of a Prodigy record, which it numbers its spans by; ``None`` for other records."""
+def given_words(path: Path, line: int, record: dict[str, Any], text: str) -> list[tuple[int, int]] | None:
+    """The words of a Prodigy record; ``None`` for a record that has none of its own.
+
+    Raises:
+        DataError: its tokens are not the text, in order, with nothing between but white space.
+    """
     tokens = record.get("tokens")
-    if not isinstance(tokens, list) or not tokens:
+    if not isinstance(tokens, list) or not tokens or not any(isinstance(token, dict) for token in tokens):
         return None
     offsets: list[tuple[int, int]] = []
     reached = 0
-    for token in tokens:
+    for token in [*tokens, {"start": len(text), "end": len(text)}]:
         start, end = (token.get("start"), token.get("end")) if isinstance(token, dict) else (None, None)
-        if type(start) is not int or type(end) is not int or not reached <= start < end <= len(text):
-            return None
-        if text[reached:start].strip():
-            return None
+        if type(start) is not int or type(end) is not int or not reached <= start <= end <= len(text):
+            problem = f"a token is {describe(token)}, without a place in the text after the token before"
+            raise DataError(path, line, problem, "give its start and end in characters")
+        if missed := text[reached:start].strip():
+            raise DataError(path, line, f"the tokens leave out {describe(missed)}", "export the record again")
         if text[start:end].strip():  # spaCy has white space tokens; they are no words
             offsets.append((start, end))
         reached = end
-    return None if text[reached:].strip() else offsets
+    return offsets
 
 
 def find_spans(
@@ -80,11 +85,11 @@ def find_spans(
     if annotations is not None:
         valid = [item for item in annotations if not item.get("was_cancelled")]
         counts.further_annotations += len(valid) - 1
-        items: Any = [item.get("value") for item in valid[0].get("result", []) if _is_label(item)]
+        items: Any = [item.get("value") for item in valid[0]["result"] if _is_label(item)]
     else:
         name = key or next((name for name in _SPAN_KEYS if name in record), None) or _json_min_key(record)
-        if name is None and "answer" in record:
-            return []  # Prodigy leaves "spans" out where nothing was marked
+        if name is None and "answer" in record and not any(map(_holds_spans, record.items())):
+            return []  # Prodigy may leave "spans" out where nothing was marked
         if name is None or name not in record:
             missing = f"the key {name!r} is missing" if name else "there are no spans"
             keys = ", ".join(map(repr, list(record)[:12]))
@@ -135,14 +140,23 @@ def _annotations(record: dict[str, Any]) -> list[dict[str, Any]] | None:
     annotations = record.get("annotations", record.get("completions"))
     if not isinstance(annotations, list) or not isinstance(record.get("data"), dict):
         return None
-    if not all(isinstance(item, dict) and isinstance(item.get("result", []), list) for item in annotations):
+    if not all(isinstance(item, dict) and isinstance(item.get("result"), list) for item in annotations):
         return None
     return annotations
 
 
 def _is_label(item: Any) -> bool:
     """Whether an item of a Label Studio result marks text (others are relations, choices, …)."""
-    return isinstance(item, dict) and isinstance(item.get("value"), dict) and "labels" in item["value"]
+    if not isinstance(item, dict):
+        return True  # refused when it is read
+    value = item.get("value")
+    return item.get("type") == "labels" or (isinstance(value, dict) and "labels" in value)
+
+
+def _holds_spans(item: tuple[str, Any]) -> bool:
+    """Whether a key other than Prodigy's ``tokens`` holds what looks like spans."""
+    name, value = item
+    return name != "tokens" and isinstance(value, list) and any(isinstance(e, dict) and "label" in e for e in value)
 
 
 def _json_min_key(record: dict[str, Any]) -> str | None:

@@ -83,6 +83,11 @@ def find_table_layout(
     alone = not tagged and any(name in lower for name in _WORD_NAMES)
     names = lower if asked or alone or _is_header(first, asked) else ()
     width = len(first)
+    usual_names = {*_WORD_NAMES, *_TAG_NAMES, *_SENTENCE_NAMES}
+    if not names and text_column_name is None and label_column_name is None and usual_names.intersection(lower):
+        advice = "name the columns with text_column_name and label_column_name (a number counts from 0)"
+        problem = f"the header {first[:12]} does not name a column of words and one of tags as usual"
+        raise DataError(path, line, problem, advice)
 
     def choose(asked_name: str | None, usual: Sequence[str], default: int, what: str) -> int:
         if asked_name is not None and _INTEGER.fullmatch(asked_name):

@@ -27,6 +27,8 @@ _HEAD_ROWS = 200
 _HEAD_LINES = 5_000
 # Above the 20,000 words of a long document, far below the rest of a file after a quotation mark that is never closed.
 _MAX_CELL = 1 << 24
+# Without a column of sentence ids, a longer sentence means that it was overlooked.
+_MAX_SENTENCE = 2_000
 
 _ITEM = re.compile(r"""'(?:[^'\\]|\\.)*+'|"(?:[^"\\]|\\.)*+"|-?[0-9]++""", re.DOTALL)
 _BETWEEN = re.compile(r"[\s,]*")
@@ -53,7 +55,7 @@ def read_table(path: Path, lines: Iterable[str], separator: str, reader: RecordR
     filled = [row for row in head if any(row[1])]
     layout = find_table_layout(path, filled, reader.text_key, reader.label_key, reader.tagged)
     body = _of_width(path, itertools.chain(head[1:] if layout.names else head, rows), layout)
-    yield from _by_sentence(path, body, layout, reader) if layout.by_sentence else _by_word(body, layout, reader)
+    yield from (_by_sentence if layout.by_sentence else _by_word)(path, body, layout, reader)
 
 
 def _rows(path: Path, lines: Iterable[str], separator: str) -> Iterator[Row]:
@@ -101,7 +103,7 @@ def _of_width(path: Path, rows: Iterable[Row], layout: TableLayout) -> Iterator[
             raise DataError(path, line, problem, "complete it, or quote the cells that hold a separator")
 
 
-def _by_word(rows: Iterable[Row], layout: TableLayout, reader: RecordReader) -> Iterator[Sentence]:
+def _by_word(path: Path, rows: Iterable[Row], layout: TableLayout, reader: RecordReader) -> Iterator[Sentence]:
     tokens: list[str] = []
     tags: list[str] = []
     begun: tuple[str, str | None] = ("", None)
@@ -123,6 +125,9 @@ def _by_word(rows: Iterable[Row], layout: TableLayout, reader: RecordReader) -> 
             begun = (sentence or begun[0], document or begun[1])
         last = line
         tokens.append(cells[layout.text])
+        if len(tokens) > _MAX_SENTENCE and layout.sentence is None:
+            problem = f"{_MAX_SENTENCE:,} words without an end of the sentence, and no column says where one ends"
+            raise DataError(path, first, problem, "add a column sentence_id, or empty rows between sentences")
         if layout.label is not None:
             tags.append(reader.cells.read(cells[layout.label], line))
     if tokens:

@@ -104,10 +104,7 @@ class Grammar:
         return _REFERENCE.sub(lambda reference: self._rule(reference[1]), pattern)
 
     def _rule(self, name: str) -> str:
-        if name in RECURRING_RULES:
-            text = self._recurring(name)
-        else:
-            text = self._expand(pick(self.rng, self.rules[name]))
+        text = self._recurring(name) if name in RECURRING_RULES else self._expand(pick(self.rng, self.rules[name]))
         entity_type = name.partition(".")[0]
         return f" {{{entity_type} {text} }} " if entity_type in ENTITY_TYPES else text
 
