@@ -31,6 +31,7 @@ from ner_module.callbacks.interruption import Interruption
 from ner_module.callbacks.metrics_csv import MetricsCSV
 from ner_module.callbacks.predictions import EvaluationFiles, PredictionFile
 from ner_module.callbacks.progress import LineProgress
+from ner_module.callbacks.random_state import RandomState
 from ner_module.callbacks.results import ResultsTable
 from ner_module.checkpoints import read_checkpoint
 from ner_module.data.datamodule import NERDataModule
@@ -300,7 +301,7 @@ class NERCLI(LightningCLI):
         if self.subcommand == "fit":
             loggers.insert(0, MetricsCSV(run_dir))
             if not fast:
-                callbacks.append(Interruption(run_dir, self.run.launch))
+                callbacks += [RandomState(), Interruption(run_dir, self.run.launch)]
                 callbacks += _checkpoints(run_dir) if config.get("enable_checkpointing") is not False else []
         elif self.subcommand == "predict":
             output = self._get(self.config, "output")

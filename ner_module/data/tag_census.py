@@ -145,7 +145,7 @@ def suspicious_tags(
     words = first_words or {}
     found: dict[str, Suspicion] = {}
     for tag, problem, advice, certain in _findings(counts, words):
-        if tag not in found or (certain and not found[tag].certain):
+        if tag not in found or certain >= found[tag].certain:  # the later finding says more
             path, line = first_seen.get(tag, ("(unknown file)", None))
             found[tag] = Suspicion(tag, counts[tag], path, line, problem, advice, certain)
     return sorted(found.values(), key=lambda suspicion: (not suspicion.certain, suspicion.count))
@@ -228,6 +228,12 @@ def _misspelt_types(prefixed: dict[str, int]) -> Iterator[_Finding]:
         mentions[entity_type] += count if prefix in "BSU" else 0
         prefixes[entity_type] = prefixes.get(entity_type, "") + prefix
     types = {name: mentions[name] if by_mention and mentions[name] else words[name] for name in words}
+    top = max(types, key=types.__getitem__, default="")
+    for tag in prefixed:
+        name = split_tag(tag)[1]
+        if types[name] <= _RARE and types[top] >= _RATIO * types[name]:
+            problem = f"the type of {tag!r} occurs {_times(types[name])} in all, {top!r} {_times(types[top])}"
+            yield tag, problem, "correct it if it is misspelt; a type this rare cannot be learnt", False
     for rare, frequent, certain in _close_pairs(types, prefixes):
         for tag in prefixed:
             prefix, entity_type = split_tag(tag)

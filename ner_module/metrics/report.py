@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import get_args
 
 import torch
+from rich import box
 from rich.table import Table
 from rich.text import Text
 
@@ -89,13 +90,15 @@ class ErrorReport:
         """The scalars worth keeping beside ``f1``, for `results.json` and loggers.
 
         Keys: ``f1_low`` and ``f1_high`` (95 % interval), ``f1_partial``, ``f1_type``, ``f1_boundary`` (SemEval-2013's
-        partial, type and exact matching), where known ``f1_seen`` and ``f1_unseen``, ``calibration_error``.
+        partial, type and exact matching); ``f1_seen`` and ``f1_unseen`` where there are such gold entities, and
+        ``calibration_error`` where there are scores.
         """
         found = {"f1_low": self.f1.low, "f1_high": self.f1.high}
         for key, matching in (("partial", "partial"), ("type", "type"), ("boundary", "exact")):
             found[f"f1_{key}"] = float(self.overlap[matching].f1)
-        if self.by_training is not None:
-            found |= {"f1_seen": self.by_training[SEEN[0]].f1, "f1_unseen": self.by_training[SEEN[2]].f1}
+        for key, part in (("f1_seen", SEEN[0]), ("f1_unseen", SEEN[2])):
+            if self.by_training is not None and self.by_training[part].num_gold:
+                found[key] = self.by_training[part].f1
         if self.reliability is not None:
             found["calibration_error"] = self.reliability.expected_calibration_error
         return found
@@ -215,9 +218,11 @@ def analyse(
 
 
 def part_table(title: str, parts: Mapping[str, PartScores]) -> Table:
-    """Scores of parts of the entities, one part a row."""
+    """Scores of parts of the entities, one part a row; parts without entities are left out."""
     table = new_table(title, "", "precision", "recall", "F1", "gold", "predicted")
     for name, scores in parts.items():
+        if not scores.num_gold + scores.num_predicted:
+            continue
         add_row(table, name, *_decimals(scores), str(scores.num_gold), str(scores.num_predicted))
     return table
 
@@ -236,7 +241,7 @@ def reliability_table(bins: Reliability) -> Table:
 
 def new_table(title: str, first: str, *others: str) -> Table:
     """A table whose first column holds names and whose others hold numbers."""
-    table = Table(title=title, title_justify="left", caption_justify="left")
+    table = Table(title=title, title_justify="left", caption_justify="left", box=box.SIMPLE_HEAD)
     table.add_column(Text(first))
     for name in others:
         table.add_column(Text(name), justify="right")

@@ -246,7 +246,9 @@ def run(originals, folder, count, seed):
         if kind in ("misspell", "swap_line", "swap_file"):
             assert suspicions, f"{where} was read in silence; new tags {new}"
             assert all(suspicion.line is not None for suspicion in suspicions)
-        if new:
+        # Parquet stores each tag once: changed there, it is a consistent new name, which no reader can tell from a type.
+        renamed = name == "parquet" and len(new) <= len(tags - set(found))
+        if new and not renamed:
             assert new & {suspicion.tag for suspicion in suspicions}, f"{where} was read in silence; new tags {new}"
         outcomes["suspected" if suspicions else "read"] += 1
     return outcomes

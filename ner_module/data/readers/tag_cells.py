@@ -67,8 +67,9 @@ class TagCells:
             raise self._error(line, word, "the tag is empty", "write O for a word outside any entity")
         if tag[0] in "BIESLUO" and tag[1:] in ("-", "_"):
             raise self._error(line, word, f"the tag {tag!r} names no entity type", "write it out, as in B-PER")
-        if any(char.isspace() for char in tag) and not (has_prefix(tag) and tag.isprintable()):
-            raise self._error(line, word, f"the tag {tag!r} holds white space", "name the tag column, or correct it")
+        if not tag.isprintable() or (" " in tag and not has_prefix(tag)):
+            problem = f"the tag {tag!r} holds white space or control characters"
+            raise self._error(line, word, problem, "name the tag column, or correct it")
         if len(self.known) >= MAX_TAGS:
             problem = f"the tag column holds more than {MAX_TAGS:,} different values, as a column of words would"
             raise self._error(line, word, problem, "name the columns with text_column_name and label_column_name")
