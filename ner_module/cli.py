@@ -152,7 +152,7 @@ class SaveRun(SaveConfigCallback):
         if stage != "fit" or self.already_saved:
             return
         self.already_saved = True
-        text = _portable_config(self.parser.dump(self.config, skip_none=False))
+        text = _portable_config(self.parser.dump(self.config, skip_unset=False))
         pl_module.config_text = text  # type: ignore[assignment]
         if trainer.is_global_zero:
             run_dir = Path(trainer.default_root_dir)
@@ -172,7 +172,7 @@ class SaveRun(SaveConfigCallback):
 def _portable_config(text: str) -> str:
     """The configuration without what belongs to one run only."""
     config = yaml.safe_load(text)
-    for name in ("run_dir", "ckpt_path", "config", "output"):
+    for name in ("run_dir", "ckpt_path", "config"):
         config.pop(name, None)
     dumped: str = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
     return dumped
@@ -201,7 +201,10 @@ class NERCLI(LightningCLI):
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
             seed_everything_default=42,
-            parser_kwargs={"description": "Fine-tune transformers for named entity recognition."},
+            parser_kwargs={
+                "description": "Fine-tune transformers for named entity recognition.",
+                "usage": f"{run.launch} COMMAND [options]",
+            },
         )
 
     # ------------------------------------------------------------------ options
@@ -209,7 +212,7 @@ class NERCLI(LightningCLI):
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
         """The commands, and which arguments of the trainer's methods are no options."""
-        fixed = {"model", "datamodule", "weights_only", "verbose", "return_predictions"}
+        fixed = {"model", "datamodule", "ckpt_path", "weights_only", "verbose", "return_predictions"}
         return {"fit": fixed | {"train_dataloaders", "val_dataloaders"}} | {
             name: fixed | {"dataloaders"} for name in COMMANDS[1:]
         }
@@ -225,10 +228,11 @@ class NERCLI(LightningCLI):
         self._subcommand_parsers = {}
         added = parser.add_subcommands()
         for name, description in descriptions.items():
+            texts = {"description": description, "usage": f"{self.run.launch} {name} [--config FILE] [options]"}
             if self.run.command in ("", name):
-                subparser = self._prepare_subcommand_parser(Trainer, name, description=description)
+                subparser = self._prepare_subcommand_parser(Trainer, name, **texts)
             else:
-                subparser = self.init_parser(description=description)
+                subparser = self.init_parser(**texts)
                 self._subcommand_method_arguments[name] = []
             self._subcommand_parsers[name] = subparser
             added.add_subcommand(name, subparser, help=description)
@@ -244,27 +248,35 @@ class NERCLI(LightningCLI):
             default=None,
             help="Where everything of this run goes. Default: runs/<name of the first --config>/<time>.",
         )
+        parser.add_argument(
+            "--ckpt_path",
+            type=str | None,
+            default=None,
+            help="best, last or a file: the checkpoint to use, or to go on training from. best and last are looked up in "
+            "--run_dir, else in the newest run. It brings its configuration, labels and tokenizer along.",
+        )
+        if self.run.command in ("", "predict"):
+            parser.add_argument(
+                "--output",
+                type=str | None,
+                default=None,
+                help="For predict: the JSONL file to write. Default: standard output.",
+            )
 
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """The trainer's, the model's and the data's options."""
-        parser.add_lightning_class_args(Trainer, "trainer")
-        parser.set_defaults({f"trainer.{name}": value for name, value in self.trainer_defaults.items()})
+        """The model's, the data's and the trainer's options, in the order of what most people look for."""
         # Labels are filled from the data or a checkpoint.
         labels = {"label_names", "scheme", "outside_label"}
         parser.add_class_arguments(NERModule, "model", skip=labels, fail_untyped=False, sub_configs=True)
         parser.add_class_arguments(NERDataModule, "data", fail_untyped=False, sub_configs=True)
+        parser.add_lightning_class_args(Trainer, "trainer")
+        parser.set_defaults({f"trainer.{name}": value for name, value in self.trainer_defaults.items()})
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """What data takes from elsewhere, and where predictions go."""
+        """What the data takes from elsewhere."""
         parser.link_arguments("model.model_name_or_path", "data.model_name_or_path")
         parser.link_arguments("model.revision", "data.revision")
         parser.link_arguments("seed_everything", "data.seed")
-        parser.add_argument(
-            "--output",
-            type=str | None,
-            default=None,
-            help="For predict: the JSONL file to write. Default: standard output.",
-        )
 
     def _parse_ckpt_path(self) -> None:
         # Lightning's own would let the checkpoint's hyperparameters silently override the command line.
@@ -358,19 +370,19 @@ class NERCLI(LightningCLI):
 
     def fit(self, **kwargs: Any) -> None:
         """Train."""
-        self.trainer.fit(weights_only=True, **kwargs)
+        self.trainer.fit(ckpt_path=self.run.checkpoint, weights_only=True, **kwargs)
 
     def validate(self, **kwargs: Any) -> None:
         """Score the validation data; the callbacks print and keep the scores."""
-        self.trainer.validate(weights_only=True, verbose=False, **kwargs)
+        self.trainer.validate(ckpt_path=self.run.checkpoint, weights_only=True, verbose=False, **kwargs)
 
     def test(self, **kwargs: Any) -> None:
         """Score the test data, likewise."""
-        self.trainer.test(weights_only=True, verbose=False, **kwargs)
+        self.trainer.test(ckpt_path=self.run.checkpoint, weights_only=True, verbose=False, **kwargs)
 
     def predict(self, **kwargs: Any) -> None:
         """Predict without keeping the results in memory: they are written as they come."""
-        self.trainer.predict(weights_only=True, return_predictions=False, **kwargs)
+        self.trainer.predict(ckpt_path=self.run.checkpoint, weights_only=True, return_predictions=False, **kwargs)
 
     def after_fit(self) -> None:
         """Say where everything is and what to type next."""

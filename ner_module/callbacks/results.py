@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import WandbLogger
 from rich import box, get_console
 from rich.table import Table
 
@@ -26,6 +27,8 @@ _COLUMNS = (
     ("F1", "val/f1"),
     ("Accuracy", "val/accuracy"),
 )
+
+_TYPES = ("Entity type", "Precision", "Recall", "F1", "Support")
 
 # Wide enough for each title, and all together for a terminal of 80 columns.
 _WIDTHS = (10, 7, 9, 10, 11, 8, 8, 10)
@@ -68,12 +71,17 @@ class ResultsTable(Callback):
             self._print_row(row)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Print the whole table and the entity types of the last validation."""
+        """Print the whole table and the entity types of the best validation, which ``best.ckpt`` holds."""
         if not trainer.is_global_zero or not self.rows:
             return
+        best = _best(self.rows)
         console = get_console()
         console.print(results_table(self.rows))
-        console.print(types_table(self.rows[-1], "val/", pl_module, "Entity types after the last epoch (validation)"))
+        title = f"Entity types after epoch {best['epoch']:g}, the best (validation data)"
+        console.print(types_table(types_rows(best, "val/", pl_module), title))
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_table("val/entity_types", columns=list(_TYPES), data=types_rows(best, "val/", pl_module))
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print and keep the test scores."""
@@ -83,7 +91,8 @@ class ResultsTable(Callback):
         metrics = _numbers(trainer.callback_metrics, prefix)
         self._write(pl_module, {command: metrics})
         if trainer.is_global_zero:
-            get_console().print(types_table(metrics, prefix, pl_module, f"{command}: entity scores (conlleval)"))
+            rows = types_rows(metrics, prefix, pl_module)
+            get_console().print(types_table(rows, f"{command}: entity scores (conlleval rules)"))
 
     def _write(self, pl_module: LightningModule, update: dict[str, Any]) -> None:
         if self.run_dir is None or pl_module.global_rank != 0:
@@ -119,39 +128,54 @@ class ResultsTable(Callback):
 
 def results_table(rows: list[dict[str, float]]) -> Table:
     """The per-epoch table; the row with the best F1, which ``best.ckpt`` holds, is marked."""
-    best = max(range(len(rows)), key=lambda index: rows[index]["val/f1"])
+    best = _best(rows)
     table = Table(
         box=box.SIMPLE_HEAD, title="Training results (validation data)", title_style="bold", padding=(0, 1, 0, 0)
     )
     for title, _ in _COLUMNS:
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
-    for index, row in enumerate(rows):
-        marked = index == best
+    for row in rows:
+        marked = row is best
         cells = [_cell(key, row) for _, key in _COLUMNS]
         table.add_row(*cells, "best" if marked else "", style="bold green" if marked else None)
     return table
 
 
-def types_table(metrics: dict[str, float], prefix: str, pl_module: LightningModule, title: str) -> Table:
-    """Precision, recall, F1 and support of each entity type, and the averages."""
+def types_rows(metrics: dict[str, float], prefix: str, pl_module: LightningModule) -> list[list[Any]]:
+    """Type, precision, recall, F1 and support of each entity type, then the averages and the accuracy."""
     hparams = pl_module.hparams
+    types = sorted(entity_types(hparams["label_names"], hparams["scheme"], hparams["outside_label"]))
+    keys = ("precision", "recall", "f1")
+    rows: list[list[Any]] = [
+        [name, *(metrics[f"{prefix}{key}/{name}"] for key in keys), int(metrics[f"{prefix}support/{name}"])]
+        for name in types
+    ]
+    support = sum(row[-1] for row in rows)
+    rows.append(["micro average", *(metrics[prefix + key] for key in keys), support])
+    rows.append(["macro average", *(metrics[f"{prefix}{key}_macro"] for key in keys), support])
+    rows.append(["word accuracy", None, None, metrics[prefix + "accuracy"], None])
+    return rows
+
+
+def types_table(rows: list[list[Any]], title: str) -> Table:
+    """The rows of :func:`types_rows` for a terminal."""
     table = Table(box=box.SIMPLE_HEAD, title=title, title_style="bold")
-    table.add_column("Entity type")
-    for name in ("Precision", "Recall", "F1", "Support"):
-        table.add_column(name, justify="right")
-    types = entity_types(hparams["label_names"], hparams["scheme"], hparams["outside_label"])
-    for name in sorted(types):
-        scores = [f"{metrics[f'{prefix}{key}/{name}']:.4f}" for key in ("precision", "recall", "f1")]
-        table.add_row(name, *scores, f"{metrics[f'{prefix}support/{name}']:,.0f}")
-    table.add_section()
-    support = sum(metrics[f"{prefix}support/{name}"] for name in types)
-    micro = [f"{metrics[prefix + key]:.4f}" for key in ("precision", "recall", "f1")]
-    table.add_row("micro average", *micro, f"{support:,.0f}", style="bold")
-    macro = [f"{metrics[f'{prefix}{key}_macro']:.4f}" for key in ("precision", "recall", "f1")]
-    table.add_row("macro average", *macro, "")
-    table.add_row("word accuracy", "", "", f"{metrics[prefix + 'accuracy']:.4f}", "")
+    table.add_column(_TYPES[0])
+    for name in _TYPES[1:]:
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        if row[0] == "micro average":
+            table.add_section()
+        scores = ("" if score is None else f"{score:.4f}" for score in row[1:4])
+        support = "" if row[4] is None else f"{row[4]:,}"
+        table.add_row(row[0], *scores, support, style="bold" if row[0] == "micro average" else None)
     return table
+
+
+def _best(rows: list[dict[str, float]]) -> dict[str, float]:
+    """The row with the best F1, the first of equals, as `ModelCheckpoint` keeps it."""
+    return max(rows, key=lambda row: row["val/f1"])
 
 
 def _cell(key: str, row: dict[str, float]) -> str:

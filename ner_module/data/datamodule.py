@@ -102,8 +102,8 @@ class NERDataModule(LightningDataModule):
             ``flat`` for labels without B-/I- prefixes. Detected when not given.
         scheme: the scheme the model is trained on; ``iob2`` unless the labels are ``flat``.
         outside_label: for ``flat`` labels, the one that marks no entity; ``O`` where it occurs, else none.
-        validation_fraction: the share of the training data held out when there is no validation data; whole documents
-            where the data has them. Which ones depends on ``--seed_everything`` only through this module's ``seed``.
+        validation_fraction: the share of the training sentences held out when there is no validation data; whole
+            documents where the data has them. The seed decides which.
         max_seq_length: subwords of a row, special tokens included; longer sentences are split into overlapping windows
             and nothing is lost. 512, or the model's own limit where that is less.
         stride: subwords that neighbouring windows share; a quarter of ``max_seq_length`` by default.

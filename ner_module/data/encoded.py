@@ -183,7 +183,10 @@ class _Writer:
         if index is None:
             index = self._tags[tag] = len(self._tags)
             self._continuation.append(index)
-            self._continuation[index] = self._tag_index(continuation_tag(tag))
+            # Flat labels have no prefix to change, even where they look like one (``S``, ``B-1``).
+            self._continuation[index] = (
+                index if self._options.scheme == "flat" else self._tag_index(continuation_tag(tag))
+            )
         return index
 
     def add(self, tokens_of: Sequence[Sequence[str]], tags_of: Sequence[Sequence[str]] | None) -> None:

@@ -80,7 +80,7 @@ def by_length(sentence: TaggedSentence, span: Span) -> str:
     return LENGTHS[min(span.end - span.start, len(LENGTHS)) - 1]
 
 
-SEEN = ("seen with this type", "seen with other types only", "unseen")
+SEEN = ("seen with this type", "seen with other types only", "words never seen")
 
 
 def by_training(train_entities: TrainEntities) -> Callable[[TaggedSentence, Span], str]:

@@ -79,7 +79,7 @@ class ErrorReport:
     """Scores of entities seen in training or not; ``None`` without training entities."""
     by_frequency: dict[str, PartScores] | None
     reliability: Reliability | None
-    """Of entity confidences; ``None`` without scores."""
+    """Of entity confidences; ``None`` without scores or predicted entities."""
 
     @property
     def all_pairings(self) -> list[Pairing]:
@@ -89,16 +89,17 @@ class ErrorReport:
     def numbers(self) -> dict[str, float]:
         """The scalars worth keeping beside ``f1``, for `results.json` and loggers.
 
-        Keys: ``f1_low`` and ``f1_high`` (95 % interval), ``f1_partial``, ``f1_type``, ``f1_boundary`` (SemEval-2013's
-        partial, type and exact matching); ``f1_seen`` and ``f1_unseen`` where there are such gold entities, and
-        ``calibration_error`` where there are scores.
+        Keys: ``f1_low`` and ``f1_high`` (95 % interval); ``f1_partial``, ``f1_type``, ``f1_boundary`` (SemEval-2013's
+        partial, type and exact matching); of entities that occur in training with this type, and of those that do not,
+        ``f1_seen`` and ``f1_unseen``, where there are any; ``calibration_error``, where there are scores.
         """
         found = {"f1_low": self.f1.low, "f1_high": self.f1.high}
         for key, matching in (("partial", "partial"), ("type", "type"), ("boundary", "exact")):
             found[f"f1_{key}"] = float(self.overlap[matching].f1)
-        for key, part in (("f1_seen", SEEN[0]), ("f1_unseen", SEEN[2])):
-            if self.by_training is not None and self.by_training[part].num_gold:
-                found[key] = self.by_training[part].f1
+        if self.by_training is not None and self.by_frequency is not None:
+            for key, part in (("f1_seen", self.by_training[SEEN[0]]), ("f1_unseen", self.by_frequency[FREQUENCIES[0]])):
+                if part.num_gold:
+                    found[key] = part.f1
         if self.reliability is not None:
             found["calibration_error"] = self.reliability.expected_calibration_error
         return found
@@ -275,4 +276,6 @@ def _entity_reliability(sentences: Sequence[TaggedSentence]) -> Reliability | No
                 return None
             confidence.append(score)
             correct.append(span in sentence.gold)
+    if not confidence:
+        return None
     return reliability(torch.tensor(confidence, dtype=torch.float64), torch.tensor(correct, dtype=torch.bool))

@@ -60,7 +60,7 @@ def build_from_base(
         _set_labels(model.config, label_names)
         log.info(f"{model_name_or_path} is a tagger for these labels: its head is reused")
     elif is_tagger:
-        model._init_weights(model.classifier)
+        _renew_head(model)
         log.info(f"{model_name_or_path} is a tagger for other labels ({', '.join(base_labels)}): its head is new")
     # from_pretrained returns the model in eval mode, and Lightning leaves it there: dropout would be off.
     return model.train()
@@ -116,6 +116,13 @@ def _check_loaded(model: Any, report: dict[str, Any], name: str) -> None:
             f"the weights of {name!r} lack {len(lost)} tensors of the encoder, such as {lost[0]}; they would be random "
             "numbers. Name a model whose weights belong to its config"
         )
+
+
+def _renew_head(model: Any) -> None:
+    for parameter in model.classifier.parameters():
+        parameter._is_hf_initialized = False  # set on what came from a file, which the initialisers leave as it is
+    for part in (model.classifier, model):  # some families (ModernBERT) initialise it as a part of the whole
+        model._init_weights(part)
 
 
 def _reorder_head(model: Any, order: list[int]) -> None:

@@ -154,7 +154,7 @@ def test_parts_by_training_entities():
     assert found == {
         "seen with this type": (0, 1, 1),  # Berlin
         "seen with other types only": (1, 1, 1),  # Rosa Luxemburg
-        "unseen": (0, 1, 1),  # in Berlin; Berlin Alexanderplatz
+        "words never seen": (0, 1, 1),  # in Berlin; Berlin Alexanderplatz
     }
     found = parts.breakdown(SENTENCES, parts.by_frequency(train), parts.FREQUENCIES)
     assert {name: tuple(scores) for name, scores in found.items() if any(scores)} == {
@@ -254,7 +254,10 @@ def test_reading_predictions(tmp_path):
         ),
         (("\n", {"tokens": [], "gold_tags": [], "predicted_tags": []}), r"line 1: an empty line"),
         (
-            ({"tokens": ["a", "b"], "gold_tags": ["B-X", "PER"], "predicted_tags": ["O", "O"]},),
+            (
+                {"tokens": ["a"], "gold_tags": ["B-X"], "predicted_tags": ["O"]},
+                {"tokens": ["a"], "gold_tags": ["PER"], "predicted_tags": ["O"]},
+            ),
             "have none, such as 'PER'",
         ),
     ],

@@ -40,7 +40,7 @@ def test_a_resample_is_sentences_drawn_with_replacement():
     assert times.shape == (500, 40)
     assert torch.equal(times.sum(1), torch.full((500,), 40.0, dtype=torch.float64))
     assert torch.equal(times, times.round())
-    assert 1 < times.var(0).mean() * 40 / 39 < 1.05 or 0.95 < times.var(0).mean() < 1.05
+    assert float(times.var(0).mean()) == pytest.approx(1 - 1 / 40, abs=0.05)
     counts = random_counts(40, 2, 0.7, seed=0)
     totals = bootstrap_totals(counts, 500, seed=3)
     assert torch.equal(totals, torch.einsum("rs,stc->rtc", times, counts.double()))
@@ -101,8 +101,8 @@ def test_one_thousand_resamples_of_conll_size_take_less_than_a_second():
 
 @pytest.mark.parametrize("runs", [1, 2])
 def test_randomisation_equals_complete_enumeration(runs):
-    a = [random_counts(9, 1, 0.9, seed)[:, 0] for seed in range(runs)]
-    b = [random_counts(9, 1, 0.4, seed + 10)[:, 0] for seed in range(runs)]
+    a = [random_counts(9, 1, 0.8, seed)[:, 0] for seed in range(runs)]
+    b = [random_counts(9, 1, 0.5, seed + 10)[:, 0] for seed in range(runs)]
 
     def difference(exchanged: tuple[int, ...]) -> float:
         total = 0.0

@@ -21,9 +21,37 @@ from ner_module.data.readers import read_sentences
 from ner_module.data.sentence import DataError
 from ner_module.data.tag_census import TagCensus
 
-WORDS = "the a of in at said on # #tag -- 12 3,000 U.S. é 東京 😀 , . ' \" ; Word text O I B-12 x\u2028y n\xa0b tag".split(" ")
+WORDS = [
+    "the",
+    "a",
+    "of",
+    "in",
+    "at",
+    "said",
+    "on",
+    "#",
+    "#tag",
+    "--",
+    "12",
+    "3,000",
+    "U.S.",
+    "é",
+    "東京",
+    "😀",
+    ",",
+    ".",
+]
+WORDS += ["'", '"', ";", "Word", "text", "O", "I", "B-12", "tag", "x\u2028y", "n\xa0b", "two words"]
 NAMES = ["Ann Lee", "Berlin", "New York", "ACME", "Ünal", "San José State"]
 TYPES = ["PER", "LOC", "creative-work", "ORG"]
+COLUMNS = {
+    "conll": ("\t", 0, 1),
+    "crlf": ("\t", 0, 1),
+    "conllu": ("\t", 1, 3),
+    "space": (" +", 0, 2),
+    "csv": (",", 1, 2),
+    "tsv": ("\t", 1, 2),
+}
 SECONDS_PER_FILE = 20
 
 
@@ -54,8 +82,16 @@ def originals(tmp_path_factory):
     make_corpus(source)
     made = {"conll": source}
     targets = {
-        **{"jsonl": "a.jsonl", "json": "a.json", "csv": "a.csv", "tsv": "a.tsv", "parquet": "a.parquet"},
-        **{"doccano": "d.jsonl", "label-studio": "ls.json", "prodigy": "p.jsonl", "brat": "brat", "datasets": "saved"},
+        "jsonl": "a.jsonl",
+        "json": "a.json",
+        "csv": "a.csv",
+        "tsv": "a.tsv",
+        "parquet": "a.parquet",
+        "doccano": "d.jsonl",
+        "label-studio": "ls.json",
+        "prodigy": "p.jsonl",
+        "brat": "brat",
+        "datasets": "saved",
     }
     for target, name in targets.items():
         assert convert([str(source), str(folder / name), "--to", target]) == 0
@@ -64,7 +100,8 @@ def originals(tmp_path_factory):
     made["gzip"] = folder / "z.conll.gz"
     made["gzip"].write_bytes(gzip.compress(text.encode(), mtime=0))
     made["space"] = folder / "space.conll"
-    made["space"].write_text(re.sub(r"(?m)^(.+)\t(.+)$", r"\1 NN  \2", text), encoding="utf-8")
+    spaced = re.sub(r"(?m)^(.+)\t(.+)$", lambda m: f"{m[1].replace(' ', '_')} NN  {m[2]}", text)
+    made["space"].write_text(spaced, encoding="utf-8")
     made["conllu"] = folder / "u.conllu"
     made["conllu"].write_text(number_words(text), encoding="utf-8")
     made["crlf"] = folder / "crlf.conll"
@@ -74,7 +111,8 @@ def originals(tmp_path_factory):
     rows = [json.dumps(s.tokens, ensure_ascii=False).replace('"', '""') for s in sentences]
     tags = [str(s.tags) for s in sentences]
     made["csv-sentences"].write_text(
-        "tokens,ner_tags\n" + "".join(f'"{row}","{tag}"\n' for row, tag in zip(rows, tags, strict=True)), encoding="utf-8"
+        "tokens,ner_tags\n" + "".join(f'"{row}","{tag}"\n' for row, tag in zip(rows, tags, strict=True)),
+        encoding="utf-8",
     )
     return {name: (path, inventory(path)) for name, path in made.items()}
 
@@ -99,11 +137,12 @@ def inventory(path):
 
 
 class Damage:
-    """One random damage to a text; ``must_show`` when it may not pass unnoticed."""
+    """One random damage to a file; ``columns`` are the separator and the numbers of words and tags, if it has any."""
 
-    def __init__(self, rng, tags):
+    def __init__(self, rng, tags, columns):
         self.rng = rng
         self.tags = tags
+        self.columns = columns
 
     def flip_bits(self, data):
         data = bytearray(data)
@@ -129,8 +168,8 @@ class Damage:
     def misspell(self, data):
         """Misspell one tag, in a way that gives no tag of the corpus."""
         text = data.decode("utf-8")
-        places = [m for m in re.finditer(r"(?<=[\t '\",])[BI]-[A-Za-z-]+(?=[\s'\",]|$)|(?<=\t)(?<!-DOCSTART-\t)O(?=\r?\n)", text)]
-        place = self.rng.choice(places)
+        typed, outside = r"(?<=[\t '\",])[BI]-[A-Za-z-]+(?=[\s'\",]|$)", r"(?<=\t)(?<!-DOCSTART-\t)O(?=\r?\n)"
+        place = self.rng.choice(list(re.finditer(f"{typed}|{outside}", text)))
         tag = place[0]
         if tag == "O":
             wrong = self.rng.choice(["o", "0", "Q", "OO", "_", "-", "B", "I"])
@@ -161,21 +200,32 @@ class Damage:
         return (text[: place.start()] + wrong + text[place.end() :]).encode()
 
     def swap_line(self, data):
-        """Exchange word and tag on one line; only where the result is not what it was or another plain word."""
+        """Exchange word and tag on one line."""
         lines = data.decode("utf-8").split("\n")
-        candidates = [i for i, line in enumerate(lines) if line.count("\t") == 1 and not line.startswith("-DOC")]
-        at = self.rng.choice(candidates)
-        word, tag = lines[at].rstrip("\r").split("\t")
-        if word == tag or word in self.tags:
+        at = self.rng.choice([i for i, line in enumerate(lines) if self.is_row(line)])
+        cells = re.split(self.columns[0], lines[at].rstrip("\r"))
+        if cells[self.columns[1]] in self.tags:
             return None
-        lines[at] = f"{tag}\t{word}"
+        lines[at] = self.swapped(cells)
         return "\n".join(lines).encode()
 
     def swap_file(self, data):
-        text = data.decode("utf-8")
-        start = self.rng.choice([m.start() for m in re.finditer(r"(?<=\n)\r?\n", text)][:40])
-        swapped = re.sub(r"(?m)^([^\t\n]+)\t([^\t\r\n]+)", r"\2\t\1", text[start:])
-        return swapped.encode()
+        """Exchange words and tags on all lines from a sentence near the start on."""
+        lines = data.decode("utf-8").split("\n")
+        rows = [i for i, line in enumerate(lines) if self.is_row(line)]
+        start = rows[self.rng.randrange(len(rows) // 2)]
+        for at in rows:
+            if at >= start:
+                lines[at] = self.swapped(re.split(self.columns[0], lines[at].rstrip("\r")))
+        return "\n".join(lines).encode()
+
+    def is_row(self, line):
+        return bool(re.search(self.columns[0], line)) and '"' not in line and not line.startswith(("-DOC", "#", "sent"))
+
+    def swapped(self, cells):
+        _, word, tag = self.columns
+        cells[word], cells[tag] = cells[tag], cells[word]
+        return self.columns[0].removesuffix("+").join(cells)
 
 
 def read_damaged(path):
@@ -206,11 +256,11 @@ def run(originals, folder, count, seed):
         rng = random.Random(f"{seed}-{number}")
         name = names[number % len(names)]
         path, tags = originals[name]
-        damage = Damage(rng, tags)
+        damage = Damage(rng, tags, COLUMNS.get(name))
         kinds = ["flip_bits", "change_bytes", "cut_file", "cut_line"]
-        if name in ("conll", "crlf"):
-            kinds += ["misspell", "misspell", "swap_line", "swap_file"]
-        elif name in ("jsonl", "json", "csv", "tsv", "space", "conllu", "csv-sentences"):
+        if name in COLUMNS:
+            kinds += ["swap_line", "swap_file"]
+        if name in COLUMNS or name in ("jsonl", "json", "csv-sentences"):
             kinds += ["misspell", "misspell"]
         kind = rng.choice(kinds)
         copy = folder / path.name
@@ -246,9 +296,13 @@ def run(originals, folder, count, seed):
         if kind in ("misspell", "swap_line", "swap_file"):
             assert suspicions, f"{where} was read in silence; new tags {new}"
             assert all(suspicion.line is not None for suspicion in suspicions)
-        # Parquet stores each tag once: changed there, it is a consistent new name, which no reader can tell from a type.
+        # Parquet stores each tag once: changed there, it is a new name used consistently, as good as any.
         renamed = name == "parquet" and len(new) <= len(tags - set(found))
-        if new and not renamed:
+        # Cut inside the first mention of a type: nothing in what is left says what the type was to be.
+        first_of_type = kind == "cut_file" and not any(
+            tag[2:].startswith(min(new, default="")[2:]) for tag in tags & set(found)
+        )
+        if new and not renamed and not first_of_type:
             assert new & {suspicion.tag for suspicion in suspicions}, f"{where} was read in silence; new tags {new}"
         outcomes["suspected" if suspicions else "read"] += 1
     return outcomes
@@ -259,7 +313,7 @@ def test_damaged_files_are_read_or_refused_with_their_line(originals, tmp_path):
     # The damage is not all of one kind: a test that only ever saw refusals would prove nothing.
     assert outcomes["refused"] > 100
     assert outcomes["suspected"] > 30
-    assert outcomes["read"] > 40
+    assert outcomes["read"] > 25
 
 
 @pytest.mark.slow
