@@ -27,6 +27,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from rich import get_console
 
+from ner_module.callbacks.health import TrainingHealth
 from ner_module.callbacks.interruption import Interruption
 from ner_module.callbacks.metrics_csv import MetricsCSV
 from ner_module.callbacks.predictions import EvaluationFiles, PredictionFile
@@ -313,7 +314,7 @@ class NERCLI(LightningCLI):
         if self.subcommand == "fit":
             loggers.insert(0, MetricsCSV(run_dir))
             if not fast:
-                callbacks += [RandomState(), Interruption(run_dir, self.run.launch)]
+                callbacks += [RandomState(), TrainingHealth(), Interruption(run_dir, self.run.launch)]
                 callbacks += _checkpoints(run_dir) if config.get("enable_checkpointing") is not False else []
         elif self.subcommand == "predict":
             output = self._get(self.config, "output")

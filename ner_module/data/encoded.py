@@ -247,10 +247,10 @@ class _Writer:
         """Count what a user must hear of."""
         if num_rows > 1:
             self._found("windowed_sentences")
-            budget = self._options.max_seq_length - self._subwords.num_special
-            clipped = sum(len(self._subwords[word]) > budget for word in tokens)
-            if clipped:
-                self._found("clipped_words", clipped)
+        budget = self._options.max_seq_length - self._subwords.num_special
+        clipped = sum(len(self._subwords[word]) > budget for word in tokens)
+        if clipped:
+            self._found("clipped_words", clipped)
         missing = positions.count(NO_SUBWORD) if isinstance(positions, list) else 0
         if missing:
             self._found("words_without_subword", missing)

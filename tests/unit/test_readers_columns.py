@@ -1,0 +1,206 @@
+"""Column files: the variants of the field, what is no word, and what is refused at which line."""
+
+from itertools import islice
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ner_module.data.readers import DataError, read_sentences
+
+
+@pytest.fixture
+def read(tmp_path):
+    def run(content, name="x.conll", **options):
+        path = tmp_path / name
+        path.write_bytes(content.encode())
+        return list(read_sentences(path, **options))
+
+    return run
+
+
+@pytest.fixture
+def refused(read):
+    def run(content, **options):
+        with pytest.raises(DataError) as caught:
+            read(content, **options)
+        return caught.value
+
+    return run
+
+
+def pairs(sentences):
+    return [list(zip(s.tokens, s.tags, strict=True)) for s in sentences]
+
+
+def test_conll_2003(read):
+    text = "-DOCSTART- -X- -X- O\n\nEU NNP B-NP B-ORG\nrejects VBZ B-VP O\n\n\nPeter NNP B-NP B-PER\n"
+    text += "-DOCSTART- -X- -X- O\n\nBonn  NNP\tI-NP  B-LOC  \n \t \n"
+    read_back = read(text)
+    assert pairs(read_back) == [[("EU", "B-ORG"), ("rejects", "O")], [("Peter", "B-PER")], [("Bonn", "B-LOC")]]
+    assert [s.line for s in read_back] == [3, 7, 10]
+    documents = [s.document for s in read_back]
+    assert documents[0] == documents[1] != documents[2]
+    assert [[tag for _, tag in s] for s in pairs(read(text, label_column_name="1"))] == [
+        ["NNP", "VBZ"],
+        ["NNP"],
+        ["NNP"],
+    ]
+    assert [s.tags for s in read(text, label_column_name="-2")] == [["B-NP", "B-VP"], ["B-NP"], ["I-NP"]]
+
+
+def test_words_before_the_first_docstart_are_a_document(read):
+    documents = [s.document for s in read("a O\n\n-DOCSTART- O\n\nb O\n\nc O\n")]
+    assert None not in documents
+    assert documents[0] != documents[1] == documents[2]
+    assert [s.document for s in read("a O\n\nb O\n")] == [None, None]
+
+
+def test_wnut_words_that_look_like_comments(read):
+    assert pairs(read("#\tO\n#tag\tB-X\n\n# a\tO\n# really a comment\n"[:21])) == [
+        [("#", "O"), ("#tag", "B-X")],
+        [("# a", "O")],
+    ]
+    assert pairs(read("# id = 5\n#\tO\n#tag\tB-X\n\n# id = 6\nb\tO\n")) == [[("#", "O"), ("#tag", "B-X")], [("b", "O")]]
+    assert pairs(read("# a comment here\n# O\nb O\n")) == [[("#", "O"), ("b", "O")]]
+
+
+def test_conllu_ids_ranges_and_names(read):
+    text = (
+        "# global.columns = ID FORM UPOS NER\n# newdoc id = d1\n# text = x\n1-2\tzum\t_\t_\n1\tzu\tADP\tO\n2\tdem\tDET\tO\n"
+        "2.1\tx\tX\tO\n3\tRhein\tPROPN\tB-LOC\n\n# newdoc id = d2\n1\tja\tINTJ\tO\n"
+    )
+    sentences = read(text)
+    assert pairs(sentences) == [[("zu", "O"), ("dem", "O"), ("Rhein", "B-LOC")], [("ja", "O")]]
+    assert [s.document for s in sentences] == ["d1", "d2"]
+    assert [s.word_per_line for s in sentences] == [False, True]
+    assert sentences[0].line_of(2) == sentences[0].line == 5
+    assert read(text, label_column_name="upos")[0].tags == ["ADP", "DET", "PROPN"]
+    assert read(text, text_column_name="2", label_column_name="ner")[1].tokens == ["INTJ"]
+
+
+def test_conllu_has_no_default_tags(read, refused):
+    row = "1\tIch\tich\tPRON\tPPER\t_\t2\tnsubj\t_\tNER=O\n2\tbin\tsein\tAUX\tVAFIN\t_\t0\troot\t_\tNER=O\n\n"
+    assert "label_column_name" in refused(row * 3).advice
+    assert read(row, label_column_name="upos")[0].tags == ["PRON", "AUX"]
+    assert "no tags" in refused(row, label_column_name="deps").problem
+
+
+def test_germeval_has_two_tag_columns(read):
+    text = "#\thttp://de.wikipedia.org/x\t[2009-10-17]\n1\tSchartau\tB-PER\tO\n2\tsagte\tO\tB-LOC\n\n1\tx\tO\tO\n"
+    assert [s.tags for s in read(text)] == [["O", "B-LOC"], ["O"]]
+    assert pairs(read(text, label_column_name="2")) == [[("Schartau", "B-PER"), ("sagte", "O")], [("x", "O")]]
+
+
+def test_a_tab_wins_where_every_line_has_one(read):
+    assert read("New York\tB-LOC\nx\tO\n")[0].tokens == ["New York", "x"]
+    assert read("York\tB-LOC\nx O\n")[0].tokens == ["York", "x"]
+    assert read("York\t\tB-LOC\nx\tO\n")[0].tokens == ["York", "x"]
+
+
+@pytest.mark.parametrize(
+    "word", ["a\x0bb", "a\x85b", "a\u2028b", "a\x1cb", "\xa0", "\u200b", "a\rb", "", " ", "\ufeffa", '"', "-"]
+)
+def test_odd_words_between_tabs(read, word):
+    sentence = read(f"x\tO\n{word}\tB-X\ny\tO")[0]
+    assert sentence.tokens == ["x", word, "y"]
+    assert sentence.tags == ["O", "B-X", "O"]
+
+
+@pytest.mark.parametrize("word", ["a\x0bb", "a\x85b", "a\u2028b", "\xa0", "\u3000", "\u200b", "a\rb"])
+def test_odd_words_between_spaces(read, word):
+    assert read(f"x O\n{word} B-X\n\n")[0].tokens == ["x", word]
+
+
+def test_integer_tags_with_names(read, refused):
+    assert read("a 0\nb 1\n", label_names=["O", "B-X"])[0].tags == ["O", "B-X"]
+    assert read("a 0\nb 1\n")[0].tags == ["0", "1"]
+    assert refused("a 0\nb 2\n", label_names=["O", "B-X"]).line == 2
+
+
+def test_words_only_for_prediction(read, refused):
+    assert [s.tokens for s in read("a\nb\n\nc\n", tagged=False)] == [["a", "b"], ["c"]]
+    assert read("a\nb\n", tagged=False)[0].tags is None
+    assert read("a O\nb O\n", tagged=False)[0].tokens == ["a", "b"]
+    assert refused("a\nb\n").line == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "part"),
+    [
+        ("a\tO\nb\nc\tO\n", 2, "1 column where the file has 2"),
+        ("a\tO\nb\tO\tO\nc\tO\n", 2, "3 columns where the file has 2"),
+        ("a\tO\nb\t\nc\tO\n", 2, "the tag is empty"),
+        ("a O\nb\nc O\n", 2, "1 column where the file has 2"),
+        ("a O\nNew York O\nc O\n", 2, "3 columns"),
+        ("a\tO\nb\tB-\n", 2, "names no entity type"),
+        ("a\tO\nb\tsome words\n", 2, "white space"),
+        ("a\tO\n#tag\nc\tO\n", 2, "1 column"),
+        ("a\tO\n# cut\nc\tO\n", 2, "1 column"),
+        ("O\tthe\nB-PER\tAnn\nO\tsat\n", 1, "swapped"),
+        ("O the\nO man\nO sat\n", 1, "swapped"),
+        ("1\ta\tO\n2\tb\tO\n\n1\ta\tO\n3\tc\tO\n\n", 5, "numbered '3' where 2 follows"),
+        ("This is raw text.\nIt is not\nin columns at all, is it?\n", 1, "raw text"),
+    ],
+)
+def test_broken_lines_are_refused_with_their_number(refused, text, line, part):
+    error = refused(text)
+    assert error.line == line
+    assert part in error.problem
+    assert str(error).startswith(f"{error.path}:{line}: ")
+
+
+def test_flat_columns_that_are_swapped(read, refused):
+    tags = ["NOUN", "VERB", "DET"]
+    rows = [(f"word{i}", tags[i % 3]) for i in range(60)]
+    assert len(read("".join(f"{word} {tag}\n" for word, tag in rows))[0].tokens) == 60
+    assert "swapped" in refused("".join(f"{tag} {word}\n" for word, tag in rows)).problem
+    chosen = {"text_column_name": "1", "label_column_name": "0"}
+    assert read("".join(f"{tag} {word}\n" for word, tag in rows), **chosen)[0].tokens[0] == "word0"
+
+
+def test_a_column_of_words_is_no_column_of_tags(refused):
+    text = "".join(f"x{i % 3000} w{i}\n" for i in range(6000))
+    error = refused(text, text_column_name="0", label_column_name="1")
+    assert error.line == 5001
+    assert "5,000 different values" in error.problem
+
+
+@pytest.mark.parametrize(
+    ("column", "part"), [("2", "the line has 2"), ("-3", "the line has 2"), ("ner", "have no names")]
+)
+def test_missing_columns(refused, column, part):
+    assert part in str(refused("a O\n", label_column_name=column))
+    assert part in str(refused("a O\n", text_column_name=column))
+
+
+def test_reading_streams(tmp_path):
+    path = tmp_path / "x.conll"
+    path.write_text("a O\n\n" * 100_000 + "broken\n")
+    assert len(list(islice(read_sentences(path), 1000))) == 1000
+    with pytest.raises(DataError) as caught:
+        list(read_sentences(path))
+    assert caught.value.line == 200_001
+
+
+# What a column file can hold between tabs: no tab or line feed in a word, nothing that ends in the line's last cell.
+CELL = st.text(st.characters(exclude_characters="\t\n", exclude_categories=["Cs"]), max_size=6)
+TAG = st.sampled_from(["O", "B-PER", "I-PER", "B-creative-work"])
+SENTENCES = st.lists(st.lists(st.tuples(CELL, TAG), min_size=1, max_size=5), min_size=1, max_size=5)
+
+
+@given(SENTENCES)
+def test_any_words_between_tabs_come_back(tmp_path_factory, sentences):
+    path = tmp_path_factory.getbasetemp() / "any.conll"
+    if any(word == "-DOCSTART-" for sentence in sentences for word, _ in sentence):
+        return
+    text = "\n".join("".join(f"{word}\t{tag}\n" for word, tag in sentence) for sentence in sentences)
+    if text.startswith("\ufeff"):
+        return  # a byte order mark
+    path.write_bytes(text.encode())
+    columns = {"format": "conll", "text_column_name": "0", "label_column_name": "1"}
+    found = list(read_sentences(path, **columns))
+    assert pairs(found) == sentences
+    lines = text.split("\n")
+    for sentence in found:
+        assert all(lines[sentence.line_of(i) - 1].startswith(word) for i, word in enumerate(sentence.tokens))
