@@ -38,6 +38,18 @@ def main(arguments: list[str] | None = None) -> int:
     except (DataError, PretrainedError, RunError, SchemeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        # The reader of our output (`head`, say) has had enough; what Python flushes at exit goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OSError as error:
+        if error.filename is None:
+            raise
+        # A path that cannot be written: a folder, another's, or a full disk.
+        print(
+            f"error: {error.filename}: {error.strerror}; check the path, its permissions and the disk", file=sys.stderr
+        )
+        return 1
     except KeyboardInterrupt:
         return 130
     return 0
@@ -53,7 +65,13 @@ def _set_up_messages() -> None:
     logger.setLevel(logging.INFO if first else logging.ERROR)
     logger.propagate = False
     # Advice that does not hold here: batches are cheap to assemble, and every epoch is short enough to log.
-    for message in (".*does not have many workers.*", ".*LeafSpec.*", ".*is smaller than the logging interval.*"):
+    # An empty file of text has no predictions, and says so by an empty result.
+    for message in (
+        ".*does not have many workers.*",
+        ".*LeafSpec.*",
+        ".*is smaller than the logging interval.*",
+        "Total length of `DataLoader` across ranks is zero.*",
+    ):
         warnings.filterwarnings("ignore", message=message)
 
 

@@ -1,32 +1,25 @@
 """NERCLI: YAML and flags -> trainer, model, data and one directory per run.
 
-Lightning's CLI does the parsing; this module adds what a run needs: where it lives, which checkpoint is meant, what is
-saved, and what is said at the end. Before parsing, the arguments are completed (:func:`complete_arguments`): a
-checkpoint brings its run's configuration along, so no label, config or data argument is ever repeated.
+Lightning's CLI does the parsing; this module adds what every run needs: its callbacks and loggers, what a checkpoint
+decides, and what is said at the end. Which run and checkpoint a command means is settled before (`arguments.py`).
 """
 
 from __future__ import annotations
 
-import atexit
-import json
 import logging
-import os
 import shlex
-import shutil
 import sys
-import tempfile
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from rich import get_console
 
+from ner_module.arguments import COMMANDS, Run, complete_arguments
 from ner_module.callbacks.health import TrainingHealth
 from ner_module.callbacks.interruption import Interruption
 from ner_module.callbacks.metrics_csv import MetricsCSV
@@ -34,149 +27,17 @@ from ner_module.callbacks.predictions import EvaluationFiles, PredictionFile
 from ner_module.callbacks.progress import LineProgress
 from ner_module.callbacks.random_state import RandomState
 from ner_module.callbacks.results import ResultsTable
+from ner_module.callbacks.save_run import SaveRun
 from ner_module.checkpoints import read_checkpoint
 from ner_module.data.datamodule import NERDataModule
 from ner_module.model.module import NERModule
-from ner_module.runs import RunError, find_checkpoint, new_run_dir, run_dir_of
+from ner_module.runs import RunError
 
 log = logging.getLogger(__name__)
 
-COMMANDS = ("fit", "validate", "test", "predict")
-
-# Set for the processes Lightning starts: standard input can be read once only.
-_INPUT_VARIABLE = "NER_MODULE_STANDARD_INPUT"
 
 # What the checkpoint decides when training goes on: changing them on the command line would do nothing.
 _FIXED_ON_RESUME = ("learning_rate", "weight_decay", "model_name_or_path", "revision", "dropout")
-
-
-@dataclass(frozen=True)
-class Run:
-    """What a command line means beyond its options."""
-
-    command: str
-    arguments: list[str]
-    run_dir: Path | None
-    checkpoint: Path | None
-    launch: str = "python -m ner_module"
-
-
-def complete_arguments(arguments: list[str]) -> Run:
-    """Find the run directory and checkpoint of a command, and add the run's own configuration where none is named.
-
-    Raises:
-        RunError: a checkpoint is needed and not found, or a new run's directory is taken.
-    """
-    command = next((argument for argument in arguments if not argument.startswith("-")), "")
-    wants_text = any(argument in ("-h", "--help") or argument.startswith("--print_config") for argument in arguments)
-    if command not in COMMANDS or wants_text:
-        return Run(command, arguments, None, None)
-    asked, given_dir = _value(arguments, "--ckpt_path"), _value(arguments, "--run_dir")
-    config = _value(arguments, "--config") or _value(arguments, "-c")
-    run_dir = Path(given_dir) if given_dir else None
-    arguments = _without(arguments, "--ckpt_path")
-    if asked in (None, "null", "None"):
-        if command != "fit":
-            raise RunError(
-                f"`{command}` needs a trained model: give --ckpt_path best, --ckpt_path last or --ckpt_path FILE"
-            )
-        run_dir = run_dir or new_run_dir(Path(config).stem if config else "fit")
-        if (run_dir / "config.yaml").exists() and "LOCAL_RANK" not in os.environ:
-            raise RunError(
-                f"{run_dir} holds a run already: go on with `fit --run_dir {run_dir} --ckpt_path last`, "
-                "or choose another --run_dir"
-            )
-        return Run(command, arguments, run_dir, None)
-    if _value(arguments, "--data.predict_file") == "-":
-        arguments = [*_without(arguments, "--data.predict_file"), "--data.predict_file", str(_standard_input())]
-    checkpoint = find_checkpoint(asked, run_dir)
-    run_dir = run_dir or run_dir_of(checkpoint) or new_run_dir(checkpoint.stem)
-    if config is None:
-        saved = checkpoint.absolute().parent.parent / "config.yaml"
-        if not saved.is_file():
-            saved = _embedded_config(checkpoint)
-        place = arguments.index(command) + 1
-        arguments = [*arguments[:place], "--config", str(saved), *arguments[place:]]
-    return Run(command, [*arguments, "--ckpt_path", str(checkpoint)], run_dir, checkpoint)
-
-
-def _standard_input() -> Path:
-    """Standard input as a file, so that it is read like any other and by every process."""
-    inherited = os.environ.get(_INPUT_VARIABLE)
-    if inherited:
-        return Path(inherited)
-    with tempfile.NamedTemporaryFile("wb", prefix="input-", suffix=".txt", delete=False) as file:
-        shutil.copyfileobj(sys.stdin.buffer, file)
-    os.environ[_INPUT_VARIABLE] = file.name
-    atexit.register(Path(file.name).unlink, missing_ok=True)
-    return Path(file.name)
-
-
-def _value(arguments: list[str], option: str) -> str | None:
-    """The last value given to an option, written ``--option value`` or ``--option=value``."""
-    found = None
-    for index, argument in enumerate(arguments):
-        if argument == option and index + 1 < len(arguments):
-            found = arguments[index + 1]
-        elif argument.startswith(option + "="):
-            found = argument.partition("=")[2]
-    return found
-
-
-def _without(arguments: list[str], option: str) -> list[str]:
-    kept = []
-    skip = False
-    for argument in arguments:
-        if skip:
-            skip = False
-        elif argument == option:
-            skip = True
-        elif not argument.startswith(option + "="):
-            kept.append(argument)
-    return kept
-
-
-def _embedded_config(checkpoint: Path) -> Path:
-    """The configuration a checkpoint carries, as a file; for one that was moved away from its run."""
-    text = read_checkpoint(checkpoint)["ner_module"]["config"]
-    handle, name = tempfile.mkstemp(prefix="config-", suffix=".yaml")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-    return Path(name)
-
-
-class SaveRun(SaveConfigCallback):
-    """Writes ``config.yaml`` and ``train_entities.json`` at the start of ``fit``; gives loggers the configuration."""
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Save once, on the first process; nothing outside ``fit``."""
-        if stage != "fit" or self.already_saved:
-            return
-        self.already_saved = True
-        text = _portable_config(self.parser.dump(self.config, skip_unset=False))
-        pl_module.config_text = text  # type: ignore[assignment]
-        if trainer.is_global_zero:
-            run_dir = Path(trainer.default_root_dir)
-            run_dir.mkdir(parents=True, exist_ok=True)
-            (run_dir / "config.yaml").write_text(text, encoding="utf-8")
-
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep what the training data taught: later analyses ask which entities were seen."""
-        if trainer.is_global_zero:
-            data: NERDataModule = trainer.datamodule  # type: ignore[attr-defined]
-            entities = json.dumps(data.train_entities(), ensure_ascii=False, indent=0, sort_keys=True)
-            (Path(trainer.default_root_dir) / "train_entities.json").write_text(entities, encoding="utf-8")
-            for logger in trainer.loggers:
-                logger.log_hyperparams(yaml.safe_load(pl_module.config_text))  # type: ignore[arg-type]
-
-
-def _portable_config(text: str) -> str:
-    """The configuration without what belongs to one run only."""
-    config = yaml.safe_load(text)
-    for name in ("run_dir", "ckpt_path", "config"):
-        config.pop(name, None)
-    dumped: str = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
-    return dumped
 
 
 class NERCLI(LightningCLI):
@@ -253,8 +114,8 @@ class NERCLI(LightningCLI):
             "--ckpt_path",
             type=str | None,
             default=None,
-            help="best, last or a file: the checkpoint to use, or to go on training from. best and last are looked up in "
-            "--run_dir, else in the newest run. It brings its configuration, labels and tokenizer along.",
+            help="best, last or a file: the checkpoint to use, or to go on training from. best and last are those of "
+            "--run_dir, else of the newest run. It brings its configuration, labels and tokenizer along.",
         )
         if self.run.command in ("", "predict"):
             parser.add_argument(

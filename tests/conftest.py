@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -94,3 +98,85 @@ def fit_options(tiny_model: Callable[..., Path], corpus: Path) -> list[str]:
         "--model.learning_rate",
         "3e-3",
     ]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one command did: its exit code and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+    def errors(self) -> list[str]:
+        """The lines that begin with ``error: ``."""
+        return [line for line in self.err.splitlines() if line.startswith("error: ")]
+
+
+def run_in_process(arguments: Iterable[object], folder: Path, cache: Path, stdin: bytes = b"") -> Outcome:
+    """Run a command of the program in this process, as if typed in ``folder``: importing torch takes seconds."""
+    import torch
+
+    from ner_module.__main__ import main
+
+    saved_environment, saved_stdin, saved_threads = dict(os.environ), sys.stdin, torch.get_num_threads()
+    torch.set_num_threads(1)  # the models here are too small for more
+    os.environ["NER_MODULE_CACHE"] = str(cache)
+    os.environ["COLUMNS"] = "120"
+    sys.stdin = io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8")
+    out, err = io.StringIO(), io.StringIO()
+    try:
+        with contextlib.chdir(folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                code = main([str(argument) for argument in arguments])
+            except SystemExit as stop:
+                code = stop.code if isinstance(stop.code, int) else 1
+            except Exception:
+                traceback.print_exc()  # what Python itself would print
+                code = 1
+    finally:
+        sys.stdin = saved_stdin
+        torch.set_num_threads(saved_threads)
+        os.environ.clear()
+        os.environ.update(saved_environment)
+    return Outcome(code, out.getvalue(), err.getvalue())
+
+
+@pytest.fixture
+def run_main(tmp_path: Path, cache: Path) -> Callable[..., Outcome]:
+    """``run_main("fit", "--run_dir", …)`` is ``program`` in this process; it expects success unless ``check=False``."""
+
+    def run(*arguments: object, check: bool = True, stdin: bytes = b"", cwd: Path = tmp_path) -> Outcome:
+        outcome = run_in_process(arguments, cwd, cache, stdin)
+        if check and outcome.code != 0:
+            pytest.fail(f"exit code {outcome.code}\n{outcome.out}\n{outcome.err}")
+        return outcome
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def trained_run(
+    tiny_model: Callable[..., Path], corpus: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The directory of a finished run that knows ``train.conll`` by heart; tests copy it before they change it.
+
+    Its test data is a third of training sentences (found) and two thirds of others (mostly not), so that scores are
+    neither 0 nor 1.
+    """
+    folder = tmp_path_factory.mktemp("trained")
+    train = (corpus / "train.conll").read_text(encoding="utf-8").split("\n\n")
+    test = (corpus / "test.conll").read_text(encoding="utf-8")
+    (folder / "mixed.conll").write_text("\n\n".join([*train[:15], test]), encoding="utf-8")
+    outcome = run_in_process(
+        [
+            *("fit", "--run_dir", folder / "run", "--model.model_name_or_path", tiny_model()),
+            *("--data.train_file", corpus / "train.conll", "--data.validation_file", corpus / "train.conll"),
+            *("--data.test_file", folder / "mixed.conll", "--data.batch_size", 8, "--trainer.max_epochs", 14),
+            *("--model.learning_rate", "1e-2", "--model.dropout", 0, "--model.warmup_ratio", 0.1),
+        ],
+        folder,
+        tmp_path_factory.getbasetemp() / "cache",
+    )
+    assert outcome.code == 0, outcome.err
+    return folder / "run"

@@ -6,6 +6,7 @@ Batches come sorted by length; sentences leave in input order. Several processes
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from pathlib import Path
 from typing import Any, TextIO
@@ -16,6 +17,8 @@ from torch import Tensor
 
 from ner_module.data.datamodule import NERDataModule
 from ner_module.data.predictions import prediction
+
+log = logging.getLogger(__name__)
 
 
 class _Collected:
@@ -106,8 +109,8 @@ class PredictionFile(Callback):
         self._written = 0
         self._file: TextIO | None = None
 
-    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Open the file."""
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Open the file: before the model is loaded, and also where there is nothing to predict."""
         self._written = 0
         if trainer.is_global_zero:
             if self.output is not None:
@@ -123,24 +126,36 @@ class PredictionFile(Callback):
             self._write_complete(trainer.datamodule)  # type: ignore[attr-defined]
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the rest and close the file."""
+        """Write the rest."""
         self._collected.gather(trainer)
         if trainer.is_global_zero:
-            self._write_complete(trainer.datamodule)  # type: ignore[attr-defined]
-            assert not self._collected.by_sentence, "a sentence was predicted but not written"
-            assert self._file is not None
+            data: NERDataModule = trainer.datamodule  # type: ignore[attr-defined]
+            self._write_complete(data)
+            # Batches are sorted by length, so a limited prediction (limit_predict_batches) leaves gaps.
+            for index in sorted(self._collected.by_sentence):
+                self._write(data, index, index + 1)
+            if self._written < len(data.stored["predict"]):
+                log.warning("only %d of %d sentences were predicted", self._written, len(data.stored["predict"]))
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Close the file."""
+        if self._file is not None:
             self._file.flush()
             if self.output is not None:
                 self._file.close()
+            self._file = None
 
     def _write_complete(self, data: NERDataModule) -> None:
         known = self._collected.by_sentence
         end = self._written
         while end in known:
             end += 1
+        self._write(data, self._written, end)
+
+    def _write(self, data: NERDataModule, start: int, end: int) -> None:
         assert self._file is not None
-        for sentence in data.stored["predict"].slice(self._written, end):
-            labels, scores, _ = known.pop(self._written)
+        for index, sentence in enumerate(data.stored["predict"].slice(start, end), start):
+            labels, scores, _ = self._collected.by_sentence.pop(index)
             tags = [data.label_names[label] for label in labels]
             found = prediction(sentence, tags, scores, data.scheme, data.outside_label)
             self._file.write(json.dumps(found, ensure_ascii=False) + "\n")

@@ -87,7 +87,8 @@ def make_rows(tokens: Sequence[str], subwords: Subwords, max_seq_length: int, st
         tokens: the words; may be empty, which gives one row of special tokens.
         subwords: has learnt every word of ``tokens``.
         max_seq_length: subwords of a row at most, special tokens included.
-        stride: subwords that neighbouring windows share, at least; at most half of what a row holds.
+        stride: subwords that neighbouring windows share, at most (whole words only); at most half of
+            ``max_seq_length``.
 
     Returns:
         Rows in order; their owned words are the words of the sentence, each once.
@@ -104,8 +105,11 @@ def make_rows(tokens: Sequence[str], subwords: Subwords, max_seq_length: int, st
     owned_from = 0
     for index, (start, end) in enumerate(windows):
         owned_to = _boundary(lengths, windows[index + 1][0], end) if index + 1 < len(windows) else end
-        rows.append(_row(pieces, lengths, start, end, owned_from, owned_to, subwords))
-        owned_from = owned_to
+        # Between long words a window may own none: its neighbours see them all as well, and it is left out. Words
+        # without subwords that it would have owned go to the next one, wherever that begins.
+        if any(lengths[owned_from:owned_to]):
+            rows.append(_row(pieces, lengths, min(start, owned_from), end, owned_from, owned_to, subwords))
+            owned_from = owned_to
     return rows
 
 

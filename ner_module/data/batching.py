@@ -230,7 +230,7 @@ class TrainingBatches(Dataset[dict[str, Any]]):
     def __init__(self, assembler: BatchAssembler) -> None:
         self._assembler = assembler
 
-    def __getitem__(self, item: TrainingItem) -> dict[str, Any]:  # type: ignore[override]
+    def __getitem__(self, item: TrainingItem) -> dict[str, Any]:
         if len(item.rows) == 0:
             # Fewer rows than processes: this one computes a row that counts nothing, for collectives need everybody.
             batch = self._assembler.rows(np.zeros(1, dtype=np.int64))
@@ -252,7 +252,7 @@ class SentenceBatches(Dataset[dict[str, Tensor]]):
         self._assembler = assembler
         self._sentences = sentences
 
-    def __getitem__(self, indices: npt.NDArray[np.int64]) -> dict[str, Tensor]:  # type: ignore[override]
+    def __getitem__(self, indices: npt.NDArray[np.int64]) -> dict[str, Tensor]:
         sentences = indices if self._sentences is None else self._sentences[indices]
         return self._assembler.sentences(sentences) | {
             "sentence_index": torch.from_numpy(np.ascontiguousarray(indices))

@@ -30,16 +30,16 @@ from ner_module.data.batching import (
 )
 from ner_module.data.encoded import EncodedSplit, EncodingOptions
 from ner_module.data.held_out import choose_held_out
-from ner_module.data.hub import choose_columns, load_hub_dataset
 from ner_module.data.inventory import (
     check_known,
     check_tags,
     choose_outside_label,
     choose_source_scheme,
+    count_entities,
     new_inventory,
 )
-from ner_module.data.preparation import ReadingOptions, encode_stored, store_files, store_hub_split
-from ner_module.data.readers import expand_files
+from ner_module.data.preparation import NEEDED, encode_stored, store_splits
+from ner_module.data.report import report_held_out, report_split
 from ner_module.data.sentence import DataError
 from ner_module.data.store import StoredSplit
 from ner_module.data.words import WORDS_VERSION
@@ -50,33 +50,13 @@ from ner_module.pretrained import (
     tokenizer_from_files,
     tokenizer_to_files,
 )
-from ner_module.tagging import tags_to_spans
 
 log = logging.getLogger(__name__)
 
 DEFAULT_MAX_SEQ_LENGTH = 512
 
-# Which splits a command reads. `fit` reads the test data too: the label inventory is taken over all splits.
-_SPLITS = {
-    "fit": ("train", "validation", "test"),
-    "validate": ("validation",),
-    "test": ("test",),
-    "predict": ("predict",),
-}
-_NEEDED = {"fit": "train", "validate": "validation", "test": "test", "predict": "predict"}
-
 # Predictions are sorted by length within this many sentences, so that they can be written as they come.
 _LOOK_AHEAD = 10_000
-
-# What is said of words that could not be taken as they stand; fields of EncodingSummary.
-_FINDINGS = {
-    "illegal_tags": "{count:,} illegal tags, this sentence has the first; entities are read by the conlleval rule",
-    "windowed_sentences": "{count:,} sentences are longer than {rows} subwords, this is the first; they are split into "
-    "overlapping windows, nothing is cut",
-    "clipped_words": "{count:,} words alone are longer than {rows} subwords; the model sees their beginning",
-    "words_without_subword": "{count:,} words become no subword (control or zero-width characters); each keeps its "
-    "place and is predicted as outside any entity",
-}
 
 
 class NERDataModule(LightningDataModule):
@@ -205,7 +185,10 @@ class NERDataModule(LightningDataModule):
                 self.stored["train"], self._options.validation_fraction, self._options.seed
             )
         if command != "predict":
-            self._report()
+            for name in sorted(self.stored, key=list(NEEDED.values()).index):
+                report_split(name, self.stored[name], self.encoded[name].summary, self.max_seq_length)
+            if self._held_out is not None:
+                report_held_out(len(self._held_out), len(self.stored["train"]))
 
     @property
     def _options(self) -> Any:
@@ -231,7 +214,7 @@ class NERDataModule(LightningDataModule):
             Split -> the folders of its sentences and of its arrays.
         """
         self._load_tokenizer()
-        folders = self._store(command)
+        folders = store_splits(self._options, command, self.cache)
         stored = {name: StoredSplit(folder) for name, folder in folders.items()}
         tagged = {name: split for name, split in stored.items() if name != "predict"}
         schemes = {name: choose_source_scheme(split, self._options.source_scheme) for name, split in tagged.items()}
@@ -252,45 +235,6 @@ class NERDataModule(LightningDataModule):
             )
             prepared[name] = folder, encode_stored(self.cache, folder, self.tokenizer, options, name)
         return prepared
-
-    def _store(self, command: str) -> dict[str, Path]:
-        """Read what the command needs; split -> folder of its sentences."""
-        options = self._options
-        wanted = set(_SPLITS[command])
-        hub: dict[str, Any] = {}
-        if options.dataset_name is not None and command != "predict":
-            hub = load_hub_dataset(options.dataset_name, options.dataset_config_name, options.dataset_revision)
-        if "validation" in wanted and options.validation_file is None and "validation" not in hub:
-            wanted.add("train")  # the validation data is a part of it
-        folders = {}
-        for split in sorted(wanted):
-            files = options[f"{split}_file"]
-            if files is not None:
-                reading = ReadingOptions(
-                    format=options.format,
-                    encoding=options.encoding,
-                    text_column_name=options.text_column_name,
-                    label_column_name=options.label_column_name,
-                    label_names=tuple(options.label_names) if options.label_names else None,
-                    tagged=split != "predict",
-                )
-                folders[split] = store_files(self.cache, expand_files(files), reading)
-            elif split in hub:
-                where = f"dataset {options.dataset_name!r}, split {split!r}"
-                columns = choose_columns(
-                    hub[split], where, options.text_column_name, options.label_column_name, options.label_names
-                )
-                folders[split] = store_hub_split(self.cache, hub[split], where, columns)
-        needed = _NEEDED[command]
-        if needed not in folders and not (needed == "validation" and "train" in folders):
-            have = f"the dataset has the splits {', '.join(hub)}" if hub else "none is given"
-            raise DataError(f"{needed} data", None, f"`{command}` needs it, but {have}", f"give --data.{needed}_file")
-        for split, folder in folders.items():
-            stored = StoredSplit(folder)
-            if len(stored) == 0 and split != "predict":
-                sources = ", ".join(stored.meta["sources"])
-                raise DataError(sources, None, f"the {split} data has no sentence", "give data, or leave the split out")
-        return folders
 
     def _declared(self, splits: dict[str, StoredSplit]) -> list[str] | None:
         """The labels the user or the dataset names, if any."""
@@ -321,28 +265,6 @@ class NERDataModule(LightningDataModule):
         self.tokenizer, self.max_seq_length, self.stride = tokenizer, length, stride
         self.label_all_tokens: bool = options.label_all_tokens
 
-    def _report(self) -> None:
-        """Say in a few lines what was read, and everything that was not taken as it stood."""
-        for name in sorted(self.stored, key=list(_NEEDED.values()).index):
-            stored, found = self.stored[name], self.encoded[name].summary
-            sources = ", ".join(stored.meta["sources"][:3]) + (", …" if len(stored.meta["sources"]) > 3 else "")
-            log.info("%-10s %9s sentences %11s words   %s", name, f"{found.sentences:,}", f"{found.words:,}", sources)
-            if stored.meta["changed_spans"]:
-                log.warning("%s: %s", sources, stored.meta["changed_spans"])
-            for finding, text in _FINDINGS.items():
-                count = getattr(found, finding)
-                if count:
-                    path, line = stored.origin(found.examples[finding])
-                    log.warning("%s:%s: %s", path, line, text.format(count=count, rows=self.max_seq_length))
-        if self._held_out is not None:
-            kept = len(self.stored["train"]) - len(self._held_out)
-            log.info(
-                "%-10s %9s sentences of the training data are held out; %s are left",
-                "validation",
-                f"{len(self._held_out):,}",
-                f"{kept:,}",
-            )
-
     # ------------------------------------------------------------------ what the splits hold
 
     def label_ids(self, split: str) -> list[int]:
@@ -371,18 +293,7 @@ class NERDataModule(LightningDataModule):
     def train_entities(self) -> dict[str, dict[str, int]]:
         """The entities of the training data: type -> surface form (words joined by spaces) -> count."""
         source, chosen = self.sentences_of("train")
-        names = self.encoded[source].tag_names
-        entities: dict[str, dict[str, int]] = {}
-        encoded, stored = self.encoded[source], self.stored[source]
-        for sentence in range(len(stored)) if chosen is None else chosen.tolist():
-            tags = [names[label] for label in encoded.word_labels[encoded.words_of(sentence)]]
-            spans = tags_to_spans(tags, self.scheme, self.outside_label)
-            tokens = stored.tokens(sentence) if spans else []
-            for start, end, entity_type in spans:
-                form = " ".join(tokens[start:end])
-                of_type = entities.setdefault(entity_type, {})
-                of_type[form] = of_type.get(form, 0) + 1
-        return entities
+        return count_entities(self.stored[source], self.encoded[source], chosen, self.scheme, self.outside_label)
 
     # ------------------------------------------------------------------ loaders
 

@@ -52,7 +52,7 @@ def load_hub_dataset(name: str, config_name: str | None, revision: str | None) -
         raise DataError(where, None, f"cannot be loaded ({reason})", advice) from error
     if not isinstance(loaded, dict):
         raise DataError(where, None, "has no splits", "name a dataset with a train split")
-    return {_SPLIT_NAMES.get(split, split): rows for split, rows in loaded.items()}
+    return {_SPLIT_NAMES.get(str(split), str(split)): rows for split, rows in loaded.items()}
 
 
 def choose_columns(

@@ -11,10 +11,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from ner_module.data.encoded import EncodedSplit
 from ner_module.data.sentence import DataError
 from ner_module.data.store import StoredSplit
 from ner_module.data.tag_census import suspicious_tags
-from ner_module.tagging import OUTSIDE, close_label_names, continuation_tag
+from ner_module.tagging import OUTSIDE, close_label_names, continuation_tag, tags_to_spans
 
 log = logging.getLogger(__name__)
 
@@ -138,6 +142,26 @@ def check_known(names: Sequence[str], tags: Sequence[str], split: StoredSplit) -
             )
             problem = f"the label {tag!r} is unknown to the checkpoint's model, which has {', '.join(names)}"
             raise DataError(path, line, problem, "correct the tag, or train a model that knows it")
+
+
+def count_entities(
+    stored: StoredSplit,
+    encoded: EncodedSplit,
+    sentences: npt.NDArray[np.int64] | None,
+    scheme: str,
+    outside_label: str | None,
+) -> dict[str, dict[str, int]]:
+    """The entities of some sentences (``None``: all): type -> surface form (words joined by spaces) -> count."""
+    entities: dict[str, dict[str, int]] = {}
+    for sentence in range(len(stored)) if sentences is None else sentences.tolist():
+        tags = [encoded.tag_names[label] for label in encoded.word_labels[encoded.words_of(sentence)]]
+        spans = tags_to_spans(tags, scheme, outside_label)
+        tokens = stored.tokens(sentence) if spans else []
+        for start, end, entity_type in spans:
+            form = " ".join(tokens[start:end])
+            of_type = entities.setdefault(entity_type, {})
+            of_type[form] = of_type.get(form, 0) + 1
+    return entities
 
 
 def _total_counts(splits: Sequence[StoredSplit]) -> Counter[str]:

@@ -20,15 +20,25 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ner_module.data.alignment import Subwords
 from ner_module.data.char_spans import SpanCounts
 from ner_module.data.encoded import EncodingOptions, encode_split
-from ner_module.data.hub import HubColumns, hub_sentences
-from ner_module.data.readers import read_sentences
-from ner_module.data.sentence import Sentence
+from ner_module.data.hub import HubColumns, choose_columns, hub_sentences, load_hub_dataset
+from ner_module.data.readers import expand_files, read_sentences
+from ner_module.data.sentence import DataError, Sentence
 from ner_module.data.store import StoredSplit, store_sentences
 from ner_module.data.tag_census import TagCensus
 from ner_module.pretrained import sha256_of
 
 # Part of every key: raise it when what is stored changes its meaning.
 _VERSION = 1
+
+# Which splits a command reads. `fit` reads the test data too: the label inventory is taken over all splits.
+_SPLITS = {
+    "fit": ("train", "validation", "test"),
+    "validate": ("validation",),
+    "test": ("test",),
+    "predict": ("predict",),
+}
+NEEDED = {"fit": "train", "validate": "validation", "test": "test", "predict": "predict"}
+"""The split a command cannot do without."""
 
 # Below this many sentences encoding takes a moment, and a bar would only flicker.
 _SHOW_PROGRESS_FROM = 20_000
@@ -44,6 +54,56 @@ class ReadingOptions:
     label_column_name: str | None = None
     label_names: tuple[str, ...] | None = None
     tagged: bool = True
+
+
+def store_splits(options: Any, command: str, cache: Path) -> dict[str, Path]:
+    """Read what a command needs.
+
+    Args:
+        options: the arguments of ``NERDataModule``.
+        command: ``fit``, ``validate``, ``test`` or ``predict``.
+        cache: where the sentences go.
+
+    Returns:
+        Split -> folder of its sentences.
+
+    Raises:
+        DataError: a file or dataset cannot be read, or the split the command is about is missing or empty.
+    """
+    wanted = set(_SPLITS[command])
+    hub: dict[str, Any] = {}
+    if options.dataset_name is not None and command != "predict":
+        hub = load_hub_dataset(options.dataset_name, options.dataset_config_name, options.dataset_revision)
+    if "validation" in wanted and options.validation_file is None and "validation" not in hub:
+        wanted.add("train")  # the validation data is a part of it
+    names = options.label_names
+    folders = {}
+    for split in sorted(wanted):
+        files = options[f"{split}_file"]
+        if files is not None:
+            reading = ReadingOptions(
+                format=options.format,
+                encoding=options.encoding,
+                text_column_name=options.text_column_name,
+                label_column_name=options.label_column_name,
+                label_names=tuple(names) if names else None,
+                tagged=split != "predict",
+            )
+            folders[split] = store_files(cache, expand_files(files), reading)
+        elif split in hub:
+            where = f"dataset {options.dataset_name!r}, split {split!r}"
+            columns = choose_columns(hub[split], where, options.text_column_name, options.label_column_name, names)
+            folders[split] = store_hub_split(cache, hub[split], where, columns)
+    needed = NEEDED[command]
+    if needed not in folders and not (needed == "validation" and "train" in folders):
+        have = f"the dataset has the splits {', '.join(hub)}" if hub else "none is given"
+        raise DataError(f"{needed} data", None, f"`{command}` needs it, but {have}", f"give --data.{needed}_file")
+    for split, folder in folders.items():
+        stored = StoredSplit(folder)
+        if len(stored) == 0 and split != "predict":
+            sources = ", ".join(stored.meta["sources"])
+            raise DataError(sources, None, f"the {split} data has no sentence", "give data, or leave the split out")
+    return folders
 
 
 def store_files(cache: Path, files: list[Path], reading: ReadingOptions) -> Path:

@@ -25,7 +25,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ner_module.metrics.rules import CONTINUES, ENDS, PREFIX_BITS, STARTS, SpanRules
+from ner_module.metrics.rules import BEGINS, PREFIX_BITS, STARTS, SpanRules
 from ner_module.tagging import IGNORE_INDEX
 
 PREFIX_MASK = (1 << PREFIX_BITS) - 1
@@ -65,7 +65,7 @@ class _Steps(NamedTuple):
     before: Tensor
     """Code of the word before the step."""
     segment: Tensor
-    """The segment which that word belongs to: twice the flat position before its first word, plus 1 if it is a span."""
+    """The segment of that word: 4 times the position before its first word, plus 2 if it is a span."""
     closes: Tensor
     """1 where that segment is a span and ends with this step, else 0."""
 
@@ -93,7 +93,7 @@ def label_spans(label_ids: Tensor, rules: SpanRules, mask: Tensor | None = None)
     _check(label_ids, mask, "mask")
     steps = _read(label_ids.unsqueeze(0), mask, rules)
     last = steps.closes[0].nonzero().squeeze(1)
-    first = steps.segment[0, last].long() >> 1
+    first = steps.segment[0, last].long() >> 2
     # Row r takes up the flat positions after the words and the one separator of each row before it.
     words_B = mask.sum(1)
     row_start_B = words_B.cumsum(0) - words_B + torch.arange(len(words_B), device=mask.device)
@@ -171,29 +171,25 @@ def _read(label_ids: Tensor, mask: Tensor, rules: SpanRules) -> _Steps:
     line_KN = _lay_out(label_ids, mask.long(), rules)
     prefix_KN = line_KN & PREFIX_MASK
     before, after = line_KN[:, :-1], line_KN[:, 1:]
-    same_type = (before ^ after <= PREFIX_MASK).int()
-    pairs = torch.add(prefix_KN[:, 1:], prefix_KN[:, :-1], alpha=8).mul_(2).add_(same_type)
+    pairs = torch.add(prefix_KN[:, 1:], prefix_KN[:, :-1], alpha=8).add_(before ^ after > PREFIX_MASK, alpha=64)
     bits = rules.transitions.index_select(0, pairs.flatten()).view_as(pairs)
-    # 0 and 1 of one integer type from here on: mixing in booleans would cost a conversion each.
-    begins = (bits & CONTINUES) ^ 1
-    starts = (bits & STARTS) >> 1
-    ends = (bits & ENDS) >> 2
-    # Only strict IOB1 has a pair that both continues and starts, B- I- of one type: the span begins at I- if B- began
-    # none. No word continues an outside one, so the first step can be left out.
-    begins[:, 1:] |= starts[:, 1:] & (starts[:, :-1] ^ 1)
+    begins, starts = bits & BEGINS, bits & STARTS
+    # Only strict IOB1 has a pair that starts a span without beginning a segment, B- I- of one type: I- then begins one
+    # if B- started none. The first word of all does not follow a B-.
+    begins[:, 1:] |= starts[:, 1:] > starts[:, :-1]
     # Each word's segment is the last one that began, so a running maximum of numbers that grow finds it.
-    numbers_N = torch.arange(0, 2 * pairs.shape[1], 2, dtype=pairs.dtype, device=pairs.device)
+    numbers_N = torch.arange(0, 4 * pairs.shape[1], 4, dtype=pairs.dtype, device=pairs.device)
     segment = starts.add_(numbers_N).mul_(begins).cummax(1).values[:, :-1]
-    closes = ends[:, 1:] & begins[:, 1:] & segment
+    closes = (bits[:, 1:] >> 2) & (segment >> 1)
     return _Steps(before[:, 1:], segment, closes)
 
 
 def _lay_out(label_ids: Tensor, mask: Tensor, rules: SpanRules) -> Tensor:
-    """Codes of the labels on one line per tag sequence, ``[K, rows * words + rows + 1]``; unused positions are outside.
+    """Codes of the labels on one line per tag sequence, ``[K, N]``; what is left over at its end is outside.
 
-    The mask is 0 and 1. No shape depends on its values, as it would when selecting by it: that waits for the device.
+    The mask is 0 and 1. Words are not selected by it, because their number would be a shape: that waits for the device.
     """
-    num_sequences, num_rows, num_words = label_ids.shape
+    num_sequences, num_rows, _ = label_ids.shape
     try:
         codes = rules.codes.index_select(0, (label_ids.long() * mask).flatten()).view(num_sequences, -1)
     except IndexError as error:
@@ -204,7 +200,9 @@ def _lay_out(label_ids: Tensor, mask: Tensor, rules: SpanRules) -> Tensor:
     rows = torch.arange(num_rows, device=mask.device).unsqueeze(1)
     # Masked words all go to position 0, which is then cleared.
     slots = (mask.flatten().cumsum(0).view_as(mask) + rows) * mask
-    line_KN = codes.new_zeros(num_sequences, num_rows * num_words + num_rows + 1)
+    # Only on the CPU does it cost nothing to know how many words there are.
+    size = int(mask.sum()) if mask.device.type == "cpu" else mask.numel()
+    line_KN = codes.new_zeros(num_sequences, size + num_rows + 1)
     line_KN.scatter_(1, slots.flatten().expand(num_sequences, -1), codes)
     line_KN[:, 0] = 0
     return line_KN

@@ -20,7 +20,7 @@ lists of prefix pairs, and on tensors one table of 8 x 8 x 2 entries. `metrics/f
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple, get_args
 
 import torch
@@ -30,8 +30,11 @@ from ner_module.tagging import OUTSIDE, PREFIXES, UNTYPED, SchemeError, check_sc
 
 Mode = Literal["conlleval", "strict"]
 
-CONTINUES, STARTS, ENDS = 1, 2, 4
-"""The bits of a transition: what happens between a word and the one after it."""
+BEGINS, STARTS, CLOSES = 1, 2, 4
+"""The bits of a transition from a word to the one after it.
+
+The second word does not continue the first; it starts a span; the first is the proper end of its span.
+"""
 
 PREFIX_BITS = 3
 """A label's code is its type's index + 1, shifted by this many bits, plus the number of its prefix; 0 is outside."""
@@ -75,9 +78,9 @@ class SpanRules(NamedTuple):
     codes: Tensor
     """int32 of shape ``[labels]``: what each label id means, as type index and prefix number in one integer."""
     transitions: Tensor
-    """int32 of shape ``[128]``: the bits :data:`CONTINUES`, :data:`STARTS`, :data:`ENDS` for two neighbours.
+    """int32 of shape ``[128]``: the bits :data:`BEGINS`, :data:`STARTS`, :data:`CLOSES` for two neighbours.
 
-    The index is ``16 * prefix of the first + 2 * prefix of the second + (1 if their types are the same)``.
+    The index is ``8 * prefix of the first + prefix of the second + (64 if their types differ)``.
     """
 
     def to(self, device: torch.device | str) -> SpanRules:
@@ -142,11 +145,18 @@ def _parse_label(name: str, scheme: str, mode: Mode, outside_label: str | None) 
 
 def _transition_table(patterns: _Patterns) -> Tensor:
     """Spell out the patterns for every pair of prefixes and both relations of types."""
+    continues, starts, ends = (set(_spell_out(listed)) for listed in patterns)
     table = torch.zeros(128, dtype=torch.int32)
-    for bit, listed in zip((CONTINUES, STARTS, ENDS), patterns, strict=True):
-        for first, second, relation in map(tuple, listed.split()):
-            for i in range(5) if first == "?" else (_PREFIX_NUMBERS[first],):
-                for j in range(5) if second == "?" else (_PREFIX_NUMBERS[second],):
-                    for same in {"=": (1,), "!": (0,), "*": (0, 1)}[relation]:
-                        table[16 * i + 2 * j + same] |= bit
+    for index in range(128):
+        table[index] = BEGINS * (index not in continues) + STARTS * (index in starts)
+        table[index] += CLOSES * (index in ends and index not in continues)
     return table
+
+
+def _spell_out(listed: str) -> Iterator[int]:
+    """Indices into the table of the pairs that patterns stand for."""
+    for first, second, relation in map(tuple, listed.split()):
+        for i in range(5) if first == "?" else (_PREFIX_NUMBERS[first],):
+            for j in range(5) if second == "?" else (_PREFIX_NUMBERS[second],):
+                for different in {"=": (0,), "!": (1,), "*": (0, 1)}[relation]:
+                    yield 8 * i + j + 64 * different

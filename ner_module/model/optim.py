@@ -33,7 +33,7 @@ def make_optimizer(module: nn.Module, learning_rate: float, weight_decay: float,
     optimizer = torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.999), eps=1e-8, fused=fused)
     # A fused optimiser says that it unscales float16 gradients itself, and Lightning then refuses to clip them under
     # autocast, bfloat16 too, where nothing is scaled. Callers do not ask for `fused` with float16.
-    optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
+    optimizer._step_supports_amp_scaling = False
     return optimizer
 
 

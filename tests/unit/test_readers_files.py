@@ -168,4 +168,4 @@ def test_raw_text_lines_for_prediction(tmp_path):
     assert all(s.tags is None for s in read)
     assert list(read_sentences(write(tmp_path / "e.txt", ""), tagged=False)) == []
     assert "raw text" in refused(path, format="text").problem
-    assert "raw text" in refused(path).problem
+    assert "raw text" in refused(write(path, "Three words here\nand four in this\nbut two\n")).problem

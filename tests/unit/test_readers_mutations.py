@@ -298,10 +298,10 @@ def run(originals, folder, count, seed):
             assert all(suspicion.line is not None for suspicion in suspicions)
         # Parquet stores each tag once: changed there, it is a new name used consistently, as good as any.
         renamed = name == "parquet" and len(new) <= len(tags - set(found))
+        known = {tag for tag in tags & set(found) if tag != "O"}
         # Cut inside the first mention of a type: nothing in what is left says what the type was to be.
-        first_of_type = kind == "cut_file" and not any(
-            tag[2:].startswith(min(new, default="")[2:]) for tag in tags & set(found)
-        )
+        begun = {tag[2:] for tag in new}
+        first_of_type = kind == "cut_file" and not any(tag[2:].startswith(part) for tag in known for part in begun)
         if new and not renamed and not first_of_type:
             assert new & {suspicion.tag for suspicion in suspicions}, f"{where} was read in silence; new tags {new}"
         outcomes["suspected" if suspicions else "read"] += 1

@@ -212,8 +212,10 @@ def test_conversion_from_and_to_flat() -> None:
 
 @pytest.mark.parametrize(
     ("tag", "expected"),
-    [("B-A", "I-A"), ("S-A", "I-A"), ("U-a-b", "I-a-b"), ("I-A", "I-A"), ("E-A", "E-A"), ("L-A", "L-A")]
-    + [("B", "I"), ("O", "O"), ("Berlin", "Berlin"), ("SUBJ", "SUBJ"), ("B-", "B-")],
+    [
+        *(("B-A", "I-A"), ("S-A", "I-A"), ("U-a-b", "I-a-b"), ("I-A", "I-A"), ("E-A", "E-A"), ("L-A", "L-A")),
+        *(("B", "I"), ("O", "O"), ("Berlin", "Berlin"), ("SUBJ", "SUBJ"), ("B-", "B-")),
+    ],
 )
 def test_a_mention_does_not_begin_twice(tag: str, expected: str) -> None:
     assert continuation_tag(tag) == expected
@@ -268,7 +270,7 @@ def test_detection_without_entities_of_flat_labels_and_of_a_mixture() -> None:
     census.add(["NOUN", "O", "VERB"])
     assert census.detect() == "flat"
     census.add(["B-PER"])
-    with pytest.raises(SchemeError, match="1 words have a tag with a prefix.* 2 have none, such as 'NOUN'"):
+    with pytest.raises(SchemeError, match=r"1 words have a tag with a prefix.* 2 have none, such as 'NOUN'"):
         census.detect()
 
 

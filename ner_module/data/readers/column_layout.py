@@ -86,6 +86,9 @@ def find_layout(
     text = next((names.index(name) for name in _WORD_COLUMNS if name in names), text)
     if text_column_name is not None:
         text = _column(path, first_line, text_column_name, width, names)
+    if text == 0 and text_column_name is None and width > 2 and all(_WORD_ID.fullmatch(cells[0]) for _, cells in rows):
+        advice = "name the column of the words with text_column_name (they are counted from 0)"
+        raise DataError(path, first_line, "the words would be numbers that do not count the words either", advice)
     if not tagged:
         return Layout(tabs, width, text, None, first_id)
 
@@ -121,8 +124,9 @@ def _shape(lines: list[str]) -> tuple[bool, int]:
 
 
 def _first_id(head: Sequence[str], cut: Layout) -> int | None:
-    """0 or 1 when the first column counts the words of nearly every sentence from there."""
+    """0 or 1 when the first column counts the words of most sentences from there."""
     starts: Counter[int | None] = Counter()
+    lone = 0
     ids: list[str] = []
     for line in [*head, ""]:
         line = line.rstrip(" \r\n")
@@ -131,13 +135,14 @@ def _first_id(head: Sequence[str], cut: Layout) -> int | None:
             ids.append(cells[0])
         elif ids and not line.startswith("#"):
             start = _counts_from(ids)
-            if start is None or len(ids) > 1:  # a lone "1" proves nothing
+            if start is None or len(ids) > 1:
                 starts[start] += 1
+            lone += start == 1
             ids = []
-    if not starts:
-        return None
+    if not starts:  # sentences of one word: a "1" before a word and a tag is an id, before a tag a word
+        return 1 if lone and cut.width > 2 else None
     start, count = starts.most_common(1)[0]
-    return start if count * 10 >= starts.total() * 9 else None
+    return start if count * 2 >= starts.total() else None
 
 
 def _counts_from(ids: list[str]) -> int | None:

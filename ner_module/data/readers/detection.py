@@ -7,7 +7,7 @@ import io
 import json
 from pathlib import Path
 
-from ner_module.data.readers.files import read_head
+from ner_module.data.readers.files import codec_of, read_head
 from ner_module.data.readers.table_layout import known_header
 from ner_module.data.sentence import DataError
 from ner_module.tagging import OUTSIDE, has_prefix
@@ -65,11 +65,7 @@ def detect_json(path: Path, encoding: str | None) -> str:
 def _start_of(path: Path, encoding: str | None) -> tuple[str, list[str]]:
     """The first characters of a text file, and the whole lines among them."""
     head = read_head(path, _HEAD)
-    try:
-        decoder = codecs.getincrementaldecoder(encoding or "utf-8")("replace")
-    except LookupError:
-        decoder = codecs.getincrementaldecoder("utf-8")("replace")  # reading says what is wrong with the name
-    text = decoder.decode(head).removeprefix("\ufeff")
+    text = codecs.getincrementaldecoder(codec_of(path, encoding))("replace").decode(head)
     lines = [line.rstrip("\r\n") for line in io.StringIO(text, newline="\n")]
     if len(head) == _HEAD and len(lines) > 1:
         lines.pop()  # cut in the middle

@@ -112,7 +112,7 @@ def read_head(path: Path, size: int = HEAD_BYTES) -> bytes:
 
 def contains(path: Path, needle: str, encoding: str | None = None) -> bool:
     """Whether a text file holds ``needle`` anywhere; far quicker than reading its lines."""
-    codec = _codec(path, encoding)
+    codec = codec_of(path, encoding)
     with open_bytes(path) as raw, io.TextIOWrapper(raw, encoding=codec, errors="replace", newline="\n") as text:
         kept = ""
         try:
@@ -135,7 +135,7 @@ def read_lines(path: Path, encoding: str | None = None) -> Iterator[str]:
     Raises:
         DataError: the file is missing, binary, damaged or not in that encoding, with the line where that shows.
     """
-    codec = _codec(path, encoding)
+    codec = codec_of(path, encoding)
     if encoding is None:
         _refuse_binary(path)
     with open_bytes(path) as raw, io.TextIOWrapper(raw, encoding=codec, newline="\n") as text:
@@ -145,7 +145,12 @@ def read_lines(path: Path, encoding: str | None = None) -> Iterator[str]:
             raise _damage(path, codec) from None
 
 
-def _codec(path: Path, encoding: str | None) -> str:
+def codec_of(path: Path, encoding: str | None) -> str:
+    """Python's name of an encoding; UTF-8 skips a byte order mark.
+
+    Raises:
+        DataError: there is no such encoding of text.
+    """
     if encoding is None or encoding.lower().replace("_", "-") in ("utf-8", "utf8"):
         return "utf-8-sig"
     try:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ner_module.data.char_spans import SpanCounts, locate_words, tag_words
-from ner_module.data.readers.span_records import TEXT_KEYS, find_spans, find_text, given_words, is_rejected
+from ner_module.data.readers.span_records import TEXT_KEYS, find_spans, find_text, given_words, is_rejected, span_key
 from ner_module.data.readers.tag_cells import TagCells, describe
 from ner_module.data.sentence import DataError, Sentence
 from ner_module.data.words import split_words
@@ -108,6 +108,7 @@ class RecordReader:
         if text is None:
             problem = "there is no text" if self.text_key is None else f"there is no text in {self.text_key!r}"
             raise DataError(self.path, line, problem, "complete the record, or name its key with text_column_name")
+        self.label_key = self.label_key or span_key(record)
         spans = find_spans(self.path, line, record, text, self.label_key, self.counts)
         offsets = given_words(self.path, line, record, text) or split_words(text)
         tags = tag_words(text, offsets, spans, self.counts)

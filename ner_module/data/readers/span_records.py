@@ -78,18 +78,20 @@ def find_spans(
 ) -> list[CharSpan]:
     """The annotated spans of a record.
 
+    ``key`` is where they are, in all but Label Studio tasks; :func:`span_key` finds it.
+
     Raises:
         DataError: there are none to be found, or one does not fit the text.
     """
-    annotations = _annotations(record) if key is None else None
+    annotations = _annotations(record)
     if annotations is not None:
         valid = [item for item in annotations if not item.get("was_cancelled")]
         counts.further_annotations += len(valid) - 1
         items: Any = [item.get("value") for item in valid[0]["result"] if _is_label(item)]
     else:
-        name = key or next((name for name in _SPAN_KEYS if name in record), None) or _json_min_key(record)
-        if name is None and "answer" in record and not any(map(_holds_spans, record.items())):
-            return []  # Prodigy may leave "spans" out where nothing was marked
+        name = key or span_key(record)
+        if name not in record and ("answer" in record or "annotation_id" in record) and not _other_spans(record):
+            return []  # Prodigy and JSON-MIN may leave the key out where nothing was marked
         if name is None or name not in record:
             missing = f"the key {name!r} is missing" if name else "there are no spans"
             keys = ", ".join(map(repr, list(record)[:12]))
@@ -153,18 +155,18 @@ def _is_label(item: Any) -> bool:
     return item.get("type") == "labels" or (isinstance(value, dict) and "labels" in value)
 
 
-def _holds_spans(item: tuple[str, Any]) -> bool:
-    """Whether a key other than Prodigy's ``tokens`` holds what looks like spans."""
-    name, value = item
-    return name != "tokens" and isinstance(value, list) and any(isinstance(e, dict) and "label" in e for e in value)
+def _other_spans(record: dict[str, Any]) -> list[str]:
+    """Keys of no usual name that hold what looks like spans."""
+    lists = ((name, value) for name, value in record.items() if name not in _SPAN_KEYS and isinstance(value, list))
+    return [name for name, value in lists if any(isinstance(e, dict) and {"label", "labels"} & e.keys() for e in value)]
 
 
-def _json_min_key(record: dict[str, Any]) -> str | None:
-    """The key of the spans in Label Studio's JSON-MIN, where it is the name of the labelling control."""
-    for name, value in record.items():
-        if isinstance(value, list) and value and all(isinstance(item, dict) and "labels" in item for item in value):
-            return name
-    return None
+def span_key(record: dict[str, Any]) -> str | None:
+    """The key of the spans: a usual one, or in Label Studio's JSON-MIN the name of the labelling control."""
+    usual = next((name for name in _SPAN_KEYS if name in record), None)
+    if usual is None and len(others := _other_spans(record)) == 1:
+        return others[0]
+    return usual
 
 
 def _read_span(path: Path, line: int, item: Any) -> list[CharSpan]:

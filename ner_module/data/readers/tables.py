@@ -145,8 +145,10 @@ def _by_sentence(path: Path, rows: Iterable[Row], layout: TableLayout, reader: R
         text = cells[layout.text]
         if layout.label is not None:
             tags = record["tags"] = _list(path, line, cells[layout.label])
-            of_spans = bool(tags) and isinstance(tags[0], (list, dict))
-            record["words"] = text if of_spans else _list(path, line, text)
+            if reader.spans is None:
+                none_marked = not tags and text and not text.startswith("[")
+                reader.spans = none_marked or (bool(tags) and isinstance(tags[0], (list, dict)))
+            record["words"] = text if reader.spans else _list(path, line, text)
         else:
             as_list = text.startswith("[") or layout.splits_at_spaces
             record["words"] = _list(path, line, text) if as_list else text

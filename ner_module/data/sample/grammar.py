@@ -23,7 +23,21 @@ HELD_OUT_SPLITS = ("validation", "test")
 # The parts of a name that identify it: no two mentions of a sentence share one, and a document comes back to its own.
 RECURRING_RULES = (
     *("firstf", "firstm", "wordf", "wordm", "surname", "publicf", "publicm"),
-    *("place", "town", "many", "LOC.country", "nationality", "brand", "knownfirm", "acronym", "lawword", "noun"),
+    *(
+        "place",
+        "town",
+        "many",
+        "realcity",
+        "wordtown",
+        "fullclub",
+        "LOC.country",
+        "nationality",
+        "brand",
+        "knownfirm",
+        "acronym",
+        "lawword",
+        "noun",
+    ),
 )
 RECURRENCE = 0.25
 

@@ -1,0 +1,40 @@
+"""What is said of the data when a command has read it: sizes, and everything that was not taken as it stood."""
+
+from __future__ import annotations
+
+import logging
+
+from ner_module.data.encoded import EncodingSummary
+from ner_module.data.store import StoredSplit
+
+log = logging.getLogger(__name__)
+
+# Fields of EncodingSummary, and what each means to a user.
+_FINDINGS = {
+    "illegal_tags": "{count:,} illegal tags, this sentence has the first; entities are read by the conlleval rule",
+    "windowed_sentences": "{count:,} sentences are longer than {rows} subwords, this is the first; they are split into "
+    "overlapping windows, nothing is cut",
+    "clipped_words": "{count:,} words alone are longer than {rows} subwords; the model sees their beginning",
+    "words_without_subword": "{count:,} words become no subword (control or zero-width characters); each keeps its "
+    "place and is predicted as outside any entity",
+}
+
+
+def report_split(name: str, stored: StoredSplit, found: EncodingSummary, max_seq_length: int) -> None:
+    """One line for the split, and one for each finding, with the file and line of its first case."""
+    sources = stored.meta["sources"]
+    shown = ", ".join(sources[:3]) + (", …" if len(sources) > 3 else "")
+    log.info("%-10s %9s sentences %11s words   %s", name, f"{found.sentences:,}", f"{found.words:,}", shown)
+    if stored.meta["changed_spans"]:
+        log.warning("%s: %s", shown, stored.meta["changed_spans"])
+    for finding, text in _FINDINGS.items():
+        count = getattr(found, finding)
+        if count:
+            path, line = stored.origin(found.examples[finding])
+            log.warning("%s:%s: %s", path, line, text.format(count=count, rows=max_seq_length))
+
+
+def report_held_out(held_out: int, sentences: int) -> None:
+    """One line for the validation data that was taken from the training data."""
+    left = f"{sentences - held_out:,}"
+    log.info("%-10s %9s sentences of the training data are held out; %s are left", "validation", f"{held_out:,}", left)

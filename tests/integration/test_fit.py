@@ -1,0 +1,356 @@
+"""What a training leaves behind, what it prints, and the options that change its course."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+RunMain = Callable[..., Any]
+
+RUN_FILES = {
+    "config.yaml",
+    "metrics.csv",
+    "results.json",
+    "train_entities.json",
+    "checkpoints/best.ckpt",
+    "checkpoints/last.ckpt",
+}
+
+
+def files_in(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def results(run: Path) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads((run / "results.json").read_text(encoding="utf-8"))
+    return loaded
+
+
+def csv_rows(run: Path) -> list[dict[str, str]]:
+    with (run / "metrics.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def checkpoint(run: Path, name: str) -> dict[str, Any]:
+    loaded: dict[str, Any] = torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True)
+    return loaded
+
+
+def write_config(path: Path, content: dict[str, Any]) -> Path:
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    return path
+
+
+def test_leaves_exactly_the_documented_files(run_main: RunMain, fit_options: list[str], tmp_path: Path) -> None:
+    run_main("fit", *fit_options, "--run_dir", "run")
+    assert files_in(tmp_path) == {f"run/{name}" for name in RUN_FILES}
+
+
+@pytest.mark.parametrize("sanity_steps", [0, 2])
+def test_a_row_per_epoch_and_none_from_the_sanity_check(
+    run_main: RunMain, fit_options: list[str], tmp_path: Path, sanity_steps: int
+) -> None:
+    options = [*fit_options, "--trainer.max_epochs", "3", "--trainer.num_sanity_val_steps", str(sanity_steps)]
+    outcome = run_main("fit", *options, "--run_dir", "run")
+    rows = results(tmp_path / "run")["epochs"]
+    assert [(row["epoch"], row["step"]) for row in rows] == [(1.0, 9), (2.0, 18), (3.0, 27)]  # 131 rows by 16
+    validated = [row for row in csv_rows(tmp_path / "run") if row["val/f1"]]
+    assert [row["epoch"] for row in validated] == ["0", "1", "2"]
+    # Each epoch is printed when it ends, and again in the table at the end.
+    printed = [line.split() for line in outcome.out.splitlines() if f"{rows[1]['val/loss']:.4f}" in line.split()]
+    assert len(printed) == 2
+    assert printed[0][:4] == [f"{rows[1]['train/loss']:.4f}", "2.00", "18", f"{rows[1]['val/loss']:.4f}"]
+
+
+def test_results_and_metrics_have_the_documented_keys(
+    run_main: RunMain, fit_options: list[str], tmp_path: Path
+) -> None:
+    run_main("fit", *fit_options, "--run_dir", "run", "--trainer.log_every_n_steps", "2")
+    found = results(tmp_path / "run")
+    types = ("LOC", "MISC", "ORG", "PER")
+    assert found["label_names"][0] == "O"
+    assert set(found["label_names"]) == {"O", *(f"{prefix}-{name}" for prefix in "BI" for name in types)}
+    assert (found["scheme"], found["outside_label"]) == ("iob2", "O")
+    main_keys = {"epoch", "step", "train/loss", "val/loss", "val/precision", "val/recall", "val/f1", "val/accuracy"}
+    type_keys = {f"val/{name}/{entity}" for name in ("precision", "recall", "f1", "support") for entity in types}
+    for row in found["epochs"]:
+        assert main_keys | type_keys | {"val/f1_macro", "val/f1_weighted"} <= set(row)
+        assert all(isinstance(value, int | float) and math.isfinite(value) for value in row.values())
+    rows = csv_rows(tmp_path / "run")
+    assert {"epoch", "step", "train/loss", "lr", *main_keys, *type_keys} <= set(rows[0])
+    logged = [row for row in rows if row["train/loss"]]
+    assert [int(row["step"]) for row in logged] == [1, 3, 5, 7, 9, 11, 13, 15, 17]
+    assert "run_dir" not in yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+
+
+def test_best_is_the_epoch_with_the_best_f1(trained_run: Path) -> None:
+    rows = results(trained_run)["epochs"]
+    f1 = [row["val/f1"] for row in rows]
+    assert max(f1) > 0.8, "the run has learnt its training data; other tests rely on it"
+    best = rows[f1.index(max(f1))]
+    assert checkpoint(trained_run, "best")["global_step"] == best["step"]
+    assert checkpoint(trained_run, "last")["global_step"] == rows[-1]["step"]
+
+
+def test_best_survives_later_worse_epochs(run_main: RunMain, trained_run: Path, tmp_path: Path) -> None:
+    """Training goes on from a good model with a rate that destroys it."""
+    state = checkpoint(trained_run, "best")["state_dict"]
+    script = {"trainer": {"max_epochs": 2}, "model": {"learning_rate": 0.5}}
+    from transformers import AutoTokenizer, BertConfig, BertForTokenClassification
+
+    base = json.loads(checkpoint(trained_run, "best")["ner_module"]["encoder_config"])
+    model = BertForTokenClassification(BertConfig(**base))
+    model.load_state_dict({key.removeprefix("model."): value for key, value in state.items() if key[:6] == "model."})
+    model.save_pretrained(tmp_path / "good")
+    source = yaml.safe_load((trained_run / "config.yaml").read_text())
+    AutoTokenizer.from_pretrained(source["model"]["model_name_or_path"]).save_pretrained(tmp_path / "good")
+    data = {name: source["data"][name] for name in ("train_file", "validation_file")}
+    config = write_config(tmp_path / "worse.yaml", {**script, "data": data})
+    outcome = run_main(
+        *("fit", "--config", config, "--model.model_name_or_path", "good", "--run_dir", "run"),
+        *("--model.warmup_ratio", 1, "--model.lr_scheduler_type", "constant"),
+    )
+    assert "its head is reused" in outcome.err
+    rows = results(tmp_path / "run")["epochs"]
+    assert rows[0]["val/f1"] > rows[1]["val/f1"]
+    assert checkpoint(tmp_path / "run", "best")["global_step"] == rows[0]["step"]
+    assert checkpoint(tmp_path / "run", "last")["global_step"] == rows[1]["step"]
+
+
+def test_train_entities_are_those_of_the_training_data(trained_run: Path, corpus: Path) -> None:
+    from seqeval.metrics.sequence_labeling import get_entities
+
+    expected: dict[str, dict[str, int]] = {}
+    for part in (corpus / "train.conll").read_text(encoding="utf-8").strip().split("\n\n"):
+        words, tags = zip(*(line.split() for line in part.splitlines()), strict=True)
+        for entity_type, start, end in get_entities(list(tags)):
+            forms = expected.setdefault(entity_type, {})
+            form = " ".join(words[start : end + 1])
+            forms[form] = forms.get(form, 0) + 1
+    assert json.loads((trained_run / "train_entities.json").read_text(encoding="utf-8")) == expected
+
+
+def test_prints_the_table_where_the_run_is_and_what_to_type_next(
+    run_main: RunMain, fit_options: list[str], tmp_path: Path
+) -> None:
+    outcome = run_main("fit", *fit_options, "--run_dir", "my run")
+    for word in ("Train loss", "Epoch", "Step", "Val loss", "Precision", "Recall", "F1", "Accuracy", "Support"):
+        assert word in outcome.out
+    for entity_type in ("LOC", "MISC", "ORG", "PER"):
+        assert any(line.split()[:1] == [entity_type] for line in outcome.out.splitlines())
+    assert "Saved in my run" in outcome.out
+    import shlex
+
+    commands = [line.strip() for line in outcome.out.splitlines() if "python -m ner_module" in line]
+    assert len(commands) == 3
+    # The first two run as printed.
+    words = shlex.split(commands[0])
+    assert words[:4] == ["python", "-m", "ner_module", "test"]
+    run_main(*words[3:])
+    echo, _, predict = commands[1].partition(" | ")
+    found = run_main(*shlex.split(predict)[3:], stdin=shlex.split(echo)[1].encode())
+    assert json.loads(found.out)["text"] == shlex.split(echo)[1]
+
+
+def test_without_test_data_no_test_command_is_proposed(
+    run_main: RunMain, fit_options: list[str], tmp_path: Path
+) -> None:
+    position = fit_options.index("--data.test_file")
+    outcome = run_main("fit", *fit_options[:position], *fit_options[position + 2 :], "--trainer.max_epochs", 1)
+    assert " predict --run_dir" in outcome.out
+    assert " test --run_dir" not in outcome.out
+
+
+# ---------------------------------------------------------------------- where a run goes
+
+
+def test_default_run_directory_is_named_after_the_first_config(
+    run_main: RunMain, fit_options: list[str], tmp_path: Path
+) -> None:
+    write_config(tmp_path / "recipe.yaml", {"trainer": {"max_epochs": 5}})
+    write_config(tmp_path / "overlay.yaml", {"trainer": {"max_epochs": 1}})
+    run_main("fit", "--config", "recipe.yaml", "--config", "overlay.yaml", *fit_options[:-4])
+    (run,) = (tmp_path / "runs" / "recipe").iterdir()
+    assert files_in(run) == RUN_FILES
+    assert len(results(run)["epochs"]) == 1, "the later config wins"
+
+
+def test_a_directory_with_a_run_is_refused_and_untouched(
+    run_main: RunMain, fit_options: list[str], trained_run: Path
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in trained_run.rglob("*")}
+    outcome = run_main("fit", *fit_options, "--run_dir", trained_run, check=False)
+    assert outcome.code == 1
+    (error,) = outcome.errors()
+    assert str(trained_run) in error
+    assert "--ckpt_path last" in error
+    assert {path: path.stat().st_mtime_ns for path in trained_run.rglob("*")} == before
+
+
+def test_run_dir_and_ckpt_path_in_a_config_file_are_not_silently_ignored(
+    run_main: RunMain, fit_options: list[str], tmp_path: Path, trained_run: Path
+) -> None:
+    write_config(tmp_path / "a.yaml", {"run_dir": "from_yaml", "trainer": {"max_epochs": 1}})
+    outcome = run_main("fit", "--config", "a.yaml", *fit_options, check=False)
+    if outcome.code == 0:
+        assert files_in(tmp_path / "from_yaml") >= RUN_FILES
+    else:
+        assert "run_dir" in "".join(outcome.errors())
+    write_config(tmp_path / "b.yaml", {"ckpt_path": str(trained_run / "checkpoints" / "best.ckpt")})
+    outcome = run_main("fit", "--config", "b.yaml", *fit_options, "--run_dir", "b", check=False)
+    assert "ckpt_path" in "".join(outcome.errors())
+
+
+# ---------------------------------------------------------------------- options
+
+
+def test_validation_data_is_held_out_when_none_is_given(
+    run_main: RunMain, fit_options: list[str], tmp_path: Path
+) -> None:
+    position = fit_options.index("--data.validation_file")
+    options = [*fit_options[:position], *fit_options[position + 2 :], "--trainer.max_epochs", "1"]
+    outcome = run_main("fit", *options, "--run_dir", "run")
+    assert "12 sentences of the training data are held out; 108 are left" in outcome.err
+    assert files_in(tmp_path / "run") == RUN_FILES
+    # `validate` scores the same part, by itself.
+    validated = run_main("validate", "--run_dir", "run", "--ckpt_path", "last")
+    assert "Entity type" in validated.out
+    row = results(tmp_path / "run")["epochs"][-1]
+    again = results(tmp_path / "run")["validate"]
+    assert {key: row[key] for key in again} == pytest.approx(again, abs=2e-6)
+    lines = (tmp_path / "run" / "predictions" / "validation.jsonl").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 12
+
+
+def lr_by_step(run: Path) -> list[float]:
+    return [float(row["lr"]) for row in csv_rows(run) if row["lr"]]
+
+
+@pytest.mark.parametrize("kind", ["linear", "cosine", "constant"])
+def test_learning_rate_follows_the_schedule(
+    run_main: RunMain, fit_options: list[str], tmp_path: Path, kind: str
+) -> None:
+    """18 steps, 30 % of them warm-up (6, rounded up); reference formulas written out here."""
+    run_main(
+        *("fit", *fit_options, "--run_dir", "run", "--trainer.log_every_n_steps", 1),
+        *("--model.lr_scheduler_type", kind, "--model.warmup_ratio", 0.3),
+    )
+    peak, warmup, total = 3e-3, 6, 18
+    expected = []
+    for step in range(total):
+        progress = (step - warmup) / (total - warmup)
+        after = {"linear": 1 - progress, "cosine": 0.5 * (1 + math.cos(math.pi * progress)), "constant": 1.0}[kind]
+        expected.append(peak * (step / warmup if step < warmup else after))
+    assert lr_by_step(tmp_path / "run") == pytest.approx(expected, rel=1e-5)
+
+
+def test_accumulated_batches_make_one_step(run_main: RunMain, fit_options: list[str], tmp_path: Path) -> None:
+    """Two half batches are one whole batch, in data and in gradient: rows differ by rounding alone."""
+    common = ["--model.dropout", "0", "--trainer.gradient_clip_val", "null"]
+    run_main("fit", *fit_options, *common, "--run_dir", "whole")
+    halves = ["--data.batch_size", 8, "--trainer.accumulate_grad_batches", 2]
+    run_main("fit", *fit_options, *common, *halves, "--run_dir", "halves")
+    whole, parts = (results(tmp_path / name)["epochs"] for name in ("whole", "halves"))
+    assert [row["step"] for row in whole] == [row["step"] for row in parts]
+    for one, other in zip(whole, parts, strict=True):
+        assert other["train/loss"] == pytest.approx(one["train/loss"], rel=1e-3)
+        assert other["val/loss"] == pytest.approx(one["val/loss"], rel=1e-3)
+
+
+def test_gradient_clipping_is_on_by_default_and_can_be_changed(
+    run_main: RunMain, fit_options: list[str], tmp_path: Path
+) -> None:
+    one_step = [*fit_options, "--trainer.max_steps", "1", "--model.lr_scheduler_type", "constant"]
+    weights = {}
+    for name, options in {
+        "default": [],
+        "one": ["--trainer.gradient_clip_val", "1.0"],
+        "tiny": ["--trainer.gradient_clip_val", "1e-9"],
+    }.items():
+        run_main("fit", *one_step, *options, "--run_dir", name)
+        weights[name] = checkpoint(tmp_path / name, "last")["state_dict"]
+    key = "model.classifier.weight"
+    assert torch.equal(weights["default"][key], weights["one"][key])
+    # Adam's step has the learning rate's size whatever the gradient's, until the gradient is as small as its epsilon.
+    base = 3e-3
+    assert (weights["default"][key] - weights["tiny"][key]).abs().max() > base / 2
+
+
+def test_early_stopping_by_one_overlay(run_main: RunMain, fit_options: list[str], tmp_path: Path) -> None:
+    stop = {"class_path": "lightning.pytorch.callbacks.EarlyStopping"}
+    stop["init_args"] = {"monitor": "val/f1", "mode": "max", "patience": 2}
+    write_config(tmp_path / "stop.yaml", {"trainer": {"callbacks+": [stop]}})
+    frozen = ["--model.learning_rate", "1e-12", "--trainer.max_epochs", "30"]  # F1 stays where it is
+    run_main("fit", *fit_options, *frozen, "--config", "stop.yaml", "--run_dir", "run")
+    assert len(results(tmp_path / "run")["epochs"]) == 3
+    assert files_in(tmp_path / "run") == RUN_FILES
+
+
+def test_fast_dev_run_tries_everything_and_leaves_nothing(
+    run_main: RunMain, fit_options: list[str], tmp_path: Path
+) -> None:
+    outcome = run_main("fit", *fit_options, "--trainer.fast_dev_run", "true")
+    assert "Entity type" in outcome.out
+    assert files_in(tmp_path) == set()
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "16-mixed"])
+def test_half_precision_on_cpu(
+    run_main: RunMain, fit_options: list[str], tmp_path: Path, precision: str
+) -> None:
+    options = [*fit_options, "--trainer.max_epochs", "1", "--trainer.precision", precision]
+    run_main("fit", *options, "--trainer.accelerator", "cpu", "--run_dir", "run")
+    assert math.isfinite(results(tmp_path / "run")["epochs"][0]["val/loss"])
+    state = checkpoint(tmp_path / "run", "best")["state_dict"]
+    expected = torch.bfloat16 if precision == "bf16-true" else torch.float32
+    assert state["model.classifier.weight"].dtype == expected
+    run_main("test", "--run_dir", "run", "--ckpt_path", "best")
+
+
+@pytest.mark.parametrize("options", [("--trainer.max_steps", "5"), ("--trainer.max_steps", "12")])
+def test_a_training_that_ends_within_an_epoch_is_validated_and_saved(
+    run_main: RunMain, fit_options: list[str], tmp_path: Path, options: tuple[str, str]
+) -> None:
+    run_main("fit", *fit_options, *options, "--run_dir", "run")
+    rows = results(tmp_path / "run")["epochs"]
+    assert rows[-1]["step"] == int(options[1])
+    assert files_in(tmp_path / "run") == RUN_FILES
+    run_main("test", "--run_dir", "run", "--ckpt_path", "best")
+
+
+def test_validation_within_an_epoch(run_main: RunMain, fit_options: list[str], tmp_path: Path) -> None:
+    run_main("fit", *fit_options, "--trainer.max_epochs", 1, "--trainer.val_check_interval", 3, "--run_dir", "run")
+    rows = results(tmp_path / "run")["epochs"]
+    assert [(row["epoch"], row["step"]) for row in rows] == [(0.33, 3), (0.67, 6), (1.0, 9)]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--trainer.limit_val_batches", "0"),  # no validation: there is no best checkpoint
+        ("--trainer.enable_checkpointing", "false"),
+        ("--trainer.max_epochs", "0"),
+        ("--trainer.check_val_every_n_epoch", "2"),
+    ],
+)
+def test_proposes_only_commands_that_work(
+    run_main: RunMain, fit_options: list[str], tmp_path: Path, options: tuple[str, str]
+) -> None:
+    outcome = run_main("fit", *fit_options, "--trainer.max_epochs", 1, *options, "--run_dir", "run")
+    import re
+
+    for name in set(re.findall(r"--ckpt_path (\w+)", outcome.out)):
+        assert (tmp_path / "run" / "checkpoints" / f"{name}.ckpt").is_file(), outcome.out
+
+
+def test_grouped_batches_train_too(run_main: RunMain, fit_options: list[str], tmp_path: Path) -> None:
+    run_main("fit", *fit_options, "--data.batching", "grouped", "--run_dir", "run")
+    assert [row["step"] for row in results(tmp_path / "run")["epochs"]] == [9, 18]

@@ -1,0 +1,332 @@
+"""Words, subwords, rows and labels, against `tokenizer(…, is_split_into_words=True).word_ids()` of every family."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from itertools import accumulate, pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from tiny_models import FAMILIES
+from tokenizers import pre_tokenizers
+from transformers import AutoTokenizer
+
+from ner_module.data.alignment import NO_SUBWORD, UNLABELLED, Row, Subwords, make_rows, subword_labels
+from ner_module.pretrained import load_tokenizer
+
+NO_LIMIT = 1_000_000
+
+NASTY_WORDS = [
+    *("plain", "Word", "UPPER", "O'Neil", "don't", "re-opening", "U.S.", "3,141.59", "50%", "x²", "½", "№5"),
+    *("😀", "👨‍👩‍👧‍👦", "🇩🇪", "👍🏽", "❤️", ":-)", "#hash", "@user", "https://t.co/x?y=z&w=1#f", "a_b", "…", "“quoted”"),
+    *("\u200b", "\u200d", "\u200e", "\u00ad", "\ufeff", "\u2060", "\u202e", "\u0301", "\ufe0f", "\ufffd", "\u180e"),
+    *("\x00", "\x03", "\x07", "\x1b", "\x7f", "\x85", "\x9f", "\t", "\n", "\r\n", " ", "  ", "\u00a0", "\u2028"),
+    *("a\u200bb", "\x03word", "word\x03", "soft\u00adhyphen", "\ufeffBOM", "New York", " lead", "trail ", "\u3000"),
+    *("العربية", "الْعَرَبِيَّة", "עברית", "東京都", "日本語テキスト", "中文", "한국어", "한국어", "ไทย", "हिन्दी", "ქართული"),
+    *("Zürich", "Zu\u0308rich", "e\u0301te\u0301", "İstanbul", "ß", "Æ", "ﬁne", "ＦＵＬＬ", "Ǆ", "ŉ", "K̶a̷", "Z̸̡̢̛̰a͇̜l̛g̷o"),
+    *("[SEP]", "[CLS]", "[PAD]", "[MASK]", "[UNK]", "<s>", "</s>", "<mask>", "<unk>", "x[SEP]y", "##ing", "▁", "Ġ"),
+    *("\U0010ffff", "\ue000", "𝔘𝔫𝔦", "x" * 2000, "ab" * 1000, "中" * 2000, "!" * 2000, "\u200b" * 2000, "😀" * 500),
+    "",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def tokenizers(tiny_model: Callable[..., Path]) -> Callable[[str], tuple[Any, Any, Subwords]]:
+    """Family -> our tokenizer, transformers' own made fit for split words by its documented means, our subwords."""
+    made: dict[str, tuple[Any, Any, Subwords]] = {}
+
+    def make(family: str) -> tuple[Any, Any, Subwords]:
+        if family not in made:
+            ours = load_tokenizer(str(tiny_model(family)))
+            reference = AutoTokenizer.from_pretrained(tiny_model(family), add_prefix_space=True)
+            if family == "modernbert":  # its loader takes no add_prefix_space
+                reference.backend_tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+            made[family] = ours, reference, Subwords(ours)
+        return made[family]
+
+    return make
+
+
+def first_positions(word_ids: list[int | None], num_words: int) -> list[int]:
+    return [word_ids.index(word) if word in word_ids else NO_SUBWORD for word in range(num_words)]
+
+
+def check_against_transformers(tokens: list[str], reference: Any, subwords: Subwords) -> None:
+    subwords.learn([tokens])
+    encoding = reference(tokens, is_split_into_words=True)
+    [row] = make_rows(tokens, subwords, NO_LIMIT, 0)
+    assert row.input_ids == encoding.input_ids
+    assert row.word_positions == first_positions(encoding.word_ids(), len(tokens))
+    assert (row.first_word, row.last_word) == (0, len(tokens))
+
+
+# ---------------------------------------------------------------- against transformers
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_nasty_words_become_what_the_tokenizer_makes_of_them(family: str, tokenizers: Callable[..., Any]) -> None:
+    _, reference, subwords = tokenizers(family)
+    for word in NASTY_WORDS:
+        check_against_transformers([word], reference, subwords)
+        check_against_transformers(["was", word, "born"], reference, subwords)
+    check_against_transformers(NASTY_WORDS, reference, subwords)
+    check_against_transformers(NASTY_WORDS[::-1] * 2, reference, subwords)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_some_words_become_nothing_where_the_tokenizer_drops_them(family: str, tokenizers: Callable[..., Any]) -> None:
+    subwords = tokenizers(family)[2]
+    tokens = ["", "was", "\u200b", "", "born", "\x03"]
+    subwords.learn([tokens])
+    [row] = make_rows(tokens, subwords, NO_LIMIT, 0)
+    dropped = {index for index, position in enumerate(row.word_positions) if position == NO_SUBWORD}
+    assert {0, 3} <= dropped
+    assert not {1, 4} & dropped
+    if family.startswith("bert"):
+        assert dropped == {0, 2, 3, 5}
+    if family in ("roberta", "modernbert"):
+        assert dropped == {0, 3}
+
+
+words = st.one_of(
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=8),
+    st.text("abcXYZ.-'\u200b\u0301é中 ", max_size=6),
+    st.sampled_from(NASTY_WORDS).filter(lambda word: len(word) < 50),
+)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(tokens=st.lists(words, max_size=12))
+@example(tokens=[])
+@example(tokens=[""])
+def test_any_words_become_what_the_tokenizer_makes_of_them(
+    family: str, tokens: list[str], tokenizers: Callable[..., Any]
+) -> None:
+    _, reference, subwords = tokenizers(family)
+    check_against_transformers(tokens, reference, subwords)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_empty_sentence_is_a_row_of_special_tokens(family: str, tokenizers: Callable[..., Any]) -> None:
+    _, reference, subwords = tokenizers(family)
+    assert make_rows([], subwords, 16, 4) == [Row(reference([], is_split_into_words=True).input_ids, 0, 0, [])]
+    assert subwords.num_special == 2
+    assert [*subwords.prefix, *subwords.suffix] == [reference.cls_token_id, reference.sep_token_id]
+
+
+@pytest.mark.parametrize("family", ["roberta", "modernbert"])
+def test_byte_level_words_are_those_of_running_text(family: str, tokenizers: Callable[..., Any]) -> None:
+    ours, reference, subwords = tokenizers(family)
+    tokens = ["The", "European", "Union", "said", "."]
+    subwords.learn([tokens])
+    [row] = make_rows(tokens, subwords, NO_LIMIT, 0)
+    assert row.input_ids == AutoTokenizer.from_pretrained(reference.name_or_path)(" " + " ".join(tokens)).input_ids
+    # Also what the tokenizer does when others call it, after it travelled.
+    assert ours(tokens, is_split_into_words=True).input_ids == row.input_ids
+
+
+@pytest.mark.parametrize("family", ["bert-cased", "roberta", "modernbert"])
+def test_truncation_and_padding_in_a_tokenizer_file_change_nothing(
+    family: str, tiny_model: Callable[..., Path], tokenizers: Callable[..., Any], tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_model(family), folder)
+    description = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    description["truncation"] = {"direction": "Right", "max_length": 128, "strategy": "LongestFirst", "stride": 0}
+    pad = {"pad_id": 0, "pad_type_id": 0, "pad_token": "[PAD]"}
+    description["padding"] = {"strategy": {"Fixed": 128}, "direction": "Right", "pad_to_multiple_of": None, **pad}
+    (folder / "tokenizer.json").write_text(json.dumps(description), encoding="utf-8")
+
+    from tokenizers import Tokenizer
+
+    as_published = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    assert len(as_published.encode(["was"] * 300, is_pretokenized=True).ids) == 128, "the file is a trap"
+    subwords = Subwords(load_tokenizer(str(folder)))
+    for tokens in ([], ["was"], ["was"] * 300, ["x" * 2000]):
+        check_against_transformers(tokens, tokenizers(family)[1], subwords)
+
+
+# ---------------------------------------------------------------- windows
+
+
+class Sentence:
+    """A sentence whose words have given numbers of subwords: BERT splits off each punctuation mark."""
+
+    MARKS = "!#$%&*+,-./:;?@"
+
+    def __init__(self, lengths: list[int], subwords: Subwords) -> None:
+        self.lengths = lengths
+        self.tokens = [
+            self.MARKS[index % len(self.MARKS)] * length if length else "\u200b" for index, length in enumerate(lengths)
+        ]
+        subwords.learn([self.tokens])
+        assert [len(subwords[word]) for word in self.tokens] == lengths
+
+
+def window_of(row: Row, offsets: list[int], stream: list[int], subwords: Subwords) -> tuple[int, int]:
+    """Which slice of the sentence's subwords a row holds, from the place of its first owned word with a subword."""
+    inner = row.input_ids[len(subwords.prefix) : len(row.input_ids) - len(subwords.suffix)]
+    word, position = next(
+        (word, position)
+        for word, position in zip(range(row.first_word, row.last_word), row.word_positions, strict=True)
+        if position != NO_SUBWORD
+    )
+    start = offsets[word] - (position - len(subwords.prefix))
+    assert inner == stream[start : start + len(inner)], "a row is a part of the sentence"
+    return start, start + len(inner)
+
+
+def check_windows(lengths: list[int], max_seq_length: int, stride: int, subwords: Subwords) -> list[Row]:
+    sentence = Sentence(lengths, subwords)
+    budget = max_seq_length - 2
+    rows = make_rows(sentence.tokens, subwords, max_seq_length, stride)
+    assert all(len(row.input_ids) <= max_seq_length for row in rows)
+    assert all(row.input_ids[:1] == subwords.prefix and row.input_ids[-1:] == subwords.suffix for row in rows)
+
+    # Every word is owned once, in order.
+    assert rows[0].first_word == 0
+    assert rows[-1].last_word == len(lengths)
+    assert all(before.last_word == after.first_word for before, after in pairwise(rows))
+    assert all(len(row.word_positions) == row.last_word - row.first_word for row in rows)
+    positions = [position for row in rows for position in row.word_positions]
+    assert [position == NO_SUBWORD for position in positions] == [length == 0 for length in lengths]
+
+    if sum(lengths) <= budget:
+        assert len(rows) == 1
+        return rows
+    kept = [min(length, budget) for length in lengths]
+    offsets = [0, *accumulate(kept)]
+    stream = [piece for word in sentence.tokens for piece in subwords[word][:budget]]
+    # No row is there for nothing.
+    assert all(any(position != NO_SUBWORD for position in row.word_positions) for row in rows)
+    windows = [window_of(row, offsets, stream, subwords) for row in rows]
+    assert windows[0][0] == 0
+    assert windows[-1][1] == len(stream)
+    assert all(edge in offsets for window in windows for edge in window), "no word is cut by a window's edge"
+    for (start, end), (next_start, next_end) in pairwise(windows):
+        assert start < next_start <= end < next_end
+        assert end - next_start <= stride
+    for row in rows:
+        for word, position in zip(range(row.first_word, row.last_word), row.word_positions, strict=True):
+            if position == NO_SUBWORD:
+                continue
+            begin, end = offsets[word], offsets[word + 1]
+            assert row.input_ids[position : position + kept[word]] == list(subwords[sentence.tokens[word]][:budget])
+            contexts = {
+                window: min(
+                    begin - window[0] if window[0] else NO_LIMIT,
+                    window[1] - end if window[1] < len(stream) else NO_LIMIT,
+                )
+                for window in windows
+                if window[0] <= begin and end <= window[1]
+            }
+            assert contexts[windows[rows.index(row)]] == max(contexts.values()), "owned where it has most context"
+    return rows
+
+
+@pytest.fixture(scope="session")
+def marks(tokenizers: Callable[..., Any]) -> Subwords:
+    subwords: Subwords = tokenizers("bert-uncased")[2]
+    return subwords
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    lengths=st.lists(st.one_of(st.integers(0, 4), st.integers(0, 20)), max_size=60),
+    max_seq_length=st.sampled_from((4, 5, 8, 16, 17)),
+    share=st.sampled_from((0, 0.25, 0.4, 0.5)),
+)
+@example(lengths=[6, 8, 6, 8, 6, 8], max_seq_length=16, share=0.5)
+@example(lengths=[0, 0, 20, 0, 0], max_seq_length=16, share=0.25)
+@example(lengths=[20], max_seq_length=16, share=0.25)
+@example(lengths=[1] * 14, max_seq_length=16, share=0.25)
+@example(lengths=[1] * 15, max_seq_length=16, share=0.25)
+def test_windows_of_any_sentence(lengths: list[int], max_seq_length: int, share: float, marks: Subwords) -> None:
+    check_windows(lengths, max_seq_length, int(max_seq_length * share), marks)
+
+
+@pytest.mark.parametrize("max_seq_length", [16, 64, 512])
+@pytest.mark.parametrize("share", [0, 0.25, 0.5])
+def test_windows_of_a_long_document(max_seq_length: int, share: float, marks: Subwords) -> None:
+    chance = np.random.default_rng(0)
+    lengths = chance.choice([0, 1, 1, 1, 2, 3, 7], size=3000).tolist()
+    rows = check_windows(lengths, max_seq_length, int(max_seq_length * share), marks)
+    inner = sum(len(row.input_ids) - 2 for row in rows)
+    if share == 0:
+        assert inner == sum(lengths), "without overlap nothing is computed twice"
+    assert len(rows) < 2.2 * sum(lengths) / (max_seq_length - 2) / (1 - share)
+
+
+def test_a_sentence_that_just_fits_is_one_row(marks: Subwords) -> None:
+    assert len(check_windows([1] * 14, 16, 4, marks)) == 1
+    assert len(check_windows([1] * 15, 16, 4, marks)) == 2
+    assert len(check_windows([1] * 14 + [0], 16, 4, marks)) == 1
+
+
+def test_windows_worked_by_hand(marks: Subwords) -> None:
+    # 20 words of one subword, rows of 10 (8 words), overlap 4: words 0-7, 4-11, 8-15, 12-19; they meet in the middle.
+    rows = check_windows([1] * 20, 10, 4, marks)
+    assert [(row.first_word, row.last_word) for row in rows] == [(0, 6), (6, 10), (10, 14), (14, 20)]
+    assert [row.word_positions for row in rows] == [[1, 2, 3, 4, 5, 6], [3, 4, 5, 6], [3, 4, 5, 6], [3, 4, 5, 6, 7, 8]]
+
+
+def test_a_word_longer_than_a_window_keeps_its_first_subwords(marks: Subwords) -> None:
+    rows = check_windows([1, 30, 1], 16, 4, marks)
+    assert [len(row.input_ids) for row in rows] == [3, 16, 3]
+    assert [row.word_positions for row in rows] == [[1], [1], [1]]
+    [row] = check_windows([30], 16, 4, marks)
+    assert len(row.input_ids) == 16
+
+
+# ---------------------------------------------------------------- labels
+
+
+def test_only_first_subwords_are_labelled(marks: Subwords) -> None:
+    sentence = Sentence([2, 0, 3, 1], marks)
+    [row] = make_rows(sentence.tokens, marks, 16, 4)
+    aligned = subword_labels(row, [5, 6, 7, 8], num_suffix=1)
+    assert aligned.tolist() == [-1, 5, -1, 7, -1, -1, 8, -1]
+    assert aligned.dtype == np.int16
+
+
+def test_all_subwords_are_labelled_with_the_continuation(marks: Subwords) -> None:
+    sentence = Sentence([2, 0, 3, 1], marks)
+    [row] = make_rows(sentence.tokens, marks, 16, 4)
+    # 0 O, 1 B-A, 2 I-A
+    aligned = subword_labels(row, [0, 1, 1, 2], 1, continuation=[0, 2, 2], word_lengths=sentence.lengths)
+    assert aligned.tolist() == [-1, 0, 0, 1, 2, 2, 2, -1]
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    lengths=st.lists(st.integers(0, 20), max_size=40),
+    max_seq_length=st.sampled_from((4, 16)),
+    share=st.sampled_from((0, 0.25, 0.5)),
+    all_subwords=st.booleans(),
+)
+def test_over_all_windows_each_word_is_labelled_once(
+    lengths: list[int], max_seq_length: int, share: float, all_subwords: bool, marks: Subwords
+) -> None:
+    sentence = Sentence(lengths, marks)
+    budget = max_seq_length - 2
+    labels = [2 * word for word in range(len(lengths))]
+    continuation = [label + 1 for label in range(2 * len(lengths))]
+    expected = []
+    for label, length in zip(labels, lengths, strict=True):
+        expected += [label] * (length > 0)
+        expected += [label + 1] * (min(length, budget) - 1) if all_subwords else []
+    found = []
+    for row in make_rows(sentence.tokens, marks, max_seq_length, int(max_seq_length * share)):
+        options = (continuation, lengths) if all_subwords else (None, None)
+        aligned = subword_labels(row, labels, 1, *options)
+        assert len(aligned) == len(row.input_ids)
+        assert aligned[0] == aligned[-1] == UNLABELLED
+        found += aligned[aligned != UNLABELLED].tolist()
+    assert found == expected

@@ -1,0 +1,175 @@
+"""Misspelt tags against the rest of a corpus; and no false alarm on inventories that are in use."""
+
+import os
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from ner_module.data.readers import DataError, read_sentences
+from ner_module.data.tag_census import TagCensus, one_edit_apart, suspicious_tags
+from ner_module.tagging import spans_to_tags, tags_to_spans
+
+SHARED = Path(os.environ.get("NER_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))
+
+
+def census_of(counts, words=None):
+    first = {tag: ("train.conll", 10 + i) for i, tag in enumerate(counts)}
+    return suspicious_tags(counts, first, words)
+
+
+def tags_of(found, certain=None):
+    return {s.tag for s in found if certain is None or s.certain == certain}
+
+
+USUAL = {
+    "O": 10_000,
+    "B-PER": 900,
+    "I-PER": 300,
+    "B-LOC": 400,
+    "I-LOC": 90,
+    "B-creative-work": 200,
+    "I-creative-work": 250,
+}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *(
+            "B-PRE",
+            "B-PR",
+            "B-PERR",
+            "B-PXR",
+            "B-per",
+            "B-Per",
+            "I-LCO",
+            "I-creative_work",
+            "B-creativework",
+            "I-creative-wor",
+        ),
+        *("B_PER", "BPER", "b-PER", "-PER", "PER", "o", "0", "Q", "OO", "B", "I", "E", "X-PER", "B--PER", "dog"),
+        *("L-PER", "U-PER", "E-LOC", "S-LOC"),
+    ],
+)
+def test_one_misspelt_tag_is_certain(wrong):
+    found = census_of({**USUAL, wrong: 1})
+    assert tags_of(found, certain=True) == {wrong}
+    [suspicion] = [s for s in found if s.certain]
+    assert (suspicion.path, suspicion.line, suspicion.count) == ("train.conll", 10 + len(USUAL), 1)
+    error = suspicion.error()
+    assert isinstance(error, DataError)
+    assert str(error).startswith(f"train.conll:{10 + len(USUAL)}: ")
+    assert wrong in str(error)
+
+
+@pytest.mark.parametrize("wrong", ["B-ORG", "B-P", "I-crea"])
+def test_what_may_be_meant_is_a_warning(wrong):
+    assert tags_of(census_of({**USUAL, wrong: 1})) == {wrong}
+    assert tags_of(census_of({**USUAL, wrong: 1}), certain=True) == set()
+
+
+def test_a_type_cut_short_is_certain():
+    assert tags_of(census_of({**USUAL, "B-creative": 5}), certain=True) == set()  # may be a kind above creative-work
+    assert tags_of(census_of({"O": 9, "B-location": 900, "B-locat": 3}), certain=True) == {"B-locat"}
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [
+        USUAL,
+        {"O": 100},
+        {"O": 100, "B": 50, "I": 40},
+        {"I-PER": 900, "O": 9000, "I-LOC": 700, "B-LOC": 4},
+        {"I-PER": 900, "O": 9000, "I-LOC": 700, "E-LOC": 400, "E-PER": 500},
+        {"O": 9000, "B-DNA": 951, "I-DNA": 1400, "B-RNA": 95, "I-RNA": 187, "B-cell_line": 500, "B-cell_type": 600},
+        {"O": 9000, "S-PER": 900, "B-PER": 300, "I-PER": 90, "E-PER": 300, "S-LOC": 99},
+        {"O": 9000, "U-PER": 900, "B-PER": 300, "I-PER": 90, "L-PER": 300, "U-LOC": 99},
+        {"O": 9000, "B-A1": 500, "B-A2": 400, "B-A3": 9, "B-B1": 10},
+        {"O": 9000, "B-NR": 900, "B-NS": 90, "B-NT": 80, "I-NR": 900, "I-NS": 90, "I-NT": 80},
+        {"O": 9000, "B-LOC": 900, "B-LOCderiv": 60, "B-LOCpart": 20, "B-ORG": 800, "B-ORGpart": 50},
+        {"O": 9000, "B-person-actor": 900, "B-person-author": 60, "B-art-film": 40, "B-art-music": 33},
+        {"NN": 900, "NNS": 300, "NNP": 500, "VB": 100, "VBD": 80, "VBG": 60, "IN": 99, ",": 80, ".": 70, "-LRB-": 60},
+        {"PROPN": 500, "CCONJ": 90, "SCONJ": 60, "ADJ": 90, "ADP": 80, "ADV": 70, "AUX": 50, "X": 40, "SYM": 30},
+        {"O": 900, "KEY": 100},
+        {"0": 900, "1": 100},
+    ],
+)
+def test_inventories_in_use_raise_no_alarm(counts):
+    assert census_of(counts) == []
+
+
+def test_flat_labels():
+    pos = {"NOUN": 900, "VERB": 400, "DET": 300, "O": 50}
+    assert tags_of(census_of({**pos, "noun": 2}), certain=True) == {"noun"}
+    assert tags_of(census_of({**pos, "NUON": 1}), certain=False) == {"NUON"}
+    assert tags_of(census_of({**pos, "B-PER": 1})) == {"B-PER"}
+    assert tags_of(census_of({**pos, "dog": 1}, {"dog": "NOUN"}), certain=True) == {"dog"}
+    assert tags_of(census_of({**pos, "dog": 1}, {"dog": "cat"}), certain=True) == set()
+
+
+def test_swapped_words_are_found_by_their_words():
+    assert tags_of(census_of({**USUAL, "B-12": 1}, {"B-12": "O"}), certain=True) == {"B-12"}
+    assert tags_of(census_of({**USUAL, "B-12": 1}, {"B-12": "beer"}), certain=True) == set()
+
+
+def test_census_of_sentences():
+    census = TagCensus()
+    census.add(["O", "B-X", "I-X"], "a.conll", 1, ["a", "b", "c"], word_per_line=True)
+    census.add(["O", "O"], "a.conll", 5)
+    census.add(["I-X", "I-X", "B-Y"], "b.jsonl", 2)
+    assert census.counts() == {"O": 3, "B-X": 1, "I-X": 3, "B-Y": 1}
+    assert census.first_seen() == {
+        "O": ("a.conll", 1),
+        "B-X": ("a.conll", 2),
+        "I-X": ("a.conll", 3),
+        "B-Y": ("b.jsonl", 2),
+    }
+    assert census.first_words()["I-X"] == "c"
+    report = census.scheme_report()
+    assert (report["flat_words"], report["prefixed_words"], report["rarest_flat"], report["detected"]) == (
+        0,
+        5,
+        None,
+        "iob2",
+    )
+    assert report["illegal_words"]["iob2"] == 1
+    census.add(["NOUN"], "c", 9)
+    report = census.scheme_report()
+    assert (report["flat_words"], report["rarest_flat"], report["detected"]) == (1, ["NOUN", "c", 9], None)
+    assert [s.tag for s in census.suspicious() if s.certain] == ["NOUN"]
+    empty = TagCensus()
+    assert (empty.counts(), empty.suspicious(), empty.scheme_report()["detected"]) == ({}, [], "iob2")
+
+
+@pytest.mark.parametrize("scheme", ["iob1", "iob2", "ioe1", "ioe2", "bioes", "bilou"])
+def test_real_corpora_in_any_scheme_raise_no_alarm(scheme):
+    files = sorted(SHARED.glob("*/*.conll")) + sorted(SHARED.glob("*/*.tsv"))
+    if not files:
+        pytest.skip(f"no corpora under {SHARED}")
+    for path in files:
+        census = TagCensus()
+        for sentence in read_sentences(path):
+            tags = spans_to_tags(tags_to_spans(sentence.tags), len(sentence.tokens), scheme)
+            census.add(tags, str(path), sentence.line, sentence.tokens, sentence.word_per_line)
+        assert census.suspicious() == [], path
+        assert Counter(census.counts()).total() > 10_000
+
+
+def damerau_levenshtein_of_one(first, second):
+    """By brute force: every string that one edit makes of ``first``."""
+    alphabet = set(first + second)
+    made = {first[:i] + first[i + 1 :] for i in range(len(first))}
+    made |= {first[:i] + c + first[i:] for i in range(len(first) + 1) for c in alphabet}
+    made |= {first[:i] + c + first[i + 1 :] for i in range(len(first)) for c in alphabet}
+    made |= {first[:i] + first[i + 1] + first[i] + first[i + 2 :] for i in range(len(first) - 1)}
+    return second in made - {first}
+
+
+def test_edits_against_brute_force():
+    names = ["", "a", "b", "ab", "ba", "abc", "acb", "bac", "abd", "abcd", "abdc", "bc", "aabb", "abab"]
+    for first in names:
+        for second in names:
+            assert one_edit_apart(first, second) == damerau_levenshtein_of_one(first, second), (first, second)
+    assert not one_edit_apart("A1", "A2")
+    assert one_edit_apart("A1", "A")

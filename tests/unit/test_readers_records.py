@@ -1,0 +1,317 @@
+"""JSONL and JSON of tokens and tags; text with character spans as the annotation tools export it; the span policy."""
+
+import json
+import logging
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ner_module.data.char_spans import CharSpan, SpanCounts, from_utf16, locate_words, tag_words
+from ner_module.data.readers import DataError, read_sentences
+from ner_module.data.words import split_words
+from ner_module.tagging import tags_to_spans
+
+
+@pytest.fixture
+def read(tmp_path):
+    def run(content, name="x.jsonl", **options):
+        path = tmp_path / name
+        if not isinstance(content, str):
+            content = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in content)
+        path.write_bytes(content.encode())
+        return list(read_sentences(path, **options))
+
+    return run
+
+
+@pytest.fixture
+def refused(read):
+    def run(content, *arguments, **options):
+        with pytest.raises(DataError) as caught:
+            read(content, *arguments, **options)
+        return caught.value
+
+    return run
+
+
+def words_and_tags(sentences):
+    return [(s.tokens, s.tags) for s in sentences]
+
+
+def test_tokens_and_tags(read):
+    records = [
+        {"id": 1, "tokens": ["Ann", "sat"], "ner_tags": ["B-PER", "O"], "pos_tags": ["N", "V"], "doc_id": 7},
+        {"id": 2, "tokens": [], "ner_tags": [], "pos_tags": []},
+        {"tokens": ["x\u2028y"], "ner_tags": ["O"], "pos_tags": ["N"], "text": "x\u2028y"},
+    ]
+    sentences = read(records)
+    assert words_and_tags(sentences) == [(["Ann", "sat"], ["B-PER", "O"]), ([], []), (["x\u2028y"], ["O"])]
+    assert [s.line for s in sentences] == [1, 2, 3]
+    assert [s.document for s in sentences] == ["7", None, None]
+    assert read(records, label_column_name="pos_tags")[0].tags == ["N", "V"]
+    assert read([{"toks": ["a"], "t": ["O"]}], text_column_name="toks", label_column_name="t")[0].tokens == ["a"]
+    assert read('\ufeff{"words": ["a"], "labels": ["O"]}\r\n\r\n')[0].tokens == ["a"]
+
+
+def test_text_beside_tokens_gives_offsets(read):
+    [kept, lost] = read(
+        [
+            {"tokens": ["Hi", ",", "Ann"], "tags": ["O"] * 3, "text": " Hi, Ann "},
+            {"tokens": ["Hi", "Ann"], "tags": ["O"] * 2, "text": "Hi, Ann"},
+        ]
+    )
+    assert (kept.text, kept.offsets) == (" Hi, Ann ", [(1, 3), (3, 4), (5, 8)])
+    assert (lost.text, lost.offsets) == (None, None)
+
+
+def test_integer_tags_need_names(read, refused):
+    records = [{"tokens": ["a", "b"], "tags": [0, 1]}]
+    assert read(records, label_names=["O", "B-X"])[0].tags == ["O", "B-X"]
+    assert "label_names" in refused(records).advice
+    assert "not among" in refused([{"tokens": ["a"], "tags": [2]}], label_names=["O", "B-X"]).problem
+    assert "not among" in refused([{"tokens": ["a"], "tags": [-100]}], label_names=["O", "B-X"]).problem
+
+
+def test_json_lists_and_pretty_printed_objects(read, refused):
+    records = [{"tokens": [f"w{i}" * 50], "tags": ["O"]} for i in range(3000)]
+    one_line, indented = json.dumps(records), json.dumps(records, indent=1)
+    expected = [record["tokens"] for record in records]
+    for text in (one_line, indented, "\n\n" + indented, "\n".join(json.dumps(r, indent=2) for r in records)):
+        sentences = read(text, "x.json")
+        assert [s.tokens for s in sentences] == expected
+    assert [s.line for s in read(indented, "x.json")][:3] == [2, 10, 18]
+    assert refused(indented.replace('"w7', '"w\n7', 1), "x.json").line == 2 + 8 * 7 + 2
+    assert refused(indented[:-1], "x.json").line == 3000 * 8 + 2
+    assert "comma" in refused("[{} {}]", "x.json").problem or "neither" in refused("[{} {}]", "x.json").problem
+    assert "follows" in refused(json.dumps(records[:1]) + "{}", "x.json").problem
+
+
+@pytest.mark.parametrize(
+    ("line", "part"),
+    [
+        ('{"tokens": ["a"], "tags": ["O"]', "no valid JSON"),
+        ('["a"]', "not a JSON object"),
+        ("[" * 100_000, "nested too deeply"),
+        ('{"tokens": ' + "9" * 5000 + "}", "no JSON that can be read"),
+        ('{"tokens": ["a", "b"], "tags": ["O"]}', "2 tokens in 'tokens', but 1 tags"),
+        ('{"tokens": ["a"]}', "the key 'tags' is missing"),
+        ('{"tags": ["O"]}', "the key 'tokens' is missing"),
+        ('{"tokens": "a", "tags": ["O"]}', "not a list of tokens"),
+        ('{"tokens": ["a"], "tags": "O"}', "not a list of tags"),
+        ('{"tokens": ["a", 5], "tags": ["O", "O"]}', "token 2 is 5, not a string"),
+        ('{"tokens": ["a"], "tags": [null]}', "a tag is null"),
+        ('{"tokens": ["a"], "tags": [true]}', "a tag is True"),
+        ('{"tokens": ["a"], "tags": [["O"]]}', "a tag is a list"),
+        ('{"tokens": ["a", "b"], "tags": ["O", ""]}', "the tag is empty (word 2"),
+        ('{"tokens": ["\\ud83d"], "tags": ["O"]}', "half of a character"),
+    ],
+)
+def test_broken_records(refused, line, part):
+    error = refused('{"tokens": ["x"], "tags": ["O"]}\n' + line + "\n")
+    assert part in error.problem
+    assert error.line == 2
+
+
+def test_keys_that_are_not_found_are_listed(refused):
+    error = refused([{"wörter": ["a"], "marken": ["O"]}])
+    assert "'wörter', 'marken'" in str(error)
+    assert error.line == 1
+
+
+def test_prediction_yields_a_sentence_for_each_line(read, refused):
+    text = '{"tokens": ["a", "b"]}\n\n{"text": "It\'s 5."}\n{"tokens": [], "tags": []}\n{"text": ""}\n   \n{}'
+    sentences = read(text, tagged=False)
+    assert [s.tokens for s in sentences] == [["a", "b"], [], ["It", "'s", "5", "."], [], [], [], []]
+    assert [s.line for s in sentences] == [1, 2, 3, 4, 5, 6, 7]
+    assert sentences[2].text == "It's 5."
+    assert all(s.tags is None for s in sentences)
+    assert refused('{"text": "a"}\n{"txt": "b"}', tagged=False).line == 2
+    assert [s.tokens for s in read('{"body": "b c"}', tagged=False, text_column_name="body")] == [["b", "c"]]
+
+
+TEXT = "Ann Lee went to New York-based ACME."
+EXPECTED = (
+    ["Ann", "Lee", "went", "to", "New", "York-based", "ACME", "."],
+    ["B-PER", "I-PER", "O", "O", "B-LOC", "I-LOC", "B-ORG", "O"],
+)
+SPANS = [(0, 7, "PER"), (16, 30, "LOC"), (31, 35, "ORG")]
+
+
+def label_studio(start, end, label, text=TEXT, **more):
+    value = {"start": start, "end": end, "text": text[start:end], "labels": [label]}
+    return {"value": value, "from_name": "label", "to_name": "text", "type": "labels", **more}
+
+
+DIALECTS = {
+    "doccano": {"id": 1, "text": TEXT, "label": [list(span) for span in SPANS], "Comments": []},
+    "doccano, older": {"id": 1, "text": TEXT, "meta": {}, "labels": [list(span) for span in SPANS]},
+    "doccano, relations": {
+        "text": TEXT,
+        "entities": [{"id": i, "label": t, "start_offset": a, "end_offset": b} for i, (a, b, t) in enumerate(SPANS)],
+        "relations": [],
+    },
+    "label studio": {
+        "id": 1,
+        "data": {"text": TEXT},
+        "annotations": [
+            {"was_cancelled": True, "result": []},
+            {
+                "was_cancelled": False,
+                "result": [
+                    *(label_studio(*span) for span in SPANS),
+                    {"type": "relation", "from_id": "a", "to_id": "b"},
+                ],
+            },
+        ],
+    },
+    "label studio, JSON-MIN": {
+        "text": TEXT,
+        "id": 1,
+        "annotation_id": 4,
+        "my_labels": [{"start": a, "end": b, "text": TEXT[a:b], "labels": [t]} for a, b, t in SPANS],
+    },
+    "prodigy": {
+        "text": TEXT,
+        "_input_hash": 1,
+        "spans": [{"start": a, "end": b, "label": t, "token_start": 0, "token_end": 1} for a, b, t in SPANS],
+        "tokens": [{"text": TEXT[a:b], "start": a, "end": b, "id": i} for i, (a, b) in enumerate(split_words(TEXT))],
+        "answer": "accept",
+    },
+    "this project's predictions": {
+        "text": TEXT,
+        "entities": [{"type": t, "text": TEXT[a:b], "start": a, "end": b, "score": 0.9} for a, b, t in SPANS],
+    },
+}
+
+
+@pytest.mark.parametrize("record", DIALECTS.values(), ids=DIALECTS)
+def test_dialects_of_the_annotation_tools(read, record):
+    empty = {key: [] if isinstance(value, list) and key != "tokens" else value for key, value in record.items()}
+    if "data" in record:
+        empty["annotations"] = [{"result": []}]
+    for content, name in (([record, empty], "x.jsonl"), (json.dumps([record, empty]), "x.json")):
+        counts = SpanCounts()
+        sentences = read(content, name, span_counts=counts)
+        assert words_and_tags(sentences) == [EXPECTED, (EXPECTED[0], ["O"] * 8)]
+        assert sentences[0].text == TEXT
+        assert counts.is_clean
+        assert (counts.spans, counts.kept) == (3, 3)
+        assert words_and_tags(read(content, name, format="spans")) == words_and_tags(sentences)
+
+
+def test_prodigy_keeps_its_own_words_and_only_accepted_texts(read, refused, caplog):
+    tokens = [{"text": "York", "start": 0, "end": 4}, {"text": "-based", "start": 4, "end": 10}]
+    record = {"text": "York-based", "tokens": tokens, "spans": [{"start": 0, "end": 4, "label": "LOC"}]}
+    with caplog.at_level(logging.WARNING):
+        sentences = read([{**record, "answer": answer} for answer in ("accept", "reject", "ignore")])
+    assert words_and_tags(sentences) == [(["York", "-based"], ["B-LOC", "O"])]
+    assert "rejected texts: 2" in caplog.text
+    assert read([{"text": "ab", "answer": "accept"}])[0].tags == ["O"]
+    assert "leave out" in refused([{**record, "tokens": tokens[:1]}]).problem
+    assert "without a place" in refused([{**record, "tokens": [tokens[0], {"text": "-based"}]}]).problem
+
+
+def test_label_studio_counts_emoji_as_two(read, refused):
+    text = "😀😀 Ann"
+    value = {"start": 5, "end": 8, "text": "Ann", "labels": ["PER"]}
+    task = {"data": {"text": text}, "annotations": [{"result": [{"type": "labels", "value": value}]}]}
+    assert words_and_tags(read([task])) == [(["😀", "😀", "Ann"], ["O", "O", "B-PER"])]
+    value["text"] = "Bob"
+    assert "leaves the text" in refused([task]).problem
+    value.update(start=3, end=6)
+    assert "do not belong together" in refused([task]).advice
+
+
+def test_label_studio_skips_what_nobody_annotated_and_counts_it(read):
+    task = {"data": {"text": "a b"}, "annotations": [{"result": [label_studio(0, 1, "X", "a b")]}] * 2}
+    counts = SpanCounts()
+    sentences = read([task, {**task, "annotations": []}], span_counts=counts)
+    assert len(sentences) == 1
+    assert (counts.rejected_texts, counts.further_annotations) == (1, 1)
+    assert not counts.is_clean
+
+
+@pytest.mark.parametrize(
+    ("record", "part"),
+    [
+        ({"text": "abc", "label": [[0, 4, "X"]]}, "leaves the text of 3 characters"),
+        ({"text": "abc", "label": [[2, 1, "X"]]}, "leaves the text"),
+        ({"text": "abc", "label": [[-1, 1, "X"]]}, "leaves the text"),
+        ({"text": "abc", "label": [[0, "1", "X"]]}, "a span is a list of 3"),
+        ({"text": "abc", "label": [[0, 1]]}, "a span is a list of 2"),
+        ({"text": "abc", "label": [[0, True, "X"]]}, "a span is"),
+        ({"text": "abc", "label": [[0, 1, " "]]}, "the entity type ' '"),
+        ({"text": "abc", "label": [{"start": 0, "end": 1}]}, "a span is an object with 'start', 'end'"),
+        ({"text": "abc", "label": "X"}, "not a list"),
+        ({"text": "abc"}, "the key 'label' is missing"),
+        ({"text": "abc", "answer": "accept", "spanz": [{"start": 0, "end": 1, "label": "X"}]}, "'label' is missing"),
+        ({"text": "abc", "entities": [{"start": 0, "end": 1, "label": "X", "text": "b"}]}, "the file quotes 'b'"),
+        ({"text": 5, "label": []}, "there is no text"),
+        ({"data": {"text": "a"}, "annotations": [{"result": [{"type": "labels"}]}]}, "a span is null"),
+        ({"data": {"text": "a"}, "annotations": [{}]}, "a span is an object with no keys"),
+    ],
+)
+def test_broken_span_records(refused, record, part):
+    key = next((key for key in ("entities", "annotations") if key in record), "label")
+    good = {"text": "ok", "data": {"text": "ok"}, key: [{"result": []}] if key == "annotations" else []}
+    error = refused([good, record])
+    assert part in error.problem
+    assert error.line == 2
+
+
+@pytest.mark.parametrize(
+    ("spans", "tags", "changed"),
+    [
+        ([(0, 3, "A")], ["B-A", "O", "O", "O"], {}),
+        ([(0, 7, "A")], ["B-A", "I-A", "O", "O"], {}),
+        ([(0, 4, "A")], ["B-A", "O", "O", "O"], {}),  # the space at its end does not count
+        ([(1, 3, "A")], ["B-A", "O", "O", "O"], {"expanded": 1}),
+        ([(0, 2, "A"), (2, 3, "A")], ["B-A", "O", "O", "O"], {"expanded": 1, "overlapping": 1}),
+        ([(0, 7, "A"), (4, 7, "B")], ["B-A", "I-A", "O", "O"], {"nested": 1}),
+        ([(4, 7, "B"), (0, 7, "A"), (0, 3, "C")], ["B-A", "I-A", "O", "O"], {"nested": 2}),
+        ([(0, 7, "A"), (4, 12, "B")], ["O", "B-B", "I-B", "I-B"], {"overlapping": 1}),
+        ([(0, 3, "A"), (0, 3, "B")], ["B-A", "O", "O", "O"], {"nested": 1}),
+        ([(0, 3, "A"), (0, 3, "A")], ["B-A", "O", "O", "O"], {"duplicate": 1}),
+        ([(0, 3, "A"), (4, 7, "A")], ["B-A", "B-A", "O", "O"], {}),
+        ([(3, 4, "A"), (5, 5, "A")], ["O", "O", "O", "O"], {"without_word": 2}),
+        ([], ["O", "O", "O", "O"], {}),
+    ],
+)
+def test_the_policy_for_spans_and_words(spans, tags, changed):
+    text, counts = "one two six.", SpanCounts()
+    assert tag_words(text, split_words(text), [CharSpan(*span) for span in spans], counts) == tags
+    expected = SpanCounts(spans=len(spans), kept=sum(tag[0] == "B" for tag in tags), **changed)
+    assert counts == expected
+    assert counts.is_clean == (not changed)
+    assert all(f"{name.replace('_', ' ')}: {count}" in counts.summary() for name, count in changed.items())
+
+
+@given(st.text(max_size=40), st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), max_size=6))
+def test_every_span_is_kept_or_counted(text, pairs):
+    spans = [CharSpan(*sorted((min(a, len(text)), min(b, len(text)))), "XY"[a % 2]) for a, b in pairs]
+    counts, offsets = SpanCounts(), split_words(text)
+    tags = tag_words(text, offsets, spans, counts)
+    found = tags_to_spans(tags)
+    assert counts.kept == len(found)
+    dropped = counts.nested + counts.overlapping + counts.duplicate + counts.without_word
+    assert counts.spans == len(spans) == counts.kept + dropped
+    for start, end, entity_type in found:
+        covered = (offsets[start][0], offsets[end - 1][1])
+        assert any(s.entity_type == entity_type and s.start < covered[1] and covered[0] < s.end for s in spans)
+
+
+def test_utf16_and_word_places():
+    assert from_utf16("a😀b", [CharSpan(3, 4, "X")]) == [CharSpan(2, 3, "X")]
+    assert from_utf16("a😀b", [CharSpan(2, 4, "X")]) is None
+    assert locate_words([], " ") == []
+    assert locate_words(["a"], "b a") is None
+    assert locate_words(["", "a"], "a") is None
+
+
+@given(st.lists(st.text(min_size=1).filter(lambda word: word.strip() == word != ""), max_size=6))
+def test_located_words_are_the_words(tokens):
+    text = " ".join(tokens)
+    offsets = locate_words(tokens, text)
+    assert offsets is not None
+    assert [text[start:end] for start, end in offsets] == tokens

@@ -1,0 +1,219 @@
+"""CSV, TSV, Parquet, `datasets` folders and brat folders."""
+
+import io
+
+import datasets
+import pandas
+import pytest
+
+from ner_module.data.char_spans import SpanCounts
+from ner_module.data.readers import DataError, read_sentences
+
+
+@pytest.fixture
+def read(tmp_path):
+    def run(content, name="x.csv", **options):
+        path = tmp_path / name
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return [(s.tokens, s.tags) for s in read_sentences(path, **options)]
+
+    return run
+
+
+@pytest.fixture
+def refused(read):
+    def run(content, *arguments, **options):
+        with pytest.raises(DataError) as caught:
+            read(content, *arguments, **options)
+        return caught.value
+
+    return run
+
+
+TWO = [(["Ann", ","], ["B-PER", "O"]), (["it"], ["O"])]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        'Sentence #,Word,POS,Tag\nSentence: 1,Ann,NNP,B-PER\n,",",",",O\nSentence: 2,it,PRP,O\n',
+        'sentence_id,token,tag\r\n1,Ann,B-PER\r\n1,",",O\r\n2,it,O\r\n',
+        'word,label\nAnn,B-PER\n",",O\n\nit,O\n',
+        'word,label\nAnn,B-PER\n",",O\n,\nit,O\n',
+        'Ann,B-PER\n",",O\n\nit,O\n',
+        'tokens,ner_tags\nAnn ",","B-PER O"\nit,O\n'.replace('Ann ","', '"Ann ,"'),
+        """tokens,ner_tags\n"['Ann' ',']","['B-PER', 'O']"\n['it'],"[""O""]"\n""",
+        'text,label\n"Ann, it","[[0, 3, ""PER""]]"\n'.replace("Ann, it", "Ann ,") + 'it,"[]"\n',
+        'sentence_id,sentence,tags\n1,"Ann ,","B-PER O"\n2,it,O\n',
+    ],
+    ids=[
+        "Kaggle",
+        "ids",
+        "blank rows",
+        "empty rows",
+        "no header",
+        "spaces",
+        "lists",
+        "spans",
+        "sentence rows with ids",
+    ],
+)
+def test_csv_of_words_and_of_sentences(read, content):
+    assert read(content) == TWO
+
+
+def test_csv_lines_and_documents(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text('sentence_id,document,token,tag\n1,a,"x\ny",O\n1,a,z,O\n2,b,w,O\n2,b,v,O\n', newline="")
+    first, second = read_sentences(path)
+    assert (first.line, first.document, first.word_per_line, first.tokens) == (2, "a", False, ["x\ny", "z"])
+    assert (second.line, second.document, second.line_of(1)) == (5, "b", 6)
+
+
+def test_columns_by_name_and_number(read):
+    content = "a,b,c\nO,x,B-T\nO,y,O\n"
+    assert read(content, text_column_name="b", label_column_name="c") == [(["x", "y"], ["B-T", "O"])]
+    assert read("O,x,B-T\nO,y,O\n", text_column_name="1", label_column_name="-1") == [(["x", "y"], ["B-T", "O"])]
+    assert read("O,x,1\nO,y,0\n", text_column_name="1", label_names=["O", "B-T"]) == [(["x", "y"], ["B-T", "O"])]
+
+
+def test_pandas_writes_what_is_read(read):
+    frame = pandas.DataFrame(
+        {"sentence_id": [0, 0, 1, 1], "token": ['"', "a,b", "it's", 'x"y'], "tag": ["O", "B-T", "O", "O"]}
+    )
+    expected = [(['"', "a,b"], ["O", "B-T"]), (["it's", 'x"y'], ["O", "O"])]
+    for name, separator in (("x.csv", ","), ("x.tsv", "\t")):
+        assert read(frame.to_csv(index=False, sep=separator), name) == expected
+    rows = pandas.DataFrame({"tokens": [['"', "a'b"], ["c"]], "tags": [["O", "B-T"], ["O"]]})
+    assert read(rows.to_csv(index=False)) == [(['"', "a'b"], ["O", "B-T"]), (["c"], ["O"])]
+    buffer = io.BytesIO()
+    rows.to_parquet(buffer)
+    assert read(buffer.getvalue(), "x.parquet") == [(['"', "a'b"], ["O", "B-T"]), (["c"], ["O"])]
+
+
+def test_quotation_marks_are_words_in_tsv(read):
+    assert read('token\ttag\n"\tO\nAnn\tB-PER\n"\tO\n', "x.tsv") == [(['"', "Ann", '"'], ["O", "B-PER", "O"])]
+
+
+def test_tables_for_prediction(tmp_path, read):
+    assert read("sentence_id,token\n1,a\n1,b\n2,c\n", tagged=False) == [(["a", "b"], None), (["c"], None)]
+    assert read('text\n"It\'s, so"\nb\n', tagged=False, text_column_name="text") == [
+        (["It", "'s", ",", "so"], None),
+        (["b"], None),
+    ]
+    assert read('tokens,tags\n"a b,","O O"\n', tagged=False) == [(["a", "b,"], None)]
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "part"),
+    [
+        ("word,tag\na,O\nb\n", 3, "1 cell, the table 2 columns"),
+        ("word,tag\na,O\nb,O,O\n", 3, "3 cells, the table 2 columns"),
+        ("word,tag\na,O\nb,\n", 3, "the tag is empty"),
+        ('word,tag\na,O\n"b,O\nc,O\n', 3, "unexpected end of data"),
+        ('word,tag\na,O\n"b"x,O\nc,O\n', 3, "no valid row"),
+        ("token,mark\na,O\n", 1, "does not name a column of words and one of tags"),
+        ("tokens,tags\na b,O O\na b,O\n", 3, "2 tokens"),
+        ("tokens,tags\n\"['a', ...]\",\"['O', 'O']\"\n", 2, "no list of words or tags"),
+        ("word,tag\n" + "a,O\n" * 2001, 2, "2,000 words without an end"),
+    ],
+)
+def test_broken_tables(refused, content, line, part):
+    error = refused(content)
+    assert part in error.problem
+    assert error.line == line
+    assert "'nope'" in refused("word,tag\na,O\n", label_column_name="nope").problem
+
+
+def test_datasets_with_their_own_label_names(tmp_path):
+    rows = {"tokens": [["Ann", "sat"], []], "ner_tags": [[1, 0], []], "id": ["a", "b"]}
+    names = datasets.ClassLabel(names=["O", "B-PER"])
+    features = {
+        "tokens": datasets.List(datasets.Value("string")),
+        "ner_tags": datasets.List(names),
+        "id": datasets.Value("string"),
+    }
+    dataset = datasets.Dataset.from_dict(rows, features=datasets.Features(features))
+    dataset.save_to_disk(tmp_path / "saved")
+    dataset.to_parquet(tmp_path / "x.parquet")
+    for path in (tmp_path / "saved", tmp_path / "x.parquet"):
+        sentences = list(read_sentences(path))
+        assert [(s.tokens, s.tags, s.line) for s in sentences] == [(["Ann", "sat"], ["B-PER", "O"], 1), ([], [], 2)]
+        with pytest.raises(DataError, match="the key 'nope' is missing"):
+            list(read_sentences(path, label_column_name="nope", text_column_name="tokens", format="auto"))
+    datasets.DatasetDict({"train": dataset, "test": dataset}).save_to_disk(tmp_path / "splits")
+    with pytest.raises(DataError, match=r"several splits \(test, train\)"):
+        list(read_sentences(tmp_path / "splits"))
+    (tmp_path / "saved" / "state.json").write_text("{")
+    with pytest.raises(DataError, match="datasets folder cannot be read"):
+        list(read_sentences(tmp_path / "saved"))
+
+
+def test_damaged_parquet(tmp_path, refused):
+    pandas.DataFrame({"tokens": [["a"]] * 50, "tags": [["O"]] * 50}).to_parquet(tmp_path / "x.parquet")
+    whole = (tmp_path / "x.parquet").read_bytes()
+    for content in (whole[:-20], whole[:4], whole[:100] + b"\xff" * 50 + whole[150:]):
+        assert "Parquet" in refused(content, "x.parquet").problem
+
+
+BRAT = "Ann Lee met Bob.\r\nThey went to\nNew\nYork.\n\nx"
+
+
+@pytest.fixture
+def brat(tmp_path):
+    folder = tmp_path / "brat"
+    folder.mkdir()
+
+    def make(annotations, text=BRAT):
+        (folder / "doc.txt").write_bytes(text.encode())
+        if annotations is not None:
+            (folder / "doc.ann").write_bytes(annotations.encode())
+        return folder
+
+    return make
+
+
+def test_brat(brat):
+    places = {name: (BRAT.index(name), BRAT.index(name) + len(name)) for name in ("Ann Lee", "Bob", "New\nYork")}
+    lines = [f"T{i}\tPER {a} {b}\t{name.replace(chr(10), ' ')}" for i, (name, (a, b)) in enumerate(places.items())]
+    rest = ["R1\tMeets Arg1:T1 Arg2:T2", "#1\tAnnotatorNotes T1\tsure?", "A1\tNeg T1", "E1\tX:T1", "*\tEquiv T1 T2", ""]
+    rest.append("T9\tPER 0 3;8 11\tAnn met")
+    counts = SpanCounts()
+    sentences = list(read_sentences(brat("\n".join([*lines, *rest])), span_counts=counts))
+    assert [(s.tokens, s.tags, s.line) for s in sentences] == [
+        (["Ann", "Lee", "met", "Bob", "."], ["B-PER", "I-PER", "O", "B-PER", "O"], 1),
+        (["They", "went", "to"], ["O", "O", "O"], 2),
+        (["New", "York", "."], ["B-PER", "I-PER", "O"], 3),
+        (["x"], ["O"], 6),
+    ]
+    assert {s.document for s in sentences} == {"doc"}
+    assert all([s.text[a:b] for a, b in s.offsets] == s.tokens for s in sentences)
+    assert (counts.spans, counts.kept, counts.discontinuous) == (4, 3, 1)
+
+
+@pytest.mark.parametrize(
+    ("annotations", "line", "part"),
+    [
+        ("T1\tPER 0 3\tAnn\nT2\tPER 0 5\tAnn\n", 2, "the file quotes 'Ann'"),
+        ("T1\tPER 0 3 Ann\n", 1, "no brat annotation"),
+        ("U1\tPER 0 3\tAnn\n", 1, "no brat annotation"),
+        ("R1\tPER 0 3\tAnn\n", 1, "no brat annotation"),
+        ("T1\tPER 0 300\tAnn\n", 1, "leaves the text"),
+        (None, None, "the annotations of this document are missing"),
+    ],
+)
+def test_broken_brat(brat, annotations, line, part):
+    folder = brat(annotations)
+    with pytest.raises(DataError) as caught:
+        list(read_sentences(folder, format="brat"))
+    assert part in caught.value.problem
+    assert caught.value.line == line
+    assert str(caught.value.path).endswith("doc.ann")
+    assert len(list(read_sentences(folder, format="brat", tagged=False))) == 5
+
+
+def test_brat_annotations_without_text(brat):
+    folder = brat("")
+    (folder / "doc.txt").unlink()
+    with pytest.raises(DataError, match=r"no \.txt file"):
+        list(read_sentences(folder))
