@@ -20,6 +20,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from rich import get_console
 
 from ner_module.arguments import COMMANDS, Run, complete_arguments
+from ner_module.callbacks.analysis import ErrorAnalysis
 from ner_module.callbacks.health import TrainingHealth
 from ner_module.callbacks.interruption import Interruption
 from ner_module.callbacks.metrics_csv import MetricsCSV
@@ -181,7 +182,7 @@ class NERCLI(LightningCLI):
             output = self._get(self.config, "output")
             callbacks.append(PredictionFile(Path(output) if output else None))
         elif not fast:
-            callbacks.append(EvaluationFiles(run_dir))
+            callbacks += [EvaluationFiles(run_dir), ErrorAnalysis(run_dir)]
         if config.get("enable_progress_bar") is not False:
             callbacks.append(_progress_bar(self.run.command))
         config["callbacks"] = [*(config.get("callbacks") or []), *callbacks]

@@ -91,18 +91,14 @@ class ResultsTable(Callback):
         metrics = _numbers(trainer.callback_metrics, prefix)
         self._write(pl_module, {command: metrics})
         if trainer.is_global_zero:
-            rows = types_rows(metrics, prefix, pl_module)
-            get_console().print(types_table(rows, f"{command}: entity scores (conlleval rules)"))
+            keys = ("precision", "recall", "f1", "f1_macro", "accuracy", "loss")
+            scores = "  ".join(f"{key} {metrics[prefix + key]:.4f}" for key in keys)
+            get_console().print(f"\n{command}: {scores}\n", highlight=False, soft_wrap=True, style="bold")
 
     def _write(self, pl_module: LightningModule, update: dict[str, Any]) -> None:
-        if self.run_dir is None or pl_module.global_rank != 0:
-            return
-        path = self.run_dir / "results.json"
-        results = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        labels = {name: pl_module.hparams[name] for name in ("scheme", "label_names", "outside_label")}
-        scratch = path.with_suffix(".tmp")
-        scratch.write_text(json.dumps(labels | results | update, indent=1, ensure_ascii=False), encoding="utf-8")
-        scratch.replace(path)
+        if self.run_dir is not None and pl_module.global_rank == 0:
+            labels = {name: pl_module.hparams[name] for name in ("scheme", "label_names", "outside_label")}
+            update_results(self.run_dir, labels | update)
 
     # ------------------------------------------------------------------ state
 
@@ -124,6 +120,16 @@ class ResultsTable(Callback):
             self._header_shown = True
         cells = (_cell(key, row).rjust(width) for (_, key), width in zip(_COLUMNS, _WIDTHS, strict=True))
         console.print("".join(cells), highlight=False, soft_wrap=True)
+
+
+def update_results(run_dir: Path, update: dict[str, Any]) -> None:
+    """Put entries into ``results.json``, written whole or not at all."""
+    path = run_dir / "results.json"
+    results = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_suffix(".tmp")
+    scratch.write_text(json.dumps(results | update, indent=1, ensure_ascii=False), encoding="utf-8")
+    scratch.replace(path)
 
 
 def results_table(rows: list[dict[str, float]]) -> Table:

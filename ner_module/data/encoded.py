@@ -121,7 +121,7 @@ def encode_split(
     options: EncodingOptions,
     progress: Callable[[int], None] = lambda sentences: None,
 ) -> EncodedSplit:
-    """Encode sentences into ``folder`` (replaced if it is there) and open the result.
+    """Encode sentences into ``folder`` and open the result; a whole one that is there already stands.
 
     Args:
         folder: where the arrays go.

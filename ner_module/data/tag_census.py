@@ -168,9 +168,8 @@ def _findings(counts: Mapping[str, int], words: Mapping[str, str | None]) -> Ite
         yield from _misspelt_types(prefixed)
     else:
         for tag, count in prefixed.items():
-            if count * _RATIO <= sum(flat.values()):
-                problem = f"the tag {tag!r} ({_times(count)}) has a prefix, unlike the others"
-                yield tag, problem, "correct it", False
+            problem = f"the tag {tag!r} ({_times(count)}) has a prefix, unlike the others"
+            yield tag, problem, "correct it, or name the scheme flat if no label is meant to have one", False
         inventory = {**flat, OUTSIDE: counts[OUTSIDE]} if OUTSIDE in counts else flat
         for rare, frequent, certain in _close_pairs(inventory):
             # Short labels (NN, NNS, NNP) differ by a letter by design; only spelling variants are certain.
@@ -269,11 +268,12 @@ def _close_pairs(
             cut = frequent.startswith(rare)
             if not cut and (abs(len(rare) - len(frequent)) > 1 or not one_edit_apart(rare, frequent)):
                 continue
-            often = counts[frequent] >= _RATIO * counts[rare]
+            # Names of one or two letters differ by a letter by design.
+            often = counts[frequent] >= _RATIO * counts[rare] and len(frequent) > 2
             apart = prefixes is not None and not set(prefixes[rare]) & set(prefixes[frequent])
             if often or apart or counts[rare] <= _RARE:
                 subtype = cut and not frequent[len(rare)].isalnum()
-                yield rare, frequent, often and min(len(rare), len(frequent)) > 2 and not subtype
+                yield rare, frequent, often and len(rare) > 1 and not subtype
                 break
 
 

@@ -20,6 +20,7 @@ positions, S spans.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -88,10 +89,9 @@ def label_spans(label_ids: Tensor, rules: SpanRules, mask: Tensor | None = None)
     >>> [(r, s, e, rules.entity_types[t]) for r, s, e, t in torch.stack((row, start, end, entity_type), 1).tolist()]
     [(0, 0, 2, 'PER'), (0, 3, 4, 'LOC'), (1, 0, 2, 'LOC')]
     """
-    if mask is None:
-        mask = label_ids != IGNORE_INDEX
+    mask = label_ids != IGNORE_INDEX if mask is None else mask.bool()
     _check(label_ids, mask, "mask")
-    steps = _read(label_ids.unsqueeze(0), mask, rules)
+    steps = _read([label_ids], mask, rules)
     last = steps.closes[0].nonzero().squeeze(1)
     first = steps.segment[0, last].long() >> 2
     # Row r takes up the flat positions after the words and the one separator of each row before it.
@@ -122,7 +122,7 @@ def span_counts(preds: Tensor, target: Tensor, rules: SpanRules) -> SpanCounts:
     mask = target != IGNORE_INDEX
     _check(preds, target, "target")
     _check(target, mask, "mask")
-    before, segment, closes = _read(torch.stack((preds, target)), mask, rules)
+    before, segment, closes = _read([preds, target], mask, rules)
     agrees = ((segment[0] == segment[1]) & (before[0] ^ before[1] <= PREFIX_MASK)).int() & closes[0] & closes[1]
     # One histogram for all three counts; type 0 is "no span ends here". A gold span that was found goes to the third
     # part instead of the second.
@@ -161,14 +161,14 @@ def scores(true_positives: Tensor, num_predicted: Tensor, num_gold: Tensor) -> S
     )
 
 
-def _read(label_ids: Tensor, mask: Tensor, rules: SpanRules) -> _Steps:
-    """Apply the rules to every pair of neighbours in tag sequences ``[K, rows, words]`` under one mask.
+def _read(label_ids: Sequence[Tensor], mask: Tensor, rules: SpanRules) -> _Steps:
+    """Apply the rules to every pair of neighbours in K tag sequences ``[rows, words]`` under one mask.
 
     The rows are laid out one after another without their masked words, with one outside position before each row and
     one after the last. A word begins a *segment* unless it continues the one before; a segment is a span if its first
     word starts one and the step after its last word ends one.
     """
-    line_KN = _lay_out(label_ids, mask.long(), rules)
+    line_KN = _lay_out(label_ids, mask, rules)
     prefix_KN = line_KN & PREFIX_MASK
     before, after = line_KN[:, :-1], line_KN[:, 1:]
     pairs = torch.add(prefix_KN[:, 1:], prefix_KN[:, :-1], alpha=8).add_(before ^ after > PREFIX_MASK, alpha=64)
@@ -184,28 +184,35 @@ def _read(label_ids: Tensor, mask: Tensor, rules: SpanRules) -> _Steps:
     return _Steps(before[:, 1:], segment, closes)
 
 
-def _lay_out(label_ids: Tensor, mask: Tensor, rules: SpanRules) -> Tensor:
-    """Codes of the labels on one line per tag sequence, ``[K, N]``; what is left over at its end is outside.
-
-    The mask is 0 and 1. Words are not selected by it, because their number would be a shape: that waits for the device.
-    """
-    num_sequences, num_rows, _ = label_ids.shape
+def _lay_out(label_ids: Sequence[Tensor], mask: Tensor, rules: SpanRules) -> Tensor:
+    """Codes of the labels on one line per tag sequence, ``[K, N]``; what is left over at its end is outside."""
+    num_rows = len(mask)
+    if _waiting_is_free(mask.device):
+        row_n = mask.nonzero()[:, 0]
+        slots = row_n + torch.arange(1, len(row_n) + 1, device=mask.device)
+        ids = torch.stack([ids.masked_select(mask) for ids in label_ids])
+    else:
+        # Selecting by the mask makes a shape of its values. Instead all masked words go to position 0.
+        keep = mask.long()
+        row = torch.arange(num_rows, device=mask.device).unsqueeze(1)
+        slots = ((keep.flatten().cumsum(0).view_as(keep) + row) * keep).flatten()
+        ids = (torch.stack(list(label_ids)) * keep).flatten(1)
     try:
-        codes = rules.codes.index_select(0, (label_ids.long() * mask).flatten()).view(num_sequences, -1)
+        codes = rules.codes.index_select(0, ids.flatten().long()).view(len(label_ids), -1)
     except IndexError as error:
         raise ValueError(
             f"a label id is not in the inventory of {len(rules.codes)} labels (ids 0 to {len(rules.codes) - 1}, or "
             f"{IGNORE_INDEX} in the target for what is no word)"
         ) from error
-    rows = torch.arange(num_rows, device=mask.device).unsqueeze(1)
-    # Masked words all go to position 0, which is then cleared.
-    slots = (mask.flatten().cumsum(0).view_as(mask) + rows) * mask
-    # Only on the CPU does it cost nothing to know how many words there are.
-    size = int(mask.sum()) if mask.device.type == "cpu" else mask.numel()
-    line_KN = codes.new_zeros(num_sequences, size + num_rows + 1)
-    line_KN.scatter_(1, slots.flatten().expand(num_sequences, -1), codes)
+    line_KN = codes.new_zeros(len(label_ids), len(slots) + num_rows + 1)
+    line_KN.scatter_(1, slots.expand(len(label_ids), -1), codes)
     line_KN[:, 0] = 0
     return line_KN
+
+
+def _waiting_is_free(device: torch.device) -> bool:
+    """Whether values can be read without holding up a queue of work; the tests make this say no on the CPU too."""
+    return device.type == "cpu"
 
 
 def _check(label_ids: Tensor, other: Tensor, name: str) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
+import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,42 +13,11 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from run_files import RUN_FILES, checkpoint, csv_rows, files_in, results, write_config
+from seqeval.metrics.sequence_labeling import get_entities
+from transformers import AutoTokenizer, BertConfig, BertForTokenClassification
 
 RunMain = Callable[..., Any]
-
-RUN_FILES = {
-    "config.yaml",
-    "metrics.csv",
-    "results.json",
-    "train_entities.json",
-    "checkpoints/best.ckpt",
-    "checkpoints/last.ckpt",
-}
-
-
-def files_in(folder: Path) -> set[str]:
-    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-
-
-def results(run: Path) -> dict[str, Any]:
-    loaded: dict[str, Any] = json.loads((run / "results.json").read_text(encoding="utf-8"))
-    return loaded
-
-
-def csv_rows(run: Path) -> list[dict[str, str]]:
-    with (run / "metrics.csv").open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def checkpoint(run: Path, name: str) -> dict[str, Any]:
-    loaded: dict[str, Any] = torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True)
-    return loaded
-
-
-def write_config(path: Path, content: dict[str, Any]) -> Path:
-    path.write_text(yaml.safe_dump(content), encoding="utf-8")
-    return path
-
 
 def test_leaves_exactly_the_documented_files(run_main: RunMain, fit_options: list[str], tmp_path: Path) -> None:
     run_main("fit", *fit_options, "--run_dir", "run")
@@ -104,8 +74,6 @@ def test_best_survives_later_worse_epochs(run_main: RunMain, trained_run: Path, 
     """Training goes on from a good model with a rate that destroys it."""
     state = checkpoint(trained_run, "best")["state_dict"]
     script = {"trainer": {"max_epochs": 2}, "model": {"learning_rate": 0.5}}
-    from transformers import AutoTokenizer, BertConfig, BertForTokenClassification
-
     base = json.loads(checkpoint(trained_run, "best")["ner_module"]["encoder_config"])
     model = BertForTokenClassification(BertConfig(**base))
     model.load_state_dict({key.removeprefix("model."): value for key, value in state.items() if key[:6] == "model."})
@@ -126,8 +94,6 @@ def test_best_survives_later_worse_epochs(run_main: RunMain, trained_run: Path, 
 
 
 def test_train_entities_are_those_of_the_training_data(trained_run: Path, corpus: Path) -> None:
-    from seqeval.metrics.sequence_labeling import get_entities
-
     expected: dict[str, dict[str, int]] = {}
     for part in (corpus / "train.conll").read_text(encoding="utf-8").strip().split("\n\n"):
         words, tags = zip(*(line.split() for line in part.splitlines()), strict=True)
@@ -147,8 +113,6 @@ def test_prints_the_table_where_the_run_is_and_what_to_type_next(
     for entity_type in ("LOC", "MISC", "ORG", "PER"):
         assert any(line.split()[:1] == [entity_type] for line in outcome.out.splitlines())
     assert "Saved in my run" in outcome.out
-    import shlex
-
     commands = [line.strip() for line in outcome.out.splitlines() if "python -m ner_module" in line]
     assert len(commands) == 3
     # The first two run as printed.
@@ -345,8 +309,6 @@ def test_proposes_only_commands_that_work(
     run_main: RunMain, fit_options: list[str], tmp_path: Path, options: tuple[str, str]
 ) -> None:
     outcome = run_main("fit", *fit_options, "--trainer.max_epochs", 1, *options, "--run_dir", "run")
-    import re
-
     for name in set(re.findall(r"--ckpt_path (\w+)", outcome.out)):
         assert (tmp_path / "run" / "checkpoints" / f"{name}.ckpt").is_file(), outcome.out
 

@@ -111,10 +111,16 @@ def find_table_layout(
         raise DataError(path, line, f"words and tags would be the same column, {text}", advice)
     sentence = next((names.index(name) for name in _SENTENCE_NAMES if name in names), None)
     document = next((names.index(name) for name in DOCUMENT_KEYS if name in names), None)
-    telling = text if label is None else label
-    cells = [cells[telling].strip() for _, cells in (rows[1:] if names else rows) if len(cells) == width]
-    several = any((cell.startswith("[") and len(cell) > 1) or " " in cell for cell in cells)
-    by_sentence = several or (bool(names) and sentence is None and names[text] in _PLURAL_NAMES)
-    if not tagged and sentence is not None:
-        by_sentence = names[text] in _PLURAL_NAMES
+    if names and names[text] in _PLURAL_NAMES:
+        by_sentence = True
+    else:
+        body = [cells for _, cells in (rows[1:] if names else rows) if len(cells) == width]
+        by_sentence = sentence is None and any(_is_sentence(cells, text, label) for cells in body)
     return TableLayout(names, width, text, label, sentence, document, by_sentence)
+
+
+def _is_sentence(cells: Sequence[str], text: int, label: int | None) -> bool:
+    """Whether a row holds a list, or as many tags as words (a single tag may hold a space)."""
+    words = cells[text].strip()
+    tags = words if label is None else cells[label].strip()
+    return (tags.startswith("[") and len(tags) > 1) or (" " in tags and len(tags.split()) == len(words.split()))

@@ -1,0 +1,290 @@
+"""A run is self-contained: its checkpoints are used from anywhere, without the base model, the hub or training data."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from run_files import checkpoint, conll_sentences, files_in, json_lines, results
+from seqeval.metrics import f1_score, precision_score, recall_score
+
+RunMain = Callable[..., Any]
+
+
+@pytest.fixture
+def run_dir(trained_run: Path, tmp_path: Path) -> Path:
+    """A copy of a finished run, for a test to write into."""
+    return Path(shutil.copytree(trained_run, tmp_path / "runs" / "trained" / "1"))
+
+
+def tested(run: Path) -> dict[str, float]:
+    scores: dict[str, float] = results(run)["test"]
+    return scores
+
+
+def test_best_last_and_a_file_are_what_they_say(run_main: RunMain, run_dir: Path, tmp_path: Path) -> None:
+    """Weights replaced by zeros in one of the two show which one was read."""
+    best = run_dir / "checkpoints" / "best.ckpt"
+    broken = torch.load(best, weights_only=True)
+    for name in ("model.classifier.weight", "model.classifier.bias"):
+        broken["state_dict"][name].zero_()
+    torch.save(broken, run_dir / "checkpoints" / "last.ckpt")
+    found = {}
+    for asked in ("best", "last", str(best), os.path.relpath(best, tmp_path)):
+        run_main("test", "--run_dir", run_dir, "--ckpt_path", asked)
+        found[asked] = tested(run_dir)
+    assert found["best"]["test/f1"] > 0.2
+    assert found["last"]["test/f1"] == 0
+    assert found["best"] == found[str(best)] == found[os.path.relpath(best, tmp_path)]
+    # Without --run_dir a file's own run is used.
+    (run_dir / "results.json").unlink()
+    run_main("test", "--ckpt_path", best)
+    assert tested(run_dir) == found["best"]
+
+
+def test_without_run_dir_the_newest_run_is_meant(run_main: RunMain, run_dir: Path, tmp_path: Path) -> None:
+    older = Path(shutil.copytree(run_dir, tmp_path / "runs" / "other" / "2"))
+    for path in (older / "checkpoints").iterdir():
+        os.utime(path, (1, 1))
+    run_main("test", "--ckpt_path", "best")
+    assert "test" in results(run_dir)
+    assert "test" not in results(older)
+    for path in (run_dir / "checkpoints").iterdir():
+        os.utime(path, (0, 0))
+    run_main("validate", "--ckpt_path", "last")
+    assert "validate" in results(older)
+
+
+def test_validate_repeats_the_scores_of_training(run_main: RunMain, run_dir: Path) -> None:
+    """Both checkpoints give the numbers of their epoch again."""
+    rows = results(run_dir)["epochs"]
+    for name, row in (("best", max(rows, key=lambda row: row["val/f1"])), ("last", rows[-1])):
+        outcome = run_main("validate", "--run_dir", run_dir, "--ckpt_path", name)
+        again = results(run_dir)["validate"]
+        assert {key: row[key] for key in again} == pytest.approx(again, abs=2e-6)
+        assert "micro average" in outcome.out
+    assert results(run_dir)["epochs"] == rows, "the table of the training is kept"
+
+
+def test_the_predictions_file_has_the_scores_that_are_reported(run_main: RunMain, run_dir: Path) -> None:
+    """By seqeval, from the file alone; one line a sentence, in the order of the data."""
+    run_main("test", "--run_dir", run_dir, "--ckpt_path", "best")
+    rows = json_lines((run_dir / "predictions" / "test.jsonl").read_text(encoding="utf-8"))
+    expected = conll_sentences(run_dir.parent / "mixed.conll" if False else _test_file(run_dir))
+    assert [(row["tokens"], row["gold_tags"]) for row in rows] == expected
+    for row in rows:
+        assert len(row["predicted_tags"]) == len(row["scores"]) == len(row["tokens"])
+        assert all(0 < score <= 1 for score in row["scores"])
+    gold, predicted = [row["gold_tags"] for row in rows], [row["predicted_tags"] for row in rows]
+    scores = tested(run_dir)
+    assert 0.2 < scores["test/f1"] < 0.98
+    assert scores["test/f1"] == pytest.approx(f1_score(gold, predicted), abs=1e-6)
+    assert scores["test/precision"] == pytest.approx(precision_score(gold, predicted), abs=1e-6)
+    assert scores["test/recall"] == pytest.approx(recall_score(gold, predicted), abs=1e-6)
+    assert scores["test/f1_macro"] == pytest.approx(f1_score(gold, predicted, average="macro"), abs=1e-6)
+    pairs = [(g, p) for one, other in zip(gold, predicted, strict=True) for g, p in zip(one, other, strict=True)]
+    assert scores["test/accuracy"] == pytest.approx(sum(g == p for g, p in pairs) / len(pairs), abs=1e-6)
+
+
+def _test_file(run: Path) -> Path:
+    import yaml
+
+    return Path(yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))["data"]["test_file"])
+
+
+def test_a_checkpoint_moved_away_carries_everything(run_main: RunMain, run_dir: Path, tmp_path: Path) -> None:
+    run_main("test", "--run_dir", run_dir, "--ckpt_path", "best")
+    shutil.copy(run_dir / "checkpoints" / "best.ckpt", tmp_path / "my model.ckpt")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    shutil.move(run_dir, tmp_path / "gone")
+    run_main("test", "--ckpt_path", tmp_path / "my model.ckpt", cwd=elsewhere)
+    (found,) = elsewhere.glob("runs/*/*/results.json")
+    assert tested(found.parent) == tested(tmp_path / "gone")
+    run_main("test", "--ckpt_path", "../my model.ckpt", "--run_dir", "here", cwd=elsewhere)
+    assert tested(elsewhere / "here") == tested(tmp_path / "gone")
+
+
+def test_a_run_directory_can_be_moved(run_main: RunMain, run_dir: Path, tmp_path: Path) -> None:
+    run_main("test", "--run_dir", run_dir, "--ckpt_path", "best")
+    before = tested(run_dir)
+    shutil.move(run_dir, tmp_path / "moved")
+    (tmp_path / "moved" / "results.json").unlink()
+    run_main("test", "--run_dir", "moved", "--ckpt_path", "best")
+    assert tested(tmp_path / "moved") == before
+
+
+def test_a_moved_run_goes_on_without_losing_its_best(run_main: RunMain, run_dir: Path, tmp_path: Path) -> None:
+    """Training goes on with a rate that destroys the model: best.ckpt must stay that of the epochs before."""
+    shutil.move(run_dir, tmp_path / "moved")
+    moved = tmp_path / "moved"
+    rows = results(moved)["epochs"]
+    best = checkpoint(moved, "best")["global_step"]
+    last = torch.load(moved / "checkpoints" / "last.ckpt", weights_only=True)
+    for name in ("model.classifier.weight", "model.classifier.bias"):
+        last["state_dict"][name].zero_()
+    torch.save(last, moved / "checkpoints" / "last.ckpt")
+    more = len(rows) + 1
+    outcome = run_main("fit", "--run_dir", "moved", "--ckpt_path", "last", "--trainer.max_epochs", more)
+    again = results(moved)["epochs"]
+    assert again[:-1] == rows
+    assert again[-1]["val/f1"] < max(row["val/f1"] for row in rows)
+    assert checkpoint(moved, "best")["global_step"] == best
+    assert checkpoint(moved, "last")["global_step"] == again[-1]["step"]
+    assert "dirpath" not in outcome.err
+
+
+def test_options_that_a_resumed_training_cannot_change_are_mentioned(run_main: RunMain, run_dir: Path) -> None:
+    epochs = len(results(run_dir)["epochs"]) + 1
+    options = ["--run_dir", run_dir, "--ckpt_path", "last", "--trainer.max_epochs", epochs]
+    outcome = run_main("fit", *options, "--model.learning_rate", "1e-5")
+    assert "--model.learning_rate 1e-05 has no effect" in outcome.err
+    assert len(results(run_dir)["epochs"]) == epochs
+
+
+def test_other_test_data_without_anything_else(run_main: RunMain, run_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "one.conll").write_text("Anna B-PER\nsings O\n", encoding="utf-8")
+    run_main("test", "--run_dir", run_dir, "--ckpt_path", "best", "--data.test_file", "one.conll")
+    assert tested(run_dir)["test/support/PER"] == 1
+    assert len((run_dir / "predictions" / "test.jsonl").read_text(encoding="utf-8").splitlines()) == 1
+
+
+def test_a_label_the_model_does_not_know(run_main: RunMain, run_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "one.conll").write_text("Anna B-PER\n\nis O\nhere B-PLACE\n", encoding="utf-8")
+    options = ["--run_dir", run_dir, "--ckpt_path", "best", "--data.test_file", "one.conll"]
+    outcome = run_main("test", *options, check=False)
+    assert outcome.code == 1
+    (error,) = outcome.errors()
+    assert error.startswith("error: one.conll:4: ")
+    assert "B-PLACE" in error
+
+
+# ---------------------------------------------------------------------- a new process, and what may be missing
+
+
+def test_a_new_process_without_base_model_hub_or_training_data(
+    fit_options: list[str],
+    tiny_model: Callable[..., Path],
+    corpus: Path,
+    tmp_path: Path,
+    run_main: RunMain,
+    program: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    """Everything `fit` read is deleted, with the cache; only the run and the test file are left."""
+    shutil.copytree(tiny_model(), tmp_path / "base")
+    shutil.copytree(corpus, tmp_path / "corpus")
+    options = [
+        option.replace(str(corpus), str(tmp_path / "corpus")).replace(str(tiny_model()), str(tmp_path / "base"))
+        for option in fit_options
+    ]
+    run_main("fit", *options, "--run_dir", "run", "--data.cache_dir", "cache")
+    run_main("test", "--run_dir", "run", "--ckpt_path", "last")
+    scores = tested(tmp_path / "run")
+    for path in (tmp_path / "base", tmp_path / "cache"):
+        shutil.rmtree(path)
+    for name in ("train", "validation"):
+        (tmp_path / "corpus" / f"{name}.conll").unlink()
+    (tmp_path / "run" / "results.json").unlink()
+
+    done = program("test", "--run_dir", "run", "--ckpt_path", "last")
+    assert tested(tmp_path / "run") == scores
+    assert "micro average" in done.stdout
+    assert "Warning" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+    text = "Anna met Ben.\n\nJosé saw 東京 😀\n"
+    done = program("predict", "--ckpt_path", "run/checkpoints/last.ckpt", "--data.predict_file", "-", stdin=text)
+    assert [row["text"] for row in json_lines(done.stdout)] == text.splitlines()
+    assert done.stderr == "", "nothing to say"
+
+    done = program("validate", "--run_dir", "run", "--ckpt_path", "last", check=False)
+    assert done.returncode == 1
+    (error,) = done.stderr.splitlines()[-1:]
+    assert error.startswith("error: ")
+    assert "validation.conll" in error
+
+
+def test_from_another_working_directory(
+    fit_options: list[str], corpus: Path, tmp_path: Path, run_main: RunMain
+) -> None:
+    """Relative paths given to `fit` are found from elsewhere, too: nothing is repeated."""
+    shutil.copytree(corpus, tmp_path / "data")
+    options = [option.replace(str(corpus), "data") for option in fit_options]
+    run_main("fit", *options, "--run_dir", "run")
+    (tmp_path / "other").mkdir()
+    run_main("test", "--run_dir", tmp_path / "run", "--ckpt_path", "best", cwd=tmp_path / "other")
+    run_main("validate", "--ckpt_path", "../run/checkpoints/last.ckpt", cwd=tmp_path / "other")
+    assert {"test", "validate"} <= set(results(tmp_path / "run"))
+    assert files_in(tmp_path / "other") == set()
+
+
+# ---------------------------------------------------------------------- no checkpoint
+
+
+@pytest.mark.parametrize("command", ["validate", "test", "predict"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        ["--ckpt_path", "best"],
+        ["--ckpt_path", "last"],
+        ["--ckpt_path", "previous"],
+        ["--ckpt_path=null"],
+        ["--ckpt_path"],
+        ["--ckpt_path", "nowhere/best.ckpt"],
+        ["--ckpt_path", "."],
+        ["--run_dir", "empty", "--ckpt_path", "best"],
+        ["--run_dir", "nowhere", "--ckpt_path", "last"],
+        ["--ckpt_path", "notes.txt"],
+        ["--ckpt_path", "empty.ckpt"],
+        ["--ckpt_path", "truncated.ckpt"],
+        ["--ckpt_path", "other.ckpt"],
+        ["--ckpt_path", "pickle.ckpt"],
+    ],
+    ids=" ".join,
+)
+def test_a_random_head_is_never_used(
+    run_main: RunMain,
+    fit_options: list[str],
+    trained_run: Path,
+    tmp_path: Path,
+    command: str,
+    options: list[str],
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes.txt").write_text("no checkpoint\n", encoding="utf-8")
+    (tmp_path / "empty.ckpt").write_bytes(b"")
+    whole = (trained_run / "checkpoints" / "best.ckpt").read_bytes()
+    (tmp_path / "truncated.ckpt").write_bytes(whole[: len(whole) // 2])
+    torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
+    torch.save({"ner_module": os.system}, tmp_path / "pickle.ckpt")  # would run code if it were trusted
+    before = files_in(tmp_path)
+    data = fit_options[:-4]
+    outcome = run_main(command, *options, *data, "--data.predict_file", "notes.txt", check=False)
+    assert outcome.code in (1, 2)
+    assert len(outcome.errors()) == 1, outcome.err
+    assert outcome.err.splitlines()[-1] == outcome.errors()[0]
+    assert "Traceback" not in outcome.err
+    assert outcome.out == ""
+    assert files_in(tmp_path) == before
+
+
+def test_the_message_names_the_checkpoints_that_exist(run_main: RunMain, run_dir: Path) -> None:
+    outcome = run_main("test", "--run_dir", "elsewhere", "--ckpt_path", "best", check=False)
+    assert "runs/trained/1/checkpoints/best.ckpt" in outcome.err
+
+
+def test_weights_are_loaded_as_data_only(trained_run: Path) -> None:
+    """Whoever loads one of our checkpoints never has to trust it."""
+    for name in ("best", "last"):
+        loaded = checkpoint(trained_run, name)  # weights_only=True
+        assert {"state_dict", "hyper_parameters", "NERDataModule", "ner_module"} <= set(loaded)
+        json.dumps(loaded["hyper_parameters"])
+        json.dumps(loaded["NERDataModule"])

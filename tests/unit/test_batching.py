@@ -1,0 +1,414 @@
+"""Batches: nothing lost, nothing twice, the same whoever computes it; and the loss of one large batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import chain
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from ner_module.data.alignment import NO_SUBWORD, Subwords
+from ner_module.data.batching import (
+    BatchAssembler,
+    Batching,
+    EvaluationSampler,
+    SentenceBatches,
+    TrainingBatches,
+    TrainingItem,
+    TrainingSampler,
+    epoch_order,
+    evaluation_batches,
+)
+from ner_module.data.encoded import EncodedSplit, EncodingOptions, encode_split
+from ner_module.model.module import NERModule
+from ner_module.pretrained import load_tokenizer
+from ner_module.tagging import IGNORE_INDEX
+
+TAGS = ["O", "B-A", "I-A", "B-B", "I-B"]
+OPTIONS = EncodingOptions(16, 4, False, "iob2", "iob2", "O")
+
+
+@pytest.fixture(scope="module")
+def subwords(tiny_model: Callable[..., Path]) -> Subwords:
+    return Subwords(load_tokenizer(str(tiny_model())))
+
+
+@pytest.fixture(scope="module")
+def make_split(subwords: Subwords, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], EncodedSplit]:
+    """``make_split(37)``: that many random sentences; empty, windowed and unlabelled ones among them."""
+    folder = tmp_path_factory.mktemp("splits")
+    made: dict[int, EncodedSplit] = {}
+
+    def make(size: int) -> EncodedSplit:
+        if size not in made:
+            chance = np.random.default_rng(size)
+            words = ["was", "born", "Zyqxw", "the", "\u200b", "."]
+            tokens = [chance.choice(words, length).tolist() for length in chance.integers(0, 24, size)]
+            tags = [chance.choice(TAGS, len(sentence)).tolist() for sentence in tokens]
+            made[size] = encode_split(folder / str(size), [(tokens, tags)], subwords, OPTIONS)
+        return made[size]
+
+    return make
+
+
+def epoch(split: EncodedSplit, number: int = 0, **options: Any) -> list[TrainingItem]:
+    defaults: dict[str, Any] = {"rows": None, "batch_size": 4, "batching": "random", "seed": 7}
+    return list(TrainingSampler(split, **{**defaults, **options}, current_epoch=lambda: number))
+
+
+def rows_of(items: list[TrainingItem]) -> list[int]:
+    return list(chain.from_iterable(item.rows.tolist() for item in items))
+
+
+# ---------------------------------------------------------------- the order of an epoch
+
+
+@given(
+    lengths=st.lists(st.integers(2, 64), max_size=300),
+    batch_size=st.integers(1, 9),
+    batching=st.sampled_from(("random", "grouped")),
+    seed=st.integers(0, 2**32),
+    number=st.integers(0, 5),
+)
+@settings(max_examples=60, deadline=None)
+def test_every_row_once_per_epoch(
+    lengths: list[int], batch_size: int, batching: Batching, seed: int, number: int
+) -> None:
+    array = np.array(lengths, dtype=np.int64)
+    order = epoch_order(array, batch_size, batching, seed, number)
+    assert sorted(order.tolist()) == list(range(len(lengths)))
+    assert np.array_equal(order, epoch_order(array, batch_size, batching, seed, number))
+
+
+@pytest.mark.parametrize("batching", ["random", "grouped"])
+def test_the_order_differs_from_epoch_to_epoch_and_from_seed_to_seed(batching: Batching) -> None:
+    lengths = np.random.default_rng(0).integers(2, 64, 1000)
+    orders = {
+        tuple(epoch_order(lengths, 8, batching, seed, number).tolist()) for seed in range(3) for number in range(3)
+    }
+    assert len(orders) == 9
+    # Not only the order of batches: which rows share one differs too.
+    batches = [
+        {frozenset(batch.tolist()) for batch in epoch_order(lengths, 8, batching, 0, number).reshape(-1, 8)}
+        for number in range(2)
+    ]
+    assert len(batches[0] & batches[1]) < 5
+
+
+def test_random_batches_do_not_follow_the_length_and_grouped_ones_do() -> None:
+    lengths = np.random.default_rng(0).integers(2, 64, 8 * 400)
+    spread = {
+        batching: np.ptp(lengths[epoch_order(lengths, 8, batching, 0, 0)].reshape(-1, 8), axis=1).mean()
+        for batching in ("random", "grouped")
+    }
+    assert spread["random"] > 40
+    assert spread["grouped"] < 4
+    # Long batches are not all at the beginning.
+    batches = lengths[epoch_order(lengths, 8, "grouped", 0, 0)].reshape(-1, 8).max(axis=1)
+    assert abs(np.corrcoef(batches, np.arange(400))[0, 1]) < 0.2
+
+
+def test_only_the_last_batch_is_smaller() -> None:
+    lengths = np.arange(2, 2 + 8 * 120 + 3)
+    order = epoch_order(lengths, 8, "grouped", 0, 0)
+    for start in range(0, 8 * 120, 8):
+        assert np.ptp(lengths[order[start : start + 8]]) < 8 * 50
+
+
+# ---------------------------------------------------------------- training batches over processes
+
+
+@pytest.mark.parametrize("batching", ["random", "grouped"])
+@pytest.mark.parametrize("size", [0, 1, 5, 16, 37])
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_processes_share_an_epoch_without_gaps_or_duplicates(
+    world_size: int, size: int, batching: Batching, make_split: Callable[[int], EncodedSplit]
+) -> None:
+    split = make_split(size)
+    ranks = [epoch(split, rank=rank, world_size=world_size, batching=batching) for rank in range(world_size)]
+    assert len({len(items) for items in ranks}) == 1, "each process has the same number of batches"
+    assert sorted(chain.from_iterable(map(rows_of, ranks))) == list(range(split.num_rows))
+    assert all(len(item.rows) <= 4 for items in ranks for item in items)
+    sampler = TrainingSampler(split, None, 4, batching, 7, world_size=world_size)
+    assert len(sampler) == len(ranks[0]) == -(-split.num_rows // (4 * world_size))
+
+
+@pytest.mark.parametrize("batching", ["random", "grouped"])
+def test_a_step_is_the_same_however_many_processes_compute_it(
+    batching: Batching, make_split: Callable[[int], EncodedSplit]
+) -> None:
+    split = make_split(101)
+    one = epoch(split, batch_size=12, batching=batching)
+    for world_size, batch_size in ((2, 6), (3, 4), (12, 1)):
+        ranks = [
+            epoch(split, batch_size=batch_size, batching=batching, rank=rank, world_size=world_size)
+            for rank in range(world_size)
+        ]
+        for alone, together in zip(one, zip(*ranks, strict=True), strict=True):
+            assert sorted(alone.rows) == sorted(np.concatenate([item.rows for item in together]))
+            assert {item.labelled_in_step for item in together} == {alone.labelled_in_step}
+
+
+@pytest.mark.parametrize("world_size", [1, 2])
+@pytest.mark.parametrize("accumulate", [1, 2, 3, 100])
+def test_labelled_in_step_counts_the_whole_optimisation_step(
+    accumulate: int, world_size: int, make_split: Callable[[int], EncodedSplit]
+) -> None:
+    split = make_split(37)
+    labelled = np.asarray(split.row_labelled)
+    ranks = [epoch(split, accumulate=accumulate, rank=rank, world_size=world_size) for rank in range(world_size)]
+    number = len(ranks[0])
+    if accumulate == 3:
+        assert number % accumulate, "the last step is a part of one"
+    for start in range(0, number, accumulate):
+        step = [item for items in ranks for item in items[start : start + accumulate]]
+        expected = int(labelled[rows_of(step)].sum())
+        assert {item.labelled_in_step for item in step} == {expected}
+    assert sum(item.labelled_in_step for item in ranks[0][::accumulate]) == labelled.sum()
+
+
+def test_training_on_a_part_of_the_rows(make_split: Callable[[int], EncodedSplit]) -> None:
+    split = make_split(37)
+    chosen = np.arange(0, split.num_rows, 3)
+    items = epoch(split, rows=chosen, accumulate=2)
+    assert sorted(rows_of(items)) == chosen.tolist()
+    assert sum(item.labelled_in_step for item in items[::2]) == split.row_labelled[chosen].sum()
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+@pytest.mark.parametrize("start", [0, 1, 4, 7])
+def test_a_resumed_epoch_goes_on_where_it_was(
+    start: int, accumulate: int, make_split: Callable[[int], EncodedSplit]
+) -> None:
+    split = make_split(37)
+    unbroken = [epoch(split, number, accumulate=accumulate) for number in range(4)]
+    now = 3  # what Lightning says of the epoch when the iterator is made, before it has restored its own position
+    sampler = TrainingSampler(split, None, 4, "random", 7, accumulate, current_epoch=lambda: now, resume_at=(2, start))
+    assert len(sampler) == len(unbroken[2]), "the length stays the whole epoch's"
+    assert_same(list(sampler), unbroken[2][start:])
+    assert_same(list(sampler), unbroken[3])
+
+
+def assert_same(first: list[TrainingItem], second: list[TrainingItem]) -> None:
+    assert [(item.rows.tolist(), item.labelled_in_step) for item in first] == [
+        (item.rows.tolist(), item.labelled_in_step) for item in second
+    ]
+
+
+# ---------------------------------------------------------------- evaluation batches
+
+
+@given(
+    lengths=st.lists(st.integers(2, 64), max_size=70),
+    batch_size=st.integers(1, 9),
+    look_ahead=st.sampled_from((None, 1, 7, 1000)),
+    world_size=st.integers(1, 4),
+)
+@settings(max_examples=80, deadline=None)
+def test_every_sentence_is_evaluated_once(
+    lengths: list[int], batch_size: int, look_ahead: int | None, world_size: int
+) -> None:
+    array = np.array(lengths, dtype=np.int64)
+    batches = evaluation_batches(array, batch_size, look_ahead)
+    assert all(0 < len(batch) <= batch_size for batch in batches)
+    samplers = [EvaluationSampler(batches, rank, world_size) for rank in range(world_size)]
+    dealt = [index for sampler in samplers for batch in sampler for index in batch.tolist()]
+    assert sorted(dealt) == list(range(len(lengths)))
+    assert [len(sampler) for sampler in samplers] == [len(list(sampler)) for sampler in samplers]
+    chunk = look_ahead or max(len(lengths), 1)
+    for batch in batches:
+        assert len({index // chunk for index in batch.tolist()}) == 1, "results can be written chunk by chunk"
+        assert (np.diff(array[batch]) <= 0).all()
+
+
+def test_evaluation_begins_with_the_longest_sentence() -> None:
+    lengths = np.array([3, 9, 5, 9, 2])
+    assert [batch.tolist() for batch in evaluation_batches(lengths, 2)] == [[1, 3], [2, 0], [4]]
+    assert [batch.tolist() for batch in evaluation_batches(lengths, 5)] == [[1, 3, 2, 0, 4]]
+    assert evaluation_batches(np.array([], dtype=np.int64), 4) == []
+
+
+# ---------------------------------------------------------------- tensors
+
+
+def label_ids(split: EncodedSplit) -> list[int]:
+    return [TAGS.index(tag) for tag in split.tag_names]
+
+
+def test_rows_are_padded_and_masked(make_split: Callable[[int], EncodedSplit]) -> None:
+    split = make_split(37)
+    rows = np.array([5, 0, 11, 3])
+    batch = BatchAssembler(split, label_ids(split), pad_token_id=9).rows(rows)
+    longest = split.row_lengths()[rows].max()
+    assert {name: tuple(tensor.shape) for name, tensor in batch.items()} == dict.fromkeys(batch, (4, longest))
+    assert {tensor.dtype for tensor in batch.values()} == {torch.int64}
+    for index, row in enumerate(rows):
+        start, end = split.row_offsets[row], split.row_offsets[row + 1]
+        length = end - start
+        assert batch["input_ids"][index].tolist() == [*split.input_ids[start:end], *[9] * (longest - length)]
+        assert batch["attention_mask"][index].tolist() == [1] * length + [0] * (longest - length)
+        expected = [
+            IGNORE_INDEX if label < 0 else TAGS.index(split.tag_names[label]) for label in split.labels[start:end]
+        ]
+        assert batch["labels"][index].tolist() == expected + [IGNORE_INDEX] * (longest - length)
+
+
+def test_no_rows_at_all(make_split: Callable[[int], EncodedSplit]) -> None:
+    split = make_split(5)
+    batch = BatchAssembler(split, label_ids(split), 0).rows(np.array([], dtype=np.int64))
+    assert {tuple(tensor.shape) for tensor in batch.values()} == {(0, 1)}
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 100])
+def test_sentences_carry_where_their_words_are(batch_size: int, make_split: Callable[[int], EncodedSplit]) -> None:
+    split = make_split(37)
+    assembler = BatchAssembler(split, label_ids(split), 0)
+    seen = []
+    for indices in evaluation_batches(split.sentence_lengths(), batch_size):
+        batch = assembler.sentences(indices)
+        assert batch["sentence_index"].tolist() == indices.tolist()
+        flat_ids, flat_labels = batch["input_ids"].flatten(), batch["labels"].flatten()
+        for place, sentence in enumerate(indices.tolist()):
+            words = split.words_of(sentence)
+            length = words.stop - words.start
+            assert batch["num_words"][place] == length
+            positions, gold = batch["word_positions"][place].tolist(), batch["gold"][place].tolist()
+            assert set(positions[length:]) <= {NO_SUBWORD}
+            assert set(gold[length:]) <= {IGNORE_INDEX}
+            assert [TAGS[label] for label in gold[:length]] == [
+                split.tag_names[label] for label in split.word_labels[words]
+            ]
+            # At its place stands the first subword of the word, with the word's own label, whatever the window.
+            first_row = int(split.sentence_rows[sentence])
+            for row in range(first_row, int(split.sentence_rows[sentence + 1])):
+                for word in range(split.row_words[row], split.row_words[row + 1]):
+                    stored = split.word_positions[word]
+                    position = positions[word - words.start]
+                    assert (position == NO_SUBWORD) == (stored == NO_SUBWORD)
+                    if position != NO_SUBWORD:
+                        assert flat_ids[position] == split.input_ids[split.row_offsets[row] + stored]
+                        assert flat_labels[position] == gold[word - words.start]
+            seen.append(sentence)
+        assert (batch["labels"] != IGNORE_INDEX).sum() == (batch["word_positions"] != NO_SUBWORD).sum()
+    assert sorted(seen) == list(range(37))
+
+
+def test_a_chosen_part_of_the_sentences_is_counted_from_zero(make_split: Callable[[int], EncodedSplit]) -> None:
+    split = make_split(37)
+    chosen = np.array([3, 8, 20])
+    assembler = BatchAssembler(split, label_ids(split), 0)
+    batch = SentenceBatches(assembler, chosen)[np.array([2, 0])]
+    assert batch["sentence_index"].tolist() == [2, 0]
+    expected = assembler.sentences(np.array([20, 3]))
+    assert all(torch.equal(batch[name], expected[name]) for name in expected if name != "sentence_index")
+    assert SentenceBatches(assembler)[np.array([2])]["sentence_index"].tolist() == [2]
+
+
+def test_a_process_without_rows_counts_nothing(make_split: Callable[[int], EncodedSplit]) -> None:
+    split = make_split(5)
+    batches = TrainingBatches(BatchAssembler(split, label_ids(split), 0))
+    items = [epoch(split, batch_size=split.num_rows - 1, rank=rank, world_size=2) for rank in range(2)]
+    assert sum(map(len, map(rows_of, items))) == split.num_rows
+    one_row = epoch(split, rows=np.array([1]), rank=1, world_size=2)
+    assert [len(item.rows) for item in one_row] == [0]
+    batch = batches[one_row[0]]
+    assert batch["input_ids"].shape[0] == 1
+    assert batch["attention_mask"].any()
+    assert (batch["labels"] == IGNORE_INDEX).all()
+    assert batch["labelled_in_step"] == split.row_labelled[1]
+
+
+# ---------------------------------------------------------------- the loss
+
+
+class SilentModule(NERModule):
+    """Logs nothing: logging needs a running loop, the arithmetic of a step does not."""
+
+    def log(self, *_: Any, **__: Any) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def module(tiny_model: Callable[..., Path]) -> NERModule:
+    torch.manual_seed(0)
+    built = SilentModule(str(tiny_model()), dropout=0.0)
+    built.set_labels(TAGS, "iob2", "O")
+    built.build()
+    return built.train()
+
+
+def gradients(module: NERModule) -> dict[str, Tensor]:
+    return {name: parameter.grad.clone() for name, parameter in module.named_parameters() if parameter.grad is not None}
+
+
+@pytest.mark.parametrize(("world_size", "accumulate"), [(1, 1), (1, 2), (1, 3), (2, 1), (2, 2), (3, 2)])
+@pytest.mark.parametrize("size", [13, 1])
+def test_accumulated_and_distributed_gradients_are_those_of_one_large_batch(
+    size: int, world_size: int, accumulate: int, module: NERModule, make_split: Callable[[int], EncodedSplit]
+) -> None:
+    split = make_split(13)
+    rows = np.flatnonzero(split.row_labelled)[:size]
+    assembler = BatchAssembler(split, label_ids(split), 0)
+    batches = TrainingBatches(assembler)
+    ranks = [
+        epoch(split, rows=rows, batch_size=2, rank=rank, world_size=world_size, accumulate=accumulate)
+        for rank in range(world_size)
+    ]
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+    module._trainer = SimpleNamespace(  # type: ignore[assignment]
+        world_size=world_size, accumulate_grad_batches=accumulate, optimizers=[optimizer]
+    )
+    for start in range(0, len(ranks[0]), accumulate):
+        step = [item for items in ranks for item in items[start : start + accumulate]]
+        # The mean over all labelled subwords of the step, by transformers' own loss.
+        module.zero_grad()
+        module.model(**assembler.rows(np.array(rows_of(step), dtype=np.int64))).loss.backward()
+        expected = gradients(module)
+        module.zero_grad()
+        for item in step:
+            # Lightning divides by the accumulated micro-batches, DDP averages over the processes.
+            (module.training_step(batches[item], 0) / accumulate / world_size).backward()
+        found = gradients(module)
+        assert found.keys() == expected.keys()
+        for name in expected:
+            torch.testing.assert_close(found[name], expected[name], atol=1e-6, rtol=1e-4)
+
+
+def test_a_batch_without_a_label_has_loss_zero_not_nan(
+    module: NERModule, make_split: Callable[[int], EncodedSplit]
+) -> None:
+    split = make_split(13)
+    empty = np.flatnonzero(np.asarray(split.row_labelled) == 0)[:1]
+    assert len(empty) == 1
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+    module._trainer = SimpleNamespace(  # type: ignore[assignment]
+        world_size=1, accumulate_grad_batches=1, optimizers=[optimizer]
+    )
+    module.zero_grad()
+    batch = TrainingBatches(BatchAssembler(split, label_ids(split), 0))[TrainingItem(empty, 0)]
+    loss = module.training_step(batch, 0)
+    loss.backward()
+    assert loss == 0
+    assert all((gradient == 0).all() for gradient in gradients(module).values())
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_loader_passes_batches_through_whole(workers: int, make_split: Callable[[int], EncodedSplit]) -> None:
+    split = make_split(37)
+    assembler = BatchAssembler(split, label_ids(split), 0)
+    sampler = TrainingSampler(split, None, 4, "random", 7)
+    loader = DataLoader(TrainingBatches(assembler), sampler=sampler, batch_size=None, num_workers=workers)
+    expected = epoch(split)
+    assert len(loader) == len(expected)
+    for batch, item in zip(loader, expected, strict=True):
+        assert torch.equal(batch["input_ids"], assembler.rows(item.rows)["input_ids"])
+        assert batch["labelled_in_step"] == item.labelled_in_step

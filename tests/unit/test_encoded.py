@@ -1,0 +1,285 @@
+"""Encoded splits: what is on disk is what was put in, window by window and word by word."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from seqeval.metrics.sequence_labeling import get_entities
+
+from ner_module.data.alignment import NO_SUBWORD, UNLABELLED, Subwords
+from ner_module.data.encoded import EncodedSplit, EncodingOptions, encode_split
+from ner_module.pretrained import load_tokenizer
+from ner_module.tagging import Span, tags_to_spans
+
+# "Zyqxw" is spelt out, "was" is one piece, "\u200b" none.
+LONG, SHORT, NOTHING = "Zyqxw", "was", "\u200b"
+
+
+def options(**changes: Any) -> EncodingOptions:
+    defaults = {"max_seq_length": 64, "stride": 16, "label_all_tokens": False, "source_scheme": "iob2"}
+    return EncodingOptions(**{**defaults, "scheme": "iob2", "outside_label": "O", **changes})
+
+
+@pytest.fixture(scope="module")
+def subwords(tiny_model: Callable[..., Path]) -> Subwords:
+    return Subwords(load_tokenizer(str(tiny_model())))
+
+
+def encode(
+    folder: Path, subwords: Subwords, tokens: list[list[str]], tags: list[list[str]] | None, **changes: Any
+) -> EncodedSplit:
+    return encode_split(folder / "split", [(tokens, tags)], subwords, options(**changes))
+
+
+def tags_of(split: EncodedSplit, sentence: int) -> list[str]:
+    return [split.tag_names[label] for label in split.word_labels[split.words_of(sentence)]]
+
+
+def rows_of(split: EncodedSplit, sentence: int) -> Iterator[tuple[list[int], list[int]]]:
+    """Subword ids and labels of each row of a sentence."""
+    for row in range(split.sentence_rows[sentence], split.sentence_rows[sentence + 1]):
+        place = slice(split.row_offsets[row], split.row_offsets[row + 1])
+        yield split.input_ids[place].tolist(), split.labels[place].tolist()
+
+
+def subword_tags(split: EncodedSplit, sentence: int) -> list[str]:
+    """The tags of all subwords of a sentence; ``-`` where there is none."""
+    named = [*split.tag_names, "-"]
+    return [named[label] for _, labels in rows_of(split, sentence) for label in labels]
+
+
+def folders_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+# ---------------------------------------------------------------- the whole
+
+
+@pytest.mark.parametrize("max_seq_length", [16, 64])
+@pytest.mark.parametrize("label_all_tokens", [False, True])
+def test_the_corpus_comes_back(
+    max_seq_length: int, label_all_tokens: bool, corpus: Path, subwords: Subwords, tmp_path: Path
+) -> None:
+    lines = (corpus / "train.conll").read_text(encoding="utf-8").split("\n")
+    tokens: list[list[str]] = [[]]
+    tags: list[list[str]] = [[]]
+    for line in lines:
+        if line:
+            word, tag = line.split()
+            tokens[-1].append(word)
+            tags[-1].append(tag)
+        elif tokens[-1]:
+            tokens.append([])
+            tags.append([])
+    # Not in the corpus: nothing at all, nothing but what becomes nothing, a long document, an endless word.
+    tokens += [[], [NOTHING, NOTHING], [SHORT, NOTHING, LONG] * 60, [SHORT, "x" * 300, NOTHING]]
+    tags += [[], ["O", "B-PER"], ["B-PER", "I-PER", "I-PER"] * 60, ["O", "B-LOC", "O"]]
+
+    split = encode(
+        tmp_path,
+        subwords,
+        tokens,
+        tags,
+        max_seq_length=max_seq_length,
+        stride=max_seq_length // 4,
+        label_all_tokens=label_all_tokens,
+    )
+    assert len(split) == split.summary.sentences == len(tokens)
+    assert split.num_rows == len(split.row_lengths()) == split.sentence_rows[-1]
+    assert split.row_lengths().max() <= max_seq_length
+    assert split.row_lengths().sum() == len(split.input_ids) == len(split.labels) == split.summary.subwords
+    assert split.summary.words == len(split.word_labels) == len(split.word_positions) == sum(map(len, tokens))
+    assert split.sentence_lengths().sum() == len(split.input_ids)
+    for sentence, expected in enumerate(tags):
+        assert tags_of(split, sentence) == expected
+    visible = sum(bool(subwords[word]) for words in tokens for word in words)
+    labelled = int((split.labels != UNLABELLED).sum())
+    assert split.row_labelled.sum() == labelled
+    if label_all_tokens:
+        budget = max_seq_length - subwords.num_special
+        assert labelled == sum(min(len(subwords[word]), budget) for words in tokens for word in words)
+    else:
+        assert labelled == visible
+    missing = sum(map(len, tokens)) - visible
+    assert split.summary.words_without_subword == missing == (split.word_positions == NO_SUBWORD).sum()
+    # Where a word is said to be, its first subword is, with its label.
+    for row in range(split.num_rows):
+        start, words = split.row_offsets[row], slice(split.row_words[row], split.row_words[row + 1])
+        for position, label in zip(split.word_positions[words], split.word_labels[words], strict=True):
+            if position != NO_SUBWORD:
+                assert split.labels[start + position] == label
+    # Found again in another process, from disk alone.
+    again = EncodedSplit(tmp_path / "split")
+    assert asdict(again.summary) == asdict(split.summary)
+    assert again.tag_names == split.tag_names
+
+
+def test_chunks_do_not_matter(subwords: Subwords, tmp_path: Path) -> None:
+    tokens = [[SHORT, LONG], [], [LONG] * 40, [NOTHING], [SHORT]]
+    tags = [["O", "B-A"], [], ["B-B"] * 40, ["O"], ["I-B"]]
+    chunks: list[tuple[Sequence[Sequence[str]], Sequence[Sequence[str]] | None]]
+    chunks = [(tokens[i : i + 1], tags[i : i + 1]) for i in range(5)]
+    done: list[int] = []
+    one = encode_split(tmp_path / "one", [(tokens, tags)], subwords, options())
+    five = encode_split(tmp_path / "five", [*chunks, ([], [])], subwords, options(), done.append)
+    assert done == [1, 1, 1, 1, 1, 0]
+    for path in sorted((tmp_path / "one").iterdir()):
+        assert path.read_bytes() == (tmp_path / "five" / path.name).read_bytes()
+    assert asdict(one.summary) == asdict(five.summary)
+
+
+@pytest.mark.parametrize("chunks", [[], [([], [])], [([], None)]])
+def test_no_sentences(chunks: list[Any], subwords: Subwords, tmp_path: Path) -> None:
+    split = encode_split(tmp_path / "split", chunks, subwords, options())
+    assert (len(split), split.num_rows, len(split.input_ids), split.tag_names) == (0, 0, 0, [])
+    assert split.row_lengths().tolist() == split.sentence_lengths().tolist() == []
+
+
+def test_without_tags_nothing_is_labelled(subwords: Subwords, tmp_path: Path) -> None:
+    for all_tokens in (False, True):
+        folder = tmp_path / str(all_tokens)
+        split = encode(folder, subwords, [[SHORT, LONG], []], None, label_all_tokens=all_tokens)
+        assert split.tag_names == []
+        assert set(split.labels.tolist()) == set(split.word_labels.tolist()) == {UNLABELLED}
+        assert split.word_positions.tolist() == [1, 2]
+        assert split.row_labelled.tolist() == [0, 0]
+
+
+# ---------------------------------------------------------------- labels of subwords
+
+
+def test_first_subwords_only(subwords: Subwords, tmp_path: Path) -> None:
+    pieces = len(subwords_of(subwords, LONG))
+    assert pieces > 2
+    split = encode(tmp_path, subwords, [[SHORT, LONG, NOTHING, LONG]], [["O", "B-A", "I-A", "I-A"]])
+    rest = ["-"] * (pieces - 1)
+    assert subword_tags(split, 0) == ["-", "O", "B-A", *rest, "I-A", *rest, "-"]
+
+
+@pytest.mark.parametrize(
+    ("scheme", "tags", "expected"),
+    [
+        ("iob2", "B-A I-A B-A", "B-A I-A | I-A I-A | B-A I-A"),
+        ("iob1", "I-A B-A O", "I-A I-A | B-A I-A | O O"),
+        ("bioes", "B-A E-A S-B", "B-A I-A | E-A E-A | S-B I-B"),
+        ("bilou", "B-A L-A U-B", "B-A I-A | L-A L-A | U-B I-B"),
+        ("ioe2", "I-A E-A O", "I-A I-A | E-A E-A | O O"),
+    ],
+)
+def test_all_subwords_and_a_mention_begins_once(
+    scheme: str, tags: str, expected: str, subwords: Subwords, tmp_path: Path
+) -> None:
+    words = [LONG] * 3
+    same = {"source_scheme": scheme, "scheme": scheme}
+    split = encode(tmp_path, subwords, [words], [tags.split()], label_all_tokens=True, **same)
+    pieces = len(subwords_of(subwords, LONG))
+    wanted = ["-"]
+    for word in expected.split(" | "):
+        first, further = word.split()
+        wanted += [first, *[further] * (pieces - 1)]
+    assert subword_tags(split, 0) == [*wanted, "-"]
+    assert tags_of(split, 0) == tags.split(), "gold stays as it is"
+
+
+def test_the_continuation_of_a_label_is_known_even_if_it_never_occurs(subwords: Subwords, tmp_path: Path) -> None:
+    split = encode(tmp_path, subwords, [[LONG]], [["B-A"]], label_all_tokens=True)
+    assert set(split.tag_names) == {"B-A", "I-A"}
+
+
+def test_flat_labels_continue_as_themselves_also_when_they_look_like_prefixes(
+    subwords: Subwords, tmp_path: Path
+) -> None:
+    flat = {"source_scheme": "flat", "scheme": "flat", "outside_label": None}
+    tags = ["S", "B-side", "U", "V"]
+    for all_tokens in (False, True):
+        split = encode(tmp_path / str(all_tokens), subwords, [[LONG] * 4], [tags], label_all_tokens=all_tokens, **flat)
+        assert split.tag_names == tags, "no label that the data does not have"
+        labelled = [tag for tag in subword_tags(split, 0) if tag != "-"]
+        assert labelled == [tag for tag in tags for _ in range(len(subwords_of(subwords, LONG)) if all_tokens else 1)]
+
+
+def subwords_of(subwords: Subwords, word: str) -> tuple[int, ...]:
+    subwords.learn([[word]])
+    return subwords[word]
+
+
+# ---------------------------------------------------------------- schemes and findings
+
+
+def test_iob1_is_trained_as_iob2_with_the_same_spans(subwords: Subwords, tmp_path: Path) -> None:
+    sentences = [["I-A", "I-A", "B-A", "O", "I-B"], ["O", "I-A", "I-B"], ["O"], []]
+    tokens = [[SHORT] * len(tags) for tags in sentences]
+    split = encode(tmp_path, subwords, tokens, sentences, source_scheme="iob1")
+    assert tags_of(split, 0) == ["B-A", "I-A", "B-A", "O", "B-B"]
+    for index, tags in enumerate(sentences):
+        expected = [Span(start, end + 1, name) for name, start, end in get_entities(tags)] if tags else []
+        assert tags_to_spans(tags_of(split, index)) == expected
+    assert split.summary.illegal_tags == 0
+
+
+def test_illegal_tags_are_counted_and_repaired(subwords: Subwords, tmp_path: Path) -> None:
+    sentences = [["O", "O"], ["O", "I-A", "I-B"], ["I-A"]]
+    split = encode(tmp_path, subwords, [[SHORT] * len(tags) for tags in sentences], sentences)
+    assert split.summary.illegal_tags == 3
+    assert split.summary.examples == {"illegal_tags": 1}
+    assert [tags_of(split, index) for index in range(3)] == [["O", "O"], ["O", "B-A", "B-B"], ["B-A"]]
+
+
+def test_prefixed_tags_are_trained_flat(subwords: Subwords, tmp_path: Path) -> None:
+    split = encode(tmp_path, subwords, [[SHORT] * 3], [["B-A", "I-A", "O"]], scheme="flat")
+    assert tags_of(split, 0) == ["A", "A", "O"]
+
+
+def test_what_happened_to_words_is_reported_with_an_example(subwords: Subwords, tmp_path: Path) -> None:
+    tokens = [[SHORT], [SHORT] * 15, [SHORT, NOTHING, NOTHING], [SHORT, "x" * 100], [SHORT] * 14]
+    tags = [["O"] * len(words) for words in tokens]
+    split = encode(tmp_path, subwords, tokens, tags, max_seq_length=16, stride=4)
+    assert split.summary.windowed_sentences == 2
+    assert split.summary.words_without_subword == 2
+    assert split.summary.clipped_words == 1
+    assert split.summary.examples == {"windowed_sentences": 1, "words_without_subword": 2, "clipped_words": 3}
+    assert split.sentence_rows.tolist() == [0, 1, 3, 4, 6, 7]
+
+
+def test_a_clipped_word_alone_in_its_sentence_is_reported(subwords: Subwords, tmp_path: Path) -> None:
+    tokens = [[SHORT], ["!" * 15], ["!" * 14]]
+    split = encode(tmp_path, subwords, tokens, [["O"]] * 3, max_seq_length=16, stride=4)
+    assert split.summary.clipped_words == 1
+    assert split.summary.examples["clipped_words"] == 1
+    assert split.row_lengths().tolist() == [3, 16, 16]
+
+
+# ---------------------------------------------------------------- on disk
+
+
+def test_a_crash_leaves_nothing_behind(subwords: Subwords, tmp_path: Path) -> None:
+    def chunks() -> Iterator[tuple[list[list[str]], list[list[str]]]]:
+        yield [[SHORT]], [["O"]]
+        raise RuntimeError("the disk is full")
+
+    with pytest.raises(RuntimeError, match="the disk is full"):
+        encode_split(tmp_path / "split", chunks(), subwords, options())
+    assert folders_in(tmp_path) == []
+
+
+def test_the_faster_of_two_processes_wins(subwords: Subwords, tmp_path: Path) -> None:
+    def chunks() -> Iterator[tuple[list[list[str]], list[list[str]]]]:
+        # While this one is at work, another one finishes the same split.
+        encode(tmp_path, subwords, [[SHORT]], [["O"]])
+        yield [[SHORT]], [["O"]]
+
+    split = encode_split(tmp_path / "split", chunks(), subwords, options())
+    assert len(split) == 1
+    assert folders_in(tmp_path) == ["split"]
+
+
+def test_the_arrays_are_mapped_not_read(subwords: Subwords, tmp_path: Path) -> None:
+    split = encode(tmp_path, subwords, [[SHORT]], [["O"]])
+    assert isinstance(split.input_ids, np.memmap)
+    with pytest.raises(ValueError, match="read-only"):
+        split.input_ids[0] = 1
