@@ -14,7 +14,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from ner_module.runs import RunError, find_checkpoint, new_run_dir, run_dir_of
+import yaml
+
+from ner_module.runs import RunError, check_free, find_checkpoint, new_run_dir, run_dir_of
 
 COMMANDS = ("fit", "validate", "test", "predict")
 
@@ -43,8 +45,8 @@ def complete_arguments(arguments: list[str]) -> Run:
     wants_text = any(argument in ("-h", "--help") or argument.startswith("--print_config") for argument in arguments)
     if command not in COMMANDS or wants_text:
         return Run(command, arguments, None, None)
-    asked, given_dir = _value(arguments, "--ckpt_path"), _value(arguments, "--run_dir")
-    config = _value(arguments, "--config") or _value(arguments, "-c")
+    configs = _values(arguments, "--config", "-c")
+    asked, given_dir = _asked(arguments, configs, "ckpt_path"), _asked(arguments, configs, "run_dir")
     run_dir = Path(given_dir) if given_dir else None
     arguments = _without(arguments, "--ckpt_path")
     if asked in (None, "null", "None"):
@@ -52,18 +54,15 @@ def complete_arguments(arguments: list[str]) -> Run:
             raise RunError(
                 f"`{command}` needs a trained model: give --ckpt_path best, --ckpt_path last or --ckpt_path FILE"
             )
-        run_dir = run_dir or new_run_dir(Path(config).stem if config else "fit")
-        if (run_dir / "config.yaml").exists() and "LOCAL_RANK" not in os.environ:
-            raise RunError(
-                f"{run_dir} holds a run already: go on with `fit --run_dir {run_dir} --ckpt_path last`, "
-                "or choose another --run_dir"
-            )
+        run_dir = run_dir or new_run_dir(Path(configs[0]).stem if configs else "fit")
+        if "LOCAL_RANK" not in os.environ:
+            check_free(run_dir)
         return Run(command, arguments, run_dir, None)
-    if _value(arguments, "--data.predict_file") == "-":
+    if _values(arguments, "--data.predict_file")[-1:] == ["-"]:
         arguments = [*_without(arguments, "--data.predict_file"), "--data.predict_file", str(_standard_input())]
     checkpoint = find_checkpoint(asked, run_dir)
     run_dir = run_dir or run_dir_of(checkpoint) or new_run_dir(checkpoint.stem)
-    if config is None:
+    if not configs:
         saved = checkpoint.absolute().parent.parent / "config.yaml"
         if not saved.is_file():
             saved = _embedded_config(checkpoint)
@@ -84,24 +83,38 @@ def _standard_input() -> Path:
     return Path(file.name)
 
 
-def _value(arguments: list[str], option: str) -> str | None:
-    """The last value given to an option, written ``--option value`` or ``--option=value``."""
-    found = None
+def _values(arguments: list[str], *options: str) -> list[str]:
+    """The values given to an option under any of its names, written ``--option value`` or ``--option=value``."""
+    found = []
     for index, argument in enumerate(arguments):
-        if argument == option and index + 1 < len(arguments):
-            found = arguments[index + 1]
-        elif argument.startswith(option + "="):
-            found = argument.partition("=")[2]
+        name, equals, value = argument.partition("=")
+        if argument in options and index + 1 < len(arguments):
+            found.append(arguments[index + 1])
+        elif equals and name in options:
+            found.append(value)
     return found
+
+
+def _asked(arguments: list[str], configs: list[str], name: str) -> str | None:
+    """What is asked for by an option, on the command line or else in a configuration file; the last one counts."""
+    given = _values(arguments, f"--{name}")
+    for path in [] if given else configs:
+        try:
+            content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except (OSError, ValueError, yaml.YAMLError):
+            continue  # the parser says what is wrong with it
+        if isinstance(content, dict) and content.get(name) is not None:
+            given.append(str(content[name]))
+    return given[-1] if given else None
 
 
 def _without(arguments: list[str], option: str) -> list[str]:
     kept = []
     skip = False
-    for argument in arguments:
+    for index, argument in enumerate(arguments):
         if skip:
             skip = False
-        elif argument == option:
+        elif argument == option and index + 1 < len(arguments):
             skip = True
         elif not argument.startswith(option + "="):
             kept.append(argument)
@@ -116,4 +129,5 @@ def _embedded_config(checkpoint: Path) -> Path:
     handle, name = tempfile.mkstemp(prefix="config-", suffix=".yaml")
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         file.write(text)
+    atexit.register(Path(name).unlink, missing_ok=True)
     return Path(name)

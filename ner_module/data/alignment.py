@@ -58,7 +58,6 @@ class Subwords:
         """Ids of the special tokens before the words (``[CLS]``)."""
         self.suffix: list[int] = whole[start + len(bare) :]
         """Ids of the special tokens after the words (``[SEP]``)."""
-        self.unknown_id: int | None = tokenizer.unk_token_id
 
     @property
     def num_special(self) -> int:

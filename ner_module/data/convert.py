@@ -2,6 +2,21 @@
 
 Reads twice: once to learn the tags and to refuse what cannot be read before anything is written, once to write. What
 the target cannot hold is never dropped in silence: each kind of loss is reported with the number of sentences.
+
+==========================  ============  ============  =========  =========  ===============  ================
+format                      tags          words         raw text   documents  empty sentences  line breaks
+==========================  ============  ============  =========  =========  ===============  ================
+jsonl, json                 any           any           yes        yes        yes              in words, text
+parquet, datasets           any           any           yes        yes        yes              in words, text
+conll, tsv                  any           without tabs  no         yes        no               no
+csv                         any           any           no         yes        no               in words
+prodigy                     as spans      visible ones  yes        yes        yes              in words, text
+doccano, label-studio       as spans      found again   yes        yes        yes              in words, text
+brat                        as spans      found again   yes        yes        no               inside entities
+text                        no            found again   yes        no         yes              no
+==========================  ============  ============  =========  =========  ===============  ================
+
+"As spans": which words are an entity, not the prefixes (they come back as IOB2). "Found again": by `words.py`.
 """
 
 from __future__ import annotations
@@ -19,7 +34,7 @@ from ner_module.data.char_spans import SpanCounts
 from ner_module.data.readers import FORMATS, expand_files, read_sentences
 from ner_module.data.sentence import DataError, Sentence
 from ner_module.data.span_writers import write_brat, write_doccano, write_label_studio, write_prodigy
-from ner_module.data.tag_census import TagCensus
+from ner_module.data.tag_census import TagCensus, suspicious_tags
 from ner_module.data.writers import (
     Losses,
     write_conll,
@@ -76,8 +91,8 @@ def main(argv: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m ner_module convert",
-        description="Convert annotated data between formats. Every word, tag and span that the target can hold is "
-        "kept; what it cannot hold is reported with counts.",
+        description="Convert annotated data between formats. Every word, tag and span that the target can\n"
+        "hold is kept; what it cannot hold is reported with counts.",
         epilog="Examples:\n"
         "  python -m ner_module convert doccano.jsonl train.conll\n"
         "  python -m ner_module convert train.conll.gz train.jsonl --scheme bioes\n"
@@ -118,7 +133,8 @@ def _convert(arguments: argparse.Namespace) -> int:
             census.add(sentence.tags, str(path), sentence.line, sentence.tokens, sentence.word_per_line)
             sizes["sentences"] += 1
             sizes["words"] += len(sentence.tokens)
-    suspicions = census.suspicious()
+    is_flat = arguments.source_scheme == "flat"
+    suspicions = suspicious_tags(census.counts(), census.first_seen(), census.first_words(), flat=is_flat)
     scheme = arguments.source_scheme or census.scheme_report()["detected"]
     if scheme is None:  # tags with and without a prefix
         raise suspicions[0].error()

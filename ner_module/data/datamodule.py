@@ -50,6 +50,7 @@ from ner_module.pretrained import (
     tokenizer_from_files,
     tokenizer_to_files,
 )
+from ner_module.tagging import OUTSIDE
 
 log = logging.getLogger(__name__)
 
@@ -152,6 +153,8 @@ class NERDataModule(LightningDataModule):
         for name in ("batch_size", "eval_batch_size"):
             if options[name] < 1:
                 raise DataError(f"--data.{name}", None, f"it is {options[name]}", "give a number of at least 1")
+        if options.num_workers < 0:
+            raise DataError("--data.num_workers", None, f"it is {options.num_workers}", "give 0 or more")
         if not 0 < options.validation_fraction < 1:
             problem = f"it is {options.validation_fraction}"
             raise DataError("--data.validation_fraction", None, problem, "give a share between 0 and 1")
@@ -175,6 +178,11 @@ class NERDataModule(LightningDataModule):
                 check_known(self.label_names, self.encoded[name].tag_names, split)
         else:
             self.label_names = new_inventory(tagged, tags, self._declared(tagged), self.scheme, self.outside_label)
+            if command == "fit" and len(self.label_names) == 1:
+                problem = f"every word has the tag {self.label_names[0]!r}: there is nothing to learn"
+                raise DataError(
+                    self.stored["train"].meta["sources"][0], None, problem, "check --data.label_column_name"
+                )
         if command == "fit" and self._restored and self.stored["train"].meta["sha256"] != self._train_sha256:
             log.warning(
                 "the training data has changed since the checkpoint was made; training goes on with the new data"
@@ -231,7 +239,8 @@ class NERDataModule(LightningDataModule):
                 label_all_tokens=self.label_all_tokens,
                 source_scheme=schemes.get(name, self.scheme),
                 scheme=self.scheme,
-                outside_label=self.outside_label,
+                # A model with prefixes calls it O; the flat files it is trained on may not.
+                outside_label=self.outside_label if self.scheme == "flat" else self._options.outside_label or OUTSIDE,
             )
             prepared[name] = folder, encode_stored(self.cache, folder, self.tokenizer, options, name)
         return prepared
@@ -254,7 +263,7 @@ class NERDataModule(LightningDataModule):
         tokenizer = load_tokenizer(options.model_name_or_path, options.revision)
         config = from_pretrained(AutoConfig.from_pretrained, options.model_name_or_path, options.revision)
         limit = max_row_length(config, tokenizer)
-        length = options.max_seq_length or min(DEFAULT_MAX_SEQ_LENGTH, limit)
+        length = min(DEFAULT_MAX_SEQ_LENGTH, limit) if options.max_seq_length is None else options.max_seq_length
         if not 4 <= length <= limit:
             problem = f"it is {length}; the model takes at most {limit}"
             raise DataError("--data.max_seq_length", None, problem, f"give 4 to {limit}")

@@ -20,7 +20,7 @@ class HubColumns(NamedTuple):
     """Which columns are read, and the names of integer tags (``None`` when the tags are strings)."""
 
     text: str
-    label: str | None
+    label: str
     names: list[str] | None
 
 
@@ -68,6 +68,10 @@ def choose_columns(
     features = dataset.features
     text = _pick(features, where, text_column, _TEXT_COLUMNS, "--data.text_column_name")
     label = _pick(features, where, label_column, _LABEL_COLUMNS, "--data.label_column_name")
+    words = getattr(features[text], "feature", None)
+    if str(getattr(words, "dtype", None)) not in ("string", "large_string"):
+        problem = f"column {text!r} is not a list of words"
+        raise DataError(where, None, problem, "name one with --data.text_column_name")
     inner = getattr(features[label], "feature", None)
     if inner is None:
         raise DataError(
@@ -79,6 +83,9 @@ def choose_columns(
         if not label_names:
             raise DataError(where, None, f"column {label!r} holds integers without names", "give --data.label_names")
         return HubColumns(text, label, label_names)
+    if str(inner.dtype) not in ("string", "large_string"):
+        problem = f"column {label!r} holds {inner.dtype}, neither names nor integers"
+        raise DataError(where, None, problem, "name another with --data.label_column_name")
     return HubColumns(text, label, None)
 
 
@@ -97,17 +104,20 @@ def hub_sentences(dataset: Any, where: str, columns: HubColumns) -> Iterator[Sen
     """The rows of one split, in order; ``line`` is the 1-based row.
 
     Raises:
-        DataError: a row whose words and tags differ in number, or an integer tag without a name.
+        DataError: a row whose words and tags differ in number or that lacks some, or an integer tag without a name.
     """
     row = 0
-    wanted = [columns.text] + ([columns.label] if columns.label else [])
-    for batch in dataset.select_columns(wanted).iter(batch_size=_BATCH):
-        tags_of = batch[columns.label] if columns.label else [None] * len(batch[columns.text])
-        for tokens, tags in zip(batch[columns.text], tags_of, strict=True):
+    for batch in dataset.select_columns([columns.text, columns.label]).iter(batch_size=_BATCH):
+        for tokens, tags in zip(batch[columns.text], batch[columns.label], strict=True):
             row += 1
-            if tags is not None and len(tags) != len(tokens):
+            for column, cells in ((columns.text, tokens), (columns.label, tags)):
+                if cells is None or None in cells:
+                    raise DataError(
+                        where, row, f"column {column!r} is null, or holds null", "correct or remove the row"
+                    )
+            if len(tags) != len(tokens):
                 raise DataError(where, row, f"{len(tokens)} words but {len(tags)} tags", "correct or remove the row")
-            if tags is not None and columns.names is not None:
+            if columns.names is not None:
                 unknown = [tag for tag in tags if not isinstance(tag, int) or not 0 <= tag < len(columns.names)]
                 if unknown:
                     problem = f"the tag id {unknown[0]} is outside the {len(columns.names)} names"

@@ -18,7 +18,7 @@ from ner_module.data.encoded import EncodedSplit
 from ner_module.data.sentence import DataError
 from ner_module.data.store import StoredSplit
 from ner_module.data.tag_census import suspicious_tags
-from ner_module.tagging import OUTSIDE, close_label_names, continuation_tag, tags_to_spans
+from ner_module.tagging import OUTSIDE, close_label_names, continuation_tag, has_prefix, tags_to_spans
 
 log = logging.getLogger(__name__)
 
@@ -50,11 +50,11 @@ def choose_outside_label(splits: Sequence[StoredSplit], scheme: str, asked: str 
     Raises:
         DataError: the label that was asked for occurs nowhere.
     """
-    if scheme != "flat":
-        return OUTSIDE
     counts = _total_counts(splits)
     if asked is not None and asked not in counts:
         raise DataError("--data.outside_label", None, f"no word has the tag {asked!r}", f"tags are {', '.join(counts)}")
+    if scheme != "flat":
+        return OUTSIDE
     return asked if asked is not None else OUTSIDE if OUTSIDE in counts else None
 
 
@@ -80,7 +80,7 @@ def check_tags(splits: Sequence[StoredSplit], declared: Sequence[str] | None, sc
                     where[0] or "data", where[1], problem, "correct the tag, or add it to --data.label_names"
                 )
         return
-    for suspicion in suspicious_tags(counts, first_seen, _first_words(splits)):
+    for suspicion in suspicious_tags(counts, first_seen, _first_words(splits), flat=scheme == "flat"):
         error = suspicion.error()
         if suspicion.certain:
             error = DataError(
@@ -106,9 +106,11 @@ def new_inventory(
         scheme: the trained one.
         outside_label: the label of words outside any entity, if there is one.
     """
-    if declared is not None and set(tags) <= set(close_label_names(list(declared), scheme, outside_label)):
-        return close_label_names(list(declared), scheme, outside_label)
     names = close_label_names(set(tags), scheme, outside_label)
+    if declared is not None and _in_scheme(declared, scheme, outside_label):
+        ordered = close_label_names(list(declared), scheme, outside_label)
+        if set(tags) <= set(ordered):
+            return ordered
     if "train" in splits:
         taught = set(splits["train"].meta["tag_counts"])
         for name, split in splits.items():
@@ -119,6 +121,13 @@ def new_inventory(
                         "%s:%s: the label %r does not occur in the training data: it cannot be learnt", path, line, tag
                     )
     return names
+
+
+def _in_scheme(declared: Sequence[str], scheme: str, outside_label: str | None) -> bool:
+    """Whether the scheme writes each of these labels."""
+    if scheme != "flat" and not all(name == OUTSIDE or has_prefix(name) for name in declared):
+        return False
+    return set(declared) <= set(close_label_names(set(declared), scheme, outside_label))
 
 
 def _type_known(tag: str, taught: set[str]) -> bool:

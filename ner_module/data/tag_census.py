@@ -130,6 +130,7 @@ def suspicious_tags(
     counts: Mapping[str, int],
     first_seen: Mapping[str, Sequence[Any]],
     first_words: Mapping[str, str | None] | None = None,
+    flat: bool = False,
 ) -> list[Suspicion]:
     """The tags that are likely misspelt, the certain ones first.
 
@@ -137,6 +138,7 @@ def suspicious_tags(
         counts: tag -> number of words.
         first_seen: tag -> file and line.
         first_words: tag -> its first word, if known.
+        flat: the labels are known to have no prefixes, even where they look as if (``S``, ``B-1``).
 
     >>> [found] = suspicious_tags({"O": 900, "B-PER": 90, "B-PRE": 1}, {"B-PRE": ("train.conll", 7)})
     >>> str(found.error())
@@ -144,7 +146,7 @@ def suspicious_tags(
     """
     words = first_words or {}
     found: dict[str, Suspicion] = {}
-    for tag, problem, advice, certain in _findings(counts, words):
+    for tag, problem, advice, certain in _findings(counts, words, flat):
         if tag not in found or certain >= found[tag].certain:  # the later finding says more
             path, line = first_seen.get(tag, ("(unknown file)", None))
             found[tag] = Suspicion(tag, counts[tag], path, line, problem, advice, certain)
@@ -154,9 +156,9 @@ def suspicious_tags(
 _Finding = tuple[str, str, str, bool]
 
 
-def _findings(counts: Mapping[str, int], words: Mapping[str, str | None]) -> Iterator[_Finding]:
-    prefixed = {tag: count for tag, count in counts.items() if tag != OUTSIDE and has_prefix(tag)}
-    flat = {tag: count for tag, count in counts.items() if tag != OUTSIDE and not has_prefix(tag)}
+def _findings(counts: Mapping[str, int], words: Mapping[str, str | None], all_flat: bool) -> Iterator[_Finding]:
+    prefixed = {tag: n for tag, n in counts.items() if tag != OUTSIDE and has_prefix(tag) and not all_flat}
+    flat = {tag: count for tag, count in counts.items() if tag != OUTSIDE and tag not in prefixed}
     yield from _swapped(counts, words)
     if sum(prefixed.values()) >= sum(flat.values()):
         for tag, count in flat.items() if prefixed else ():

@@ -7,7 +7,6 @@ and counted in ``losses``, by a description that goes with a number of sentences
 
 from __future__ import annotations
 
-import csv
 import gzip
 import io
 import json
@@ -130,8 +129,14 @@ def _write_table(path: Path, sentences: Iterable[Sentence], losses: Losses, sepa
     first = next(stream, None)
     documents = first is not None and first.document is not None
     with open_output(path) as file:
-        writer = csv.writer(file, delimiter=separator, lineterminator="\n")
-        writer.writerow(["sentence_id", "token", "tag", *(["document"] if documents else [])])
+        # csv.writer leaves a lone carriage return unquoted (before Python 3.13), which csv.reader then refuses.
+        needs_quotes = re.compile(f'["\r\n{separator}]')
+
+        def row(*cells: str) -> str:
+            quoted = ('"' + cell.replace('"', '""') + '"' if needs_quotes.search(cell) else cell for cell in cells)
+            return separator.join(quoted) + "\n"
+
+        file.write(row("sentence_id", "token", "tag", *(["document"] if documents else [])))
         for number, sentence in enumerate(() if first is None else chain([first], stream), 1):
             losses[EMPTY] += not sentence.tokens
             losses[NO_TEXT] += sentence.text is not None
@@ -141,8 +146,8 @@ def _write_table(path: Path, sentences: Iterable[Sentence], losses: Losses, sepa
                 losses[BROKEN_WORD] += 1
                 words = [word.replace("\n", " ").replace("\t", " ") for word in words]
             assert sentence.tags is not None
-            rest = [sentence.document] if documents else []
-            writer.writerows([number, word, tag, *rest] for word, tag in zip(words, sentence.tags, strict=True))
+            rest = [sentence.document or ""] if documents else []
+            file.writelines(row(str(number), word, tag, *rest) for word, tag in zip(words, sentence.tags, strict=True))
 
 
 def write_parquet(path: Path, sentences: Iterable[Sentence], losses: Losses) -> None:

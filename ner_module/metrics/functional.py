@@ -143,7 +143,7 @@ def word_counts(preds: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     (1, 2)
     """
     mask = target != IGNORE_INDEX
-    return ((preds == target) & mask).sum(), mask.sum()
+    return ((preds == target) & mask).count_nonzero(), mask.count_nonzero()
 
 
 def scores(true_positives: Tensor, num_predicted: Tensor, num_gold: Tensor) -> Scores:
@@ -186,33 +186,26 @@ def _read(label_ids: Sequence[Tensor], mask: Tensor, rules: SpanRules) -> _Steps
 
 def _lay_out(label_ids: Sequence[Tensor], mask: Tensor, rules: SpanRules) -> Tensor:
     """Codes of the labels on one line per tag sequence, ``[K, N]``; what is left over at its end is outside."""
-    num_rows = len(mask)
-    if _waiting_is_free(mask.device):
-        row_n = mask.nonzero()[:, 0]
-        slots = row_n + torch.arange(1, len(row_n) + 1, device=mask.device)
-        ids = torch.stack([ids.masked_select(mask) for ids in label_ids])
-    else:
-        # Selecting by the mask makes a shape of its values. Instead all masked words go to position 0.
-        keep = mask.long()
-        row = torch.arange(num_rows, device=mask.device).unsqueeze(1)
-        slots = ((keep.flatten().cumsum(0).view_as(keep) + row) * keep).flatten()
-        ids = (torch.stack(list(label_ids)) * keep).flatten(1)
+    keep = mask.long()
+    row = torch.arange(len(mask), device=mask.device).unsqueeze(1)
+    # Selecting by the mask would make a shape of its values. Instead all masked words go to position 0.
+    slots = keep.flatten().cumsum(0).view_as(keep).add_(row).mul_(keep).flatten()
+    # Only on the CPU does it cost nothing to know how many words there are.
+    num_words = int(mask.count_nonzero()) if mask.device.type == "cpu" else mask.numel()
+    line_KN = keep.new_zeros(len(label_ids), num_words + len(mask) + 1)
+    for line, ids in zip(line_KN, label_ids, strict=True):
+        line.scatter_(0, slots, ids.flatten().long())
+    line_KN[:, 0] = 0
+    is_word_N = torch.zeros_like(line_KN[0], dtype=torch.int32).scatter_(0, slots, 1)
+    is_word_N[0] = 0
     try:
-        codes = rules.codes.index_select(0, ids.flatten().long()).view(len(label_ids), -1)
+        codes_KN = rules.codes.index_select(0, line_KN.flatten()).view_as(line_KN)
     except IndexError as error:
         raise ValueError(
             f"a label id is not in the inventory of {len(rules.codes)} labels (ids 0 to {len(rules.codes) - 1}, or "
             f"{IGNORE_INDEX} in the target for what is no word)"
         ) from error
-    line_KN = codes.new_zeros(len(label_ids), len(slots) + num_rows + 1)
-    line_KN.scatter_(1, slots.expand(len(label_ids), -1), codes)
-    line_KN[:, 0] = 0
-    return line_KN
-
-
-def _waiting_is_free(device: torch.device) -> bool:
-    """Whether values can be read without holding up a queue of work; the tests make this say no on the CPU too."""
-    return device.type == "cpu"
+    return codes_KN.mul_(is_word_N)
 
 
 def _check(label_ids: Tensor, other: Tensor, name: str) -> None:

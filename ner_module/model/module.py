@@ -14,6 +14,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 from torchmetrics import MeanMetric
 
@@ -55,7 +56,7 @@ class NERModule(LightningModule):
     ) -> None:
         super().__init__()
         if learning_rate <= 0 or weight_decay < 0 or not 0 <= warmup_ratio <= 1:
-            raise ValueError(
+            raise MisconfigurationException(
                 "--model.learning_rate must be positive, --model.weight_decay not negative, --model.warmup_ratio 0 to 1"
             )
         self.save_hyperparameters(logger=False)  # the whole configuration is logged, by `cli.py`
@@ -210,7 +211,7 @@ class NERModule(LightningModule):
         """AdamW and a schedule stepped once per optimiser step."""
         total_steps = self.trainer.estimated_stepping_batches
         if total_steps == float("inf"):
-            raise ValueError("training has no end: give --trainer.max_epochs or --trainer.max_steps")
+            raise MisconfigurationException("training has no end: give --trainer.max_epochs or --trainer.max_steps")
         # Lightning cannot clip gradients that a fused optimiser unscales itself, as float16 would have it.
         fused = self.trainer.precision != "16-mixed"
         options = self.hparams

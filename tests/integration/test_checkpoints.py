@@ -24,9 +24,10 @@ def run_dir(trained_run: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(trained_run, tmp_path / "runs" / "trained" / "1"))
 
 
-def tested(run: Path) -> dict[str, float]:
+def scores_of(run: Path) -> dict[str, float]:
+    """The test scores, without those that need to know what was seen in training."""
     scores: dict[str, float] = results(run)["test"]
-    return scores
+    return {name: score for name, score in scores.items() if not name.endswith("seen")}
 
 
 def test_best_last_and_a_file_are_what_they_say(run_main: RunMain, run_dir: Path, tmp_path: Path) -> None:
@@ -39,14 +40,14 @@ def test_best_last_and_a_file_are_what_they_say(run_main: RunMain, run_dir: Path
     found = {}
     for asked in ("best", "last", str(best), os.path.relpath(best, tmp_path)):
         run_main("test", "--run_dir", run_dir, "--ckpt_path", asked)
-        found[asked] = tested(run_dir)
+        found[asked] = scores_of(run_dir)
     assert found["best"]["test/f1"] > 0.2
     assert found["last"]["test/f1"] == 0
     assert found["best"] == found[str(best)] == found[os.path.relpath(best, tmp_path)]
     # Without --run_dir a file's own run is used.
     (run_dir / "results.json").unlink()
     run_main("test", "--ckpt_path", best)
-    assert tested(run_dir) == found["best"]
+    assert scores_of(run_dir) == found["best"]
 
 
 def test_without_run_dir_the_newest_run_is_meant(run_main: RunMain, run_dir: Path, tmp_path: Path) -> None:
@@ -68,22 +69,25 @@ def test_validate_repeats_the_scores_of_training(run_main: RunMain, run_dir: Pat
     for name, row in (("best", max(rows, key=lambda row: row["val/f1"])), ("last", rows[-1])):
         outcome = run_main("validate", "--run_dir", run_dir, "--ckpt_path", name)
         again = results(run_dir)["validate"]
-        assert {key: row[key] for key in again} == pytest.approx(again, abs=2e-6)
-        assert "micro average" in outcome.out
+        same = {name: value for name, value in row.items() if name.startswith("val/")}
+        assert {name: again[name] for name in same} == pytest.approx(same, abs=2e-6)
+        assert f"{row['val/f1']:.4f}" in outcome.out
     assert results(run_dir)["epochs"] == rows, "the table of the training is kept"
 
 
-def test_the_predictions_file_has_the_scores_that_are_reported(run_main: RunMain, run_dir: Path) -> None:
+def test_the_predictions_file_has_the_scores_that_are_reported(
+    run_main: RunMain, run_dir: Path, trained_run: Path
+) -> None:
     """By seqeval, from the file alone; one line a sentence, in the order of the data."""
     run_main("test", "--run_dir", run_dir, "--ckpt_path", "best")
     rows = json_lines((run_dir / "predictions" / "test.jsonl").read_text(encoding="utf-8"))
-    expected = conll_sentences(run_dir.parent / "mixed.conll" if False else _test_file(run_dir))
+    expected = conll_sentences(trained_run.parent / "mixed.conll")
     assert [(row["tokens"], row["gold_tags"]) for row in rows] == expected
     for row in rows:
         assert len(row["predicted_tags"]) == len(row["scores"]) == len(row["tokens"])
         assert all(0 < score <= 1 for score in row["scores"])
     gold, predicted = [row["gold_tags"] for row in rows], [row["predicted_tags"] for row in rows]
-    scores = tested(run_dir)
+    scores = scores_of(run_dir)
     assert 0.2 < scores["test/f1"] < 0.98
     assert scores["test/f1"] == pytest.approx(f1_score(gold, predicted), abs=1e-6)
     assert scores["test/precision"] == pytest.approx(precision_score(gold, predicted), abs=1e-6)
@@ -91,12 +95,6 @@ def test_the_predictions_file_has_the_scores_that_are_reported(run_main: RunMain
     assert scores["test/f1_macro"] == pytest.approx(f1_score(gold, predicted, average="macro"), abs=1e-6)
     pairs = [(g, p) for one, other in zip(gold, predicted, strict=True) for g, p in zip(one, other, strict=True)]
     assert scores["test/accuracy"] == pytest.approx(sum(g == p for g, p in pairs) / len(pairs), abs=1e-6)
-
-
-def _test_file(run: Path) -> Path:
-    import yaml
-
-    return Path(yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))["data"]["test_file"])
 
 
 def test_a_checkpoint_moved_away_carries_everything(run_main: RunMain, run_dir: Path, tmp_path: Path) -> None:
@@ -107,38 +105,43 @@ def test_a_checkpoint_moved_away_carries_everything(run_main: RunMain, run_dir: 
     shutil.move(run_dir, tmp_path / "gone")
     run_main("test", "--ckpt_path", tmp_path / "my model.ckpt", cwd=elsewhere)
     (found,) = elsewhere.glob("runs/*/*/results.json")
-    assert tested(found.parent) == tested(tmp_path / "gone")
+    assert scores_of(found.parent) == scores_of(tmp_path / "gone")
     run_main("test", "--ckpt_path", "../my model.ckpt", "--run_dir", "here", cwd=elsewhere)
-    assert tested(elsewhere / "here") == tested(tmp_path / "gone")
+    assert scores_of(elsewhere / "here") == scores_of(tmp_path / "gone")
 
 
 def test_a_run_directory_can_be_moved(run_main: RunMain, run_dir: Path, tmp_path: Path) -> None:
     run_main("test", "--run_dir", run_dir, "--ckpt_path", "best")
-    before = tested(run_dir)
+    before = scores_of(run_dir)
     shutil.move(run_dir, tmp_path / "moved")
     (tmp_path / "moved" / "results.json").unlink()
     run_main("test", "--run_dir", "moved", "--ckpt_path", "best")
-    assert tested(tmp_path / "moved") == before
+    assert scores_of(tmp_path / "moved") == before
 
 
-def test_a_moved_run_goes_on_without_losing_its_best(run_main: RunMain, run_dir: Path, tmp_path: Path) -> None:
-    """Training goes on with a rate that destroys the model: best.ckpt must stay that of the epochs before."""
-    shutil.move(run_dir, tmp_path / "moved")
-    moved = tmp_path / "moved"
-    rows = results(moved)["epochs"]
-    best = checkpoint(moved, "best")["global_step"]
-    last = torch.load(moved / "checkpoints" / "last.ckpt", weights_only=True)
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_worse_epoch_after_a_resume_leaves_best_alone(
+    run_main: RunMain, run_dir: Path, tmp_path: Path, moved: bool
+) -> None:
+    """The last checkpoint's head is erased, so that what follows is worse than what was."""
+    if moved:
+        shutil.move(run_dir, tmp_path / "moved")
+        run_dir = tmp_path / "moved"
+    rows = results(run_dir)["epochs"]
+    best = checkpoint(run_dir, "best")["global_step"]
+    last = checkpoint(run_dir, "last")
     for name in ("model.classifier.weight", "model.classifier.bias"):
         last["state_dict"][name].zero_()
-    torch.save(last, moved / "checkpoints" / "last.ckpt")
+    torch.save(last, run_dir / "checkpoints" / "last.ckpt")
     more = len(rows) + 1
-    outcome = run_main("fit", "--run_dir", "moved", "--ckpt_path", "last", "--trainer.max_epochs", more)
-    again = results(moved)["epochs"]
+    run_main(
+        "fit", "--run_dir", run_dir.name if moved else run_dir, "--ckpt_path", "last", "--trainer.max_epochs", more
+    )
+    again = results(run_dir)["epochs"]
     assert again[:-1] == rows
     assert again[-1]["val/f1"] < max(row["val/f1"] for row in rows)
-    assert checkpoint(moved, "best")["global_step"] == best
-    assert checkpoint(moved, "last")["global_step"] == again[-1]["step"]
-    assert "dirpath" not in outcome.err
+    assert checkpoint(run_dir, "best")["global_step"] == best
+    assert checkpoint(run_dir, "last")["global_step"] == again[-1]["step"]
 
 
 def test_options_that_a_resumed_training_cannot_change_are_mentioned(run_main: RunMain, run_dir: Path) -> None:
@@ -152,7 +155,7 @@ def test_options_that_a_resumed_training_cannot_change_are_mentioned(run_main: R
 def test_other_test_data_without_anything_else(run_main: RunMain, run_dir: Path, tmp_path: Path) -> None:
     (tmp_path / "one.conll").write_text("Anna B-PER\nsings O\n", encoding="utf-8")
     run_main("test", "--run_dir", run_dir, "--ckpt_path", "best", "--data.test_file", "one.conll")
-    assert tested(run_dir)["test/support/PER"] == 1
+    assert scores_of(run_dir)["test/support/PER"] == 1
     assert len((run_dir / "predictions" / "test.jsonl").read_text(encoding="utf-8").splitlines()) == 1
 
 
@@ -186,7 +189,7 @@ def test_a_new_process_without_base_model_hub_or_training_data(
     ]
     run_main("fit", *options, "--run_dir", "run", "--data.cache_dir", "cache")
     run_main("test", "--run_dir", "run", "--ckpt_path", "last")
-    scores = tested(tmp_path / "run")
+    scores = scores_of(tmp_path / "run")
     for path in (tmp_path / "base", tmp_path / "cache"):
         shutil.rmtree(path)
     for name in ("train", "validation"):
@@ -194,8 +197,8 @@ def test_a_new_process_without_base_model_hub_or_training_data(
     (tmp_path / "run" / "results.json").unlink()
 
     done = program("test", "--run_dir", "run", "--ckpt_path", "last")
-    assert tested(tmp_path / "run") == scores
-    assert "micro average" in done.stdout
+    assert scores_of(tmp_path / "run") == scores
+    assert "(micro)" in done.stdout
     assert "Warning" not in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -204,25 +207,31 @@ def test_a_new_process_without_base_model_hub_or_training_data(
     assert [row["text"] for row in json_lines(done.stdout)] == text.splitlines()
     assert done.stderr == "", "nothing to say"
 
-    done = program("validate", "--run_dir", "run", "--ckpt_path", "last", check=False)
-    assert done.returncode == 1
-    (error,) = done.stderr.splitlines()[-1:]
-    assert error.startswith("error: ")
-    assert "validation.conll" in error
+    outcome = run_main("validate", "--run_dir", "run", "--ckpt_path", "last", check=False)
+    assert outcome.code == 1
+    (error,) = outcome.errors()
+    assert "validation.conll: no such file" in error
 
 
 def test_from_another_working_directory(
-    fit_options: list[str], corpus: Path, tmp_path: Path, run_main: RunMain
+    fit_options: list[str], corpus: Path, tmp_path: Path, run_main: RunMain, trained_run: Path
 ) -> None:
-    """Relative paths given to `fit` are found from elsewhere, too: nothing is repeated."""
+    run = Path(shutil.copytree(trained_run, tmp_path / "run"))
+    other = tmp_path / "other"
+    other.mkdir()
+    run_main("test", "--run_dir", run, "--ckpt_path", "best", cwd=other)
+    run_main("validate", "--ckpt_path", "../run/checkpoints/last.ckpt", cwd=other)
+    assert {"test", "validate"} <= set(results(run))
+    assert files_in(other) == set()
+    # Relative paths count from where a command is typed; where that was another folder, the message says so.
     shutil.copytree(corpus, tmp_path / "data")
     options = [option.replace(str(corpus), "data") for option in fit_options]
-    run_main("fit", *options, "--run_dir", "run")
-    (tmp_path / "other").mkdir()
-    run_main("test", "--run_dir", tmp_path / "run", "--ckpt_path", "best", cwd=tmp_path / "other")
-    run_main("validate", "--ckpt_path", "../run/checkpoints/last.ckpt", cwd=tmp_path / "other")
-    assert {"test", "validate"} <= set(results(tmp_path / "run"))
-    assert files_in(tmp_path / "other") == set()
+    run_main("fit", *options, "--trainer.max_epochs", 1, "--run_dir", "relative")
+    outcome = run_main("test", "--run_dir", "../relative", "--ckpt_path", "best", cwd=other, check=False)
+    assert outcome.code == 1
+    (error,) = outcome.errors()
+    assert error.startswith("error: data/test.conll: no such file")
+    assert f"relative paths start at {other}" in error
 
 
 # ---------------------------------------------------------------------- no checkpoint

@@ -38,7 +38,9 @@ def _no_hub(corpus: Path, model: Path, config: dict[str, object]) -> list[str]:
         if config.get("data", {}).get("source_scheme") == "flat":  # type: ignore[attr-defined]
             source = corpus / f"{split}.flat"
             text = (corpus / f"{split}.conll").read_text()
-            source.write_text("\n".join(line.replace(" B-", " ").replace(" I-", " ") for line in text.splitlines()) + "\n")
+            source.write_text(
+                "\n".join(line.replace(" B-", " ").replace(" I-", " ") for line in text.splitlines()) + "\n"
+            )
         files += [f"--data.{split}_file", str(source)]
     return ["--model.model_name_or_path", str(model), *files]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 from run_files import conll_sentences, files_in, json_lines
+from seqeval.metrics.sequence_labeling import get_entities
 
 from ner_module import NERTagger
 from ner_module.runs import RunError
@@ -78,8 +80,6 @@ def test_raw_text(run_main: RunMain, trained_run: Path, tmp_path: Path, known_li
 
 def test_finds_what_it_has_learnt(run_main: RunMain, trained_run: Path, corpus: Path) -> None:
     """On its own training sentences, given as words, nearly every entity is found where it is."""
-    from seqeval.metrics.sequence_labeling import get_entities
-
     rows = predict(run_main, trained_run, "--data.predict_file", corpus / "train.conll")
     gold = conll_sentences(corpus / "train.conll")
     assert [row["tokens"] for row in rows] == [words for words, _ in gold]
@@ -177,6 +177,7 @@ def test_batch_size_changes_nothing(
     assert_same(tagger.predict(lines, batch_size=size), tagger.predict(lines))
 
 
+@pytest.mark.slow
 def test_order_survives_long_inputs(run_main: RunMain, trained_run: Path, tagger: NERTagger) -> None:
     """Longer than the stretch within which sentences are sorted (10,000)."""
     lines = [f"{'word ' * (index % 7)}{index}" for index in range(10_050)]
@@ -201,8 +202,6 @@ def test_a_limited_prediction_says_that_it_is_not_whole(
 
 def test_a_closed_pipe_is_no_error(trained_run: Path, tmp_path: Path) -> None:
     """`predict … | head -1`."""
-    import os
-
     (tmp_path / "text.txt").write_text("Anna met Ben in Lincoln.\n" * 5000, encoding="utf-8")
     process = subprocess.Popen(
         [

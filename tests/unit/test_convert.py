@@ -24,7 +24,12 @@ CORPORA = {
     "wnut17": ("wnut17/dev.conll", 1009, 15733, 836),
     "wikigold": ("wikigold/wikigold.conll", 1696, 39007, 3558),
     "ncbi_disease": ("ncbi_disease/dev.tsv", 923, 23969, 787),
+    "wnut17-train": ("wnut17/train.conll", 3394, 62730, 1975),
+    "wnut17-test": ("wnut17/test.conll", 1287, 23394, 1079),
+    "ncbi_disease-train": ("ncbi_disease/train.tsv", 5424, 135701, 5134),
+    "ncbi_disease-test": ("ncbi_disease/test.tsv", 940, 24497, 960),
 }
+QUICK = ("wnut17", "wikigold", "ncbi_disease")
 TOKEN_FORMATS = {
     "conll": "x.conll",
     "jsonl": "x.jsonl.gz",
@@ -51,7 +56,7 @@ def columns(path):
     return sentences, documents
 
 
-@pytest.fixture(params=CORPORA)
+@pytest.fixture(params=[name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in CORPORA])
 def corpus(request):
     name, sentences, words, entities = CORPORA[request.param]
     path = SHARED / name
@@ -279,6 +284,8 @@ def test_schemes(run):
     Path("in.conll").write_text("a I-X\nb I-X\nc B-X\nd O\n\ne B-Y\nf I-Z\n")
     assert run("in.conll", "out.conll", "--source_scheme", "iob1", "--scheme", "bioes")[0] == 0
     assert [s.tags for s in read_sentences(Path("out.conll"))] == [["B-X", "E-X", "S-X", "O"], ["S-Y", "S-Z"]]
+    Path("mixed.conll").write_text("a NOUN\nb VERB\nc B-1\n")
+    assert run("mixed.conll", "mixed.jsonl", "--source_scheme", "flat", "--strict")[0] == 0
     Path("pos.conll").write_text("a NOUN\nb VERB\nc NOUN\n\n")
     assert run("pos.conll", "pos.jsonl", "--to", "doccano")[0] == 0
     assert [label for _, _, label in json.loads(Path("pos.jsonl").read_text())["label"]] == ["NOUN", "VERB", "NOUN"]

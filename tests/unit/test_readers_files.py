@@ -89,13 +89,23 @@ def test_a_bad_byte_far_into_a_file_has_its_line(tmp_path):
         b"\x89PNG\r\n",
         bytes(5000),
         bytes(range(256)) * 20,
-        "no mark".encode("utf-16-le"),
+        "no mark here".encode("utf-16-le"),
     ],
 )
 def test_binary_files_are_called_so(tmp_path, content):
     error = refused(write(tmp_path / "x.conll", content))
     assert "binary" in error.problem
     assert error.line == 1
+
+
+def test_words_that_look_like_the_begin_of_other_files(tmp_path):
+    for word in ("PAR1", "BZh", "ARROW1"):
+        assert tokens(write(tmp_path / "x.conll", f"{word} B-X\nx O\n")) == [[word, "x"]]
+        assert "binary" in refused(write(tmp_path / "x.conll", word.encode() + b"91AY\xff\x00")).problem
+
+
+def test_many_blank_lines_are_no_hang(tmp_path):
+    assert tokens(write(tmp_path / "x.conll", "\n" * 300_000 + "a O\n")) == [["a"]]
 
 
 def test_control_characters_are_text(tmp_path):

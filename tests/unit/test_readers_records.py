@@ -119,6 +119,15 @@ def test_keys_that_are_not_found_are_listed(refused):
     assert error.line == 1
 
 
+def test_predictions_on_tokens_can_be_read(read, refused):
+    entities = [{"type": "PER", "text": "Ann Lee", "start": 0, "end": 2, "score": 0.9}]
+    records = [{"tokens": ["Ann", "Lee", "sat"], "entities": entities}, {"tokens": ["x"], "entities": []}]
+    assert words_and_tags(read(records)) == [(["Ann", "Lee", "sat"], ["B-PER", "I-PER", "O"]), (["x"], ["O"])]
+    assert words_and_tags(read(records[::-1]))[1][1] == ["B-PER", "I-PER", "O"]
+    for wrong in ([*entities, *entities], [{**entities[0], "end": 4}], [{**entities[0], "start": -1}]):
+        assert "do not fit the 3 tokens" in refused([{**records[0], "entities": wrong}]).problem
+
+
 def test_prediction_yields_a_sentence_for_each_line(read, refused):
     text = '{"tokens": ["a", "b"]}\n\n{"text": "It\'s 5."}\n{"tokens": [], "tags": []}\n{"text": ""}\n   \n{}'
     sentences = read(text, tagged=False)

@@ -77,15 +77,15 @@ def test_no_other_split_has_a_file():
 
 
 def test_every_rule_is_defined_and_used():
-    files = sorted(GRAMMAR.glob("*.txt"))
-    used = {name for path in files for name in re.findall(r"<([^<>\s]+)>", path.read_text(encoding="utf-8"))}
+    lines = [line for path in GRAMMAR.glob("*.txt") for line in path.read_text(encoding="utf-8").splitlines()]
+    used = {name for line in lines if not line.startswith("#") for name in re.findall(r"<([^<>\s]+)>", line)}
     for split in SPLITS:
         assert set(read_rules(GRAMMAR / "names.txt", split)) | set(read_rules(GRAMMAR / "words.txt", split)) == used
 
 
 def test_names_and_templates_are_in_part_disjoint():
     train, held = (read_rules(GRAMMAR / "names.txt", split) for split in ("train", "test"))
-    for rule in ("firstf", "firstm", "eroot", "groot", "bhead", "many", "wordtown"):
+    for rule in ("firstf", "firstm", "eroot", "bhead", "many", "wordtown"):
         assert set(train[rule]) - set(held[rule])
         assert set(held[rule]) - set(train[rule])
         assert set(train[rule]) & set(held[rule])

@@ -4,10 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_models import FAMILIES, VOCAB_SIZE, _nmt_nfkc, _precompiled_charsmap, make_tiny_model
 from tokenizers import normalizers, pre_tokenizers
 from transformers import AutoConfig, AutoModel, AutoModelForTokenClassification, AutoTokenizer
-
-from tests.tiny_models import FAMILIES, VOCAB_SIZE, _nmt_nfkc, _precompiled_charsmap, make_tiny_model
 
 LABEL_NAMES = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
 

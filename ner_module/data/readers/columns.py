@@ -53,7 +53,7 @@ def read_columns(
     lines = iter(lines)
     head: list[str] = []
     layout = None
-    while layout is None and (more := list(itertools.islice(lines, _HEAD_LINES))):
+    while layout is None and (more := list(itertools.islice(lines, max(_HEAD_LINES, len(head))))):
         head += more
         layout = find_layout(path, head, text_column_name, label_column_name, tagged)
     if layout is None:

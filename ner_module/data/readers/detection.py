@@ -40,10 +40,10 @@ def detect_format(
     """
     if path.is_dir():
         return _folder_format(path)
-    if read_head(path, 4) == b"PAR1":
-        return "parquet"
     suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() != ".gz"]
     suffix = suffixes[-1] if suffixes else ""
+    if suffix == ".parquet" or _is_parquet(path):
+        return "parquet"
     text, lines = _start_of(path, encoding)
     if suffix == ".txt" and not tagged:
         return "conll" if _has_tagged_columns(lines) else "text"
@@ -55,6 +55,15 @@ def detect_format(
         if lines and known_header(lines[0], separator, names):
             return "csv" if separator == "," else "tsv"
     return "csv" if suffix == ".csv" else "conll"
+
+
+def _is_parquet(path: Path) -> bool:
+    """Whether a file begins and ends as Parquet does; a first word can be PAR1."""
+    if read_head(path, 4) != b"PAR1":
+        return False
+    with path.open("rb") as file:
+        file.seek(-4, io.SEEK_END)
+        return file.read() == b"PAR1"
 
 
 def detect_json(path: Path, encoding: str | None) -> str:

@@ -22,21 +22,20 @@ HEAD_BYTES = 1 << 13
 _CHUNK_CHARS = 1 << 20
 _READ_ERRORS = (OSError, EOFError, zlib.error)
 
+# How other kinds of file begin. Those that a word could begin with count only where the rest is no text.
 _MAGIC = {
     b"PK\x03\x04": "a zip archive (or a .docx, .xlsx or PyTorch file)",
     b"%PDF": "a PDF",
     b"\x89PNG": "a PNG image",
     b"\xff\xd8\xff": "a JPEG image",
     b"\x7fELF": "a program",
-    b"PAR1": "a Parquet file",
-    b"ARROW1": "an Arrow file",
     b"SQLite format 3\0": "a database",
-    b"BZh": "a bzip2 file",
     b"\xfd7zXZ\0": "an xz file",
     b"\x28\xb5\x2f\xfd": "a zstd file",
     b"\x80\x04\x95": "a Python pickle",
     b"\xd0\xcf\x11\xe0": "a Microsoft Office file",
 }
+_WORD_LIKE_MAGIC = {b"BZh": "a bzip2 file", b"PAR1": "a Parquet file", b"ARROW1": "an Arrow file"}
 
 
 def expand_files(spec: str | Path | list[str] | list[Path]) -> list[Path]:
@@ -156,7 +155,7 @@ def codec_of(path: Path, encoding: str | None) -> str:
     try:
         "".encode(encoding)  # also refuses codecs that are no text encoding
         return codecs.lookup(encoding).name
-    except LookupError:
+    except (LookupError, ValueError):
         advice = "name one that Python knows, such as utf-8, latin-1, cp1252, utf-16 or gb18030"
         raise DataError(path, None, f"the encoding {encoding!r} is unknown", advice) from None
 
@@ -167,13 +166,14 @@ def _refuse_binary(path: Path) -> None:
     kind = next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), None)
     if kind is None and head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise DataError(path, 1, "the file is UTF-16, not UTF-8", "set encoding to utf-16, or save it as UTF-8")
-    if kind is None and head.count(0) * 5 > len(head):
+    if kind is None and len(head) >= 16 and max(head[::2].count(0), head[1::2].count(0)) * 5 > len(head) * 2:
         kind = "zero bytes, or UTF-16 text without a byte order mark"
-    if kind is None and 0 in head:
-        try:
-            codecs.getincrementaldecoder("utf-8")().decode(head)
-        except UnicodeDecodeError:
-            kind = "neither text nor a format known here"
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        known = next((kind for magic, kind in _WORD_LIKE_MAGIC.items() if head.startswith(magic)), None)
+        if kind is None and (known or 0 in head):
+            kind = known or "neither text nor a format known here"
     if kind is not None:
         raise DataError(path, 1, f"this is a binary file: {kind}", "name a text file, or its encoding if it is one")
 

@@ -10,15 +10,25 @@ from pathlib import Path
 from typing import Any
 
 from ner_module.data.char_spans import SpanCounts, locate_words, tag_words
-from ner_module.data.readers.span_records import TEXT_KEYS, find_spans, find_text, given_words, is_rejected, span_key
+from ner_module.data.readers.span_records import (
+    TEXT_KEYS,
+    find_spans,
+    find_text,
+    given_words,
+    is_rejected,
+    read_span,
+    span_key,
+)
 from ner_module.data.readers.tag_cells import TagCells, describe
 from ner_module.data.sentence import DataError, Sentence
 from ner_module.data.words import split_words
+from ner_module.tagging import SchemeError, Span, spans_to_tags
 
 __all__ = ["DOCUMENT_KEYS", "TAG_KEYS", "TEXT_KEYS", "TOKEN_KEYS", "RecordReader"]
 
 TOKEN_KEYS = ("tokens", "words", "token", "word")
 TAG_KEYS = ("ner_tags", "tags", "labels", "ner_labels", "label", "ner", "bio_tags", "tag")
+_WORD_SPAN_KEYS = ("entities", "spans")
 DOCUMENT_KEYS = ("document", "document_id", "doc_id")
 
 
@@ -79,7 +89,9 @@ class RecordReader:
         return next((key for key in keys if _is_list_of(record.get(key), str)), None)
 
     def _tag_key(self, record: dict[str, Any]) -> str | None:
-        return next((key for key in TAG_KEYS if _is_list_of(record.get(key), (str, int))), None)
+        tags = (key for key in TAG_KEYS if _is_list_of(record.get(key), (str, int)))
+        spans = (key for key in _WORD_SPAN_KEYS if _is_list_of(record.get(key), dict))
+        return next(tags, None) or next(spans, None)
 
     def _read_tags(self, record: dict[str, Any], line: int) -> Sentence:
         if self.text_key is None:
@@ -91,6 +103,8 @@ class RecordReader:
         if not isinstance(tags, list):
             problem = f"{self.label_key!r} is {describe(tags)}, not a list of tags"
             raise DataError(self.path, line, problem, "give one tag per token")
+        if self.label_key in _WORD_SPAN_KEYS:
+            return self._sentence(record, line, tokens, self._word_span_tags(tags, len(tokens), line))
         if len(tags) != len(tokens):
             problem = f"{len(tokens)} tokens in {self.text_key!r}, but {len(tags)} tags in {self.label_key!r}"
             raise DataError(self.path, line, problem, "give one tag per token")
@@ -100,6 +114,18 @@ class RecordReader:
         else:
             names = [self.cells.read(tag, line, word) for word, tag in enumerate(tags)]
         return self._sentence(record, line, tokens, names)
+
+    def _word_span_tags(self, items: list[Any], length: int, line: int) -> list[str]:
+        """IOB2 tags from spans in words, end exclusive, as this project's predictions on tokens have them."""
+        spans = [span for item in items for span in read_span(self.path, line, item)]
+        self.counts.spans += len(spans)
+        try:
+            tags = spans_to_tags([Span(span.start, span.end, span.entity_type) for span in spans], length)
+        except SchemeError:
+            problem = f"the spans do not fit the {length} tokens, or overlap: {describe([span[:3] for span in spans])}"
+            raise DataError(self.path, line, problem, "count words from 0, the end exclusive") from None
+        self.counts.kept += len(spans)
+        return tags
 
     def _read_spans(self, record: dict[str, Any], line: int) -> Sentence | None:
         if is_rejected(record, self.counts):

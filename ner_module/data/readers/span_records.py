@@ -105,7 +105,7 @@ def find_spans(
     if not isinstance(items, list):
         problem = f"the spans are {describe(items)}, not a list"
         raise DataError(path, line, problem, "give them as [[start, end, type], …]")
-    spans = [span for item in items for span in _read_span(path, line, item)]
+    spans = [span for item in items for span in read_span(path, line, item)]
     return check_spans(path, line, text, spans)
 
 
@@ -169,7 +169,7 @@ def span_key(record: dict[str, Any]) -> str | None:
     return usual
 
 
-def _read_span(path: Path, line: int, item: Any) -> list[CharSpan]:
+def read_span(path: Path, line: int, item: Any) -> list[CharSpan]:
     """A span; several when it carries several labels."""
     start = end = labels = quote = None
     if isinstance(item, dict):

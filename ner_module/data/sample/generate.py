@@ -18,17 +18,8 @@ from ner_module.data.sample.grammar import Grammar, Sentence, pick, read_rules
 SEED = 20
 SIZES = {"train": 2000, "validation": 400, "test": 400}
 GRAMMAR = Path(__file__).parent / "grammar"
-# How many documents in 100 are of each genre.
-GENRES = {
-    "news": 25,
-    "sport": 22,
-    "social": 12,
-    "encyclopedia": 13,
-    "mail": 8,
-    "household": 9,
-    "minutes": 6,
-    "listings": 5,
-}
+# How many cards of each genre are in the deck that documents are dealt from.
+GENRES = {"news": 5, "sport": 5, "encyclopedia": 3, "social": 3, "mail": 2, "household": 2, "minutes": 1, "listings": 1}
 DOCUMENT_LENGTHS = range(4, 11)
 # Of every eight templates of a genre one is for training alone, one for validation alone and one for test alone.
 TEMPLATE_PERIOD = 8
@@ -55,25 +46,33 @@ def split_documents(split: str, seen: set[str]) -> Iterator[list[Sentence]]:
     rng = random.Random(SEED + SPLITS.index(split))
     rules = read_rules(GRAMMAR / "names.txt", split) | read_rules(GRAMMAR / "words.txt", split)
     grammar = Grammar(rules, rng)
-    genres = [genre for genre, weight in GENRES.items() for _ in range(weight)]
+    cards = [genre for genre, count in GENRES.items() for _ in range(count)]
     templates = {genre: split_templates(genre, split) for genre in GENRES}
+    genre_deck: list[str] = []
+    template_decks: dict[str, list[str]] = {genre: [] for genre in GENRES}
     missing = SIZES[split]
     while missing:
-        genre = pick(rng, genres)
-        length = DOCUMENT_LENGTHS[int(rng.random() * len(DOCUMENT_LENGTHS))]
-        unused = list(templates[genre])
+        genre = _deal(rng, genre_deck, cards)
+        length = min(missing, DOCUMENT_LENGTHS[int(rng.random() * len(DOCUMENT_LENGTHS))])
         grammar.start_document()
         document: list[Sentence] = []
-        while len(document) < min(length, missing) and unused:
-            template = pick(rng, unused)
-            unused.remove(template)
-            sentence = grammar.sentence(template)
+        while len(document) < length:
+            sentence = grammar.sentence(_deal(rng, template_decks[genre], templates[genre]))
             key = " ".join(sentence.words).lower()
             if key not in seen:
                 seen.add(key)
                 document.append(_in_case(sentence, genre, rng.random()))
-        missing -= len(document)
+        missing -= length
         yield document
+
+
+def _deal(rng: random.Random, deck: list[str], cards: list[str]) -> str:
+    """Take a card from the deck; when it is empty all the cards come back. So each is seen about equally often."""
+    if not deck:
+        deck.extend(cards)
+    card = pick(rng, deck)
+    deck.remove(card)
+    return card
 
 
 def _in_case(sentence: Sentence, genre: str, chance: float) -> Sentence:

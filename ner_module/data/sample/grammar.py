@@ -21,11 +21,10 @@ from typing import NamedTuple
 ENTITY_TYPES = ("PER", "ORG", "LOC", "MISC")
 HELD_OUT_SPLITS = ("validation", "test")
 # The parts of a name that identify it: no two mentions of a sentence share one, and a document comes back to its own.
-RECURRING_RULES = frozenset(
-    (
-        "acronym bigcity brand firstf firstm fullclub knownfirm lawword many nationality noun othercity place publicf "
-        "publicm surname town wordf wordm wordtown LOC.country"
-    ).split()
+RECURRING_RULES = (
+    *("firstf", "firstm", "wordf", "wordm", "surname", "publicf", "publicm", "lawword", "noun"),
+    *("place", "town", "many", "bigcity", "othercity", "wordtown", "LOC.country", "nationality"),
+    *("brand", "knownfirm", "fullclub", "acronym", "ORG.party"),
 )
 RECURRENCE = 0.25
 

@@ -1,0 +1,216 @@
+"""Which labels a model gets: closed, trusted when declared, and no tag taken silently."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ner_module.data.inventory import (
+    check_known,
+    check_tags,
+    choose_outside_label,
+    choose_source_scheme,
+    new_inventory,
+)
+from ner_module.data.preparation import ReadingOptions, store_files
+from ner_module.data.sentence import DataError
+from ner_module.data.store import StoredSplit
+from ner_module.tagging import SCHEMES
+
+Store = Callable[..., StoredSplit]
+
+CONLL2003 = ["O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC", "B-MISC", "I-MISC"]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """``store("O B-PER", "O", name="dev")`` stores two sentences with these tags in ``dev.conll``."""
+
+    def make(*sentences: str, name: str = "train") -> StoredSplit:
+        path = tmp_path / f"{name}.conll"
+        text = "".join("".join(f"word\t{tag}\n" for tag in tags.split()) + "\n" for tags in sentences)
+        path.write_text(text, encoding="utf-8")
+        return StoredSplit(store_files(tmp_path / "cache", [path], ReadingOptions(format="conll")))
+
+    return make
+
+
+# ---------------------------------------------------------------- schemes
+
+
+@pytest.mark.parametrize(
+    ("tags", "scheme"),
+    [
+        ("B-A I-A B-A O", "iob2"),
+        ("I-A I-A B-A O", "iob1"),
+        ("B-A E-A S-A O", "bioes"),
+        ("B-A L-A U-A O", "bilou"),
+        ("I-A E-A E-A O", "ioe2"),
+        ("I-A E-A I-A O", "ioe1"),
+        ("N V N O", "flat"),
+        ("O O", "iob2"),
+    ],
+)
+def test_the_scheme_is_detected_and_can_be_named(tags: str, scheme: str, store: Store) -> None:
+    stored = store(tags, "O")
+    assert choose_source_scheme(stored, None) == scheme
+    for asked in SCHEMES:
+        if asked == "flat" or scheme != "flat":
+            assert choose_source_scheme(stored, asked) == asked
+
+
+def test_bare_labels_are_no_prefixed_ones(store: Store) -> None:
+    with pytest.raises(
+        DataError, match=r"train.conll:3: the tag 'NOUN' has no prefix.*--data.source_scheme iob2 needs"
+    ):
+        choose_source_scheme(store("O O NOUN"), "iob2")
+
+
+def test_tags_with_and_without_prefix_are_refused_with_the_line(store: Store) -> None:
+    stored = store("O B-PER I-PER", "O PER O")
+    with pytest.raises(
+        DataError, match=r"train.conll:6: the tag 'PER' has no prefix.*2 other words have a tag with one"
+    ):
+        choose_source_scheme(stored, None)
+    assert choose_source_scheme(stored, "flat") == "flat"
+
+
+def test_the_outside_label(store: Store) -> None:
+    with_o, without, other = store("N O V"), store("N V", name="b"), store("none N V", name="c")
+    assert choose_outside_label([with_o], "flat", None) == "O"
+    assert choose_outside_label([without], "flat", None) is None
+    assert choose_outside_label([without, with_o], "flat", None) == "O"
+    assert choose_outside_label([other], "flat", "none") == "none"
+    assert choose_outside_label([store("B-A", name="d")], "iob2", None) == "O"
+    with pytest.raises(DataError, match=r"--data.outside_label: no word has the tag 'nil'; tags are none, N, V"):
+        choose_outside_label([other], "flat", "nil")
+
+
+# ---------------------------------------------------------------- inventories
+
+
+def inventory(splits: dict[str, StoredSplit], declared: list[str] | None = None, scheme: str = "iob2") -> list[str]:
+    tags = sorted({tag for split in splits.values() for tag in split.meta["tag_counts"]})
+    outside = choose_outside_label(list(splits.values()), scheme, None)
+    return new_inventory(splits, tags, declared, scheme, outside)
+
+
+def test_a_type_with_b_only_gets_its_i(store: Store) -> None:
+    assert inventory({"train": store("B-PER O", "B-LOC I-LOC")}) == ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]
+
+
+def test_data_without_outside_words_has_the_label_nevertheless(store: Store) -> None:
+    assert inventory({"train": store("B-PER I-PER")}) == ["O", "B-PER", "I-PER"]
+
+
+def test_the_order_does_not_depend_on_the_files(store: Store) -> None:
+    first = inventory({"train": store("B-PER O B-LOC", name="a")})
+    second = inventory({"train": store("B-LOC O", "B-PER", name="b")})
+    assert first == second
+
+
+def test_a_label_seen_only_in_validation_is_a_label_and_mentioned(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    splits = {"train": store("B-PER O"), "validation": store("O O", "O B-LOC I-LOC I-PER", name="dev")}
+    with caplog.at_level(logging.WARNING):
+        assert inventory(splits) == ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]
+    said = [record.getMessage() for record in caplog.records]
+    assert any(re.search(r"dev.conll:5: the label 'B-LOC' does not occur in the training data", text) for text in said)
+    assert not any("I-PER" in text for text in said), "its type is known"
+
+
+def test_flat_labels(store: Store) -> None:
+    assert inventory({"train": store("N V")}, scheme="flat") == ["N", "V"]
+    assert inventory({"train": store("N V O")}, scheme="flat") == ["O", "N", "V"]
+    assert inventory({"train": store("X N V")}, ["V", "N", "X"], scheme="flat") == ["V", "N", "X"]
+
+
+def test_declared_labels_keep_their_order_also_those_that_never_occur(store: Store) -> None:
+    assert inventory({"train": store("B-PER O")}, CONLL2003) == CONLL2003
+    tner = ["O", "B-ORG", "B-MISC", "B-PER", "I-PER", "B-LOC", "I-ORG", "I-MISC", "I-LOC"]
+    assert inventory({"train": store("B-PER O")}, tner) == tner
+
+
+def test_declared_labels_are_closed(store: Store) -> None:
+    assert inventory({"train": store("B-PER O")}, ["B-PER", "O"]) == ["B-PER", "O", "I-PER"]
+
+
+@pytest.mark.parametrize(
+    ("scheme", "tags", "expected"),
+    [
+        ("bioes", {"O", "S-PER"}, {"O", "B-PER", "I-PER", "E-PER", "S-PER"}),
+        ("ioe2", {"O", "E-PER", "I-PER"}, {"O", "I-PER", "E-PER"}),
+        ("flat", {"O", "PER"}, {"O", "PER"}),
+    ],
+)
+def test_labels_declared_in_another_scheme_than_the_trained(
+    scheme: str, tags: set[str], expected: set[str], store: Store
+) -> None:
+    names = new_inventory({"train": store("B-PER O")}, sorted(tags), ["O", "B-PER", "I-PER"], scheme, "O")
+    assert set(names) == expected, "a label that the scheme does not write would never be right"
+    assert len(names) == len(expected)
+
+
+def test_flat_labels_declared_and_trained_with_prefixes(store: Store) -> None:
+    names = new_inventory({"train": store("PER O")}, ["B-PER", "O"], ["O", "PER", "LOC"], "iob2", "O")
+    assert names == ["O", "B-PER", "I-PER"]
+
+
+# ---------------------------------------------------------------- what is refused
+
+
+def test_an_undeclared_tag_is_refused_with_its_line(store: Store) -> None:
+    splits = [store("B-PER O"), store("O O", "O B-LOC", name="dev")]
+    with pytest.raises(
+        DataError, match=r"dev.conll:5: the tag 'B-LOC' is not among the labels O, B-PER, I-PER; correct"
+    ):
+        check_tags(splits, ["O", "B-PER", "I-PER"], "iob2")
+    check_tags(splits, ["O", "B-PER", "I-PER", "B-LOC"], "iob2")
+
+
+def test_the_continuation_of_a_declared_label_is_declared(store: Store) -> None:
+    check_tags([store("B-PER I-PER O")], ["B-PER"], "iob2")
+
+
+def test_a_misspelt_tag_is_refused_unless_declared(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    sentences = ["B-PER I-PER O"] * 60
+    stored = store(*sentences, "O B-PRE")
+    with pytest.raises(
+        DataError, match=r"train.conll:242: .*'B-PRE' occurs once, 'B-PER' 60 times.*--data.label_names"
+    ):
+        check_tags([stored], None, "iob2")
+    check_tags([stored], ["O", "B-PER", "I-PER", "B-PRE"], "iob2")
+
+
+def test_a_rare_type_is_a_warning(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        check_tags([store(*["B-PER I-PER O"] * 60, "O B-FACILITY")], None, "iob2")
+    assert "train.conll:242: the type of 'B-FACILITY' occurs once" in caplog.text
+
+
+def test_an_honest_corpus_passes_in_silence(corpus: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    files = [corpus / f"{split}.conll" for split in ("train", "validation", "test")]
+    splits = [StoredSplit(store_files(tmp_path, [path], ReadingOptions())) for path in files]
+    with caplog.at_level(logging.WARNING):
+        check_tags(splits, None, "iob2")
+    assert caplog.text == ""
+
+
+def test_a_label_the_checkpoint_does_not_know_is_refused_with_its_line(store: Store) -> None:
+    names = ["O", "B-PER", "I-PER"]
+    stored = store("O O", "O B-LOC", name="test")
+    check_known(names, ["O", "B-PER"], stored)
+    with pytest.raises(DataError, match=r"test.conll:5: the label 'B-LOC' is unknown .* which has O, B-PER, I-PER; "):
+        check_known(names, ["O", "B-LOC"], stored)
+    # The file is IOB1, the model IOB2: the label stands there as I-LOC.
+    stored = store("O O", "O I-PER", "O I-LOC", name="other")
+    with pytest.raises(DataError, match=r"other.conll:8: the label 'B-LOC'"):
+        check_known(names, ["O", "B-PER", "B-LOC"], stored)
+    # The model is flat.
+    with pytest.raises(DataError, match=r"other.conll:8: the label 'LOC'"):
+        check_known(["O", "PER"], ["O", "PER", "LOC"], stored)
