@@ -8,12 +8,6 @@ import sys
 import warnings
 from importlib import import_module
 
-_TOOLS = {
-    "convert": "ner_module.data.convert",
-    "compare": "ner_module.metrics.compare",
-}
-"""Commands that are no method of a trainer; each module has ``main(arguments) -> exit code``."""
-
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command.
@@ -23,14 +17,15 @@ def main(arguments: list[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     _set_up_messages()
+    from ner_module.arguments import TOOLS
     from ner_module.data.sentence import DataError
     from ner_module.pretrained import PretrainedError
     from ner_module.runs import RunError
     from ner_module.tagging import SchemeError
 
     try:
-        if arguments and arguments[0] in _TOOLS:
-            code: int = import_module(_TOOLS[arguments[0]]).main(arguments[1:])
+        if arguments and arguments[0] in TOOLS:
+            code: int = import_module(TOOLS[arguments[0]]).main(arguments[1:])
             return code
         from ner_module.cli import run_command
 

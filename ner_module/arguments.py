@@ -20,6 +20,12 @@ from ner_module.runs import RunError, check_free, find_checkpoint, new_run_dir, 
 
 COMMANDS = ("fit", "validate", "test", "predict")
 
+TOOLS = {
+    "convert": "ner_module.data.convert",
+    "compare": "ner_module.metrics.compare",
+}
+"""Commands that are no method of a trainer; each module has ``main(arguments) -> exit code``."""
+
 # Set for the processes Lightning starts: standard input can be read once only.
 _INPUT_VARIABLE = "NER_MODULE_STANDARD_INPUT"
 

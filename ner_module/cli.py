@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from rich import get_console
 
-from ner_module.arguments import COMMANDS, Run, complete_arguments
+from ner_module.arguments import COMMANDS, TOOLS, Run, complete_arguments
 from ner_module.callbacks.analysis import ErrorAnalysis
 from ner_module.callbacks.health import TrainingHealth
 from ner_module.callbacks.interruption import Interruption
@@ -67,7 +67,8 @@ class NERCLI(LightningCLI):
             load_from_checkpoint_support=False,
             seed_everything_default=42,
             parser_kwargs={
-                "description": "Fine-tune transformers for named entity recognition.",
+                "description": "Fine-tune transformers for named entity recognition. Commands beside those below, each "
+                f"with --help: {', '.join(TOOLS)}.",
                 "usage": f"{run.launch} COMMAND [options]",
             },
         )
@@ -101,6 +102,7 @@ class NERCLI(LightningCLI):
                 self._subcommand_method_arguments[name] = []
             self._subcommand_parsers[name] = subparser
             added.add_subcommand(name, subparser, help=description)
+            subparser.prog = f"{self.run.launch} {name}"  # for the advice to ask for --help
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Options that belong to the run rather than to trainer, model or data."""
@@ -198,7 +200,7 @@ class NERCLI(LightningCLI):
         config["callbacks"] = [*(config.get("callbacks") or []), *callbacks]
         try:
             return super().instantiate_trainer(logger=loggers or False, **kwargs)
-        except (TypeError, ValueError) as error:  # Lightning's checks of its options
+        except (ImportError, TypeError, ValueError) as error:  # Lightning's checks of its options
             raise MisconfigurationException(str(error)) from error
 
     def after_instantiate_classes(self) -> None:

@@ -170,6 +170,8 @@ def _prepare_tokenizer(tokenizer: Any) -> Any:
     tokenizer.backend_tokenizer.no_padding()
     description = json.loads(tokenizer.backend_tokenizer.to_str())
     if _set_prefix_space(description.get("pre_tokenizer")):
+        if "add_prefix_space" in (description["post_processor"] or {}):
+            description["post_processor"]["add_prefix_space"] = True  # RoBERTa's repeats it
         # Set on the backend itself: what the Python class does with the flag differs from family to family.
         tokenizer._tokenizer = Tokenizer.from_str(json.dumps(description))
         tokenizer.add_prefix_space = True

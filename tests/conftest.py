@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,7 +59,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def program(tmp_path: Path, cache: Path) -> Iterator[Callable[..., subprocess.CompletedProcess[str]]]:
+def program(tmp_path: Path, cache: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """``program("fit", "--run_dir", …)`` runs ``python -m ner_module`` in an empty folder of its own."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
 
@@ -78,7 +78,7 @@ def program(tmp_path: Path, cache: Path) -> Iterator[Callable[..., subprocess.Co
             pytest.fail(f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}")
         return done
 
-    yield run
+    return run
 
 
 @pytest.fixture

@@ -22,7 +22,15 @@ class TrainingHealth(Callback):
     """Warns of too few steps, and of a model that found nothing."""
 
     def __init__(self) -> None:
-        self._best = 0.0
+        self._best: float | None = None
+
+    def state_dict(self) -> dict[str, float | None]:
+        """The best F1 so far; a resumed training has found what the one before it found."""
+        return {"best": self._best}
+
+    def load_state_dict(self, state_dict: dict[str, float | None]) -> None:
+        """Go on from a checkpoint."""
+        self._best = state_dict["best"]
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count the steps of the whole training."""
@@ -42,11 +50,11 @@ class TrainingHealth(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remember whether anything was ever found."""
-        self._best = max(self._best, float(trainer.callback_metrics.get("val/f1", 0.0)))
+        self._best = max(self._best or 0.0, float(trainer.callback_metrics.get("val/f1", 0.0)))
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Explain an F1 of 0."""
-        if trainer.fast_dev_run or self._best > 0 or not trainer.is_global_zero:  # type: ignore[attr-defined]
+        if trainer.fast_dev_run or self._best != 0 or not trainer.is_global_zero:  # type: ignore[attr-defined]
             return
         log.warning(
             "F1 stayed 0.0: the model never found a correct entity in %d steps. Most often training was too short (see "

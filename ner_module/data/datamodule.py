@@ -405,6 +405,8 @@ class NERDataModule(LightningDataModule):
             if self.label_names != state_dict["label_names"]:
                 known = ", ".join(state_dict["label_names"])
                 raise DataError("the data", None, f"its labels are not the checkpoint's, {known}", "use the same data")
+            if self._command() == "fit":
+                self._resume_at = tuple(state_dict["position"])
             return
         self._restored = True
         self.tokenizer = tokenizer_from_files(state_dict["tokenizer"])

@@ -14,8 +14,7 @@ padding_value=IGNORE_INDEX)``.
 Not here: the rules themselves (`rules.py`), scores for partly right spans (`overlap.py`), state over batches and ranks
 (`entity_scores.py`).
 
-Shapes: B rows, W words of a row, K tag sequences of the same words (prediction and gold), T entity types, N flat
-positions, S spans.
+Shapes: B rows, K tag sequences of the same words (prediction and gold), N positions on the line that all rows form.
 """
 
 from __future__ import annotations
@@ -61,7 +60,7 @@ class Scores(NamedTuple):
 
 
 class _Steps(NamedTuple):
-    """What the rules make of each step from a flat position to the next, ``[K, N]`` each; see :func:`_read`."""
+    """What the rules make of each step from a position to the next, ``[K, N]`` each; see :func:`_read`."""
 
     before: Tensor
     """Code of the word before the step."""
@@ -94,7 +93,7 @@ def label_spans(label_ids: Tensor, rules: SpanRules, mask: Tensor | None = None)
     steps = _read([label_ids], mask, rules)
     last = steps.closes[0].nonzero().squeeze(1)
     first = steps.segment[0, last].long() >> 2
-    # Row r takes up the flat positions after the words and the one separator of each row before it.
+    # Before a row come the words of the rows before it, and one outside position for each of them.
     words_B = mask.sum(1)
     row_start_B = words_B.cumsum(0) - words_B + torch.arange(len(words_B), device=mask.device)
     row = torch.searchsorted(row_start_B, first, right=True) - 1

@@ -169,7 +169,7 @@ class ErrorReport:
         words = {
             "strict": "boundaries and type",
             "exact": "boundaries",
-            "partial": "boundaries; half a point for an overlap",
+            "partial": "boundaries; an overlap is half",
             "type": "type, and some word",
         }
         for matching, scores in self.overlap.items():
@@ -242,10 +242,11 @@ def reliability_table(bins: Reliability) -> Table:
 
 def new_table(title: str, first: str, *others: str) -> Table:
     """A table whose first column holds names and whose others hold numbers."""
-    table = Table(title=title, title_justify="left", caption_justify="left", box=box.SIMPLE_HEAD)
-    table.add_column(Text(first))
+    table = Table(title=title, title_justify="left", caption_justify="left", box=box.SIMPLE_HEAD, show_edge=False)
+    table.pad_edge = False
+    table.add_column(Text(first), overflow="fold")
     for name in others:
-        table.add_column(Text(name), justify="right")
+        table.add_column(Text(name), justify="right", overflow="fold")
     return table
 
 
@@ -255,12 +256,12 @@ def add_row(table: Table, name: str, *numbers: str) -> None:
 
 
 def as_range(interval: Interval) -> str:
-    """The interval in words.
+    """The interval in print.
 
     >>> as_range(Interval(0.5, 0.41239, 0.6))
-    '0.4124 to 0.6000'
+    '0.4124 … 0.6000'
     """
-    return f"{interval.low:.4f} to {interval.high:.4f}"
+    return f"{interval.low:.4f} … {interval.high:.4f}"
 
 
 def _decimals(scores: PartScores) -> tuple[str, str, str]:

@@ -99,7 +99,7 @@ def test_a_path_that_does_not_exist(
 
 def test_a_misspelt_tag(attempt: Callable[..., Any], corpus: Path, tmp_path: Path) -> None:
     lines = (corpus / "train.conll").read_text(encoding="utf-8").split("\n")
-    number = [index for index, line in enumerate(lines) if line.endswith(" B-PER") or line.endswith("\tB-PER")][5]
+    number = [index for index, line in enumerate(lines) if line.endswith((" B-PER", "\tB-PER"))][5]
     lines[number] = lines[number].replace("B-PER", "B-PRE")
     (tmp_path / "typo.conll").write_text("\n".join(lines), encoding="utf-8")
     refused(attempt("--data.train_file", "typo.conll"), f"typo.conll:{number + 1}: ", "'B-PRE'", "'B-PER'")
@@ -138,7 +138,7 @@ def test_a_label_that_only_validation_data_has_is_a_warning(
         (GOOD, ["--data.validation_file", "null"], []),
         ("Anna B-PER\nsings O\n", [], ["data.conll: ", "1 sentence", "--data.validation_file"]),
         (GOOD * 9, ["--data.encoding", "klingon"], ["'klingon' is unknown"]),
-        (GOOD * 9, ["--data.encoding", "utf-16"], ["data.conll", "utf-16"]),
+        (GOOD * 9, ["--data.encoding", "utf-16"], ["data.conll:1: ", "UTF-16"]),
         (GOOD * 9, ["--data.format", "xml"], ["'xml' is unknown", "conll"]),
         (GOOD * 9, ["--data.format", "jsonl"], ["data.conll:1: ", "JSON"]),
         (GOOD * 9, ["--data.source_scheme", "flat", "--data.outside_label", "X"], ["--data.outside_label", "'X'"]),
@@ -185,7 +185,7 @@ def test_a_missing_key_of_records(attempt: Callable[..., Any], tmp_path: Path) -
         (["--trainer.max_epochs", "-1"], ["--trainer.max_epochs"]),
         (["--trainer.max_steps", "-5"], ["max_steps", "-5"]),
         (["--trainer.accelerator", "abacus"], ["abacus"]),
-        (["--trainer.accelerator", "tpu"], ["TPU"]),
+        (["--trainer.accelerator", "tpu"], ["torch_xla"]),
         (["--trainer.accelerator", "cpu", "--trainer.devices", "0"], ["devices"]),
         (["--trainer.overfit_batches", "2"], ["--trainer.overfit_batches"]),
     ],
@@ -216,7 +216,6 @@ def test_an_option_that_cannot_be(
         (["--config", "nowhere.yaml"], ["nowhere.yaml"]),
         (["--config", "broken.yaml"], ["config"]),
         (["--config", "typo.yaml"], ["learnin_rate"]),
-        (["--config", "data.conll"], []),
     ],
     ids=lambda value: " ".join(value) if value and value[0].startswith("--") else "",
 )
@@ -228,7 +227,8 @@ def test_an_option_that_does_not_exist_or_has_another_type(
     (tmp_path / "typo.yaml").write_text("model:\n  learnin_rate: 1\n", encoding="utf-8")
     outcome = attempt("--data.train_file", "data.conll", *options)
     refused(outcome, *parts, code=2)
-    assert len(outcome.err.splitlines()) < 12, "the error is not buried"
+    assert "python -m ner_module fit --help" in outcome.err
+    assert len(outcome.err.splitlines()) < 20, "the error is not buried"
 
 
 @pytest.mark.parametrize("arguments", [[], ["fitt"], ["--seed_everything", "1", "fit"], ["fit"]])

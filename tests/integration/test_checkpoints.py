@@ -144,6 +144,13 @@ def test_a_worse_epoch_after_a_resume_leaves_best_alone(
     assert checkpoint(run_dir, "last")["global_step"] == again[-1]["step"]
 
 
+def test_a_finished_training_stays_as_it_is(run_main: RunMain, run_dir: Path) -> None:
+    before = checkpoint(run_dir, "last")["global_step"], results(run_dir)["epochs"]
+    outcome = run_main("fit", "--run_dir", run_dir, "--ckpt_path", "last")
+    assert (checkpoint(run_dir, "last")["global_step"], results(run_dir)["epochs"]) == before
+    assert "F1 stayed" not in outcome.err
+
+
 def test_options_that_a_resumed_training_cannot_change_are_mentioned(run_main: RunMain, run_dir: Path) -> None:
     epochs = len(results(run_dir)["epochs"]) + 1
     options = ["--run_dir", run_dir, "--ckpt_path", "last", "--trainer.max_epochs", epochs]

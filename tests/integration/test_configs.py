@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from ner_module.__main__ import main
 
 CONFIGS = Path(__file__).parents[2] / "configs"

@@ -315,6 +315,8 @@ def test_proposes_only_commands_that_work(
     run_main: RunMain, fit_options: list[str], tmp_path: Path, options: tuple[str, str]
 ) -> None:
     outcome = run_main("fit", *fit_options, "--trainer.max_epochs", 1, *options, "--run_dir", "run")
+    if options[0] == "--trainer.limit_val_batches":
+        assert "F1 stayed" not in outcome.err, "F1 was never measured"
     for name in set(re.findall(r"--ckpt_path (\w+)", outcome.out)):
         assert (tmp_path / "run" / "checkpoints" / f"{name}.ckpt").is_file(), outcome.out
 

@@ -200,6 +200,7 @@ def test_a_limited_prediction_says_that_it_is_not_whole(
     assert f"only 16 of {len(known_lines)} sentences" in outcome.err
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_is_no_error(trained_run: Path, tmp_path: Path) -> None:
     """`predict … | head -1`."""
     (tmp_path / "text.txt").write_text("Anna met Ben in Lincoln.\n" * 5000, encoding="utf-8")

@@ -251,10 +251,14 @@ def test_splits_in_different_schemes_meet_in_the_trained_one(make: Make, write: 
     assert evaluated(data, "validation")[0][1] == ["B-A", "I-A", "O", "B-A"]
 
 
-def test_a_corpus_without_an_entity(make: Make, write: Write) -> None:
-    data = make(train_file=write(*["O O"] * 5))
-    assert data.label_names == ["O"]
-    assert len(evaluated(data, "validation")) == 1
+def test_a_corpus_without_an_entity_is_refused_in_training_but_can_be_evaluated(make: Make, write: Write) -> None:
+    nothing = write(*["O O"] * 5, name="nothing")
+    with pytest.raises(DataError, match=r"nothing.conll: every word has the tag 'O': there is nothing to learn"):
+        make(train_file=nothing)
+    data = make(train_file=write("B-A O"), validation_file=nothing)
+    assert {tag for _, tags in evaluated(data, "validation") for tag in tags} == {"O"}
+    again = start(restored(data, test_file=str(nothing)), "test")
+    assert len(evaluated(again, "test")) == 5
 
 
 def test_the_entities_of_the_training_data(make: Make, tmp_path: Path) -> None:
@@ -470,6 +474,16 @@ def torch_round_trip(state: dict[str, Any], folder: Path) -> dict[str, Any]:
     torch.save(state, folder / "state.pt")
     loaded: dict[str, Any] = torch.load(folder / "state.pt", weights_only=True)
     return loaded
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_restored_module_finds_what_training_left_in_the_cache(family: str, make: Make, corpus: Path) -> None:
+    files = {f"{split}_file": str(corpus / f"{split}.conll") for split in ("train", "validation", "test")}
+    data = make(family, **files)
+    before = snapshot(data.cache)
+    start(restored(data, **files), "test")
+    start(restored(data, **files))
+    assert snapshot(data.cache) == before, "a tokenizer from a checkpoint is the same tokenizer"
 
 
 def test_labels_keep_the_checkpoints_order_and_a_smaller_inventory_is_fine(make: Make, write: Write) -> None:

@@ -14,7 +14,9 @@ from test_metrics_references import (
     spans_of,
     to_ids,
 )
+from torch.nn.functional import pad
 
+from ner_module.metrics import functional
 from ner_module.metrics.functional import label_spans, scores, span_counts, word_counts
 from ner_module.metrics.rules import span_rules
 from ner_module.tagging import PREFIXES, SchemeError, Span, tags_to_spans
@@ -228,6 +230,22 @@ def test_counts_need_nothing_from_the_device():
     scores(*counts)
     with pytest.raises((NotImplementedError, RuntimeError)):
         label_spans(ids, rules)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_room_left_over_on_a_device_changes_nothing(mode, monkeypatch):
+    """Away from the CPU the line of words is as long as the padded batch; what is unused lies at its end."""
+    labels, gold, predicted = next(random_corpora("ioe1", 500))
+    rules = span_rules(labels, "ioe1", mode)
+    gold_ids, predicted_ids = to_ids(gold, labels), to_ids(predicted, labels)
+    expected, expected_spans = span_counts(predicted_ids, gold_ids, rules), label_spans(gold_ids, rules)
+    lay_out = functional._lay_out
+    longer = gold_ids.numel() - int((gold_ids != -100).sum())
+    monkeypatch.setattr(functional, "_lay_out", lambda *arguments: pad(lay_out(*arguments), (0, longer)))
+    for a, b in zip(span_counts(predicted_ids, gold_ids, rules), expected, strict=True):
+        assert torch.equal(a, b)
+    for a, b in zip(label_spans(gold_ids, rules), expected_spans, strict=True):
+        assert torch.equal(a, b)
 
 
 def test_deterministic_algorithms_are_enough():

@@ -59,7 +59,7 @@ def check_random(total: int) -> None:
 
 
 def test_counts_equal_nervaluate():
-    check_random(2000)
+    check_random(1000)
 
 
 @pytest.mark.slow
@@ -80,8 +80,8 @@ def tilings(length: int, types: str) -> list[list[Span]]:
     return result
 
 
-def test_every_pair_of_span_sets_on_five_words():
-    all_sets = tilings(5, "A")
+def test_every_pair_of_span_sets_on_four_words():
+    all_sets = tilings(4, "A")
     pairs = [(p, g) for p in all_sets for g in all_sets]
     check([p for p, _ in pairs], [g for _, g in pairs], ["A"])
 

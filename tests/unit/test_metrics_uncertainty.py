@@ -80,13 +80,13 @@ def test_intervals_by_type():
 
 
 def test_the_interval_covers_the_truth_as_often_as_it_says():
-    everything = random_counts(20_000, 1, 0.8, seed=5)
+    everything = random_counts(10_000, 1, 0.8, seed=5)
     truth = float(f1_of(everything.sum((0, 1))))
     covered = 0
-    for trial in range(200):
+    for trial in range(100):
         interval = bootstrap_f1(everything[100 * trial : 100 * trial + 100], 300, confidence=0.9, seed=trial)
         covered += interval.low <= truth <= interval.high
-    assert 165 <= covered <= 195  # 180 expected
+    assert 79 <= covered <= 98  # 90 expected
 
 
 def test_one_thousand_resamples_of_conll_size_take_less_than_a_second():
@@ -124,12 +124,12 @@ def test_randomisation_equals_complete_enumeration(runs):
 
 def test_equal_taggers_are_found_different_as_rarely_as_promised():
     rejected = {"bootstrap": 0, "randomisation": 0}
-    for trial in range(300):
+    for trial in range(150):
         a, b = random_counts(80, 1, 0.7, 2 * trial), random_counts(80, 1, 0.7, 2 * trial + 1)
         result = paired_test([a], [b], 199, seed=trial)
         rejected["bootstrap"] += result.p_bootstrap < 0.1
         rejected["randomisation"] += result.p_randomisation < 0.1
-    assert all(14 <= count <= 50 for count in rejected.values()), rejected  # 30 expected
+    assert all(5 <= count <= 27 for count in rejected.values()), rejected  # 15 expected
 
 
 def test_a_better_tagger_is_found():
@@ -171,7 +171,7 @@ def test_nothing_to_find_and_one_sentence():
 
 def test_welch_equals_scipy():
     rng = random.Random(0)
-    for _ in range(300):
+    for _ in range(100):
         a, b = (
             [rng.gauss(rng.choice([0, 0.5, 5]), 1) * 10 ** rng.uniform(-2, 1) for _ in range(rng.randint(2, 8))]
             for _ in range(2)

@@ -120,9 +120,10 @@ def test_single_words_survive_flat(sentence: tuple[list[Span], int]) -> None:
     assert tags_to_spans(spans_to_tags(spans, sentence[1], "flat"), "flat") == spans
 
 
-@given(scheme=st.sampled_from(PREFIXED), sentence=annotated())
+@given(scheme=st.sampled_from(("iob1", "iob2", "ioe2", "bioes", "bilou")), sentence=annotated())
 def test_written_tags_are_what_seqeval_strict_accepts(scheme: str, sentence: tuple[list[Span], int]) -> None:
-    # In strict mode seqeval takes only what the scheme allows. It strips dashes from types.
+    # In strict mode seqeval takes only what the scheme allows. It strips dashes from types, and its IOE1 has no
+    # entity of one word before another one of the same type.
     spans, length = sentence
     spans = [span for span in spans if span.entity_type.strip("-") == span.entity_type]
     tags = spans_to_tags(spans, length, scheme)

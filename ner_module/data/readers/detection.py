@@ -74,7 +74,10 @@ def detect_json(path: Path, encoding: str | None) -> str:
 def _start_of(path: Path, encoding: str | None) -> tuple[str, list[str]]:
     """The first characters of a text file, and the whole lines among them."""
     head = read_head(path, _HEAD)
-    text = codecs.getincrementaldecoder(codec_of(path, encoding))("replace").decode(head)
+    try:
+        text = codecs.getincrementaldecoder(codec_of(path, encoding))("replace").decode(head)
+    except UnicodeError:  # UTF-16 without its mark; reading says so
+        text = head.decode("utf-8", "replace")
     lines = [line.rstrip("\r\n") for line in io.StringIO(text, newline="\n")]
     if len(head) == _HEAD and len(lines) > 1:
         lines.pop()  # cut in the middle

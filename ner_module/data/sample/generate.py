@@ -19,10 +19,10 @@ SEED = 20
 SIZES = {"train": 2000, "validation": 400, "test": 400}
 GRAMMAR = Path(__file__).parent / "grammar"
 # How many cards of each genre are in the deck that documents are dealt from.
-GENRES = {"news": 5, "sport": 5, "encyclopedia": 3, "social": 3, "mail": 2, "household": 2, "minutes": 1, "listings": 1}
+GENRES = {"news": 5, "sport": 5, "encyclopedia": 3, "social": 3, "mail": 2, "household": 3, "minutes": 1, "listings": 1}
 DOCUMENT_LENGTHS = range(4, 11)
-# Of every eight templates of a genre one is for training alone, one for validation alone and one for test alone.
-TEMPLATE_PERIOD = 8
+# Of every ten templates of a genre one is for training alone, one for validation alone and one for test alone.
+TEMPLATE_PERIOD = 10
 OWN_TEMPLATES = {"train": 3, "validation": 4, "test": 5}
 LOWER_CASE, UPPER_CASE = 0.06, 0.05
 UNCAPITALISED_GENRE = "social"

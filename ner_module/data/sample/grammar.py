@@ -24,7 +24,7 @@ HELD_OUT_SPLITS = ("validation", "test")
 RECURRING_RULES = (
     *("firstf", "firstm", "wordf", "wordm", "surname", "publicf", "publicm", "lawword", "noun"),
     *("place", "town", "many", "bigcity", "othercity", "wordtown", "LOC.country", "nationality"),
-    *("brand", "knownfirm", "fullclub", "acronym", "ORG.party"),
+    *("brand", "knownfirm", "fullclub", "acronym", "ORG.party", "ORG.media"),
 )
 RECURRENCE = 0.25
 

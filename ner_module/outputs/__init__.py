@@ -1,1 +1,0 @@
-"""What a run leaves behind, made after training from its own files."""

