@@ -49,12 +49,16 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with ``train.conll`` (120 sentences), ``validation.conll`` and ``test.conll`` (30 each)."""
+    """A folder with ``train.conll`` (120 sentences), ``validation.conll`` and ``test.conll`` (30 each).
+
+    Short ones, that fit the tiny models in one row: 16 sentences of a batch are 16 rows.
+    """
     folder = tmp_path_factory.mktemp("corpus")
     for split, count in (("train", 120), ("validation", 30), ("test", 30)):
         text = (SAMPLE / f"{split}.conll").read_text(encoding="utf-8")
         sentences = [part for part in text.split("\n\n") if part.strip() and not part.startswith("-DOCSTART-")]
-        (folder / f"{split}.conll").write_text("\n\n".join(sentences[:count]) + "\n", encoding="utf-8")
+        short = [part for part in sentences if part.count("\n") < 12]
+        (folder / f"{split}.conll").write_text("\n\n".join(short[:count]) + "\n", encoding="utf-8")
     return folder
 
 

@@ -12,7 +12,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from rich import get_console
 
 from ner_module.callbacks.results import update_results
+from ner_module.metrics.predictions import PredictionsError
 from ner_module.metrics.report import analyse
+from ner_module.runs import RunError
 
 
 class ErrorAnalysis(Callback):
@@ -39,12 +41,15 @@ class ErrorAnalysis(Callback):
             return
         folder = self.run_dir / "predictions"
         entities = self.run_dir / "train_entities.json"
-        report = analyse(
-            folder / f"{split}.jsonl",
-            entities if entities.is_file() else None,
-            pl_module.hparams["scheme"],
-            pl_module.hparams["outside_label"],
-        )
+        try:
+            report = analyse(
+                folder / f"{split}.jsonl",
+                entities if entities.is_file() else None,
+                pl_module.hparams["scheme"],
+                pl_module.hparams["outside_label"],
+            )
+        except PredictionsError as error:  # train_entities.json was edited, or is from elsewhere
+            raise RunError(str(error)) from error
         errors = folder / f"{split}_errors.jsonl"
         count = report.write_errors(errors)
         numbers = {f"{prefix}{name}": round(number, 6) for name, number in report.numbers().items()}

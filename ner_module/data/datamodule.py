@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -375,10 +376,14 @@ class NERDataModule(LightningDataModule):
 
     # ------------------------------------------------------------------ what a checkpoint carries
 
+    @cached_property
+    def _tokenizer_files(self) -> dict[str, str]:
+        return tokenizer_to_files(self.tokenizer)
+
     def state_dict(self) -> dict[str, Any]:
         """All that is needed to see text as the model saw it in training; plain strings and numbers."""
         return {
-            "tokenizer": tokenizer_to_files(self.tokenizer),
+            "tokenizer": self._tokenizer_files,
             "label_names": list(self.label_names),
             "scheme": self.scheme,
             "outside_label": self.outside_label,

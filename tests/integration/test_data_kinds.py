@@ -106,7 +106,9 @@ def test_flat_labels(learn: Callable[..., dict[str, Any]], run_main: RunMain, tm
     ]
 
 
-@pytest.mark.parametrize("scheme", ["iob1", "ioe1", "ioe2", "bioes", "bilou"])
+@pytest.mark.parametrize(
+    "scheme", ["bioes", *(pytest.param(name, marks=pytest.mark.slow) for name in ("iob1", "ioe1", "ioe2", "bilou"))]
+)
 def test_another_scheme_is_trained(
     learn: Callable[..., dict[str, Any]], run_main: RunMain, tmp_path: Path, scheme: str
 ) -> None:
@@ -121,7 +123,7 @@ def test_another_scheme_is_trained(
     ]
 
 
-@pytest.mark.parametrize("source", ["bioes", "bilou"])
+@pytest.mark.parametrize("source", ["bioes", pytest.param("bilou", marks=pytest.mark.slow)])
 def test_a_source_scheme_is_detected(learn: Callable[..., dict[str, Any]], tmp_path: Path, source: str) -> None:
     last, single = {"bioes": ("E", "S"), "bilou": ("L", "U")}[source]
     converted = []
@@ -170,7 +172,7 @@ def test_globs_and_lists_of_files(run_main: RunMain, fit_options: list[str], tmp
     assert entities["PER"] == {"Anna Lee": 4, "Ben": 4}
 
 
-@pytest.mark.parametrize("label_all_tokens", ["false", "true"])
+@pytest.mark.parametrize("label_all_tokens", [pytest.param("false", marks=pytest.mark.slow), "true"])
 def test_label_all_tokens_changes_training_and_not_what_is_scored(
     learn: Callable[..., dict[str, Any]], run_main: RunMain, tmp_path: Path, label_all_tokens: str
 ) -> None:

@@ -1,7 +1,7 @@
 """Tags, spans and inventories, against seqeval's default mode and by round trips."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from seqeval.metrics.sequence_labeling import get_entities
 from seqeval.scheme import Tokens
@@ -54,16 +54,19 @@ def seqeval_spans(tags: list[str]) -> list[Span]:
 # ---------------------------------------------------------------- reading
 
 
+@settings(deadline=None)
 @given(tag_sequences("BI"))
 def test_iob_tags_are_read_as_seqeval_reads_them(tags: list[str]) -> None:
     assert tags_to_spans(tags) == seqeval_spans(tags)
 
 
+@settings(deadline=None)
 @given(tag_sequences("BIES"))
 def test_iobes_tags_are_read_as_seqeval_reads_them(tags: list[str]) -> None:
     assert tags_to_spans(tags, "bioes") == seqeval_spans(tags)
 
 
+@settings(deadline=None)
 @given(tag_sequences("BILU"))
 def test_bilou_tags_are_read_as_the_same_in_iobes(tags: list[str]) -> None:
     renamed = [{"L": "E", "U": "S"}.get(tag[0], tag[0]) + tag[1:] for tag in tags]
@@ -83,6 +86,7 @@ def test_a_tag_without_prefix_is_refused(tag: str) -> None:
         split_tag(tag)
 
 
+@settings(deadline=None)
 @given(st.sampled_from("BIESLU"), st.sampled_from((*TYPE_NAMES, "_")))
 def test_split_and_join_are_inverse(prefix: str, entity_type: str) -> None:
     tag = join_tag(prefix, entity_type)
@@ -103,6 +107,7 @@ def test_empty_and_all_outside_sentences_have_no_spans(scheme: str) -> None:
 # ---------------------------------------------------------------- writing
 
 
+@settings(deadline=None)
 @given(scheme=st.sampled_from(PREFIXED), sentence=annotated())
 def test_spans_survive_every_prefixed_scheme(scheme: str, sentence: tuple[list[Span], int]) -> None:
     spans, length = sentence
@@ -113,6 +118,7 @@ def test_spans_survive_every_prefixed_scheme(scheme: str, sentence: tuple[list[S
     assert set(tags) - {"O"} <= {join_tag(prefix, span.entity_type) for span in spans for prefix in PREFIXES[scheme]}
 
 
+@settings(deadline=None)
 @given(sentence=annotated(longest_span=1))
 def test_single_words_survive_flat(sentence: tuple[list[Span], int]) -> None:
     # A type called as the outside label is none.
@@ -120,6 +126,7 @@ def test_single_words_survive_flat(sentence: tuple[list[Span], int]) -> None:
     assert tags_to_spans(spans_to_tags(spans, sentence[1], "flat"), "flat") == spans
 
 
+@settings(deadline=None)
 @given(scheme=st.sampled_from(("iob1", "iob2", "ioe2", "bioes", "bilou")), sentence=annotated())
 def test_written_tags_are_what_seqeval_strict_accepts(scheme: str, sentence: tuple[list[Span], int]) -> None:
     # In strict mode seqeval takes only what the scheme allows. It strips dashes from types, and its IOE1 has no
@@ -195,6 +202,7 @@ def test_illegal_words_worked_by_hand(tags: str, scheme: str, expected: list[int
     assert illegal_words(tags.split(), scheme) == expected
 
 
+@settings(deadline=None)
 @given(source=st.sampled_from(PREFIXED), target=st.sampled_from(PREFIXED), tags=tag_sequences("BIESLU"))
 def test_conversion_keeps_the_spans_and_is_legal(source: str, target: str, tags: list[str]) -> None:
     converted = convert_tags(tags, source, target)
@@ -225,6 +233,7 @@ def test_a_mention_does_not_begin_twice(tag: str, expected: str) -> None:
 # ---------------------------------------------------------------- detection
 
 
+@settings(deadline=None)
 @given(scheme=st.sampled_from(PREFIXED), sentences=st.lists(annotated(), max_size=4))
 def test_a_scheme_explains_its_own_output(scheme: str, sentences: list[tuple[list[Span], int]]) -> None:
     census = SchemeCensus()
@@ -253,6 +262,7 @@ def test_a_corpus_that_tells_the_schemes_apart(scheme: str) -> None:
     assert census.detect() == scheme
 
 
+@settings(deadline=None)
 @given(st.lists(tag_sequences("BIESLU"), max_size=5))
 def test_the_census_counts_what_illegal_words_finds(sentences: list[list[str]]) -> None:
     census = SchemeCensus()
@@ -278,6 +288,7 @@ def test_detection_without_entities_of_flat_labels_and_of_a_mixture() -> None:
 # ---------------------------------------------------------------- inventories
 
 
+@settings(deadline=None)
 @given(scheme=st.sampled_from(PREFIXED), sentences=st.lists(annotated(), min_size=1, max_size=4))
 def test_a_closed_inventory_can_write_every_tag_of_its_types(
     scheme: str, sentences: list[tuple[list[Span], int]]
