@@ -104,10 +104,10 @@ def make_rows(tokens: Sequence[str], subwords: Subwords, max_seq_length: int, st
     owned_from = 0
     for index, (start, end) in enumerate(windows):
         owned_to = _boundary(lengths, windows[index + 1][0], end) if index + 1 < len(windows) else end
-        # Between long words a window may own none: its neighbours see them all as well, and it is left out. Words
-        # without subwords that it would have owned go to the next one, wherever that begins.
+        # Between long words a window may own none, since its neighbours see more of their context: it is left out.
         if any(lengths[owned_from:owned_to]):
-            rows.append(_row(pieces, lengths, min(start, owned_from), end, owned_from, owned_to, subwords))
+            assert start <= owned_from
+            rows.append(_row(pieces, lengths, start, end, owned_from, owned_to, subwords))
             owned_from = owned_to
     return rows
 

@@ -179,15 +179,11 @@ def test_a_label_the_model_does_not_know(run_main: RunMain, run_dir: Path, tmp_p
 # ---------------------------------------------------------------------- a new process, and what may be missing
 
 
-def test_a_new_process_without_base_model_hub_or_training_data(
-    fit_options: list[str],
-    tiny_model: Callable[..., Path],
-    corpus: Path,
-    tmp_path: Path,
-    run_main: RunMain,
-    program: Callable[..., subprocess.CompletedProcess[str]],
-) -> None:
-    """Everything `fit` read is deleted, with the cache; only the run and the test file are left."""
+@pytest.fixture
+def only_the_run(
+    fit_options: list[str], tiny_model: Callable[..., Path], corpus: Path, tmp_path: Path, run_main: RunMain
+) -> Path:
+    """A run after which everything `fit` read is deleted, with the cache; only the test file is left."""
     shutil.copytree(tiny_model(), tmp_path / "base")
     shutil.copytree(corpus, tmp_path / "corpus")
     options = [
@@ -195,29 +191,43 @@ def test_a_new_process_without_base_model_hub_or_training_data(
         for option in fit_options
     ]
     run_main("fit", *options, "--run_dir", "run", "--data.cache_dir", "cache")
-    run_main("test", "--run_dir", "run", "--ckpt_path", "last")
-    scores = scores_of(tmp_path / "run")
     for path in (tmp_path / "base", tmp_path / "cache"):
         shutil.rmtree(path)
     for name in ("train", "validation"):
         (tmp_path / "corpus" / f"{name}.conll").unlink()
-    (tmp_path / "run" / "results.json").unlink()
+    return tmp_path / "run"
 
-    done = program("test", "--run_dir", "run", "--ckpt_path", "last")
-    assert scores_of(tmp_path / "run") == scores
-    assert "(micro)" in done.stdout
-    assert "Warning" not in done.stderr
-    assert "Traceback" not in done.stderr
 
+def test_prediction_in_a_new_process_with_the_run_alone(
+    only_the_run: Path, program: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
     text = "Anna met Ben.\n\nJosé saw 東京 😀\n"
     done = program("predict", "--ckpt_path", "run/checkpoints/last.ckpt", "--data.predict_file", "-", stdin=text)
     assert [row["text"] for row in json_lines(done.stdout)] == text.splitlines()
     assert done.stderr == "", "nothing to say"
 
+
+def test_scores_with_the_run_alone(only_the_run: Path, run_main: RunMain) -> None:
+    run_main("test", "--run_dir", "run", "--ckpt_path", "last")
+    assert 0 <= scores_of(only_the_run)["test/f1"] <= 1
     outcome = run_main("validate", "--run_dir", "run", "--ckpt_path", "last", check=False)
     assert outcome.code == 1
     (error,) = outcome.errors()
     assert "validation.conll: no such file" in error
+
+
+@pytest.mark.slow
+def test_scores_in_a_new_process(
+    only_the_run: Path, run_main: RunMain, program: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    run_main("test", "--run_dir", "run", "--ckpt_path", "best")
+    scores = scores_of(only_the_run)
+    (only_the_run / "results.json").unlink()
+    done = program("test", "--run_dir", "run", "--ckpt_path", "best")
+    assert scores_of(only_the_run) == scores
+    assert "(micro)" in done.stdout
+    assert "Warning" not in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_from_another_working_directory(

@@ -87,7 +87,7 @@ def test_iob1_and_iob2_are_the_same_data(
     ]
 
 
-@pytest.mark.parametrize("outside", ["O", "none"])
+@pytest.mark.parametrize("outside", ["O", pytest.param("none", marks=pytest.mark.slow)])
 def test_flat_labels(learn: Callable[..., dict[str, Any]], run_main: RunMain, tmp_path: Path, outside: str) -> None:
     """Labels without prefixes: each word that is not outside is one unit (the binary recipe)."""
     flat = [(words, ["NAME" if tag != "O" else outside for tag in tags]) for words, tags in SENTENCES]
@@ -200,6 +200,7 @@ def test_sentences_longer_than_the_model_are_read_whole(
     assert all(len(row["predicted_tags"]) == len(row["tokens"]) for row in rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["roberta", "distilbert"])
 def test_other_families_keep_one_tag_per_word(
     learn: Callable[..., dict[str, Any]], run_main: RunMain, tmp_path: Path, family: str

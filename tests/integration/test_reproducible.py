@@ -32,9 +32,9 @@ def same_weights(one: Path, other: Path) -> bool:
         [],
         ["--data.cache_dir", "other_cache"],
         ["--data.num_workers", "2"],
-        ["--data.eval_batch_size", "32"],
-        ["--trainer.num_sanity_val_steps", "2"],
-        ["--trainer.enable_progress_bar", "false"],
+        pytest.param(["--data.eval_batch_size", "32"], marks=pytest.mark.slow),
+        pytest.param(["--trainer.num_sanity_val_steps", "2"], marks=pytest.mark.slow),
+        pytest.param(["--trainer.enable_progress_bar", "false"], marks=pytest.mark.slow),
     ],
     ids=lambda options: options[0] if options else "warm cache",
 )

@@ -243,6 +243,7 @@ def marks(tokenizers: Callable[..., Any]) -> Subwords:
     max_seq_length=st.sampled_from((4, 5, 8, 16, 17)),
     share=st.sampled_from((0, 0.25, 0.4, 0.5)),
 )
+@example(lengths=[1, 1, 1, 1, 2, 1, 2, 5], max_seq_length=8, share=0.5)  # three windows share words
 @example(lengths=[6, 8, 6, 8, 6, 8], max_seq_length=16, share=0.5)
 @example(lengths=[0, 0, 20, 0, 0], max_seq_length=16, share=0.25)
 @example(lengths=[20], max_seq_length=16, share=0.25)
