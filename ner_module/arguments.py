@@ -21,7 +21,7 @@ from ner_module.runs import RunError, check_free, find_checkpoint, new_run_dir, 
 COMMANDS = ("fit", "validate", "test", "predict")
 
 TOOLS = {
-    "convert": "ner_module.data.convert",
+    "convert": "ner_module.data.formats.convert",
     "compare": "ner_module.metrics.compare",
 }
 """Commands that are no method of a trainer; each module has ``main(arguments) -> exit code``."""

@@ -18,10 +18,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ner_module.data.alignment import Subwords
-from ner_module.data.char_spans import SpanCounts
 from ner_module.data.encoded import EncodingOptions, encode_split
+from ner_module.data.formats import expand_files, read_sentences
+from ner_module.data.formats.char_spans import SpanCounts
 from ner_module.data.hub import HubColumns, choose_columns, hub_sentences, load_hub_dataset
-from ner_module.data.readers import expand_files, read_sentences
 from ner_module.data.sentence import DataError, Sentence
 from ner_module.data.store import StoredSplit, store_sentences
 from ner_module.data.tag_census import TagCensus

@@ -4,7 +4,7 @@ A tag can be wrong only against the others: ``PRE`` beside ten thousand ``PER``,
 word where columns were swapped on one line. :class:`TagCensus` collects in one pass and in memory that depends on the
 inventory alone; :func:`suspicious_tags` judges, also over several splits put together.
 
-Not here: cells that can be no tag at all (`readers/tag_cells.py`), and legal tags in an illegal order (`tagging.py`).
+Not here: cells that can be no tag at all (`formats/tag_cells.py`), and legal tags in an illegal order (`tagging.py`).
 """
 
 from __future__ import annotations

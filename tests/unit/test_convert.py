@@ -10,13 +10,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ner_module.data.char_spans import SpanCounts
-from ner_module.data.convert import TARGETS, main
-from ner_module.data.readers import read_sentences
+from ner_module.data.formats import read_sentences
+from ner_module.data.formats.char_spans import SpanCounts
+from ner_module.data.formats.convert import TARGETS, main
+from ner_module.data.formats.span_writers import (
+    annotated_text,
+    write_brat,
+    write_doccano,
+    write_label_studio,
+    write_prodigy,
+)
+from ner_module.data.formats.writers import write_conll, write_csv, write_json, write_jsonl, write_parquet, write_tsv
 from ner_module.data.sentence import Sentence
-from ner_module.data.span_writers import annotated_text, write_brat, write_doccano, write_label_studio, write_prodigy
 from ner_module.data.words import split_words
-from ner_module.data.writers import write_conll, write_csv, write_json, write_jsonl, write_parquet, write_tsv
 from ner_module.tagging import spans_to_tags, tags_to_spans
 
 SHARED = Path(os.environ.get("NER_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from ner_module.__main__ import main
 from ner_module.callbacks import progress
 

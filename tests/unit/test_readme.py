@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from ner_module.__main__ import main
 
 ROOT = Path(__file__).parents[2]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ner_module.data.readers import DataError, read_sentences
+from ner_module.data.formats import DataError, read_sentences
 from ner_module.data.tag_census import TagCensus, one_edit_apart, suspicious_tags
 from ner_module.tagging import spans_to_tags, tags_to_spans
 

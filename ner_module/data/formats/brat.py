@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from ner_module.data.char_spans import CharSpan, SpanCounts, tag_words
-from ner_module.data.readers.files import read_lines
-from ner_module.data.readers.span_records import check_spans, check_type
+from ner_module.data.formats.char_spans import CharSpan, SpanCounts, tag_words
+from ner_module.data.formats.files import read_lines
+from ner_module.data.formats.span_records import check_spans, check_type
 from ner_module.data.sentence import DataError, Sentence
 from ner_module.data.words import split_words
 

@@ -6,8 +6,8 @@ import datasets
 import pandas
 import pytest
 
-from ner_module.data.char_spans import SpanCounts
-from ner_module.data.readers import DataError, read_sentences
+from ner_module.data.formats import DataError, read_sentences
+from ner_module.data.formats.char_spans import SpanCounts
 
 
 @pytest.fixture

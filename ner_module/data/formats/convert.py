@@ -30,12 +30,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ner_module.data.char_spans import SpanCounts
-from ner_module.data.readers import FORMATS, expand_files, read_sentences
-from ner_module.data.sentence import DataError, Sentence
-from ner_module.data.span_writers import write_brat, write_doccano, write_label_studio, write_prodigy
-from ner_module.data.tag_census import TagCensus, suspicious_tags
-from ner_module.data.writers import (
+from ner_module.data.formats import FORMATS, expand_files, read_sentences
+from ner_module.data.formats.char_spans import SpanCounts
+from ner_module.data.formats.span_writers import write_brat, write_doccano, write_label_studio, write_prodigy
+from ner_module.data.formats.writers import (
     Losses,
     write_conll,
     write_csv,
@@ -46,6 +44,8 @@ from ner_module.data.writers import (
     write_text,
     write_tsv,
 )
+from ner_module.data.sentence import DataError, Sentence
+from ner_module.data.tag_census import TagCensus, suspicious_tags
 from ner_module.tagging import OUTSIDE, SCHEMES, SchemeError, convert_tags, illegal_words, tags_to_spans
 
 _TOKEN_WRITERS: dict[str, Callable[[Path, Iterable[Sentence], Losses], None]] = {

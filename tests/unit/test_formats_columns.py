@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ner_module.data.readers import DataError, read_sentences
+from ner_module.data.formats import DataError, read_sentences
 
 
 @pytest.fixture

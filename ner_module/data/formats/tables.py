@@ -18,9 +18,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ner_module.data.readers.records import RecordReader
-from ner_module.data.readers.table_layout import TableLayout, find_table_layout
-from ner_module.data.readers.tag_cells import describe
+from ner_module.data.formats.records import RecordReader
+from ner_module.data.formats.table_layout import TableLayout, find_table_layout
+from ner_module.data.formats.tag_cells import describe
 from ner_module.data.sentence import DataError, Sentence
 
 _HEAD_ROWS = 200

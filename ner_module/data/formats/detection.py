@@ -7,8 +7,8 @@ import io
 import json
 from pathlib import Path
 
-from ner_module.data.readers.files import codec_of, read_head
-from ner_module.data.readers.table_layout import known_header
+from ner_module.data.formats.files import codec_of, read_head
+from ner_module.data.formats.table_layout import known_header
 from ner_module.data.sentence import DataError
 from ner_module.tagging import OUTSIDE, has_prefix
 

@@ -15,9 +15,9 @@ from collections import Counter
 
 import pytest
 
-from ner_module.data.char_spans import SpanCounts
-from ner_module.data.convert import main as convert
-from ner_module.data.readers import read_sentences
+from ner_module.data.formats import read_sentences
+from ner_module.data.formats.char_spans import SpanCounts
+from ner_module.data.formats.convert import main as convert
 from ner_module.data.sentence import DataError
 from ner_module.data.tag_census import TagCensus
 

@@ -23,15 +23,15 @@ import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ner_module.data.char_spans import SpanCounts
-from ner_module.data.readers.brat import read_brat
-from ner_module.data.readers.column_layout import DOCSTART
-from ner_module.data.readers.columns import read_columns
-from ner_module.data.readers.detection import FORMATS, detect_format, detect_json
-from ner_module.data.readers.files import contains, expand_files, read_lines
-from ner_module.data.readers.json_records import read_json, read_jsonl
-from ner_module.data.readers.records import RecordReader
-from ner_module.data.readers.tables import read_table
+from ner_module.data.formats.brat import read_brat
+from ner_module.data.formats.char_spans import SpanCounts
+from ner_module.data.formats.column_layout import DOCSTART
+from ner_module.data.formats.columns import read_columns
+from ner_module.data.formats.detection import FORMATS, detect_format, detect_json
+from ner_module.data.formats.files import contains, expand_files, read_lines
+from ner_module.data.formats.json_records import read_json, read_jsonl
+from ner_module.data.formats.records import RecordReader
+from ner_module.data.formats.tables import read_table
 from ner_module.data.sentence import DataError, Sentence
 from ner_module.data.words import split_words
 
@@ -127,7 +127,7 @@ def _read(
     if format in ("csv", "tsv"):
         return read_table(path, lines, "," if format == "csv" else "\t", reader)
     if format in ("parquet", "datasets"):
-        from ner_module.data.readers.arrow import dataset_records, parquet_records  # pyarrow only where it is needed
+        from ner_module.data.formats.arrow import dataset_records, parquet_records  # pyarrow only where it is needed
 
         records = parquet_records(path) if format == "parquet" else dataset_records(path)
     elif format == "json" or (format == "spans" and detect_json(path, encoding) == "json"):

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ner_module.data.readers.tag_cells import describe
+from ner_module.data.formats.tag_cells import describe
 from ner_module.data.sentence import DataError
 
 Record = dict[str, Any]

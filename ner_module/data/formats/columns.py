@@ -17,8 +17,8 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ner_module.data.readers.column_layout import DOCSTART, SKIPPED_ID, Layout, find_layout
-from ner_module.data.readers.tag_cells import TagCells
+from ner_module.data.formats.column_layout import DOCSTART, SKIPPED_ID, Layout, find_layout
+from ner_module.data.formats.tag_cells import TagCells
 from ner_module.data.sentence import DataError, Sentence
 
 _HEAD_LINES = 2_000

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ner_module.data.readers.records import DOCUMENT_KEYS, TAG_KEYS, TEXT_KEYS, TOKEN_KEYS
+from ner_module.data.formats.records import DOCUMENT_KEYS, TAG_KEYS, TEXT_KEYS, TOKEN_KEYS
 from ner_module.data.sentence import DataError
 
 _WORD_NAMES = (*TOKEN_KEYS, "form", *TEXT_KEYS)

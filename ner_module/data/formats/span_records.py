@@ -18,8 +18,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ner_module.data.char_spans import CharSpan, SpanCounts, from_utf16
-from ner_module.data.readers.tag_cells import describe
+from ner_module.data.formats.char_spans import CharSpan, SpanCounts, from_utf16
+from ner_module.data.formats.tag_cells import describe
 from ner_module.data.sentence import DataError
 
 TEXT_KEYS = ("text", "sentence", "content")

@@ -4,7 +4,7 @@ import gzip
 
 import pytest
 
-from ner_module.data.readers import DataError, detect_format, expand_files, read_sentences
+from ner_module.data.formats import DataError, detect_format, expand_files, read_sentences
 
 
 def write(path, content):

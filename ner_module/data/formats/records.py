@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ner_module.data.char_spans import SpanCounts, locate_words, tag_words
-from ner_module.data.readers.span_records import (
+from ner_module.data.formats.char_spans import SpanCounts, locate_words, tag_words
+from ner_module.data.formats.span_records import (
     TEXT_KEYS,
     find_spans,
     find_text,
@@ -19,7 +19,7 @@ from ner_module.data.readers.span_records import (
     read_span,
     span_key,
 )
-from ner_module.data.readers.tag_cells import TagCells, describe
+from ner_module.data.formats.tag_cells import TagCells, describe
 from ner_module.data.sentence import DataError, Sentence
 from ner_module.data.words import split_words
 from ner_module.tagging import SchemeError, Span, spans_to_tags

@@ -1,6 +1,6 @@
 """Sentences -> files of words and tags: CoNLL columns, JSONL, JSON, CSV, TSV, Parquet, `datasets` folders, raw text.
 
-The inverse of `readers/`: what is written here is read back the same. What a format cannot hold is left out or replaced
+The inverse of `formats/`: what is written here is read back the same. What a format cannot hold is left out or replaced
 and counted in ``losses``, by a description that goes with a number of sentences. Formats of character spans are in
 `span_writers.py`.
 """
@@ -19,8 +19,8 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any, cast
 
-from ner_module.data.char_spans import locate_words
-from ner_module.data.readers.column_layout import DOCSTART
+from ner_module.data.formats.char_spans import locate_words
+from ner_module.data.formats.column_layout import DOCSTART
 from ner_module.data.sentence import Sentence
 
 Losses = Counter[str]

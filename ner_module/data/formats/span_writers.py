@@ -15,10 +15,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ner_module.data.char_spans import CharSpan
+from ner_module.data.formats.char_spans import CharSpan
+from ner_module.data.formats.writers import EMPTY, NUMBERED, Losses, write_json_lines, write_json_list
 from ner_module.data.sentence import Sentence
 from ner_module.data.words import split_words
-from ner_module.data.writers import EMPTY, NUMBERED, Losses, write_json_lines, write_json_list
 from ner_module.tagging import Span
 
 ReadSpans = Callable[[list[str]], list[Span]]

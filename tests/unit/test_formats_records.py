@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ner_module.data.char_spans import CharSpan, SpanCounts, from_utf16, locate_words, tag_words
-from ner_module.data.readers import DataError, read_sentences
+from ner_module.data.formats import DataError, read_sentences
+from ner_module.data.formats.char_spans import CharSpan, SpanCounts, from_utf16, locate_words, tag_words
 from ner_module.data.words import split_words
 from ner_module.tagging import tags_to_spans
 
