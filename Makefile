@@ -4,6 +4,9 @@ PYTHON ?= python3
 TORCH ?=
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 
+# JOBS: how many tests run at once.
+JOBS ?= auto
+
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -26,10 +29,10 @@ quickstart: $(READY)  ## fine-tune MiniLM on the bundled corpus: 3 epochs, a few
 	$(BIN)/python -m ner_module fit --config configs/quickstart.yaml
 
 test: $(READY_DEV)  ## the fast tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS)
 
 test-all: $(READY_DEV)  ## all tests, also slow ones and those of several processes
-	$(BIN)/python -m pytest -m "not gpu" --timeout 1800
+	$(BIN)/python -m pytest -n $(JOBS) -m "not gpu" --timeout 1800
 
 check: $(READY_DEV)  ## lint, format and types
 	$(BIN)/ruff check .

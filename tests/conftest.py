@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a test that wants a hub starts one of its own
 os.environ.setdefault("WANDB_MODE", "offline")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side
 
 
 @pytest.fixture(autouse=True)
