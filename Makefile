@@ -25,7 +25,7 @@ setup: $(READY)  ## the environment for training, in .venv
 
 dev: $(READY_DEV)  ## the same with what tests and benchmarks need
 
-quickstart: $(READY)  ## fine-tune MiniLM on the bundled corpus: 3 epochs, a few minutes on 2 CPU cores
+quickstart: $(READY)  ## fine-tune MiniLM on the bundled corpus: a few minutes on 2 CPU cores
 	$(BIN)/python -m ner_module fit --config configs/quickstart.yaml
 
 test: $(READY_DEV)  ## the fast tests
