@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
@@ -38,7 +38,17 @@ class Run:
     arguments: list[str]
     run_dir: Path | None
     checkpoint: Path | None
-    launch: str = "python -m ner_module"
+    launch: str = field(default_factory=lambda: f"{_python()} -m ner_module")
+    """How to start this program again, for messages."""
+
+
+def _python() -> str:
+    """What to type for this Python: ``python`` where that means the same one, else its path."""
+    found = shutil.which("python")
+    if found and Path(found).absolute() == Path(sys.executable).absolute():
+        return "python"
+    executable = Path(sys.executable).absolute()
+    return str(executable.relative_to(Path.cwd()) if executable.is_relative_to(Path.cwd()) else executable)
 
 
 def complete_arguments(arguments: list[str]) -> Run:
