@@ -175,7 +175,7 @@ def trained_run(tiny_model: Callable[..., Path], corpus: Path, tmp_path_factory:
         [
             *("fit", "--run_dir", folder / "run", "--model.model_name_or_path", tiny_model()),
             *("--data.train_file", corpus / "train.conll", "--data.validation_file", corpus / "train.conll"),
-            *("--data.test_file", folder / "mixed.conll", "--data.batch_size", 8, "--trainer.max_epochs", 14),
+            *("--data.test_file", folder / "mixed.conll", "--data.batch_size", 8, "--trainer.max_epochs", 20),
             *("--model.learning_rate", "1e-2", "--model.dropout", 0, "--model.warmup_ratio", 0.1),
         ],
         folder,

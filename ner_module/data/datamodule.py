@@ -174,7 +174,7 @@ class NERDataModule(LightningDataModule):
         self.encoded = {name: EncodedSplit(encoded) for name, (_, encoded) in prepared.items()}
         tagged = {name: split for name, split in self.stored.items() if name != "predict"}
         tags = sorted({tag for name in tagged for tag in self.encoded[name].tag_names})
-        if self._restored:
+        if self.label_names:  # settled by a checkpoint, or by `fit` before
             for name, split in tagged.items():
                 check_known(self.label_names, self.encoded[name].tag_names, split)
         else:
@@ -227,7 +227,7 @@ class NERDataModule(LightningDataModule):
         stored = {name: StoredSplit(folder) for name, folder in folders.items()}
         tagged = {name: split for name, split in stored.items() if name != "predict"}
         schemes = {name: choose_source_scheme(split, self._options.source_scheme) for name, split in tagged.items()}
-        if not self._restored:
+        if not self.label_names:
             source = schemes.get("train") or next(iter(schemes.values()), "iob2")
             self.scheme = self._options.scheme or ("flat" if source == "flat" else "iob2")
             self.outside_label = choose_outside_label(list(tagged.values()), self.scheme, self._options.outside_label)
@@ -405,7 +405,7 @@ class NERDataModule(LightningDataModule):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take tokenizer, labels and alignment from a checkpoint instead of base model and data."""
-        if self._restored or self.label_names:
+        if self.label_names:
             # The command line restored before `setup`; Lightning does it again after.
             if self.label_names != state_dict["label_names"]:
                 known = ", ".join(state_dict["label_names"])

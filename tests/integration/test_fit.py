@@ -6,6 +6,7 @@ import json
 import math
 import re
 import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -99,7 +100,8 @@ def test_prints_the_table_where_the_run_is_and_what_to_type_next(
     assert len(commands) == 3
     # The first two run as printed.
     words = shlex.split(commands[0])
-    assert words[:4] == ["python", "-m", "ner_module", "test"]
+    assert words[1:4] == ["-m", "ner_module", "test"]
+    assert (tmp_path / words[0]).samefile(sys.executable) or words[0] == "python"
     run_main(*words[3:])
     echo, _, predict = commands[1].partition(" | ")
     found = run_main(*shlex.split(predict)[3:], stdin=shlex.split(echo)[1].encode())

@@ -42,7 +42,7 @@ def test_tree_names_nothing_that_is_not_there() -> None:
     assert len(tree) > 40
     for path, text in tree.items():
         assert (ROOT / path).exists(), f"{path} is in the README's tree but not in the repository"
-        assert text, f"{path} is not explained"
+        assert text or any(other.parent == path for other in tree), f"{path} is not explained"
 
 
 def test_tree_names_every_module_and_top_level_entry() -> None:
