@@ -57,5 +57,5 @@ class ErrorAnalysis(Callback):
         update_results(self.run_dir, {command: scores | numbers})
         console = get_console()
         for table in report.tables():
-            console.print(table)
+            console.print(table, "")
         console.print(f"{count:,} errors with their sentences: {errors}", highlight=False, soft_wrap=True)

@@ -222,7 +222,6 @@ class NERDataModule(LightningDataModule):
         Returns:
             Split -> the folders of its sentences and of its arrays.
         """
-        self._load_tokenizer()
         folders = store_splits(self._options, command, self.cache)
         stored = {name: StoredSplit(folder) for name, folder in folders.items()}
         tagged = {name: split for name, split in stored.items() if name != "predict"}
@@ -232,6 +231,7 @@ class NERDataModule(LightningDataModule):
             self.scheme = self._options.scheme or ("flat" if source == "flat" else "iob2")
             self.outside_label = choose_outside_label(list(tagged.values()), self.scheme, self._options.outside_label)
             check_tags(list(tagged.values()), self._declared(tagged), source)
+        self._load_tokenizer()  # after the data: what is wrong with a file is told before a model is downloaded
         prepared = {}
         for name, folder in folders.items():
             options = EncodingOptions(

@@ -111,15 +111,7 @@ def new_inventory(
         ordered = close_label_names(list(declared), scheme, outside_label)
         if set(tags) <= set(ordered):
             return ordered
-    if "train" in splits:
-        taught = set(splits["train"].meta["tag_counts"])
-        for name, split in splits.items():
-            for tag in split.meta["tag_counts"]:
-                if name != "train" and tag not in taught and not _type_known(tag, taught):
-                    path, line = split.meta["first_seen"][tag]
-                    log.warning(
-                        "%s:%s: the label %r does not occur in the training data: it cannot be learnt", path, line, tag
-                    )
+    _mention_untaught(splits)
     return names
 
 
@@ -130,9 +122,21 @@ def _in_scheme(declared: Sequence[str], scheme: str, outside_label: str | None) 
     return set(declared) <= set(close_label_names(set(declared), scheme, outside_label))
 
 
-def _type_known(tag: str, taught: set[str]) -> bool:
-    entity_type = tag.partition("-")[2]
-    return bool(entity_type) and any(known.partition("-")[2] == entity_type for known in taught)
+def _mention_untaught(splits: Mapping[str, StoredSplit]) -> None:
+    """Warn of each entity type (or flat label) that the training data lacks."""
+    if "train" not in splits:
+        return
+    mentioned = {_type_of(tag) for tag in splits["train"].meta["tag_counts"]}
+    for split in splits.values():
+        for tag, (path, line) in split.meta["first_seen"].items():
+            if _type_of(tag) not in mentioned:
+                mentioned.add(_type_of(tag))
+                message = "%s:%s: the label %r does not occur in the training data: it cannot be learnt"
+                log.warning(message, path, line, tag)
+
+
+def _type_of(tag: str) -> str:
+    return tag.partition("-")[2] or tag if has_prefix(tag) else tag
 
 
 def check_known(names: Sequence[str], tags: Sequence[str], split: StoredSplit) -> None:
