@@ -141,12 +141,12 @@ def test_a_directory_that_is_not_there_is_free() -> None:
 
 
 def test_best_and_last_of_the_newest_run_that_has_one() -> None:
-    make_checkpoint("bert/1", "best", 100)
-    make_checkpoint("bert/1", "last", 300)
-    make_checkpoint("roberta/2", "best", 200)
-    assert find_checkpoint("best", None) == Path("runs/roberta/2/checkpoints/best.ckpt")
-    assert find_checkpoint("last", None) == Path("runs/bert/1/checkpoints/last.ckpt")
-    assert find_checkpoint("best", Path("runs/bert/1")) == Path("runs/bert/1/checkpoints/best.ckpt")
+    make_checkpoint("bert/2", "best", 200)
+    make_checkpoint("roberta/1", "best", 100)
+    make_checkpoint("roberta/1", "last", 300)
+    assert find_checkpoint("best", None) == Path("runs/bert/2/checkpoints/best.ckpt")
+    assert find_checkpoint("last", None) == Path("runs/roberta/1/checkpoints/last.ckpt")
+    assert find_checkpoint("best", Path("runs/roberta/1")) == Path("runs/roberta/1/checkpoints/best.ckpt")
 
 
 def test_a_file_is_itself() -> None:
