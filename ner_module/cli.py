@@ -227,6 +227,11 @@ class NERCLI(LightningCLI):
             trainer.precision,
             self._get(self.config, "seed_everything"),
         )
+        finished = self.datamodule.finished_epochs
+        if finished and trainer.max_epochs is not None and finished >= trainer.max_epochs > 0:
+            log.warning(
+                "All %d epochs are done; to train further, give --trainer.max_epochs %d", finished, finished + 1
+            )
 
     def _warn_of_fixed_options(self) -> None:
         assert self.checkpoint is not None
@@ -315,10 +320,12 @@ def run_command(arguments: list[str]) -> None:
         "Checkpoint directory .* exists and is not empty.*",
         "You're resuming from a checkpoint that ended.*",
         "The dirpath has changed from.*",
+        "LightningCLI's args parameter is intended to run from within Python.*",
     ):
         warnings.filterwarnings("ignore", message=message)
     run = complete_arguments(arguments)
-    saved, sys.argv = sys.argv, sys.argv[:1]  # Lightning warns of arguments given twice
+    # The processes that Lightning starts for DDP run the same command line, which it takes from here.
+    saved, sys.argv = sys.argv, [sys.argv[0], *arguments]
     try:
         NERCLI(run)
     except MisconfigurationException as error:

@@ -101,6 +101,8 @@ def from_pretrained(load: Callable[..., T], model_name_or_path: str, revision: s
     # Without this transformers starts a background thread that asks a conversion service for safetensors.
     os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
     path = resolve_model_path(model_name_or_path)
+    if path.startswith((".", "/", "~")) and not Path(path).is_dir():
+        raise PretrainedError(f"there is no folder {path}: name a model folder or a hub id")
     if Path(path).is_dir() and not (Path(path) / "config.json").is_file():
         raise PretrainedError(
             f"the folder {path} holds no model: it has no config.json; name a model folder or a hub id"

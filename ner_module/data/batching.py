@@ -143,10 +143,16 @@ def evaluation_batches(
 
 
 class EvaluationSampler(Sampler[npt.NDArray[np.int64]]):
-    """Every ``world_size``-th of the given batches, from this process's rank on."""
+    """Every ``world_size``-th of the given batches, from this process's rank on.
+
+    Where there are fewer batches than processes, some get one batch without a sentence: Lightning lets a process that
+    has no batch at all skip the evaluation, and the others would wait for its counts for ever.
+    """
 
     def __init__(self, batches: Sequence[npt.NDArray[np.int64]], rank: int = 0, world_size: int = 1) -> None:
         self._mine = list(batches[rank::world_size])
+        if not self._mine and batches:
+            self._mine = [np.empty(0, dtype=np.int64)]
 
     def __len__(self) -> int:
         return len(self._mine)

@@ -395,6 +395,11 @@ class NERDataModule(LightningDataModule):
             "train_sha256": self.stored["train"].meta["sha256"] if "train" in self.stored else self._train_sha256,
         }
 
+    @property
+    def finished_epochs(self) -> int:
+        """How many whole epochs lie behind the checkpoint that was restored; 0 without one."""
+        return self._resume_at[0] if self._resume_at else 0
+
     def _position(self) -> list[int]:
         """The epoch, and how many micro-batches of it are finished (not merely fetched)."""
         if self.trainer is None or self.trainer.state.fn != "fit":

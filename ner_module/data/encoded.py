@@ -132,6 +132,7 @@ def encode_split(
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
+    scratch.chmod(0o755)  # a cache may be shared
     try:
         with _Writer(scratch, subwords, options) as writer:
             for tokens, tags in chunks:

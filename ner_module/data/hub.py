@@ -42,7 +42,7 @@ def load_hub_dataset(name: str, config_name: str | None, revision: str | None) -
         elif "/" not in name:
             advice = "ids on the hub have the form namespace/name"
         elif isinstance(error, ConnectionError) or type(error).__module__.startswith(("httpx", "httpcore")):
-            advice = "check the network; HF_HUB_OFFLINE=1 uses what is in the cache"
+            advice = "check the network; without one, name local files with --data.train_file"
         else:
             advice = "check --data.dataset_name, --data.dataset_config_name and --data.dataset_revision"
         if not isinstance(error, (OSError, ValueError, RuntimeError)) and not type(error).__module__.startswith(

@@ -11,12 +11,14 @@ log = logging.getLogger(__name__)
 
 # Fields of EncodingSummary, and what each means to a user.
 _FINDINGS = {
-    "illegal_tags": "{count:,} illegal tags, this sentence has the first; entities are read by the conlleval rule",
-    "windowed_sentences": "{count:,} sentences are longer than {rows} subwords, this is the first; they are split into "
-    "overlapping windows, nothing is cut",
-    "clipped_words": "{count:,} words alone are longer than {rows} subwords; the model sees their beginning",
-    "words_without_subword": "{count:,} words become no subword (control or zero-width characters); each keeps its "
-    "place and is predicted as outside any entity",
+    "illegal_tags": "an illegal tag sequence, the first of {count:,} illegal tags; entities are read by the conlleval "
+    "rule",
+    "windowed_sentences": "longer than {rows} subwords, the first of {count:,} such sentences; split into overlapping "
+    "windows, nothing is cut",
+    "clipped_words": "a word longer than {rows} subwords, the first sentence of {count:,} such words; the model sees its "
+    "beginning",
+    "words_without_subword": "a word that becomes no subword (control or zero-width characters), the first of "
+    "{count:,}; it keeps its place and is predicted as outside any entity",
 }
 
 

@@ -177,7 +177,8 @@ class NERModule(LightningModule):
             self(batch["input_ids"][start : start + step], batch["attention_mask"][start : start + step])
             for start in range(0, rows, step)
         ]
-        logits_RLC = torch.cat(parts)
+        labels = len(self.hparams["label_names"])
+        logits_RLC = torch.cat(parts) if parts else torch.zeros((*batch["input_ids"].shape, labels), device=self.device)
         return logits_RLC, decode_words(logits_RLC, batch["word_positions"], self.fallback_id)
 
     def _evaluate(self, batch: dict[str, Tensor], scores: EntityScores, loss: MeanMetric) -> dict[str, Tensor]:

@@ -88,8 +88,19 @@ def test_overlay_runs(
 def test_ddp_overlay_runs(
     corpus: Path, tiny_model: Callable[..., Path], tmp_path: Path, program: Callable[..., object]
 ) -> None:
+    """Two processes train; one evaluation batch leaves the second without any; the scores are those of one process."""
     options = _no_hub(corpus, tiny_model(), {})
     configs = ["--config", CONFIGS / "quickstart.yaml", "--config", CONFIGS / "overlays" / "ddp.yaml"]
     devices = ["--trainer.accelerator", "cpu", "--trainer.devices", "2"]
-    program("fit", *configs, *options, *devices, "--trainer.max_epochs", "1", "--run_dir", "run")
-    assert len(json.loads((tmp_path / "run" / "results.json").read_text())["epochs"]) == 1
+    program("fit", *configs, *options, *devices, "--model.learning_rate", "3e-3", "--run_dir", "run")
+    assert len(json.loads((tmp_path / "run" / "results.json").read_text())["epochs"]) == 4
+    scores, files = [], []
+    for count, batch in ((2, 32), (2, 4), (1, 32)):
+        found = ["--trainer.devices", count, "--data.eval_batch_size", batch]
+        program("test", "--run_dir", "run", "--ckpt_path", "best", *found)
+        scores.append(json.loads((tmp_path / "run" / "results.json").read_text())["test"])
+        files.append((tmp_path / "run" / "predictions" / "test.jsonl").read_text())
+    assert files[0] == files[1] == files[2]
+    for key in scores[0]:
+        assert scores[0][key] == pytest.approx(scores[2][key], abs=2e-6), key
+        assert scores[1][key] == pytest.approx(scores[2][key], abs=2e-6), key

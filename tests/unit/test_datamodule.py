@@ -371,6 +371,19 @@ def test_the_seed_decides_what_is_held_out_and_the_order(make: Make, corpus: Pat
     assert other[1] != first[1]
 
 
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_loaders_leave_the_global_generators_alone(num_workers: int, make: Make, corpus: Path) -> None:
+    # Dropout and new heads draw from them: training must not depend on how often data is looked at, or by how many.
+    data = make(train_file=corpus / "train.conll", num_workers=num_workers)
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    first = [batch["input_ids"].tolist() for batch in data.train_dataloader()]
+    evaluated(data, "validation")
+    assert torch.equal(torch.get_rng_state(), before)
+    alone = make(train_file=corpus / "train.conll")
+    assert first == [batch["input_ids"].tolist() for batch in alone.train_dataloader()]
+
+
 def test_validate_of_held_out_data_reads_the_training_file(make: Make, corpus: Path) -> None:
     fitted = make(train_file=corpus / "train.conll")
     alone = make(command="validate", train_file=corpus / "train.conll")
@@ -619,15 +632,17 @@ def test_what_was_not_taken_as_it_stood_is_said_with_its_place(
     with caplog.at_level(logging.WARNING):
         make(train_file=path, validation_file=path)
     said = caplog.text
-    assert "train.conll:3: 1 sentences are longer than 66 subwords" in said
-    assert "train.conll:104: 1 illegal tags" in said
-    assert "train.conll:104: 1 words become no subword" in said
-    assert "train.conll:107: 1 words alone are longer than 66 subwords" in said
+    assert "train.conll:3: longer than 66 subwords, the first of 1 such" in said
+    assert "train.conll:104: an illegal tag sequence, the first of 1" in said
+    assert "train.conll:104: a word that becomes no subword" in said
+    assert "train.conll:107: a word longer than 66 subwords" in said
 
 
 def test_one_data_module_keeps_its_labels_from_fit_to_test(make: Make, write: Write) -> None:
     """Test data that lacks a type of the training data must not change what the model's label ids mean."""
-    data = make(train_file=write("B-A B-B O"), validation_file=write("B-A O", name="dev"), test_file=write("B-B O", name="test"))
+    data = make(
+        train_file=write("B-A B-B O"), validation_file=write("B-A O", name="dev"), test_file=write("B-B O", name="test")
+    )
     start(data)
     labels = list(data.label_names)
     start(data, "test")

@@ -81,7 +81,7 @@ def test_the_prefix_space_is_set_inside_a_sequence_of_steps(tiny_model: Callable
     [
         ("nobody/nothing", r"the model 'nobody/nothing' .*(cannot be loaded|cannot be reached)"),
         ("no-such-model", r"the model 'no-such-model' .*(cannot be loaded|cannot be reached)"),
-        ("./nowhere", r"the model '\./nowhere' cannot be loaded"),
+        ("./nowhere", r"there is no folder \./nowhere: name a model folder or a hub id"),
         ("package:gt_other/model", r"'package:gt_other/model' is not a packaged model .*use a hub id or a folder"),
         ("package:os/path", r"not a packaged model"),
     ],
