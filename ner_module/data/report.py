@@ -15,7 +15,7 @@ _FINDINGS = {
     "rule",
     "windowed_sentences": "longer than {rows} subwords, the first of {count:,} such sentences; split into overlapping "
     "windows, nothing is cut",
-    "clipped_words": "a word longer than {rows} subwords, the first sentence of {count:,} such words; the model sees its "
+    "clipped_words": "a word longer than {rows} subwords, the first of {count:,} such words; the model sees its "
     "beginning",
     "words_without_subword": "a word that becomes no subword (control or zero-width characters), the first of "
     "{count:,}; it keeps its place and is predicted as outside any entity",
