@@ -1,7 +1,7 @@
 """Does this project learn as well as what a user would run instead? Ours beside the plain ``Trainer`` recipe.
 
     python benchmarks/accuracy.py --corpora wnut17 wikigold --seeds 42 43 44 --output runs/accuracy
-    python benchmarks/accuracy.py --reuse runs/accuracy -- --model.padding none    # baseline figures as they are
+    python benchmarks/accuracy.py --reuse runs/accuracy -- --data.batching grouped    # baseline as it is
 
 On each corpus and seed both start from the same weights and see the same hyperparameters: batch 16, 5e-5 falling
 linearly, no warm-up, no weight decay, clipping at 1.0. Both are tested with their final weights (``--ckpt_path last``
