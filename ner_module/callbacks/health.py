@@ -10,6 +10,7 @@ import logging
 import math
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from rich import get_console
 
 log = logging.getLogger(__name__)
 
@@ -56,10 +57,13 @@ class TrainingHealth(Callback):
         """Explain an F1 of 0."""
         if trainer.fast_dev_run or self._best != 0 or not trainer.is_global_zero:  # type: ignore[attr-defined]
             return
-        log.warning(
-            "F1 stayed 0.0: the model never found a correct entity in %d steps. Most often training was too short (see "
-            "the step count above); else the learning rate (%g) is too low, or so high that one label is predicted "
-            "everywhere; or the tags of training and validation data do not agree.",
-            trainer.global_step,
-            pl_module.hparams["learning_rate"],
+        # Through the console, which knows of the progress bar that still stands on the last line.
+        get_console().print(
+            f"F1 stayed 0.0: the model never found a correct entity in {trainer.global_step:,} steps. Most often "
+            "training was too short (see the step count above); else the learning rate "
+            f"({pl_module.hparams['learning_rate']:g}) is too low, or so high that one label is predicted everywhere; "
+            "or the tags of training and validation data do not agree.\n",
+            style="yellow",
+            highlight=False,
+            soft_wrap=True,
         )
