@@ -95,7 +95,7 @@ class NERDataModule(LightningDataModule):
         eval_batch_size: sentences computed at once in evaluation and prediction; changes speed, never results.
         batching: which sentences share a training step: ``random``, or ``grouped`` by similar length, which computes
             less padding but learns from other batches.
-        num_workers: processes that assemble batches; 0 is fastest for all but very large models.
+        num_workers: processes that assemble batches; 0 does it in the training process, and the results are the same.
         seed: decides the order of the training data and what is held out; filled from ``--seed_everything``.
         cache_dir: where tokenised data is kept between runs; ``~/.cache/ner_module``, or ``$NER_MODULE_CACHE``.
     """
