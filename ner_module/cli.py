@@ -15,22 +15,14 @@ from typing import Any
 
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from rich import get_console
 
 from ner_module.arguments import COMMANDS, TOOLS, Run, complete_arguments
-from ner_module.callbacks.analysis import ErrorAnalysis
-from ner_module.callbacks.health import TrainingHealth
-from ner_module.callbacks.interruption import Interruption
 from ner_module.callbacks.metrics_csv import MetricsCSV
-from ner_module.callbacks.movable_checkpoint import MovableCheckpoint
-from ner_module.callbacks.predictions import EvaluationFiles, PredictionFile
-from ner_module.callbacks.progress import LineProgress
-from ner_module.callbacks.random_state import RandomState
-from ner_module.callbacks.results import ResultsTable
 from ner_module.callbacks.save_run import SaveRun
+from ner_module.callbacks.standard import standard_callbacks
 from ner_module.checkpoints import read_checkpoint
 from ner_module.data.datamodule import NERDataModule
 from ner_module.model.module import NERModule
@@ -179,24 +171,22 @@ class NERCLI(LightningCLI):
         config = self._get(self.config_init, "trainer")
         run_dir = self.run.run_dir
         assert run_dir is not None
-        fast = bool(config.get("fast_dev_run"))
         asked = config.get("logger")
         loggers = [
             logger for logger in (asked if isinstance(asked, list) else [asked]) if logger not in (None, True, False)
         ]
-        callbacks: list[Callback] = [ResultsTable(None if fast else run_dir)]
         if self.subcommand == "fit":
             loggers.insert(0, MetricsCSV(run_dir))
-            if not fast:
-                callbacks += [RandomState(), TrainingHealth(), Interruption(run_dir, self.run.launch)]
-                callbacks += _checkpoints(run_dir) if config.get("enable_checkpointing") is not False else []
-        elif self.subcommand == "predict":
-            output = self._get(self.config, "output")
-            callbacks.append(PredictionFile(Path(output) if output else None))
-        elif not fast:
-            callbacks += [EvaluationFiles(run_dir), ErrorAnalysis(run_dir)]
-        if config.get("enable_progress_bar") is not False:
-            callbacks.append(_progress_bar(self.run.command))
+        output = self._get(self.config, "output") if self.subcommand == "predict" else None
+        callbacks = standard_callbacks(
+            self.run.command,
+            run_dir,
+            launch=self.run.launch,
+            output=Path(output) if output else None,
+            fast_dev_run=bool(config.get("fast_dev_run")),
+            checkpointing=config.get("enable_checkpointing") is not False,
+            progress_bar=config.get("enable_progress_bar") is not False,
+        )
         config["callbacks"] = [*(config.get("callbacks") or []), *callbacks]
         try:
             return super().instantiate_trainer(logger=loggers or False, **kwargs)
@@ -289,24 +279,6 @@ class NERCLI(LightningCLI):
             "   # your own data: CoNLL columns or JSONL"
         )
         get_console().print("\n".join(lines), highlight=False, soft_wrap=True)
-
-
-def _checkpoints(run_dir: Path) -> list[Callback]:
-    """``best.ckpt`` by ``val/f1`` and ``last.ckpt`` after each epoch."""
-    common: dict[str, Any] = {
-        "dirpath": run_dir / "checkpoints",
-        "auto_insert_metric_name": False,
-        "enable_version_counter": False,
-    }
-    best = MovableCheckpoint(filename="best", monitor="val/f1", mode="max", save_on_train_epoch_end=False, **common)
-    last = MovableCheckpoint(filename="last", every_n_epochs=1, save_on_train_epoch_end=True, **common)
-    return [best, last]
-
-
-def _progress_bar(command: str) -> Callback:
-    """A bar in a terminal, a line now and then elsewhere."""
-    stream = sys.stderr if command == "predict" else sys.stdout
-    return RichProgressBar(console_kwargs={"stderr": command == "predict"}) if stream.isatty() else LineProgress()
 
 
 def run_command(arguments: list[str]) -> None:

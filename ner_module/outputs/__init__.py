@@ -1,0 +1,1 @@
+"""What a run leaves behind: report, model card, exported models, rendered entities."""
