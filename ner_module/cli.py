@@ -183,6 +183,7 @@ class NERCLI(LightningCLI):
             run_dir,
             launch=self.run.launch,
             output=Path(output) if output else None,
+            checkpoint=self.run.checkpoint,
             fast_dev_run=bool(config.get("fast_dev_run")),
             checkpointing=config.get("enable_checkpointing") is not False,
             progress_bar=config.get("enable_progress_bar") is not False,

@@ -13,7 +13,9 @@ from ner_module.callbacks.analysis import ErrorAnalysis
 from ner_module.callbacks.health import TrainingHealth
 from ner_module.callbacks.interruption import Interruption
 from ner_module.callbacks.movable_checkpoint import MovableCheckpoint
-from ner_module.callbacks.predictions import EvaluationFiles, PredictionFile
+from ner_module.callbacks.prediction_file import PredictionFile
+from ner_module.callbacks.prediction_progress import PredictionProgress
+from ner_module.callbacks.predictions import EvaluationFiles
 from ner_module.callbacks.progress import LineProgress
 from ner_module.callbacks.random_state import RandomState
 from ner_module.callbacks.results import ResultsTable
@@ -25,6 +27,7 @@ def standard_callbacks(
     *,
     launch: str,
     output: Path | None,
+    checkpoint: Path | None,
     fast_dev_run: bool,
     checkpointing: bool,
     progress_bar: bool,
@@ -36,6 +39,7 @@ def standard_callbacks(
         run_dir: where the run's files go.
         launch: how a user starts this program, for messages.
         output: the file ``predict`` writes; ``None`` for standard output.
+        checkpoint: the file a command starts from, if any.
         fast_dev_run: a trial of a few batches, which leaves nothing behind.
         checkpointing: whether ``fit`` saves checkpoints.
         progress_bar: whether progress is shown.
@@ -46,7 +50,7 @@ def standard_callbacks(
             callbacks += [RandomState(), TrainingHealth(), Interruption(run_dir, launch)]
             callbacks += _checkpoints(run_dir) if checkpointing else []
     elif command == "predict":
-        callbacks.append(PredictionFile(output))
+        callbacks.append(PredictionFile(output, checkpoint))
     elif not fast_dev_run:
         callbacks += [EvaluationFiles(run_dir), ErrorAnalysis(run_dir)]
     if progress_bar:
@@ -68,5 +72,6 @@ def _checkpoints(run_dir: Path) -> list[Callback]:
 
 def _progress_bar(command: str) -> Callback:
     """A bar in a terminal, a line now and then elsewhere."""
-    stream = sys.stderr if command == "predict" else sys.stdout
-    return RichProgressBar(console_kwargs={"stderr": command == "predict"}) if stream.isatty() else LineProgress()
+    if command == "predict":
+        return PredictionProgress()
+    return RichProgressBar() if sys.stdout.isatty() else LineProgress()

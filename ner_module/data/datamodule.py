@@ -21,6 +21,7 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
 from ner_module.data.batching import (
+    LOOK_AHEAD,
     BatchAssembler,
     Batching,
     EvaluationSampler,
@@ -56,9 +57,6 @@ from ner_module.tagging import OUTSIDE
 log = logging.getLogger(__name__)
 
 DEFAULT_MAX_SEQ_LENGTH = 512
-
-# Predictions are sorted by length within this many sentences, so that they can be written as they come.
-_LOOK_AHEAD = 10_000
 
 
 class NERDataModule(LightningDataModule):
@@ -143,6 +141,8 @@ class NERDataModule(LightningDataModule):
         self._train_sha256: list[str] = []
         self._resume_at: tuple[int, int] | None = None
         self._held_out: npt.NDArray[np.int64] | None = None
+        self.predicted_before = 0
+        """Sentences of the prediction that an earlier attempt has done."""
         self._check_options()
 
     def _check_options(self) -> None:
@@ -352,13 +352,15 @@ class NERDataModule(LightningDataModule):
         self._resume_at = None
         return DataLoader(TrainingBatches(self._assembler(source)), sampler=sampler, **self._loader_options())
 
-    def _evaluation_loader(self, split: str, look_ahead: int | None = None) -> DataLoader[Any]:
+    def _evaluation_loader(self, split: str) -> DataLoader[Any]:
         source, chosen = self.sentences_of(split)
-        encoded = self.encoded[source]
-        lengths = encoded.sentence_lengths()
-        if chosen is not None:
-            lengths = lengths[chosen]
-        batches = evaluation_batches(lengths, self._options.eval_batch_size, look_ahead)
+        lengths = self.encoded[source].sentence_lengths()
+        batches = evaluation_batches(lengths if chosen is None else lengths[chosen], self._options.eval_batch_size)
+        return self._loader_of(source, chosen, batches)
+
+    def _loader_of(
+        self, source: str, chosen: npt.NDArray[np.int64] | None, batches: list[npt.NDArray[np.int64]]
+    ) -> DataLoader[Any]:
         sampler = EvaluationSampler(batches, *self._ranks())
         return DataLoader(SentenceBatches(self._assembler(source), chosen), sampler=sampler, **self._loader_options())
 
@@ -372,7 +374,13 @@ class NERDataModule(LightningDataModule):
 
     def predict_dataloader(self) -> DataLoader[Any]:
         """Whole sentences, sorted by length within a bounded look-ahead."""
-        return self._evaluation_loader("predict", _LOOK_AHEAD)
+        lengths = self.encoded["predict"].sentence_lengths()
+        batches = evaluation_batches(lengths, self._options.eval_batch_size, LOOK_AHEAD)
+        return self._loader_of("predict", None, [batch for batch in batches if batch[0] >= self.predicted_before])
+
+    def predict_after(self, sentences: int) -> None:
+        """Leave out the first sentences, whole stretches of ``LOOK_AHEAD``; the batches of the others stay the same."""
+        self.predicted_before = sentences
 
     # ------------------------------------------------------------------ what a checkpoint carries
 

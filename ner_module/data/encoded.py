@@ -68,6 +68,7 @@ class EncodedSplit:
     """The memory-mapped arrays of one split.
 
     Attributes:
+        name: the folder's; that of a cached split tells its content and options.
         tag_names: the tags that occur, by index; the meaning of ``labels`` and ``word_labels``.
         summary: what the encoding met.
         input_ids, labels, …: see ``_ARRAYS`` in this module for shapes.
@@ -84,6 +85,7 @@ class EncodedSplit:
 
     def __init__(self, folder: Path) -> None:
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        self.name = folder.name
         self.tag_names: list[str] = meta["tag_names"]
         self.summary = EncodingSummary(**meta["summary"])
         for name, dtype in _ARRAYS.items():
