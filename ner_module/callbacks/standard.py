@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,11 @@ from ner_module.callbacks.predictions import EvaluationFiles
 from ner_module.callbacks.progress import LineProgress
 from ner_module.callbacks.random_state import RandomState
 from ner_module.callbacks.results import ResultsTable
+
+VALIDATION_METRICS = ("loss", "precision", "recall", "f1", "f1_macro", "f1_weighted", "accuracy")
+"""What is logged after each validation as ``val/…``; precision, recall, f1 and support also for each type."""
+
+_VALIDATION_METRIC = re.compile(rf"val/({'|'.join(VALIDATION_METRICS)}|(precision|recall|f1|support)/.+)")
 
 
 def standard_callbacks(
@@ -58,6 +64,12 @@ def standard_callbacks(
     return callbacks
 
 
+def unknown_monitors(callbacks: list[Callback]) -> list[str]:
+    """The metrics that callbacks (early stopping, say) watch and that validation never computes."""
+    watched = [str(getattr(callback, "monitor", None) or "val/loss") for callback in callbacks]
+    return [name for name in watched if name.startswith("val") and not _VALIDATION_METRIC.fullmatch(name)]
+
+
 def _checkpoints(run_dir: Path) -> list[Callback]:
     """``best.ckpt`` by ``val/f1`` and ``last.ckpt`` after each epoch."""
     common: dict[str, Any] = {
@@ -74,4 +86,12 @@ def _progress_bar(command: str) -> Callback:
     """A bar in a terminal, a line now and then elsewhere."""
     if command == "predict":
         return PredictionProgress()
-    return RichProgressBar() if sys.stdout.isatty() else LineProgress()
+    return _Bar() if sys.stdout.isatty() else LineProgress()
+
+
+class _Bar(RichProgressBar):
+    """Lightning's bar, with epochs counted from 1 as in the results table."""
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        epochs = self.trainer.max_epochs
+        return f"Epoch {current_epoch + 1}" + (f"/{epochs}" if epochs not in (None, -1) else "")
