@@ -1,6 +1,6 @@
 """F1 on wikigold: sentence by sentence, whole documents in windows, and sentences with document context.
 
-    python benchmarks/documents.py --seeds 42 43          # all three; --kinds and --seeds choose, finished runs are kept
+    python benchmarks/documents.py --seeds 42 43          # all three; finished runs are kept
 
 * ``sentences``: one sentence a row, as usual.
 * ``windows``: every document is one long "sentence", cut into overlapping windows of 128 subwords (stride 32). Its
@@ -37,8 +37,8 @@ DOCUMENT_END = "-DOCSTART- O"
 def merge_documents(source: Path, target: Path) -> None:
     """Write a column file in which each document is one sentence; the tags are IOB2, since IOB1 joins neighbours.
 
-    Wikigold's IOB1 starts an entity with ``B-`` only after one of its type in the same sentence. Without the empty lines
-    an entity at the end of a sentence and one at the start of the next would become one.
+    Wikigold's IOB1 starts an entity with ``B-`` only after one of its type in the same sentence. Without the empty
+    lines an entity at the end of a sentence and one at the start of the next would become one.
     """
     documents: list[list[str]] = []
     for document in source.read_text(encoding="utf-8").split(DOCUMENT_END):
@@ -101,7 +101,10 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     >>> print(markdown([row]).splitlines()[-1])
     | windows | 42 | 9 | .5000 | .5000 / .5000 / **.5000** | 3 | 2 |
     """
-    lines = ["| kind | seed | steps | dev F1 by epoch | test P / R / F1 | test entities | fit seconds |", "|---" * 7 + "|"]
+    lines = [
+        "| kind | seed | steps | dev F1 by epoch | test P / R / F1 | test entities | fit seconds |",
+        "|---" * 7 + "|",
+    ]
     for row in rows:
         dev = " ".join(f"{value:.4f}".lstrip("0") for value in row["dev_f1"])
         precision, recall, f1 = (f"{row[name]:.4f}".lstrip("0") for name in ("precision", "recall", "f1"))

@@ -37,6 +37,9 @@ _ARRAYS: dict[str, Any] = {
     "sentence_rows": np.int64,  # [sentences + 1]
 }
 
+ENCODED_FILES = ("meta.json", *(f"{name}.bin" for name in _ARRAYS))
+"""What a whole folder holds."""
+
 _CHUNK = 2_000
 
 # Other ways to write "B", "I", …; a model has one label for both.
