@@ -42,6 +42,26 @@ _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_m
 # Fewer than any alphabet has; an empty tokenizer brings one or two besides the special tokens.
 _FEWEST_SUBWORDS = 10
 
+# Model types that count positions from `pad_token_id + 1`, as RoBERTa does: all token classifiers of transformers 5.23
+# whose code has `padding_idx + 1`; `tests/unit/test_pretrained.py` holds the list against the installed version.
+_POSITIONS_AFTER_PADDING = frozenset(
+    {
+        *(
+            "camembert",
+            "data2vec-text",
+            "esm",
+            "ibert",
+            "layoutlmv3",
+            "lilt",
+            "longformer",
+            "luke",
+            "markuplm",
+            "mpnet",
+        ),
+        *("roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod"),
+    }
+)
+
 T = TypeVar("T")
 
 
@@ -227,6 +247,5 @@ def max_row_length(config: Any, tokenizer: Any) -> int:
     limits = [tokenizer.model_max_length]
     positions = getattr(config, "max_position_embeddings", None)
     if positions:
-        offset_families = ("roberta", "xlm-roberta", "camembert", "longformer", "mpnet")
-        limits.append(positions - (config.pad_token_id + 1 if config.model_type in offset_families else 0))
+        limits.append(positions - (config.pad_token_id + 1 if config.model_type in _POSITIONS_AFTER_PADDING else 0))
     return int(min(limits))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,17 @@ from ner_module.callbacks.analysis import ErrorAnalysis
 from ner_module.callbacks.health import TrainingHealth
 from ner_module.callbacks.interruption import Interruption
 from ner_module.callbacks.movable_checkpoint import MovableCheckpoint
-from ner_module.callbacks.predictions import EvaluationFiles, PredictionFile
+from ner_module.callbacks.prediction_file import PredictionFile
+from ner_module.callbacks.prediction_progress import PredictionProgress
+from ner_module.callbacks.predictions import EvaluationFiles
 from ner_module.callbacks.progress import LineProgress
 from ner_module.callbacks.random_state import RandomState
 from ner_module.callbacks.results import ResultsTable
+
+VALIDATION_METRICS = ("loss", "precision", "recall", "f1", "f1_macro", "f1_weighted", "accuracy")
+"""What is logged after each validation as ``val/…``; precision, recall, f1 and support also for each type."""
+
+_VALIDATION_METRIC = re.compile(rf"val/({'|'.join(VALIDATION_METRICS)}|(precision|recall|f1|support)/.+)")
 
 
 def standard_callbacks(
@@ -25,6 +33,7 @@ def standard_callbacks(
     *,
     launch: str,
     output: Path | None,
+    checkpoint: Path | None,
     fast_dev_run: bool,
     checkpointing: bool,
     progress_bar: bool,
@@ -36,6 +45,7 @@ def standard_callbacks(
         run_dir: where the run's files go.
         launch: how a user starts this program, for messages.
         output: the file ``predict`` writes; ``None`` for standard output.
+        checkpoint: the file a command starts from, if any.
         fast_dev_run: a trial of a few batches, which leaves nothing behind.
         checkpointing: whether ``fit`` saves checkpoints.
         progress_bar: whether progress is shown.
@@ -46,12 +56,18 @@ def standard_callbacks(
             callbacks += [RandomState(), TrainingHealth(), Interruption(run_dir, launch)]
             callbacks += _checkpoints(run_dir) if checkpointing else []
     elif command == "predict":
-        callbacks.append(PredictionFile(output))
+        callbacks.append(PredictionFile(output, checkpoint))
     elif not fast_dev_run:
         callbacks += [EvaluationFiles(run_dir), ErrorAnalysis(run_dir)]
     if progress_bar:
         callbacks.append(_progress_bar(command))
     return callbacks
+
+
+def unknown_monitors(callbacks: list[Callback]) -> list[str]:
+    """The metrics that callbacks (early stopping, say) watch and that validation never computes."""
+    watched = [str(getattr(callback, "monitor", None) or "val/loss") for callback in callbacks]
+    return [name for name in watched if name.startswith("val") and not _VALIDATION_METRIC.fullmatch(name)]
 
 
 def _checkpoints(run_dir: Path) -> list[Callback]:
@@ -68,5 +84,14 @@ def _checkpoints(run_dir: Path) -> list[Callback]:
 
 def _progress_bar(command: str) -> Callback:
     """A bar in a terminal, a line now and then elsewhere."""
-    stream = sys.stderr if command == "predict" else sys.stdout
-    return RichProgressBar(console_kwargs={"stderr": command == "predict"}) if stream.isatty() else LineProgress()
+    if command == "predict":
+        return PredictionProgress()
+    return _Bar() if sys.stdout.isatty() else LineProgress()
+
+
+class _Bar(RichProgressBar):
+    """Lightning's bar, with epochs counted from 1 as in the results table."""
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        epochs = self.trainer.max_epochs
+        return f"Epoch {current_epoch + 1}" + (f"/{epochs}" if epochs not in (None, -1) else "")

@@ -34,6 +34,10 @@ Batching = Literal["random", "grouped"]
 _GROUP_BATCHES = 50
 
 
+LOOK_AHEAD = 10_000
+"""Predictions are sorted by length within this many sentences, so that they can be written as they come."""
+
+
 @dataclass(frozen=True)
 class TrainingItem:
     """What one process computes in one micro-batch."""

@@ -100,6 +100,17 @@ def _pick(features: Any, where: str, asked: str | None, usual: tuple[str, ...], 
     raise DataError(where, None, f"has none of the columns {', '.join(usual)} (columns: {', '.join(features)})", option)
 
 
+def is_unlabelled(dataset: Any, columns: HubColumns) -> bool:
+    """Whether every tag of a split is -1: a test set whose labels are kept secret."""
+    tagged = False
+    for batch in dataset.select_columns([columns.label]).iter(batch_size=_BATCH):
+        for tags in batch[columns.label]:
+            if any(tag != -1 for tag in tags or ()):
+                return False
+            tagged = tagged or bool(tags)
+    return tagged
+
+
 def hub_sentences(dataset: Any, where: str, columns: HubColumns) -> Iterator[Sentence]:
     """The rows of one split, in order; ``line`` is the 1-based row.
 
