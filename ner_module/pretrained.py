@@ -141,7 +141,7 @@ def from_pretrained(load: Callable[..., T], model_name_or_path: str, revision: s
             problem = "exists neither as a folder here nor on the hub: check the name, or log in if it is private"
         elif any(isinstance(cause, ConnectionError) or type(cause).__name__ == "ConnectError" for cause in causes):
             problem = "is neither a folder here nor in the cache, and the hub cannot be reached: name a model folder"
-        elif "trust_remote_code" in str(error):
+        elif isinstance(error, ValueError) and "trust_remote_code" in str(error):
             problem = (
                 "needs Python code of its repository, which is never run here: use one that transformers itself knows"
             )

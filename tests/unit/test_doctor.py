@@ -41,7 +41,7 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_this_machine_is_well(offline: None, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     started = time.monotonic()
     assert main(["--json"]) == 0
-    assert time.monotonic() - started < 6
+    assert time.monotonic() - started < 15  # 4 s on two quiet cores
     printed = json.loads(capsys.readouterr().out)
     assert printed["ok"] is True
     found = {check["name"]: check for check in printed["checks"]}
