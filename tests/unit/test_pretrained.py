@@ -143,7 +143,7 @@ def test_an_empty_tokenizer_is_refused(family: str, tiny_model: Callable[..., Pa
 
 
 def test_a_programming_error_is_not_the_models_fault() -> None:
-    def broken(name: str) -> Any:
+    def broken(name: str, **kwargs: object) -> Any:
         raise TypeError(name)
 
     with pytest.raises(TypeError):
