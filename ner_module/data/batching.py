@@ -20,7 +20,6 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from ner_module.data.alignment import NO_SUBWORD
@@ -162,65 +161,62 @@ class EvaluationSampler(Sampler[npt.NDArray[np.int64]]):
 
 
 class BatchAssembler:
-    """Turns rows of an :class:`EncodedSplit` into padded tensors.
+    """Turns rows of an :class:`EncodedSplit` into tensors: all rows one after the other, without padding.
+
+    How the model computes them, padded or not, is its own business (`model/unpadded.py`).
 
     Args:
         split: the arrays.
         label_ids: ``[len(split.tag_names)]``, the model's label id of each tag of the split.
-        pad_token_id: fills ``input_ids``; masked by ``attention_mask``.
     """
 
-    def __init__(self, split: EncodedSplit, label_ids: Sequence[int], pad_token_id: int) -> None:
+    def __init__(self, split: EncodedSplit, label_ids: Sequence[int]) -> None:
         self.split = split
-        self.pad_token_id = pad_token_id
         # The last entry is what UNLABELLED (-1) indexes.
         self._label_ids = np.asarray([*label_ids, IGNORE_INDEX], dtype=np.int64)
 
-    def rows(self, rows: npt.NDArray[np.int64]) -> dict[str, Tensor]:
-        """``input_ids``, ``attention_mask`` and ``labels``, each ``[rows, longest]`` (at least ``[0, 1]``)."""
+    def rows(self, rows: npt.NDArray[np.int64]) -> dict[str, Any]:
+        """``input_ids`` and ``labels`` ``[subwords]``, and ``lengths``, the subwords of each row, as a list.
+
+        The lengths stay on the host, where attention is planned: asking a GPU for them would make it wait.
+        """
         split = self.split
         starts, ends = split.row_offsets[rows], split.row_offsets[rows + 1]
-        longest = max(int((ends - starts).max()), 1) if len(rows) else 1
-        input_ids = np.full((len(rows), longest), self.pad_token_id, dtype=np.int64)
-        attention_mask = np.zeros((len(rows), longest), dtype=np.int64)
-        labels = np.full((len(rows), longest), IGNORE_INDEX, dtype=np.int64)
-        for index, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
-            length = end - start
-            input_ids[index, :length] = split.input_ids[start:end]
-            attention_mask[index, :length] = 1
-            labels[index, :length] = self._label_ids[split.labels[start:end]]
+        slices = [slice(start, end) for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+        input_ids = np.concatenate([split.input_ids[part] for part in slices]) if slices else np.empty(0)
+        labels = np.concatenate([split.labels[part] for part in slices]) if slices else np.empty(0, dtype=np.int64)
         return {
-            "input_ids": torch.from_numpy(input_ids),
-            "attention_mask": torch.from_numpy(attention_mask),
-            "labels": torch.from_numpy(labels),
+            "input_ids": torch.from_numpy(input_ids.astype(np.int64)),
+            "labels": torch.from_numpy(self._label_ids[labels]),
+            "lengths": (ends - starts).tolist(),
         }
 
-    def sentences(self, sentences: npt.NDArray[np.int64]) -> dict[str, Tensor]:
+    def sentences(self, sentences: npt.NDArray[np.int64]) -> dict[str, Any]:
         """All rows of some sentences, and where their words are.
 
         Returns:
             What :meth:`rows` gives, and ``word_positions`` ``[sentences, words]``: the place of a word's first subword
-            in the flattened rows, ``NO_SUBWORD`` where it has none or the sentence is shorter; ``gold``
+            among all subwords, ``NO_SUBWORD`` where it has none or the sentence is shorter; ``gold``
             ``[sentences, words]``: label ids, ``IGNORE_INDEX`` past the sentence's end or without annotation;
             ``sentence_index`` and ``num_words`` ``[sentences]``.
         """
         split = self.split
         rows_of = [np.arange(split.sentence_rows[index], split.sentence_rows[index + 1]) for index in sentences]
         batch = self.rows(np.concatenate(rows_of) if rows_of else np.empty(0, dtype=np.int64))
-        longest = batch["input_ids"].shape[1]
         num_words = np.array([split.row_words[rows[-1] + 1] - split.row_words[rows[0]] for rows in rows_of], np.int64)
         shape = (len(sentences), max(int(num_words.max()), 1) if len(sentences) else 1)
         positions = np.full(shape, NO_SUBWORD, dtype=np.int64)
         gold = np.full(shape, IGNORE_INDEX, dtype=np.int64)
-        row_in_batch = 0
+        row_start = 0
         for index, rows in enumerate(rows_of):
             word = 0
             for row in rows:
                 place = np.asarray(split.word_positions[split.row_words[row] : split.row_words[row + 1]], np.int64)
-                flat = np.where(place == NO_SUBWORD, NO_SUBWORD, place + row_in_batch * longest)
-                positions[index, word : word + len(place)] = flat
+                positions[index, word : word + len(place)] = np.where(
+                    place == NO_SUBWORD, NO_SUBWORD, place + row_start
+                )
                 word += len(place)
-                row_in_batch += 1
+                row_start += int(split.row_offsets[row + 1] - split.row_offsets[row])
             gold[index, :word] = self._label_ids[split.word_labels[split.words_of(int(sentences[index]))]]
         return batch | {
             "word_positions": torch.from_numpy(positions),
@@ -246,7 +242,7 @@ class TrainingBatches(Dataset[dict[str, Any]]):
         return {**batch, "labelled_in_step": item.labelled_in_step}
 
 
-class SentenceBatches(Dataset[dict[str, Tensor]]):
+class SentenceBatches(Dataset[dict[str, Any]]):
     """Sentences to tensors, for a loader whose sampler yields sentence indices.
 
     Args:
@@ -258,7 +254,7 @@ class SentenceBatches(Dataset[dict[str, Tensor]]):
         self._assembler = assembler
         self._sentences = sentences
 
-    def __getitem__(self, indices: npt.NDArray[np.int64]) -> dict[str, Tensor]:
+    def __getitem__(self, indices: npt.NDArray[np.int64]) -> dict[str, Any]:
         sentences = indices if self._sentences is None else self._sentences[indices]
         return self._assembler.sentences(sentences) | {
             "sentence_index": torch.from_numpy(np.ascontiguousarray(indices))

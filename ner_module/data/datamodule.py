@@ -309,7 +309,7 @@ class NERDataModule(LightningDataModule):
 
     def _assembler(self, split: str) -> BatchAssembler:
         ids = self.label_ids(split) if split != "predict" else []
-        return BatchAssembler(self.encoded[split], ids, self.tokenizer.pad_token_id or 0)
+        return BatchAssembler(self.encoded[split], ids)
 
     def _ranks(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
