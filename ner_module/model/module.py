@@ -125,7 +125,7 @@ class NERModule(LightningModule):
             )
         self._choose_padding()
         if self.hparams["gradient_checkpointing"]:
-            self.model.gradient_checkpointing_enable({"use_reentrant": False})
+            self.model.activation_checkpointing_enable({"use_reentrant": False})
         scheme, outside_label = self.hparams["scheme"], self.hparams["outside_label"]
         self.val_scores = EntityScores(label_names, scheme, outside_label=outside_label)
         self.test_scores = EntityScores(label_names, scheme, outside_label=outside_label)

@@ -30,6 +30,7 @@ from ner_module.data.batching import (
 )
 from ner_module.data.encoded import EncodedSplit, EncodingOptions, encode_split
 from ner_module.model.module import NERModule
+from ner_module.model.unpadded import pad_rows
 from ner_module.pretrained import load_tokenizer
 from ner_module.tagging import IGNORE_INDEX
 
@@ -245,39 +246,37 @@ def label_ids(split: EncodedSplit) -> list[int]:
     return [TAGS.index(tag) for tag in split.tag_names]
 
 
-def test_rows_are_padded_and_masked(make_split: Callable[[int], EncodedSplit]) -> None:
+def test_rows_lie_one_after_the_other(make_split: Callable[[int], EncodedSplit]) -> None:
     split = make_split(37)
     rows = np.array([5, 0, 11, 3])
-    batch = BatchAssembler(split, label_ids(split), pad_token_id=9).rows(rows)
-    longest = split.row_lengths()[rows].max()
-    assert {name: tuple(tensor.shape) for name, tensor in batch.items()} == dict.fromkeys(batch, (4, longest))
-    assert {tensor.dtype for tensor in batch.values()} == {torch.int64}
+    batch = BatchAssembler(split, label_ids(split)).rows(rows)
+    assert batch["lengths"] == split.row_lengths()[rows].tolist()
+    assert batch["input_ids"].dtype == batch["labels"].dtype == torch.int64
+    rows_of_ids, rows_of_labels = (batch[name].split(batch["lengths"]) for name in ("input_ids", "labels"))
     for index, row in enumerate(rows):
         start, end = split.row_offsets[row], split.row_offsets[row + 1]
-        length = end - start
-        assert batch["input_ids"][index].tolist() == [*split.input_ids[start:end], *[9] * (longest - length)]
-        assert batch["attention_mask"][index].tolist() == [1] * length + [0] * (longest - length)
+        assert rows_of_ids[index].tolist() == list(split.input_ids[start:end])
         expected = [
             IGNORE_INDEX if label < 0 else TAGS.index(split.tag_names[label]) for label in split.labels[start:end]
         ]
-        assert batch["labels"][index].tolist() == expected + [IGNORE_INDEX] * (longest - length)
+        assert rows_of_labels[index].tolist() == expected
 
 
 def test_no_rows_at_all(make_split: Callable[[int], EncodedSplit]) -> None:
     split = make_split(5)
-    batch = BatchAssembler(split, label_ids(split), 0).rows(np.array([], dtype=np.int64))
-    assert {tuple(tensor.shape) for tensor in batch.values()} == {(0, 1)}
+    batch = BatchAssembler(split, label_ids(split)).rows(np.array([], dtype=np.int64))
+    assert (batch["input_ids"].shape, batch["labels"].shape, batch["lengths"]) == ((0,), (0,), [])
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 100])
 def test_sentences_carry_where_their_words_are(batch_size: int, make_split: Callable[[int], EncodedSplit]) -> None:
     split = make_split(37)
-    assembler = BatchAssembler(split, label_ids(split), 0)
+    assembler = BatchAssembler(split, label_ids(split))
     seen = []
     for indices in evaluation_batches(split.sentence_lengths(), batch_size):
         batch = assembler.sentences(indices)
         assert batch["sentence_index"].tolist() == indices.tolist()
-        flat_ids, flat_labels = batch["input_ids"].flatten(), batch["labels"].flatten()
+        flat_ids, flat_labels = batch["input_ids"], batch["labels"]
         for place, sentence in enumerate(indices.tolist()):
             words = split.words_of(sentence)
             length = words.stop - words.start
@@ -306,24 +305,25 @@ def test_sentences_carry_where_their_words_are(batch_size: int, make_split: Call
 def test_a_chosen_part_of_the_sentences_is_counted_from_zero(make_split: Callable[[int], EncodedSplit]) -> None:
     split = make_split(37)
     chosen = np.array([3, 8, 20])
-    assembler = BatchAssembler(split, label_ids(split), 0)
+    assembler = BatchAssembler(split, label_ids(split))
     batch = SentenceBatches(assembler, chosen)[np.array([2, 0])]
     assert batch["sentence_index"].tolist() == [2, 0]
     expected = assembler.sentences(np.array([20, 3]))
-    assert all(torch.equal(batch[name], expected[name]) for name in expected if name != "sentence_index")
+    assert batch["lengths"] == expected["lengths"]
+    tensors = [name for name in expected if name not in ("sentence_index", "lengths")]
+    assert all(torch.equal(batch[name], expected[name]) for name in tensors)
     assert SentenceBatches(assembler)[np.array([2])]["sentence_index"].tolist() == [2]
 
 
 def test_a_process_without_rows_counts_nothing(make_split: Callable[[int], EncodedSplit]) -> None:
     split = make_split(5)
-    batches = TrainingBatches(BatchAssembler(split, label_ids(split), 0))
+    batches = TrainingBatches(BatchAssembler(split, label_ids(split)))
     items = [epoch(split, batch_size=split.num_rows - 1, rank=rank, world_size=2) for rank in range(2)]
     assert sum(map(len, map(rows_of, items))) == split.num_rows
     one_row = epoch(split, rows=np.array([1]), rank=1, world_size=2)
     assert [len(item.rows) for item in one_row] == [0]
     batch = batches[one_row[0]]
-    assert batch["input_ids"].shape[0] == 1
-    assert batch["attention_mask"].any()
+    assert batch["lengths"] == [len(batch["input_ids"])] == [split.row_lengths()[0]]
     assert (batch["labels"] == IGNORE_INDEX).all()
     assert batch["labelled_in_step"] == split.row_labelled[1]
 
@@ -358,7 +358,7 @@ def test_accumulated_and_distributed_gradients_are_those_of_one_large_batch(
 ) -> None:
     split = make_split(13)
     rows = np.flatnonzero(split.row_labelled)[:size]
-    assembler = BatchAssembler(split, label_ids(split), 0)
+    assembler = BatchAssembler(split, label_ids(split))
     batches = TrainingBatches(assembler)
     ranks = [
         epoch(split, rows=rows, batch_size=2, rank=rank, world_size=world_size, accumulate=accumulate)
@@ -372,7 +372,10 @@ def test_accumulated_and_distributed_gradients_are_those_of_one_large_batch(
         step = [item for items in ranks for item in items[start : start + accumulate]]
         # The mean over all labelled subwords of the step, by transformers' own loss.
         module.zero_grad()
-        module.model(**assembler.rows(np.array(rows_of(step), dtype=np.int64))).loss.backward()
+        large = assembler.rows(np.array(rows_of(step), dtype=np.int64))
+        input_ids, real = pad_rows(large["input_ids"], large["lengths"], 0)
+        labels, _ = pad_rows(large["labels"], large["lengths"], IGNORE_INDEX)
+        module.model(input_ids=input_ids, attention_mask=real.long(), labels=labels).loss.backward()
         expected = gradients(module)
         module.zero_grad()
         for item in step:
@@ -395,7 +398,7 @@ def test_a_batch_without_a_label_has_loss_zero_not_nan(
         world_size=1, accumulate_grad_batches=1, optimizers=[optimizer]
     )
     module.zero_grad()
-    batch = TrainingBatches(BatchAssembler(split, label_ids(split), 0))[TrainingItem(empty, 0)]
+    batch = TrainingBatches(BatchAssembler(split, label_ids(split)))[TrainingItem(empty, 0)]
     loss = module.training_step(batch, 0)
     loss.backward()
     assert loss == 0
@@ -405,7 +408,7 @@ def test_a_batch_without_a_label_has_loss_zero_not_nan(
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_loader_passes_batches_through_whole(workers: int, make_split: Callable[[int], EncodedSplit]) -> None:
     split = make_split(37)
-    assembler = BatchAssembler(split, label_ids(split), 0)
+    assembler = BatchAssembler(split, label_ids(split))
     sampler = TrainingSampler(split, None, 4, "random", 7)
     loader = DataLoader(TrainingBatches(assembler), sampler=sampler, batch_size=None, num_workers=workers)
     expected = epoch(split)
