@@ -24,6 +24,7 @@ from torch.utils.data import Dataset, Sampler
 
 from ner_module.data.alignment import NO_SUBWORD
 from ner_module.data.encoded import EncodedSplit
+from ner_module.data.sentence import DataError
 from ner_module.tagging import IGNORE_INDEX
 
 Batching = Literal["random", "grouped"]
@@ -54,20 +55,53 @@ def epoch_order(
     order = generator.permutation(len(lengths))
     if batching == "random":
         return order
-    chunk = _GROUP_BATCHES * batch_size
-    grouped = np.concatenate(
-        [part[np.argsort(-lengths[part], kind="stable")] for part in np.split(order, range(chunk, len(order), chunk))]
-    )
+    grouped = _sorted_in_chunks(lengths, order, _GROUP_BATCHES * batch_size)
     full = len(grouped) // batch_size
     shuffled = grouped[: full * batch_size].reshape(full, batch_size)[generator.permutation(full)].reshape(-1)
     return np.concatenate([shuffled, grouped[full * batch_size :]])
 
 
+def token_batches(
+    lengths: npt.NDArray[np.int64], number: int, world_size: int, batching: Batching, seed: int, epoch: int
+) -> list[npt.NDArray[np.int64]]:
+    """Cut an epoch into exactly ``number`` batches with almost the same number of subwords.
+
+    A batch holds the rows that begin in its even share of all subwords, so it exceeds that share by less than the
+    longest row. Their number does not depend on the order: Lightning drops the surplus, or skips the validation, when
+    it changes from epoch to epoch.
+
+    Args:
+        lengths: subwords of each row.
+        number: a multiple of ``world_size``.
+        world_size: that many batches after each other are computed at once, and stay together.
+        batching: see :func:`epoch_order`.
+        seed: decides, with the epoch, the order.
+        epoch: which one.
+    """
+    generator = np.random.default_rng([seed, epoch])
+    order = generator.permutation(len(lengths))
+    if batching == "grouped":
+        order = _sorted_in_chunks(lengths, order, _GROUP_BATCHES * world_size * -(-len(order) // number))
+    starts = np.cumsum(lengths[order]) - lengths[order]
+    batches = np.split(order, np.searchsorted(starts * number // lengths.sum(), np.arange(1, number)))
+    if batching == "grouped":
+        places = generator.permutation(number // world_size)
+        batches = [batches[place * world_size + rank] for place in places for rank in range(world_size)]
+    return batches
+
+
+def _sorted_in_chunks(
+    lengths: npt.NDArray[np.int64], order: npt.NDArray[np.int64], chunk: int
+) -> npt.NDArray[np.int64]:
+    parts = np.split(order, range(chunk, len(order), chunk))
+    return np.concatenate([part[np.argsort(-lengths[part], kind="stable")] for part in parts])
+
+
 class TrainingSampler(Sampler[TrainingItem]):
     """The micro-batches of this process, epoch by epoch.
 
-    A micro-batch takes ``batch_size`` rows for each process. The last one deals out what is left; when that is fewer
-    than there are processes, some get no rows.
+    A micro-batch takes ``batch_size`` rows for each process, or rows of at most ``max_tokens`` subwords. The last one
+    deals out what is left; when that is fewer than there are processes, some get no rows.
 
     Args:
         split: the encoded training data.
@@ -81,6 +115,8 @@ class TrainingSampler(Sampler[TrainingItem]):
         current_epoch: asked when an epoch begins; Lightning calls ``set_epoch`` too late for a resumed one.
         resume_at: the epoch and the micro-batch in it at which the first iteration begins. Given here, since Lightning
             may make the iterator, and its workers fetch, before it restores what it knows of the position.
+        max_tokens: subwords of one process in one micro-batch at most, in place of ``batch_size``; at least twice the
+            longest row.
     """
 
     def __init__(
@@ -95,6 +131,7 @@ class TrainingSampler(Sampler[TrainingItem]):
         world_size: int = 1,
         current_epoch: Callable[[], int] = lambda: 0,
         resume_at: tuple[int, int] | None = None,
+        max_tokens: int | None = None,
     ) -> None:
         self._rows = np.arange(split.num_rows) if rows is None else rows
         self._lengths = split.row_lengths()[self._rows]
@@ -103,21 +140,41 @@ class TrainingSampler(Sampler[TrainingItem]):
         self.accumulate, self.rank, self.world_size = accumulate, rank, world_size
         self._current_epoch = current_epoch
         self._resume_at = resume_at
+        width = batch_size
+        if max_tokens is not None and len(self._rows):
+            longest = int(self._lengths.max())
+            if max_tokens < 2 * longest:
+                problem = f"it is {max_tokens}, less than two of the longest row, which has {longest} subwords"
+                raise DataError("--data.max_tokens", None, problem, f"give at least {2 * longest}")
+            width = max_tokens - longest  # what a batch exceeds its even share by
+        self.max_tokens = max_tokens
+        everything = len(self._rows) if max_tokens is None else int(self._lengths.sum())
+        self._number = -(-everything // (width * world_size))
 
     def __len__(self) -> int:
-        return -(-len(self._rows) // (self.batch_size * self.world_size))
+        return self._number
+
+    def _epoch(self, epoch: int) -> list[list[npt.NDArray[np.int64]]]:
+        """Micro-batches, and in each the rows of every process."""
+        world_size = self.world_size
+        if self.max_tokens is None:
+            width = self.batch_size * world_size
+            order = epoch_order(self._lengths, width, self.batching, self.seed, epoch)
+            return [np.array_split(order[at : at + width], world_size) for at in range(0, len(order), width)]
+        if not len(self):
+            return []
+        batches = token_batches(self._lengths, len(self) * world_size, world_size, self.batching, self.seed, epoch)
+        return [batches[start : start + world_size] for start in range(0, len(batches), world_size)]
 
     def __iter__(self) -> Iterator[TrainingItem]:
         epoch, start = self._resume_at or (self._current_epoch(), 0)
         self._resume_at = None
-        width = self.batch_size * self.world_size
-        order = epoch_order(self._lengths, width, self.batching, self.seed, epoch)
+        batches = self._epoch(epoch)
+        labelled = [sum(int(self._labelled[rows].sum()) for rows in together) for together in batches]
         for index in range(start, len(self)):
             step = index - index % self.accumulate
-            in_step = self._labelled[order[step * width : (step + self.accumulate) * width]].sum()
-            together = order[index * width : (index + 1) * width]
-            mine = np.array_split(together, self.world_size)[self.rank]
-            yield TrainingItem(self._rows[mine], int(in_step))
+            in_step = sum(labelled[step : step + self.accumulate])
+            yield TrainingItem(self._rows[batches[index][self.rank]], in_step)
 
 
 def evaluation_batches(

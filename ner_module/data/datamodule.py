@@ -92,6 +92,8 @@ class NERDataModule(LightningDataModule):
         label_all_tokens: compute the loss on every subword of a word instead of the first only (B- becomes I- on the
             others); predictions are read from the first either way.
         batch_size: sentences of one training step on one device.
+        max_tokens: at most that many subwords in one training step on one device, in place of ``batch_size``: steps are
+            evenly large and memory is bounded, whatever the lengths of sentences.
         eval_batch_size: sentences computed at once in evaluation and prediction; changes speed, never results.
         batching: which sentences share a training step: ``random``, or ``grouped`` by similar length, which computes
             less padding but learns from other batches.
@@ -124,6 +126,7 @@ class NERDataModule(LightningDataModule):
         stride: int | None = None,
         label_all_tokens: bool = False,
         batch_size: int = 16,
+        max_tokens: int | None = None,
         eval_batch_size: int = 32,
         batching: Batching = "random",
         num_workers: int = 0,
@@ -348,6 +351,7 @@ class NERDataModule(LightningDataModule):
             world_size,
             (lambda: trainer.current_epoch) if trainer is not None else (lambda: 0),
             self._resume_at,
+            options.max_tokens,
         )
         self._resume_at = None
         return DataLoader(TrainingBatches(self._assembler(source)), sampler=sampler, **self._loader_options())

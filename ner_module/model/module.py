@@ -22,6 +22,7 @@ from torchmetrics import MeanMetric
 from ner_module.metrics.entity_scores import EntityScores
 from ner_module.model.decoding import WordPredictions, decode_words
 from ner_module.model.encoder import build_from_base, build_from_config, config_to_json
+from ner_module.model.memory import keep_freed_memory
 from ner_module.model.optim import SchedulerType, make_optimizer, make_scheduler
 from ner_module.model.unpadded import EXACT_FAMILIES, is_exact, padded_logits, prepare, unpadded_logits
 from ner_module.tagging import IGNORE_INDEX, OUTSIDE
@@ -149,6 +150,11 @@ class NERModule(LightningModule):
         return names.index(self.hparams["outside_label"]) if self.hparams["outside_label"] in names else 0
 
     # ------------------------------------------------------------------ steps
+
+    def on_fit_start(self) -> None:
+        """On CPU, let the memory of one step serve the next."""
+        if self.device.type == "cpu":
+            keep_freed_memory()
 
     def forward(self, input_ids: Tensor, lengths: list[int]) -> Tensor:
         """Logits ``[T, C]`` for the subword ids ``[T]`` of rows that lie one after the other."""

@@ -9,8 +9,8 @@ Only attention needs to know where rows end. It is given through the interface t
 * On CUDA in half precision the row goes to variable-length flash attention as it is.
 
 Nothing about what is learnt changes: logits, loss and gradients are those of the padded batch
-(``tests/unit/test_unpadded.py`` proves it family by family, and by the losses of a whole epoch). A family that is not in
-:data:`EXACT_FAMILIES` is computed padded (:func:`padded_logits`).
+(``tests/unit/test_unpadded.py`` proves it family by family, and by the losses of a whole epoch). A family that is not
+in :data:`EXACT_FAMILIES` is computed padded (:func:`padded_logits`).
 
 Not here: which rows share a batch (`data/batching.py`).
 
@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -246,7 +246,8 @@ def _in_blocks(
     rows_THD: list[Tensor], layout: Layout, dropout: float, scaling: float | None, window: int | None
 ) -> Tensor:
     shape = rows_THD[0].shape[1:]
-    regrouped = [_Regroup.apply(states.flatten(1), layout) for states in rows_THD]
+    regroup, restore = cast(Any, _Regroup.apply), cast(Any, _Restore.apply)
+    regrouped = [regroup(states.flatten(1), layout) for states in rows_THD]
     outputs = []
     for index, block in enumerate(layout.blocks):
         part = slice(block.start, block.start + block.size)
@@ -257,12 +258,13 @@ def _in_blocks(
         out = F.scaled_dot_product_attention(query, key, value, mask, dropout, scale=scaling)
         outputs.append(out.transpose(1, 2).reshape(block.size, -1))
     joined = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
-    return _Restore.apply(joined, layout).view(1, layout.total, *shape)  # type: ignore[no-any-return]
+    restored: Tensor = restore(joined, layout)
+    return restored.view(1, layout.total, *shape)
 
 
 def _flash(rows_THD: list[Tensor], layout: Layout, dropout: float, scaling: float | None, window: int | None) -> Tensor:
     # What torch.nn.attention.varlen.varlen_attn calls; it fixes dropout at 0, and training wants it.
-    out, *_ = torch.ops.aten._flash_attention_forward(
+    out: Tensor = torch.ops.aten._flash_attention_forward(
         *(states.contiguous() for states in rows_THD),
         layout.offsets,
         layout.offsets,
@@ -274,7 +276,7 @@ def _flash(rows_THD: list[Tensor], layout: Layout, dropout: float, scaling: floa
         scale=scaling,
         window_size_left=window if window is not None else -1,
         window_size_right=window if window is not None else -1,
-    )
+    )[0]
     return out.unsqueeze(0)
 
 
@@ -338,7 +340,8 @@ def _positions(config: Any, input_ids_T: Tensor, layout: Layout) -> Tensor:
     seen = counted.cumsum(0)
     rows = layout._send(np.repeat(np.arange(len(lengths)), lengths))
     before = (seen - counted).index_select(0, layout.offsets[:-1].long())
-    return (seen - before.index_select(0, rows)) * counted + config.pad_token_id
+    place: Tensor = (seen - before.index_select(0, rows)) * counted
+    return place + int(config.pad_token_id)
 
 
 def padded_logits(model: Any, input_ids_T: Tensor, lengths: Sequence[int]) -> Tensor:
@@ -354,6 +357,8 @@ def pad_rows(values_T: Tensor, lengths: Sequence[int], fill: int) -> tuple[Tenso
     >>> pad_rows(torch.tensor([5, 6, 7]), [1, 2], 0)[0].tolist()
     [[5, 0], [6, 7]]
     """
-    rows = torch.nn.utils.rnn.pad_sequence(list(values_T.split(list(lengths))), batch_first=True, padding_value=fill)
+    rows = torch.nn.utils.rnn.pad_sequence(
+        list(torch.split(values_T, list(lengths))), batch_first=True, padding_value=fill
+    )
     real = torch.arange(rows.shape[1], device=rows.device) < torch.tensor(lengths, device=rows.device)[:, None]
     return rows, real

@@ -29,6 +29,7 @@ from ner_module.data.batching import (
     evaluation_batches,
 )
 from ner_module.data.encoded import EncodedSplit, EncodingOptions, encode_split
+from ner_module.data.sentence import DataError
 from ner_module.model.module import NERModule
 from ner_module.model.unpadded import pad_rows
 from ner_module.pretrained import load_tokenizer
@@ -204,6 +205,71 @@ def assert_same(first: list[TrainingItem], second: list[TrainingItem]) -> None:
     assert [(item.rows.tolist(), item.labelled_in_step) for item in first] == [
         (item.rows.tolist(), item.labelled_in_step) for item in second
     ]
+
+
+# ---------------------------------------------------------------- batches by subwords
+
+
+@pytest.mark.parametrize("batching", ["random", "grouped"])
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+@pytest.mark.parametrize("max_tokens", [32, 50, 100, 10**6])
+@pytest.mark.parametrize("size", [0, 1, 5, 101])
+def test_a_budget_of_subwords_is_kept_and_the_number_of_batches_stays(
+    size: int, max_tokens: int, world_size: int, batching: Batching, make_split: Callable[[int], EncodedSplit]
+) -> None:
+    split = make_split(size)
+    lengths = split.row_lengths()
+    options: dict[str, Any] = {"max_tokens": max_tokens, "batching": batching, "world_size": world_size}
+    numbers = set()
+    orders = set()
+    for number in range(4):
+        ranks = [epoch(split, number, rank=rank, **options) for rank in range(world_size)]
+        numbers |= {len(items) for items in ranks}
+        assert sorted(chain.from_iterable(map(rows_of, ranks))) == list(range(split.num_rows))
+        assert all(lengths[item.rows].sum() <= max_tokens for items in ranks for item in items)
+        orders.add(tuple(rows_of(ranks[0])))
+    assert numbers == {len(TrainingSampler(split, None, 4, batching, 7, world_size=world_size, max_tokens=max_tokens))}
+    if size == 101:
+        assert len(orders) == 4, "a new order each epoch"
+
+
+def test_batches_by_subwords_are_evenly_large(make_split: Callable[[int], EncodedSplit]) -> None:
+    split = make_split(101)
+    lengths = split.row_lengths()
+    sizes = [int(lengths[item.rows].sum()) for item in epoch(split, max_tokens=100)]
+    assert max(sizes) - min(sizes) < 2 * lengths.max()
+    assert np.mean(sizes) > 100 - 2 * lengths.max()
+
+
+def test_grouped_batches_by_subwords_follow_the_length(make_split: Callable[[int], EncodedSplit]) -> None:
+    split = make_split(101)
+    lengths = split.row_lengths()
+    spread = {
+        batching: np.mean([np.ptp(lengths[item.rows]) for item in epoch(split, max_tokens=64, batching=batching)])
+        for batching in ("random", "grouped")
+    }
+    assert spread["grouped"] < 0.3 * spread["random"]
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_a_budget_resumes_and_counts_labels_like_a_batch_size(
+    accumulate: int, make_split: Callable[[int], EncodedSplit]
+) -> None:
+    split = make_split(37)
+    options: dict[str, Any] = {"max_tokens": 60, "accumulate": accumulate}
+    whole = epoch(split, 2, **options)
+    resumed = TrainingSampler(split, None, 4, "random", 7, accumulate, resume_at=(2, 4), max_tokens=60)
+    assert_same(list(resumed), whole[4:])
+    for start in range(0, len(whole), accumulate):
+        step = whole[start : start + accumulate]
+        expected = int(np.asarray(split.row_labelled)[rows_of(step)].sum())
+        assert {item.labelled_in_step for item in step} == {expected}
+
+
+def test_a_budget_below_two_of_the_longest_row_is_an_error(make_split: Callable[[int], EncodedSplit]) -> None:
+    longest = int(make_split(37).row_lengths().max())
+    with pytest.raises(DataError, match=f"give at least {2 * longest}"):
+        epoch(make_split(37), max_tokens=2 * longest - 1)
 
 
 # ---------------------------------------------------------------- evaluation batches

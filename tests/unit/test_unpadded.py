@@ -137,7 +137,7 @@ def test_the_padded_path_is_transformers_own(family: str, families: dict[str, An
 
 def test_a_padding_token_in_the_text_has_no_position_in_roberta(families: dict[str, Any]) -> None:
     model, lengths = families["roberta"], [9, 5, 7]
-    input_ids, labels = batch_of(lengths)
+    input_ids, _ = batch_of(lengths)
     input_ids[[3, 11]] = model.config.pad_token_id
     padded, real = pad_rows(input_ids, lengths, model.config.pad_token_id)
     model.set_attn_implementation("sdpa")
