@@ -21,6 +21,7 @@ from rich import get_console
 
 from ner_module.arguments import COMMANDS, TOOLS, Run, complete_arguments
 from ner_module.callbacks.metrics_csv import MetricsCSV
+from ner_module.callbacks.out_of_memory import is_out_of_memory
 from ner_module.callbacks.save_run import SaveRun
 from ner_module.callbacks.standard import standard_callbacks
 from ner_module.checkpoints import read_checkpoint
@@ -302,6 +303,10 @@ def run_command(arguments: list[str]) -> None:
         NERCLI(run)
     except MisconfigurationException as error:
         raise RunError(" ".join(str(error).split())) from error
+    except (MemoryError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise RunError(next(iter(getattr(error, "__notes__", [])), f"memory ran out: {error}")) from error
+        raise
     except SystemExit as stop:
         if isinstance(stop.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from None

@@ -24,7 +24,14 @@ from ner_module.model.decoding import WordPredictions, decode_words
 from ner_module.model.encoder import build_from_base, build_from_config, config_to_json
 from ner_module.model.memory import keep_freed_memory
 from ner_module.model.optim import SchedulerType, make_optimizer, make_scheduler
-from ner_module.model.unpadded import EXACT_FAMILIES, is_exact, padded_logits, prepare, unpadded_logits
+from ner_module.model.unpadded import (
+    EXACT_FAMILIES,
+    attention_subwords,
+    is_exact,
+    padded_logits,
+    prepare,
+    unpadded_logits,
+)
 from ner_module.tagging import IGNORE_INDEX, OUTSIDE
 
 Padding = Literal["none", "longest"]
@@ -160,6 +167,13 @@ class NERModule(LightningModule):
         """Logits ``[T, C]`` for the subword ids ``[T]`` of rows that lie one after the other."""
         compute = unpadded_logits if self.unpadded else padded_logits
         return compute(self.model, input_ids, lengths)
+
+    def computed_subwords(self, lengths: list[int]) -> tuple[int, int]:
+        """How many subwords, padding included, a batch of these rows costs: in all layers but attention, and in it."""
+        if not self.unpadded:
+            padded = len(lengths) * max(lengths, default=0)
+            return padded, padded
+        return sum(lengths), attention_subwords(self.model, self.device, lengths)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """The batch's part of the step's loss.

@@ -155,11 +155,6 @@ class Layout:
             self._offsets = self._send(np.cumsum([0, *self.lengths], dtype=np.int32))
         return self._offsets
 
-    @property
-    def attention_subwords(self) -> int:
-        """Subwords that attention computes, padding of the blocks included."""
-        return sum(block.size for block in self.blocks) if self.blocked else self.total
-
     def mask(self, index: int, window: int | None) -> Tensor | None:
         """Which keys the queries of a block may look at: bool, ``[rows, 1, 1 or longest, longest]``; ``None`` for all.
 
@@ -317,6 +312,14 @@ def unpadded_logits(model: Any, input_ids_T: Tensor, lengths: Sequence[int]) -> 
     outputs = model(input_ids=input_ids_T[None], position_ids=positions[None], attention_mask=None, layout=layout)
     logits: Tensor = outputs.logits[0]
     return logits
+
+
+def attention_subwords(model: Any, device: torch.device, lengths: Sequence[int]) -> int:
+    """Subwords that attention computes for rows of these lengths, padding inside the blocks included."""
+    if _takes_flash(model, device):
+        return sum(lengths)
+    rising = sorted(lengths)
+    return sum((last - first) * rising[last - 1] for first, last in plan_blocks(rising))
 
 
 def _takes_flash(model: Any, device: torch.device) -> bool:

@@ -24,6 +24,7 @@ print(min(found))  # the first few may still have to find their place
 """
 
 
+@pytest.mark.slow
 def test_a_large_tensor_is_allocated_without_page_faults() -> None:
     if not sys.platform.startswith("linux"):
         pytest.skip("mallopt is glibc's")

@@ -209,7 +209,8 @@ def test_regrouping_moves_every_subword_and_back(lengths: list[int]) -> None:
     values = torch.arange(sum(lengths))
     regrouped = values[layout.take]
     assert torch.equal(regrouped[layout.place], values)
-    assert layout.attention_subwords == len(regrouped) == sum(block.size for block in layout.blocks)
+    computed = sum(block.size for block in layout.blocks)
+    assert computed == len(regrouped) == unpadded.attention_subwords(None, CPU, lengths)
     rows = values.split(lengths)
     found = []
     for block in layout.blocks:
