@@ -85,7 +85,7 @@ def test_memory_running_out_is_one_line_that_says_what_to_set(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def fail(*_: Any) -> None:
-        raise error
+        raise type(error)(*error.args)  # a new one each time: notes stay on it
 
     monkeypatch.setattr(NERModule, "forward", fail)
     options = ["--run_dir", "run", *fit_options] if command == "fit" else ["--ckpt_path", "best"]
