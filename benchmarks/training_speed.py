@@ -75,6 +75,33 @@ class Clock:
         }
 
 
+def prepare_encoded(data: Any, model_folder: str, ids: dict[str, int] | None = None) -> Any:
+    """Tokenise as run_ner.py does: the label on the first subword of a word, -100 elsewhere.
+
+    Args:
+        data: rows of ``tokens`` and ``tags``.
+        model_folder: whose tokenizer, and where ``ids`` are left out, whose labels.
+        ids: the label id of each tag.
+    """
+    from transformers import AutoConfig, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model_folder)
+    known = ids or AutoConfig.from_pretrained(model_folder).label2id
+
+    def encode(batch: dict[str, Any]) -> dict[str, Any]:
+        encoded = tokenizer(batch["tokens"], truncation=True, max_length=512, is_split_into_words=True)
+        encoded["labels"] = []
+        for row, tags in enumerate(batch["tags"]):
+            words = encoded.word_ids(row)
+            firsts = [word is not None and word != before for before, word in zip([None, *words], words, strict=False)]
+            encoded["labels"].append(
+                [known[tags[word]] if first else -100 for word, first in zip(words, firsts, strict=True)]
+            )
+        return dict(encoded)
+
+    return data.map(encode, batched=True, remove_columns=data.column_names)
+
+
 def prepare_trainer(corpus: Corpus, model_folder: str) -> Callable[[dict[str, Any], int, int], Clock]:
     """Tokenise once as run_ner.py does; return what runs one round of ``Trainer``."""
     from transformers import (
@@ -90,19 +117,7 @@ def prepare_trainer(corpus: Corpus, model_folder: str) -> Callable[[dict[str, An
     labels = sorted({tag for tags in data["tags"] for tag in tags})
     ids = {name: index for index, name in enumerate(labels)}
     tokenizer = AutoTokenizer.from_pretrained(model_folder)
-
-    def encode(batch: dict[str, Any]) -> dict[str, Any]:
-        encoded = tokenizer(batch["tokens"], truncation=True, max_length=512, is_split_into_words=True)
-        encoded["labels"] = []
-        for row, tags in enumerate(batch["tags"]):
-            words = encoded.word_ids(row)
-            first = [
-                word is not None and word != previous for previous, word in zip([None, *words], words, strict=False)
-            ]
-            encoded["labels"].append([ids[tags[word]] if new else -100 for word, new in zip(words, first, strict=True)])
-        return dict(encoded)
-
-    encoded = data.map(encode, batched=True, remove_columns=data.column_names)
+    encoded = prepare_encoded(data, model_folder, ids)
     collate = DataCollatorForTokenClassification(tokenizer)
 
     def run(options: dict[str, Any], steps: int, seed: int) -> Clock:

@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from lightning.pytorch.utilities.enums import GradClipAlgorithmType
 from torch import Tensor
 from torchmetrics import MeanMetric
 
@@ -23,7 +25,7 @@ from ner_module.metrics.entity_scores import EntityScores
 from ner_module.model.decoding import WordPredictions, decode_words
 from ner_module.model.encoder import build_from_base, build_from_config, config_to_json
 from ner_module.model.memory import keep_freed_memory
-from ner_module.model.optim import SchedulerType, make_optimizer, make_scheduler
+from ner_module.model.optim import SchedulerType, clip_within_step, make_optimizer, make_scheduler
 from ner_module.model.unpadded import (
     EXACT_FAMILIES,
     attention_subwords,
@@ -270,6 +272,21 @@ class NERModule(LightningModule):
         optimizer = make_optimizer(self, options["learning_rate"], options["weight_decay"], fused)
         scheduler = make_scheduler(optimizer, options["lr_scheduler_type"], int(total_steps), options["warmup_ratio"])
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "lr"}}
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip within the optimiser's own pass where gradients lie whole on one device; else as Lightning does."""
+        whole = isinstance(self.trainer.strategy, (SingleDeviceStrategy, DDPStrategy))
+        by_norm = gradient_clip_algorithm in (None, "norm", GradClipAlgorithmType.NORM)
+        fused = isinstance(optimizer, torch.optim.AdamW) and bool(optimizer.defaults["fused"])
+        if whole and by_norm and fused and gradient_clip_val:
+            clip_within_step(optimizer, gradient_clip_val)
+        else:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what builds the same architecture without the base model."""

@@ -42,6 +42,43 @@ def test_padding_is_counted(fit_options: list[str], run_main: Callable[..., Outc
     assert found["padding"] == found["attention_padding"] > 0.1
 
 
+@pytest.mark.parametrize("batching", ["random", "grouped"])
+def test_a_budget_of_subwords_trains_with_the_same_number_of_steps_each_epoch(
+    batching: str, fit_options: list[str], run_main: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    options = ["--data.max_tokens", 300, "--data.batching", batching, "--trainer.max_epochs", 3]
+    run_main("fit", *fit_options, *options, "--run_dir", "run")
+    steps = [row["step"] for row in results(tmp_path / "run")["epochs"]]
+    assert steps == [steps[0], 2 * steps[0], 3 * steps[0]]
+
+
+def test_a_budget_that_is_too_small_is_one_line(fit_options: list[str], run_main: Callable[..., Outcome]) -> None:
+    outcome = run_main("fit", *fit_options, "--data.max_tokens", 20, "--run_dir", "run", check=False)
+    assert outcome.code == 1
+    [line] = outcome.errors()
+    assert line.startswith("error: --data.max_tokens: it is 20, less than two of the longest row")
+
+
+def test_gradient_checkpointing_changes_no_loss_and_keeps_fewer_tensors(
+    fit_options: list[str], run_main: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    rows = []
+    for setting in ("false", "true"):
+        options = ["--model.gradient_checkpointing", setting, "--trainer.max_epochs", 1, "--run_dir", setting]
+        run_main("fit", *fit_options, *options)
+        rows.append(results(tmp_path / setting)["epochs"])
+    assert rows[0] == rows[1], "dropout included: its generator is put back"
+
+
+@pytest.mark.parametrize("padding", ["none", "longest"])
+def test_bf16_and_accumulation_go_the_same_way(
+    padding: str, fit_options: list[str], run_main: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    options = ["--trainer.precision", "bf16-mixed", "--trainer.accumulate_grad_batches", 2, "--model.padding", padding]
+    run_main("fit", *fit_options, *options, "--run_dir", "run")
+    assert [row["step"] for row in results(tmp_path / "run")["epochs"]] == [4, 8]
+
+
 def test_work_is_counted_as_the_profiler_counts_it(tiny_model: Callable[..., Path]) -> None:
     """The sums of ``Throughput`` against torch's own count of the operations of one step."""
     from torch.utils.flop_counter import FlopCounterMode

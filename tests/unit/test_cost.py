@@ -71,6 +71,7 @@ def watch(tiny_model: Callable[..., Path], corpus: Path, tmp_path: Path) -> Call
             default_root_dir=tmp_path,
             accelerator="cpu",
             max_epochs=1,
+            gradient_clip_val=1.0,
             limit_val_batches=0,
             logger=False,
             enable_checkpointing=False,
@@ -125,6 +126,7 @@ def test_no_step_reads_a_value_from_the_device(
 def test_a_step_is_one_optimiser_call_and_few_others(watch: Callable[..., list[Any]]) -> None:
     steps = watch()
     assert all(operations.calls["_fused_adamw_"] == 2 for _, operations in steps), "one for each parameter group"
+    assert all("mul_" not in operations.calls for _, operations in steps), "clipping has no pass of its own"
     # Attention: at most four blocks in each of two layers, and three gathers and one back per layer, both ways.
     for _, operations in steps:
         assert operations.calls["_scaled_dot_product_flash_attention_for_cpu"] <= 8
