@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jsonargparse.typing import NonNegativeFloat, PositiveInt
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -25,6 +26,7 @@ from ner_module.callbacks.save_run import SaveRun
 from ner_module.callbacks.standard import standard_callbacks
 from ner_module.checkpoints import read_checkpoint
 from ner_module.data.datamodule import NERDataModule
+from ner_module.distributed import fit_to_launcher, leave_group, lost_contact, with_own_plugins
 from ner_module.model.module import NERModule
 from ner_module.runs import RunError, checkpoint_path, remove_if_unused
 
@@ -112,8 +114,22 @@ class NERCLI(LightningCLI):
             type=str | None,
             default=None,
             help="best, last or a file: the checkpoint to use, or to go on training from. best and last are those of "
-            "--run_dir, else of the newest run. It brings its configuration, labels and tokenizer along.",
+            "--run_dir, else of the newest run. It brings its configuration, labels and tokenizer along. auto goes on "
+            "from last if the run has one, and starts anew if not.",
         )
+        if self.run.command in ("", "fit"):
+            parser.add_argument(
+                "--save_every_minutes",
+                type=NonNegativeFloat,
+                default=10.0,
+                help="Save last.ckpt within an epoch so often: what a crash can cost. 0: at the end of epochs only.",
+            )
+            parser.add_argument(
+                "--save_every_steps",
+                type=PositiveInt | None,
+                default=None,
+                help="Save last.ckpt after so many optimiser steps, too.",
+            )
         if self.run.command in ("", "predict"):
             parser.add_argument(
                 "--output",
@@ -186,12 +202,19 @@ class NERCLI(LightningCLI):
             fast_dev_run=bool(config.get("fast_dev_run")),
             checkpointing=config.get("enable_checkpointing") is not False,
             progress_bar=config.get("enable_progress_bar") is not False,
+            **self._save_options(),
         )
         config["callbacks"] = [*(config.get("callbacks") or []), *callbacks]
+        config["plugins"] = with_own_plugins(config.get("plugins"))
+        fit_to_launcher(config)
         try:
             return super().instantiate_trainer(logger=loggers or False, **kwargs)
         except (ImportError, TypeError, ValueError) as error:  # Lightning's checks of its options
             raise MisconfigurationException(str(error)) from error
+
+    def _save_options(self) -> dict[str, Any]:
+        names = ("save_every_minutes", "save_every_steps")
+        return {name: self._get(self.config, name) for name in names} if self.subcommand == "fit" else {}
 
     def after_instantiate_classes(self) -> None:
         """Take labels, tokenizer and architecture from the checkpoint, before anything asks the hub for them."""
@@ -304,9 +327,15 @@ def run_command(arguments: list[str]) -> None:
         raise RunError(" ".join(str(error).split())) from error
     except SystemExit as stop:
         if isinstance(stop.__context__, KeyboardInterrupt):
-            raise KeyboardInterrupt from None
+            raise stop.__context__ from None
         raise
+    except RuntimeError as error:
+        problem = lost_contact(error)
+        if problem is None:
+            raise
+        raise RunError(f"{problem} The checkpoints in {run.run_dir} are whole: start the job again.") from error
     finally:
         sys.argv = saved
+        leave_group()
         if run.run_dir is not None:
             remove_if_unused(run.run_dir)

@@ -11,12 +11,12 @@ from lightning.pytorch.callbacks import RichProgressBar
 
 from ner_module.callbacks.analysis import ErrorAnalysis
 from ner_module.callbacks.health import TrainingHealth
-from ner_module.callbacks.interruption import Interruption
 from ner_module.callbacks.movable_checkpoint import MovableCheckpoint
 from ner_module.callbacks.predictions import EvaluationFiles, PredictionFile
 from ner_module.callbacks.progress import LineProgress
 from ner_module.callbacks.random_state import RandomState
 from ner_module.callbacks.results import ResultsTable
+from ner_module.callbacks.save_points import SavePoints
 
 
 def standard_callbacks(
@@ -28,6 +28,8 @@ def standard_callbacks(
     fast_dev_run: bool,
     checkpointing: bool,
     progress_bar: bool,
+    save_every_minutes: float = 10.0,
+    save_every_steps: int | None = None,
 ) -> list[Callback]:
     """The callbacks of ``fit``, ``validate``, ``test`` or ``predict``.
 
@@ -39,12 +41,15 @@ def standard_callbacks(
         fast_dev_run: a trial of a few batches, which leaves nothing behind.
         checkpointing: whether ``fit`` saves checkpoints.
         progress_bar: whether progress is shown.
+        save_every_minutes: how often ``last.ckpt`` is written within an epoch; 0 for never.
+        save_every_steps: the same in optimiser steps.
     """
     callbacks: list[Callback] = [ResultsTable(None if fast_dev_run else run_dir)]
     if command == "fit":
         if not fast_dev_run:
-            callbacks += [RandomState(), TrainingHealth(), Interruption(run_dir, launch)]
-            callbacks += _checkpoints(run_dir) if checkpointing else []
+            callbacks += [RandomState(), TrainingHealth()]
+            if checkpointing:  # in this order: what is saved in the end knows what is best
+                callbacks += [*_checkpoints(run_dir), SavePoints(run_dir, launch, save_every_minutes, save_every_steps)]
     elif command == "predict":
         callbacks.append(PredictionFile(output))
     elif not fast_dev_run:
