@@ -117,19 +117,19 @@ class NERCLI(LightningCLI):
             "--run_dir, else of the newest run. It brings its configuration, labels and tokenizer along. auto goes on "
             "from last if the run has one, and starts anew if not.",
         )
-        if self.run.command in ("", "fit"):
-            parser.add_argument(
-                "--save_every_minutes",
-                type=NonNegativeFloat,
-                default=10.0,
-                help="Save last.ckpt within an epoch so often: what a crash can cost. 0: at the end of epochs only.",
-            )
-            parser.add_argument(
-                "--save_every_steps",
-                type=PositiveInt | None,
-                default=None,
-                help="Save last.ckpt after so many optimiser steps, too.",
-            )
+        # Known to all commands, which read a run's configuration.
+        parser.add_argument(
+            "--save_every_minutes",
+            type=NonNegativeFloat,
+            default=10.0,
+            help="For fit: save last.ckpt within an epoch so often, which is what a crash can cost. 0: after epochs only.",
+        )
+        parser.add_argument(
+            "--save_every_steps",
+            type=PositiveInt | None,
+            default=None,
+            help="For fit: save last.ckpt after so many optimiser steps, too.",
+        )
         if self.run.command in ("", "predict"):
             parser.add_argument(
                 "--output",

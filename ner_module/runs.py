@@ -119,21 +119,18 @@ def find_checkpoint(asked: str, run_dir: Path | None) -> Path:
         if not found:
             raise RunError(f"no run here has a checkpoint {asked!r}: {_what_exists()}")
         path = found[-1]
-    problem = damage(path) if path.is_file() else "it is not there"
-    if problem is None:
+    problem = damage(path) if path.is_file() else None
+    if problem is None and path.is_file():
         return path
     previous = path.with_name("previous.ckpt")
     if asked == "last" and previous.is_file() and damage(previous) is None:
-        log.warning("%s is damaged (%s): using %s instead%s", path, problem, previous.name, _loss(path, previous))
+        fault = "is not there" if problem is None else f"is damaged ({problem})"
+        log.warning("%s %s: using %s instead%s", path, fault, previous.name, _loss(path, previous))
         return previous
     if not path.is_file():
         raise RunError(f"no checkpoint {path}: {_what_exists()}")
-    others = [
-        name
-        for name in ("best", "last", "previous")
-        if name != asked and checkpoint_path(path.parent.parent, name).is_file()
-    ]
-    whole = [name for name in others if damage(checkpoint_path(path.parent.parent, name)) is None]
+    others = {name: path.with_name(f"{name}.ckpt") for name in ("best", "last", "previous") if name != asked}
+    whole = [name for name, other in others.items() if other.is_file() and damage(other) is None]
     remedy = f"give --ckpt_path {' or '.join(whole)}" if whole else "no other one of this run is whole; train again"
     raise RunError(f"{path} is damaged: {problem}; {remedy}")
 

@@ -43,6 +43,12 @@ def checkpoint(run: Path, name: str) -> dict[str, Any]:
     return loaded
 
 
+def replace_checkpoint(content: dict[str, Any], path: Path) -> None:
+    """Put another checkpoint in the place of one of a run; its checksum no longer holds."""
+    torch.save(content, path)
+    path.with_name(path.name + ".sha256").unlink(missing_ok=True)
+
+
 def json_lines(text: str) -> list[dict[str, Any]]:
     """The objects of JSONL text, one a line and nothing else."""
     return [json.loads(line) for line in text.removesuffix("\n").split("\n")] if text else []
