@@ -122,7 +122,7 @@ class NERCLI(LightningCLI):
             "--save_every_minutes",
             type=NonNegativeFloat,
             default=10.0,
-            help="For fit: save last.ckpt within an epoch so often, which is what a crash can cost. 0: after epochs only.",
+            help="For fit: save last.ckpt within an epoch so often: what a crash can cost. 0: after epochs only.",
         )
         parser.add_argument(
             "--save_every_steps",
