@@ -88,6 +88,21 @@ class DurableCheckpointIO(TorchCheckpointIO):
         remove_checkpoint(Path(path))
 
 
+def check_saved(checkpoint_io: Any, run_dir: Path | None) -> None:
+    """Complain, when training has ended, of a last state that could not be written.
+
+    Raises:
+        RunError: it says what, why, and how to go on.
+    """
+    failed: dict[Path, str] = getattr(checkpoint_io, "failed", {})
+    if failed:
+        what = "; ".join(f"{path}: {problem}" for path, problem in failed.items())
+        raise RunError(
+            f"training has ended, but its last state could not be saved ({what}); make room and go on with "
+            f"`fit --run_dir {run_dir} --ckpt_path auto`"
+        )
+
+
 def _stay(storage: Any, location: str) -> Any:
     """Leave tensors in main memory; they go to the device with the module."""
     return storage

@@ -22,9 +22,10 @@ from rich import get_console
 
 from ner_module.arguments import COMMANDS, TOOLS, Run, complete_arguments
 from ner_module.callbacks.metrics_csv import MetricsCSV
-from ner_module.callbacks.save_run import SaveRun
+from ner_module.callbacks.save_run import SaveRun, same_wandb_run
 from ner_module.callbacks.standard import standard_callbacks
-from ner_module.checkpoints import read_checkpoint
+from ner_module.checkpoint_files import copy_checkpoint
+from ner_module.checkpoints import check_saved, read_checkpoint
 from ner_module.data.datamodule import NERDataModule
 from ner_module.distributed import fit_to_launcher, leave_group, lost_contact, with_own_plugins
 from ner_module.model.module import NERModule
@@ -181,6 +182,8 @@ class NERCLI(LightningCLI):
             if class_path.endswith("WandbLogger") and logger.init_args.save_dir in (None, "."):
                 self.run.run_dir.mkdir(parents=True, exist_ok=True)
                 logger.init_args.save_dir = str(self.run.run_dir)
+            if class_path.endswith("WandbLogger") and self.run.checkpoint:
+                logger.init_args.update(same_wandb_run(self.run.run_dir))
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The trainer with the callbacks and loggers every run has."""
@@ -229,7 +232,7 @@ class NERCLI(LightningCLI):
     def before_fit(self) -> None:
         """Say where and how training runs."""
         trainer = self.trainer
-        device = f"{trainer.num_devices} x {type(trainer.accelerator).__name__.removesuffix('Accelerator')}"
+        device = f"{trainer.world_size} x {type(trainer.accelerator).__name__.removesuffix('Accelerator')}"
         threads = f", {torch.get_num_threads()} threads" if trainer.strategy.root_device.type == "cpu" else ""
         log.info(
             "%-10s %s (%s%s), precision %s, seed %s",
@@ -265,7 +268,12 @@ class NERCLI(LightningCLI):
     # What Lightning may unpickle from a checkpoint is limited to plain data and tensors throughout.
 
     def fit(self, **kwargs: Any) -> None:
-        """Train."""
+        """Train; going on in another directory takes the best checkpoint so far along."""
+        checkpoint, run_dir = self.run.checkpoint, self.run.run_dir
+        if checkpoint is not None and run_dir is not None and self.trainer.is_global_zero:
+            best, mine = checkpoint.with_name("best.ckpt"), checkpoint_path(run_dir, "best")
+            if best.is_file() and not mine.is_file():
+                copy_checkpoint(best, mine)
         self.trainer.fit(ckpt_path=self.run.checkpoint, weights_only=True, **kwargs)
 
     def validate(self, **kwargs: Any) -> None:
@@ -287,6 +295,7 @@ class NERCLI(LightningCLI):
             return
         launch = self.run.launch
         where = shlex.quote(str(run_dir))
+        check_saved(self.trainer.strategy.checkpoint_io, run_dir)
         lines = [f"Saved in {run_dir}", "", "Next:"]
         saved = [name for name in ("best", "last") if run_dir and checkpoint_path(run_dir, name).is_file()]
         if saved and "test" in self.datamodule.encoded:
@@ -315,6 +324,7 @@ def run_command(arguments: list[str]) -> None:
         "Checkpoint directory .* exists and is not empty.*",
         "You're resuming from a checkpoint that ended.*",
         "The dirpath has changed from.*",
+        "It is recommended to use .*sync_dist=True.*",  # scores are summed over processes before they are logged
         "LightningCLI's args parameter is intended to run from within Python.*",
     ):
         warnings.filterwarnings("ignore", message=message)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 from datetime import timedelta
 from typing import Any
@@ -82,7 +83,7 @@ def lost_contact(error: RuntimeError) -> str | None:
         return None
     variables = ("RANK", "SLURM_PROCID", "LOCAL_RANK")
     rank = next((os.environ[name] for name in variables if name in os.environ), "0")
-    cause = str(error).strip().splitlines()[0].rstrip(".")
+    cause = re.sub(r"^\[\S*\] ", "", str(error).strip()).splitlines()[0].rstrip(".")  # without gloo's own source line
     return (
         f"process {rank} on {socket.gethostname()} lost contact with another process of this job ({cause}). "
         "That process ended, see its own error, or the network is cut."

@@ -15,8 +15,7 @@ RUN_FILES = {
     "metrics.csv",
     "results.json",
     "train_entities.json",
-    "checkpoints/best.ckpt",
-    "checkpoints/last.ckpt",
+    *(f"checkpoints/{name}.ckpt{end}" for name in ("best", "last", "previous") for end in ("", ".sha256")),
 }
 
 
