@@ -32,6 +32,7 @@ _LOST = (
     "Connection refused",
     "Broken pipe",
     "Timed out waiting",
+    "Application timeout caused pair closure",
     "timed out after",
     "Wait timeout",
     "connectFullMesh",

@@ -22,12 +22,12 @@ class RandomState(Callback):
     """Saves the states of Python's, NumPy's and torch's generators (CPU and GPU) of all processes."""
 
     def __init__(self) -> None:
-        self._world_size = 1
+        self._rank, self._world_size = 0, 1
         self._loaded: list[dict[str, Any]] | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Learn how many processes there are."""
-        self._world_size = trainer.world_size
+        self._rank, self._world_size = trainer.global_rank, trainer.world_size
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Give each process a stream of its own; the first keeps that of a single process."""
@@ -39,9 +39,11 @@ class RandomState(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """The states of all processes as plain lists and tensors: checkpoints are loaded with ``weights_only``."""
-        states: list[Any] = [_state()]
+        # Not put back yet where a resumed run had only an evaluation to finish.
+        mine = self._loaded[self._rank] if self._loaded and self._rank < len(self._loaded) else _state()
+        states: list[Any] = [mine]
         if self._world_size > 1:
-            mine, states = states[0], [None] * self._world_size
+            states = [None] * self._world_size
             torch.distributed.all_gather_object(states, mine)
         return {"ranks": states}
 
@@ -53,8 +55,8 @@ class RandomState(Callback):
         """Put the states back, once."""
         if self._loaded is None:
             return
-        if trainer.global_rank < len(self._loaded):
-            _restore(self._loaded[trainer.global_rank])
+        if self._rank < len(self._loaded):
+            _restore(self._loaded[self._rank])
         self._loaded = None
 
 
