@@ -7,6 +7,7 @@ configuration along, so that no label, configuration or data argument is ever re
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import shutil
 import sys
@@ -18,6 +19,8 @@ import yaml
 
 from ner_module import cluster
 from ner_module.runs import RunError, check_free, find_checkpoint, has_progress, new_run_dir, run_dir_of
+
+log = logging.getLogger(__name__)
 
 COMMANDS = ("fit", "validate", "test", "predict")
 
@@ -66,9 +69,11 @@ def complete_arguments(arguments: list[str]) -> Run:
     asked, given_dir = _asked(arguments, configs, "ckpt_path"), _asked(arguments, configs, "run_dir")
     run_dir = Path(given_dir) if given_dir else None
     arguments = _without(arguments, "--ckpt_path")
+    restarted = False
     if asked == "auto" or (command == "fit" and asked in (None, "null", "None") and cluster.is_restart()):
         run_dir = run_dir or _new_run_dir(configs)
-        asked = "last" if has_progress(run_dir) else None
+        restarted = has_progress(run_dir)
+        asked = "last" if restarted else None
     if asked in (None, "null", "None"):
         if command != "fit":
             raise RunError(
@@ -81,6 +86,8 @@ def complete_arguments(arguments: list[str]) -> Run:
     if _values(arguments, "--data.predict_file")[-1:] == ["-"]:
         arguments = [*_without(arguments, "--data.predict_file"), "--data.predict_file", str(_standard_input())]
     checkpoint = find_checkpoint(asked, run_dir)
+    if restarted:
+        log.info("%-10s going on from %s", "restart", checkpoint)
     run_dir = run_dir or run_dir_of(checkpoint) or new_run_dir(checkpoint.stem)
     if not configs:
         saved = checkpoint.absolute().parent.parent / "config.yaml"
