@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
@@ -15,7 +16,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        The exit code: 0, or 1 for what is wrong with data, model or run. Wrong options exit with 2, Ctrl-C with 130.
+        The exit code: 0, or 1 for what is wrong with data, model or run. Wrong options exit with 2, Ctrl-C with 130; a
+        training that was saved on SIGTERM with 143, on SIGUSR1 with 75.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     _set_up_messages()
@@ -24,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     from ner_module.arguments import TOOLS
     from ner_module.data.sentence import DataError
     from ner_module.pretrained import PretrainedError
-    from ner_module.runs import RunError
+    from ner_module.runs import RunError, Stopped
     from ner_module.tagging import SchemeError
 
     try:
@@ -42,15 +44,16 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
-        if error.filename is None:
+        if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
         # A path that cannot be written: a folder, another's, or a full disk.
         print(
-            f"error: {error.filename}: {error.strerror}; check the path, its permissions and the disk", file=sys.stderr
+            f"error: {error.filename or 'a file'}: {error.strerror}; check the path, its permissions and the disk",
+            file=sys.stderr,
         )
         return 1
-    except KeyboardInterrupt:
-        return 130
+    except KeyboardInterrupt as stop:
+        return stop.exit_code if isinstance(stop, Stopped) else 130
     return 0
 
 

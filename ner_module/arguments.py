@@ -7,6 +7,7 @@ configuration along, so that no label, configuration or data argument is ever re
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import shutil
 import sys
@@ -16,7 +17,10 @@ from pathlib import Path
 
 import yaml
 
-from ner_module.runs import RunError, check_free, find_checkpoint, new_run_dir, run_dir_of
+from ner_module import cluster
+from ner_module.runs import RunError, check_free, find_checkpoint, has_progress, new_run_dir, run_dir_of
+
+log = logging.getLogger(__name__)
 
 COMMANDS = ("fit", "validate", "test", "predict")
 
@@ -66,18 +70,25 @@ def complete_arguments(arguments: list[str]) -> Run:
     asked, given_dir = _asked(arguments, configs, "ckpt_path"), _asked(arguments, configs, "run_dir")
     run_dir = Path(given_dir) if given_dir else None
     arguments = _without(arguments, "--ckpt_path")
+    restarted = False
+    if asked == "auto" or (command == "fit" and asked in (None, "null", "None") and cluster.is_restart()):
+        run_dir = run_dir or _new_run_dir(configs)
+        restarted = has_progress(run_dir)
+        asked = "last" if restarted else None
     if asked in (None, "null", "None"):
         if command != "fit":
             raise RunError(
                 f"`{command}` needs a trained model: give --ckpt_path best, --ckpt_path last or --ckpt_path FILE"
             )
-        run_dir = run_dir or new_run_dir(Path(configs[0]).stem if configs else "fit")
+        run_dir = run_dir or _new_run_dir(configs)
         if "LOCAL_RANK" not in os.environ:
             check_free(run_dir)
         return Run(command, arguments, run_dir, None)
     if _values(arguments, "--data.predict_file")[-1:] == ["-"]:
         arguments = [*_without(arguments, "--data.predict_file"), "--data.predict_file", str(_standard_input())]
     checkpoint = find_checkpoint(asked, run_dir)
+    if restarted:
+        log.info("%-10s going on from %s", "restart", checkpoint)
     run_dir = run_dir or run_dir_of(checkpoint) or new_run_dir(checkpoint.stem)
     if not configs:
         saved = checkpoint.absolute().parent.parent / "config.yaml"
@@ -86,6 +97,10 @@ def complete_arguments(arguments: list[str]) -> Run:
         place = arguments.index(command) + 1
         arguments = [*arguments[:place], "--config", str(saved), *arguments[place:]]
     return Run(command, [*arguments, "--ckpt_path", str(checkpoint)], run_dir, checkpoint)
+
+
+def _new_run_dir(configs: list[str]) -> Path:
+    return new_run_dir(Path(configs[0]).stem if configs else "fit")
 
 
 def _standard_input() -> Path:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jsonargparse.typing import NonNegativeFloat, PositiveInt
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -21,11 +22,13 @@ from rich import get_console
 
 from ner_module.arguments import COMMANDS, TOOLS, Run, complete_arguments
 from ner_module.callbacks.metrics_csv import MetricsCSV
-from ner_module.callbacks.out_of_memory import is_out_of_memory
-from ner_module.callbacks.save_run import SaveRun
+from ner_module.callbacks.save_run import SaveRun, same_wandb_run
 from ner_module.callbacks.standard import VALIDATION_METRICS, standard_callbacks, unknown_monitors
-from ner_module.checkpoints import read_checkpoint
+from ner_module.checkpoint_files import copy_checkpoint
+from ner_module.checkpoints import check_saved, read_checkpoint
 from ner_module.data.datamodule import NERDataModule
+from ner_module.distributed import fit_to_launcher, leave_group, with_own_plugins
+from ner_module.failures import explain
 from ner_module.model.module import NERModule
 from ner_module.runs import RunError, checkpoint_path, remove_if_unused
 
@@ -113,7 +116,21 @@ class NERCLI(LightningCLI):
             type=str | None,
             default=None,
             help="best, last or a file: the checkpoint to use, or to go on training from. best and last are those of "
-            "--run_dir, else of the newest run. It brings its configuration, labels and tokenizer along.",
+            "--run_dir, else of the newest run. It brings its configuration, labels and tokenizer along. auto goes on "
+            "from last if the run has one, and starts anew if not.",
+        )
+        # Known to all commands, which read a run's configuration.
+        parser.add_argument(
+            "--save_every_minutes",
+            type=NonNegativeFloat,
+            default=10.0,
+            help="For fit: save last.ckpt within an epoch so often: what a crash can cost. 0: after epochs only.",
+        )
+        parser.add_argument(
+            "--save_every_steps",
+            type=PositiveInt | None,
+            default=None,
+            help="For fit: save last.ckpt after so many optimiser steps, too.",
         )
         if self.run.command in ("", "predict"):
             parser.add_argument(
@@ -166,6 +183,8 @@ class NERCLI(LightningCLI):
             if class_path.endswith("WandbLogger") and logger.init_args.save_dir in (None, "."):
                 self.run.run_dir.mkdir(parents=True, exist_ok=True)
                 logger.init_args.save_dir = str(self.run.run_dir)
+            if class_path.endswith("WandbLogger") and self.run.checkpoint:
+                logger.init_args.update(same_wandb_run(self.run.run_dir))
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The trainer with the callbacks and loggers every run has."""
@@ -188,13 +207,20 @@ class NERCLI(LightningCLI):
             fast_dev_run=bool(config.get("fast_dev_run")),
             checkpointing=config.get("enable_checkpointing") is not False,
             progress_bar=config.get("enable_progress_bar") is not False,
+            **self._save_options(),
         )
         asked = config.get("callbacks") or []
         config["callbacks"] = [*(asked if isinstance(asked, list) else [asked]), *callbacks]
+        config["plugins"] = with_own_plugins(config.get("plugins"))
+        fit_to_launcher(config)
         try:
             return super().instantiate_trainer(logger=loggers or False, **kwargs)
         except (ImportError, TypeError, ValueError) as error:  # Lightning's checks of its options
             raise MisconfigurationException(str(error)) from error
+
+    def _save_options(self) -> dict[str, Any]:
+        names = ("save_every_minutes", "save_every_steps")
+        return {name: self._get(self.config, name) for name in names} if self.subcommand == "fit" else {}
 
     def after_instantiate_classes(self) -> None:
         """Take labels, tokenizer and architecture from the checkpoint, before anything asks the hub for them."""
@@ -212,7 +238,7 @@ class NERCLI(LightningCLI):
         for name in unknown_monitors(trainer.callbacks):  # type: ignore[attr-defined]
             known = ", ".join(f"val/{metric}" for metric in VALIDATION_METRICS)
             raise RunError(f"a callback watches {name!r}, which does not exist: give one of {known} or val/f1/TYPE")
-        device = f"{trainer.num_devices} x {type(trainer.accelerator).__name__.removesuffix('Accelerator')}"
+        device = f"{trainer.world_size} x {type(trainer.accelerator).__name__.removesuffix('Accelerator')}"
         threads = f", {torch.get_num_threads()} threads" if trainer.strategy.root_device.type == "cpu" else ""
         log.info(
             "%-10s %s (%s%s), precision %s, seed %s",
@@ -248,7 +274,12 @@ class NERCLI(LightningCLI):
     # What Lightning may unpickle from a checkpoint is limited to plain data and tensors throughout.
 
     def fit(self, **kwargs: Any) -> None:
-        """Train."""
+        """Train; going on in another directory takes the best checkpoint so far along."""
+        checkpoint, run_dir = self.run.checkpoint, self.run.run_dir
+        if checkpoint is not None and run_dir is not None and self.trainer.is_global_zero:
+            best, mine = checkpoint.with_name("best.ckpt"), checkpoint_path(run_dir, "best")
+            if best.is_file() and not mine.is_file():
+                copy_checkpoint(best, mine)
         self.trainer.fit(ckpt_path=self.run.checkpoint, weights_only=True, **kwargs)
 
     def validate(self, **kwargs: Any) -> None:
@@ -270,6 +301,7 @@ class NERCLI(LightningCLI):
             return
         launch = self.run.launch
         where = shlex.quote(str(run_dir))
+        check_saved(self.trainer.strategy.checkpoint_io, run_dir)
         lines = [f"Saved in {run_dir}", "", "Next:"]
         saved = [name for name in ("best", "last") if run_dir and checkpoint_path(run_dir, name).is_file()]
         if saved and "test" in self.datamodule.encoded:
@@ -298,6 +330,7 @@ def run_command(arguments: list[str]) -> None:
         "Checkpoint directory .* exists and is not empty.*",
         "You're resuming from a checkpoint that ended.*",
         "The dirpath has changed from.*",
+        "It is recommended to use .*sync_dist=True.*",  # scores are summed over processes before they are logged
         "LightningCLI's args parameter is intended to run from within Python.*",
     ):
         warnings.filterwarnings("ignore", message=message)
@@ -306,27 +339,17 @@ def run_command(arguments: list[str]) -> None:
     saved, sys.argv = sys.argv, [sys.argv[0], *arguments]
     try:
         NERCLI(run)
-    except MisconfigurationException as error:
-        raise RunError(" ".join(str(error).split())) from error
-    except (MemoryError, RuntimeError, TypeError, ValueError) as error:
-        if is_out_of_memory(error):
-            raise RunError(next(iter(getattr(error, "__notes__", [])), f"memory ran out: {error}")) from error
-        if not _is_lightnings_own(error):
-            raise
-        raise RunError(" ".join(str(error).split())) from error
     except SystemExit as stop:
         if isinstance(stop.__context__, KeyboardInterrupt):
-            raise KeyboardInterrupt from None
+            raise stop.__context__ from None
         raise
+    except (MemoryError, MisconfigurationException, RuntimeError, TypeError, ValueError) as error:
+        problem = explain(error, run.run_dir)
+        if problem is None:
+            raise
+        raise RunError(problem) from error
     finally:
         sys.argv = saved
+        leave_group()
         if run.run_dir is not None:
             remove_if_unused(run.run_dir)
-
-
-def _is_lightnings_own(error: BaseException) -> bool:
-    """Whether Lightning itself raised an error: it does so for options that do not fit the data or each other."""
-    frame = error.__traceback__
-    while frame is not None and frame.tb_next is not None:
-        frame = frame.tb_next
-    return frame is not None and str(frame.tb_frame.f_globals.get("__name__", "")).startswith("lightning.")

@@ -7,9 +7,15 @@ run.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from datetime import datetime
 from pathlib import Path
+
+from ner_module import cluster
+from ner_module.checkpoint_files import damage, saved_step
+
+log = logging.getLogger(__name__)
 
 RUNS = Path("runs")
 
@@ -18,6 +24,18 @@ _RUN_DIR_VARIABLE = "NER_MODULE_RUN_DIR"
 
 class RunError(ValueError):
     """A run that cannot start: its directory or checkpoint is not there or not free, or its options do not fit."""
+
+
+class Stopped(KeyboardInterrupt):
+    """Training was saved and ended on request; Lightning shuts down on it as on Ctrl-C.
+
+    Args:
+        exit_code: what the program ends with.
+    """
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__()
+        self.exit_code = exit_code
 
 
 def checkpoint_path(run_dir: Path, name: str) -> Path:
@@ -35,7 +53,7 @@ def new_run_dir(name: str) -> Path:
     inherited = os.environ.get(_RUN_DIR_VARIABLE)
     if inherited and "LOCAL_RANK" in os.environ:
         return Path(inherited)
-    job = _job_id()
+    job = cluster.job_name()
     run_dir = RUNS / name / (job or datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
     first, number = run_dir, 1
     while job is None:
@@ -45,8 +63,18 @@ def new_run_dir(name: str) -> Path:
         except FileExistsError:
             number += 1
             run_dir = first.with_name(f"{first.name}-{number}")
+    if job is None and cluster.under_torchrun() and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        run_dir = _agreed(run_dir)
     os.environ[_RUN_DIR_VARIABLE] = str(run_dir)
     return run_dir
+
+
+def _agreed(mine: Path) -> Path:
+    """The run directory of the first process: torchrun without ``--rdzv-id`` gives the processes no name in common."""
+    theirs = Path(cluster.agreed(str(mine)))
+    if theirs != mine:
+        remove_if_unused(mine)
+    return theirs
 
 
 def remove_if_unused(run_dir: Path) -> None:
@@ -73,20 +101,11 @@ def check_free(run_dir: Path) -> None:
         raise RunError(f"{run_dir} holds a run already: choose another --run_dir, or delete it")
 
 
-def _job_id() -> str | None:
-    job = os.environ.get("SLURM_ARRAY_JOB_ID") or os.environ.get("SLURM_JOB_ID")
-    if job and "SLURM_PROCID" in os.environ and os.environ.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
-        task = os.environ.get("SLURM_ARRAY_TASK_ID")
-        return f"{job}_{task}" if task else job
-    rendezvous = os.environ.get("TORCHELASTIC_RUN_ID")
-    return rendezvous if rendezvous and rendezvous != "none" else None
-
-
 def find_checkpoint(asked: str, run_dir: Path | None) -> Path:
-    """The file that ``--ckpt_path best|last|FILE`` means.
+    """The file that ``--ckpt_path best|last|previous|FILE`` means. A damaged ``last`` gives way to ``previous``.
 
     Raises:
-        RunError: it does not exist; the message names what does.
+        RunError: it does not exist, or is damaged; the message names what there is.
     """
     if asked not in ("best", "last", "previous"):
         path = Path(asked)
@@ -95,13 +114,38 @@ def find_checkpoint(asked: str, run_dir: Path | None) -> Path:
         raise RunError(f"no checkpoint {asked}: give best, last or an existing file; {_what_exists()}")
     if run_dir is not None:
         path = checkpoint_path(run_dir, asked)
-        if path.is_file():
-            return path
+    else:
+        found = sorted(RUNS.glob(f"*/*/checkpoints/{asked}.ckpt"), key=lambda path: path.stat().st_mtime)
+        if not found:
+            raise RunError(f"no run here has a checkpoint {asked!r}: {_what_exists()}")
+        path = found[-1]
+    problem = damage(path) if path.is_file() else None
+    if problem is None and path.is_file():
+        return path
+    previous = path.with_name("previous.ckpt")
+    if asked == "last" and previous.is_file() and damage(previous) is None:
+        fault = "is not there" if problem is None else f"is damaged ({problem})"
+        log.warning("%s %s: using %s instead%s", path, fault, previous.name, _loss(path, previous))
+        return previous
+    if not path.is_file():
         raise RunError(f"no checkpoint {path}: {_what_exists()}")
-    found = sorted(RUNS.glob(f"*/*/checkpoints/{asked}.ckpt"), key=lambda path: path.stat().st_mtime)
-    if not found:
-        raise RunError(f"no run here has a checkpoint {asked!r}: {_what_exists()}")
-    return found[-1]
+    others = {name: path.with_name(f"{name}.ckpt") for name in ("best", "last", "previous") if name != asked}
+    whole = [name for name, other in others.items() if other.is_file() and damage(other) is None]
+    remedy = f"give --ckpt_path {' or '.join(whole)}" if whole else "no other one of this run is whole; train again"
+    raise RunError(f"{path} is damaged: {problem}; {remedy}")
+
+
+def has_progress(run_dir: Path) -> bool:
+    """Whether a run has a checkpoint to go on from."""
+    return any(checkpoint_path(run_dir, name).is_file() for name in ("last", "previous"))
+
+
+def _loss(path: Path, previous: Path) -> str:
+    """What it costs to go back from one checkpoint to another, as far as their checksum files tell."""
+    steps = saved_step(path), saved_step(previous)
+    if steps[0] is None or steps[1] is None or steps[0] <= steps[1]:
+        return ""
+    return f", saved after step {steps[1]:,}; the {steps[0] - steps[1]:,} steps since are lost"
 
 
 def run_dir_of(checkpoint: Path) -> Path | None:

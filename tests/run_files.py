@@ -15,8 +15,7 @@ RUN_FILES = {
     "metrics.csv",
     "results.json",
     "train_entities.json",
-    "checkpoints/best.ckpt",
-    "checkpoints/last.ckpt",
+    *(f"checkpoints/{name}.ckpt{end}" for name in ("best", "last", "previous") for end in ("", ".sha256")),
 }
 
 
@@ -41,6 +40,12 @@ def checkpoint(run: Path, name: str) -> dict[str, Any]:
     """``best`` or ``last`` of a run."""
     loaded: dict[str, Any] = torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True)
     return loaded
+
+
+def replace_checkpoint(content: dict[str, Any], path: Path) -> None:
+    """Put another checkpoint in the place of one of a run; its checksum no longer holds."""
+    torch.save(content, path)
+    path.with_name(path.name + ".sha256").unlink(missing_ok=True)
 
 
 def json_lines(text: str) -> list[dict[str, Any]]:

@@ -1,1 +1,1 @@
-"""What happens around training: the results table, predictions files, interruption."""
+"""What happens around training: the results table, predictions files, save points."""

@@ -12,7 +12,8 @@ class MovableCheckpoint(ModelCheckpoint):
     """Remembers the best score across a resume from another path.
 
     Lightning's own forgets it when the directory has another name than before, and then overwrites the best checkpoint
-    with whatever comes first. Here the score counts as long as the checkpoint it belongs to is in the run directory.
+    with whatever comes first. Here the score counts as long as the checkpoint it belongs to is in the run directory;
+    without it, what comes next is the best there is.
     """
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -27,4 +28,4 @@ class MovableCheckpoint(ModelCheckpoint):
                 "best_k_models": {path: scores[0]} if scores else {},
                 "last_model_path": "",
             }
-        super().load_state_dict(state_dict)
+            super().load_state_dict(state_dict)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import WandbLogger
 from rich import box, get_console
 from rich.table import Table
@@ -79,9 +80,9 @@ class ResultsTable(Callback):
         """Print the whole table and the entity types of the best validation, which ``best.ckpt`` holds."""
         if not trainer.is_global_zero or not self.rows:
             return
-        best = _best(self.rows)
+        best = _best(self.rows, _best_score(trainer))
         console = get_console()
-        console.print(results_table(self.rows))
+        console.print(results_table(self.rows, best))
         title = f"Entity types after epoch {best['epoch']:g}, the best (validation data)"
         console.print(types_table(types_rows(best, "val/", pl_module), title))
         for logger in trainer.loggers:
@@ -137,9 +138,9 @@ def update_results(run_dir: Path, update: dict[str, Any]) -> None:
     scratch.replace(path)
 
 
-def results_table(rows: list[dict[str, float]]) -> Table:
-    """The per-epoch table; the row with the best F1, which ``best.ckpt`` holds, is marked."""
-    best = _best(rows)
+def results_table(rows: list[dict[str, float]], best: dict[str, float] | None = None) -> Table:
+    """The per-epoch table; the row that ``best.ckpt`` holds is marked, by default the one with the best F1."""
+    best = best or _best(rows)
     table = Table(
         box=box.SIMPLE_HEAD, title="Training results (validation data)", title_style="bold", padding=(0, 1, 0, 0)
     )
@@ -184,9 +185,26 @@ def types_table(rows: list[list[Any]], title: str) -> Table:
     return table
 
 
-def _best(rows: list[dict[str, float]]) -> dict[str, float]:
-    """The row with the best F1, the first of equals, as `ModelCheckpoint` keeps it."""
-    return max(rows, key=lambda row: row["val/f1"])
+def _best(rows: list[dict[str, float]], saved: float | None = None) -> dict[str, float]:
+    """The row with the best F1, the first of equals, as `ModelCheckpoint` keeps it.
+
+    Args:
+        rows: the table.
+        saved: the F1 of ``best.ckpt``, which may not be the best row's: when training went on in another directory, and
+            the checkpoint of an earlier row was left behind.
+    """
+    those = [row for row in rows if saved is not None and abs(row["val/f1"] - saved) < 2e-6]
+    return max(those or rows, key=lambda row: row["val/f1"])
+
+
+def _best_score(trainer: Trainer) -> float | None:
+    scores = (
+        callback.best_model_score
+        for callback in trainer.checkpoint_callbacks
+        if isinstance(callback, ModelCheckpoint) and callback.monitor == "val/f1"
+    )
+    score = next(scores, None)
+    return None if score is None else float(score)
 
 
 def _cell(key: str, row: dict[str, float]) -> str:

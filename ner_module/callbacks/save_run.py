@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import SaveConfigCallback
+from lightning.pytorch.loggers import WandbLogger
 
 from ner_module.data.datamodule import NERDataModule
 
@@ -33,7 +34,20 @@ class SaveRun(SaveConfigCallback):
             entities = json.dumps(data.train_entities(), ensure_ascii=False, indent=0, sort_keys=True)
             (run_dir / "train_entities.json").write_text(entities, encoding="utf-8")
             for logger in trainer.loggers:
+                if isinstance(logger, WandbLogger) and logger.version:
+                    _wandb_id_file(run_dir).parent.mkdir(exist_ok=True)
+                    _wandb_id_file(run_dir).write_text(logger.version, encoding="utf-8")
                 logger.log_hyperparams(yaml.safe_load(pl_module.config_text))  # type: ignore[arg-type]
+
+
+def same_wandb_run(run_dir: Path) -> dict[str, str]:
+    """The logger's arguments with which a resumed training goes on in the same Weights & Biases run."""
+    path = _wandb_id_file(run_dir)
+    return {"id": path.read_text(encoding="utf-8").strip(), "resume": "allow"} if path.is_file() else {}
+
+
+def _wandb_id_file(run_dir: Path) -> Path:
+    return run_dir / "wandb" / "run_id"
 
 
 def _portable_config(text: str) -> str:

@@ -12,7 +12,6 @@ from lightning.pytorch.callbacks import RichProgressBar
 
 from ner_module.callbacks.analysis import ErrorAnalysis
 from ner_module.callbacks.health import TrainingHealth
-from ner_module.callbacks.interruption import Interruption
 from ner_module.callbacks.movable_checkpoint import MovableCheckpoint
 from ner_module.callbacks.out_of_memory import OutOfMemory
 from ner_module.callbacks.prediction_file import PredictionFile
@@ -21,6 +20,7 @@ from ner_module.callbacks.predictions import EvaluationFiles
 from ner_module.callbacks.progress import LineProgress
 from ner_module.callbacks.random_state import RandomState
 from ner_module.callbacks.results import ResultsTable
+from ner_module.callbacks.save_points import SavePoints
 from ner_module.callbacks.throughput import Throughput
 
 VALIDATION_METRICS = ("loss", "precision", "recall", "f1", "f1_macro", "f1_weighted", "accuracy")
@@ -39,6 +39,8 @@ def standard_callbacks(
     fast_dev_run: bool,
     checkpointing: bool,
     progress_bar: bool,
+    save_every_minutes: float = 10.0,
+    save_every_steps: int | None = None,
 ) -> list[Callback]:
     """The callbacks of ``fit``, ``validate``, ``test`` or ``predict``.
 
@@ -51,13 +53,16 @@ def standard_callbacks(
         fast_dev_run: a trial of a few batches, which leaves nothing behind.
         checkpointing: whether ``fit`` saves checkpoints.
         progress_bar: whether progress is shown.
+        save_every_minutes: how often ``last.ckpt`` is written within an epoch; 0 for never.
+        save_every_steps: the same in optimiser steps.
     """
     callbacks: list[Callback] = [ResultsTable(None if fast_dev_run else run_dir), OutOfMemory()]
     if command == "fit":
         callbacks.append(Throughput(None if fast_dev_run else run_dir))
         if not fast_dev_run:
-            callbacks += [RandomState(), TrainingHealth(), Interruption(run_dir, launch)]
-            callbacks += _checkpoints(run_dir) if checkpointing else []
+            callbacks += [RandomState(), TrainingHealth()]
+            if checkpointing:  # in this order: what is saved in the end knows what is best
+                callbacks += [*_checkpoints(run_dir), SavePoints(run_dir, launch, save_every_minutes, save_every_steps)]
     elif command == "predict":
         callbacks.append(PredictionFile(output, checkpoint))
     elif not fast_dev_run:

@@ -196,10 +196,14 @@ class NERModule(LightningModule):
 
     def take_train_loss(self) -> float:
         """The mean training loss per labelled subword since the last call, over all processes."""
-        totals = torch.stack([self._wide(torch.as_tensor(total, device=self.device)) for total in self._train_totals])
-        loss_sum, labelled = self.trainer.strategy.reduce(totals, reduce_op="sum").tolist()
+        loss_sum, labelled = self._summed_totals()
         self._train_totals = (0.0, 0)
         return loss_sum / labelled if labelled else float("nan")
+
+    def _summed_totals(self) -> list[float]:
+        totals = torch.stack([self._wide(torch.as_tensor(total, device=self.device)) for total in self._train_totals])
+        summed: list[float] = self.trainer.strategy.reduce(totals, reduce_op="sum").tolist()
+        return summed
 
     @staticmethod
     def _wide(value: Tensor) -> Tensor:
@@ -293,7 +297,7 @@ class NERModule(LightningModule):
         checkpoint["ner_module"] = {
             "encoder_config": config_to_json(self.model),
             "config": self.config_text,
-            "train_totals": [float(self._train_totals[0]), int(self._train_totals[1])],
+            "train_totals": self._summed_totals(),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -302,7 +306,8 @@ class NERModule(LightningModule):
             self.restore(checkpoint)
             self.build()
         loss_sum, labelled = checkpoint["ner_module"]["train_totals"]
-        self._train_totals = (loss_sum, labelled)
+        # A sum over all processes: the first one goes on with it.
+        self._train_totals = (loss_sum, labelled) if self.global_rank == 0 else (0.0, 0)
 
 
 def _loss_sum(logits_TC: Tensor, labels_T: Tensor) -> Tensor:

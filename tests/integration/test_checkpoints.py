@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from run_files import checkpoint, conll_sentences, files_in, json_lines, results
+from run_files import checkpoint, conll_sentences, files_in, json_lines, replace_checkpoint, results
 from seqeval.metrics import f1_score, precision_score, recall_score
 
 RunMain = Callable[..., Any]
@@ -36,7 +36,7 @@ def test_best_last_and_a_file_are_what_they_say(run_main: RunMain, run_dir: Path
     broken = torch.load(best, weights_only=True)
     for name in ("model.classifier.weight", "model.classifier.bias"):
         broken["state_dict"][name].zero_()
-    torch.save(broken, run_dir / "checkpoints" / "last.ckpt")
+    replace_checkpoint(broken, run_dir / "checkpoints" / "last.ckpt")
     found = {}
     for asked in ("best", "last", str(best), os.path.relpath(best, tmp_path)):
         run_main("test", "--run_dir", run_dir, "--ckpt_path", asked)
@@ -132,7 +132,7 @@ def test_a_worse_epoch_after_a_resume_leaves_best_alone(
     last = checkpoint(run_dir, "last")
     for name in ("model.classifier.weight", "model.classifier.bias"):
         last["state_dict"][name].zero_()
-    torch.save(last, run_dir / "checkpoints" / "last.ckpt")
+    replace_checkpoint(last, run_dir / "checkpoints" / "last.ckpt")
     more = len(rows) + 1
     run_main(
         "fit", "--run_dir", run_dir.name if moved else run_dir, "--ckpt_path", "last", "--trainer.max_epochs", more

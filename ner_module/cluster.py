@@ -1,0 +1,94 @@
+"""What SLURM and torchrun say of the job this process belongs to: its shape, its name, whether it was started again.
+
+All of it comes from environment variables, so that the command is the same everywhere. Nothing here launches processes:
+that is what ``srun`` and ``torchrun`` are for.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+
+PREEMPTED = 75
+"""Exit code of a training that was saved because its time is up: run the same command again (``EX_TEMPFAIL``)."""
+
+TERMINATED = 143
+"""Exit code of a training that was saved because it was told to end (128 + SIGTERM)."""
+
+MAX_RESTARTS = 20
+"""How often a SLURM job puts itself back into the queue; ``$NER_MODULE_MAX_RESTARTS`` replaces it."""
+
+
+def under_slurm() -> bool:
+    """Whether ``srun`` started this process, as opposed to a shell inside an allocation."""
+    return "SLURM_PROCID" in os.environ and os.environ.get("SLURM_JOB_NAME") not in ("bash", "interactive")
+
+
+def under_torchrun() -> bool:
+    """Whether ``torchrun`` started this process; also within a SLURM job, where it then counts."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def topology() -> tuple[int, int] | None:
+    """Nodes, and processes on each, as launched; ``None`` where no launcher says so."""
+    if under_torchrun():
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        return int(os.environ.get("WORLD_SIZE", "1")) // here, here
+    if under_slurm():
+        nodes = int(os.environ.get("SLURM_NNODES", "1"))
+        return nodes, int(os.environ.get("SLURM_NTASKS", "1")) // nodes
+    return None
+
+
+def is_restart() -> bool:
+    """Whether SLURM or torchrun started this job before: after a requeue, a lost node or a dead process."""
+    counts = (os.environ.get(name, "0") for name in ("SLURM_RESTART_COUNT", "TORCHELASTIC_RESTART_COUNT"))
+    return any(count.isdigit() and int(count) > 0 for count in counts)
+
+
+def job_name() -> str | None:
+    """What all processes of a job, and the job after a requeue, have in common; ``None`` for a process of its own."""
+    job = os.environ.get("SLURM_ARRAY_JOB_ID") or os.environ.get("SLURM_JOB_ID")
+    if job and under_slurm():
+        task = os.environ.get("SLURM_ARRAY_TASK_ID")
+        return f"{job}_{task}" if task else job
+    rendezvous = os.environ.get("TORCHELASTIC_RUN_ID")
+    return rendezvous if rendezvous and rendezvous != "none" else None
+
+
+def agreed(proposal: str) -> str:
+    """The first process's proposal, in every process that ``torchrun`` started.
+
+    Asked through the store that torchrun keeps for the job, before there is a process group. The store outlives the
+    processes: those that are started again hear what was agreed on before.
+    """
+    from torch.distributed.rendezvous import rendezvous
+
+    store, rank, _ = next(iter(rendezvous("env://")))
+    key = "ner_module/run_dir"
+    if rank == 0 and not store.check([key]):
+        store.set(key, proposal)
+    answer: bytes = store.get(key)
+    return answer.decode()
+
+
+def requeue() -> str | None:
+    """Put this SLURM job back into the queue, if it may be and ``scontrol`` is here.
+
+    Returns:
+        Why not, in words; ``None`` when it was done. In a container without ``scontrol`` the batch script does it, on
+        exit code 75.
+    """
+    job = os.environ.get("SLURM_JOB_ID")
+    if job is None:
+        return "this is no SLURM job"
+    restarts = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+    limit = int(os.environ.get("NER_MODULE_MAX_RESTARTS", str(MAX_RESTARTS)))
+    if restarts >= limit:
+        return f"it was restarted {restarts} times already (NER_MODULE_MAX_RESTARTS is {limit})"
+    scontrol = shutil.which("scontrol")
+    if scontrol is None:
+        return "scontrol is not here; the batch script can do it"
+    done = subprocess.run([scontrol, "requeue", job], capture_output=True, text=True, check=False)
+    return None if done.returncode == 0 else f"scontrol requeue: {done.stderr.strip() or done.returncode}"
