@@ -87,9 +87,7 @@ def fetch_dataset_files(urls: Iterable[str]) -> None:
 
         def download(place: Any = place) -> Path:
             return Path(
-                hf_hub_download(
-                    place.repo_id, place.path_in_repo, repo_type=place.repo_type, revision=place.revision
-                )
+                hf_hub_download(place.repo_id, place.path_in_repo, repo_type=place.repo_type, revision=place.revision)
             )
 
         _checked(download, lambda path: [path])
@@ -126,7 +124,7 @@ def retried(attempt: Callable[[], T]) -> T:
 def _is_passing(error: Exception) -> bool:
     """Whether another attempt may succeed: the server's fault, or a connection that broke."""
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-    from huggingface_hub.utils import httpx
+    from huggingface_hub.utils import httpx  # type: ignore[attr-defined]
 
     if isinstance(error, LocalEntryNotFoundError):  # says what it could not reach in its cause
         return isinstance(error.__cause__, Exception) and _is_passing(error.__cause__)
@@ -160,12 +158,12 @@ def is_intact(path: Path) -> bool:
 def hub_is_reachable() -> bool:
     """Whether the hub answers at all; asked once. If not, all libraries are told to use their caches at once."""
     import huggingface_hub
-    from huggingface_hub.utils import httpx
+    from huggingface_hub.utils import get_session, httpx  # type: ignore[attr-defined]
 
     if huggingface_hub.constants.is_offline_mode():
         return False
     try:
-        huggingface_hub.utils.get_session().head(huggingface_hub.constants.ENDPOINT, timeout=_REACH_TIMEOUT)
+        get_session().head(huggingface_hub.constants.ENDPOINT, timeout=_REACH_TIMEOUT)
     except (httpx.HTTPError, OSError) as error:
         log.warning(
             "the hub (%s) cannot be reached (%s): using what is in the cache",

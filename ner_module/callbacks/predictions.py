@@ -13,10 +13,12 @@ from typing import Any, TextIO
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from rich.console import Console
 from torch import Tensor
 
 from ner_module.data.datamodule import NERDataModule
 from ner_module.data.predictions import prediction
+from ner_module.outputs.rendering import terminal_line
 
 log = logging.getLogger(__name__)
 
@@ -101,10 +103,11 @@ class PredictionFile(Callback):
 
     Args:
         output: the file; ``None`` writes to standard output.
+        render: show the entities inside their text on standard output, in place of the JSON or beside the file.
     """
 
-    def __init__(self, output: Path | None) -> None:
-        self.output = output
+    def __init__(self, output: Path | None, render: bool = False) -> None:
+        self.output, self.render = output, render
         self._collected = _Collected()
         self._written = 0
         self._file: TextIO | None = None
@@ -158,5 +161,8 @@ class PredictionFile(Callback):
             labels, scores, _ = self._collected.by_sentence.pop(index)
             tags = [data.label_names[label] for label in labels]
             found = prediction(sentence, tags, scores, data.scheme, data.outside_label)
-            self._file.write(json.dumps(found, ensure_ascii=False) + "\n")
+            if self.render:
+                Console().print(terminal_line(found), soft_wrap=True)
+            if self.output is not None or not self.render:
+                self._file.write(json.dumps(found, ensure_ascii=False) + "\n")
             self._written += 1

@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import RichProgressBar
 from ner_module.callbacks.analysis import ErrorAnalysis
 from ner_module.callbacks.health import TrainingHealth
 from ner_module.callbacks.interruption import Interruption
+from ner_module.callbacks.model_card import RunCard
 from ner_module.callbacks.movable_checkpoint import MovableCheckpoint
 from ner_module.callbacks.predictions import EvaluationFiles, PredictionFile
 from ner_module.callbacks.progress import LineProgress
@@ -25,6 +26,7 @@ def standard_callbacks(
     *,
     launch: str,
     output: Path | None,
+    render: bool = False,
     fast_dev_run: bool,
     checkpointing: bool,
     progress_bar: bool,
@@ -36,6 +38,7 @@ def standard_callbacks(
         run_dir: where the run's files go.
         launch: how a user starts this program, for messages.
         output: the file ``predict`` writes; ``None`` for standard output.
+        render: whether ``predict`` shows the entities inside their text on standard output.
         fast_dev_run: a trial of a few batches, which leaves nothing behind.
         checkpointing: whether ``fit`` saves checkpoints.
         progress_bar: whether progress is shown.
@@ -46,9 +49,11 @@ def standard_callbacks(
             callbacks += [RandomState(), TrainingHealth(), Interruption(run_dir, launch)]
             callbacks += _checkpoints(run_dir) if checkpointing else []
     elif command == "predict":
-        callbacks.append(PredictionFile(output))
+        callbacks.append(PredictionFile(output, render))
     elif not fast_dev_run:
         callbacks += [EvaluationFiles(run_dir), ErrorAnalysis(run_dir)]
+    if command != "predict" and not fast_dev_run:
+        callbacks.append(RunCard(run_dir))
     if progress_bar:
         callbacks.append(_progress_bar(command))
     return callbacks

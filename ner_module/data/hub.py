@@ -33,8 +33,6 @@ def load_hub_dataset(name: str, config_name: str | None, revision: str | None) -
     Raises:
         DataError: it does not exist, needs a config name or a loading script, or the hub cannot be reached.
     """
-    import datasets
-
     where = f"dataset {name!r}"
     try:
         loaded = _load(name, config_name, revision)

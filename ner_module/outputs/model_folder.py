@@ -23,7 +23,7 @@ import torch
 from ner_module import __version__
 from ner_module.data.datamodule import DEFAULT_MAX_SEQ_LENGTH, NERDataModule
 from ner_module.data.words import WORDS_VERSION
-from ner_module.model.encoder import build_from_folder
+from ner_module.model.encoder import build_from_folder, save_to_folder
 from ner_module.model.module import NERModule
 from ner_module.outputs.onnx_model import OnnxModel
 from ner_module.pretrained import (
@@ -52,7 +52,7 @@ def save_model_folder(module: NERModule, data: NERDataModule, folder: Path, weig
     """Write a model into a folder; ``weights=False`` leaves ``model.safetensors`` out."""
     folder.mkdir(parents=True, exist_ok=True)
     if weights:
-        module.model.save_pretrained(folder)
+        save_to_folder(module.model, str(folder))
     else:
         module.model.config.architectures = [type(module.model).__name__]
         module.model.config.save_pretrained(folder)
@@ -143,7 +143,9 @@ def _infer_about(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
         raise RunError(f"{folder}: labels with and without a prefix ({', '.join(names)})") from error
     prefixes = {name[0] for name in names if name != OUTSIDE}
     if scheme != "flat":  # single labels tell less than running text
-        scheme = {"S": "bioes", "U": "bilou"}.get((prefixes & set("SU") or {""}).pop(), "ioe2" if "E" in prefixes else "iob2")
+        scheme = {"S": "bioes", "U": "bilou"}.get(
+            (prefixes & set("SU") or {""}).pop(), "ioe2" if "E" in prefixes else "iob2"
+        )
     tokenizer = load_tokenizer(str(folder))
     parsed = from_pretrained(AutoConfig.from_pretrained, str(folder), None)
     length = min(DEFAULT_MAX_SEQ_LENGTH, max_row_length(parsed, tokenizer))

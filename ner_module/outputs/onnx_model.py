@@ -50,7 +50,9 @@ class OnnxModel(nn.Module):
         try:
             self.session = runtime.InferenceSession(str(path), options, providers=[provider])
         except Exception as error:  # onnxruntime has a class of its own for each status code
-            raise RunError(f"{path} cannot be read as an ONNX model ({type(error).__name__}): export it again") from error
+            raise RunError(
+                f"{path} cannot be read as an ONNX model ({type(error).__name__}): export it again"
+            ) from error
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> SimpleNamespace:
         """An object with ``logits`` ``[R, L, C]``, on the device of ``input_ids``."""
