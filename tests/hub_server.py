@@ -1,6 +1,6 @@
 """A small look-alike of the hub on loopback, for the real clients: huggingface_hub, transformers and datasets.
 
-A folder tree is served; a client process finds it through ``HF_ENDPOINT`` (read when huggingface_hub is imported, so one
+A folder tree is served; a client process finds it through ``HF_ENDPOINT`` (read when huggingface_hub is imported: one
 process a case):
 
     ROOT/models/google-bert/bert-base-cased/…                 revision "main" of a repository
@@ -107,7 +107,7 @@ class Hub:
         return None
 
 
-class _Refusal(Exception):
+class _RefusedError(Exception):
     def __init__(self, status: int, message: str, code: str | None = None, **headers: str) -> None:
         super().__init__(message)
         self.status, self.message = status, message
@@ -119,6 +119,8 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _entry(path: Path, folder: Path) -> dict[str, Any]:
+    if path.is_dir():
+        return {"type": "directory", "path": path.relative_to(folder).as_posix(), "oid": "0" * 40, "size": 0}
     content = path.read_bytes()
     entry: dict[str, Any] = {"type": "file", "path": path.relative_to(folder).as_posix(), "size": len(content)}
     if path.suffix in _LARGE:
@@ -152,10 +154,10 @@ class _Handler(BaseHTTPRequestHandler):
                     return
             try:
                 self._route(self.url.path)
-            except _Refusal as refusal:
+            except _RefusedError as refusal:
                 self._send({"error": refusal.message}, refusal.status, refusal.headers)
 
-    do_HEAD = do_POST = do_PUT = do_GET
+    do_HEAD = do_POST = do_PUT = do_GET  # noqa: N815
 
     def _chunks(self) -> bytes:
         body = b""
@@ -192,22 +194,22 @@ class _Handler(BaseHTTPRequestHandler):
     def _user(self) -> str | None:
         token = self.headers.get("Authorization", "").removeprefix("Bearer ")
         if token and token not in self.hub.tokens:
-            raise _Refusal(401, "Invalid credentials in Authorization header")
+            raise _RefusedError(401, "Invalid credentials in Authorization header")
         return self.hub.tokens.get(token)
 
     def _check_write(self, repo: str) -> None:
         user = self._user()
         if user != repo.split("/")[0]:
-            raise _Refusal(403 if user else 401, f"You don't have the rights to write to {repo}")
+            raise _RefusedError(403 if user else 401, f"You don't have the rights to write to {repo}")
 
     def _revision(self, kind: str, repo: str, revision: str) -> tuple[str, Path]:
         main = self.hub.folder(kind, repo)
         if not main.is_dir() and not list(main.parent.glob(f"{main.name}@*")):
             # Who is not logged in is not told whether a repository is missing or private.
-            raise _Refusal(404 if self._user() else 401, "Repository not found", "RepoNotFound")
+            raise _RefusedError(404 if self._user() else 401, "Repository not found", "RepoNotFound")
         found = self.hub.find(kind, repo, revision)
         if found is None:
-            raise _Refusal(404, f"Invalid rev id: {revision}", "RevisionNotFound")
+            raise _RefusedError(404, f"Invalid rev id: {revision}", "RevisionNotFound")
         return found
 
     def _route(self, path: str) -> None:
@@ -215,7 +217,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send("a hub")
         if path == "/api/whoami-v2":
             if (user := self._user()) is None:
-                raise _Refusal(401, "Invalid username or password.")
+                raise _RefusedError(401, "Invalid username or password.")
             return self._send({"type": "user", "name": user, "orgs": []})
         if path == "/api/validate-yaml":
             if self.hub.refused_cards:
@@ -237,7 +239,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._lfs_batch(match[1])
         if match := _API.fullmatch(path):
             return self._api(match[1], match[2], match[3] or "revision", unquote(match[4] or "main"))
-        raise _Refusal(404, "Not Found")
+        raise _RefusedError(404, "Not Found")
 
     # ------------------------------------------------------------------ reading
 
@@ -248,11 +250,11 @@ class _Handler(BaseHTTPRequestHandler):
             revision = next(name for name in (rest, *self._prefixes(rest)) if self.hub.find(kind, repo, name))
             folder = self._revision(kind, repo, revision)[1]
             inside = rest.removeprefix(revision).strip("/")
-            wanted = [_entry(path, folder) for path in _files(folder)]
-            wanted = [entry for entry in wanted if entry["path"].startswith(f"{inside}/" if inside else "")]
-            if inside and not wanted:
-                raise _Refusal(404, f"{inside} does not exist", "EntryNotFound")
-            return self._send(wanted)
+            top = folder / inside
+            if not top.is_dir():
+                raise _RefusedError(404, f"{inside} does not exist", "EntryNotFound")
+            recursive = self.query.get("recursive", "").lower() in ("true", "1")
+            return self._send([_entry(path, folder) for path in sorted(top.rglob("*") if recursive else top.iterdir())])
         if verb == "refs":
             sha = self._revision(kind, repo, "main")[0]
             refs = [{"name": "main", "ref": "refs/heads/main", "targetCommit": sha}]
@@ -276,11 +278,11 @@ class _Handler(BaseHTTPRequestHandler):
     def _resolve(self, kind: str, repo: str, revision: str, name: str) -> None:
         sha, folder = self._revision(kind, repo, revision)
         if repo in self.hub.gated and self._user() != repo.split("/")[0]:
-            raise _Refusal(401, f"Access to {repo} is restricted", "GatedRepo")
+            raise _RefusedError(401, f"Access to {repo} is restricted", "GatedRepo")
         path = folder / name
         headers = {"X-Repo-Commit": sha}
         if not path.is_file():
-            raise _Refusal(404, "Entry not found", "EntryNotFound", **headers)
+            raise _RefusedError(404, "Entry not found", "EntryNotFound", **headers)
         entry = _entry(path, folder)
         if "lfs" not in entry:
             return self._send(path.read_bytes(), headers=headers | {"ETag": f'"{entry["oid"]}"'})
@@ -334,7 +336,7 @@ class _Handler(BaseHTTPRequestHandler):
             elif operation["key"] == "lfsFile":
                 target.write_bytes((self.hub.root / ".lfs" / value["oid"]).read_bytes())
             else:
-                raise _Refusal(400, f"{operation['key']} is not implemented")
+                raise _RefusedError(400, f"{operation['key']} is not implemented")
         sha = self.hub.commit(folder)
         self._send({"success": True, "commitOid": sha, "commitUrl": f"{self.hub.url}/{repo}/commit/{sha}"})
 
