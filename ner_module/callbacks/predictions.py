@@ -108,6 +108,7 @@ class PredictionFile(Callback):
 
     def __init__(self, output: Path | None, render: bool = False) -> None:
         self.output, self.render = output, render
+        self._colours: dict[str, int] = {}
         self._collected = _Collected()
         self._written = 0
         self._file: TextIO | None = None
@@ -162,7 +163,7 @@ class PredictionFile(Callback):
             tags = [data.label_names[label] for label in labels]
             found = prediction(sentence, tags, scores, data.scheme, data.outside_label)
             if self.render:
-                Console().print(terminal_line(found), soft_wrap=True)
+                Console().print(terminal_line(found, self._colours), soft_wrap=True)
             if self.output is not None or not self.render:
                 self._file.write(json.dumps(found, ensure_ascii=False) + "\n")
             self._written += 1

@@ -11,7 +11,6 @@ import argparse
 import html
 import json
 import sys
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -24,7 +23,7 @@ from ner_module.data.sentence import DataError
 
 TARGETS = ("terminal", "html", "displacy", "label-studio", "doccano")
 
-# Hues that stay apart for the common kinds of colour blindness too; a type keeps its hue from page to page.
+# Hues that stay apart for the common kinds of colour blindness too.
 _HUES = (210, 30, 150, 275, 355, 60, 185, 320)
 _TERMINAL = ("cyan", "yellow", "green", "magenta", "red", "blue", "bright_cyan", "bright_magenta")
 
@@ -90,8 +89,9 @@ def _read(name: str) -> Iterator[dict[str, Any]]:
 def _write(rows: Iterable[dict[str, Any]], target: str, file: Any) -> None:
     if target == "terminal":
         console = Console(file=file)
+        colours: dict[str, int] = {}
         for row in rows:
-            console.print(terminal_line(row), soft_wrap=True)
+            console.print(terminal_line(row, colours), soft_wrap=True)
     elif target == "html":
         file.write(html_page(list(rows)))
     elif target == "doccano":
@@ -145,19 +145,19 @@ def _pieces(row: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any] | None]]:
     yield row["text"][position:], None
 
 
-def _colour(entity_type: str) -> int:
-    """A place among the colours, the same for a type wherever it is shown."""
-    return zlib.crc32(entity_type.encode()) % len(_HUES)
+def terminal_line(row: dict[str, Any], colours: dict[str, int]) -> Text:
+    """A prediction for a terminal: ``[Ada Lovelace PER] met …``, coloured where colours are shown.
 
-
-def terminal_line(row: dict[str, Any]) -> Text:
-    """A prediction for a terminal: ``[Ada Lovelace PER] met …``, coloured where colours are shown."""
+    Args:
+        row: a line of ``predict``.
+        colours: which colour each type has so far; new types are added.
+    """
     line = Text()
     for piece, entity in _pieces(as_text(row)):
         if entity is None:
             line.append(piece)
         else:
-            colour = _TERMINAL[_colour(entity["type"])]
+            colour = _TERMINAL[colours.setdefault(entity["type"], len(colours)) % len(_TERMINAL)]
             line.append(f"[{piece} ", style=f"bold {colour}").append(f"{entity['type']}]", style=colour)
     return line
 
@@ -191,16 +191,17 @@ def label_studio_task(row: dict[str, Any]) -> dict[str, Any]:
 def html_page(rows: Sequence[dict[str, Any]]) -> str:
     """One self-contained page with every text and its entities."""
     counts = Counter(entity["type"] for row in rows for entity in row["entities"])
+    colours = {name: index % len(_HUES) for index, name in enumerate(sorted(counts))}
     legend = "".join(
-        f'<li><mark class="c{_colour(name)}">{html.escape(name)}</mark> {count:,}</li>'
+        f'<li><mark class="c{colours[name]}">{html.escape(name)}</mark> {count:,}</li>'
         for name, count in sorted(counts.items())
     )
-    texts = "\n".join(f"<p>{_html_line(row)}</p>" for row in rows)
+    texts = "\n".join(f"<p>{_html_line(row, colours)}</p>" for row in rows)
     found = f"{sum(counts.values()):,} entities in {len(rows):,} texts"
     return _PAGE.format(colours=_colours(), found=found, legend=legend, texts=texts)
 
 
-def _html_line(row: dict[str, Any]) -> str:
+def _html_line(row: dict[str, Any], colours: dict[str, int]) -> str:
     parts = []
     for piece, entity in _pieces(row):
         if entity is None:
@@ -208,7 +209,7 @@ def _html_line(row: dict[str, Any]) -> str:
         else:
             name = html.escape(entity["type"])
             score = f' title="{entity["score"]:.4f}"' if isinstance(entity.get("score"), float) else ""
-            parts.append(f'<mark class="c{_colour(entity["type"])}"{score}>{html.escape(piece)}<b>{name}</b></mark>')
+            parts.append(f'<mark class="c{colours[entity["type"]]}"{score}>{html.escape(piece)}<b>{name}</b></mark>')
     return "".join(parts) or "&nbsp;"
 
 

@@ -72,16 +72,28 @@ def test_html_holds_the_text_and_nothing_else() -> None:
     assert page.addresses == []
 
 
+def test_types_differ_in_colour() -> None:
+    names = ("PER", "ORG", "LOC", "MISC", "person", "location", "group", "product")
+    row = {
+        "text": "x" * 8,
+        "entities": [{"type": n, "text": "x", "start": i, "end": i + 1} for i, n in enumerate(names)],
+    }
+    assert len({span.style for span in terminal_line(row, {}).spans}) == 16
+    assert all(f'class="c{index}"' in html_page([row]) for index in range(8))
+    many = {**row, "entities": [{**entity, "type": entity["type"] + "2"} for entity in row["entities"]]}
+    assert html_page([row, many]).count("<mark ") == 32, "more types than colours: they come round again"
+
+
 def test_html_without_texts() -> None:
     assert "0 entities in 0 texts" in html_page([])
 
 
 def test_terminal() -> None:
-    assert terminal_line(TEXT).plain == "Ada <b> met & Bo.".replace("Ada <b>", "[Ada <b> PER]").replace(
+    assert terminal_line(TEXT, {}).plain == "Ada <b> met & Bo.".replace("Ada <b>", "[Ada <b> PER]").replace(
         "Bo", '[Bo A"<i>]'
     )
-    assert terminal_line(WORDS).plain == "in [New York LOC] "
-    assert terminal_line(EMPTY).plain == ""
+    assert terminal_line(WORDS, {}).plain == "in [New York LOC] "
+    assert terminal_line(EMPTY, {}).plain == ""
 
 
 @pytest.mark.parametrize(
@@ -156,7 +168,7 @@ def test_predict_renders(run_main: Callable[..., Any], trained_run: Path, corpus
     )
     rows = json_lines(run_main(*command).out)
     shown = run_main(*command, "--render").out.splitlines()
-    assert shown == [terminal_line(row).plain for row in rows]
+    assert shown == [terminal_line(row, {}).plain for row in rows]
     assert sum("PER]" in line for line in shown) > 10
     both = run_main(*command, "--render", "--output", "found.jsonl").out.splitlines()
     assert both == shown
