@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import sys
 import time
 from collections.abc import Callable, Iterable
 from functools import lru_cache
@@ -64,7 +65,10 @@ def fetch_model(repo_id: str, revision: str | None = None) -> Path:
 
 def _fetch(repo_id: str, revision: str | None, patterns: list[str]) -> Path:
     from huggingface_hub import snapshot_download
+    from huggingface_hub.utils import disable_progress_bars
 
+    if not sys.stderr.isatty():
+        disable_progress_bars()
     offline = not hub_is_reachable()
 
     def download() -> Path:

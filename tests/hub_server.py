@@ -150,7 +150,7 @@ class _Handler(BaseHTTPRequestHandler):
             if self.fault:
                 time.sleep(self.fault.delay)
                 if self.fault.status:
-                    self._send("injected fault", self.fault.status)
+                    self._send(b"injected fault", self.fault.status)
                     return
             try:
                 self._route(self.url.path)
