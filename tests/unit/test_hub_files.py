@@ -75,7 +75,7 @@ def test_only_what_is_needed_and_only_once(hub: Hub, stock: Path) -> None:
     ("target", "kind"),
     [
         ("_storage/.*model.safetensors", "503"),
-        ("_storage/.*model.safetensors", "cut"),
+        pytest.param("_storage/.*model.safetensors", "cut", marks=pytest.mark.slow),  # the client waits ten seconds
         ("_storage/.*model.safetensors", "corrupt"),
         ("resolve/.*tokenizer.json", "corrupt"),
         pytest.param("resolve/.*tokenizer.json", "503", marks=pytest.mark.slow),
