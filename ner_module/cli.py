@@ -139,6 +139,12 @@ class NERCLI(LightningCLI):
                 default=None,
                 help="For predict: the JSONL file to write. Default: standard output.",
             )
+            parser.add_argument(
+                "--render",
+                type=bool,
+                default=False,
+                help="For predict: show the entities inside their text on standard output instead.",
+            )
 
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """The model's, the data's and the trainer's options, in the order of what most people look for."""
@@ -204,6 +210,7 @@ class NERCLI(LightningCLI):
             launch=self.run.launch,
             output=Path(output) if output else None,
             checkpoint=self.run.checkpoint,
+            render=self.subcommand == "predict" and self._get(self.config, "render"),
             fast_dev_run=bool(config.get("fast_dev_run")),
             checkpointing=config.get("enable_checkpointing") is not False,
             progress_bar=config.get("enable_progress_bar") is not False,

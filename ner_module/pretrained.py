@@ -130,6 +130,8 @@ def from_pretrained(load: Callable[..., T], model_name_or_path: str, revision: s
     try:
         # Never the code of a repository: without a word transformers would ask on a terminal whether to run it.
         kwargs["trust_remote_code"] = False
+        if not Path(path).is_dir():
+            path, revision = _from_hub(path, revision)
         return load(path, revision=revision, **kwargs) if revision else load(path, **kwargs)
     except Exception as error:
         causes = _causes(error)
@@ -154,6 +156,20 @@ def from_pretrained(load: Callable[..., T], model_name_or_path: str, revision: s
         else:
             raise
         raise PretrainedError(f"the model {model_name_or_path!r} {problem}") from error
+
+
+def _from_hub(name: str, revision: str | None) -> tuple[str, str | None]:
+    """The folder of a model on the hub; the name itself when the cache was filled by others and nobody can be asked."""
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    from ner_module.hub_files import fetch_model, hub_is_reachable
+
+    try:
+        return str(fetch_model(name, revision)), None
+    except LocalEntryNotFoundError:
+        if hub_is_reachable():
+            raise
+        return name, revision
 
 
 def _causes(error: BaseException) -> list[BaseException]:

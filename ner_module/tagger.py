@@ -5,6 +5,7 @@ The same words, windows, decoding and entities as ``python -m ner_module predict
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Hashable, Sequence
 from pathlib import Path
@@ -23,7 +24,11 @@ from ner_module.data.predictions import prediction
 from ner_module.data.sentence import Sentence
 from ner_module.data.words import split_words
 from ner_module.model.module import NERModule
+from ner_module.outputs.model_folder import is_model_folder, load_hub_model, load_model_folder
 from ner_module.runs import checkpoint_path, find_checkpoint
+
+# namespace/name; a path that is not there should be called that, so file endings are left to paths.
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(?<!\.ckpt)")
 
 
 class NERTagger:
@@ -40,7 +45,7 @@ class NERTagger:
     """
 
     def __init__(self, module: NERModule, data: NERDataModule) -> None:
-        self.module = module.eval()
+        self.module, self.data = module.eval(), data
         self.label_names, self.scheme, self.outside_label = data.label_names, data.scheme, data.outside_label
         self._subwords = Subwords(data.tokenizer)
         self._options = EncodingOptions(
@@ -54,18 +59,28 @@ class NERTagger:
         )
 
     @classmethod
-    def load(cls, path: str | Path, device: str | torch.device = "cpu") -> NERTagger:
-        """Load a run directory (its best checkpoint) or a checkpoint file; touches neither hub nor training data.
+    def load(cls, path: str | Path, device: str | torch.device = "cpu", revision: str | None = None) -> NERTagger:
+        """Load a trained model; all of these find the same entities.
+
+        Args:
+            path: a run directory (its best checkpoint), a checkpoint file, a folder that ``export`` wrote (safetensors
+                or ONNX), or the hub id of such a folder. Base model and training data are not needed.
+            device: where it is computed.
+            revision: on the hub: a branch, tag or commit.
 
         Raises:
-            RunError: nothing is there.
+            RunError: nothing is there, or it cannot be used.
+            PretrainedError: the hub does not have it, or cannot be asked.
         """
-        path = Path(path)
-        file = find_checkpoint(str(checkpoint_path(path, "best") if path.is_dir() else path), None)
+        folder = Path(path)
+        if is_model_folder(folder):
+            return cls(*load_model_folder(folder, device))
+        if not folder.exists() and _HUB_ID.fullmatch(str(path)):
+            return cls(*load_hub_model(str(path), revision, device))
+        file = find_checkpoint(str(checkpoint_path(folder, "best") if folder.is_dir() else path), None)
         data = NERDataModule()
         data.load_state_dict(read_checkpoint(file)["NERDataModule"])
-        module = NERModule.load_from_checkpoint(file, map_location=device, weights_only=True)
-        return cls(module, data)
+        return cls(NERModule.load_from_checkpoint(file, map_location=device, weights_only=True), data)
 
     def predict(
         self,

@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from rich.console import Console
 
 from ner_module.callbacks.collected import CollectedPredictions
 from ner_module.callbacks.resumable_file import ResumableFile
 from ner_module.data.batching import LOOK_AHEAD
 from ner_module.data.datamodule import NERDataModule
 from ner_module.data.predictions import prediction
+from ner_module.outputs.rendering import terminal_line
 from ner_module.pretrained import sha256_of
 
 log = logging.getLogger(__name__)
@@ -31,10 +33,12 @@ class PredictionFile(Callback):
     Args:
         output: the file; ``None`` writes to standard output.
         checkpoint: the model's file, by which an earlier attempt is known to be the same.
+        render: show the entities inside their text on standard output, in place of the JSON or beside the file.
     """
 
-    def __init__(self, output: Path | None, checkpoint: Path | None = None) -> None:
-        self.output, self.checkpoint = output, checkpoint
+    def __init__(self, output: Path | None, checkpoint: Path | None = None, render: bool = False) -> None:
+        self.output, self.checkpoint, self.render = output, checkpoint, render
+        self._colours: dict[str, int] = {}
         self._file: ResumableFile | None = None
         self._collected = CollectedPredictions()
         self._stretch = 0
@@ -107,9 +111,11 @@ class PredictionFile(Callback):
             tags = [data.label_names[label] for label in labels]
             found = prediction(sentences[index - start], tags, scores, data.scheme, data.outside_label)
             lines.append(json.dumps(found, ensure_ascii=False))
+            if self.render:
+                Console().print(terminal_line(found, self._colours), soft_wrap=True)
         if self._file is not None:
             self._file.write(lines, start + len(sentences))
-        else:
+        elif not self.render:
             sys.stdout.write("".join(f"{line}\n" for line in lines))
             sys.stdout.flush()
         self._written += len(lines)

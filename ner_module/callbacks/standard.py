@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import RichProgressBar
 
 from ner_module.callbacks.analysis import ErrorAnalysis
 from ner_module.callbacks.health import TrainingHealth
+from ner_module.callbacks.model_card import RunCard
 from ner_module.callbacks.movable_checkpoint import MovableCheckpoint
 from ner_module.callbacks.out_of_memory import OutOfMemory
 from ner_module.callbacks.prediction_file import PredictionFile
@@ -36,6 +37,7 @@ def standard_callbacks(
     launch: str,
     output: Path | None,
     checkpoint: Path | None,
+    render: bool = False,
     fast_dev_run: bool,
     checkpointing: bool,
     progress_bar: bool,
@@ -50,6 +52,7 @@ def standard_callbacks(
         launch: how a user starts this program, for messages.
         output: the file ``predict`` writes; ``None`` for standard output.
         checkpoint: the file a command starts from, if any.
+        render: whether ``predict`` shows the entities inside their text on standard output.
         fast_dev_run: a trial of a few batches, which leaves nothing behind.
         checkpointing: whether ``fit`` saves checkpoints.
         progress_bar: whether progress is shown.
@@ -64,9 +67,11 @@ def standard_callbacks(
             if checkpointing:  # in this order: what is saved in the end knows what is best
                 callbacks += [*_checkpoints(run_dir), SavePoints(run_dir, launch, save_every_minutes, save_every_steps)]
     elif command == "predict":
-        callbacks.append(PredictionFile(output, checkpoint))
+        callbacks.append(PredictionFile(output, checkpoint, render))
     elif not fast_dev_run:
         callbacks += [EvaluationFiles(run_dir), ErrorAnalysis(run_dir)]
+    if command != "predict" and not fast_dev_run:
+        callbacks.append(RunCard(run_dir))
     if progress_bar:
         callbacks.append(_progress_bar(command))
     return callbacks

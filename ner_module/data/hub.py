@@ -6,9 +6,12 @@ Only data, never code: `datasets` 5 runs no loading scripts, and this module ask
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from ner_module.data.sentence import DataError, Sentence
+from ner_module.hub_files import fetch_dataset_files, hub_is_reachable, retried
 
 _TEXT_COLUMNS = ("tokens", "words")
 _LABEL_COLUMNS = ("ner_tags", "tags", "labels", "ner", "label")
@@ -33,11 +36,9 @@ def load_hub_dataset(name: str, config_name: str | None, revision: str | None) -
     Raises:
         DataError: it does not exist, needs a config name or a loading script, or the hub cannot be reached.
     """
-    import datasets
-
     where = f"dataset {name!r}"
     try:
-        loaded = datasets.load_dataset(name, config_name, revision=revision)
+        loaded = _load(name, config_name, revision)
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         if "scripts are no longer supported" in reason:
@@ -56,6 +57,23 @@ def load_hub_dataset(name: str, config_name: str | None, revision: str | None) -
     if not isinstance(loaded, dict):
         raise DataError(where, None, "has no splits", "name a dataset with a train split")
     return {_SPLIT_NAMES.get(str(split), str(split)): rows for split, rows in loaded.items()}
+
+
+def _load(name: str, config_name: str | None, revision: str | None) -> Any:
+    import datasets
+
+    if Path(name).exists():  # `datasets` prefers a folder of that name, too
+        return datasets.load_dataset(name, config_name, revision=revision)
+    options: dict[str, Any] = {"name": config_name, "revision": revision}
+    if revision is not None:
+        # Offline, `datasets` takes the newest revision in its cache, whichever was asked for: each has a cache of its
+        # own here.
+        options["cache_dir"] = str(Path(datasets.config.HF_DATASETS_CACHE) / f"revision-{quote(revision, safe='')}")
+    if hub_is_reachable():
+        builder = retried(lambda: datasets.load_dataset_builder(name, **options))
+        files = builder.config.data_files or {}
+        fetch_dataset_files(url for split in files.values() for url in split if url.startswith("hf://datasets/"))
+    return retried(lambda: datasets.load_dataset(name, **options))
 
 
 def choose_columns(
