@@ -231,7 +231,7 @@ class NERDataModule(LightningDataModule):
             self.scheme = self._options.scheme or ("flat" if source == "flat" else "iob2")
             self.outside_label = choose_outside_label(list(tagged.values()), self.scheme, self._options.outside_label)
             check_tags(list(tagged.values()), self._declared(tagged), source)
-        self._load_tokenizer()  # after the data: what is wrong with a file is told before a model is downloaded
+        self.load_tokenizer()  # after the data: what is wrong with a file is told before a model is downloaded
         prepared = {}
         for name, folder in folders.items():
             options = EncodingOptions(
@@ -252,7 +252,7 @@ class NERDataModule(LightningDataModule):
             return list(self._options.label_names)
         return next((split.meta["declared_names"] for split in splits.values() if split.meta["declared_names"]), None)
 
-    def _load_tokenizer(self) -> None:
+    def load_tokenizer(self) -> None:
         """Load the base model's tokenizer and fix how long rows are; a checkpoint has done both."""
         if self.tokenizer is not None:
             return

@@ -14,6 +14,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from ner_module.data.encoded import publish
@@ -31,6 +33,7 @@ _SCHEMA = pa.schema(
         ("text", pa.string()),
         ("starts", pa.list_(pa.int32())),
         ("ends", pa.list_(pa.int32())),
+        ("word_per_line", pa.bool_()),
     ]
 )
 
@@ -54,9 +57,17 @@ class StoredSplit:
         words: list[str] = self._table["tokens"][index].as_py()
         return words
 
-    def origin(self, index: int) -> tuple[str, int]:
-        """The file (or dataset) and the 1-based line (or row) a sentence came from."""
-        return self.meta["sources"][self._table["source"][index].as_py()], self._table["line"][index].as_py()
+    def origin(self, index: int, word: int = 0) -> tuple[str, int]:
+        """The file (or dataset) and the 1-based line (or row) a sentence came from, or that of one of its words."""
+        line = self._table["line"][index].as_py()
+        if word and self._table["word_per_line"][index].as_py():
+            line += word
+        return self.meta["sources"][self._table["source"][index].as_py()], line
+
+    def sources(self) -> npt.NDArray[np.int32]:
+        """Which of ``meta["sources"]`` each sentence came from: ``[sentences]``."""
+        found: npt.NDArray[np.int32] = self._table["source"].to_numpy()
+        return found
 
     def documents(self) -> list[str | None]:
         """The document each sentence belongs to, ``None`` where unknown."""
@@ -69,6 +80,12 @@ class StoredSplit:
             tags = batch.column("tags")
             yield batch.column("tokens").to_pylist(), None if tags.null_count else tags.to_pylist()
 
+    def columns(self, size: int) -> Iterator[tuple[pa.ListArray, pa.ListArray]]:
+        """Words and tags of ``size`` consecutive sentences at a time, as Arrow arrays without offset."""
+        for start in range(0, len(self), size):
+            part = self._table.select(["tokens", "tags"]).slice(start, size).combine_chunks()
+            yield part.column(0).chunk(0), part.column(1).chunk(0)
+
     def slice(self, start: int, stop: int) -> list[Sentence]:
         """Some consecutive sentences, whole."""
         return [
@@ -79,6 +96,7 @@ class StoredSplit:
                 document=row["document"],
                 text=row["text"],
                 offsets=None if row["starts"] is None else list(zip(row["starts"], row["ends"], strict=True)),
+                word_per_line=row["word_per_line"],
             )
             for row in self._table.slice(start, stop - start).to_pylist()
         ]
@@ -122,4 +140,5 @@ def _columns(chunk: list[tuple[int, Sentence]]) -> dict[str, list[Any]]:
         "text": [sentence.text for _, sentence in chunk],
         "starts": [None if spans is None else [start for start, _ in spans] for spans in offsets],
         "ends": [None if spans is None else [end for _, end in spans] for spans in offsets],
+        "word_per_line": [sentence.word_per_line for _, sentence in chunk],
     }
