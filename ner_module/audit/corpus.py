@@ -222,6 +222,10 @@ class Corpus:
             found.append(stored.origin(index)[0])
         return found
 
+    def words_at(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
+        """The form of the word at each of some places of the corpus."""
+        return np.asarray(self._words[places])
+
     def tag(self, word: int) -> str:
         """The tag of a word, by its index in the corpus."""
         return list(self._tags)[int(self._tag_ids[word])]
