@@ -21,6 +21,7 @@ from ner_module.runs import RunError, check_free, find_checkpoint, new_run_dir, 
 COMMANDS = ("fit", "validate", "test", "predict")
 
 TOOLS = {
+    "audit": "ner_module.audit.command",
     "convert": "ner_module.data.formats.convert",
     "compare": "ner_module.metrics.compare",
 }

@@ -64,7 +64,7 @@ class Form:
     @property
     def rank(self) -> tuple[float, int]:
         """Higher is more worth looking at."""
-        return self.certainty / (2 if self.usual == OUTSIDE_READING else 1), self.unusual_count
+        return self.certainty / (4 if self.usual == OUTSIDE_READING else 1), self.unusual_count
 
 
 def consistency_findings(corpus: Corpus, entities: Entities) -> list[Finding]:

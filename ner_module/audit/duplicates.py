@@ -88,13 +88,20 @@ def _contradictions(corpus: Corpus, groups: _Groups, occupied: Bools) -> list[Fi
         one, other = corpus.example(int(groups.first_of[later])), corpus.example(later)
         details.append({"places": [one.place, other.place], "text": one.text})
     later = int(np.argmax(differ))
+    first = int(groups.first_of[later])
+    base, other_base = int(corpus.offsets[first]), int(corpus.offsets[later])
+    words = range(int(corpus.lengths()[first]))
+    word = next(index for index in words if corpus.tag(base + index) != corpus.tag(other_base + index))
+    shown = corpus.example(later, word, word + 1)
+    there = corpus.example(first, word, word + 1).place
+    tags = f"{corpus.tag(other_base + word)} here, {corpus.tag(base + word)} in {there}"
     return [
         Finding(
             "contradicting_duplicates",
             "warning",
             count,
             f"{plural(count, 'sentence')} {'occurs' if count == 1 else 'occur'} several times with different tags",
-            _pair(corpus, later, int(groups.first_of[later])),
+            Example(shown.file, shown.line, f"{shown.text}  {tags}"),
             "decide which annotation is right; a model cannot learn both, and a score cannot reward both",
             details,
         )

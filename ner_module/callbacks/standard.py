@@ -10,6 +10,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import RichProgressBar
 
 from ner_module.callbacks.analysis import ErrorAnalysis
+from ner_module.callbacks.audit import StartingAudit
 from ner_module.callbacks.health import TrainingHealth
 from ner_module.callbacks.interruption import Interruption
 from ner_module.callbacks.movable_checkpoint import MovableCheckpoint
@@ -43,7 +44,7 @@ def standard_callbacks(
     callbacks: list[Callback] = [ResultsTable(None if fast_dev_run else run_dir)]
     if command == "fit":
         if not fast_dev_run:
-            callbacks += [RandomState(), TrainingHealth(), Interruption(run_dir, launch)]
+            callbacks += [StartingAudit(run_dir, launch), RandomState(), TrainingHealth(), Interruption(run_dir, launch)]
             callbacks += _checkpoints(run_dir) if checkpointing else []
     elif command == "predict":
         callbacks.append(PredictionFile(output))

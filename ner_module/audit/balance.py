@@ -1,0 +1,158 @@
+"""What there is to learn and to score: entities by type and split, rare and missing types, seen and unseen entities."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ner_module.audit.corpus import Corpus
+from ner_module.audit.entities import Entities, sentence_at
+from ner_module.audit.findings import Example, Finding, plural, share
+
+# A type with fewer mentions in training is hardly learnt; with fewer in evaluation its score says little (one mention
+# is then more than 10 points of recall). Rules of thumb, not measurements.
+_FEW_TO_LEARN = 20
+_FEW_TO_SCORE = 10
+
+
+@dataclass
+class Balance:
+    """Entities by split.
+
+    Attributes:
+        mentions: split -> type -> entities.
+        distinct: split -> type -> distinct forms.
+        seen: split (but training) -> entities that training data has with the same type, with other types only, and
+            not at all.
+    """
+
+    mentions: dict[str, dict[str, int]]
+    distinct: dict[str, dict[str, int]]
+    seen: dict[str, dict[str, int]]
+
+
+def count_balance(corpus: Corpus, entities: Entities) -> Balance:
+    """Count from the table of distinct entities."""
+    mentions = {split: dict.fromkeys(corpus.types, 0) for split in corpus.splits}
+    distinct = {split: dict.fromkeys(corpus.types, 0) for split in corpus.splits}
+    shape = len(corpus.splits), max(len(corpus.types), 1)
+    cells = entities.splits.astype(np.int64) * shape[1] + entities.types
+    counts = np.bincount(cells, weights=entities.counts, minlength=shape[0] * shape[1]).reshape(shape)
+    forms = np.bincount(cells, minlength=shape[0] * shape[1]).reshape(shape)
+    for row, split in enumerate(corpus.splits):
+        for column, name in enumerate(corpus.types):
+            mentions[split][name], distinct[split][name] = int(counts[row, column]), int(forms[row, column])
+    return Balance(mentions, distinct, _seen(corpus, entities))
+
+
+def _seen(corpus: Corpus, entities: Entities) -> dict[str, dict[str, int]]:
+    if "train" not in corpus.splits:
+        return {}
+    train = entities.splits == corpus.splits.index("train")
+    forms = np.unique(entities.hashes[train])
+    with_type = np.unique(_typed(entities, train))
+    found = {}
+    for index, split in enumerate(corpus.splits):
+        if split == "train":
+            continue
+        here = entities.splits == index
+        counts = entities.counts[here]
+        same = np.isin(_typed(entities, here), with_type)
+        known = np.isin(entities.hashes[here], forms)
+        found[split] = {
+            "same_type": int(counts[same].sum()),
+            "other_type": int(counts[known & ~same].sum()),
+            "unseen": int(counts[~known].sum()),
+        }
+    return found
+
+
+def _typed(entities: Entities, chosen: Any) -> Any:
+    """One number for words and type."""
+    return entities.hashes[chosen] ^ (entities.types[chosen].astype(np.uint64) + np.uint64(1)) * np.uint64(
+        0x9E3779B97F4A7C15
+    )
+
+
+def balance_findings(corpus: Corpus, entities: Entities, balance: Balance, files: Mapping[str, str]) -> list[Finding]:
+    """Types that are missing or rare, splits without entities."""
+    found = []
+    for split in corpus.splits:
+        if not sum(balance.mentions[split].values()):
+            found.append(_no_entities(split, files[split]))
+    if "train" in corpus.splits and not any(finding.severity == "error" for finding in found):
+        train = balance.mentions["train"]
+        for name in corpus.types:
+            if train[name] == 0:
+                found.append(_cannot_be_learnt(corpus, entities, balance, name))
+            elif train[name] < _FEW_TO_LEARN:
+                found.append(_rare_type(corpus, entities, name, train[name], sum(train.values())))
+    for split, mentions in balance.mentions.items():
+        if split == "train" or not sum(mentions.values()):
+            continue
+        few = {name: count for name, count in mentions.items() if count < _FEW_TO_SCORE}
+        if few:
+            listed = ", ".join(f"{name} {count}" for name, count in few.items())
+            found.append(
+                Finding(
+                    "few_to_score",
+                    "info",
+                    len(few),
+                    f"the {split} data has fewer than {_FEW_TO_SCORE} entities of {plural(len(few), 'type')}: {listed}",
+                    None,
+                    "do not read much into the scores of these types, nor into macro averages",
+                )
+            )
+    return found
+
+
+def _no_entities(split: str, file: str) -> Finding:
+    return Finding(
+        "no_entities",
+        "error" if split == "train" else "warning",
+        1,
+        f"the {split} data has no entity: every word is outside",
+        Example(file, None, "no tag but the outside label"),
+        "check --data.label_column_name and --data.outside_label",
+    )
+
+
+def _first(corpus: Corpus, entities: Entities, name: str, split: str | None) -> Example | None:
+    chosen = entities.types == corpus.types.index(name)
+    if split is not None:
+        chosen &= entities.splits == corpus.splits.index(split)
+    if not chosen.any():
+        return None
+    rows = np.flatnonzero(chosen)
+    row = int(rows[np.argmin(entities.first[rows])])
+    sentence, word = sentence_at(corpus, int(entities.first[row]))
+    return corpus.example(sentence, word, word + int(entities.lengths[row]))
+
+
+def _cannot_be_learnt(corpus: Corpus, entities: Entities, balance: Balance, name: str) -> Finding:
+    where = [split for split in corpus.splits if balance.mentions[split][name]]
+    count = sum(balance.mentions[split][name] for split in where)
+    return Finding(
+        "type_not_in_training",
+        "warning",
+        count,
+        f"{name} does not occur in the training data, but {plural(count, 'time')} in the {' and '.join(where)} data: "
+        "it cannot be learnt",
+        _first(corpus, entities, name, None),
+        "add training examples, or drop the type",
+    )
+
+
+def _rare_type(corpus: Corpus, entities: Entities, name: str, count: int, total: int) -> Finding:
+    return Finding(
+        "rare_type",
+        "warning",
+        count,
+        f"{name} occurs {plural(count, 'time')} in the training data ({share(count, total)} of its entities): too rare "
+        "to learn well",
+        _first(corpus, entities, name, "train"),
+        "annotate more of it, merge it with another type, or drop it; correct it if it is a misspelling",
+    )
