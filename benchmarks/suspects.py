@@ -9,10 +9,10 @@ Of the training data's entities 3 % are corrupted, at random with a fixed seed; 
 * ``moved``: one end moves by one word, inwards or outwards;
 * ``spurious``: a random stretch of O words, as long as a random entity, becomes an entity.
 
-The annotations are ranked by the command a user would type, and the share of corrupted ones among the first 100 (and 20,
-50, 200) is written down, beside what a random order of the same cases would give: their share of corrupted ones. A case
-counts as corrupted when it shares a word with a corruption. The corpus has errors of its own, which count as misses here,
-so the figures are lower bounds.
+The annotations are ranked by the command a user would type, and the share of corrupted ones among the first 100 (and
+20, 50, 200) is written down, beside what a random order of the same cases would give: their share of corrupted ones. A
+case counts as corrupted when it shares a word with a corruption. The corpus has errors of its own, which count as
+misses here, so the figures are lower bounds.
 
 Written to ``build/suspects/``: ``corrupted.jsonl``, ``corruptions.json``, ``suspects-*.jsonl`` and ``results-*.json``.
 """
@@ -26,7 +26,6 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 from corpora import REPOSITORY, add_arguments, find_corpus

@@ -168,9 +168,7 @@ def _mixed_forms(
     )
 
 
-def count_words(
-    corpus: Corpus, flags: npt.NDArray[np.int32], bits: int
-) -> tuple[list[int], list[Example | None]]:
+def count_words(corpus: Corpus, flags: npt.NDArray[np.int32], bits: int) -> tuple[list[int], list[Example | None]]:
     """How many words have a form with each flag, and the first such word.
 
     Args:

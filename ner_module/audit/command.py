@@ -146,7 +146,9 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--output", type=Path, metavar="FILE", help="write everything as JSON (suspects: JSONL) to FILE")
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="write everything as JSON (suspects: JSONL) to FILE"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON (suspects: JSONL) instead of tables")
     parser.add_argument("--strict", action="store_true", help="exit with 1 when there are errors or warnings")
     parser.add_argument("--no_probe", action="store_true", help="do not measure the time of training steps")
@@ -154,9 +156,12 @@ def _parser() -> argparse.ArgumentParser:
     group.add_argument("--ckpt_path", help="best, last or a file: rank by this trained model's confidence")
     group.add_argument("--run_dir", help="the run that --ckpt_path best or last is of; the newest by default")
     group.add_argument(
-        "--folds", type=_at_least_two, metavar="K", help="train K models as `fit` would, each on the rest, and rank every "
-        "part of the training data by the model that has not seen it"
-    )  # fmt: skip
+        "--folds",
+        type=_at_least_two,
+        metavar="K",
+        help="train K models as `fit` would, each on the rest of the training data, and rank every part by the model "
+        "that has not seen it",
+    )
     group.add_argument("--split", choices=("train", "validation", "test"), default="train", help="what to rank (train)")
     group.add_argument("--top", type=int, default=20, metavar="N", help="how many to show (20); --output has them all")
     return parser

@@ -71,9 +71,7 @@ def consistency_findings(corpus: Corpus, entities: Entities) -> list[Finding]:
     """Forms of several types, and forms that are entities here and outside there."""
     forms = conflicting_forms(corpus, entities)
     several = [form for form in forms if sum(reading != OUTSIDE_READING for reading in form.readings) > 1]
-    outside = [
-        form for form in forms if OUTSIDE_READING in form.readings and form not in several and _is_slip(form)
-    ]
+    outside = [form for form in forms if OUTSIDE_READING in form.readings and form not in several and _is_slip(form)]
     found = []
     if several:
         found.append(
@@ -158,9 +156,7 @@ def _first_words(corpus: Corpus, entities: Entities) -> npt.NDArray[np.bool_]:
     return firsts
 
 
-def _matches(
-    corpus: Corpus, wanted: dict[int, Hashes], firsts: npt.NDArray[np.bool_]
-) -> Any:
+def _matches(corpus: Corpus, wanted: dict[int, Hashes], firsts: npt.NDArray[np.bool_]) -> Any:
     """Places where wanted words stand wholly outside entities: (hashes, first words) for each chunk and length."""
     for chunk in corpus.chunks():
         outside = chunk.table.types[chunk.tags] < 0
@@ -184,9 +180,7 @@ def _matches(
                 yield found[hit], starts[hit] + chunk.first_word
 
 
-def _count_outside(
-    corpus: Corpus, wanted: dict[int, Hashes], firsts: npt.NDArray[np.bool_]
-) -> dict[int, int]:
+def _count_outside(corpus: Corpus, wanted: dict[int, Hashes], firsts: npt.NDArray[np.bool_]) -> dict[int, int]:
     counts: dict[int, int] = defaultdict(int)
     for found, _ in _matches(corpus, wanted, firsts):
         distinct, each = np.unique(found, return_counts=True)

@@ -125,8 +125,10 @@ class Corpus:
     # ------------------------------------------------------------------ reading
 
     def _tag_tables(self, outside_label: str | None) -> tuple[list[str], list[TagTable]]:
-        """The types of the corpus, and for each source what the tags mean there, types by their index in the corpus."""
-        tables = [tag_table(list(self._tags), source.scheme == "flat", outside_label) for source in self._sources.values()]
+        """The types of the corpus, and for each source what the tags mean there."""
+        tables = [
+            tag_table(list(self._tags), source.scheme == "flat", outside_label) for source in self._sources.values()
+        ]
         types: dict[str, int] = {}
         for table, source in zip(tables, self._sources.values(), strict=True):
             held = np.array([tag in source.stored.meta["tag_counts"] for tag in self._tags], dtype=bool)
@@ -253,9 +255,9 @@ class _GrowingKeys:
 
 
 def folded(form: str) -> str:
-    """A word without what people vary when they copy text: case, white space, compatibility forms.
+    r"""A word without what people vary when they copy text: case, white space, compatibility forms.
 
-    >>> folded("Ｓtraße"), folded(" New\\xa0York ")
+    >>> folded("Ｓtraße"), folded(" New\xa0York ")
     ('strasse', 'newyork')
     """
     if not form.isascii():

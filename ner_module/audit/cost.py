@@ -1,7 +1,7 @@
 """What the planned training costs: memory, counted on the model's own operations; time, measured on a few steps.
 
-Memory is exact arithmetic, not a rule of thumb: the model is built on PyTorch's ``meta`` device, which has shapes but no
-data, and one forward pass of the largest batch records every tensor that the backward pass will need. On the CPU in
+Memory is exact arithmetic, not a rule of thumb: the model is built on PyTorch's ``meta`` device, which has shapes but
+no data, and one forward pass of the largest batch records every tensor that the backward pass will need. On the CPU in
 float32 that is what a real step keeps, byte for byte (`tests/unit/test_audit_cost.py`). A GPU's attention kernels and
 bfloat16 keep less; caching allocators, temporary tensors and libraries need more.
 

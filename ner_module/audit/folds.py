@@ -1,4 +1,4 @@
-"""Ranking training data out of fold: K models, each trained by ``fit`` on the rest, judge the part they have not seen."""
+"""Ranking training data out of fold: K models, each trained by ``fit`` on the rest, judge what they have not seen."""
 
 from __future__ import annotations
 

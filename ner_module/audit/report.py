@@ -101,7 +101,9 @@ def audit_sources(
     with Corpus(sources, outside_label) as corpus:
         entities = collect_entities(corpus)
         balance = count_balance(corpus, entities)
-        files = {name: sources[name if name in sources else "train"].stored.meta["sources"][0] for name in corpus.splits}
+        files = {
+            name: sources[name if name in sources else "train"].stored.meta["sources"][0] for name in corpus.splits
+        }
         found += illegal_tags(corpus)
         found += changed_spans(sources)
         found += balance_findings(corpus, entities, balance, files)

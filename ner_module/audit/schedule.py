@@ -65,17 +65,16 @@ def plan(rows: int, batch_size: int, trainer: Mapping[str, Any], warmup_ratio: f
     elif limit is not None:
         batches = min(batches, limit)
     per_epoch = math.ceil(batches / accumulate)
-    max_steps = trainer.get("max_steps") if trainer.get("max_steps") is not None else -1
+    asked = trainer.get("max_steps")
+    max_steps: int = -1 if asked is None else int(asked)
     max_epochs = trainer.get("max_epochs")
     if max_epochs in (None, -1):
-        steps = max_steps if max_steps >= 0 else None
-        epochs = math.ceil(steps / per_epoch) if steps is not None and per_epoch else None
+        steps: int | None = max_steps if max_steps >= 0 else None
+        epochs: int | None = math.ceil(steps / per_epoch) if steps is not None and per_epoch else None
     else:
-        steps = max_epochs * per_epoch
-        epochs = max_epochs
-        if 0 <= max_steps < steps:
-            steps = max_steps
-            epochs = math.ceil(steps / per_epoch) if per_epoch else 0
+        steps, epochs = max_epochs * per_epoch, max_epochs
+        if 0 <= max_steps < max_epochs * per_epoch:
+            steps, epochs = max_steps, math.ceil(max_steps / per_epoch)
     warmup = math.ceil((steps or 0) * warmup_ratio)
     return Schedule(rows, batch_size, devices, accumulate, epochs, per_epoch, steps, warmup)
 
@@ -118,8 +117,8 @@ def schedule_findings(schedule: Schedule) -> list[Finding]:
             "warning",
             schedule.steps,
             f"this training has {plural(schedule.steps, 'step')} in all ({plural(schedule.epochs or 0, 'epoch')} of "
-            f"{schedule.steps_per_epoch}): a new head needs some hundred to leave 'no entity' behind, so expect F1 near "
-            "0",
+            f"{schedule.steps_per_epoch}): a new head needs some hundred to leave 'no entity' behind, so expect F1 "
+            "near 0",
             None,
             f"give --trainer.max_epochs {epochs}, a smaller --data.batch_size, or more sentences",
         )

@@ -1,7 +1,7 @@
 """Which annotations are most likely wrong, by a trained model's confidence in them.
 
 The rule. Gold and predicted entities that overlap form one case; so a case is an entity the model agrees with, one with
-another type or boundary, one the model does not see (annotated by mistake?), or one that only the model sees (forgotten?).
+another type or boundary, one the model does not see (annotated by mistake?), or one only the model sees (forgotten?).
 Its score is the *lowest probability that the model gives to the gold tag of any of its words*: the self-confidence of
 Northcutt, Jiang and Chuang, "Confident Learning" (2021, https://doi.org/10.1613/jair.1.12125), with the worst word
 standing for the whole, which Wang and Mueller, "Detecting Label Errors in Token Classification Data" (2022,

@@ -106,7 +106,7 @@ def show_suspects(
     if in_sample:
         console.print(
             Text(
-                "\nThis model may have learnt these annotations by heart; `--folds 5` asks models that have not seen them.",
+                "\nThis model may know these annotations by heart; `--folds 5` asks models that have not seen them.",
                 style="italic",
             )
         )

@@ -39,7 +39,7 @@ def misspelt_tags(splits: Sequence[StoredSplit], declared: Sequence[str] | None,
                 "error",
                 count,
                 f"the tag {tag!r} ({plural(count, 'word')}) is not among the labels {', '.join(declared)}",
-                Example(*places[tag], f"{words.get(tag)} {tag}"),
+                Example(places[tag][0], places[tag][1], f"{words.get(tag)} {tag}"),
                 "correct the tag, or add it to --data.label_names",
             )
             for tag, count in counts.items()
@@ -92,7 +92,9 @@ def illegal_tags(corpus: Corpus) -> list[Finding]:
             if key not in first:
                 word = int(words[index] - chunk.offsets[sentence])
                 tag = corpus.tag(chunk.first_word + int(words[index]))
-                before = "at the start" if word == 0 else f"after {corpus.tag(chunk.first_word + int(words[index]) - 1)}"
+                before = (
+                    "at the start" if word == 0 else f"after {corpus.tag(chunk.first_word + int(words[index]) - 1)}"
+                )
                 example = corpus.example(sentence + chunk.first_sentence, word, word + 1)
                 first[key] = Example(example.file, example.line, f"{example.text}  has {tag} {before}")
     return [
@@ -100,7 +102,7 @@ def illegal_tags(corpus: Corpus) -> list[Finding]:
             "illegal_tags",
             "warning",
             count,
-            f"{plural(count, 'tag')} in a place where {scheme.upper()} does not allow {'it' if count == 1 else 'them'}; "
+            f"{plural(count, 'tag')} where {scheme.upper()} does not allow {'it' if count == 1 else 'them'}; "
             "entities are read by the conlleval rule",
             first[file, scheme],
             "correct the tags, or name another scheme with --data.source_scheme",

@@ -125,7 +125,7 @@ def _plan(audit: Audit) -> RenderableType | None:
     if audit.memory is not None:
         memory = audit.memory
         fixed = memory["weights"] + memory["gradients"] + memory["optimizer"]
-        text = f"{memory['parameters'] / 1e6:.1f} million weights; memory {_bytes(fixed)} for weights, gradients and AdamW"
+        text = f"{memory['parameters'] / 1e6:.1f} million weights; {_bytes(fixed)} for weights, gradients and AdamW"
         if memory["activations"] is not None:
             text += (
                 f", and up to {_bytes(memory['activations'])} for a batch of {memory['rows']} x {memory['row_length']} "
@@ -159,7 +159,9 @@ def _finding(finding: Finding, width: int) -> RenderableType:
     if finding.details and "readings" in finding.details[0]:
         grid.add_row("", _forms(finding.details[:_FORMS_SHOWN]))
         if len(finding.details) > _FORMS_SHOWN:
-            grid.add_row("", Text(f"… {len(finding.details) - _FORMS_SHOWN:,} more with --output FILE.json", style="dim"))
+            grid.add_row(
+                "", Text(f"… {len(finding.details) - _FORMS_SHOWN:,} more with --output FILE.json", style="dim")
+            )
     grid.add_row("", Text(f"→ {finding.advice}", style="italic"))
     grid.add_row("", "")
     return grid

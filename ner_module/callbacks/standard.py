@@ -44,7 +44,12 @@ def standard_callbacks(
     callbacks: list[Callback] = [ResultsTable(None if fast_dev_run else run_dir)]
     if command == "fit":
         if not fast_dev_run:
-            callbacks += [StartingAudit(run_dir, launch), RandomState(), TrainingHealth(), Interruption(run_dir, launch)]
+            callbacks += [
+                StartingAudit(run_dir, launch),
+                RandomState(),
+                TrainingHealth(),
+                Interruption(run_dir, launch),
+            ]
             callbacks += _checkpoints(run_dir) if checkpointing else []
     elif command == "predict":
         callbacks.append(PredictionFile(output))
