@@ -10,12 +10,14 @@ import numpy as np
 
 from ner_module.audit.corpus import Corpus
 from ner_module.audit.entities import Entities, sentence_at
-from ner_module.audit.findings import Example, Finding, plural, share
+from ner_module.audit.findings import Example, Finding, plural
 
 # A type with fewer mentions in training is hardly learnt; with fewer in evaluation its score says little (one mention
 # is then more than 10 points of recall). Rules of thumb, not measurements.
 _FEW_TO_LEARN = 20
 _FEW_TO_SCORE = 10
+
+_NAMED = 10
 
 
 @dataclass
@@ -85,23 +87,23 @@ def balance_findings(corpus: Corpus, entities: Entities, balance: Balance, files
             found.append(_no_entities(split, files[split]))
     if "train" in corpus.splits and not any(finding.severity == "error" for finding in found):
         train = balance.mentions["train"]
-        for name in corpus.types:
-            if train[name] == 0:
-                found.append(_cannot_be_learnt(corpus, entities, balance, name))
-            elif train[name] < _FEW_TO_LEARN:
-                found.append(_rare_type(corpus, entities, name, train[name], sum(train.values())))
+        absent = {name: 0 for name in corpus.types if train[name] == 0}
+        rare = {name: train[name] for name in corpus.types if 0 < train[name] < _FEW_TO_LEARN}
+        if absent:
+            found.append(_cannot_be_learnt(corpus, entities, balance, list(absent)))
+        if rare:
+            found.append(_rare_types(corpus, entities, rare, sum(train.values())))
     for split, mentions in balance.mentions.items():
         if split == "train" or not sum(mentions.values()):
             continue
         few = {name: count for name, count in mentions.items() if count < _FEW_TO_SCORE}
         if few:
-            listed = ", ".join(f"{name} {count}" for name, count in few.items())
             found.append(
                 Finding(
                     "few_to_score",
                     "info",
                     len(few),
-                    f"the {split} data has fewer than {_FEW_TO_SCORE} entities of {plural(len(few), 'type')}: {listed}",
+                    f"the {split} data has fewer than {_FEW_TO_SCORE} entities of {plural(len(few), 'type')}: {_listed(few)}",
                     None,
                     "do not read much into the scores of these types, nor into macro averages",
                 )
@@ -132,27 +134,40 @@ def _first(corpus: Corpus, entities: Entities, name: str, split: str | None) -> 
     return corpus.example(sentence, word, word + int(entities.lengths[row]))
 
 
-def _cannot_be_learnt(corpus: Corpus, entities: Entities, balance: Balance, name: str) -> Finding:
-    where = [split for split in corpus.splits if balance.mentions[split][name]]
-    count = sum(balance.mentions[split][name] for split in where)
+def _cannot_be_learnt(corpus: Corpus, entities: Entities, balance: Balance, names: list[str]) -> Finding:
+    totals = {name: sum(mentions[name] for mentions in balance.mentions.values()) for name in names}
+    where = [split for split in corpus.splits if any(balance.mentions[split][name] for name in names)]
     return Finding(
         "type_not_in_training",
         "warning",
-        count,
-        f"{name} does not occur in the training data, but {plural(count, 'time')} in the {' and '.join(where)} data: "
-        "it cannot be learnt",
-        _first(corpus, entities, name, None),
+        len(names),
+        f"{plural(len(names), 'type')} of the {' and '.join(where)} data {'does' if len(names) == 1 else 'do'} not occur "
+        f"in the training data and cannot be learnt: {_listed(totals)}",
+        _first(corpus, entities, names[0], None),
         "add training examples, or drop the type",
+        [{"type": name, "count": count} for name, count in totals.items()],
     )
 
 
-def _rare_type(corpus: Corpus, entities: Entities, name: str, count: int, total: int) -> Finding:
+def _rare_types(corpus: Corpus, entities: Entities, counts: dict[str, int], total: int) -> Finding:
+    rarest = dict(sorted(counts.items(), key=lambda item: item[1]))
     return Finding(
         "rare_type",
         "warning",
-        count,
-        f"{name} occurs {plural(count, 'time')} in the training data ({share(count, total)} of its entities): too rare "
-        "to learn well",
-        _first(corpus, entities, name, "train"),
-        "annotate more of it, merge it with another type, or drop it; correct it if it is a misspelling",
+        len(counts),
+        f"{plural(len(counts), 'type')} {'has' if len(counts) == 1 else 'have'} fewer than {_FEW_TO_LEARN} of the "
+        f"{total:,} training entities, too few to learn well: {_listed(rarest)}",
+        _first(corpus, entities, next(iter(rarest)), "train"),
+        "annotate more, merge with another type, or drop; correct it if it is a misspelling",
+        [{"type": name, "count": count} for name, count in rarest.items()],
     )
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    """Types with their counts; the first of many.
+
+    >>> _listed({"PER": 2, "LOC": 1})
+    'PER 2, LOC 1'
+    """
+    shown = [f"{name} {count:,}" for name, count in list(counts.items())[:_NAMED]]
+    return ", ".join(shown) + (f" and {len(counts) - _NAMED:,} more" if len(counts) > _NAMED else "")

@@ -40,6 +40,10 @@ All other options are those of `fit` (python -m ner_module fit --help) and mean 
   python -m ner_module audit --config my.yaml --folds 5 --output suspects.jsonl"""
 
 
+# What the parser has in the place of a model that is not given: it takes text only.
+_NO_MODEL = ""
+
+
 class _Planned(NERCLI):
     """Parses a command line as ``fit`` would, and does nothing with it."""
 
@@ -49,6 +53,7 @@ class _Planned(NERCLI):
         for action in parser._actions:
             if action.dest == "model.model_name_or_path":
                 action.required = False
+                action.default = _NO_MODEL
 
     def _set_seed(self) -> None:
         """Nothing is drawn."""
@@ -69,8 +74,9 @@ class _Planned(NERCLI):
 def parse_as_fit(arguments: Sequence[str]) -> Any:
     """The configuration that ``fit`` would get from some arguments, as nested mappings."""
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter is intended to run from within Python.*")
-    planned = _Planned(Run("fit", ["fit", *arguments], None, None))
-    return planned.config["fit"].as_dict()
+    config = _Planned(Run("fit", ["fit", *arguments], None, None)).config["fit"].as_dict()
+    config["data"]["model_name_or_path"] = config["data"]["model_name_or_path"] or None
+    return config
 
 
 def main(arguments: Sequence[str]) -> int:
