@@ -103,7 +103,8 @@ def balance_findings(corpus: Corpus, entities: Entities, balance: Balance, files
                     "few_to_score",
                     "info",
                     len(few),
-                    f"the {split} data has fewer than {_FEW_TO_SCORE} entities of {plural(len(few), 'type')}: {_listed(few)}",
+                    f"the {split} data has fewer than {_FEW_TO_SCORE} entities of {plural(len(few), 'type')}: "
+                    f"{_listed(few)}",
                     None,
                     "do not read much into the scores of these types, nor into macro averages",
                 )
@@ -141,8 +142,8 @@ def _cannot_be_learnt(corpus: Corpus, entities: Entities, balance: Balance, name
         "type_not_in_training",
         "warning",
         len(names),
-        f"{plural(len(names), 'type')} of the {' and '.join(where)} data {'does' if len(names) == 1 else 'do'} not occur "
-        f"in the training data and cannot be learnt: {_listed(totals)}",
+        f"{plural(len(names), 'type')} of the {' and '.join(where)} data {'does' if len(names) == 1 else 'do'} not "
+        f"occur in the training data and cannot be learnt: {_listed(totals)}",
         _first(corpus, entities, names[0], None),
         "add training examples, or drop the type",
         [{"type": name, "count": count} for name, count in totals.items()],

@@ -71,7 +71,8 @@ def consistency_findings(corpus: Corpus, entities: Entities) -> list[Finding]:
     """Forms of several types, and forms that are entities here and outside there."""
     forms = conflicting_forms(corpus, entities)
     several = [form for form in forms if sum(reading != OUTSIDE_READING for reading in form.readings) > 1]
-    outside = [form for form in forms if OUTSIDE_READING in form.readings and form not in several and _is_slip(form)]
+    typed = {form.hash for form in several}
+    outside = [form for form in forms if form.hash not in typed and OUTSIDE_READING in form.readings and _is_slip(form)]
     found = []
     if several:
         found.append(
@@ -122,7 +123,9 @@ def conflicting_forms(corpus: Corpus, entities: Entities) -> list[Form]:
             types_of[form] = entities.types[row]
         elif types_of[form] != entities.types[row]:
             several[form] = True
-    for row in np.flatnonzero(several[index_of] | np.isin(entities.hashes, list(outside))).tolist():
+    for row in np.flatnonzero(
+        several[index_of] | np.isin(entities.hashes, np.array(list(outside), dtype=np.uint64))
+    ).tolist():
         key, name = int(entities.hashes[row]), corpus.types[entities.types[row]]
         readings[key][name] = readings[key].get(name, 0) + int(entities.counts[row])
         lengths[key] = int(entities.lengths[row])
@@ -196,8 +199,15 @@ def _find_places(corpus: Corpus, forms: list[Form]) -> None:
     by_hash = {form.hash: form for form in forms}
     wanted = np.array(sorted(by_hash), dtype=np.uint64)
 
-    def note(keys: Hashes, names: list[str], words: npt.NDArray[np.int64]) -> None:
-        for key, name, word in zip(keys.tolist(), names, words.tolist(), strict=True):
+    def note(keys: Hashes, names: npt.NDArray[np.int16], words: npt.NDArray[np.int64]) -> None:
+        # Only the first few of each key: of a frequent word there are thousands.
+        order = np.lexsort((words, names, keys))
+        new = np.ones(len(order), dtype=bool)
+        new[1:] = (keys[order][1:] != keys[order][:-1]) | (names[order][1:] != names[order][:-1])
+        rank = np.arange(len(order)) - np.maximum.accumulate(np.where(new, np.arange(len(order)), 0))
+        few = order[rank < _PLACES]
+        for key, index, word in zip(keys[few].tolist(), names[few].tolist(), words[few].tolist(), strict=True):
+            name = OUTSIDE_READING if index < 0 else corpus.types[index]
             places = by_hash[key].places.setdefault(name, [])
             if len(places) < _PLACES:
                 places.append(word)
@@ -208,14 +218,13 @@ def _find_places(corpus: Corpus, forms: list[Form]) -> None:
         found = RangeHashes(mix(chunk.words))(spans.starts, spans.ends)
         hit = np.isin(found, wanted)
         firsts[chunk.words[spans.starts[hit]]] = True
-        names = [corpus.types[index] for index in spans.types[hit].tolist()]
-        note(found[hit], names, spans.starts[hit] + chunk.first_word)
+        note(found[hit], spans.types[hit], spans.starts[hit] + chunk.first_word)
     by_length: dict[int, list[int]] = defaultdict(list)
     for form in forms:
         by_length[form.length].append(form.hash)
     arrays = {length: np.array(sorted(keys), dtype=np.uint64) for length, keys in by_length.items()}
     for found, words in _matches(corpus, arrays, firsts):
-        note(found, [OUTSIDE_READING] * len(words), words)
+        note(found, np.full(len(words), -1, dtype=np.int16), words)
 
 
 def _finding(corpus: Corpus, forms: list[Form], code: str, message: str, advice: str) -> Finding:

@@ -136,8 +136,8 @@ def test_windows(run_main: RunMain, tiny_model: Callable[..., Path], tmp_path: P
     train = column_file(tmp_path / "train.conll", [long, "Ben/B-PER left/O"])
     options = ["--data.max_seq_length", "32", "--data.stride", "0", "--no_probe", "--json"]
     outcome = run_main(
-        "audit", "--model.model_name_or_path", tiny_model(), "--data.train_file", train, "--data.validation_file", train,
-        *options,
+        "audit", "--model.model_name_or_path", tiny_model(), "--data.train_file", train,
+        "--data.validation_file", train, *options,
     )  # fmt: skip
     report = json.loads(outcome.out)
     found = codes(report)

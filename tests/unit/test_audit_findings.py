@@ -249,8 +249,8 @@ def test_missing_and_rare_types(tmp_path: Path) -> None:
     assert balance.seen == {"validation": {"same_type": 1, "other_type": 0, "unseen": 1}}
     assert found["rare_type"].count == 1
     assert (
-        "1 type has fewer than 20 of the 21 training entities, too few to learn well: LOC 1"
-        == found["rare_type"].message
+        found["rare_type"].message
+        == "1 type has fewer than 20 of the 21 training entities, too few to learn well: LOC 1"
     )
     assert found["type_not_in_training"].example is not None
     assert found["type_not_in_training"].example.line == 3
