@@ -7,8 +7,8 @@ Northcutt, Jiang and Chuang, "Confident Learning" (2021, https://doi.org/10.1613
 standing for the whole, which Wang and Mueller, "Detecting Label Errors in Token Classification Data" (2022,
 https://arxiv.org/abs/2210.03920) found the best of the ways to put tokens together. The lowest scores come first.
 
-A model that was trained on an annotation has learnt to believe it. Ranking is better out of fold (`folds.py`); the
-figures for both are in `benchmarks/README.md`.
+A model that was trained on an annotation has learnt to believe it. `folds.py` asks models that have not seen it;
+`benchmarks/suspects.py` measures both.
 """
 
 from __future__ import annotations
