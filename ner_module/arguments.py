@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 COMMANDS = ("fit", "validate", "test", "predict")
 
 TOOLS = {
+    "audit": "ner_module.audit.command",
     "convert": "ner_module.data.formats.convert",
     "compare": "ner_module.metrics.compare",
     "doctor": "ner_module.doctor.command",

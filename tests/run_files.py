@@ -12,6 +12,7 @@ import yaml
 
 RUN_FILES = {
     "README.md",
+    "audit.json",
     "config.yaml",
     "metrics.csv",
     "results.json",

@@ -11,6 +11,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import RichProgressBar
 
 from ner_module.callbacks.analysis import ErrorAnalysis
+from ner_module.callbacks.audit import StartingAudit
 from ner_module.callbacks.health import TrainingHealth
 from ner_module.callbacks.model_card import RunCard
 from ner_module.callbacks.movable_checkpoint import MovableCheckpoint
@@ -63,7 +64,7 @@ def standard_callbacks(
     if command == "fit":
         callbacks.append(Throughput(None if fast_dev_run else run_dir))
         if not fast_dev_run:
-            callbacks += [RandomState(), TrainingHealth()]
+            callbacks += [StartingAudit(run_dir, launch), RandomState(), TrainingHealth()]
             if checkpointing:  # in this order: what is saved in the end knows what is best
                 callbacks += [*_checkpoints(run_dir), SavePoints(run_dir, launch, save_every_minutes, save_every_steps)]
     elif command == "predict":
