@@ -23,8 +23,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from accuracy import LEARNING_RATE, PACKAGED_MODEL, run_logged
+from accuracy import PACKAGED_MODEL, run_logged
 from corpora import REPOSITORY, Corpus, CorpusError, add_arguments, find_corpus
+from trainer_baseline import LEARNING_RATE
 
 KINDS = {
     "sentences": ["--data.batch_size", "16"],

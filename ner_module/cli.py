@@ -21,6 +21,7 @@ from rich import get_console
 
 from ner_module.arguments import COMMANDS, TOOLS, Run, complete_arguments
 from ner_module.callbacks.metrics_csv import MetricsCSV
+from ner_module.callbacks.out_of_memory import is_out_of_memory
 from ner_module.callbacks.save_run import SaveRun
 from ner_module.callbacks.standard import VALIDATION_METRICS, standard_callbacks, unknown_monitors
 from ner_module.checkpoints import read_checkpoint
@@ -307,7 +308,9 @@ def run_command(arguments: list[str]) -> None:
         NERCLI(run)
     except MisconfigurationException as error:
         raise RunError(" ".join(str(error).split())) from error
-    except (RuntimeError, TypeError, ValueError) as error:
+    except (MemoryError, RuntimeError, TypeError, ValueError) as error:
+        if is_out_of_memory(error):
+            raise RunError(next(iter(getattr(error, "__notes__", [])), f"memory ran out: {error}")) from error
         if not _is_lightnings_own(error):
             raise
         raise RunError(" ".join(str(error).split())) from error

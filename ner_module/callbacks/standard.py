@@ -14,12 +14,14 @@ from ner_module.callbacks.analysis import ErrorAnalysis
 from ner_module.callbacks.health import TrainingHealth
 from ner_module.callbacks.interruption import Interruption
 from ner_module.callbacks.movable_checkpoint import MovableCheckpoint
+from ner_module.callbacks.out_of_memory import OutOfMemory
 from ner_module.callbacks.prediction_file import PredictionFile
 from ner_module.callbacks.prediction_progress import PredictionProgress
 from ner_module.callbacks.predictions import EvaluationFiles
 from ner_module.callbacks.progress import LineProgress
 from ner_module.callbacks.random_state import RandomState
 from ner_module.callbacks.results import ResultsTable
+from ner_module.callbacks.throughput import Throughput
 
 VALIDATION_METRICS = ("loss", "precision", "recall", "f1", "f1_macro", "f1_weighted", "accuracy")
 """What is logged after each validation as ``val/…``; precision, recall, f1 and support also for each type."""
@@ -50,8 +52,9 @@ def standard_callbacks(
         checkpointing: whether ``fit`` saves checkpoints.
         progress_bar: whether progress is shown.
     """
-    callbacks: list[Callback] = [ResultsTable(None if fast_dev_run else run_dir)]
+    callbacks: list[Callback] = [ResultsTable(None if fast_dev_run else run_dir), OutOfMemory()]
     if command == "fit":
+        callbacks.append(Throughput(None if fast_dev_run else run_dir))
         if not fast_dev_run:
             callbacks += [RandomState(), TrainingHealth(), Interruption(run_dir, launch)]
             callbacks += _checkpoints(run_dir) if checkpointing else []

@@ -182,8 +182,7 @@ def _with_contexts(
 
     stream = sentence_contexts(sentences(), context_size)
     while some := list(islice(stream, _CHUNK)):
-        tags = [tags_of.popleft() for _ in some]
-        annotated: list[Sequence[str]] = [row for row in tags if row is not None]
+        annotated = [row for row in (tags_of.popleft() for _ in some) if row is not None]
         yield [tokens for tokens, _ in some], annotated if len(annotated) == len(some) else None, [c for _, c in some]
 
 

@@ -98,8 +98,7 @@ def trained(data: NERDataModule) -> Counter[tuple[int, ...]]:
     """How often each row of subwords occurs in an epoch."""
     rows: Counter[tuple[int, ...]] = Counter()
     for batch in data.train_dataloader():
-        for ids, mask in zip(batch["input_ids"], batch["attention_mask"], strict=True):
-            rows[tuple(ids[mask.bool()].tolist())] += 1
+        rows.update(tuple(ids.tolist()) for ids in batch["input_ids"].split(batch["lengths"]))
     return rows
 
 
@@ -127,7 +126,7 @@ def test_every_word_with_a_subword_is_labelled_once_and_every_word_evaluated(
         labels.update(tag for index, (_, tag) in enumerate(words) if index in seen)
 
     batches = list(data.train_dataloader())
-    assert max(batch["input_ids"].shape[1] for batch in batches) <= max_seq_length
+    assert max(max(batch["lengths"]) for batch in batches) <= max_seq_length
     found = Counter(
         data.label_names[label] for batch in batches for label in batch["labels"][batch["labels"] >= 0].tolist()
     )
@@ -335,9 +334,7 @@ def test_held_out_sentences_are_not_trained_on(make: Make, corpus: Path) -> None
     assert all(sentence in everything for sentence in held_out)
     # Held out and trained on make the whole corpus, row by row.
     validation = Counter(
-        tuple(ids[mask.bool()].tolist())
-        for batch in data.val_dataloader()
-        for ids, mask in zip(batch["input_ids"], batch["attention_mask"], strict=True)
+        tuple(ids.tolist()) for batch in data.val_dataloader() for ids in batch["input_ids"].split(batch["lengths"])
     )
     assert trained(data) + validation == trained(whole)
     train = [data.tokens_of("train", index) for index in range(90)]

@@ -164,3 +164,13 @@ def test_a_split_whose_labels_are_hidden(write: Write) -> None:
     assert not is_unlabelled(split([-1, -1], [0]), columns)
     assert not is_unlabelled(split([], []), columns)
     assert not is_unlabelled(dataset("str"), columns)
+
+
+@pytest.mark.parametrize("kind", ["string", "int64"])
+def test_a_column_of_documents_is_read(kind: str) -> None:
+    features = Features({"tokens": List(Value("string")), "tags": List(Value("string")), "doc_id": Value(kind)})
+    names = [7, 7, None] if kind == "int64" else ["7", "7", None]
+    rows = Dataset.from_dict({"tokens": TOKENS, "tags": TAGS, "doc_id": names}, features=features)
+    columns = choose_columns(rows, "here", None, None, None)
+    assert columns == HubColumns("tokens", "tags", None, "doc_id")
+    assert [sentence.document for sentence in hub_sentences(rows, "here", columns)] == ["7", "7", None]
