@@ -6,7 +6,7 @@ The same words, windows, decoding and entities as ``python -m ner_module predict
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import torch
 from ner_module.checkpoints import read_checkpoint
 from ner_module.data.alignment import Subwords
 from ner_module.data.batching import BatchAssembler, evaluation_batches
+from ner_module.data.context import Chunk
 from ner_module.data.datamodule import NERDataModule
 from ner_module.data.encoded import EncodingOptions, encode_split
 from ner_module.data.predictions import prediction
@@ -50,6 +51,7 @@ class NERTagger:
             source_scheme=data.scheme,
             scheme=data.scheme,
             outside_label=data.outside_label,
+            context_size=data.context_size,
         )
 
     @classmethod
@@ -66,12 +68,19 @@ class NERTagger:
         module = NERModule.load_from_checkpoint(file, map_location=device, weights_only=True)
         return cls(module, data)
 
-    def predict(self, texts: Sequence[str] | Sequence[Sequence[str]], batch_size: int = 32) -> list[dict[str, Any]]:
+    def predict(
+        self,
+        texts: Sequence[str] | Sequence[Sequence[str]],
+        batch_size: int = 32,
+        documents: Sequence[Hashable] | None = None,
+    ) -> list[dict[str, Any]]:
         """The entities of each text, in order.
 
         Args:
             texts: raw texts, or lists of words.
             batch_size: how many are computed at once.
+            documents: for a model with document context, which document each text belongs to (any names; ``None``:
+                none); consecutive texts of one document are read together. By default each text stands alone.
 
         Returns:
             For each text ``{"text": …, "entities": [{"type", "text", "start", "end", "score"}]}``, ``start`` and
@@ -80,10 +89,13 @@ class NERTagger:
         sentences = [_sentence(text) for text in texts]
         if not sentences:
             return []
+        if documents is not None and len(documents) != len(sentences):
+            raise ValueError(f"{len(sentences)} texts but {len(documents)} documents: give one for each text")
         results: list[dict[str, Any]] = [{}] * len(sentences)
         with tempfile.TemporaryDirectory() as folder:
             tokens = [sentence.tokens for sentence in sentences]
-            split = encode_split(Path(folder) / "texts", [(tokens, None)], self._subwords, self._options)
+            chunks = [Chunk(tokens, None, documents)]
+            split = encode_split(Path(folder) / "texts", chunks, self._subwords, self._options)
             assembler = BatchAssembler(split, [], self._pad_token_id)
             for indices in evaluation_batches(split.sentence_lengths(), batch_size):
                 for index, tags, scores in self._tag(assembler, indices):

@@ -23,12 +23,12 @@ from ner_module.data.formats import expand_files, read_sentences
 from ner_module.data.formats.char_spans import SpanCounts
 from ner_module.data.hub import HubColumns, choose_columns, hub_sentences, load_hub_dataset
 from ner_module.data.sentence import DataError, Sentence
-from ner_module.data.store import StoredSplit, store_sentences
+from ner_module.data.store import Documents, StoredSplit, store_sentences
 from ner_module.data.tag_census import TagCensus
 from ner_module.pretrained import sha256_of
 
 # Part of every key: raise it when what is stored changes its meaning.
-_VERSION = 1
+_VERSION = 2
 
 # Which splits a command reads. `fit` reads the test data too: the label inventory is taken over all splits.
 _SPLITS = {
@@ -157,15 +157,19 @@ def _store(
             first_words=census.first_words(),
             schemes=census.scheme_report(),
             changed_spans=None if changed_spans.is_clean else changed_spans.summary(),
+            first_changed_span=changed_spans.first_change,
         )
 
     store_sentences(folder, names, counted(), meta)
 
 
-def encode_stored(cache: Path, stored: Path, tokenizer: Any, options: EncodingOptions, name: str) -> Path:
+def encode_stored(
+    cache: Path, stored: Path, tokenizer: Any, options: EncodingOptions, name: str, documents: Documents = "marked"
+) -> Path:
     """Encode a stored split into the cache; returns the folder, at once when it is there."""
-    backend = tokenizer.backend_tokenizer.to_str()
-    folder = cache / f"encoded-{_key(stored.name, hashlib.sha256(backend.encode()).hexdigest(), asdict(options))}"
+    backend = hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
+    which = documents if options.context_size else None
+    folder = cache / f"encoded-{_key(stored.name, backend, asdict(options), which)}"
     if not (folder / "meta.json").is_file():
         split = StoredSplit(stored)
         console = Console(stderr=True)
@@ -174,7 +178,7 @@ def encode_stored(cache: Path, stored: Path, tokenizer: Any, options: EncodingOp
         with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
             task = progress.add_task(f"Tokenising {name}", total=len(split))
             encode_split(
-                folder, split.chunks(), Subwords(tokenizer), options, lambda count: progress.advance(task, count)
+                folder, split.chunks(which), Subwords(tokenizer), options, lambda count: progress.advance(task, count)
             )
     return folder
 

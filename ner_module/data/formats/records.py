@@ -138,6 +138,7 @@ class RecordReader:
         spans = find_spans(self.path, line, record, text, self.label_key, self.counts)
         offsets = given_words(self.path, line, record, text) or split_words(text)
         tags = tag_words(text, offsets, spans, self.counts)
+        self.counts.note(self.path, line)
         tokens = [text[start:end] for start, end in offsets]
         return Sentence(tokens, tags, line, _document(record), text, offsets)
 
