@@ -101,7 +101,10 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     >>> print(markdown([row]).splitlines()[-1])
     | windows | 42 | 9 | .5000 | .5000 / .5000 / **.5000** | 3 | 2 |
     """
-    lines = ["| kind | seed | steps | dev F1 by epoch | test P / R / F1 | test entities | fit seconds |", "|---" * 7 + "|"]
+    lines = [
+        "| kind | seed | steps | dev F1 by epoch | test P / R / F1 | test entities | fit seconds |",
+        "|---" * 7 + "|",
+    ]
     for row in rows:
         dev = " ".join(f"{value:.4f}".lstrip("0") for value in row["dev_f1"])
         precision, recall, f1 = (f"{row[name]:.4f}".lstrip("0") for name in ("precision", "recall", "f1"))

@@ -15,8 +15,8 @@ release = version = ner_module.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon"]
 exclude_patterns = ["_templates"]
 templates_path = ["_templates"]
-# The list of guides ends with `*`, for pages that it does not name.
-suppress_warnings = ["toc.empty_glob"]
+# Two classes of one name in different modules, named without their module (by napoleon): the link goes to the first.
+suppress_warnings = ["ref.python"]
 
 myst_heading_anchors = 3
 myst_links_external_new_tab = False
@@ -43,6 +43,7 @@ html_title = f"ner-module {release}"
 html_static_path = ["_static"]
 html_css_files = ["pages.css"]
 html_copy_source = False
+html_show_search_summary = False  # summaries are fetched, which browsers refuse for pages opened as files
 html_show_sphinx = False
 html_show_copyright = False
 pygments_style = "friendly"
