@@ -17,14 +17,14 @@ from typing import Any
 
 import pytest
 import yaml
-
 from conftest import Outcome, run_in_process
+from tiny_models import FAMILIES
+
 from ner_module.arguments import COMMANDS, TOOLS
 from ner_module.callbacks.results import _COLUMNS
 from ner_module.data.formats import read_sentences
 from ner_module.data.sentence import DataError
 from ner_module.tagging import SCHEMES, Span, spans_to_tags, tags_to_spans
-from tiny_models import FAMILIES
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
