@@ -1,6 +1,6 @@
 """F1 on wikigold: sentence by sentence, whole documents in windows, and sentences with document context.
 
-    python benchmarks/documents.py --seeds 42 43          # all three; --kinds and --seeds choose, finished runs are kept
+    python benchmarks/documents.py --seeds 42 43          # all three; finished runs are kept
 
 * ``sentences``: one sentence a row, as usual.
 * ``windows``: every document is one long "sentence", cut into overlapping windows of 128 subwords (stride 32). Its
@@ -23,8 +23,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from accuracy import LEARNING_RATE, PACKAGED_MODEL, run_logged
+from accuracy import PACKAGED_MODEL, run_logged
 from corpora import REPOSITORY, Corpus, CorpusError, add_arguments, find_corpus
+from trainer_baseline import LEARNING_RATE
 
 KINDS = {
     "sentences": ["--data.batch_size", "16"],
@@ -37,8 +38,8 @@ DOCUMENT_END = "-DOCSTART- O"
 def merge_documents(source: Path, target: Path) -> None:
     """Write a column file in which each document is one sentence; the tags are IOB2, since IOB1 joins neighbours.
 
-    Wikigold's IOB1 starts an entity with ``B-`` only after one of its type in the same sentence. Without the empty lines
-    an entity at the end of a sentence and one at the start of the next would become one.
+    Wikigold's IOB1 starts an entity with ``B-`` only after one of its type in the same sentence. Without the empty
+    lines an entity at the end of a sentence and one at the start of the next would become one.
     """
     documents: list[list[str]] = []
     for document in source.read_text(encoding="utf-8").split(DOCUMENT_END):

@@ -21,8 +21,9 @@ from rich import get_console
 
 from ner_module.arguments import COMMANDS, TOOLS, Run, complete_arguments
 from ner_module.callbacks.metrics_csv import MetricsCSV
+from ner_module.callbacks.out_of_memory import is_out_of_memory
 from ner_module.callbacks.save_run import SaveRun
-from ner_module.callbacks.standard import standard_callbacks
+from ner_module.callbacks.standard import VALIDATION_METRICS, standard_callbacks, unknown_monitors
 from ner_module.checkpoints import read_checkpoint
 from ner_module.data.datamodule import NERDataModule
 from ner_module.model.module import NERModule
@@ -188,7 +189,8 @@ class NERCLI(LightningCLI):
             checkpointing=config.get("enable_checkpointing") is not False,
             progress_bar=config.get("enable_progress_bar") is not False,
         )
-        config["callbacks"] = [*(config.get("callbacks") or []), *callbacks]
+        asked = config.get("callbacks") or []
+        config["callbacks"] = [*(asked if isinstance(asked, list) else [asked]), *callbacks]
         try:
             return super().instantiate_trainer(logger=loggers or False, **kwargs)
         except (ImportError, TypeError, ValueError) as error:  # Lightning's checks of its options
@@ -207,6 +209,9 @@ class NERCLI(LightningCLI):
     def before_fit(self) -> None:
         """Say where and how training runs."""
         trainer = self.trainer
+        for name in unknown_monitors(trainer.callbacks):  # type: ignore[attr-defined]
+            known = ", ".join(f"val/{metric}" for metric in VALIDATION_METRICS)
+            raise RunError(f"a callback watches {name!r}, which does not exist: give one of {known} or val/f1/TYPE")
         device = f"{trainer.num_devices} x {type(trainer.accelerator).__name__.removesuffix('Accelerator')}"
         threads = f", {torch.get_num_threads()} threads" if trainer.strategy.root_device.type == "cpu" else ""
         log.info(
@@ -303,6 +308,12 @@ def run_command(arguments: list[str]) -> None:
         NERCLI(run)
     except MisconfigurationException as error:
         raise RunError(" ".join(str(error).split())) from error
+    except (MemoryError, RuntimeError, TypeError, ValueError) as error:
+        if is_out_of_memory(error):
+            raise RunError(next(iter(getattr(error, "__notes__", [])), f"memory ran out: {error}")) from error
+        if not _is_lightnings_own(error):
+            raise
+        raise RunError(" ".join(str(error).split())) from error
     except SystemExit as stop:
         if isinstance(stop.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from None
@@ -311,3 +322,11 @@ def run_command(arguments: list[str]) -> None:
         sys.argv = saved
         if run.run_dir is not None:
             remove_if_unused(run.run_dir)
+
+
+def _is_lightnings_own(error: BaseException) -> bool:
+    """Whether Lightning itself raised an error: it does so for options that do not fit the data or each other."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    return frame is not None and str(frame.tb_frame.f_globals.get("__name__", "")).startswith("lightning.")

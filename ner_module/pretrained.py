@@ -42,6 +42,26 @@ _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_m
 # Fewer than any alphabet has; an empty tokenizer brings one or two besides the special tokens.
 _FEWEST_SUBWORDS = 10
 
+# Model types that count positions from `pad_token_id + 1`, as RoBERTa does: all token classifiers of transformers 5.23
+# whose code has `padding_idx + 1`; `tests/unit/test_pretrained.py` holds the list against the installed version.
+_POSITIONS_AFTER_PADDING = frozenset(
+    {
+        *(
+            "camembert",
+            "data2vec-text",
+            "esm",
+            "ibert",
+            "layoutlmv3",
+            "lilt",
+            "longformer",
+            "luke",
+            "markuplm",
+            "mpnet",
+        ),
+        *("roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod"),
+    }
+)
+
 T = TypeVar("T")
 
 
@@ -108,6 +128,8 @@ def from_pretrained(load: Callable[..., T], model_name_or_path: str, revision: s
             f"the folder {path} holds no model: it has no config.json; name a model folder or a hub id"
         )
     try:
+        # Never the code of a repository: without a word transformers would ask on a terminal whether to run it.
+        kwargs["trust_remote_code"] = False
         return load(path, revision=revision, **kwargs) if revision else load(path, **kwargs)
     except Exception as error:
         causes = _causes(error)
@@ -119,6 +141,10 @@ def from_pretrained(load: Callable[..., T], model_name_or_path: str, revision: s
             problem = "exists neither as a folder here nor on the hub: check the name, or log in if it is private"
         elif any(isinstance(cause, ConnectionError) or type(cause).__name__ == "ConnectError" for cause in causes):
             problem = "is neither a folder here nor in the cache, and the hub cannot be reached: name a model folder"
+        elif isinstance(error, ValueError) and "trust_remote_code" in str(error):
+            problem = (
+                "needs Python code of its repository, which is never run here: use one that transformers itself knows"
+            )
         elif isinstance(error, UnpicklingError) or type(error).__module__.startswith("safetensors"):
             problem = f"has a damaged weights file ({type(error).__name__}): download it again"
         elif isinstance(error, (OSError, ValueError, ConnectionError)) or type(error).__module__.startswith(
@@ -210,7 +236,7 @@ def tokenizer_from_files(files: dict[str, str]) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         for name, text in files.items():
             (Path(folder) / name).write_text(text, encoding="utf-8")
-        return _prepare_tokenizer(AutoTokenizer.from_pretrained(folder, local_files_only=True))
+        return _prepare_tokenizer(AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False))
 
 
 def max_row_length(config: Any, tokenizer: Any) -> int:
@@ -221,6 +247,5 @@ def max_row_length(config: Any, tokenizer: Any) -> int:
     limits = [tokenizer.model_max_length]
     positions = getattr(config, "max_position_embeddings", None)
     if positions:
-        offset_families = ("roberta", "xlm-roberta", "camembert", "longformer", "mpnet")
-        limits.append(positions - (config.pad_token_id + 1 if config.model_type in offset_families else 0))
+        limits.append(positions - (config.pad_token_id + 1 if config.model_type in _POSITIONS_AFTER_PADDING else 0))
     return int(min(limits))

@@ -42,7 +42,6 @@ class NERTagger:
     def __init__(self, module: NERModule, data: NERDataModule) -> None:
         self.module = module.eval()
         self.label_names, self.scheme, self.outside_label = data.label_names, data.scheme, data.outside_label
-        self._pad_token_id = data.tokenizer.pad_token_id or 0
         self._subwords = Subwords(data.tokenizer)
         self._options = EncodingOptions(
             max_seq_length=data.max_seq_length,
@@ -96,7 +95,7 @@ class NERTagger:
             tokens = [sentence.tokens for sentence in sentences]
             chunks = [Chunk(tokens, None, documents)]
             split = encode_split(Path(folder) / "texts", chunks, self._subwords, self._options)
-            assembler = BatchAssembler(split, [], self._pad_token_id)
+            assembler = BatchAssembler(split, [])
             for indices in evaluation_batches(split.sentence_lengths(), batch_size):
                 for index, tags, scores in self._tag(assembler, indices):
                     results[index] = prediction(sentences[index], tags, scores, self.scheme, self.outside_label)
@@ -106,7 +105,9 @@ class NERTagger:
     def _tag(
         self, assembler: BatchAssembler, indices: np.ndarray[Any, np.dtype[np.int64]]
     ) -> list[tuple[int, list[str], list[float]]]:
-        batch = {name: tensor.to(self.module.device) for name, tensor in assembler.sentences(indices).items()}
+        batch = assembler.sentences(indices)
+        for name in ("input_ids", "word_positions"):
+            batch[name] = batch[name].to(self.module.device)
         _, words = self.module.predict_words(batch)
         labels, scores, lengths = words.label_ids.tolist(), words.scores.tolist(), batch["num_words"].tolist()
         return [

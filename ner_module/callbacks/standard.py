@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,19 @@ from ner_module.callbacks.analysis import ErrorAnalysis
 from ner_module.callbacks.health import TrainingHealth
 from ner_module.callbacks.interruption import Interruption
 from ner_module.callbacks.movable_checkpoint import MovableCheckpoint
+from ner_module.callbacks.out_of_memory import OutOfMemory
 from ner_module.callbacks.prediction_file import PredictionFile
 from ner_module.callbacks.prediction_progress import PredictionProgress
 from ner_module.callbacks.predictions import EvaluationFiles
 from ner_module.callbacks.progress import LineProgress
 from ner_module.callbacks.random_state import RandomState
 from ner_module.callbacks.results import ResultsTable
+from ner_module.callbacks.throughput import Throughput
+
+VALIDATION_METRICS = ("loss", "precision", "recall", "f1", "f1_macro", "f1_weighted", "accuracy")
+"""What is logged after each validation as ``val/…``; precision, recall, f1 and support also for each type."""
+
+_VALIDATION_METRIC = re.compile(rf"val/({'|'.join(VALIDATION_METRICS)}|(precision|recall|f1|support)/.+)")
 
 
 def standard_callbacks(
@@ -44,8 +52,9 @@ def standard_callbacks(
         checkpointing: whether ``fit`` saves checkpoints.
         progress_bar: whether progress is shown.
     """
-    callbacks: list[Callback] = [ResultsTable(None if fast_dev_run else run_dir)]
+    callbacks: list[Callback] = [ResultsTable(None if fast_dev_run else run_dir), OutOfMemory()]
     if command == "fit":
+        callbacks.append(Throughput(None if fast_dev_run else run_dir))
         if not fast_dev_run:
             callbacks += [RandomState(), TrainingHealth(), Interruption(run_dir, launch)]
             callbacks += _checkpoints(run_dir) if checkpointing else []
@@ -56,6 +65,12 @@ def standard_callbacks(
     if progress_bar:
         callbacks.append(_progress_bar(command))
     return callbacks
+
+
+def unknown_monitors(callbacks: list[Callback]) -> list[str]:
+    """The metrics that callbacks (early stopping, say) watch and that validation never computes."""
+    watched = [str(getattr(callback, "monitor", None) or "val/loss") for callback in callbacks]
+    return [name for name in watched if name.startswith("val") and not _VALIDATION_METRIC.fullmatch(name)]
 
 
 def _checkpoints(run_dir: Path) -> list[Callback]:
@@ -74,4 +89,12 @@ def _progress_bar(command: str) -> Callback:
     """A bar in a terminal, a line now and then elsewhere."""
     if command == "predict":
         return PredictionProgress()
-    return RichProgressBar() if sys.stdout.isatty() else LineProgress()
+    return _Bar() if sys.stdout.isatty() else LineProgress()
+
+
+class _Bar(RichProgressBar):
+    """Lightning's bar, with epochs counted from 1 as in the results table."""
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        epochs = self.trainer.max_epochs
+        return f"Epoch {current_epoch + 1}" + (f"/{epochs}" if epochs not in (None, -1) else "")

@@ -100,6 +100,8 @@ class NERDataModule(LightningDataModule):
         label_all_tokens: compute the loss on every subword of a word instead of the first only (B- becomes I- on the
             others); predictions are read from the first either way.
         batch_size: sentences of one training step on one device.
+        max_tokens: at most that many subwords in one training step on one device, in place of ``batch_size``: steps are
+            evenly large and memory is bounded, whatever the lengths of sentences.
         eval_batch_size: sentences computed at once in evaluation and prediction; changes speed, never results.
         batching: which sentences share a training step: ``random``, or ``grouped`` by similar length, which computes
             less padding but learns from other batches.
@@ -136,6 +138,7 @@ class NERDataModule(LightningDataModule):
         documents: Documents = "marked",
         label_all_tokens: bool = False,
         batch_size: int = 16,
+        max_tokens: int | None = None,
         eval_batch_size: int = 32,
         batching: Batching = "random",
         num_workers: int = 0,
@@ -345,7 +348,7 @@ class NERDataModule(LightningDataModule):
 
     def _assembler(self, split: str) -> BatchAssembler:
         ids = self.label_ids(split) if split != "predict" else []
-        return BatchAssembler(self.encoded[split], ids, self.tokenizer.pad_token_id or 0)
+        return BatchAssembler(self.encoded[split], ids)
 
     def _ranks(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
@@ -384,6 +387,7 @@ class NERDataModule(LightningDataModule):
             world_size,
             (lambda: trainer.current_epoch) if trainer is not None else (lambda: 0),
             self._resume_at,
+            options.max_tokens,
         )
         self._resume_at = None
         return DataLoader(TrainingBatches(self._assembler(source)), sampler=sampler, **self._loader_options())

@@ -37,6 +37,9 @@ _ARRAYS: dict[str, Any] = {
     "sentence_rows": np.int64,  # [sentences + 1]
 }
 
+ENCODED_FILES = ("meta.json", *(f"{name}.bin" for name in _ARRAYS))
+"""What a whole folder holds."""
+
 _CHUNK = 2_000
 
 # Other ways to write "B", "I", …; a model has one label for both.
@@ -179,8 +182,7 @@ def _with_contexts(
 
     stream = sentence_contexts(sentences(), context_size)
     while some := list(islice(stream, _CHUNK)):
-        tags = [tags_of.popleft() for _ in some]
-        annotated: list[Sequence[str]] = [row for row in tags if row is not None]
+        annotated = [row for row in (tags_of.popleft() for _ in some) if row is not None]
         yield [tokens for tokens, _ in some], annotated if len(annotated) == len(some) else None, [c for _, c in some]
 
 

@@ -12,6 +12,7 @@ from ner_module.data.sentence import DataError, Sentence
 
 _TEXT_COLUMNS = ("tokens", "words")
 _LABEL_COLUMNS = ("ner_tags", "tags", "labels", "ner", "label")
+_DOCUMENT_COLUMNS = ("document", "document_id", "doc_id")
 _SPLIT_NAMES = {"dev": "validation", "valid": "validation"}
 _BATCH = 1_000
 
@@ -22,6 +23,8 @@ class HubColumns(NamedTuple):
     text: str
     label: str
     names: list[str] | None
+    document: str | None = None
+    """The column that names the document of a row, where there is one."""
 
 
 def load_hub_dataset(name: str, config_name: str | None, revision: str | None) -> dict[str, Any]:
@@ -77,16 +80,18 @@ def choose_columns(
         raise DataError(
             where, None, f"column {label!r} is not a list of tags", "name one with --data.label_column_name"
         )
+    scalars = ("string", "large_string", "int32", "int64")
+    document = next((c for c in _DOCUMENT_COLUMNS if str(getattr(features.get(c), "dtype", None)) in scalars), None)
     if isinstance(inner, datasets.ClassLabel):
-        return HubColumns(text, label, list(inner.names))
+        return HubColumns(text, label, list(inner.names), document)
     if str(inner.dtype).startswith(("int", "uint")):
         if not label_names:
             raise DataError(where, None, f"column {label!r} holds integers without names", "give --data.label_names")
-        return HubColumns(text, label, label_names)
+        return HubColumns(text, label, label_names, document)
     if str(inner.dtype) not in ("string", "large_string"):
         problem = f"column {label!r} holds {inner.dtype}, neither names nor integers"
         raise DataError(where, None, problem, "name another with --data.label_column_name")
-    return HubColumns(text, label, None)
+    return HubColumns(text, label, None, document)
 
 
 def _pick(features: Any, where: str, asked: str | None, usual: tuple[str, ...], option: str) -> str:
@@ -100,6 +105,17 @@ def _pick(features: Any, where: str, asked: str | None, usual: tuple[str, ...], 
     raise DataError(where, None, f"has none of the columns {', '.join(usual)} (columns: {', '.join(features)})", option)
 
 
+def is_unlabelled(dataset: Any, columns: HubColumns) -> bool:
+    """Whether every tag of a split is -1: a test set whose labels are kept secret."""
+    tagged = False
+    for batch in dataset.select_columns([columns.label]).iter(batch_size=_BATCH):
+        for tags in batch[columns.label]:
+            if any(tag != -1 for tag in tags or ()):
+                return False
+            tagged = tagged or bool(tags)
+    return tagged
+
+
 def hub_sentences(dataset: Any, where: str, columns: HubColumns) -> Iterator[Sentence]:
     """The rows of one split, in order; ``line`` is the 1-based row.
 
@@ -107,8 +123,10 @@ def hub_sentences(dataset: Any, where: str, columns: HubColumns) -> Iterator[Sen
         DataError: a row whose words and tags differ in number or that lacks some, or an integer tag without a name.
     """
     row = 0
-    for batch in dataset.select_columns([columns.text, columns.label]).iter(batch_size=_BATCH):
-        for tokens, tags in zip(batch[columns.text], batch[columns.label], strict=True):
+    wanted = [columns.text, columns.label] + ([columns.document] if columns.document else [])
+    for batch in dataset.select_columns(wanted).iter(batch_size=_BATCH):
+        documents = batch[columns.document] if columns.document else [None] * len(batch[columns.text])
+        for tokens, tags, document in zip(batch[columns.text], batch[columns.label], documents, strict=True):
             row += 1
             for column, cells in ((columns.text, tokens), (columns.label, tags)):
                 if cells is None or None in cells:
@@ -123,4 +141,4 @@ def hub_sentences(dataset: Any, where: str, columns: HubColumns) -> Iterator[Sen
                     problem = f"the tag id {unknown[0]} is outside the {len(columns.names)} names"
                     raise DataError(where, row, problem, "check --data.label_names")
                 tags = [columns.names[tag] for tag in tags]
-            yield Sentence(list(tokens), tags, line=row)
+            yield Sentence(list(tokens), tags, line=row, document=None if document is None else str(document))

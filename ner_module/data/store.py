@@ -22,6 +22,9 @@ from ner_module.data.context import Chunk
 from ner_module.data.encoded import publish
 from ner_module.data.sentence import Sentence
 
+STORED_FILES = ("meta.json", "sentences.arrow")
+"""What a whole folder holds."""
+
 _CHUNK = 2_000
 
 Documents = Literal["marked", "file"]
