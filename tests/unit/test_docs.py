@@ -31,7 +31,7 @@ DOCS = ROOT / "docs"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.glob("*.md"), *(ROOT / "benchmarks").glob("*.md")])
 NAMES = [str(path.relative_to(ROOT)) for path in PAGES]
 
-_COMMAND = re.compile(r"(?:python|bin/python) -m ner_module ((?:[^`\n|>;]|\\\n)*)")
+_COMMAND = re.compile(r"(?:python|bin/python) -m ner_module ((?:\\\n|[^`\n|>;:])*)")
 _FOLDERS = ("configs", "ner_module", "docs", "tests", "benchmarks", "docker")
 _FILE = re.compile(rf"(?<![\w/.-])((?:{'|'.join(_FOLDERS)})/[\w./-]*\w)")
 
