@@ -4,8 +4,8 @@
     python benchmarks/prediction_speed.py --sizes 1000 3000 10000 --plot build/prediction_cost.png
 
 *Prediction*: the command ``predict``, raw text in, JSONL out, beside the transformers ``pipeline`` with the same
-weights at batch sizes 1, 16 and 64 (the file written here as well). Both read the lines of a file and write one object a line;
-loading the model is left out of both: ours is timed with all lines and with one, and the difference counts.
+weights at batch sizes 1, 16 and 64 (the file written here as well). Both read the lines of a file and write one object
+a line; loading the model is left out of both: ours is timed with all lines and with one, and the difference counts.
 *Evaluation*: ``validate`` as ``fit`` runs it, beside ``Trainer.evaluate`` at its defaults, loss included, scores not.
 *Entities*: how many of the lines have the same entities in bfloat16 as in float32.
 *Sizes*: time and peak memory of ``predict`` over so many lines (the corpus's, repeated), each in a process of its own.
