@@ -329,6 +329,7 @@ def main() -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     from transformers.utils import logging
 
+    logging.set_verbosity_error()
     logging.disable_progress_bar()
     if arguments.cpu_time:
         torch.set_num_threads(1)
