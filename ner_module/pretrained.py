@@ -42,6 +42,26 @@ _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_m
 # Fewer than any alphabet has; an empty tokenizer brings one or two besides the special tokens.
 _FEWEST_SUBWORDS = 10
 
+# Model types that count positions from `pad_token_id + 1`, as RoBERTa does: all token classifiers of transformers 5.23
+# whose code has `padding_idx + 1`; `tests/unit/test_pretrained.py` holds the list against the installed version.
+_POSITIONS_AFTER_PADDING = frozenset(
+    {
+        *(
+            "camembert",
+            "data2vec-text",
+            "esm",
+            "ibert",
+            "layoutlmv3",
+            "lilt",
+            "longformer",
+            "luke",
+            "markuplm",
+            "mpnet",
+        ),
+        *("roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod"),
+    }
+)
+
 T = TypeVar("T")
 
 
@@ -108,6 +128,10 @@ def from_pretrained(load: Callable[..., T], model_name_or_path: str, revision: s
             f"the folder {path} holds no model: it has no config.json; name a model folder or a hub id"
         )
     try:
+        # Never the code of a repository: without a word transformers would ask on a terminal whether to run it.
+        kwargs["trust_remote_code"] = False
+        if not Path(path).is_dir():
+            path, revision = _from_hub(path, revision)
         return load(path, revision=revision, **kwargs) if revision else load(path, **kwargs)
     except Exception as error:
         causes = _causes(error)
@@ -119,6 +143,10 @@ def from_pretrained(load: Callable[..., T], model_name_or_path: str, revision: s
             problem = "exists neither as a folder here nor on the hub: check the name, or log in if it is private"
         elif any(isinstance(cause, ConnectionError) or type(cause).__name__ == "ConnectError" for cause in causes):
             problem = "is neither a folder here nor in the cache, and the hub cannot be reached: name a model folder"
+        elif isinstance(error, ValueError) and "trust_remote_code" in str(error):
+            problem = (
+                "needs Python code of its repository, which is never run here: use one that transformers itself knows"
+            )
         elif isinstance(error, UnpicklingError) or type(error).__module__.startswith("safetensors"):
             problem = f"has a damaged weights file ({type(error).__name__}): download it again"
         elif isinstance(error, (OSError, ValueError, ConnectionError)) or type(error).__module__.startswith(
@@ -128,6 +156,20 @@ def from_pretrained(load: Callable[..., T], model_name_or_path: str, revision: s
         else:
             raise
         raise PretrainedError(f"the model {model_name_or_path!r} {problem}") from error
+
+
+def _from_hub(name: str, revision: str | None) -> tuple[str, str | None]:
+    """The folder of a model on the hub; the name itself when the cache was filled by others and nobody can be asked."""
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    from ner_module.hub_files import fetch_model, hub_is_reachable
+
+    try:
+        return str(fetch_model(name, revision)), None
+    except LocalEntryNotFoundError:
+        if hub_is_reachable():
+            raise
+        return name, revision
 
 
 def _causes(error: BaseException) -> list[BaseException]:
@@ -210,7 +252,7 @@ def tokenizer_from_files(files: dict[str, str]) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         for name, text in files.items():
             (Path(folder) / name).write_text(text, encoding="utf-8")
-        return _prepare_tokenizer(AutoTokenizer.from_pretrained(folder, local_files_only=True))
+        return _prepare_tokenizer(AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False))
 
 
 def max_row_length(config: Any, tokenizer: Any) -> int:
@@ -221,6 +263,5 @@ def max_row_length(config: Any, tokenizer: Any) -> int:
     limits = [tokenizer.model_max_length]
     positions = getattr(config, "max_position_embeddings", None)
     if positions:
-        offset_families = ("roberta", "xlm-roberta", "camembert", "longformer", "mpnet")
-        limits.append(positions - (config.pad_token_id + 1 if config.model_type in offset_families else 0))
+        limits.append(positions - (config.pad_token_id + 1 if config.model_type in _POSITIONS_AFTER_PADDING else 0))
     return int(min(limits))

@@ -18,7 +18,7 @@ Not here: label ids of subwords (`data/alignment.py`) and the same rules on tens
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 IGNORE_INDEX = -100
@@ -198,31 +198,99 @@ def illegal_words(tags: Sequence[str], scheme: str) -> list[int]:
 
     >>> illegal_words(["O", "I-PER", "B-PER"], "iob2"), illegal_words(["O", "I-PER", "B-PER"], "iob1")
     ([1], [])
+    >>> illegal_words(["B-_", "I", "O"], "iob2")
+    []
     """
     if scheme == "flat" or all(tag == OUTSIDE for tag in tags):
         return []
     canonical = spans_to_tags(tags_to_spans(tags, scheme), len(tags), scheme)
-    return [i for i, (tag, expected) in enumerate(zip(tags, canonical, strict=True)) if tag != expected]
+    return [
+        i
+        for i, (tag, expected) in enumerate(zip(tags, canonical, strict=True))
+        if tag != expected and split_tag(tag) != split_tag(expected)  # "B-_" is another way to write "B"
+    ]
 
 
 def convert_tags(
-    tags: Sequence[str], source_scheme: str, scheme: str, outside_label: str | None = OUTSIDE
+    tags: Sequence[str],
+    source_scheme: str,
+    scheme: str,
+    outside_label: str | None = OUTSIDE,
+    label_map: Mapping[str, str] | None = None,
 ) -> list[str]:
     """Re-tag a sentence from one scheme to another by way of its spans; illegal sequences come out repaired.
 
     From ``flat``, each word becomes a span of its own; to ``flat``, each word keeps its type.
 
+    Args:
+        tags: one tag per word.
+        source_scheme: theirs.
+        scheme: of the result.
+        outside_label: for ``flat``, the label that is no unit.
+        label_map: entity type (flat: label) -> its new name, ``O`` or the outside label to drop it. Spans are renamed,
+            not words: two that touch and get the same type stay two, wherever the scheme can tell.
+
     >>> convert_tags(["I-PER", "I-PER", "B-PER"], "iob1", "bilou")
     ['B-PER', 'L-PER', 'U-PER']
     >>> convert_tags(["B-PER", "I-PER", "O"], "iob2", "flat"), convert_tags(["PER", "none"], "flat", "iob2", "none")
     (['PER', 'PER', 'O'], ['B-PER', 'O'])
+    >>> merged = {"boss": "PER", "king": "PER", "misc": "O"}
+    >>> convert_tags(["I-boss", "I-king", "I-misc"], "iob1", "iob1", label_map=merged)
+    ['I-PER', 'B-PER', 'O']
     """
+    if label_map:
+        return _map_tags(tags, source_scheme, scheme, outside_label, label_map)
     if scheme == "flat" and source_scheme != "flat":
         return [split_tag(tag)[1] or outside_label or OUTSIDE for tag in tags]
     if scheme != "flat" and source_scheme != "flat" and all(tag == OUTSIDE for tag in tags):
         return list(tags)
     outside = outside_label if scheme == "flat" else OUTSIDE
     return spans_to_tags(tags_to_spans(tags, source_scheme, outside_label), len(tags), scheme, outside)
+
+
+def _map_tags(
+    tags: Sequence[str], source_scheme: str, scheme: str, outside_label: str | None, label_map: Mapping[str, str]
+) -> list[str]:
+    dropped = {OUTSIDE, outside_label}
+    if scheme == "flat":
+        outside = outside_label or OUTSIDE
+        types = tags if source_scheme == "flat" else [split_tag(tag)[1] or outside for tag in tags]
+        names = [label_map.get(name, name) for name in types]
+        return [outside if name in dropped else name for name in names]
+    spans = [
+        Span(start, end, label_map.get(name, name))
+        for start, end, name in tags_to_spans(tags, source_scheme, outside_label)
+    ]
+    return spans_to_tags([span for span in spans if span.entity_type not in dropped], len(tags), scheme)
+
+
+def map_label_names(
+    names: Iterable[str], label_map: Mapping[str, str], scheme: str, outside_label: str | None = OUTSIDE
+) -> list[str]:
+    """Label names with their types renamed, each once, in order; those of dropped types are left out.
+
+    >>> map_label_names(["O", "B-boss", "B-king", "B-misc"], {"boss": "PER", "king": "PER", "misc": "O"}, "iob2")
+    ['O', 'B-PER']
+    """
+    mapped: list[str] = []
+    for name in names:
+        prefix, entity_type = ("", name) if scheme == "flat" or name == OUTSIDE else split_tag(name)
+        target = label_map.get(entity_type, entity_type)
+        if target not in (OUTSIDE, outside_label):
+            mapped.append(join_tag(prefix, target) if prefix else target)
+        elif scheme == "flat" or name == OUTSIDE:
+            mapped.append(target)
+    return list(dict.fromkeys(mapped))
+
+
+def count_types(tags: Sequence[str], scheme: str, wanted: Iterable[str]) -> Counter[str]:
+    """How many spans (``flat``: words) each of the wanted types has in a sentence.
+
+    >>> count_types(["B-PER", "I-PER", "B-PER", "B-LOC"], "iob2", ["PER"])
+    Counter({'PER': 2})
+    """
+    chosen = set(wanted)
+    return Counter(span.entity_type for span in tags_to_spans(tags, scheme, None) if span.entity_type in chosen)
 
 
 class SchemeCensus:

@@ -11,6 +11,7 @@ import torch
 import yaml
 
 RUN_FILES = {
+    "README.md",
     "config.yaml",
     "metrics.csv",
     "results.json",

@@ -39,10 +39,6 @@ class LineProgress(ProgressBar):
         """Begin to count."""
         self._start()
 
-    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin to count."""
-        self._start()
-
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -68,13 +64,6 @@ class LineProgress(ProgressBar):
         """Perhaps print a line."""
         if self._due():
             self._line("testing", batch_idx + 1, trainer.num_test_batches[0])
-
-    def on_predict_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: int
-    ) -> None:
-        """Perhaps print a line."""
-        if self._due():
-            self._line("predicting", batch_idx + 1, trainer.num_predict_batches[0])
 
     def _due(self) -> bool:
         now = time.monotonic()

@@ -9,6 +9,9 @@ The rules, each of which some other tool gets wrong:
 * A sentence past ``max_seq_length`` becomes overlapping **windows**. Each word is *owned* by exactly one of them, the
   one where it has most context; only owned words are labelled in the loss, predicted and scored. A word alone longer
   than a window keeps its first subwords.
+* A sentence that fits one row may be read with words of its document around it (`context.py`): whole words, nearest
+  first, as many on one side as on the other where both have them. They are not owned by the row, so they are neither
+  labelled nor predicted. A sentence in windows has none: it fills its rows.
 
 Terms: a *row* is one encoder input, with its special tokens. ``labels`` are per subword, as indices into the label
 names of the split (:data:`UNLABELLED` where the loss must not look); ``word_positions`` are per owned word, the place
@@ -22,6 +25,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from ner_module.data.context import NO_CONTEXT, Context
 
 UNLABELLED = -1
 """In stored arrays: a subword without a label. Batches carry ``IGNORE_INDEX`` in its place."""
@@ -79,7 +84,14 @@ class Subwords:
         return self._known[word]
 
 
-def make_rows(tokens: Sequence[str], subwords: Subwords, max_seq_length: int, stride: int) -> list[Row]:
+def make_rows(
+    tokens: Sequence[str],
+    subwords: Subwords,
+    max_seq_length: int,
+    stride: int,
+    context: Context = NO_CONTEXT,
+    context_size: int = 0,
+) -> list[Row]:
     """Encode one sentence as one row, or as windows when it is too long.
 
     Args:
@@ -88,6 +100,8 @@ def make_rows(tokens: Sequence[str], subwords: Subwords, max_seq_length: int, st
         max_seq_length: subwords of a row at most, special tokens included.
         stride: subwords that neighbouring windows share, at most (whole words only); at most half of
             ``max_seq_length``.
+        context: the words around the sentence in its document; the subwords have learnt them too.
+        context_size: how many subwords of them are taken at most, both sides together.
 
     Returns:
         Rows in order; their owned words are the words of the sentence, each once.
@@ -96,7 +110,9 @@ def make_rows(tokens: Sequence[str], subwords: Subwords, max_seq_length: int, st
     pieces = [subwords[word] for word in tokens]
     lengths = [len(piece) for piece in pieces]
     if sum(lengths) <= budget:
-        return [_row(pieces, lengths, 0, len(tokens), 0, len(tokens), subwords)]
+        row = _row(pieces, lengths, 0, len(tokens), 0, len(tokens), subwords)
+        room = min(context_size, budget - sum(lengths))
+        return [_with_context(row, context, room, subwords) if room and tokens else row]
     pieces = [piece[:budget] for piece in pieces]
     lengths = [len(piece) for piece in pieces]
     windows = _windows(lengths, budget, stride)
@@ -164,6 +180,33 @@ def _row(
         input_ids.extend(pieces[word])
     input_ids.extend(subwords.suffix)
     return Row(input_ids, owned_from, owned_to, positions)
+
+
+def _with_context(row: Row, context: Context, room: int, subwords: Subwords) -> Row:
+    """Put words of the document around a row's own, ``room`` subwords at most."""
+    before = [subwords[word] for word in reversed(context.before)]
+    after = [subwords[word] for word in context.after]
+    # Half the room each; what one side leaves, the other takes.
+    taken_before = _fitting(before, room // 2)
+    taken_after = _fitting(after, room - sum(map(len, before[:taken_before])))
+    taken_before = _fitting(before, room - sum(map(len, after[:taken_after])))
+    left = [piece for word in reversed(before[:taken_before]) for piece in word]
+    right = [piece for word in after[:taken_after] for piece in word]
+    start, end = len(subwords.prefix), len(row.input_ids) - len(subwords.suffix)
+    own, positions = row.input_ids[start:end], row.word_positions
+    return row._replace(
+        input_ids=[*subwords.prefix, *left, *own, *right, *subwords.suffix],
+        word_positions=[place if place == NO_SUBWORD else place + len(left) for place in positions],
+    )
+
+
+def _fitting(pieces: Sequence[tuple[int, ...]], room: int) -> int:
+    """How many of the words fit, one after the other."""
+    for count, piece in enumerate(pieces):
+        room -= len(piece)
+        if room < 0:
+            return count
+    return len(pieces)
 
 
 def subword_labels(

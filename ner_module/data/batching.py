@@ -20,11 +20,11 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from ner_module.data.alignment import NO_SUBWORD
 from ner_module.data.encoded import EncodedSplit
+from ner_module.data.sentence import DataError
 from ner_module.tagging import IGNORE_INDEX
 
 Batching = Literal["random", "grouped"]
@@ -32,6 +32,10 @@ Batching = Literal["random", "grouped"]
 # `grouped` sorts by length inside chunks of this many batches: large enough that a batch is even, small enough that
 # batches differ from epoch to epoch. transformers' `group_by_length` uses the same factor.
 _GROUP_BATCHES = 50
+
+
+LOOK_AHEAD = 10_000
+"""Predictions are sorted by length within this many sentences, so that they can be written as they come."""
 
 
 @dataclass(frozen=True)
@@ -55,20 +59,53 @@ def epoch_order(
     order = generator.permutation(len(lengths))
     if batching == "random":
         return order
-    chunk = _GROUP_BATCHES * batch_size
-    grouped = np.concatenate(
-        [part[np.argsort(-lengths[part], kind="stable")] for part in np.split(order, range(chunk, len(order), chunk))]
-    )
+    grouped = _sorted_in_chunks(lengths, order, _GROUP_BATCHES * batch_size)
     full = len(grouped) // batch_size
     shuffled = grouped[: full * batch_size].reshape(full, batch_size)[generator.permutation(full)].reshape(-1)
     return np.concatenate([shuffled, grouped[full * batch_size :]])
 
 
+def token_batches(
+    lengths: npt.NDArray[np.int64], number: int, world_size: int, batching: Batching, seed: int, epoch: int
+) -> list[npt.NDArray[np.int64]]:
+    """Cut an epoch into exactly ``number`` batches with almost the same number of subwords.
+
+    A batch holds the rows that begin in its even share of all subwords, so it exceeds that share by less than the
+    longest row. Their number does not depend on the order: Lightning drops the surplus, or skips the validation, when
+    it changes from epoch to epoch.
+
+    Args:
+        lengths: subwords of each row.
+        number: a multiple of ``world_size``.
+        world_size: that many batches after each other are computed at once, and stay together.
+        batching: see :func:`epoch_order`.
+        seed: decides, with the epoch, the order.
+        epoch: which one.
+    """
+    generator = np.random.default_rng([seed, epoch])
+    order = generator.permutation(len(lengths))
+    if batching == "grouped":
+        order = _sorted_in_chunks(lengths, order, _GROUP_BATCHES * world_size * -(-len(order) // number))
+    starts = np.cumsum(lengths[order]) - lengths[order]
+    batches = np.split(order, np.searchsorted(starts * number // lengths.sum(), np.arange(1, number)))
+    if batching == "grouped":
+        places = generator.permutation(number // world_size)
+        batches = [batches[place * world_size + rank] for place in places for rank in range(world_size)]
+    return batches
+
+
+def _sorted_in_chunks(
+    lengths: npt.NDArray[np.int64], order: npt.NDArray[np.int64], chunk: int
+) -> npt.NDArray[np.int64]:
+    parts = np.split(order, range(chunk, len(order), chunk))
+    return np.concatenate([part[np.argsort(-lengths[part], kind="stable")] for part in parts])
+
+
 class TrainingSampler(Sampler[TrainingItem]):
     """The micro-batches of this process, epoch by epoch.
 
-    A micro-batch takes ``batch_size`` rows for each process. The last one deals out what is left; when that is fewer
-    than there are processes, some get no rows.
+    A micro-batch takes ``batch_size`` rows for each process, or rows of at most ``max_tokens`` subwords. The last one
+    deals out what is left; when that is fewer than there are processes, some get no rows.
 
     Args:
         split: the encoded training data.
@@ -82,6 +119,8 @@ class TrainingSampler(Sampler[TrainingItem]):
         current_epoch: asked when an epoch begins; Lightning calls ``set_epoch`` too late for a resumed one.
         resume_at: the epoch and the micro-batch in it at which the first iteration begins. Given here, since Lightning
             may make the iterator, and its workers fetch, before it restores what it knows of the position.
+        max_tokens: subwords of one process in one micro-batch at most, in place of ``batch_size``; at least twice the
+            longest row.
     """
 
     def __init__(
@@ -96,6 +135,7 @@ class TrainingSampler(Sampler[TrainingItem]):
         world_size: int = 1,
         current_epoch: Callable[[], int] = lambda: 0,
         resume_at: tuple[int, int] | None = None,
+        max_tokens: int | None = None,
     ) -> None:
         self._rows = np.arange(split.num_rows) if rows is None else rows
         self._lengths = split.row_lengths()[self._rows]
@@ -104,21 +144,41 @@ class TrainingSampler(Sampler[TrainingItem]):
         self.accumulate, self.rank, self.world_size = accumulate, rank, world_size
         self._current_epoch = current_epoch
         self._resume_at = resume_at
+        width = batch_size
+        if max_tokens is not None and len(self._rows):
+            longest = int(self._lengths.max())
+            if max_tokens < 2 * longest:
+                problem = f"it is {max_tokens}, less than two of the longest row, which has {longest} subwords"
+                raise DataError("--data.max_tokens", None, problem, f"give at least {2 * longest}")
+            width = max_tokens - longest  # what a batch exceeds its even share by
+        self.max_tokens = max_tokens
+        everything = len(self._rows) if max_tokens is None else int(self._lengths.sum())
+        self._number = -(-everything // (width * world_size))
 
     def __len__(self) -> int:
-        return -(-len(self._rows) // (self.batch_size * self.world_size))
+        return self._number
+
+    def _epoch(self, epoch: int) -> list[list[npt.NDArray[np.int64]]]:
+        """Micro-batches, and in each the rows of every process."""
+        world_size = self.world_size
+        if self.max_tokens is None:
+            width = self.batch_size * world_size
+            order = epoch_order(self._lengths, width, self.batching, self.seed, epoch)
+            return [np.array_split(order[at : at + width], world_size) for at in range(0, len(order), width)]
+        if not len(self):
+            return []
+        batches = token_batches(self._lengths, len(self) * world_size, world_size, self.batching, self.seed, epoch)
+        return [batches[start : start + world_size] for start in range(0, len(batches), world_size)]
 
     def __iter__(self) -> Iterator[TrainingItem]:
         epoch, start = self._resume_at or (self._current_epoch(), 0)
         self._resume_at = None
-        width = self.batch_size * self.world_size
-        order = epoch_order(self._lengths, width, self.batching, self.seed, epoch)
+        batches = self._epoch(epoch)
+        labelled = [sum(int(self._labelled[rows].sum()) for rows in together) for together in batches]
         for index in range(start, len(self)):
             step = index - index % self.accumulate
-            in_step = self._labelled[order[step * width : (step + self.accumulate) * width]].sum()
-            together = order[index * width : (index + 1) * width]
-            mine = np.array_split(together, self.world_size)[self.rank]
-            yield TrainingItem(self._rows[mine], int(in_step))
+            in_step = sum(labelled[step : step + self.accumulate])
+            yield TrainingItem(self._rows[batches[index][self.rank]], in_step)
 
 
 def evaluation_batches(
@@ -162,65 +222,62 @@ class EvaluationSampler(Sampler[npt.NDArray[np.int64]]):
 
 
 class BatchAssembler:
-    """Turns rows of an :class:`EncodedSplit` into padded tensors.
+    """Turns rows of an :class:`EncodedSplit` into tensors: all rows one after the other, without padding.
+
+    How the model computes them, padded or not, is its own business (`model/unpadded.py`).
 
     Args:
         split: the arrays.
         label_ids: ``[len(split.tag_names)]``, the model's label id of each tag of the split.
-        pad_token_id: fills ``input_ids``; masked by ``attention_mask``.
     """
 
-    def __init__(self, split: EncodedSplit, label_ids: Sequence[int], pad_token_id: int) -> None:
+    def __init__(self, split: EncodedSplit, label_ids: Sequence[int]) -> None:
         self.split = split
-        self.pad_token_id = pad_token_id
         # The last entry is what UNLABELLED (-1) indexes.
         self._label_ids = np.asarray([*label_ids, IGNORE_INDEX], dtype=np.int64)
 
-    def rows(self, rows: npt.NDArray[np.int64]) -> dict[str, Tensor]:
-        """``input_ids``, ``attention_mask`` and ``labels``, each ``[rows, longest]`` (at least ``[0, 1]``)."""
+    def rows(self, rows: npt.NDArray[np.int64]) -> dict[str, Any]:
+        """``input_ids`` and ``labels`` ``[subwords]``, and ``lengths``, the subwords of each row, as a list.
+
+        The lengths stay on the host, where attention is planned: asking a GPU for them would make it wait.
+        """
         split = self.split
         starts, ends = split.row_offsets[rows], split.row_offsets[rows + 1]
-        longest = max(int((ends - starts).max()), 1) if len(rows) else 1
-        input_ids = np.full((len(rows), longest), self.pad_token_id, dtype=np.int64)
-        attention_mask = np.zeros((len(rows), longest), dtype=np.int64)
-        labels = np.full((len(rows), longest), IGNORE_INDEX, dtype=np.int64)
-        for index, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
-            length = end - start
-            input_ids[index, :length] = split.input_ids[start:end]
-            attention_mask[index, :length] = 1
-            labels[index, :length] = self._label_ids[split.labels[start:end]]
+        slices = [slice(start, end) for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+        input_ids = np.concatenate([split.input_ids[part] for part in slices]) if slices else np.empty(0)
+        labels = np.concatenate([split.labels[part] for part in slices]) if slices else np.empty(0, dtype=np.int64)
         return {
-            "input_ids": torch.from_numpy(input_ids),
-            "attention_mask": torch.from_numpy(attention_mask),
-            "labels": torch.from_numpy(labels),
+            "input_ids": torch.from_numpy(input_ids.astype(np.int64)),
+            "labels": torch.from_numpy(self._label_ids[labels]),
+            "lengths": (ends - starts).tolist(),
         }
 
-    def sentences(self, sentences: npt.NDArray[np.int64]) -> dict[str, Tensor]:
+    def sentences(self, sentences: npt.NDArray[np.int64]) -> dict[str, Any]:
         """All rows of some sentences, and where their words are.
 
         Returns:
             What :meth:`rows` gives, and ``word_positions`` ``[sentences, words]``: the place of a word's first subword
-            in the flattened rows, ``NO_SUBWORD`` where it has none or the sentence is shorter; ``gold``
+            among all subwords, ``NO_SUBWORD`` where it has none or the sentence is shorter; ``gold``
             ``[sentences, words]``: label ids, ``IGNORE_INDEX`` past the sentence's end or without annotation;
             ``sentence_index`` and ``num_words`` ``[sentences]``.
         """
         split = self.split
         rows_of = [np.arange(split.sentence_rows[index], split.sentence_rows[index + 1]) for index in sentences]
         batch = self.rows(np.concatenate(rows_of) if rows_of else np.empty(0, dtype=np.int64))
-        longest = batch["input_ids"].shape[1]
         num_words = np.array([split.row_words[rows[-1] + 1] - split.row_words[rows[0]] for rows in rows_of], np.int64)
         shape = (len(sentences), max(int(num_words.max()), 1) if len(sentences) else 1)
         positions = np.full(shape, NO_SUBWORD, dtype=np.int64)
         gold = np.full(shape, IGNORE_INDEX, dtype=np.int64)
-        row_in_batch = 0
+        row_start = 0
         for index, rows in enumerate(rows_of):
             word = 0
             for row in rows:
                 place = np.asarray(split.word_positions[split.row_words[row] : split.row_words[row + 1]], np.int64)
-                flat = np.where(place == NO_SUBWORD, NO_SUBWORD, place + row_in_batch * longest)
-                positions[index, word : word + len(place)] = flat
+                positions[index, word : word + len(place)] = np.where(
+                    place == NO_SUBWORD, NO_SUBWORD, place + row_start
+                )
                 word += len(place)
-                row_in_batch += 1
+                row_start += int(split.row_offsets[row + 1] - split.row_offsets[row])
             gold[index, :word] = self._label_ids[split.word_labels[split.words_of(int(sentences[index]))]]
         return batch | {
             "word_positions": torch.from_numpy(positions),
@@ -246,7 +303,7 @@ class TrainingBatches(Dataset[dict[str, Any]]):
         return {**batch, "labelled_in_step": item.labelled_in_step}
 
 
-class SentenceBatches(Dataset[dict[str, Tensor]]):
+class SentenceBatches(Dataset[dict[str, Any]]):
     """Sentences to tensors, for a loader whose sampler yields sentence indices.
 
     Args:
@@ -258,7 +315,7 @@ class SentenceBatches(Dataset[dict[str, Tensor]]):
         self._assembler = assembler
         self._sentences = sentences
 
-    def __getitem__(self, indices: npt.NDArray[np.int64]) -> dict[str, Tensor]:
+    def __getitem__(self, indices: npt.NDArray[np.int64]) -> dict[str, Any]:
         sentences = indices if self._sentences is None else self._sentences[indices]
         return self._assembler.sentences(sentences) | {
             "sentence_index": torch.from_numpy(np.ascontiguousarray(indices))

@@ -21,6 +21,7 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
 from ner_module.data.batching import (
+    LOOK_AHEAD,
     BatchAssembler,
     Batching,
     EvaluationSampler,
@@ -33,6 +34,7 @@ from ner_module.data.encoded import EncodedSplit, EncodingOptions
 from ner_module.data.held_out import choose_held_out
 from ner_module.data.inventory import (
     check_known,
+    check_label_map,
     check_tags,
     choose_outside_label,
     choose_source_scheme,
@@ -40,9 +42,10 @@ from ner_module.data.inventory import (
     new_inventory,
 )
 from ner_module.data.preparation import NEEDED, encode_stored, store_splits
-from ner_module.data.report import report_held_out, report_split
+from ner_module.data.report import report_context, report_held_out, report_label_map, report_split
 from ner_module.data.sentence import DataError
-from ner_module.data.store import StoredSplit
+from ner_module.data.store import Documents, StoredSplit
+from ner_module.data.strict import check_strict
 from ner_module.data.words import WORDS_VERSION
 from ner_module.pretrained import (
     from_pretrained,
@@ -56,9 +59,6 @@ from ner_module.tagging import OUTSIDE
 log = logging.getLogger(__name__)
 
 DEFAULT_MAX_SEQ_LENGTH = 512
-
-# Predictions are sorted by length within this many sentences, so that they can be written as they come.
-_LOOK_AHEAD = 10_000
 
 
 class NERDataModule(LightningDataModule):
@@ -84,14 +84,24 @@ class NERDataModule(LightningDataModule):
             ``flat`` for labels without B-/I- prefixes. Detected when not given.
         scheme: the scheme the model is trained on; ``iob2`` unless the labels are ``flat``.
         outside_label: for ``flat`` labels, the one that marks no entity; ``O`` where it occurs, else none.
+        label_map: renames entity types (``{person: PER, human: PER}``) or drops them (``{misc: O}``), in all splits;
+            for ``flat`` labels, the labels themselves. A checkpoint keeps its map; what is given beside it is added.
+        strict: refuse illegal tag sequences and character spans that do not fit whole words, with file and line,
+            instead of repairing and counting them.
         validation_fraction: the share of the training sentences held out when there is no validation data; whole
             documents where the data has them. The seed decides which.
         max_seq_length: subwords of a row, special tokens included; longer sentences are split into overlapping windows
             and nothing is lost. 512, or the model's own limit where that is less.
         stride: subwords that neighbouring windows share; a quarter of ``max_seq_length`` by default.
+        context_size: how many subwords of its document a sentence is read with, before and after it together; its own
+            words alone are labelled and predicted. 0 reads each sentence by itself. Longer rows cost time.
+        documents: which sentences are of one document: ``marked`` as the data says (``-DOCSTART-``, ``# newdoc``, a
+            ``document`` key, brat files), or ``file``: also all of a file that marks none, such as lines of raw text.
         label_all_tokens: compute the loss on every subword of a word instead of the first only (B- becomes I- on the
             others); predictions are read from the first either way.
         batch_size: sentences of one training step on one device.
+        max_tokens: at most that many subwords in one training step on one device, in place of ``batch_size``: steps are
+            evenly large and memory is bounded, whatever the lengths of sentences.
         eval_batch_size: sentences computed at once in evaluation and prediction; changes speed, never results.
         batching: which sentences share a training step: ``random``, or ``grouped`` by similar length, which computes
             less padding but learns from other batches.
@@ -119,11 +129,16 @@ class NERDataModule(LightningDataModule):
         source_scheme: Literal["iob1", "iob2", "ioe1", "ioe2", "bioes", "bilou", "flat"] | None = None,
         scheme: Literal["iob1", "iob2", "ioe1", "ioe2", "bioes", "bilou", "flat"] | None = None,
         outside_label: str | None = None,
+        label_map: dict[str, str] | None = None,
+        strict: bool = False,
         validation_fraction: float = 0.1,
         max_seq_length: int | None = None,
         stride: int | None = None,
+        context_size: int = 0,
+        documents: Documents = "marked",
         label_all_tokens: bool = False,
         batch_size: int = 16,
+        max_tokens: int | None = None,
         eval_batch_size: int = 32,
         batching: Batching = "random",
         num_workers: int = 0,
@@ -137,12 +152,15 @@ class NERDataModule(LightningDataModule):
         """The model's labels by id; settled in ``setup``."""
         self.scheme = "iob2"
         self.outside_label: str | None = None
+        self.label_map: dict[str, str] = dict(label_map or {})
         self.stored: dict[str, StoredSplit] = {}
         self.encoded: dict[str, EncodedSplit] = {}
         self._restored = False
         self._train_sha256: list[str] = []
         self._resume_at: tuple[int, int] | None = None
         self._held_out: npt.NDArray[np.int64] | None = None
+        self.predicted_before = 0
+        """Sentences of the prediction that an earlier attempt has done."""
         self._check_options()
 
     def _check_options(self) -> None:
@@ -176,9 +194,11 @@ class NERDataModule(LightningDataModule):
         tags = sorted({tag for name in tagged for tag in self.encoded[name].tag_names})
         if self.label_names:  # settled by a checkpoint, or by `fit` before
             for name, split in tagged.items():
-                check_known(self.label_names, self.encoded[name].tag_names, split)
+                check_known(self.label_names, self.encoded[name].tag_names, split, self.label_map)
         else:
-            self.label_names = new_inventory(tagged, tags, self._declared(tagged), self.scheme, self.outside_label)
+            self.label_names = new_inventory(
+                tagged, tags, self._declared(tagged), self.scheme, self.outside_label, self.label_map
+            )
             if command == "fit" and len(self.label_names) == 1:
                 problem = f"every word has the tag {self.label_names[0]!r}: there is nothing to learn"
                 raise DataError(
@@ -196,8 +216,13 @@ class NERDataModule(LightningDataModule):
         if command != "predict":
             for name in sorted(self.stored, key=list(NEEDED.values()).index):
                 report_split(name, self.stored[name], self.encoded[name].summary, self.max_seq_length)
+            summaries = [self.encoded[name].summary for name in tagged]
+            report_label_map(self.label_map, summaries, self.source_scheme, self.outside_label)
             if self._held_out is not None:
                 report_held_out(len(self._held_out), len(self.stored["train"]))
+
+        for name, encoded in self.encoded.items():
+            report_context(name, encoded.summary, self.context_size)
 
     @property
     def _options(self) -> Any:
@@ -226,10 +251,17 @@ class NERDataModule(LightningDataModule):
         stored = {name: StoredSplit(folder) for name, folder in folders.items()}
         tagged = {name: split for name, split in stored.items() if name != "predict"}
         schemes = {name: choose_source_scheme(split, self._options.source_scheme) for name, split in tagged.items()}
+        self.source_scheme = schemes.get("train") or next(iter(schemes.values()), "iob2")
+        if self._options.strict:
+            for name, split in tagged.items():
+                check_strict(split, schemes[name])
         if not self.label_names:
-            source = schemes.get("train") or next(iter(schemes.values()), "iob2")
+            source = self.source_scheme
             self.scheme = self._options.scheme or ("flat" if source == "flat" else "iob2")
-            self.outside_label = choose_outside_label(list(tagged.values()), self.scheme, self._options.outside_label)
+            check_label_map(self.label_map, list(tagged.values()), source)
+            self.outside_label = choose_outside_label(
+                list(tagged.values()), self.scheme, self._options.outside_label, self.label_map
+            )
             check_tags(list(tagged.values()), self._declared(tagged), source)
         self._load_tokenizer()  # after the data: what is wrong with a file is told before a model is downloaded
         prepared = {}
@@ -242,8 +274,11 @@ class NERDataModule(LightningDataModule):
                 scheme=self.scheme,
                 # A model with prefixes calls it O; the flat files it is trained on may not.
                 outside_label=self.outside_label if self.scheme == "flat" else self._options.outside_label or OUTSIDE,
+                context_size=self.context_size,
+                label_map=tuple(sorted(self.label_map.items())) if name != "predict" else (),
             )
-            prepared[name] = folder, encode_stored(self.cache, folder, self.tokenizer, options, name)
+            documents = self._options.documents
+            prepared[name] = folder, encode_stored(self.cache, folder, self.tokenizer, options, name, documents)
         return prepared
 
     def _declared(self, splits: dict[str, StoredSplit]) -> list[str] | None:
@@ -273,7 +308,11 @@ class NERDataModule(LightningDataModule):
             problem = f"it is {stride} with windows of {length}"
             raise DataError("--data.stride", None, problem, f"give at most {length // 2}, half a window")
         self.tokenizer, self.max_seq_length, self.stride = tokenizer, length, stride
+        if not 0 <= options.context_size <= length:
+            problem = f"it is {options.context_size} in rows of {length}"
+            raise DataError("--data.context_size", None, problem, f"give 0 to {length}")
         self.label_all_tokens: bool = options.label_all_tokens
+        self.context_size: int = options.context_size
 
     # ------------------------------------------------------------------ what the splits hold
 
@@ -309,7 +348,7 @@ class NERDataModule(LightningDataModule):
 
     def _assembler(self, split: str) -> BatchAssembler:
         ids = self.label_ids(split) if split != "predict" else []
-        return BatchAssembler(self.encoded[split], ids, self.tokenizer.pad_token_id or 0)
+        return BatchAssembler(self.encoded[split], ids)
 
     def _ranks(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
@@ -348,17 +387,20 @@ class NERDataModule(LightningDataModule):
             world_size,
             (lambda: trainer.current_epoch) if trainer is not None else (lambda: 0),
             self._resume_at,
+            options.max_tokens,
         )
         self._resume_at = None
         return DataLoader(TrainingBatches(self._assembler(source)), sampler=sampler, **self._loader_options())
 
-    def _evaluation_loader(self, split: str, look_ahead: int | None = None) -> DataLoader[Any]:
+    def _evaluation_loader(self, split: str) -> DataLoader[Any]:
         source, chosen = self.sentences_of(split)
-        encoded = self.encoded[source]
-        lengths = encoded.sentence_lengths()
-        if chosen is not None:
-            lengths = lengths[chosen]
-        batches = evaluation_batches(lengths, self._options.eval_batch_size, look_ahead)
+        lengths = self.encoded[source].sentence_lengths()
+        batches = evaluation_batches(lengths if chosen is None else lengths[chosen], self._options.eval_batch_size)
+        return self._loader_of(source, chosen, batches)
+
+    def _loader_of(
+        self, source: str, chosen: npt.NDArray[np.int64] | None, batches: list[npt.NDArray[np.int64]]
+    ) -> DataLoader[Any]:
         sampler = EvaluationSampler(batches, *self._ranks())
         return DataLoader(SentenceBatches(self._assembler(source), chosen), sampler=sampler, **self._loader_options())
 
@@ -372,7 +414,13 @@ class NERDataModule(LightningDataModule):
 
     def predict_dataloader(self) -> DataLoader[Any]:
         """Whole sentences, sorted by length within a bounded look-ahead."""
-        return self._evaluation_loader("predict", _LOOK_AHEAD)
+        lengths = self.encoded["predict"].sentence_lengths()
+        batches = evaluation_batches(lengths, self._options.eval_batch_size, LOOK_AHEAD)
+        return self._loader_of("predict", None, [batch for batch in batches if batch[0] >= self.predicted_before])
+
+    def predict_after(self, sentences: int) -> None:
+        """Leave out the first sentences, whole stretches of ``LOOK_AHEAD``; the batches of the others stay the same."""
+        self.predicted_before = sentences
 
     # ------------------------------------------------------------------ what a checkpoint carries
 
@@ -390,6 +438,8 @@ class NERDataModule(LightningDataModule):
             "max_seq_length": self.max_seq_length,
             "stride": self.stride,
             "label_all_tokens": self.label_all_tokens,
+            "context_size": self.context_size,
+            "label_map": dict(self.label_map),
             "words_version": WORDS_VERSION,
             "position": self._position(),
             "train_sha256": self.stored["train"].meta["sha256"] if "train" in self.stored else self._train_sha256,
@@ -424,6 +474,8 @@ class NERDataModule(LightningDataModule):
         self.scheme, self.outside_label = state_dict["scheme"], state_dict["outside_label"]
         self.max_seq_length, self.stride = state_dict["max_seq_length"], state_dict["stride"]
         self.label_all_tokens = state_dict["label_all_tokens"]
+        self.context_size = state_dict.get("context_size", 0)  # checkpoints of version 0.1 have neither
+        self.label_map = {**state_dict.get("label_map", {}), **(self._options.label_map or {})}
         self._train_sha256 = state_dict["train_sha256"]
         self._resume_at = tuple(state_dict["position"])
         if state_dict["words_version"] != WORDS_VERSION:

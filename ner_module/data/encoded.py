@@ -12,8 +12,10 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import islice, repeat
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ner_module.data.alignment import NO_SUBWORD, UNLABELLED, Subwords, make_rows, subword_labels
-from ner_module.tagging import continuation_tag, convert_tags, illegal_words
+from ner_module.data.context import NO_CONTEXT, Chunk, Context, sentence_contexts
+from ner_module.tagging import UNTYPED, continuation_tag, convert_tags, count_types, illegal_words
 
 _ARRAYS: dict[str, Any] = {
     "input_ids": np.int32,  # [subwords]
@@ -34,7 +37,13 @@ _ARRAYS: dict[str, Any] = {
     "sentence_rows": np.int64,  # [sentences + 1]
 }
 
+ENCODED_FILES = ("meta.json", *(f"{name}.bin" for name in _ARRAYS))
+"""What a whole folder holds."""
+
 _CHUNK = 2_000
+
+# Other ways to write "B", "I", …; a model has one label for both.
+_UNTYPED_TAGS = frozenset(f"{prefix}-{UNTYPED}" for prefix in "BIESLU")
 
 
 @dataclass
@@ -48,6 +57,9 @@ class EncodingSummary:
     words_without_subword: int = 0
     clipped_words: int = 0
     illegal_tags: int = 0
+    sentences_with_context: int = 0
+    mapped: dict[str, int] = field(default_factory=dict)
+    """Entity type (flat: label) that the label map renames or drops -> how many entities (words) it had."""
     examples: dict[str, int] = field(default_factory=dict)
     """Finding -> index of the first sentence with it."""
 
@@ -62,12 +74,15 @@ class EncodingOptions:
     source_scheme: str
     scheme: str
     outside_label: str | None
+    context_size: int = 0
+    label_map: tuple[tuple[str, str], ...] = ()
 
 
 class EncodedSplit:
     """The memory-mapped arrays of one split.
 
     Attributes:
+        name: the folder's; that of a cached split tells its content and options.
         tag_names: the tags that occur, by index; the meaning of ``labels`` and ``word_labels``.
         summary: what the encoding met.
         input_ids, labels, …: see ``_ARRAYS`` in this module for shapes.
@@ -84,6 +99,7 @@ class EncodedSplit:
 
     def __init__(self, folder: Path) -> None:
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        self.name = folder.name
         self.tag_names: list[str] = meta["tag_names"]
         self.summary = EncodingSummary(**meta["summary"])
         for name, dtype in _ARRAYS.items():
@@ -116,7 +132,7 @@ class EncodedSplit:
 
 def encode_split(
     folder: Path,
-    chunks: Iterable[tuple[Sequence[Sequence[str]], Sequence[Sequence[str]] | None]],
+    chunks: Iterable[Chunk | tuple[Sequence[Sequence[str]], Sequence[Sequence[str]] | None]],
     subwords: Subwords,
     options: EncodingOptions,
     progress: Callable[[int], None] = lambda sentences: None,
@@ -125,7 +141,8 @@ def encode_split(
 
     Args:
         folder: where the arrays go.
-        chunks: ``(tokens of each sentence, tags of each sentence or None)``, any number of sentences at a time.
+        chunks: ``(tokens of each sentence, tags of each sentence or None)``, any number of sentences at a time; with
+            the document of each sentence where there is to be context.
         subwords: the tokenizer's view of words.
         options: alignment and scheme.
         progress: told how many sentences a chunk had.
@@ -135,13 +152,38 @@ def encode_split(
     scratch.chmod(0o755)  # a cache may be shared
     try:
         with _Writer(scratch, subwords, options) as writer:
-            for tokens, tags in chunks:
-                writer.add(tokens, tags)
+            for tokens, tags, contexts in _with_contexts(map(_as_chunk, chunks), options.context_size):
+                writer.add(tokens, tags, contexts)
                 progress(len(tokens))
         publish(scratch, folder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return EncodedSplit(folder)
+
+
+def _as_chunk(chunk: Chunk | tuple[Sequence[Sequence[str]], Sequence[Sequence[str]] | None]) -> Chunk:
+    return chunk if isinstance(chunk, Chunk) else Chunk(*chunk)
+
+
+def _with_contexts(
+    chunks: Iterable[Chunk], context_size: int
+) -> Iterator[tuple[Sequence[Sequence[str]], Sequence[Sequence[str]] | None, Sequence[Context] | None]]:
+    """Words, tags and context of some sentences at a time; without context, chunks as they come."""
+    if not context_size:
+        for tokens, tags, _ in chunks:
+            yield tokens, tags, None
+        return
+    tags_of: deque[Sequence[str] | None] = deque()
+
+    def sentences() -> Iterator[tuple[Sequence[str], Hashable]]:
+        for chunk in chunks:
+            tags_of.extend(repeat(None, len(chunk.tokens)) if chunk.tags is None else chunk.tags)
+            yield from zip(chunk.tokens, chunk.documents or repeat(None, len(chunk.tokens)), strict=True)
+
+    stream = sentence_contexts(sentences(), context_size)
+    while some := list(islice(stream, _CHUNK)):
+        annotated = [row for row in (tags_of.popleft() for _ in some) if row is not None]
+        yield [tokens for tokens, _ in some], annotated if len(annotated) == len(some) else None, [c for _, c in some]
 
 
 def publish(scratch: Path, folder: Path) -> None:
@@ -159,6 +201,7 @@ class _Writer:
     def __init__(self, folder: Path, subwords: Subwords, options: EncodingOptions) -> None:
         self._folder, self._subwords, self._options = folder, subwords, options
         self._files = {name: (folder / f"{name}.bin").open("wb") for name in _ARRAYS}
+        self._label_map = dict(options.label_map)
         self._tags: dict[str, int] = {}
         self._continuation: list[int] = []
         self._summary = EncodingSummary()
@@ -190,8 +233,15 @@ class _Writer:
             )
         return index
 
-    def add(self, tokens_of: Sequence[Sequence[str]], tags_of: Sequence[Sequence[str]] | None) -> None:
+    def add(
+        self,
+        tokens_of: Sequence[Sequence[str]],
+        tags_of: Sequence[Sequence[str]] | None,
+        contexts_of: Sequence[Context] | None,
+    ) -> None:
         self._subwords.learn(tokens_of)
+        if contexts_of is not None:
+            self._subwords.learn([context.after for context in contexts_of])  # what stands before was learnt before
         input_ids: list[int] = []
         labels: list[npt.NDArray[np.int16]] = []
         word_positions: list[int] = []
@@ -200,7 +250,14 @@ class _Writer:
         for index, tokens in enumerate(tokens_of):
             word_ids = self._word_labels(tokens, tags_of[index] if tags_of is not None else None)
             lengths = [len(self._subwords[word]) for word in tokens] if self._options.label_all_tokens else None
-            rows = make_rows(tokens, self._subwords, self._options.max_seq_length, self._options.stride)
+            rows = make_rows(
+                tokens,
+                self._subwords,
+                self._options.max_seq_length,
+                self._options.stride,
+                NO_CONTEXT if contexts_of is None else contexts_of[index],
+                self._options.context_size,
+            )
             for row in rows:
                 aligned = subword_labels(
                     row,
@@ -216,6 +273,9 @@ class _Writer:
                 row_offsets.append(self._summary.subwords + len(input_ids))
                 row_words.append(self._summary.words + len(word_positions))
             word_labels.extend(word_ids)
+            if contexts_of is not None and len(rows) == 1:
+                own = self._subwords.num_special + sum(len(self._subwords[word]) for word in tokens)
+                self._summary.sentences_with_context += len(rows[0].input_ids) > own
             self._rows += len(rows)
             sentence_rows.append(self._rows)
             self._note(tokens, len(rows), word_positions[len(word_positions) - len(tokens) :] if tokens else [])
@@ -240,8 +300,14 @@ class _Writer:
         broken = illegal_words(tags, options.source_scheme)
         if broken:
             self._found("illegal_tags", len(broken))
-        if broken or options.scheme != options.source_scheme:
-            tags = convert_tags(tags, options.source_scheme, options.scheme, options.outside_label)
+        if self._label_map:
+            for name, count in count_types(tags, options.source_scheme, self._label_map).items():
+                self._summary.mapped[name] = self._summary.mapped.get(name, 0) + count
+        respelt = options.source_scheme != "flat" and not _UNTYPED_TAGS.isdisjoint(tags)
+        if broken or respelt or options.scheme != options.source_scheme or self._label_map:
+            tags = convert_tags(
+                tags, options.source_scheme, options.scheme, options.outside_label, self._label_map or None
+            )
         return [self._tag_index(tag) for tag in tags]
 
     def _note(self, tokens: Sequence[str], num_rows: int, positions: Sequence[int]) -> None:

@@ -28,9 +28,8 @@ def choose_held_out(stored: StoredSplit, fraction: float, seed: int) -> npt.NDAr
     """
     documents = stored.documents()
     units = np.arange(len(stored))
-    if None not in documents:
-        _, by_document = np.unique(np.asarray(documents, dtype=str), return_inverse=True)
-        units = by_document if by_document.max() + 1 >= _MIN_DOCUMENTS else units
+    if documents is not None and documents.max() + 1 >= _MIN_DOCUMENTS:
+        units = documents
     order = np.random.default_rng(seed).permutation(int(units.max()) + 1)
     sizes = np.bincount(units)[order]
     enough = int(np.searchsorted(np.cumsum(sizes), fraction * len(stored))) + 1

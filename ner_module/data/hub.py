@@ -6,12 +6,16 @@ Only data, never code: `datasets` 5 runs no loading scripts, and this module ask
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from ner_module.data.sentence import DataError, Sentence
+from ner_module.hub_files import fetch_dataset_files, hub_is_reachable, retried
 
 _TEXT_COLUMNS = ("tokens", "words")
 _LABEL_COLUMNS = ("ner_tags", "tags", "labels", "ner", "label")
+_DOCUMENT_COLUMNS = ("document", "document_id", "doc_id")
 _SPLIT_NAMES = {"dev": "validation", "valid": "validation"}
 _BATCH = 1_000
 
@@ -22,6 +26,8 @@ class HubColumns(NamedTuple):
     text: str
     label: str
     names: list[str] | None
+    document: str | None = None
+    """The column that names the document of a row, where there is one."""
 
 
 def load_hub_dataset(name: str, config_name: str | None, revision: str | None) -> dict[str, Any]:
@@ -30,11 +36,9 @@ def load_hub_dataset(name: str, config_name: str | None, revision: str | None) -
     Raises:
         DataError: it does not exist, needs a config name or a loading script, or the hub cannot be reached.
     """
-    import datasets
-
     where = f"dataset {name!r}"
     try:
-        loaded = datasets.load_dataset(name, config_name, revision=revision)
+        loaded = _load(name, config_name, revision)
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         if "scripts are no longer supported" in reason:
@@ -53,6 +57,23 @@ def load_hub_dataset(name: str, config_name: str | None, revision: str | None) -
     if not isinstance(loaded, dict):
         raise DataError(where, None, "has no splits", "name a dataset with a train split")
     return {_SPLIT_NAMES.get(str(split), str(split)): rows for split, rows in loaded.items()}
+
+
+def _load(name: str, config_name: str | None, revision: str | None) -> Any:
+    import datasets
+
+    if Path(name).exists():  # `datasets` prefers a folder of that name, too
+        return datasets.load_dataset(name, config_name, revision=revision)
+    options: dict[str, Any] = {"name": config_name, "revision": revision}
+    if revision is not None:
+        # Offline, `datasets` takes the newest revision in its cache, whichever was asked for: each has a cache of its
+        # own here.
+        options["cache_dir"] = str(Path(datasets.config.HF_DATASETS_CACHE) / f"revision-{quote(revision, safe='')}")
+    if hub_is_reachable():
+        builder = retried(lambda: datasets.load_dataset_builder(name, **options))
+        files = builder.config.data_files or {}
+        fetch_dataset_files(url for split in files.values() for url in split if url.startswith("hf://datasets/"))
+    return retried(lambda: datasets.load_dataset(name, **options))
 
 
 def choose_columns(
@@ -77,16 +98,18 @@ def choose_columns(
         raise DataError(
             where, None, f"column {label!r} is not a list of tags", "name one with --data.label_column_name"
         )
+    scalars = ("string", "large_string", "int32", "int64")
+    document = next((c for c in _DOCUMENT_COLUMNS if str(getattr(features.get(c), "dtype", None)) in scalars), None)
     if isinstance(inner, datasets.ClassLabel):
-        return HubColumns(text, label, list(inner.names))
+        return HubColumns(text, label, list(inner.names), document)
     if str(inner.dtype).startswith(("int", "uint")):
         if not label_names:
             raise DataError(where, None, f"column {label!r} holds integers without names", "give --data.label_names")
-        return HubColumns(text, label, label_names)
+        return HubColumns(text, label, label_names, document)
     if str(inner.dtype) not in ("string", "large_string"):
         problem = f"column {label!r} holds {inner.dtype}, neither names nor integers"
         raise DataError(where, None, problem, "name another with --data.label_column_name")
-    return HubColumns(text, label, None)
+    return HubColumns(text, label, None, document)
 
 
 def _pick(features: Any, where: str, asked: str | None, usual: tuple[str, ...], option: str) -> str:
@@ -100,6 +123,17 @@ def _pick(features: Any, where: str, asked: str | None, usual: tuple[str, ...], 
     raise DataError(where, None, f"has none of the columns {', '.join(usual)} (columns: {', '.join(features)})", option)
 
 
+def is_unlabelled(dataset: Any, columns: HubColumns) -> bool:
+    """Whether every tag of a split is -1: a test set whose labels are kept secret."""
+    tagged = False
+    for batch in dataset.select_columns([columns.label]).iter(batch_size=_BATCH):
+        for tags in batch[columns.label]:
+            if any(tag != -1 for tag in tags or ()):
+                return False
+            tagged = tagged or bool(tags)
+    return tagged
+
+
 def hub_sentences(dataset: Any, where: str, columns: HubColumns) -> Iterator[Sentence]:
     """The rows of one split, in order; ``line`` is the 1-based row.
 
@@ -107,8 +141,10 @@ def hub_sentences(dataset: Any, where: str, columns: HubColumns) -> Iterator[Sen
         DataError: a row whose words and tags differ in number or that lacks some, or an integer tag without a name.
     """
     row = 0
-    for batch in dataset.select_columns([columns.text, columns.label]).iter(batch_size=_BATCH):
-        for tokens, tags in zip(batch[columns.text], batch[columns.label], strict=True):
+    wanted = [columns.text, columns.label] + ([columns.document] if columns.document else [])
+    for batch in dataset.select_columns(wanted).iter(batch_size=_BATCH):
+        documents = batch[columns.document] if columns.document else [None] * len(batch[columns.text])
+        for tokens, tags, document in zip(batch[columns.text], batch[columns.label], documents, strict=True):
             row += 1
             for column, cells in ((columns.text, tokens), (columns.label, tags)):
                 if cells is None or None in cells:
@@ -123,4 +159,4 @@ def hub_sentences(dataset: Any, where: str, columns: HubColumns) -> Iterator[Sen
                     problem = f"the tag id {unknown[0]} is outside the {len(columns.names)} names"
                     raise DataError(where, row, problem, "check --data.label_names")
                 tags = [columns.names[tag] for tag in tags]
-            yield Sentence(list(tokens), tags, line=row)
+            yield Sentence(list(tokens), tags, line=row, document=None if document is None else str(document))

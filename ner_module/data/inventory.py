@@ -18,7 +18,7 @@ from ner_module.data.encoded import EncodedSplit
 from ner_module.data.sentence import DataError
 from ner_module.data.store import StoredSplit
 from ner_module.data.tag_census import suspicious_tags
-from ner_module.tagging import OUTSIDE, close_label_names, continuation_tag, has_prefix, tags_to_spans
+from ner_module.tagging import OUTSIDE, close_label_names, continuation_tag, has_prefix, map_label_names, tags_to_spans
 
 log = logging.getLogger(__name__)
 
@@ -44,13 +44,40 @@ def choose_source_scheme(stored: StoredSplit, asked: str | None) -> str:
     return asked or str(report["detected"])
 
 
-def choose_outside_label(splits: Sequence[StoredSplit], scheme: str, asked: str | None) -> str | None:
+def check_label_map(label_map: Mapping[str, str], splits: Sequence[StoredSplit], source_scheme: str) -> None:
+    """Refuse a map that renames what does not exist, or to what cannot be a type.
+
+    Raises:
+        DataError: naming the types that there are.
+    """
+    flat = source_scheme == "flat"
+    tags = _total_counts(splits)
+    types = sorted(tags if flat else {_type_of(tag) for tag in tags if tag != OUTSIDE})
+    for source, target in label_map.items():
+        if source not in types:
+            what = "word has the label" if flat else "entity has the type"
+            advice = f"the {'labels' if flat else 'types'} are {', '.join(types) or 'none'}"
+            raise DataError("--data.label_map", None, f"no {what} {source!r}", advice)
+        if not target.strip() or not target.isprintable():
+            problem = f"{source!r} would become {target!r}"
+            raise DataError("--data.label_map", None, problem, "give a name, or O to drop it")
+        if not flat and "-" in target and has_prefix(target):
+            bare = target.partition("-")[2]
+            problem = f"{source!r} would become {target!r}, which is a tag and not a type"
+            raise DataError("--data.label_map", None, problem, f"write {bare!r}; prefixes are kept")
+
+
+def choose_outside_label(
+    splits: Sequence[StoredSplit], scheme: str, asked: str | None, label_map: Mapping[str, str] | None = None
+) -> str | None:
     """The label of words outside any entity; ``None`` for flat labels that have none.
 
     Raises:
         DataError: the label that was asked for occurs nowhere.
     """
     counts = _total_counts(splits)
+    if label_map and scheme == "flat":
+        counts.update(label_map[tag] for tag in list(counts) if tag in label_map)
     if asked is not None and asked not in counts:
         raise DataError("--data.outside_label", None, f"no word has the tag {asked!r}", f"tags are {', '.join(counts)}")
     if scheme != "flat":
@@ -96,6 +123,7 @@ def new_inventory(
     declared: Sequence[str] | None,
     scheme: str,
     outside_label: str | None,
+    label_map: Mapping[str, str] | None = None,
 ) -> list[str]:
     """The labels of a new model, by id.
 
@@ -105,13 +133,17 @@ def new_inventory(
         declared: a dataset's own label names; their order is kept when they are in the trained scheme.
         scheme: the trained one.
         outside_label: the label of words outside any entity, if there is one.
+        label_map: entity type -> its new name.
     """
+    if declared is not None and label_map:
+        bare = not any(name != OUTSIDE and has_prefix(name) for name in declared)
+        declared = map_label_names(declared, label_map, "flat" if bare else "iob2", outside_label)
     names = close_label_names(set(tags), scheme, outside_label)
     if declared is not None and _in_scheme(declared, scheme, outside_label):
         ordered = close_label_names(list(declared), scheme, outside_label)
         if set(tags) <= set(ordered):
             return ordered
-    _mention_untaught(splits)
+    _mention_untaught(splits, label_map or {})
     return names
 
 
@@ -122,24 +154,27 @@ def _in_scheme(declared: Sequence[str], scheme: str, outside_label: str | None) 
     return set(declared) <= set(close_label_names(set(declared), scheme, outside_label))
 
 
-def _mention_untaught(splits: Mapping[str, StoredSplit]) -> None:
+def _mention_untaught(splits: Mapping[str, StoredSplit], label_map: Mapping[str, str]) -> None:
     """Warn of each entity type (or flat label) that the training data lacks."""
     if "train" not in splits:
         return
-    mentioned = {_type_of(tag) for tag in splits["train"].meta["tag_counts"]}
+    mentioned = {OUTSIDE, *(_type_of(tag, label_map) for tag in splits["train"].meta["tag_counts"])}
     for split in splits.values():
         for tag, (path, line) in split.meta["first_seen"].items():
-            if _type_of(tag) not in mentioned:
-                mentioned.add(_type_of(tag))
+            if _type_of(tag, label_map) not in mentioned:
+                mentioned.add(_type_of(tag, label_map))
                 message = "%s:%s: the label %r does not occur in the training data: it cannot be learnt"
                 log.warning(message, path, line, tag)
 
 
-def _type_of(tag: str) -> str:
-    return tag.partition("-")[2] or tag if has_prefix(tag) else tag
+def _type_of(tag: str, label_map: Mapping[str, str] | None = None) -> str:
+    name = tag.partition("-")[2] or tag if has_prefix(tag) else tag
+    return (label_map or {}).get(name, name)
 
 
-def check_known(names: Sequence[str], tags: Sequence[str], split: StoredSplit) -> None:
+def check_known(
+    names: Sequence[str], tags: Sequence[str], split: StoredSplit, label_map: Mapping[str, str] | None = None
+) -> None:
     """Refuse tags that a checkpoint's model has no label for.
 
     Raises:
@@ -150,7 +185,13 @@ def check_known(names: Sequence[str], tags: Sequence[str], split: StoredSplit) -
         if tag not in known:
             places = split.meta["first_seen"]
             path, line = places.get(tag) or next(
-                (place for seen, place in places.items() if seen.endswith(tag[1:]) or continuation_tag(seen) == tag),
+                (
+                    place
+                    for seen, place in places.items()
+                    if seen.endswith(tag[1:])
+                    or continuation_tag(seen) == tag
+                    or _type_of(seen, label_map) == _type_of(tag)
+                ),
                 (split.meta["sources"][0], None),
             )
             problem = f"the label {tag!r} is unknown to the checkpoint's model, which has {', '.join(names)}"

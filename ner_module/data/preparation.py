@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,17 +20,19 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ner_module.data.alignment import Subwords
-from ner_module.data.encoded import EncodingOptions, encode_split
+from ner_module.data.encoded import ENCODED_FILES, EncodingOptions, encode_split
 from ner_module.data.formats import expand_files, read_sentences
 from ner_module.data.formats.char_spans import SpanCounts
-from ner_module.data.hub import HubColumns, choose_columns, hub_sentences, load_hub_dataset
+from ner_module.data.hub import HubColumns, choose_columns, hub_sentences, is_unlabelled, load_hub_dataset
 from ner_module.data.sentence import DataError, Sentence
-from ner_module.data.store import StoredSplit, store_sentences
+from ner_module.data.store import STORED_FILES, Documents, StoredSplit, store_sentences
 from ner_module.data.tag_census import TagCensus
 from ner_module.pretrained import sha256_of
 
+log = logging.getLogger(__name__)
+
 # Part of every key: raise it when what is stored changes its meaning.
-_VERSION = 1
+_VERSION = 2
 
 # Which splits a command reads. `fit` reads the test data too: the label inventory is taken over all splits.
 _SPLITS = {
@@ -77,6 +81,7 @@ def store_splits(options: Any, command: str, cache: Path) -> dict[str, Path]:
     if "validation" in wanted and options.validation_file is None and "validation" not in hub:
         wanted.add("train")  # the validation data is a part of it
     names = options.label_names
+    needed = NEEDED[command]
     folders = {}
     for split in sorted(wanted):
         files = options[f"{split}_file"]
@@ -93,8 +98,10 @@ def store_splits(options: Any, command: str, cache: Path) -> dict[str, Path]:
         elif split in hub:
             where = f"dataset {options.dataset_name!r}, split {split!r}"
             columns = choose_columns(hub[split], where, options.text_column_name, options.label_column_name, names)
+            if split != needed and is_unlabelled(hub[split], columns):
+                log.info("%-10s left out: all labels of %s are -1, which is how hidden ones are given", split, where)
+                continue
             folders[split] = store_hub_split(cache, hub[split], where, columns)
-    needed = NEEDED[command]
     if needed not in folders and not (needed == "validation" and "train" in folders):
         have = f"the dataset has the splits {', '.join(hub)}" if hub else "none is given"
         raise DataError(f"{needed} data", None, f"`{command}` needs it, but {have}", f"give --data.{needed}_file")
@@ -115,7 +122,7 @@ def store_files(cache: Path, files: list[Path], reading: ReadingOptions) -> Path
     digests = [sha256_of(path) if path.is_file() else _folder_digest(path) for path in files]
     names = [str(path) for path in files]
     folder = cache / f"stored-{_key(digests, names, asdict(reading))}"
-    if not (folder / "meta.json").is_file():
+    if not _is_there(folder, STORED_FILES):
         options = {**asdict(reading), "label_names": list(reading.label_names) if reading.label_names else None}
         changed_spans = SpanCounts()
         sentences = (
@@ -130,7 +137,7 @@ def store_files(cache: Path, files: list[Path], reading: ReadingOptions) -> Path
 def store_hub_split(cache: Path, dataset: Any, where: str, columns: HubColumns) -> Path:
     """The same for one split of a loaded hub dataset."""
     folder = cache / f"stored-{_key(where, dataset._fingerprint, columns)}"
-    if not (folder / "meta.json").is_file():
+    if not _is_there(folder, STORED_FILES):
         sentences = ((0, sentence) for sentence in hub_sentences(dataset, where, columns))
         meta = {"sha256": [dataset._fingerprint], "declared_names": columns.names}
         _store(folder, [where], sentences, meta, SpanCounts())
@@ -157,16 +164,20 @@ def _store(
             first_words=census.first_words(),
             schemes=census.scheme_report(),
             changed_spans=None if changed_spans.is_clean else changed_spans.summary(),
+            first_changed_span=changed_spans.first_change,
         )
 
     store_sentences(folder, names, counted(), meta)
 
 
-def encode_stored(cache: Path, stored: Path, tokenizer: Any, options: EncodingOptions, name: str) -> Path:
+def encode_stored(
+    cache: Path, stored: Path, tokenizer: Any, options: EncodingOptions, name: str, documents: Documents = "marked"
+) -> Path:
     """Encode a stored split into the cache; returns the folder, at once when it is there."""
-    backend = tokenizer.backend_tokenizer.to_str()
-    folder = cache / f"encoded-{_key(stored.name, hashlib.sha256(backend.encode()).hexdigest(), asdict(options))}"
-    if not (folder / "meta.json").is_file():
+    backend = hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
+    which = documents if options.context_size else None
+    folder = cache / f"encoded-{_key(stored.name, backend, asdict(options), which)}"
+    if not _is_there(folder, ENCODED_FILES):
         split = StoredSplit(stored)
         console = Console(stderr=True)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -174,9 +185,19 @@ def encode_stored(cache: Path, stored: Path, tokenizer: Any, options: EncodingOp
         with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
             task = progress.add_task(f"Tokenising {name}", total=len(split))
             encode_split(
-                folder, split.chunks(), Subwords(tokenizer), options, lambda count: progress.advance(task, count)
+                folder, split.chunks(which), Subwords(tokenizer), options, lambda count: progress.advance(task, count)
             )
     return folder
+
+
+def _is_there(folder: Path, files: Iterable[str]) -> bool:
+    """Whether a cached folder is whole; one that lacks a file is removed, since folders appear whole or not at all."""
+    if all((folder / name).is_file() for name in files):
+        return True
+    if folder.is_dir():
+        log.warning("%s is damaged: a file is missing; it is made again", folder)
+        shutil.rmtree(folder, ignore_errors=True)
+    return False
 
 
 def _folder_digest(folder: Path) -> str:

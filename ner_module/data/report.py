@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
+from collections.abc import Iterable, Mapping
 
 from ner_module.data.encoded import EncodingSummary
 from ner_module.data.store import StoredSplit
+from ner_module.tagging import OUTSIDE
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +37,39 @@ def report_split(name: str, stored: StoredSplit, found: EncodingSummary, max_seq
         if count:
             path, line = stored.origin(found.examples[finding])
             log.warning("%s:%s: %s", path, line, text.format(count=count, rows=max_seq_length))
+
+
+def report_label_map(
+    label_map: Mapping[str, str], found: Iterable[EncodingSummary], scheme: str, outside_label: str | None
+) -> None:
+    """One line for what was renamed and dropped, over all splits."""
+    counts: Counter[str] = Counter()
+    for summary in found:
+        counts.update(summary.mapped)
+    parts = []
+    for source, target in label_map.items():
+        count = counts[source]
+        unit = "word" if scheme == "flat" else "entity"
+        units = unit if count == 1 else {"word": "words", "entity": "entities"}[unit]
+        dropped = " dropped" if target in (OUTSIDE, outside_label) else ""
+        parts.append(f"{source} -> {target} {count:,} {units}{dropped}")
+    if parts:
+        log.info("label_map: %s", ", ".join(parts))
+
+
+def report_context(name: str, found: EncodingSummary, context_size: int) -> None:
+    """One line for how many sentences are read with their document; a warning when none is."""
+    if not context_size or not found.sentences:
+        return
+    if found.sentences_with_context:
+        count = f"{found.sentences_with_context:,}"
+        log.info("%-10s %9s sentences are read with up to %d subwords of their document", name, count, context_size)
+    elif found.sentences > 1:
+        log.warning(
+            "%s: no sentence has context: the data marks no documents of several sentences that leave room in a row; "
+            "--data.documents file makes one of each file",
+            name,
+        )
 
 
 def report_held_out(held_out: int, sentences: int) -> None:

@@ -9,17 +9,25 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
+from ner_module.data.context import Chunk
 from ner_module.data.encoded import publish
 from ner_module.data.sentence import Sentence
 
+STORED_FILES = ("meta.json", "sentences.arrow")
+"""What a whole folder holds."""
+
 _CHUNK = 2_000
+
+Documents = Literal["marked", "file"]
 
 _SCHEMA = pa.schema(
     [
@@ -28,6 +36,7 @@ _SCHEMA = pa.schema(
         ("document", pa.string()),
         ("source", pa.int32()),
         ("line", pa.int32()),
+        ("word_per_line", pa.bool_()),
         ("text", pa.string()),
         ("starts", pa.list_(pa.int32())),
         ("ends", pa.list_(pa.int32())),
@@ -54,20 +63,45 @@ class StoredSplit:
         words: list[str] = self._table["tokens"][index].as_py()
         return words
 
-    def origin(self, index: int) -> tuple[str, int]:
-        """The file (or dataset) and the 1-based line (or row) a sentence came from."""
-        return self.meta["sources"][self._table["source"][index].as_py()], self._table["line"][index].as_py()
+    def tags(self, index: int) -> list[str] | None:
+        """The tags of one sentence as its file spells them; ``None`` without annotation."""
+        tags: list[str] | None = self._table["tags"][index].as_py()
+        return tags
 
-    def documents(self) -> list[str | None]:
-        """The document each sentence belongs to, ``None`` where unknown."""
-        names: list[str | None] = self._table["document"].to_pylist()
-        return names
+    def origin(self, index: int, word: int = 0) -> tuple[str, int]:
+        """The file (or dataset) and the 1-based line (or row) a sentence came from, or one of its words."""
+        line = self._table["line"][index].as_py()
+        if self._table["word_per_line"][index].as_py():
+            line += word
+        return self.meta["sources"][self._table["source"][index].as_py()], line
 
-    def chunks(self) -> Iterator[tuple[list[list[str]], list[list[str]] | None]]:
-        """``(tokens, tags)`` of consecutive sentences; tags are ``None`` in a split without annotation."""
-        for batch in self._table.select(["tokens", "tags"]).to_batches(max_chunksize=_CHUNK):
+    def documents(self) -> npt.NDArray[np.int64] | None:
+        """The number of the document each sentence belongs to; ``None`` where some sentence belongs to none.
+
+        A document is one of its file: those of the same name in two files are two.
+        """
+        if self._table["document"].null_count:
+            return None
+        names = self._table["document"].combine_chunks().dictionary_encode()
+        name = names.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+        source = self._table["source"].to_numpy().astype(np.int64)
+        _, numbers = np.unique(source * (len(names.dictionary) + 1) + name, return_inverse=True)
+        return numbers.astype(np.int64)
+
+    def chunks(self, documents: Documents | None = None) -> Iterator[Chunk]:
+        """Consecutive sentences; tags are ``None`` in a split without annotation.
+
+        Args:
+            documents: ``None`` leaves the documents out; ``marked`` gives those that the data marks; ``file`` makes one
+                of all sentences of a file that belong to none.
+        """
+        for batch in self._table.to_batches(max_chunksize=_CHUNK):
             tags = batch.column("tags")
-            yield batch.column("tokens").to_pylist(), None if tags.null_count else tags.to_pylist()
+            of: list[Hashable] | None = None
+            if documents is not None:
+                pairs = zip(batch.column("source").to_pylist(), batch.column("document").to_pylist(), strict=True)
+                of = [pair if pair[1] is not None or documents == "file" else None for pair in pairs]
+            yield Chunk(batch.column("tokens").to_pylist(), None if tags.null_count else tags.to_pylist(), of)
 
     def slice(self, start: int, stop: int) -> list[Sentence]:
         """Some consecutive sentences, whole."""
@@ -79,6 +113,7 @@ class StoredSplit:
                 document=row["document"],
                 text=row["text"],
                 offsets=None if row["starts"] is None else list(zip(row["starts"], row["ends"], strict=True)),
+                word_per_line=row["word_per_line"],
             )
             for row in self._table.slice(start, stop - start).to_pylist()
         ]
@@ -119,6 +154,7 @@ def _columns(chunk: list[tuple[int, Sentence]]) -> dict[str, list[Any]]:
         "document": [sentence.document for _, sentence in chunk],
         "source": [source for source, _ in chunk],
         "line": [sentence.line for _, sentence in chunk],
+        "word_per_line": [sentence.word_per_line for _, sentence in chunk],
         "text": [sentence.text for _, sentence in chunk],
         "starts": [None if spans is None else [start for start, _ in spans] for spans in offsets],
         "ends": [None if spans is None else [end for _, end in spans] for spans in offsets],

@@ -1,6 +1,6 @@
 """Logits -> one label per word. The only place where subword predictions become word predictions.
 
-Shapes: R rows, L subwords of the longest, C labels, N sentences, W words of the longest.
+Shapes: T subwords of all rows, C labels, N sentences, W words of the longest.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ class WordPredictions(NamedTuple):
     scores: Tensor
 
 
-def decode_words(logits_RLC: Tensor, word_positions_NW: Tensor, fallback_id: int) -> WordPredictions:
+def decode_words(logits_TC: Tensor, word_positions_NW: Tensor, fallback_id: int) -> WordPredictions:
     """Take the most probable label at each word's first subword.
 
     Args:
-        logits_RLC: of all rows of the sentences.
-        word_positions_NW: place of a word's first subword in the flattened rows; negative where it has none.
+        logits_TC: of all rows of the sentences, one after the other.
+        word_positions_NW: place of a word's first subword among them; negative where it has none.
         fallback_id: the label of a word that became no subword, which the model cannot see; its score is 0.
     """
-    logits_NWC = logits_RLC.flatten(0, 1)[word_positions_NW.clamp(min=0)].float()
+    logits_NWC = logits_TC[word_positions_NW.clamp(min=0)].float()
     scores, label_ids = logits_NWC.softmax(dim=-1).max(dim=-1)
     unseen = word_positions_NW < 0
     return WordPredictions(

@@ -76,6 +76,24 @@ def build_from_config(config_json: str) -> Any:
         return AutoModelForTokenClassification.from_config(config, dtype=torch.float32).train()
 
 
+def build_from_folder(folder: str) -> Any:
+    """A whole tagger as ``export`` writes it, in float32 and evaluation mode.
+
+    Raises:
+        PretrainedError: see :func:`ner_module.pretrained.from_pretrained`.
+    """
+    from transformers import AutoModelForTokenClassification
+
+    with _quiet_transformers():
+        return from_pretrained(AutoModelForTokenClassification.from_pretrained, folder, None, dtype=torch.float32)
+
+
+def save_to_folder(model: Any, folder: str) -> None:
+    """Write ``config.json`` and ``model.safetensors``."""
+    with _quiet_transformers():
+        model.save_pretrained(folder)
+
+
 def config_to_json(model: Any) -> str:
     """A model's config with every field, for :func:`build_from_config`."""
     text: str = model.config.to_json_string(use_diff=False)

@@ -4,25 +4,41 @@ The model itself is built late, in ``configure_model``, when the labels are know
 training, from the checkpoint's own config everywhere else. Labels reach it from the data (``set_labels``) or from a
 checkpoint; they are never typed.
 
-Shapes: R rows, L subwords of the longest row, C labels, N sentences, W words of the longest sentence.
+Shapes: T subwords of all rows of a batch, C labels, N sentences, W words of the longest sentence.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import logging
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from lightning.pytorch.utilities.enums import GradClipAlgorithmType
 from torch import Tensor
 from torchmetrics import MeanMetric
 
 from ner_module.metrics.entity_scores import EntityScores
 from ner_module.model.decoding import WordPredictions, decode_words
 from ner_module.model.encoder import build_from_base, build_from_config, config_to_json
-from ner_module.model.optim import SchedulerType, make_optimizer, make_scheduler
+from ner_module.model.memory import keep_freed_memory
+from ner_module.model.optim import SchedulerType, clip_within_step, make_optimizer, make_scheduler
+from ner_module.model.unpadded import (
+    EXACT_FAMILIES,
+    attention_subwords,
+    is_exact,
+    padded_logits,
+    prepare,
+    unpadded_logits,
+)
 from ner_module.tagging import IGNORE_INDEX, OUTSIDE
+
+Padding = Literal["none", "longest"]
+
+log = logging.getLogger(__name__)
 
 
 class NERModule(LightningModule):
@@ -39,6 +55,10 @@ class NERModule(LightningModule):
         label_names: the labels by id. Not an option: filled from the data or the checkpoint.
         scheme: what the labels' prefixes mean. Not an option, likewise.
         outside_label: the label of words outside any entity. Not an option, likewise.
+        padding: how a batch is computed: ``none`` packs its rows into one, which gives the same numbers without
+            computing padding, for the families where that is proven (else the other); ``longest`` pads them.
+        gradient_checkpointing: keep fewer activations and compute them again in the backward pass: less memory, about
+            a third more time.
     """
 
     def __init__(
@@ -53,6 +73,8 @@ class NERModule(LightningModule):
         label_names: list[str] | None = None,
         scheme: str = "iob2",
         outside_label: str | None = OUTSIDE,
+        padding: Padding = "none",
+        gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
         if learning_rate <= 0 or weight_decay < 0 or not 0 <= warmup_ratio <= 1:
@@ -61,6 +83,8 @@ class NERModule(LightningModule):
             )
         self.save_hyperparameters(logger=False)  # the whole configuration is logged, by `cli.py`
         self.model: Any = None
+        self.unpadded = False
+        """Whether rows are computed as one, without padding; settled when the model is built."""
         self.config_text = ""
         """The run's configuration as YAML, for checkpoints to carry; set by the command line."""
         self._encoder_config: str | None = None
@@ -109,10 +133,24 @@ class NERModule(LightningModule):
             self.model = build_from_base(
                 self.hparams["model_name_or_path"], self.hparams["revision"], label_names, self.hparams["dropout"]
             )
+        self._choose_padding()
+        if self.hparams["gradient_checkpointing"]:
+            self.model.activation_checkpointing_enable({"use_reentrant": False})
         scheme, outside_label = self.hparams["scheme"], self.hparams["outside_label"]
         self.val_scores = EntityScores(label_names, scheme, outside_label=outside_label)
         self.test_scores = EntityScores(label_names, scheme, outside_label=outside_label)
         self.val_loss, self.test_loss = MeanMetric(), MeanMetric()
+
+    def _choose_padding(self) -> None:
+        self.unpadded = self.hparams["padding"] == "none" and is_exact(self.model)
+        if self.unpadded:
+            prepare(self.model)
+        elif self.hparams["padding"] == "none":
+            log.info(
+                "batches are padded to the longest row: computing without padding is proven equal for %s, not for %s",
+                ", ".join(EXACT_FAMILIES),
+                self.model.config.model_type,
+            )
 
     @property
     def fallback_id(self) -> int:
@@ -122,10 +160,22 @@ class NERModule(LightningModule):
 
     # ------------------------------------------------------------------ steps
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Logits ``[R, L, C]`` for subword ids and mask ``[R, L]``."""
-        logits: Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask).logits
-        return logits
+    def on_fit_start(self) -> None:
+        """On CPU, let the memory of one step serve the next."""
+        if self.device.type == "cpu":
+            keep_freed_memory()
+
+    def forward(self, input_ids: Tensor, lengths: list[int]) -> Tensor:
+        """Logits ``[T, C]`` for the subword ids ``[T]`` of rows that lie one after the other."""
+        compute = unpadded_logits if self.unpadded else padded_logits
+        return compute(self.model, input_ids, lengths)
+
+    def computed_subwords(self, lengths: list[int]) -> tuple[int, int]:
+        """How many subwords, padding included, a batch of these rows costs: in all layers but attention, and in it."""
+        if not self.unpadded:
+            padded = len(lengths) * max(lengths, default=0)
+            return padded, padded
+        return sum(lengths), attention_subwords(self.model, self.device, lengths)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """The batch's part of the step's loss.
@@ -134,8 +184,8 @@ class NERModule(LightningModule):
         micro-batches alike; the batch knows their number. Lightning divides by the number of micro-batches and DDP by
         the number of processes, so both are multiplied in.
         """
-        logits_RLC = self(batch["input_ids"], batch["attention_mask"])
-        loss_sum = _loss_sum(logits_RLC, batch["labels"])
+        logits_TC = self(batch["input_ids"], batch["lengths"])
+        loss_sum = _loss_sum(logits_TC, batch["labels"])
         labelled = (batch["labels"] != IGNORE_INDEX).sum()
         self._train_totals = (self._train_totals[0] + self._wide(loss_sum), self._train_totals[1] + labelled)
         self.log("train/loss", loss_sum.detach() / labelled.clamp(min=1), prog_bar=True)
@@ -160,39 +210,42 @@ class NERModule(LightningModule):
         """In double precision where the device has it: a sum over an epoch needs it."""
         return value.detach().to(torch.float32 if value.device.type == "mps" else torch.float64)
 
-    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
         """Score whole sentences."""
         return self._evaluate(batch, self.val_scores, self.val_loss)
 
-    def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
+    def test_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
         """Score whole sentences."""
         return self._evaluate(batch, self.test_scores, self.test_loss)
 
-    def predict_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
+    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
         """Tag whole sentences: ``label_ids`` and ``scores`` ``[N, W]`` with their index and number of words."""
         return self._outputs(batch, self.predict_words(batch)[1])
 
-    def predict_words(self, batch: dict[str, Tensor]) -> tuple[Tensor, WordPredictions]:
-        """Logits ``[R, L, C]`` of all rows, and the words' labels; as many rows at once as the batch has sentences."""
-        rows = batch["input_ids"].shape[0]
+    def predict_words(self, batch: dict[str, Any]) -> tuple[Tensor, WordPredictions]:
+        """Logits ``[T, C]`` of all rows, and the words' labels; as many rows at once as the batch has sentences."""
+        lengths = batch["lengths"]
         # A long document has more rows than a batch should: memory stays bounded by the sentences of a batch.
         step = max(batch["sentence_index"].shape[0], 1)
-        parts = [
-            self(batch["input_ids"][start : start + step], batch["attention_mask"][start : start + step])
-            for start in range(0, rows, step)
-        ]
+        parts = []
+        start = 0
+        for first in range(0, len(lengths), step):
+            some = lengths[first : first + step]
+            end = start + sum(some)
+            parts.append(self(batch["input_ids"][start:end], some))
+            start = end
         labels = len(self.hparams["label_names"])
-        logits_RLC = torch.cat(parts) if parts else torch.zeros((*batch["input_ids"].shape, labels), device=self.device)
-        return logits_RLC, decode_words(logits_RLC, batch["word_positions"], self.fallback_id)
+        logits_TC = torch.cat(parts) if parts else torch.zeros((0, labels), device=self.device)
+        return logits_TC, decode_words(logits_TC, batch["word_positions"], self.fallback_id)
 
-    def _evaluate(self, batch: dict[str, Tensor], scores: EntityScores, loss: MeanMetric) -> dict[str, Tensor]:
-        logits_RLC, words = self.predict_words(batch)
+    def _evaluate(self, batch: dict[str, Any], scores: EntityScores, loss: MeanMetric) -> dict[str, Tensor]:
+        logits_TC, words = self.predict_words(batch)
         labelled = (batch["labels"] != IGNORE_INDEX).sum()
-        loss.update(_loss_sum(logits_RLC, batch["labels"]) / labelled.clamp(min=1), weight=labelled)
+        loss.update(_loss_sum(logits_TC, batch["labels"]) / labelled.clamp(min=1), weight=labelled)
         scores.update(words.label_ids, batch["gold"])
         return self._outputs(batch, words)
 
-    def _outputs(self, batch: dict[str, Tensor], words: WordPredictions) -> dict[str, Tensor]:
+    def _outputs(self, batch: dict[str, Any], words: WordPredictions) -> dict[str, Tensor]:
         kept = {name: batch[name] for name in ("sentence_index", "num_words", "gold")}
         return {**kept, "label_ids": words.label_ids, "scores": words.scores}
 
@@ -224,6 +277,21 @@ class NERModule(LightningModule):
         scheduler = make_scheduler(optimizer, options["lr_scheduler_type"], int(total_steps), options["warmup_ratio"])
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "lr"}}
 
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip within the optimiser's own pass where gradients lie whole on one device; else as Lightning does."""
+        whole = isinstance(self.trainer.strategy, (SingleDeviceStrategy, DDPStrategy))
+        by_norm = gradient_clip_algorithm in (None, "norm", GradClipAlgorithmType.NORM)
+        fused = isinstance(optimizer, torch.optim.AdamW) and bool(optimizer.defaults["fused"])
+        if whole and by_norm and fused and gradient_clip_val:
+            clip_within_step(optimizer, gradient_clip_val)
+        else:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what builds the same architecture without the base model."""
         checkpoint["ner_module"] = {
@@ -242,8 +310,6 @@ class NERModule(LightningModule):
         self._train_totals = (loss_sum, labelled) if self.global_rank == 0 else (0.0, 0)
 
 
-def _loss_sum(logits_RLC: Tensor, labels_RL: Tensor) -> Tensor:
+def _loss_sum(logits_TC: Tensor, labels_T: Tensor) -> Tensor:
     """Cross-entropy summed over labelled subwords, in float32 whatever the model computes in."""
-    return F.cross_entropy(
-        logits_RLC.flatten(0, 1).float(), labels_RL.flatten(), ignore_index=IGNORE_INDEX, reduction="sum"
-    )
+    return F.cross_entropy(logits_TC.float(), labels_T, ignore_index=IGNORE_INDEX, reduction="sum")

@@ -37,6 +37,21 @@ def make_optimizer(module: nn.Module, learning_rate: float, weight_decay: float,
     return optimizer
 
 
+def clip_within_step(optimizer: torch.optim.Optimizer, max_norm: float) -> None:
+    """Clip gradients by their norm as part of the fused optimiser's next step, which spares a pass over all of them.
+
+    The same as ``clip_grad_norm_`` before the step: the kernel divides by what a gradient scaler would have multiplied
+    in. The gradients themselves stay as they are.
+
+    Args:
+        optimizer: a fused AdamW of :func:`make_optimizer`.
+        max_norm: the norm of all gradients together is at most this.
+    """
+    gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    divisor = (torch.nn.utils.get_total_norm(gradients) + 1e-6) / max_norm  # that much is added by `clip_grad_norm_`
+    optimizer.grad_scale = divisor.clamp(min=1.0)  # type: ignore[attr-defined]
+
+
 def make_scheduler(
     optimizer: torch.optim.Optimizer, kind: SchedulerType, total_steps: int, warmup_ratio: float
 ) -> torch.optim.lr_scheduler.LambdaLR:

@@ -188,6 +188,8 @@ def test_a_missing_key_of_records(attempt: Callable[..., Any], tmp_path: Path) -
         (["--trainer.accelerator", "tpu"], ["torch_xla"]),
         (["--trainer.accelerator", "cpu", "--trainer.devices", "0"], ["devices"]),
         (["--trainer.overfit_batches", "2"], ["--trainer.overfit_batches"]),
+        (["--trainer.val_check_interval", "500"], ["val_check_interval", "500"]),
+        (["--config", "stop.yaml"], ["val/f2", "val/f1"]),
     ],
     ids=lambda value: value[0] + value[1] if value[0].startswith("--") and len(value) > 1 else "",
 )
@@ -195,6 +197,9 @@ def test_an_option_that_cannot_be(
     attempt: Callable[..., Any], tmp_path: Path, options: list[str], parts: list[str]
 ) -> None:
     (tmp_path / "data.conll").write_text(GOOD * 9, encoding="utf-8")
+    (tmp_path / "stop.yaml").write_text(
+        "trainer:\n  callbacks:\n    class_path: EarlyStopping\n    init_args: {monitor: val/f2, patience: 2}\n"
+    )
     refused(attempt("--data.train_file", "data.conll", *options), *parts)
 
 

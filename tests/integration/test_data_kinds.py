@@ -238,3 +238,38 @@ def test_a_base_model_that_is_a_tagger_keeps_its_head(
     outcome = run_main("fit", "--model.model_name_or_path", "tagger", *other, *frozen)
     (line,) = [line for line in outcome.err.splitlines() if "its head is new" in line]
     assert "tagger" in line
+
+
+def test_types_are_renamed_and_dropped(run_main: RunMain, tiny_model: Callable[..., Path], tmp_path: Path) -> None:
+    """From the flag or YAML to scores and predictions; with the checkpoint alone too, on files as they are."""
+    path = write_conll(tmp_path / "data.conll", SENTENCES)
+    base = ["--model.model_name_or_path", tiny_model(), "--data.train_file", path, "--data.validation_file", path]
+    (tmp_path / "map.yaml").write_text("data:\n  label_map: {PER: human, LOC: O}\n", encoding="utf-8")
+    for run, options in (
+        ("flag", ["--data.label_map", "{PER: human, LOC: O}", *LEARN]),
+        ("yaml", ["--config", tmp_path / "map.yaml", "--trainer.max_epochs", 1]),
+    ):
+        fit = run_main("fit", *base, *options, "--data.test_file", path, "--run_dir", run)
+        assert "label_map: PER -> human 36 entities, LOC -> O 48 entities dropped" in fit.err
+        assert sorted(results(tmp_path / run)["label_names"]) == ["B-human", "I-human", "O"]
+    outcome = run_main("test", "--run_dir", "flag", "--ckpt_path", "best")
+    assert "label_map: PER -> human 12 entities, LOC -> O 16 entities dropped" in outcome.err
+    found = results(tmp_path / "flag")
+    assert found["test"]["test/support/human"] == 3 * TIMES
+    assert found["test"]["test/f1"] == 1.0
+    (tmp_path / "flag" / "config.yaml").unlink()  # only the checkpoint is left
+    (tmp_path / "config.yaml").write_text(f"data: {{test_file: {path}}}\n", encoding="utf-8")
+    alone = ["--config", tmp_path / "config.yaml", "--ckpt_path", tmp_path / "flag" / "checkpoints" / "best.ckpt"]
+    run_main("test", *alone, "--model.model_name_or_path", tiny_model(), "--run_dir", "alone")
+    scores = results(tmp_path / "alone")["test"]
+    assert scores == {key: value for key, value in found["test"].items() if key in scores}
+
+
+def test_what_is_repaired_is_refused_when_asked(run_main: RunMain, fit_options: list[str], tmp_path: Path) -> None:
+    path = write_conll(tmp_path / "data.conll", [*SENTENCES, (["in", "Oslo"], ["O", "I-LOC"])], times=1)
+    line = path.read_text(encoding="utf-8").split("\n").index("Oslo\tI-LOC") + 1
+    options = [*fit_options, "--data.train_file", "data.conll", "--trainer.max_epochs", 1, "--run_dir", "run"]
+    (error,) = run_main("fit", *options, "--data.strict", "true", check=False).errors()
+    assert f"data.conll:{line}: the tag 'I-LOC' after 'O' is illegal in iob2" in error
+    assert not (tmp_path / "run").exists()
+    assert f"data.conll:{line - 1}: an illegal tag sequence" in run_main("fit", *options).err

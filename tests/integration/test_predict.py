@@ -15,7 +15,10 @@ import pytest
 from run_files import conll_sentences, files_in, json_lines
 from seqeval.metrics.sequence_labeling import get_entities
 
-from ner_module import NERTagger
+from ner_module import NERModule, NERTagger
+from ner_module.callbacks import prediction_file
+from ner_module.callbacks.resumable_file import ResumableFile
+from ner_module.data import datamodule
 from ner_module.runs import RunError
 
 RunMain = Callable[..., Any]
@@ -183,6 +186,118 @@ def test_order_survives_long_inputs(run_main: RunMain, trained_run: Path, tagger
     lines = [f"{'word ' * (index % 7)}{index}" for index in range(10_050)]
     rows = predict(run_main, trained_run, "--data.predict_file", "-", stdin="\n".join(lines).encode())
     assert [row["text"] for row in rows] == lines
+
+
+@pytest.fixture
+def short_stretches(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Sort, write and resume by 16 sentences instead of 10,000."""
+    for module in (datamodule, prediction_file):
+        monkeypatch.setattr(module, "LOOK_AHEAD", 16)
+    return 16
+
+
+@pytest.mark.parametrize("lines", [0, 1, 15, 16, 17, 32, 75])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_stretches_change_nothing(
+    run_main: RunMain, trained_run: Path, tagger: NERTagger, known_lines: list[str], short_stretches: int,
+    lines: int, workers: int,
+) -> None:  # fmt: skip
+    text = "\n".join(known_lines[:lines])
+    options = ["--data.predict_file", "-", "--data.num_workers", workers if lines == 75 else 0]
+    assert_same(predict(run_main, trained_run, *options, stdin=text.encode()), tagger.predict(known_lines[:lines]))
+
+
+@pytest.mark.parametrize("stretches", [1, 3, 4])
+def test_an_interrupted_prediction_goes_on_and_ends_with_the_same_bytes(
+    run_main: RunMain, trained_run: Path, tmp_path: Path, known_lines: list[str], short_stretches: int,
+    monkeypatch: pytest.MonkeyPatch, stretches: int,
+) -> None:  # fmt: skip
+    (tmp_path / "text.txt").write_text("\n".join(known_lines[:75]), encoding="utf-8")
+    options = [
+        *("predict", "--run_dir", trained_run, "--ckpt_path", "best", "--data.predict_file", "text.txt"),
+        *("--data.eval_batch_size", 5, "--output"),
+    ]
+    run_main(*options, "whole.jsonl")
+    write = ResumableFile.write
+    calls = 0
+
+    def interrupted(self: ResumableFile, lines: list[str], items: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls > stretches:
+            raise KeyboardInterrupt
+        write(self, lines, items)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ResumableFile, "write", interrupted)
+        outcome = run_main(*options, "out.jsonl", check=False)
+    assert outcome.code == 130
+    assert f"{16 * stretches} sentences are in out.jsonl.part; the same command goes on from there" in outcome.err
+    assert not (tmp_path / "out.jsonl").exists()
+    tagged: list[int] = []
+    step = NERModule.predict_step
+
+    def counted(self: NERModule, batch: dict[str, Any], batch_idx: int) -> Any:
+        tagged.extend(batch["sentence_index"].tolist())
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(NERModule, "predict_step", counted)
+    outcome = run_main(*options, "out.jsonl")
+    assert f"goes on after sentence {16 * stretches} of 75" in outcome.err
+    assert sorted(tagged) == list(range(16 * stretches, 75)), "only what was missing is computed"
+    assert (tmp_path / "out.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+    assert not list(tmp_path.glob("*.part*"))
+
+
+def test_an_attempt_with_other_text_or_options_starts_anew(
+    run_main: RunMain, trained_run: Path, tmp_path: Path, known_lines: list[str], short_stretches: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    (tmp_path / "text.txt").write_text("\n".join(known_lines[:40]), encoding="utf-8")
+    options = [
+        *("predict", "--run_dir", trained_run, "--ckpt_path", "best", "--data.predict_file", "text.txt"),
+        *("--output", "out.jsonl"),
+    ]
+    with monkeypatch.context() as patch:
+        patch.setattr(ResumableFile, "finish", lambda self: self.close())  # killed before the last rename
+        run_main(*options)
+    note = (tmp_path / "out.jsonl.part.json").read_bytes()
+    part = (tmp_path / "out.jsonl.part").read_bytes()
+    changes: dict[str, Callable[[], Any]] = {
+        "text": lambda: (tmp_path / "text.txt").write_text("\n".join(known_lines[:39]), encoding="utf-8"),
+        "batch": lambda: options.extend(["--data.eval_batch_size", "3"]),
+        "checkpoint": lambda: options.__setitem__(4, "last"),
+    }
+    for name, change in changes.items():
+        (tmp_path / "out.jsonl.part.json").write_bytes(note)
+        (tmp_path / "out.jsonl.part").write_bytes(part)
+        change()
+        assert "goes on" not in run_main(*options).err, name
+        assert not (tmp_path / "out.jsonl.part").exists()
+
+
+@pytest.mark.ddp
+def test_several_processes_write_the_same_bytes(trained_run: Path, tmp_path: Path, known_lines: list[str]) -> None:
+    """More than one stretch, so that the processes meet more than once; one line less than a whole batch."""
+    lines = [f"{index} {known_lines[index % len(known_lines)]}"[: 20 + index % 50] for index in range(10_049)]
+    (tmp_path / "text.txt").write_text("\n".join(lines), encoding="utf-8")
+    written = []
+    for devices in ("1", "2", "3"):
+        process = subprocess.run(
+            [
+                *(sys.executable, "-m", "ner_module", "predict", "--run_dir", str(trained_run), "--ckpt_path", "best"),
+                *("--data.predict_file", "text.txt", "--output", f"{devices}.jsonl", "--trainer.accelerator", "cpu"),
+                *("--trainer.devices", devices),
+            ],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            check=False,
+        )
+        assert process.returncode == 0, process.stderr.decode()
+        written.append((tmp_path / f"{devices}.jsonl").read_bytes())
+    assert len(written[0].splitlines()) == len(lines)
+    assert written[0] == written[1] == written[2]
 
 
 def test_a_limited_prediction_says_that_it_is_not_whole(

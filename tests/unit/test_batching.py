@@ -29,7 +29,9 @@ from ner_module.data.batching import (
     evaluation_batches,
 )
 from ner_module.data.encoded import EncodedSplit, EncodingOptions, encode_split
+from ner_module.data.sentence import DataError
 from ner_module.model.module import NERModule
+from ner_module.model.unpadded import pad_rows
 from ner_module.pretrained import load_tokenizer
 from ner_module.tagging import IGNORE_INDEX
 
@@ -205,6 +207,71 @@ def assert_same(first: list[TrainingItem], second: list[TrainingItem]) -> None:
     ]
 
 
+# ---------------------------------------------------------------- batches by subwords
+
+
+@pytest.mark.parametrize("batching", ["random", "grouped"])
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+@pytest.mark.parametrize("max_tokens", [32, 50, 100, 10**6])
+@pytest.mark.parametrize("size", [0, 1, 5, 101])
+def test_a_budget_of_subwords_is_kept_and_the_number_of_batches_stays(
+    size: int, max_tokens: int, world_size: int, batching: Batching, make_split: Callable[[int], EncodedSplit]
+) -> None:
+    split = make_split(size)
+    lengths = split.row_lengths()
+    options: dict[str, Any] = {"max_tokens": max_tokens, "batching": batching, "world_size": world_size}
+    numbers = set()
+    orders = set()
+    for number in range(4):
+        ranks = [epoch(split, number, rank=rank, **options) for rank in range(world_size)]
+        numbers |= {len(items) for items in ranks}
+        assert sorted(chain.from_iterable(map(rows_of, ranks))) == list(range(split.num_rows))
+        assert all(lengths[item.rows].sum() <= max_tokens for items in ranks for item in items)
+        orders.add(tuple(rows_of(ranks[0])))
+    assert numbers == {len(TrainingSampler(split, None, 4, batching, 7, world_size=world_size, max_tokens=max_tokens))}
+    if size == 101:
+        assert len(orders) == 4, "a new order each epoch"
+
+
+def test_batches_by_subwords_are_evenly_large(make_split: Callable[[int], EncodedSplit]) -> None:
+    split = make_split(101)
+    lengths = split.row_lengths()
+    sizes = [int(lengths[item.rows].sum()) for item in epoch(split, max_tokens=100)]
+    assert max(sizes) - min(sizes) < 2 * lengths.max()
+    assert np.mean(sizes) > 100 - 2 * lengths.max()
+
+
+def test_grouped_batches_by_subwords_follow_the_length(make_split: Callable[[int], EncodedSplit]) -> None:
+    split = make_split(101)
+    lengths = split.row_lengths()
+    spread = {
+        batching: np.mean([np.ptp(lengths[item.rows]) for item in epoch(split, max_tokens=64, batching=batching)])
+        for batching in ("random", "grouped")
+    }
+    assert spread["grouped"] < 0.3 * spread["random"]
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_a_budget_resumes_and_counts_labels_like_a_batch_size(
+    accumulate: int, make_split: Callable[[int], EncodedSplit]
+) -> None:
+    split = make_split(37)
+    options: dict[str, Any] = {"max_tokens": 60, "accumulate": accumulate}
+    whole = epoch(split, 2, **options)
+    resumed = TrainingSampler(split, None, 4, "random", 7, accumulate, resume_at=(2, 4), max_tokens=60)
+    assert_same(list(resumed), whole[4:])
+    for start in range(0, len(whole), accumulate):
+        step = whole[start : start + accumulate]
+        expected = int(np.asarray(split.row_labelled)[rows_of(step)].sum())
+        assert {item.labelled_in_step for item in step} == {expected}
+
+
+def test_a_budget_below_two_of_the_longest_row_is_an_error(make_split: Callable[[int], EncodedSplit]) -> None:
+    longest = int(make_split(37).row_lengths().max())
+    with pytest.raises(DataError, match=f"give at least {2 * longest}"):
+        epoch(make_split(37), max_tokens=2 * longest - 1)
+
+
 # ---------------------------------------------------------------- evaluation batches
 
 
@@ -245,39 +312,37 @@ def label_ids(split: EncodedSplit) -> list[int]:
     return [TAGS.index(tag) for tag in split.tag_names]
 
 
-def test_rows_are_padded_and_masked(make_split: Callable[[int], EncodedSplit]) -> None:
+def test_rows_lie_one_after_the_other(make_split: Callable[[int], EncodedSplit]) -> None:
     split = make_split(37)
     rows = np.array([5, 0, 11, 3])
-    batch = BatchAssembler(split, label_ids(split), pad_token_id=9).rows(rows)
-    longest = split.row_lengths()[rows].max()
-    assert {name: tuple(tensor.shape) for name, tensor in batch.items()} == dict.fromkeys(batch, (4, longest))
-    assert {tensor.dtype for tensor in batch.values()} == {torch.int64}
+    batch = BatchAssembler(split, label_ids(split)).rows(rows)
+    assert batch["lengths"] == split.row_lengths()[rows].tolist()
+    assert batch["input_ids"].dtype == batch["labels"].dtype == torch.int64
+    rows_of_ids, rows_of_labels = (batch[name].split(batch["lengths"]) for name in ("input_ids", "labels"))
     for index, row in enumerate(rows):
         start, end = split.row_offsets[row], split.row_offsets[row + 1]
-        length = end - start
-        assert batch["input_ids"][index].tolist() == [*split.input_ids[start:end], *[9] * (longest - length)]
-        assert batch["attention_mask"][index].tolist() == [1] * length + [0] * (longest - length)
+        assert rows_of_ids[index].tolist() == list(split.input_ids[start:end])
         expected = [
             IGNORE_INDEX if label < 0 else TAGS.index(split.tag_names[label]) for label in split.labels[start:end]
         ]
-        assert batch["labels"][index].tolist() == expected + [IGNORE_INDEX] * (longest - length)
+        assert rows_of_labels[index].tolist() == expected
 
 
 def test_no_rows_at_all(make_split: Callable[[int], EncodedSplit]) -> None:
     split = make_split(5)
-    batch = BatchAssembler(split, label_ids(split), 0).rows(np.array([], dtype=np.int64))
-    assert {tuple(tensor.shape) for tensor in batch.values()} == {(0, 1)}
+    batch = BatchAssembler(split, label_ids(split)).rows(np.array([], dtype=np.int64))
+    assert (batch["input_ids"].shape, batch["labels"].shape, batch["lengths"]) == ((0,), (0,), [])
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 100])
 def test_sentences_carry_where_their_words_are(batch_size: int, make_split: Callable[[int], EncodedSplit]) -> None:
     split = make_split(37)
-    assembler = BatchAssembler(split, label_ids(split), 0)
+    assembler = BatchAssembler(split, label_ids(split))
     seen = []
     for indices in evaluation_batches(split.sentence_lengths(), batch_size):
         batch = assembler.sentences(indices)
         assert batch["sentence_index"].tolist() == indices.tolist()
-        flat_ids, flat_labels = batch["input_ids"].flatten(), batch["labels"].flatten()
+        flat_ids, flat_labels = batch["input_ids"], batch["labels"]
         for place, sentence in enumerate(indices.tolist()):
             words = split.words_of(sentence)
             length = words.stop - words.start
@@ -306,24 +371,25 @@ def test_sentences_carry_where_their_words_are(batch_size: int, make_split: Call
 def test_a_chosen_part_of_the_sentences_is_counted_from_zero(make_split: Callable[[int], EncodedSplit]) -> None:
     split = make_split(37)
     chosen = np.array([3, 8, 20])
-    assembler = BatchAssembler(split, label_ids(split), 0)
+    assembler = BatchAssembler(split, label_ids(split))
     batch = SentenceBatches(assembler, chosen)[np.array([2, 0])]
     assert batch["sentence_index"].tolist() == [2, 0]
     expected = assembler.sentences(np.array([20, 3]))
-    assert all(torch.equal(batch[name], expected[name]) for name in expected if name != "sentence_index")
+    assert batch["lengths"] == expected["lengths"]
+    tensors = [name for name in expected if name not in ("sentence_index", "lengths")]
+    assert all(torch.equal(batch[name], expected[name]) for name in tensors)
     assert SentenceBatches(assembler)[np.array([2])]["sentence_index"].tolist() == [2]
 
 
 def test_a_process_without_rows_counts_nothing(make_split: Callable[[int], EncodedSplit]) -> None:
     split = make_split(5)
-    batches = TrainingBatches(BatchAssembler(split, label_ids(split), 0))
+    batches = TrainingBatches(BatchAssembler(split, label_ids(split)))
     items = [epoch(split, batch_size=split.num_rows - 1, rank=rank, world_size=2) for rank in range(2)]
     assert sum(map(len, map(rows_of, items))) == split.num_rows
     one_row = epoch(split, rows=np.array([1]), rank=1, world_size=2)
     assert [len(item.rows) for item in one_row] == [0]
     batch = batches[one_row[0]]
-    assert batch["input_ids"].shape[0] == 1
-    assert batch["attention_mask"].any()
+    assert batch["lengths"] == [len(batch["input_ids"])] == [split.row_lengths()[0]]
     assert (batch["labels"] == IGNORE_INDEX).all()
     assert batch["labelled_in_step"] == split.row_labelled[1]
 
@@ -358,7 +424,7 @@ def test_accumulated_and_distributed_gradients_are_those_of_one_large_batch(
 ) -> None:
     split = make_split(13)
     rows = np.flatnonzero(split.row_labelled)[:size]
-    assembler = BatchAssembler(split, label_ids(split), 0)
+    assembler = BatchAssembler(split, label_ids(split))
     batches = TrainingBatches(assembler)
     ranks = [
         epoch(split, rows=rows, batch_size=2, rank=rank, world_size=world_size, accumulate=accumulate)
@@ -372,7 +438,10 @@ def test_accumulated_and_distributed_gradients_are_those_of_one_large_batch(
         step = [item for items in ranks for item in items[start : start + accumulate]]
         # The mean over all labelled subwords of the step, by transformers' own loss.
         module.zero_grad()
-        module.model(**assembler.rows(np.array(rows_of(step), dtype=np.int64))).loss.backward()
+        large = assembler.rows(np.array(rows_of(step), dtype=np.int64))
+        input_ids, real = pad_rows(large["input_ids"], large["lengths"], 0)
+        labels, _ = pad_rows(large["labels"], large["lengths"], IGNORE_INDEX)
+        module.model(input_ids=input_ids, attention_mask=real.long(), labels=labels).loss.backward()
         expected = gradients(module)
         module.zero_grad()
         for item in step:
@@ -395,7 +464,7 @@ def test_a_batch_without_a_label_has_loss_zero_not_nan(
         world_size=1, accumulate_grad_batches=1, optimizers=[optimizer]
     )
     module.zero_grad()
-    batch = TrainingBatches(BatchAssembler(split, label_ids(split), 0))[TrainingItem(empty, 0)]
+    batch = TrainingBatches(BatchAssembler(split, label_ids(split)))[TrainingItem(empty, 0)]
     loss = module.training_step(batch, 0)
     loss.backward()
     assert loss == 0
@@ -405,7 +474,7 @@ def test_a_batch_without_a_label_has_loss_zero_not_nan(
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_loader_passes_batches_through_whole(workers: int, make_split: Callable[[int], EncodedSplit]) -> None:
     split = make_split(37)
-    assembler = BatchAssembler(split, label_ids(split), 0)
+    assembler = BatchAssembler(split, label_ids(split))
     sampler = TrainingSampler(split, None, 4, "random", 7)
     loader = DataLoader(TrainingBatches(assembler), sampler=sampler, batch_size=None, num_workers=workers)
     expected = epoch(split)

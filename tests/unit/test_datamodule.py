@@ -98,8 +98,7 @@ def trained(data: NERDataModule) -> Counter[tuple[int, ...]]:
     """How often each row of subwords occurs in an epoch."""
     rows: Counter[tuple[int, ...]] = Counter()
     for batch in data.train_dataloader():
-        for ids, mask in zip(batch["input_ids"], batch["attention_mask"], strict=True):
-            rows[tuple(ids[mask.bool()].tolist())] += 1
+        rows.update(tuple(ids.tolist()) for ids in batch["input_ids"].split(batch["lengths"]))
     return rows
 
 
@@ -127,7 +126,7 @@ def test_every_word_with_a_subword_is_labelled_once_and_every_word_evaluated(
         labels.update(tag for index, (_, tag) in enumerate(words) if index in seen)
 
     batches = list(data.train_dataloader())
-    assert max(batch["input_ids"].shape[1] for batch in batches) <= max_seq_length
+    assert max(max(batch["lengths"]) for batch in batches) <= max_seq_length
     found = Counter(
         data.label_names[label] for batch in batches for label in batch["labels"][batch["labels"] >= 0].tolist()
     )
@@ -335,9 +334,7 @@ def test_held_out_sentences_are_not_trained_on(make: Make, corpus: Path) -> None
     assert all(sentence in everything for sentence in held_out)
     # Held out and trained on make the whole corpus, row by row.
     validation = Counter(
-        tuple(ids[mask.bool()].tolist())
-        for batch in data.val_dataloader()
-        for ids, mask in zip(batch["input_ids"], batch["attention_mask"], strict=True)
+        tuple(ids.tolist()) for batch in data.val_dataloader() for ids in batch["input_ids"].split(batch["lengths"])
     )
     assert trained(data) + validation == trained(whole)
     train = [data.tokens_of("train", index) for index in range(90)]
@@ -648,3 +645,48 @@ def test_one_data_module_keeps_its_labels_from_fit_to_test(make: Make, write: Wr
     start(data, "test")
     assert data.label_names == labels
     assert [data.label_names[index] for index in data.label_ids("test")] == data.encoded["test"].tag_names
+
+
+# ---------------------------------------------------------------- what a user's cache and datasets may hold
+
+
+@pytest.mark.parametrize("lost", ["meta.json", "sentences.arrow", "input_ids.bin", "row_words.bin"])
+def test_a_damaged_cache_is_made_again(lost: str, make: Make, corpus: Path, caplog: pytest.LogCaptureFixture) -> None:
+    options = {"train_file": corpus / "train.conll", "validation_file": corpus / "validation.conll"}
+    data = make(**options)
+    before = evaluated(data, "validation")
+    files = list(data.cache.glob(f"*/{lost}"))
+    assert files
+    for file in files:
+        file.unlink()
+    with caplog.at_level(logging.WARNING):
+        assert evaluated(make(**options), "validation") == before
+    assert sum("is damaged: a file is missing" in message for message in caplog.messages) == len(files)
+
+
+def test_a_test_split_with_hidden_labels_is_left_out(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "datasets")
+    datasets.disable_progress_bars()
+    features = Features({"tokens": List(Value("string")), "ner_tags": List(Value("int64"))})
+    for split, ids in {"train": [1, 0], "validation": [0, 1], "test": [-1, -1]}.items():
+        rows = Dataset.from_dict({"tokens": [["Ada", "was"]] * 3, "ner_tags": [ids] * 3}, features=features)
+        rows.to_parquet(str(tmp_path / "hidden" / f"{split}.parquet"))
+    options = {"dataset_name": str(tmp_path / "hidden"), "label_names": ["O", "B-PER"]}
+    with caplog.at_level(logging.INFO):
+        data = make(**options)
+    assert sorted(data.stored) == ["train", "validation"]
+    assert [message for message in caplog.messages if "left out" in message and "are -1" in message]
+    again = restored(data, **options)
+    with pytest.raises(DataError, match="the tag id -1 is outside the 2 names"):
+        start(again, "test")
+
+
+def test_same_named_documents_of_two_files_are_held_out_apart(make: Make, tmp_path: Path) -> None:
+    """Twelve files with documents 1 and 2 each: 24 documents, not two."""
+    for number in range(12):
+        text = "".join(f"# newdoc id = {name}\nword{number}x{name}\tB-PER\n\nother\tO\n\n" for name in (1, 2))
+        (tmp_path / f"{number:02}.conll").write_text(text, encoding="utf-8")
+    data = make(train_file=str(tmp_path / "*.conll"), validation_fraction=0.1)
+    assert data.num_sentences("validation") == 6, "three of 24 documents, two sentences each"

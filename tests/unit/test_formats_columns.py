@@ -205,3 +205,13 @@ def test_any_words_between_tabs_come_back(tmp_path_factory, sentences):
     lines = text.split("\n")
     for sentence in found:
         assert all(lines[sentence.line_of(i) - 1].startswith(word) for i, word in enumerate(sentence.tokens))
+
+
+@pytest.mark.parametrize("mark", ["-DOCSTART- X O", "-DOCSTART-\tX\tO", "-DOCSTART- -X- O O O", "-DOCSTART-"])
+def test_documents_begin_where_the_first_cell_says_so(read, mark):
+    """Also where the words are in another column, and on lines of any width."""
+    tab = "\t" if "\t" in mark else " "
+    text = "\n\n".join([mark, tab.join(["1", "Ann", "B-PER"]), mark, tab.join(["2", "Bob", "B-PER"])]) + "\n"
+    found = read(text, text_column_name="1")
+    assert [s.tokens for s in found] == [["Ann"], ["Bob"]]
+    assert found[0].document != found[1].document

@@ -179,3 +179,35 @@ def test_raw_text_lines_for_prediction(tmp_path):
     assert list(read_sentences(write(tmp_path / "e.txt", ""), tagged=False)) == []
     assert "raw text" in refused(path, format="text").problem
     assert "raw text" in refused(write(path, "Three words here\nand four in this\nbut two\n")).problem
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("Ada Lovelace met the mayor .\n", r"this may be raw text or columns; set --data\.format to text or conll"),
+        ("one two\nthree four\nfive six\n", r"this may be raw text or columns; set --data\.format to text or conll"),
+    ],
+)
+def test_text_without_its_ending_is_not_read_as_columns(tmp_path, content, message):
+    """A line of five words is no word with five columns; what was meant is for the user to say."""
+    path = write(tmp_path / "notes", content.encode())
+    with pytest.raises(DataError, match=message):
+        list(read_sentences(path, tagged=False))
+    lines = [s.tokens for s in read_sentences(path, tagged=False, format="text")]
+    assert lines == [line.split() for line in content.splitlines()]
+    assert len(list(read_sentences(path, tagged=False, format="conll"))) == 1
+
+
+def test_text_named_as_columns_is_told_how_to_be_read(tmp_path):
+    for content in ("Ada met the mayor .\nShe left\nand came back again\n", "a b\nc d\ne\nf g\nh i\nj k\n"):
+        path = write(tmp_path / "notes.conll", content.encode())
+        with pytest.raises(DataError, match=r"--data\.format text"):
+            list(read_sentences(path, tagged=False))
+
+
+def test_messages_name_the_options(tmp_path):
+    path = write(tmp_path / "a.jsonl", b'{"tokens": ["a"], "tags": [3]}\n')
+    with pytest.raises(DataError, match=r"name them with --data\.label_names"):
+        list(read_sentences(path))
+    with pytest.raises(DataError, match=r"name the file's encoding with --data\.encoding"):
+        list(read_sentences(write(tmp_path / "b.conll", "Zürich\tO\n".encode("latin-1"))))

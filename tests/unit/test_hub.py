@@ -11,7 +11,7 @@ import datasets
 import pytest
 from datasets import ClassLabel, Dataset, Features, List, Value
 
-from ner_module.data.hub import HubColumns, choose_columns, hub_sentences, load_hub_dataset
+from ner_module.data.hub import HubColumns, choose_columns, hub_sentences, is_unlabelled, load_hub_dataset
 from ner_module.data.sentence import DataError
 
 NAMES = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
@@ -150,3 +150,27 @@ def test_a_dataset_with_a_loading_script_is_not_run(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be loaded"):
         load_hub_dataset(str(folder), None, None)
     assert not trap.exists()
+
+
+def test_a_split_whose_labels_are_hidden(write: Write) -> None:
+    """Test sets of shared tasks come with -1 for every label; one real label, or no word at all, is no such split."""
+
+    def split(*ids: list[int]) -> Dataset:
+        features = Features({"tokens": List(Value("string")), "ner_tags": List(Value("int64"))})
+        return Dataset.from_dict({"tokens": [["a"] * len(row) for row in ids], "ner_tags": ids}, features=features)
+
+    columns = HubColumns("tokens", "ner_tags", NAMES)
+    assert is_unlabelled(split([-1, -1], [], [-1]), columns)
+    assert not is_unlabelled(split([-1, -1], [0]), columns)
+    assert not is_unlabelled(split([], []), columns)
+    assert not is_unlabelled(dataset("str"), columns)
+
+
+@pytest.mark.parametrize("kind", ["string", "int64"])
+def test_a_column_of_documents_is_read(kind: str) -> None:
+    features = Features({"tokens": List(Value("string")), "tags": List(Value("string")), "doc_id": Value(kind)})
+    names = [7, 7, None] if kind == "int64" else ["7", "7", None]
+    rows = Dataset.from_dict({"tokens": TOKENS, "tags": TAGS, "doc_id": names}, features=features)
+    columns = choose_columns(rows, "here", None, None, None)
+    assert columns == HubColumns("tokens", "tags", None, "doc_id")
+    assert [sentence.document for sentence in hub_sentences(rows, "here", columns)] == ["7", "7", None]

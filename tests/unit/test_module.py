@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from ner_module.data.datamodule import NERDataModule
 from ner_module.model.module import NERModule
+from ner_module.model.unpadded import pad_rows
 from ner_module.tagging import IGNORE_INDEX
 
 MakeData = Callable[..., NERDataModule]
@@ -103,23 +104,18 @@ def test_one_training_step_reaches_embeddings_and_head(
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_padding_does_not_change_the_logits(
+def test_a_row_has_the_same_logits_alone_and_among_others(
     family: str, make_data: MakeData, make_module: Callable[..., NERModule]
 ) -> None:
     data = make_data(family, batch_size=16)
     module = built(make_module(family), data).eval()
     batch = next(iter(data.train_dataloader()))
-    lengths = batch["attention_mask"].sum(dim=1).tolist()
+    lengths = batch["lengths"]
     assert max(lengths) > 2 * min(lengths)
     with torch.inference_mode():
-        padded = module(batch["input_ids"], batch["attention_mask"])
-        for row, length in enumerate(lengths):
-            single = module(batch["input_ids"][row : row + 1, :length], batch["attention_mask"][row : row + 1, :length])
-            torch.testing.assert_close(padded[row, :length], single[0], atol=1e-5, rtol=1e-4)
-        changed = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, 17)
-        again = module(changed, batch["attention_mask"])
-    for row, length in enumerate(lengths):
-        torch.testing.assert_close(padded[row, :length], again[row, :length], atol=1e-5, rtol=1e-4)
+        together = module(batch["input_ids"], lengths).split(lengths)
+        for row, ids in enumerate(batch["input_ids"].split(lengths)):
+            torch.testing.assert_close(together[row], module(ids, [len(ids)]), atol=1e-5, rtol=1e-4)
 
 
 def test_rows_of_a_document_are_computed_in_parts_with_the_same_result(
@@ -128,13 +124,20 @@ def test_rows_of_a_document_are_computed_in_parts_with_the_same_result(
     data = make_data(max_seq_length=16)
     module = built(make_module(), data).eval()
     batch = next(iter(data.val_dataloader()))
-    rows, sentences = batch["input_ids"].shape[0], batch["sentence_index"].shape[0]
+    rows, sentences = len(batch["lengths"]), batch["sentence_index"].shape[0]
     assert rows > 1.5 * sentences
     with torch.inference_mode():
         logits, words = module.predict_words(batch)
-        whole = module(batch["input_ids"], batch["attention_mask"])
+        whole = module(batch["input_ids"], batch["lengths"])
     torch.testing.assert_close(logits, whole, atol=1e-5, rtol=1e-4)
     assert words.label_ids.shape == batch["gold"].shape
+
+
+def transformers_loss(model: Any, batch: dict[str, Any]) -> float:
+    """The mean loss by transformers' own, on a padded batch."""
+    input_ids, real = pad_rows(batch["input_ids"], batch["lengths"], 0)
+    labels, _ = pad_rows(batch["labels"], batch["lengths"], IGNORE_INDEX)
+    return float(model(input_ids=input_ids, attention_mask=real.long(), labels=labels).loss)
 
 
 # ---------------------------------------------------------------- dropout
@@ -150,7 +153,7 @@ class Modes(Callback):
     def _note(self, stage: str, module: Any, batch: Any) -> None:
         self.on[stage] |= {part.training for part in module.modules() if isinstance(part, nn.Dropout) and part.p > 0}
         with torch.no_grad():
-            first, second = (module(batch["input_ids"], batch["attention_mask"]) for _ in range(2))
+            first, second = (module(batch["input_ids"], batch["lengths"]) for _ in range(2))
         self.repeatable[stage].add(torch.equal(first, second))
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
@@ -197,9 +200,8 @@ def test_the_training_loss_is_the_mean_over_all_labelled_subwords(
     total, labelled = 0.0, 0
     for batch in data.train_dataloader():
         number = int((batch["labels"] != IGNORE_INDEX).sum())
-        tensors = {name: batch[name] for name in ("input_ids", "attention_mask", "labels")}
         with torch.no_grad():
-            total += number * float(module.model(**tensors).loss)
+            total += number * transformers_loss(module.model, batch)
         labelled += number
     for first, second in losses.taken:
         assert first == pytest.approx(total / labelled, rel=1e-5)
@@ -353,9 +355,8 @@ def test_the_evaluation_loss_is_the_mean_over_all_labelled_subwords(
     total, labelled = 0.0, 0
     for batch in data.test_dataloader():
         number = int((batch["labels"] != IGNORE_INDEX).sum())
-        tensors = {name: batch[name] for name in ("input_ids", "attention_mask", "labels")}
         with torch.no_grad():
-            total += number * float(module.model(**tensors).loss)
+            total += number * transformers_loss(module.model, batch)
         labelled += number
     assert scores["test/loss"] == pytest.approx(total / labelled, rel=1e-5)
 

@@ -15,7 +15,7 @@ from transformers import get_scheduler
 from transformers.trainer_pt_utils import get_parameter_names
 
 from ner_module.model.encoder import build_from_base
-from ner_module.model.optim import make_optimizer, make_scheduler, parameter_groups
+from ner_module.model.optim import clip_within_step, make_optimizer, make_scheduler, parameter_groups
 
 # `Trainer.get_decay_parameter_names` of transformers 5.23, which needs a whole Trainer to be asked.
 NOT_DECAYED = [r"bias", r"layernorm", r"rmsnorm", r"(?:^|\.)norm(?:$|\.)", r"_norm(?:$|\.)"]
@@ -119,3 +119,23 @@ def test_schedules_are_those_of_transformers(kind: str) -> None:
 
 def test_a_training_of_one_step() -> None:
     assert rates("linear", 1, 0.0, 1) == [1, 0]
+
+
+@pytest.mark.parametrize("size", [1e-3, 1.0, 50.0])
+def test_clipping_within_the_step_is_clipping_before_it(size: float) -> None:
+    models = []
+    for within in (False, True):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(7, 5), nn.LayerNorm(5), nn.Linear(5, 3))
+        optimizer = make_optimizer(model, 1e-2, 0.1, fused=True)
+        for step in range(4):
+            for parameter in model.parameters():
+                parameter.grad = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(step)) * size
+            if within:
+                clip_within_step(optimizer, 1.0)
+            else:
+                torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+        models.append(model)
+    for before, within in zip(*(model.parameters() for model in models), strict=True):
+        torch.testing.assert_close(before, within, atol=1e-6, rtol=1e-5)

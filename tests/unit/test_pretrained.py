@@ -143,7 +143,7 @@ def test_an_empty_tokenizer_is_refused(family: str, tiny_model: Callable[..., Pa
 
 
 def test_a_programming_error_is_not_the_models_fault() -> None:
-    def broken(name: str) -> Any:
+    def broken(name: str, **kwargs: object) -> Any:
         raise TypeError(name)
 
     with pytest.raises(TypeError):
@@ -223,3 +223,25 @@ def test_the_published_roberta_takes_512(tiny_model: Callable[..., Path]) -> Non
     tokenizer = load_tokenizer(str(tiny_model("roberta")))
     tokenizer.model_max_length = int(1e30)
     assert max_row_length(RobertaConfig(max_position_embeddings=514, pad_token_id=1), tokenizer) == 512
+
+
+def test_every_model_that_counts_positions_after_its_padding_is_known() -> None:
+    """Against the installed transformers: token classifiers whose code starts positions at ``padding_idx + 1``."""
+    import re
+
+    import transformers
+    from transformers.models.auto.modeling_auto import MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES as NAMES
+
+    from ner_module.pretrained import _POSITIONS_AFTER_PADDING
+
+    models = Path(transformers.__file__).parent / "models"
+    classes = {name: model_type for model_type, name in NAMES.items()}
+    found = set()
+    for file in models.glob("*/modeling_*.py"):
+        text = file.read_text(encoding="utf-8")
+        if re.search(r"arange\(\s*(self\.)?padding_idx \+ 1", text):
+            found |= {
+                classes[name] for name in re.findall(r"class (\w+ForTokenClassification)\b", text) if name in classes
+            }
+    assert "roberta" in found
+    assert found == set(_POSITIONS_AFTER_PADDING)

@@ -1,5 +1,6 @@
 """The pre-tokeniser: hand-worked cases, nothing lost, nothing slow."""
 
+import json
 import time
 
 import pytest
@@ -7,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ner_module.data import words
+from ner_module.data.formats import read_sentences
 from ner_module.data.words import split_words
+from ner_module.tagger import _sentence
 
 
 def cut(text):
@@ -124,3 +127,24 @@ def test_time_is_linear(piece):
 
 def test_version_is_a_string():
     assert isinstance(words.WORDS_VERSION, str)
+
+
+def test_annotated_and_raw_text_have_the_same_words(tmp_path):
+    """What is trained on (spans over text) and what is predicted on (raw text) is cut by the one function."""
+    lines = [
+        "Jean-Luc's e-mail (in the U.S.): 3,000 EUR...",
+        "東京都 𝔘𝔫𝔦 👩‍👩‍👧 x\u200by",
+        "don't U.S.A. @you #tag a/b",
+    ]
+    rows = [json.dumps({"text": line, "label": [[0, 3, "X"]]}) + "\n" for line in lines]
+    (tmp_path / "spans.jsonl").write_text("".join(rows), encoding="utf-8")
+    (tmp_path / "raw.txt").write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    (tmp_path / "brat").mkdir()
+    (tmp_path / "brat" / "a.txt").write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    (tmp_path / "brat" / "a.ann").write_text("", encoding="utf-8")
+    trained = [sentence.tokens for sentence in read_sentences(tmp_path / "spans.jsonl")]
+    assert trained == [[line[start:end] for start, end in split_words(line)] for line in lines]
+    assert [sentence.tokens for sentence in read_sentences(tmp_path / "raw.txt", tagged=False)] == trained
+    assert [sentence.tokens for sentence in read_sentences(tmp_path / "spans.jsonl", tagged=False)] == trained
+    assert [sentence.tokens for sentence in read_sentences(tmp_path / "brat")] == trained
+    assert [_sentence(line).tokens for line in lines] == trained, "NERTagger"

@@ -71,6 +71,7 @@ def read_annotations(path: Path, text: str, encoding: str | None, counts: SpanCo
         if len(pieces) > 1:
             counts.spans += 1
             counts.discontinuous += 1
+            counts.note(path, number)
             continue
         [(start, end)] = pieces
         spans += check_spans(path, number, text, [CharSpan(start, end, entity_type, entity[4])])
@@ -99,6 +100,7 @@ def _sentences(
         offsets = split_words(piece)
         moved = [CharSpan(span.start - start, span.end - start, span.entity_type) for span in inside]
         tags = tag_words(piece, offsets, moved, counts) if tagged else None
+        counts.note(path, first_line)
         if offsets:
             tokens = [piece[begin:stop] for begin, stop in offsets]
             yield Sentence(tokens, tags, first_line, document, piece, offsets)

@@ -15,7 +15,8 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import NamedTuple
 
 from ner_module.tagging import Span, spans_to_tags
@@ -54,11 +55,19 @@ class SpanCounts:
     """Texts skipped: the annotator rejected or ignored them, or did not annotate them."""
     further_annotations: int = 0
     """Annotations of a text after the first (several annotators), not read."""
+    first_change: tuple[str, int] | None = field(default=None, compare=False)
+    """File and line of the first text with a span that was changed or dropped (a duplicate is neither)."""
 
     @property
     def is_clean(self) -> bool:
         """Whether every span was kept as it was, of every text."""
         return self.kept == self.spans and not (self.expanded or self.rejected_texts or self.further_annotations)
+
+    def note(self, path: Path, line: int) -> None:
+        """Remember the place when something was changed there first; call it after each text."""
+        changed = self.expanded or self.nested or self.overlapping or self.without_word or self.discontinuous
+        if changed and self.first_change is None:
+            self.first_change = str(path), line
 
     def summary(self) -> str:
         """One line of what was not kept as it was.
@@ -66,7 +75,7 @@ class SpanCounts:
         >>> SpanCounts(spans=10, kept=9, expanded=2, nested=1).summary()
         '10 spans read, 9 kept; expanded: 2, nested: 1'
         """
-        others = [(field.name.replace("_", " "), getattr(self, field.name)) for field in fields(self)[2:]]
+        others = [(each.name.replace("_", " "), getattr(self, each.name)) for each in fields(self)[2:-1]]
         changes = ", ".join(f"{name}: {count:,}" for name, count in others if count)
         return f"{self.spans:,} spans read, {self.kept:,} kept" + (f"; {changes}" if changes else "")
 

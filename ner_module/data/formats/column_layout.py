@@ -79,7 +79,8 @@ def find_layout(
     first_line = rows[0][0]
     if not tabs and len(rows) * 2 < len(words):
         problem = "the lines differ in their number of columns: this looks like raw text"
-        raise DataError(path, first_line, problem, "give one word a line with its tag, or name the format")
+        advice = "give one word a line with its tag" if tagged else "set --data.format text, or give one word a line"
+        raise DataError(path, first_line, problem, advice)
     first_id = _first_id(head, cut) if text_column_name is None and width > 1 else None
     names = _column_names(numbered, width, first_id)
     text = 0 if first_id is None else 1
@@ -87,7 +88,7 @@ def find_layout(
     if text_column_name is not None:
         text = _column(path, first_line, text_column_name, width, names)
     if text == 0 and text_column_name is None and width > 2 and all(_WORD_ID.fullmatch(cells[0]) for _, cells in rows):
-        advice = "name the column of the words with text_column_name (they are counted from 0)"
+        advice = "name the column of the words with --data.text_column_name (they are counted from 0)"
         raise DataError(path, first_line, "the words would be numbers that do not count the words either", advice)
     if not tagged:
         return Layout(tabs, width, text, None, first_id)
@@ -95,12 +96,12 @@ def find_layout(
     if label_column_name is not None:
         label = _column(path, first_line, label_column_name, width, names)
     elif names == _CONLLU_COLUMNS:
-        advice = "name one with label_column_name, such as upos, xpos or misc"
+        advice = "name one with --data.label_column_name, such as upos, xpos or misc"
         raise DataError(path, first_line, "CoNLL-U has no column made for entity tags", advice)
     else:
         label = width - 1
     if label == text:
-        advice = "add the tags, or name the columns with text_column_name and label_column_name"
+        advice = "add the tags, or name the columns with --data.text_column_name and --data.label_column_name"
         problem = "the line has a single column" if width == 1 else f"words and tags are both column {text}"
         raise DataError(path, first_line, f"{problem}, so there are no tags", advice)
     layout = Layout(tabs, width, text, label, first_id)
@@ -192,5 +193,5 @@ def _check_columns(path: Path, rows: list[tuple[int, list[str]]], layout: Layout
     swapped = word_like == len(rows) and prefixed and tag_like * 2 < len(rows)
     if swapped or (variety >= 2 and tag_like * 2 < len(rows)):
         problem = f"words and tags look swapped: the words would be {words[:3]}, the tags {tags[:3]}"
-        advice = f"name the columns: text_column_name={layout.label}, label_column_name={layout.text}"
+        advice = f"name the columns: --data.text_column_name={layout.label}, --data.label_column_name={layout.text}"
         raise DataError(path, line, problem, advice)

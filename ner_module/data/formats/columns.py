@@ -82,7 +82,7 @@ def read_columns(
                     document_is_empty = True
                 continue
             cells = unusual
-        if not cells or cells[text] == DOCSTART:
+        if not cells or cells[text] == DOCSTART or cells[0] == DOCSTART:
             if tokens:
                 unbroken = number - first_line == len(tokens)
                 yield Sentence(tokens, tags if tagged else None, first_line, document, word_per_line=unbroken)
@@ -97,7 +97,9 @@ def read_columns(
             if SKIPPED_ID.fullmatch(cells[0]):
                 continue
             problem = f"the word is numbered {cells[0]!r} where {first_id + len(tokens)} follows"
-            raise DataError(path, number, problem, "restore the missing line or number, or name text_column_name")
+            raise DataError(
+                path, number, problem, "restore the missing line or number, or name --data.text_column_name"
+            )
         if not tokens:
             first_line = number
         tokens.append(cells[text])
@@ -123,8 +125,12 @@ def _unusual_line(path: Path, number: int, line: str, layout: Layout, inside: bo
     problem = f"the line has {len(cells)} column{'s' * (len(cells) != 1)} where the file has {layout.describe()}"
     if line[0] == "#" and inside:
         advice = "complete the line, or move it before the sentence if it is a comment"
-    elif layout.tabs or len(cells) < layout.width:
+    elif layout.tabs or (len(cells) < layout.width and layout.label is not None):
         advice = "complete or remove the line"
+    elif layout.label is None:
+        advice = (
+            "if this is raw text, set --data.format text; if not, separate the columns by tabs where words hold spaces"
+        )
     else:
         advice = "separate the columns by tabs if words hold spaces; raw text without tags is not a column file"
     raise DataError(path, number, problem, advice)

@@ -83,7 +83,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         warnings = _convert(arguments)
     except (DataError, SchemeError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {_own_options(str(error))}", file=sys.stderr)
         return 1
     return 1 if warnings and arguments.strict else 0
 
@@ -169,9 +169,14 @@ def _convert(arguments: argparse.Namespace) -> int:
     warnings += [str(suspicion.error()) for suspicion in suspicions]
     warnings += [f"{count:,} sentence{'s' * (count != 1)} {loss}" for loss, count in losses.items() if count]
     for warning in warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        print(f"warning: {_own_options(warning)}", file=sys.stderr)
     print(f"{output}: {', '.join(f'{sizes[kind]:,} {kind}' for kind in ('sentences', 'words', 'entities'))} ({target})")
     return len(warnings)
+
+
+def _own_options(message: str) -> str:
+    """A reader's message with the options as this command spells them."""
+    return message.replace("--data.format", "--from").replace("--data.", "--")
 
 
 def _target(output: Path, asked: str | None) -> str:

@@ -16,6 +16,8 @@ FORMATS = ("conll", "jsonl", "json", "spans", "csv", "tsv", "parquet", "brat", "
 
 _HEAD = 1 << 16
 
+_COLUMN_SUFFIXES = (".conll", ".conllu", ".conllup", ".bio", ".iob", ".iob2", ".tsv", ".col", ".ner")
+
 
 def detect_format(
     path: Path,
@@ -54,7 +56,12 @@ def detect_format(
     for separator in separators.get(suffix, "\t,"):
         if lines and known_header(lines[0], separator, names):
             return "csv" if separator == "," else "tsv"
-    return "csv" if suffix == ".csv" else "conll"
+    if suffix == ".csv":
+        return "csv"
+    if not tagged and suffix not in _COLUMN_SUFFIXES and _may_be_text(lines):
+        problem = "this may be raw text or columns"
+        raise DataError(path, None, problem, "set --data.format to text or conll, or name the file .txt or .conll")
+    return "conll"
 
 
 def _is_parquet(path: Path) -> bool:
@@ -115,6 +122,13 @@ def _json_format(text: str, lines: list[str]) -> str:
         # An object over several lines opens with a short line; a broken line of JSONL holds keys.
         return "json" if len(first.strip()) < 3 and len(lines) > 1 else "jsonl"
     return "jsonl"
+
+
+def _may_be_text(lines: list[str]) -> bool:
+    """Whether untagged lines are several words between spaces, as sentences are, and not plainly columns."""
+    rows = [line for line in lines if line.strip() and not line.startswith(("#", "-DOCSTART-"))]
+    spaced = any(" " in row.strip() for row in rows) and not any("\t" in row for row in rows)
+    return spaced and not _has_tagged_columns(rows)
 
 
 def _has_tagged_columns(lines: list[str]) -> bool:

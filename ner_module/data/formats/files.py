@@ -165,7 +165,7 @@ def _refuse_binary(path: Path) -> None:
     head = read_head(path)
     kind = next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), None)
     if kind is None and head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise DataError(path, 1, "the file is UTF-16, not UTF-8", "set encoding to utf-16, or save it as UTF-8")
+        raise DataError(path, 1, "the file is UTF-16, not UTF-8", "set --data.encoding utf-16, or save it as UTF-8")
     if kind is None and len(head) >= 16 and max(head[::2].count(0), head[1::2].count(0)) * 5 > len(head) * 2:
         kind = "zero bytes, or UTF-16 text without a byte order mark"
     try:
@@ -192,7 +192,7 @@ def _damage(path: Path, codec: str | None) -> DataError:
             before = error.object[: error.start].decode(codec or "latin-1", errors="replace")
             name = "UTF-8" if codec == "utf-8-sig" else codec
             problem = f"the byte 0x{error.object[error.start]:02X} is not {name} text ({error.reason})"
-            advice = "name the file's encoding with the encoding option (latin-1 or cp1252, say), or save it as UTF-8"
+            advice = "name the file's encoding with --data.encoding (latin-1 or cp1252, say), or save it as UTF-8"
             return DataError(path, line + before.count("\n"), problem, advice)
         except (UnicodeError, *_READ_ERRORS) as error:
             problem = f"the file is damaged or cut short here ({error})"

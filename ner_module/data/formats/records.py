@@ -81,7 +81,7 @@ class RecordReader:
         if find_text(record, self.text_key) is not None:
             return True
         keys = f"the keys are {', '.join(map(repr, list(record)[:12]))}" if record else "the object has no keys"
-        advice = f"{keys}: name them with text_column_name and label_column_name"
+        advice = f"{keys}: name them with --data.text_column_name and --data.label_column_name"
         raise DataError(self.path, line, "neither tokens with tags nor text with spans were found", advice)
 
     def _token_key(self, record: dict[str, Any]) -> str | None:
@@ -133,11 +133,14 @@ class RecordReader:
         text = find_text(record, self.text_key)
         if text is None:
             problem = "there is no text" if self.text_key is None else f"there is no text in {self.text_key!r}"
-            raise DataError(self.path, line, problem, "complete the record, or name its key with text_column_name")
+            raise DataError(
+                self.path, line, problem, "complete the record, or name its key with --data.text_column_name"
+            )
         self.label_key = self.label_key or span_key(record)
         spans = find_spans(self.path, line, record, text, self.label_key, self.counts)
         offsets = given_words(self.path, line, record, text) or split_words(text)
         tags = tag_words(text, offsets, spans, self.counts)
+        self.counts.note(self.path, line)
         tokens = [text[start:end] for start, end in offsets]
         return Sentence(tokens, tags, line, _document(record), text, offsets)
 
@@ -149,7 +152,7 @@ class RecordReader:
         if text is None:
             wanted = "no tokens and no text" if self.text_key is None else f"no tokens or text in {self.text_key!r}"
             keys = ", ".join(map(repr, list(record)[:12]))
-            raise DataError(self.path, line, wanted, f"name their key with text_column_name (there are {keys})")
+            raise DataError(self.path, line, wanted, f"name their key with --data.text_column_name (there are {keys})")
         offsets = given_words(self.path, line, record, text) or split_words(text)
         return Sentence([text[start:end] for start, end in offsets], None, line, _document(record), text, offsets)
 

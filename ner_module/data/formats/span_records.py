@@ -96,7 +96,8 @@ def find_spans(
             missing = f"the key {name!r} is missing" if name else "there are no spans"
             keys = ", ".join(map(repr, list(record)[:12]))
             advice = (
-                f"add them ([] where nothing is marked), or name their key with label_column_name (there are {keys})"
+                "add them ([] where nothing is marked), or name their key with --data.label_column_name "
+                f"(there are {keys})"
             )
             raise DataError(path, line, missing, advice)
         items = record[name]

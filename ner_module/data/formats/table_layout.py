@@ -85,7 +85,7 @@ def find_table_layout(
     width = len(first)
     usual_names = {*_WORD_NAMES, *_TAG_NAMES, *_SENTENCE_NAMES}
     if not names and text_column_name is None and label_column_name is None and usual_names.intersection(lower):
-        advice = "name the columns with text_column_name and label_column_name (a number counts from 0)"
+        advice = "name the columns with --data.text_column_name and --data.label_column_name (a number counts from 0)"
         problem = f"the header {first[:12]} does not name a column of words and one of tags as usual"
         raise DataError(path, line, problem, advice)
 
@@ -101,13 +101,13 @@ def find_table_layout(
                 return found[0]
         problem = f"there is no column {asked_name!r}" if asked_name is not None else f"no column of {what} is named"
         listed = ", ".join(repr(cell) for cell in first[:12])
-        advice = f"name the columns with text_column_name and label_column_name (there are {listed})"
+        advice = f"name the columns with --data.text_column_name and --data.label_column_name (there are {listed})"
         raise DataError(path, line, problem, advice)
 
     text = choose(text_column_name, _WORD_NAMES, 0, "words")
     label = choose(label_column_name, _TAG_NAMES, -1, "tags") if tagged else None
     if label == text:
-        advice = "name two with text_column_name and label_column_name"
+        advice = "name two with --data.text_column_name and --data.label_column_name"
         raise DataError(path, line, f"words and tags would be the same column, {text}", advice)
     sentence = next((names.index(name) for name in _SENTENCE_NAMES if name in names), None)
     document = next((names.index(name) for name in DOCUMENT_KEYS if name in names), None)

@@ -47,7 +47,9 @@ class TagCells:
             if tag is None:
                 tag = self.known[cell] = self._check(cell, line, word)
             return tag
-        raise self._error(line, word, f"a tag is {describe(cell)}", "tags are strings, or integers with label_names")
+        raise self._error(
+            line, word, f"a tag is {describe(cell)}", "tags are strings, or integers with --data.label_names"
+        )
 
     def _check(self, cell: str | int, line: int, word: int | None) -> str:
         if isinstance(cell, str):
@@ -56,10 +58,12 @@ class TagCells:
                 return self._check_text(tag, line, word)
             cell = int(tag)
         if self.label_names is None:
-            raise self._error(line, word, f"the tag {cell} is an integer without a name", "name them with label_names")
+            raise self._error(
+                line, word, f"the tag {cell} is an integer without a name", "name them with --data.label_names"
+            )
         if not 0 <= cell < len(self.label_names):
-            problem = f"the tag {cell} is not among the label_names, which are 0 to {len(self.label_names) - 1}"
-            raise self._error(line, word, problem, "correct the tag or complete label_names")
+            problem = f"the tag {cell} is not among the names, which are 0 to {len(self.label_names) - 1}"
+            raise self._error(line, word, problem, "correct the tag or complete --data.label_names")
         return self.label_names[cell]
 
     def _check_text(self, tag: str, line: int, word: int | None) -> str:
@@ -72,7 +76,9 @@ class TagCells:
             raise self._error(line, word, problem, "name the tag column, or correct it")
         if len(self.known) >= MAX_TAGS:
             problem = f"the tag column holds more than {MAX_TAGS:,} different values, as a column of words would"
-            raise self._error(line, word, problem, "name the columns with text_column_name and label_column_name")
+            raise self._error(
+                line, word, problem, "name the columns with --data.text_column_name and --data.label_column_name"
+            )
         return tag
 
     def _error(self, line: int, word: int | None, problem: str, advice: str) -> DataError:

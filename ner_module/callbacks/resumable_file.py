@@ -1,0 +1,79 @@
+"""A file that is written piece by piece over hours and survives being killed.
+
+What is written goes to ``NAME.part``; ``NAME.part.json`` says how much of it is whole, and for what input. The same
+command goes on from there, another one starts anew, and ``NAME`` itself appears only when all is there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from pathlib import Path
+from typing import Any, BinaryIO
+
+
+class ResumableFile:
+    """A text file of lines, written in pieces.
+
+    Args:
+        path: where the whole file goes. A pipe or device is written to directly, and never resumed.
+        fingerprint: what the content depends on; only a part with the same one is continued.
+    """
+
+    def __init__(self, path: Path, fingerprint: dict[str, Any]) -> None:
+        self.path = path
+        self._fingerprint = fingerprint
+        self._direct = path.exists() and not path.is_file() and not path.is_dir()
+        self.part = path if self._direct else path.with_name(f"{path.name}.part")
+        self._progress = path.with_name(f"{path.name}.part.json")
+        self._file: BinaryIO | None = None
+
+    def open(self) -> int:
+        """Open for writing.
+
+        Returns:
+            How many items an earlier attempt has finished; what it wrote after them is gone.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if self.path.is_dir():
+            raise IsADirectoryError(21, "Is a directory", str(self.path))
+        done, size = (0, 0) if self._direct else self._finished()
+        self._file = self.part.open("r+b" if size else "wb")
+        if size:
+            self._file.truncate(size)
+            self._file.seek(size)
+        return done
+
+    def _finished(self) -> tuple[int, int]:
+        """Items and bytes of an earlier attempt at the same content."""
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            progress = json.loads(self._progress.read_text(encoding="utf-8"))
+            if progress["of"] == self._fingerprint and self.part.stat().st_size >= progress["bytes"]:
+                return int(progress["items"]), int(progress["bytes"])
+        return 0, 0
+
+    def write(self, lines: list[str], items: int) -> None:
+        """Append whole lines, after which ``items`` items in all are finished."""
+        assert self._file is not None
+        self._file.write("".join(f"{line}\n" for line in lines).encode("utf-8"))
+        self._file.flush()
+        if self._direct:
+            return
+        os.fsync(self._file.fileno())  # before the note that it is there
+        scratch = self._progress.with_name(f"{self._progress.name}.tmp")
+        scratch.write_text(json.dumps({"items": items, "bytes": self._file.tell(), "of": self._fingerprint}))
+        scratch.replace(self._progress)
+
+    def finish(self) -> None:
+        """All is written: give the file its name."""
+        self.close()
+        if not self._direct:
+            self.part.replace(self.path)
+            self._progress.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Stop writing; what there is stays for the next attempt."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None

@@ -1,0 +1,134 @@
+"""What a step costs, by counting: computed subwords, steps, matrix products, host synchronisations, tensors.
+
+Counts are the same on every machine, so that a change that computes more is seen where timing would be noise.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch import Callback, Trainer
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from ner_module.data.datamodule import NERDataModule
+from ner_module.model.module import NERModule
+
+# What makes the host wait for a GPU: reading a value, and sizes that depend on values.
+_SYNCHRONISING = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "equal", "is_nonzero")
+
+
+class Operations(TorchDispatchMode):
+    """Counts operations by name, and the bytes of what they return."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: Counter[str] = Counter()
+        self.rows: Counter[int] = Counter()
+        """Rows of the left factor of each product with a weight -> how often."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func._schema.name.removeprefix("aten::")
+        self.calls[name] += 1
+        if name == "addmm":
+            self.rows[args[1].shape[0]] += 1
+        return func(*args, **(kwargs or {}))
+
+
+class Watch(Callback):
+    """Watches the steps of a training."""
+
+    def __init__(self) -> None:
+        self.steps: list[tuple[list[int], Operations]] = []
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        self.steps.append((batch["lengths"], Operations()))
+        self.steps[-1][1].__enter__()
+
+    def on_train_batch_end(self, *_: Any, **__: Any) -> None:
+        self.steps[-1][1].__exit__(None, None, None)
+
+
+@pytest.fixture
+def watch(tiny_model: Callable[..., Path], corpus: Path, tmp_path: Path) -> Callable[..., list[Any]]:
+    """``watch(padding="none", …)``: lengths and operations of each step of one epoch."""
+
+    def run(padding: str = "none", **options: Any) -> list[Any]:
+        data = NERDataModule(
+            str(tiny_model()),
+            train_file=str(corpus / "train.conll"),
+            validation_file=str(corpus / "validation.conll"),
+            **options,
+        )
+        module = NERModule(str(tiny_model()), dropout=0.0, padding=padding)  # type: ignore[arg-type]
+        seen = Watch()
+        trainer = Trainer(
+            default_root_dir=tmp_path,
+            accelerator="cpu",
+            max_epochs=1,
+            gradient_clip_val=1.0,
+            limit_val_batches=0,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+            log_every_n_steps=10**6,
+            callbacks=[seen],
+        )
+        trainer.fit(module, data)
+        return seen.steps
+
+    return run
+
+
+def test_only_real_subwords_are_computed(watch: Callable[..., list[Any]]) -> None:
+    steps = watch()
+    assert len(steps) == 8
+    for lengths, operations in steps:
+        # Two layers of six linear layers, and the head: every one on the real subwords alone.
+        assert operations.rows == {sum(lengths): 13}
+    assert all(operations.rows == {len(n) * max(n): 13} for n, operations in watch("longest"))
+
+
+def test_an_epoch_computes_each_subword_once_and_attention_little_more(
+    watch: Callable[..., list[Any]], tiny_model: Callable[..., Path], corpus: Path
+) -> None:
+    from ner_module.model.unpadded import attention_subwords
+
+    steps = watch()
+    total = sum(sum(lengths) for lengths, _ in steps)
+    data = NERDataModule(
+        str(tiny_model()), train_file=str(corpus / "train.conll"), validation_file=str(corpus / "validation.conll")
+    )
+    data.prepare_data()
+    data.setup("fit")
+    assert total == data.encoded["train"].row_lengths().sum()
+    attention = sum(attention_subwords(None, torch.device("cpu"), lengths) for lengths, _ in steps)
+    assert attention < 1.15 * total
+
+
+# With padding, transformers looks once whether the mask masks anything.
+@pytest.mark.parametrize(("padding", "reads"), [("none", {}), ("longest", {"_local_scalar_dense": 1})])
+def test_no_step_reads_a_value_from_the_device(
+    padding: str, reads: dict[str, int], watch: Callable[..., list[Any]]
+) -> None:
+    for _, operations in watch(padding)[1:]:
+        found = {name: count for name, count in operations.calls.items() if name.startswith(_SYNCHRONISING)}
+        assert found == reads
+
+
+def test_a_step_is_one_optimiser_call_and_few_others(watch: Callable[..., list[Any]]) -> None:
+    steps = watch()
+    assert all(operations.calls["_fused_adamw_"] == 2 for _, operations in steps), "one for each parameter group"
+    assert all("mul_" not in operations.calls for _, operations in steps), "clipping has no pass of its own"
+    # Attention: at most four blocks in each of two layers, and three gathers and one back per layer, both ways.
+    for _, operations in steps:
+        assert operations.calls["_scaled_dot_product_flash_attention_for_cpu"] <= 8
+        assert operations.calls["index_copy_"] == 2
+    assert np.mean([sum(operations.calls.values()) for _, operations in steps[1:]]) < 700

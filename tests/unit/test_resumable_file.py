@@ -1,0 +1,97 @@
+"""A file written in pieces: what is whole survives, what is torn does not, and only the same content is continued."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from ner_module.callbacks.resumable_file import ResumableFile
+
+OF = {"input": "a", "checkpoint": "b"}
+
+
+def attempt(path: Path, of: dict[str, str] = OF) -> tuple[ResumableFile, int]:
+    file = ResumableFile(path, of)
+    return file, file.open()
+
+
+def test_appears_when_finished_and_leaves_nothing_else(tmp_path: Path) -> None:
+    file, done = attempt(tmp_path / "new" / "out.jsonl")
+    assert done == 0
+    file.write(["one", "zwei ü"], 2)
+    assert not (tmp_path / "new" / "out.jsonl").exists()
+    file.finish()
+    assert (tmp_path / "new" / "out.jsonl").read_bytes() == "one\nzwei ü\n".encode()
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["out.jsonl"]
+
+
+@pytest.mark.parametrize("torn", [b"", b"thr", b"three\nfo"])
+def test_goes_on_after_the_last_whole_piece(tmp_path: Path, torn: bytes) -> None:
+    file, _ = attempt(tmp_path / "out")
+    file.write(["one"], 1)
+    file.write(["two"], 2)
+    file.close()
+    with file.part.open("ab") as part:  # killed while it wrote the third piece
+        part.write(torn)
+    file, done = attempt(tmp_path / "out")
+    assert done == 2
+    file.write(["three"], 3)
+    file.finish()
+    assert (tmp_path / "out").read_text() == "one\ntwo\nthree\n"
+
+
+def test_other_content_starts_anew(tmp_path: Path) -> None:
+    file, _ = attempt(tmp_path / "out")
+    file.write(["one"], 1)
+    file.close()
+    file, done = attempt(tmp_path / "out", {**OF, "input": "c"})
+    assert done == 0
+    file.write(["uno"], 1)
+    file.finish()
+    assert (tmp_path / "out").read_text() == "uno\n"
+
+
+@pytest.mark.parametrize("damage", ["shorter", "no part", "no note", "bad note"])
+def test_what_does_not_fit_together_starts_anew(tmp_path: Path, damage: str) -> None:
+    file, _ = attempt(tmp_path / "out")
+    file.write(["one", "two"], 2)
+    file.close()
+    note = tmp_path / "out.part.json"
+    if damage == "shorter":
+        os.truncate(file.part, 3)
+    elif damage == "no part":
+        file.part.unlink()
+    elif damage == "no note":
+        note.unlink()
+    else:
+        note.write_text("{")
+    file, done = attempt(tmp_path / "out")
+    assert done == 0
+    file.finish()
+    assert (tmp_path / "out").read_text() == ""
+
+
+def test_an_earlier_result_stands_until_the_new_one_is_whole(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("old\n")
+    file, _ = attempt(tmp_path / "out")
+    file.write(["new"], 1)
+    assert (tmp_path / "out").read_text() == "old\n"
+    file.finish()
+    assert (tmp_path / "out").read_text() == "new\n"
+
+
+def test_a_pipe_is_written_to_directly(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    read: list[str] = []
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text()))
+    reader.start()
+    file, done = attempt(pipe)
+    file.write(["one"], 1)
+    file.finish()
+    reader.join(10)
+    assert (read, done) == (["one\n"], 0)
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]

@@ -1,0 +1,330 @@
+"""Unpadded execution: the numbers of the padded batch, family by family, and the losses of a whole epoch."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from transformers import AutoModelForTokenClassification
+
+from ner_module.data.batching import BatchAssembler, TrainingBatches, TrainingSampler
+from ner_module.data.datamodule import NERDataModule
+from ner_module.model import unpadded
+from ner_module.model.module import NERModule, _loss_sum
+from ner_module.model.optim import make_optimizer
+from ner_module.model.unpadded import (
+    EXACT_FAMILIES,
+    Layout,
+    is_exact,
+    pad_rows,
+    padded_logits,
+    plan_blocks,
+    prepare,
+    unpadded_logits,
+)
+
+LABELS = ["O", "B-A", "I-A", "B-B", "I-B"]
+CPU = torch.device("cpu")
+
+# Empty rows (special tokens alone), one row, equal rows, the longest the tiny models take, every block count.
+BATCHES = {
+    "one": [7],
+    "one-empty": [2],
+    "equal": [5, 5, 5, 5],
+    "two-lengths": [9, 3, 9],
+    "many": [3, 17, 40, 9, 9, 2, 64, 33, 12, 64, 2, 28],
+}
+
+
+@pytest.fixture(scope="module")
+def families(tiny_model: Callable[..., Path]) -> dict[str, Any]:
+    from tiny_models import FAMILIES
+
+    models: dict[str, Any] = {}
+    for family in FAMILIES:
+        torch.manual_seed(1)
+        models[family] = AutoModelForTokenClassification.from_pretrained(
+            tiny_model(family), dtype=torch.float32, num_labels=len(LABELS)
+        ).eval()
+    return models
+
+
+def reference(model: Any, input_ids: Tensor, labels: Tensor, lengths: list[int]) -> tuple[Tensor, Tensor, Any]:
+    """transformers' own attention on a padded batch, written without the functions under test."""
+    model.set_attn_implementation("sdpa")
+    pad = model.config.pad_token_id or 0
+    padded = torch.full((len(lengths), max(lengths)), pad)
+    mask = torch.zeros_like(padded)
+    gold = torch.full_like(padded, -100)
+    start = 0
+    for row, length in enumerate(lengths):
+        padded[row, :length] = input_ids[start : start + length]
+        gold[row, :length] = labels[start : start + length]
+        mask[row, :length] = 1
+        start += length
+    model.zero_grad()
+    logits = model(input_ids=padded, attention_mask=mask).logits
+    loss = F.cross_entropy(logits.flatten(0, 1), gold.flatten(), reduction="sum")
+    loss.backward()
+    return logits[mask.bool()].detach(), loss.detach(), gradients(model)
+
+
+def gradients(model: Any) -> dict[str, Tensor]:
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+def assert_equal(found: tuple[Tensor, Tensor, Any], expected: tuple[Tensor, Tensor, Any]) -> None:
+    torch.testing.assert_close(found[0], expected[0], atol=4e-6, rtol=1e-6)
+    torch.testing.assert_close(found[1], expected[1], atol=0, rtol=1e-6)
+    assert found[2].keys() == expected[2].keys()
+    largest = max(gradient.abs().max().item() for gradient in expected[2].values())
+    for name in expected[2]:
+        torch.testing.assert_close(found[2][name], expected[2][name], atol=1e-6 * largest, rtol=1e-5, msg=name)
+
+
+def batch_of(lengths: list[int], seed: int = 0) -> tuple[Tensor, Tensor]:
+    chance = torch.Generator().manual_seed(seed)
+    labels = torch.randint(-1, len(LABELS), (sum(lengths),), generator=chance)
+    return torch.randint(5, 300, (sum(lengths),), generator=chance), labels.where(labels >= 0, -100)
+
+
+def exact(model: Any, input_ids: Tensor, labels: Tensor, lengths: list[int]) -> tuple[Tensor, Tensor, Any]:
+    prepare(model)
+    model.zero_grad()
+    logits = unpadded_logits(model, input_ids, lengths)
+    loss = _loss_sum(logits, labels)
+    loss.backward()
+    return logits.detach(), loss.detach(), gradients(model)
+
+
+def test_the_families_are_those_named_and_no_other(families: dict[str, Any]) -> None:
+    assert {name for name, model in families.items() if not is_exact(model)} == {"deberta-v3"}
+    assert {model.config.model_type for model in families.values() if is_exact(model)} == set(EXACT_FAMILIES)
+
+
+@pytest.mark.parametrize("batch", BATCHES)
+@pytest.mark.parametrize(
+    "family", ["bert-uncased", "bert-cased", "distilbert", "electra", "roberta", "xlm-roberta", "modernbert"]
+)
+def test_logits_loss_and_gradients_are_those_of_the_padded_batch(
+    family: str, batch: str, families: dict[str, Any]
+) -> None:
+    model, lengths = families[family], BATCHES[batch]
+    input_ids, labels = batch_of(lengths)
+    expected = reference(model, input_ids, labels, lengths)
+    assert_equal(exact(model, input_ids, labels, lengths), expected)
+
+
+@pytest.mark.parametrize("family", ["bert-uncased", "roberta", "modernbert", "deberta-v3"])
+def test_the_padded_path_is_transformers_own(family: str, families: dict[str, Any]) -> None:
+    model, lengths = families[family], BATCHES["many"]
+    input_ids, labels = batch_of(lengths)
+    expected = reference(model, input_ids, labels, lengths)
+    for _ in range(1 + is_exact(model)):
+        assert torch.equal(padded_logits(model, input_ids, lengths), expected[0])
+        if is_exact(model):
+            prepare(model)  # a padded batch from other code is computed as before
+
+
+def test_a_padding_token_in_the_text_has_no_position_in_roberta(families: dict[str, Any]) -> None:
+    model, lengths = families["roberta"], [9, 5, 7]
+    input_ids, _ = batch_of(lengths)
+    input_ids[[3, 11]] = model.config.pad_token_id
+    padded, real = pad_rows(input_ids, lengths, model.config.pad_token_id)
+    model.set_attn_implementation("sdpa")
+    expected = model(input_ids=padded, attention_mask=real.long()).logits[real]
+    prepare(model)
+    torch.testing.assert_close(unpadded_logits(model, input_ids, lengths), expected, atol=4e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("family", ["bert-uncased", "modernbert"])
+def test_gradient_checkpointing_changes_no_gradient(family: str, families: dict[str, Any]) -> None:
+    model, lengths = families[family], BATCHES["many"]
+    input_ids, labels = batch_of(lengths)
+    expected = reference(model, input_ids, labels, lengths)
+    model.activation_checkpointing_enable({"use_reentrant": False})
+    model.train()
+    saved = {m: m.p for m in model.modules() if isinstance(m, torch.nn.Dropout)}
+    model.config.attention_dropout, dropout = 0.0, getattr(model.config, "attention_dropout", None)
+    try:
+        for m in saved:
+            m.p = 0.0
+        assert_equal(exact(model, input_ids, labels, lengths), expected)
+    finally:
+        for m, p in saved.items():
+            m.p = p
+        model.config.attention_dropout = dropout
+        model.activation_checkpointing_disable()
+        model.eval()
+
+
+def test_bf16_autocast_goes_the_same_way(families: dict[str, Any]) -> None:
+    model, lengths = families["bert-uncased"], BATCHES["many"]
+    input_ids, _ = batch_of(lengths)
+    with torch.autocast("cpu", torch.bfloat16):
+        model.set_attn_implementation("sdpa")
+        expected = padded_logits(model, input_ids, lengths)
+        prepare(model)
+        found = unpadded_logits(model, input_ids, lengths)
+    assert found.dtype == expected.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), expected.float(), atol=0.08, rtol=0.05)
+
+
+# ---------------------------------------------------------------- blocks
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=9), st.integers(1, 5))
+@settings(max_examples=200, deadline=None)
+def test_no_other_grouping_computes_less(lengths: list[int], max_blocks: int) -> None:
+    rising = sorted(lengths)
+    groups = plan_blocks(rising, max_blocks)
+    assert len(groups) <= max_blocks
+    assert [first for first, _ in groups] == [0, *[last for _, last in groups[:-1]]]
+    assert groups[-1][1] == len(rising)
+
+    def cost(cuts: tuple[int, ...]) -> int:
+        return sum((last - first) * rising[last - 1] for first, last in itertools.pairwise((0, *cuts, len(rising))))
+
+    fewest = min(
+        cost(cuts)
+        for number in range(min(max_blocks, len(rising)))
+        for cuts in itertools.combinations(range(1, len(rising)), number)
+    )
+    assert sum((last - first) * rising[last - 1] for first, last in groups) == fewest
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=40))
+@settings(max_examples=100, deadline=None)
+def test_regrouping_moves_every_subword_and_back(lengths: list[int]) -> None:
+    layout = Layout(lengths, CPU)
+    values = torch.arange(sum(lengths))
+    regrouped = values[layout.take]
+    assert torch.equal(regrouped[layout.place], values)
+    computed = sum(block.size for block in layout.blocks)
+    assert computed == len(regrouped) == unpadded.attention_subwords(None, CPU, lengths)
+    rows = values.split(lengths)
+    found = []
+    for block in layout.blocks:
+        part = regrouped[block.start : block.start + block.size].view(-1, block.longest)
+        found += [row[:length].tolist() for row, length in zip(part, block.lengths, strict=True)]
+    assert sorted(found) == sorted(row.tolist() for row in rows)
+    assert layout.offsets.tolist() == [0, *np.cumsum(lengths)]
+    assert layout.offsets.dtype == torch.int32
+
+
+def test_no_mask_where_a_block_has_no_padding() -> None:
+    layout = Layout([4, 9, 4, 9, 20, 2], CPU)
+    assert [block.lengths for block in layout.blocks] == [(2,), (4, 4), (9, 9), (20,)]
+    assert all(layout.mask(index, None) is None for index in range(4))
+    local = layout.mask(2, 3)
+    assert local is not None
+    assert local.sum() == sum(abs(i - j) <= 3 for i in range(9) for j in range(9))
+    padded = Layout([2, 3, 4, 5, 6], CPU)
+    assert [block.lengths for block in padded.blocks] == [(2,), (3,), (4,), (5, 6)]
+    mask = padded.mask(3, None)
+    assert mask is not None
+    assert mask[:, 0, 0].tolist() == [[True] * 5 + [False], [True] * 6]
+
+
+# ---------------------------------------------------------------- a whole epoch
+
+
+@pytest.fixture
+def epoch_losses(tiny_model: Callable[..., Path], corpus: Path) -> Callable[[str], list[float]]:
+    """``epoch_losses("none")``: the loss of each step of an epoch, learning, dropout off."""
+    data = NERDataModule(str(tiny_model()), train_file=str(corpus / "train.conll"), batch_size=8)
+    data.prepare_data()
+    data.setup("fit")
+
+    def run(padding: str) -> list[float]:
+        torch.manual_seed(0)
+        module = NERModule(str(tiny_model()), dropout=0.0, padding=padding)  # type: ignore[arg-type]
+        module.set_labels(data.label_names, data.scheme, data.outside_label)
+        module.build()
+        assert module.unpadded == (padding == "none")
+        optimizer = make_optimizer(module, 1e-3, 0.0, fused=True)
+        split = data.encoded["train"]
+        batches = TrainingBatches(BatchAssembler(split, data.label_ids("train")))
+        losses = []
+        for item in TrainingSampler(split, None, 8, "random", 0):
+            batch = batches[item]
+            loss = _loss_sum(module(batch["input_ids"], batch["lengths"]), batch["labels"]) / item.labelled_in_step
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            losses.append(loss.item())
+        return losses
+
+    return run
+
+
+def test_every_loss_of_an_epoch_is_that_of_the_padded_path(epoch_losses: Callable[[str], list[float]]) -> None:
+    padded, found = epoch_losses("longest"), epoch_losses("none")
+    assert len(padded) == 15
+    assert padded[-1] < 0.8 * padded[0], "it learns, so that an error would add up"
+    np.testing.assert_allclose(found, padded, rtol=1e-5)
+
+
+def _shifted(layout: Layout) -> None:
+    layout.take = layout.take.roll(1)
+
+
+def _one_too_long(layout: Layout) -> None:
+    for index, block in enumerate(layout.blocks):
+        lengths = tuple(min(length + 1, block.longest) for length in block.lengths)
+        layout.blocks[index] = unpadded.Block(block.start, lengths)
+
+
+def _one_too_short(layout: Layout) -> None:
+    for index, block in enumerate(layout.blocks):
+        lengths = (*(length - 1 for length in block.lengths[:-1]), block.longest)
+        layout.blocks[index] = unpadded.Block(block.start, lengths)
+
+
+@pytest.mark.parametrize("mistake", [_shifted, _one_too_long, _one_too_short])
+def test_an_off_by_one_in_the_blocks_does_not_pass(
+    mistake: Callable[[Layout], None], epoch_losses: Callable[[str], list[float]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    padded = epoch_losses("longest")
+    regroup = Layout._regroup
+    monkeypatch.setattr(Layout, "_regroup", lambda self: (regroup(self), mistake(self)))
+    with pytest.raises(AssertionError):
+        np.testing.assert_allclose(epoch_losses("none"), padded, rtol=1e-5)
+
+
+# ---------------------------------------------------------------- CUDA
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("family", ["bert-uncased", "roberta", "modernbert"])
+def test_variable_length_flash_attention_equals_the_blocks(family: str, families: dict[str, Any]) -> None:
+    model, lengths = families[family].to("cuda", torch.bfloat16), BATCHES["many"]
+    input_ids = batch_of(lengths)[0].cuda()
+    prepare(model)
+    assert unpadded._takes_flash(model, input_ids.device)
+    found = unpadded_logits(model, input_ids, lengths)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(unpadded, "_takes_flash", lambda *_: False)
+        expected = unpadded_logits(model, input_ids, lengths)
+    torch.testing.assert_close(found.float(), expected.float(), atol=0.1, rtol=0.05)
+    model.to("cpu", torch.float32)
+
+
+@pytest.mark.gpu
+def test_float32_on_cuda_is_computed_in_blocks(families: dict[str, Any]) -> None:
+    model, lengths = families["bert-uncased"], BATCHES["many"]
+    input_ids, labels = batch_of(lengths)
+    expected = exact(model, input_ids, labels, lengths)
+    model.to("cuda")
+    found = unpadded_logits(model, input_ids.cuda(), lengths)
+    model.to("cpu")
+    torch.testing.assert_close(found.cpu(), expected[0], atol=1e-4, rtol=1e-4)
