@@ -15,6 +15,7 @@ from ner_module.callbacks.audit import StartingAudit
 from ner_module.callbacks.health import TrainingHealth
 from ner_module.callbacks.model_card import RunCard
 from ner_module.callbacks.movable_checkpoint import MovableCheckpoint
+from ner_module.callbacks.other_processes import OtherProcesses
 from ner_module.callbacks.out_of_memory import OutOfMemory
 from ner_module.callbacks.prediction_file import PredictionFile
 from ner_module.callbacks.prediction_progress import PredictionProgress
@@ -64,7 +65,7 @@ def standard_callbacks(
     if command == "fit":
         callbacks.append(Throughput(None if fast_dev_run else run_dir))
         if not fast_dev_run:
-            callbacks += [StartingAudit(run_dir, launch), RandomState(), TrainingHealth()]
+            callbacks += [StartingAudit(run_dir, launch), RandomState(), OtherProcesses(), TrainingHealth()]
             if checkpointing:  # in this order: what is saved in the end knows what is best
                 callbacks += [*_checkpoints(run_dir), SavePoints(run_dir, launch, save_every_minutes, save_every_steps)]
     elif command == "predict":

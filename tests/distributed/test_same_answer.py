@@ -120,3 +120,22 @@ def test_stopped_and_resumed_on_two_processes(on_processes: Program, fit_options
         assert torch.equal(again["state_dict"][name], tensor), name
     rows = [json.loads((tmp_path / run / "results.json").read_text())["epochs"] for run in ("whole", "again")]
     assert rows[0] == rows[1]
+
+
+@pytest.mark.ddp
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_going_on_with_fewer_processes(on_processes: Program, fit_options: list[str], tmp_path: Path) -> None:
+    """From the middle of an epoch, which one process finishes with twice the steps."""
+    options = [*fit_options, "--data.batch_size", "8", "--save_every_steps", "3", "--save_every_minutes", "0"]
+    on_processes(2, "fit", *options, "--run_dir", "run")
+    checkpoints = tmp_path / "run" / "checkpoints"
+    previous = torch.load(checkpoints / "previous.ckpt", weights_only=True)
+    epoch, finished = previous["NERDataModule"]["position"]
+    assert epoch == 1
+    (checkpoints / "last.ckpt").unlink()
+    on_processes(1, "fit", "--run_dir", "run", "--ckpt_path", "last")
+    last = torch.load(checkpoints / "last.ckpt", weights_only=True)
+    assert last["NERDataModule"]["position"] == [2, 0]
+    assert last["global_step"] - previous["global_step"] == 15 - 2 * finished, "15 micro-batches of 8 sentences"
+    assert len(json.loads((tmp_path / "run" / "results.json").read_text())["epochs"]) == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -14,6 +15,9 @@ import pytest
 import torch
 from run_files import checkpoint, conll_sentences, files_in, json_lines, replace_checkpoint, results
 from seqeval.metrics import f1_score, precision_score, recall_score
+
+from ner_module import NERTagger
+from ner_module.runs import RunError
 
 RunMain = Callable[..., Any]
 
@@ -174,6 +178,95 @@ def test_a_label_the_model_does_not_know(run_main: RunMain, run_dir: Path, tmp_p
     (error,) = outcome.errors()
     assert error.startswith("error: one.conll:4: ")
     assert "B-PLACE" in error
+
+
+# ---------------------------------------------------------------------- damage
+
+
+def flip_a_byte(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+@pytest.mark.parametrize("harm", [flip_a_byte, truncate])
+def test_a_damaged_last_gives_way_to_previous(run_main: RunMain, run_dir: Path, harm: Callable[[Path], None]) -> None:
+    """Training goes on from the epoch before, and ends where it would have."""
+    rows, before = results(run_dir)["epochs"], checkpoint(run_dir, "last")
+    harm(run_dir / "checkpoints" / "last.ckpt")
+    outcome = run_main("fit", "--run_dir", run_dir, "--ckpt_path", "last")
+    (line,) = [line for line in outcome.err.splitlines() if "is damaged" in line]
+    assert "using previous.ckpt instead" in line
+    assert re.search(r"the \d+ steps since are lost", line)
+    after = checkpoint(run_dir, "last")
+    assert after["global_step"] == before["global_step"]
+    assert all(torch.equal(after["state_dict"][name], tensor) for name, tensor in before["state_dict"].items())
+    assert results(run_dir)["epochs"] == rows
+    assert "is damaged" not in run_main("test", "--run_dir", run_dir, "--ckpt_path", "last").err
+
+
+@pytest.mark.parametrize("with_sum", [True, False])
+def test_a_flipped_byte_is_never_loaded(run_main: RunMain, run_dir: Path, with_sum: bool) -> None:
+    """By no command, by name or by path, nor in Python; also where the checksum file was left behind."""
+    for path in (run_dir / "checkpoints").glob("*.ckpt"):
+        flip_a_byte(path)
+        if not with_sum:
+            path.with_name(path.name + ".sha256").unlink()
+    best = run_dir / "checkpoints" / "best.ckpt"
+    for command in ("fit", "validate", "test", "predict"):
+        for asked in ("best", "last", "previous", best):
+            options = ["--run_dir", run_dir, "--ckpt_path", asked, "--data.predict_file", best]
+            outcome = run_main(command, *options, check=False)
+            assert outcome.code == 1
+            (error,) = outcome.errors()
+            assert "is damaged" in error
+    with pytest.raises(RunError, match="is damaged"):
+        NERTagger.load(run_dir)
+
+
+def test_a_full_disk_leaves_the_last_checkpoint_whole(run_main: RunMain, run_dir: Path) -> None:
+    """A warning while training goes on; an error at the end; and with room again all goes on."""
+    resource = pytest.importorskip("resource")
+    kept = (run_dir / "checkpoints" / "last.ckpt").read_bytes()
+    more = len(results(run_dir)["epochs"]) + 2
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(kept) // 2, limits[1]))
+    options = ["--run_dir", run_dir, "--ckpt_path", "last", "--trainer.max_epochs", more]
+    try:
+        outcome = run_main("fit", *options, check=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert outcome.code == 1
+    assert len([line for line in outcome.err.splitlines() if "last.ckpt could not be saved after step" in line]) == 2
+    (error,) = outcome.errors()
+    assert "its last state could not be saved" in error
+    assert "Traceback" not in outcome.err
+    assert (run_dir / "checkpoints" / "last.ckpt").read_bytes() == kept
+    run_main("fit", *options)
+    assert len(results(run_dir)["epochs"]) == more
+
+
+def test_going_on_elsewhere_takes_the_best_checkpoint_along(run_main: RunMain, run_dir: Path, tmp_path: Path) -> None:
+    """What the table of results calls the best is what `best.ckpt` holds; also where it could not come along."""
+    last, best = run_dir / "checkpoints" / "last.ckpt", checkpoint(run_dir, "best")
+    worse = checkpoint(run_dir, "last")
+    for name in ("model.classifier.weight", "model.classifier.bias"):
+        worse["state_dict"][name].zero_()
+    replace_checkpoint(worse, last)
+    rows = results(run_dir)["epochs"]
+    options = ["--ckpt_path", last, "--trainer.max_epochs", len(rows) + 1]
+    run_main("fit", "--run_dir", "with", *options)
+    assert checkpoint(tmp_path / "with", "best")["global_step"] == best["global_step"]
+    (run_dir / "checkpoints" / "best.ckpt").unlink()
+    outcome = run_main("fit", "--run_dir", "without", *options)
+    assert (
+        checkpoint(tmp_path / "without", "best")["global_step"] == results(tmp_path / "without")["epochs"][-1]["step"]
+    )
+    assert f"Entity types after epoch {len(rows) + 1}, the best" in outcome.out
 
 
 # ---------------------------------------------------------------------- a new process, and what may be missing
