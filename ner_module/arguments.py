@@ -23,6 +23,7 @@ COMMANDS = ("fit", "validate", "test", "predict")
 TOOLS = {
     "convert": "ner_module.data.formats.convert",
     "compare": "ner_module.metrics.compare",
+    "report": "ner_module.outputs.report.command",
 }
 """Commands that are no method of a trainer; each module has ``main(arguments) -> exit code``."""
 
