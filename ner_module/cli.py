@@ -23,6 +23,7 @@ from ner_module.arguments import COMMANDS, TOOLS, Run, complete_arguments
 from ner_module.callbacks.metrics_csv import MetricsCSV
 from ner_module.callbacks.save_run import SaveRun
 from ner_module.callbacks.standard import standard_callbacks
+from ner_module.callbacks.wandb_run import complete_logger
 from ner_module.checkpoints import read_checkpoint
 from ner_module.data.datamodule import NERDataModule
 from ner_module.model.module import NERModule
@@ -157,14 +158,19 @@ class NERCLI(LightningCLI):
         if config.trainer.overfit_batches:
             raise RunError("--trainer.overfit_batches is not supported: give a small --data.train_file instead")
         config.trainer.default_root_dir = str(self.run.run_dir)
-        if self.subcommand != "fit":
-            config.trainer.logger = False
         loggers = config.trainer.logger if isinstance(config.trainer.logger, list) else [config.trainer.logger]
+        loggers = [logger for logger in loggers if hasattr(logger, "class_path")]
+        if self.subcommand != "fit":
+            # Scores go on in the training's W&B run, if it has one; there is nothing else to log.
+            resumes = self.subcommand != "predict" and (self.run.run_dir / "wandb_id").is_file()
+            loggers = [logger for logger in loggers if resumes and logger.class_path.endswith("WandbLogger")]
+            config.trainer.logger = loggers or False
         for logger in loggers:
-            class_path = str(getattr(logger, "class_path", ""))
-            if class_path.endswith("WandbLogger") and logger.init_args.save_dir in (None, "."):
+            if logger.init_args.get("save_dir") in (None, "."):
                 self.run.run_dir.mkdir(parents=True, exist_ok=True)
                 logger.init_args.save_dir = str(self.run.run_dir)
+            if logger.class_path.endswith("WandbLogger"):
+                complete_logger(logger.init_args, self.run.run_dir, self._get(self.config, "seed_everything"))
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The trainer with the callbacks and loggers every run has."""

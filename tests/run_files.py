@@ -15,6 +15,8 @@ RUN_FILES = {
     "metrics.csv",
     "results.json",
     "train_entities.json",
+    "report.html",
+    "report.png",
     "checkpoints/best.ckpt",
     "checkpoints/last.ckpt",
 }

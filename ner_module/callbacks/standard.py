@@ -15,8 +15,11 @@ from ner_module.callbacks.interruption import Interruption
 from ner_module.callbacks.movable_checkpoint import MovableCheckpoint
 from ner_module.callbacks.predictions import EvaluationFiles, PredictionFile
 from ner_module.callbacks.progress import LineProgress
+from ner_module.callbacks.provenance import Provenance
 from ner_module.callbacks.random_state import RandomState
 from ner_module.callbacks.results import ResultsTable
+from ner_module.callbacks.wandb_run import WandbRun
+from ner_module.outputs.report.callback import ReportPage
 
 
 def standard_callbacks(
@@ -43,12 +46,14 @@ def standard_callbacks(
     callbacks: list[Callback] = [ResultsTable(None if fast_dev_run else run_dir)]
     if command == "fit":
         if not fast_dev_run:
-            callbacks += [RandomState(), TrainingHealth(), Interruption(run_dir, launch)]
+            callbacks += [RandomState(), TrainingHealth(run_dir), Provenance(run_dir), Interruption(run_dir, launch)]
             callbacks += _checkpoints(run_dir) if checkpointing else []
     elif command == "predict":
         callbacks.append(PredictionFile(output))
     elif not fast_dev_run:
         callbacks += [EvaluationFiles(run_dir), ErrorAnalysis(run_dir)]
+    if command != "predict" and not fast_dev_run:
+        callbacks += [ReportPage(run_dir), WandbRun(run_dir)]  # after all that write what it shows
     if progress_bar:
         callbacks.append(_progress_bar(command))
     return callbacks

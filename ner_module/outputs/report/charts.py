@@ -50,9 +50,9 @@ def line_chart(
         return None
     xs = [x for one in drawn for x, _ in one.finite]
     ys = [y for one in drawn for _, y in one.finite]
-    x_ticks = _ticks(min(0.0, *xs), max(xs), 5, whole=True)
+    x_ticks = _ticks(min(0.0, *xs), max(xs), 6, whole=True)
     y_ticks = _ticks(*(y_limits or (min(0.0, *ys), max(ys))), 5)
-    rows = -(-len(drawn) // 3)
+    rows = -(-len(drawn) // 3) if len(drawn) > 1 else 0  # the caption names a single line
     plot = _Plot(x_ticks, y_ticks, HEIGHT + 18 * rows)
     parts = [plot.frame(x_label)]
     for number, one in enumerate(drawn):
@@ -65,6 +65,8 @@ def line_chart(
             x, y = one.points[one.marked]
             if math.isfinite(y):
                 parts.append(Markup('<circle class="ring" cx="{:.1f}" cy="{:.1f}" r="6.5"/>').format(*plot.place(x, y)))
+        if not rows:
+            break
         left, top = 44 + number % 3 * 98, HEIGHT + 10 + number // 3 * 18
         parts.append(Markup('<path class="line s{}" d="M{} {}h20"/>').format(number % 6, left, top))
         parts.append(_marker(number, left + 10, top))
