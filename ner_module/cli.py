@@ -7,6 +7,7 @@ decides, and what is said at the end. Which run and checkpoint a command means i
 from __future__ import annotations
 
 import logging
+import os
 import shlex
 import sys
 import warnings
@@ -23,7 +24,7 @@ from ner_module.arguments import COMMANDS, TOOLS, Run, complete_arguments
 from ner_module.callbacks.metrics_csv import MetricsCSV
 from ner_module.callbacks.save_run import SaveRun
 from ner_module.callbacks.standard import standard_callbacks
-from ner_module.callbacks.wandb_run import complete_logger
+from ner_module.callbacks.wandb_run import RUN_VARIABLES, complete_environment
 from ner_module.checkpoints import read_checkpoint
 from ner_module.data.datamodule import NERDataModule
 from ner_module.model.module import NERModule
@@ -170,7 +171,7 @@ class NERCLI(LightningCLI):
                 self.run.run_dir.mkdir(parents=True, exist_ok=True)
                 logger.init_args.save_dir = str(self.run.run_dir)
             if logger.class_path.endswith("WandbLogger"):
-                complete_logger(logger.init_args, self.run.run_dir, self._get(self.config, "seed_everything"))
+                complete_environment(self.run.run_dir, self._get(self.config, "seed_everything"))
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The trainer with the callbacks and loggers every run has."""
@@ -304,6 +305,7 @@ def run_command(arguments: list[str]) -> None:
     run = complete_arguments(arguments)
     # The processes that Lightning starts for DDP run the same command line, which it takes from here.
     saved, sys.argv = sys.argv, [sys.argv[0], *arguments]
+    wandb_variables = {name: os.environ.get(name) for name in RUN_VARIABLES}
     try:
         NERCLI(run)
     except MisconfigurationException as error:
@@ -314,5 +316,8 @@ def run_command(arguments: list[str]) -> None:
         raise
     finally:
         sys.argv = saved
+        for name, value in wandb_variables.items():  # of this run only
+            if value is None:
+                os.environ.pop(name, None)
         if run.run_dir is not None:
             remove_if_unused(run.run_dir)

@@ -10,6 +10,9 @@ from typing import Any
 import torch
 import yaml
 
+ROOT_DATA = Path(__file__).parent.parent / "ner_module" / "data" / "sample"
+"""The bundled corpus."""
+
 RUN_FILES = {
     "config.yaml",
     "metrics.csv",

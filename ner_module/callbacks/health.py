@@ -10,7 +10,6 @@ several processes the losses and norms are those of the first one.
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,12 +20,10 @@ from rich import get_console
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 
-from ner_module.callbacks.health_rules import Finding, History, Step, Validation, findings
+from ner_module.callbacks.health_rules import History, Step, Validation, findings
 from ner_module.callbacks.memory import memory_in_use
 from ner_module.callbacks.results import update_results
 from ner_module.tagging import IGNORE_INDEX
-
-log = logging.getLogger(__name__)
 
 
 class TrainingHealth(Callback):
@@ -42,7 +39,6 @@ class TrainingHealth(Callback):
         self.found: list[dict[str, Any]] = []
         """``{"code", "step", "message", "advice"}`` of each warning, in order."""
         self._counts: Tensor | None = None
-        self._train_loss = float("nan")
 
     # ------------------------------------------------------------------ state
 
@@ -113,8 +109,10 @@ class TrainingHealth(Callback):
         epoch = trainer.current_epoch + 1
         losses = [step.loss for step in self.history.steps if step.step > self._last_validated()]
         train_loss = sum(losses) / len(losses) if losses else float("nan")
-        numbers = (float(metrics.get(name, float("nan"))) for name in ("val/loss", "val/f1"))
-        self.history.validations.append(Validation(trainer.global_step, epoch, train_loss, *numbers, predicted, gold))
+        val_loss, f1 = (float(metrics.get(name, float("nan"))) for name in ("val/loss", "val/f1"))
+        self.history.validations.append(
+            Validation(trainer.global_step, epoch, train_loss, val_loss, f1, predicted, gold)
+        )
         self._check(trainer)
         self._keep(trainer)
 
@@ -142,19 +140,17 @@ class TrainingHealth(Callback):
     # ------------------------------------------------------------------ telling
 
     def _check(self, trainer: Trainer) -> None:
-        said = {entry["code"] for entry in self.found}
-        for finding in findings(self.history):
-            if finding.code not in said:
-                self.found.append({"code": finding.code, "step": trainer.global_step, **_texts(finding)})
-                if trainer.is_global_zero:
-                    # Through the console, which knows of the progress bar that may stand on the last line.
-                    get_console().print(
-                        f"warning: {finding.message} {finding.advice}",
-                        style="yellow",
-                        highlight=False,
-                        soft_wrap=True,
-                        markup=False,
-                    )
+        for finding in findings(self.history, {entry["code"] for entry in self.found}):
+            self.found.append({"step": trainer.global_step, **finding._asdict()})
+            if trainer.is_global_zero:
+                # Through the console, which knows of the progress bar that may stand on the last line.
+                get_console().print(
+                    f"warning: {finding.message} {finding.advice}",
+                    style="yellow",
+                    highlight=False,
+                    soft_wrap=True,
+                    markup=False,
+                )
 
     def _keep(self, trainer: Trainer) -> None:
         if self.run_dir is not None and trainer.is_global_zero:
@@ -165,7 +161,3 @@ def _outside(pl_module: LightningModule) -> str | None:
     """The label of words outside any entity, if the model has one."""
     name = pl_module.hparams["outside_label"]
     return name if name in pl_module.hparams["label_names"] else None
-
-
-def _texts(finding: Finding) -> dict[str, str]:
-    return {"message": finding.message, "advice": finding.advice}

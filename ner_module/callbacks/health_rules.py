@@ -10,8 +10,9 @@ Not here: how the history is collected, and who is told (`health.py`).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from statistics import median
 from typing import NamedTuple
 
@@ -168,9 +169,7 @@ def nothing_correct(history: History) -> Finding | None:
     if not history.finished or not history.validations or any(entry.f1 > 0 for entry in history.validations):
         return None
     if no_entity_predicted(history) or not any(
-        label != history.outside_label and count
-        for entry in history.validations
-        for label, count in entry.gold.items()
+        label != history.outside_label and count for entry in history.validations for label, count in entry.gold.items()
     ):
         return None
     return Finding(
@@ -206,12 +205,13 @@ def one_label(history: History) -> Finding | None:
 def overfitting(history: History) -> Finding | None:
     """Training loss falls, validation loss rises, and F1 has not grown for two epochs or more."""
     rows = history.validations
-    if len(rows) < 3:
+    if len(rows) < 3 or rows[-1].step < _ENOUGH_STEPS:
         return None
     best = max(range(len(rows)), key=lambda index: (rows[index].f1, -index))
     lowest = min(range(len(rows)), key=lambda index: rows[index].val_loss)
     last = rows[-1]
-    rising = last.val_loss > 1.25 * rows[lowest].val_loss and last.val_loss > rows[lowest].val_loss + 0.02
+    risen = min(last.val_loss, rows[-2].val_loss)  # twice, so that a single bad epoch says nothing
+    rising = risen > 1.25 * rows[lowest].val_loss and risen > rows[lowest].val_loss + 0.02
     learning = last.train_loss < 0.7 * rows[lowest].train_loss
     if len(rows) - 1 - best < 2 or not rising or not learning:
         return None
@@ -220,7 +220,8 @@ def overfitting(history: History) -> Finding | None:
         f"The model learns the training data by heart: since epoch {rows[lowest].epoch:g} the training loss fell to "
         f"{last.train_loss:.3g} and the validation loss rose from {rows[lowest].val_loss:.3g} to {last.val_loss:.3g}; "
         f"F1 has not grown since epoch {rows[best].epoch:g}, which best.ckpt holds.",
-        "Train fewer epochs (configs/overlays/early_stopping.yaml ends by itself), or add training data.",
+        "Give fewer --trainer.max_epochs (--config configs/overlays/early_stopping.yaml ends by itself), or add "
+        "training data.",
     )
 
 
@@ -232,8 +233,8 @@ def gradient_norm(history: History) -> Finding | None:
             return Finding(
                 "gradients_not_finite",
                 f"The gradients are not finite at step {entry.step:,}, though the loss is.",
-                f"Give a lower --model.learning_rate (now {history.learning_rate:g}), or --trainer.precision bf16-mixed "
-                "or 32-true instead of 16-mixed.",
+                f"Give a lower --model.learning_rate (now {history.learning_rate:g}), or --trainer.precision "
+                "bf16-mixed or 32-true instead of 16-mixed.",
             )
     if len(known) < _WINDOW:
         return None
@@ -247,7 +248,7 @@ def gradient_norm(history: History) -> Finding | None:
             "Give a lower --model.learning_rate and --model.warmup_ratio 0.1"
             + ("." if history.clip else ", and --trainer.gradient_clip_val 1.0."),
         )
-    if norm < 1e-4 and loss > 0.1:
+    if norm < 1e-3 and loss > 0.1:
         return Finding(
             "vanishing_gradients",
             f"The gradients have vanished (norm {norm:.3g}) though the training loss is still {loss:.3g}: nothing is "
@@ -268,8 +269,8 @@ def memory_close(history: History) -> Finding | None:
     return Finding(
         "memory_close_to_limit",
         f"Memory is nearly full: {used / 2**30:.1f} of {limit / 2**30:.1f} GiB.",
-        "A batch of longer sentences may not fit: halve --data.batch_size and give --trainer.accumulate_grad_batches 2, "
-        "or shorten --data.max_seq_length, or train with configs/overlays/bf16.yaml.",
+        "A batch of longer sentences may not fit: halve --data.batch_size and give --trainer.accumulate_grad_batches "
+        "2, or shorten --data.max_seq_length, or train with configs/overlays/bf16.yaml.",
     )
 
 
@@ -287,9 +288,31 @@ RULES: tuple[Callable[[History], Finding | None], ...] = (
 )
 
 
-def findings(history: History) -> list[Finding]:
-    """What all rules find."""
-    return [found for rule in RULES if (found := rule(history)) is not None]
+_EXPLAINED_BY: dict[str, set[str]] = {
+    "diverging_loss": {"loss_not_finite"},
+    "flat_loss": {"loss_not_finite", "diverging_loss", "exploding_gradients"},
+    "no_entity_predicted": {"loss_not_finite", "gradients_not_finite"},
+    "nothing_correct": {"loss_not_finite", "gradients_not_finite"},
+    "overfitting": {"loss_not_finite", "diverging_loss", "exploding_gradients", "one_label"},
+    "exploding_gradients": {"loss_not_finite"},
+}
+"""A finding -> those of which it would only be a consequence; nobody needs to hear it then."""
+
+
+def findings(history: History, said: Collection[str] = ()) -> list[Finding]:
+    """What the rules find, without what was said before and what that already explains.
+
+    Args:
+        history: the training so far.
+        said: the codes of earlier findings.
+    """
+    found = {finding.code: finding for rule in RULES if (finding := rule(history)) is not None}
+    known = {*found, *said}
+    return [
+        finding
+        for code, finding in found.items()
+        if code not in said and not known.intersection(_EXPLAINED_BY.get(code, ()))
+    ]
 
 
 def _medians(values: Sequence[float]) -> list[float]:
@@ -301,4 +324,4 @@ def _medians(values: Sequence[float]) -> list[float]:
     count = len(values) // _WINDOW
     start = len(values) - count * _WINDOW
     edges = [0, *(start + _WINDOW * number for number in range(1, count + 1))]
-    return [median(values[low:high]) for low, high in zip(edges, edges[1:], strict=False)]
+    return [median(values[low:high]) for low, high in pairwise(edges)]

@@ -17,8 +17,8 @@ _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.lim
 def memory_in_use(device: torch.device) -> tuple[float, float] | None:
     """Bytes in use at most so far, and bytes there are; ``None`` where that is not known.
 
-    On CUDA it is the peak of what tensors took (what PyTorch only keeps in reserve it gives back before it runs out). On a CPU under Linux it is what this process
-    holds now, of the container's limit or else the machine's memory.
+    On CUDA it is the peak of what tensors took (what PyTorch only keeps in reserve it gives back before it runs out).
+    On a CPU under Linux it is what this process holds now, of the container's limit or else the machine's memory.
     """
     if device.type == "cuda":
         return float(torch.cuda.max_memory_allocated(device)), float(

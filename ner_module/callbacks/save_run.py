@@ -41,5 +41,10 @@ def _portable_config(text: str) -> str:
     config = yaml.safe_load(text)
     for name in ("run_dir", "ckpt_path", "config"):
         config.pop(name, None)
+    loggers = config.get("trainer", {}).get("logger")
+    for logger in loggers if isinstance(loggers, list) else [loggers]:
+        # Set to the run directory by `cli.py`, which the next run's will replace.
+        if isinstance(logger, dict) and "save_dir" in logger.get("init_args", {}):
+            logger["init_args"]["save_dir"] = "."
     dumped: str = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
     return dumped

@@ -1,7 +1,7 @@
 """What a Weights & Biases run holds beyond the metrics that Lightning's logger sends.
 
-One training is one W&B run: its id is kept in ``RUN/wandb_id``, so that a resumed ``fit``, and ``validate`` and ``test``
-after it, go on in the same one. All of it works offline, for a later ``wandb sync``.
+One training is one W&B run: its id is kept in ``RUN/wandb_id``, so that a resumed ``fit``, and ``validate`` and
+``test`` after it, go on in the same one. All of it works offline, for a later ``wandb sync``.
 
 Not here: sending metrics and the configuration (Lightning's ``WandbLogger``, `save_run.py`).
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 import html
 import json
 import os
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -25,26 +26,29 @@ from ner_module.metrics.predictions import read_predictions
 _MOST_ERRORS = 500
 """Rows of the table of errors; all of them are in ``predictions/``."""
 
+RUN_VARIABLES = ("WANDB_RUN_ID", "WANDB_NAME", "WANDB_RUN_GROUP", "WANDB_TAGS")
+"""What :func:`complete_environment` may set."""
+
 _CONTEXT = 30
 """Words around an error."""
 
 _SPLITS = {"validate": ("validation", "val/"), "test": ("test", "test/")}
 
 
-def complete_logger(init_args: Any, run_dir: Path, seed: int) -> None:
-    """Fill in what a configuration leaves open: id, name, group and tags of the run.
+def complete_environment(run_dir: Path, seed: int) -> None:
+    """Tell W&B what a configuration leaves open: id, name, group and tags of the run.
 
-    The group is the recipe's name, so that runs of one recipe with several seeds stand together; the seed is a tag.
-    Group and tags go through the environment, where W&B looks for them when ``wandb.init`` is not told.
+    The group is the recipe's name, so that runs of one recipe with several seeds stand together; the seed is a tag. All
+    go through the environment, where W&B looks for what ``wandb.init`` is not told: in the saved configuration they
+    would make another training go on in this run. What the user has set stays.
     """
-    import wandb
-
     id_file = run_dir / "wandb_id"
-    if not (init_args.get("id") or init_args.get("version")):
-        init_args["id"] = id_file.read_text(encoding="ascii").strip() if id_file.is_file() else wandb.util.generate_id()
-    parts = run_dir.absolute().parts[-2:]
-    init_args["name"] = init_args.get("name") or "/".join(parts)
-    os.environ.setdefault("WANDB_RUN_GROUP", parts[0])
+    if id_file.is_file():
+        os.environ["WANDB_RUN_ID"] = id_file.read_text(encoding="ascii").strip()
+    group, name = run_dir.absolute().parts[-2:]
+    os.environ.setdefault("WANDB_RUN_ID", secrets.token_hex(4))
+    os.environ.setdefault("WANDB_NAME", f"{group}/{name}")
+    os.environ.setdefault("WANDB_RUN_GROUP", group)
     os.environ.setdefault("WANDB_TAGS", f"seed-{seed}")
 
 
@@ -131,12 +135,14 @@ class WandbRun(Callback):
         best = self.run_dir / "checkpoints" / "best.ckpt"
         if not best.is_file():
             return
+        rows = results.get("epochs", [])
         metadata = {
             "data": run.config.get("data_fingerprints"),
             "code": run.config.get("code"),
             "label_names": results.get("label_names"),
             "scheme": results.get("scheme"),
-        } | {name: value for name, value in dict(run.summary).items() if isinstance(value, float) and "val/" in name}
+            "validation": max(rows, key=lambda row: row["val/f1"]) if rows else None,
+        }
         artifact = wandb.Artifact(f"ner-model-{run.id}", type="model", metadata=metadata)
         artifact.add_file(str(best), name="best.ckpt")
         config = self.run_dir / "config.yaml"

@@ -99,8 +99,8 @@ def _tests_table(letters: Sequence[str], runs: Sequence[RunContents]) -> tuple[T
         )
     columns = ["", "F1 difference", "95 % interval", "p, paired bootstrap", "p, approximate randomisation"]
     note = (
-        f"Two-sided, over sentences, {_RESAMPLES:,} resamples: do these trained models differ on sentences of this kind? "
-        "Not corrected for the number of runs. For recipes with several seeds use `python -m ner_module compare`."
+        f"Two-sided, over sentences, {_RESAMPLES:,} resamples: do these trained models differ on sentences of this "
+        "kind? Not corrected for the number of runs. For recipes with several seeds use `python -m ner_module compare`."
     )
     return TableView(f"Paired tests on {splits[0]} data", columns, rows, note=note), ""
 

@@ -86,7 +86,7 @@ def read_run(run_dir: Path, split: Split | None = None) -> RunContents:
         raise RunError(f"{run_dir}: no such run directory")
     results = _read_json(run_dir / "results.json")
     if results is None:
-        raise RunError(f"{run_dir} holds no results.json; `fit`, `validate` or `test` with --run_dir {run_dir} write it")
+        raise RunError(f"{run_dir} holds no results.json; `fit`, `validate` and `test` write it")
     config_path = run_dir / "config.yaml"
     config_text = config_path.read_text(encoding="utf-8") if config_path.is_file() else ""
     try:

@@ -30,11 +30,11 @@ def write_figure(run: RunContents, path: Path) -> None:
     axes: Any = figure.subplots(2, 2)
     figure.suptitle(run.name, x=0.01, ha="left", fontsize=13, color=_INK, parse_math=False)
     best = run.best_epoch
-    _lines(
-        axes[0, 0],
-        "Loss",
-        {"training": _points(run.metrics, "train/loss") or _points(run.epochs, "train/loss"), "validation": _points(run.epochs, "val/loss")},
-    )
+    losses = {
+        "training": _points(run.metrics, "train/loss") or _points(run.epochs, "train/loss"),
+        "validation": _points(run.epochs, "val/loss"),
+    }
+    _lines(axes[0, 0], "Loss", losses)
     names = {"F1": "val/f1", "precision": "val/precision", "recall": "val/recall"}
     _lines(axes[0, 1], "Validation scores", {name: _points(run.epochs, key) for name, key in names.items()})
     axes[0, 1].set_ylim(0, 1)
@@ -51,7 +51,7 @@ def _points(rows: Sequence[dict[str, float]], key: str) -> list[tuple[float, flo
     return [(row["step"], row[key]) for row in rows if "step" in row and math.isfinite(row.get(key, math.nan))]
 
 
-def _types(run: RunContents) -> list[tuple[str, float, float | None, float | None]]:
+def _types(run: RunContents) -> Sequence[tuple[str, float, float | None, float | None]]:
     """Name, F1 and the ends of its interval, the most frequent types only."""
     if run.analysis is not None:
         frequent = sorted(run.analysis.by_type.items(), key=lambda item: -item[1][0].num_gold)[:_MOST_TYPES]
@@ -107,7 +107,9 @@ def _calibration(axes: Any, run: RunContents) -> None:
     axes.plot((0, 1), (0, 1), "--", color=_SOFT, lw=1)
     confidence, precision, numbers = zip(*bins, strict=True)
     axes.vlines(confidence, confidence, precision, color=_COLOURS[1], lw=1.2)
-    axes.scatter(confidence, precision, s=[20 + 120 * n / most for n in numbers], color=_COLOURS[0], zorder=3, clip_on=False)
+    axes.scatter(
+        confidence, precision, s=[20 + 120 * n / most for n in numbers], color=_COLOURS[0], zorder=3, clip_on=False
+    )
     axes.set(xlim=(0, 1), ylim=(0, 1))
     axes.set_xlabel("mean confidence; a dot's area is the number of predictions", color=_SOFT)
 

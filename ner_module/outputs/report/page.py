@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
-import os
 import shlex
 from collections.abc import Sequence
 from datetime import datetime
@@ -130,20 +129,24 @@ def _environment() -> Environment:
 
 def _render(template: str, **view: Any) -> str:
     style, script = ((_HERE / "assets" / name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
-    return _environment().get_template(template).render(
-        **view,
-        style=Markup(style),  # noqa: S704 (our own file)
-        script=Markup(script),  # noqa: S704 (our own file)
-        style_hash=_csp_hash(style),
-        script_hash=_csp_hash(script),
-        version=ner_module.__version__,
-        written=datetime.now().strftime("%Y-%m-%d %H:%M"),
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            **view,
+            style=Markup(style),
+            script=Markup(script),
+            style_hash=_csp_hash(style),
+            script_hash=_csp_hash(script),
+            version=ner_module.__version__,
+            written=datetime.now().strftime("%Y-%m-%d %H:%M"),
+        )
     )
 
 
 def _csp_hash(text: str) -> Markup:
     digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-    return Markup(f"'sha256-{digest}'")  # noqa: S704 (letters, digits, + / = only)
+    return Markup(f"'sha256-{digest}'")
 
 
 def _write(path: Path, text: str) -> None:
@@ -151,7 +154,7 @@ def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.tmp")
     scratch.write_text(text, encoding="utf-8", newline="\n", errors="replace")
-    os.replace(scratch, path)
+    scratch.replace(path)
 
 
 def _headline(run: RunContents) -> dict[str, Any] | None:
@@ -200,7 +203,9 @@ def _curves(run: RunContents) -> list[tuple[str, Markup]]:
     rows, logged = run.epochs, run.metrics
     best = rows.index(run.best_epoch) if run.best_epoch else None
 
-    def by_step(key: str, source: Sequence[dict[str, float]], marked: int | None = None) -> Sequence[tuple[float, float]]:
+    def by_step(
+        key: str, source: Sequence[dict[str, float]], marked: int | None = None
+    ) -> Sequence[tuple[float, float]]:
         return [(row["step"], row[key]) for row in source if key in row and "step" in row]
 
     drawn = {
@@ -224,7 +229,9 @@ def _curves(run: RunContents) -> list[tuple[str, Markup]]:
         ),
         "Learning rate": line_chart("Learning rate by step", [Series("rate", by_step("lr", logged))], "step"),
         "Gradient norm": line_chart(
-            "Norm of the gradients by step, before clipping", [Series("norm", by_step("train/grad_norm", logged))], "step"
+            "Norm of the gradients by step, before clipping",
+            [Series("norm", by_step("train/grad_norm", logged))],
+            "step",
         ),
     }
     return [(title, chart) for title, chart in drawn.items() if chart is not None]
