@@ -176,7 +176,7 @@ def nothing_correct(history: History) -> Finding | None:
         "nothing_correct",
         f"F1 stayed 0.0: entities were predicted, and not one was entirely right in {history.validations[-1].step:,} "
         "steps.",
-        "Most often training is too short; else the learning rate "
+        "Most often training is too short: give more --trainer.max_epochs; else the learning rate "
         f"({history.learning_rate:g}) does not suit, or the tags of training and validation data do not agree.",
     )
 
@@ -318,8 +318,8 @@ def findings(history: History, said: Collection[str] = ()) -> list[Finding]:
 def _medians(values: Sequence[float]) -> list[float]:
     """Medians of consecutive windows, the last ones whole: what is left over belongs to the first.
 
-    >>> _medians([9, *range(10), *[5] * 10])
-    [5, 5]
+    >>> _medians([9, *range(10), *[7] * 10])
+    [5, 7.0]
     """
     count = len(values) // _WINDOW
     start = len(values) - count * _WINDOW

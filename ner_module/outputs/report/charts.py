@@ -173,7 +173,7 @@ def _ticks(low: float, high: float, count: int, *, whole: bool = False) -> list[
     """Round numbers from at most ``low`` to at least ``high``.
 
     >>> _ticks(0, 0.87, 5), _ticks(0, 3, 5, whole=True), _ticks(2, 2, 5)
-    ([0.0, 0.2, 0.4, 0.6, 0.8, 1.0], [0.0, 1.0, 2.0, 3.0], [2.0, 2.2, 2.4, 2.6, 2.8, 3.0])
+    ([0.0, 0.2, 0.4, 0.6, 0.8, 1.0], [0, 1, 2, 3], [2.0, 2.2, 2.4, 2.6, 2.8, 3.0])
     """
     if high <= low:
         high = low + 1
