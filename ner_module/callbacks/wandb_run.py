@@ -61,10 +61,10 @@ class WandbRun(Callback):
 
     def __init__(self, run_dir: Path) -> None:
         self.run_dir = run_dir
-        self._best = -1.0
+        self._best: dict[str, float] = {}
 
     def state_dict(self) -> dict[str, Any]:
-        """The best F1 so far: the summary holds its epoch."""
+        """The scores of the best epoch so far, which the summary holds."""
         return {"best": self._best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -79,8 +79,7 @@ class WandbRun(Callback):
             run.define_metric("train/*", step_metric="trainer/global_step")
             run.define_metric("train/loss", step_metric="trainer/global_step", summary="min")
             run.define_metric("lr", step_metric="trainer/global_step")
-            # The best epoch's values are put into the summary below, all of the same epoch.
-            run.define_metric("val/*", step_metric="epoch", summary="none")
+            run.define_metric("val/*", step_metric="epoch")
             code = code_state()
             data = data_fingerprints(trainer.datamodule)  # type: ignore[attr-defined]
             run.config.update({"code": code, "data_fingerprints": data}, allow_val_change=True)
@@ -90,13 +89,14 @@ class WandbRun(Callback):
         if trainer.state.fn == "validate":
             self._evaluated(trainer, pl_module, "validate")
             return
-        f1 = float(trainer.callback_metrics.get("val/f1", -1.0))
-        if trainer.sanity_checking or f1 <= self._best:
+        runs = _runs(trainer)
+        if trainer.sanity_checking or not runs:
             return
-        self._best = f1
-        best = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
-        for run in _runs(trainer):
-            run.summary.update({**best, "best/epoch": trainer.current_epoch, "best/step": trainer.global_step})
+        scores = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
+        if not self._best or scores["val/f1"] > self._best["val/f1"]:
+            self._best = scores | {"best/epoch": trainer.current_epoch, "best/step": trainer.global_step}
+        for run in runs:
+            run.summary.update(self._best)  # each time: W&B has put the last epoch's there
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The tables."""
