@@ -66,6 +66,7 @@ class TrainingHealth(Callback):
             total_steps=float(trainer.estimated_stepping_batches),
             max_epochs=trainer.max_epochs or 1,
             outside_label=_outside(pl_module),
+            num_labels=len(pl_module.hparams["label_names"]),
             clip=trainer.gradient_clip_val or None,
         )
         self._check(trainer)

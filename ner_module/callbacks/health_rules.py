@@ -64,6 +64,7 @@ class History:
     total_steps: float
     max_epochs: int
     outside_label: str | None
+    num_labels: int = 2
     clip: float | None = None
     steps: list[Step] = field(default_factory=list)
     validations: list[Validation] = field(default_factory=list)
@@ -125,7 +126,11 @@ def flat_loss(history: History) -> Finding | None:
         return None
     # The highest of the first: a healthy training has come down from there within these few already.
     first, last = max(losses[:3]), median(losses[len(losses) // 2 :][-_WINDOW:])
-    if last < 0.9 * first or last < 0.05 or last > 2 * first:
+    if last < 0.9 * first or last > 2 * first:
+        return None
+    # With few labels even the first logged loss, of step 10, has come down already: what an untrained head has is the
+    # logarithm of the number of labels.
+    if last < 0.7 * math.log(max(history.num_labels, 2)):
         return None
     rate = history.learning_rate
     advice = (
