@@ -136,12 +136,12 @@ def _overlay(
 
 def _differences_table(letters: Sequence[str], runs: Sequence[RunContents]) -> TableView | None:
     options = [flatten(run.config or {}) for run in runs]
-    names = sorted({name for of_run in options for name in of_run})
-    rows = [
-        [Cell(name), *(Cell(str(of_run.get(name, "not set"))) for of_run in options)]
-        for name in names
-        if len({str(of_run.get(name, "not set")) for of_run in options}) > 1
-    ]
+    names = sorted({name for of_run in options for name in of_run} - {"trainer.default_root_dir"})
+    rows = []
+    for name in names:
+        values = ["not set" if of_run.get(name) is None else str(of_run[name]) for of_run in options]
+        if len(set(values)) > 1:
+            rows.append([Cell(name), *map(Cell, values)])
     columns = ["Option", *(f"Run {letter}" for letter in letters)]
     return TableView("Options that differ", columns, rows, prose=True) if rows else None
 
