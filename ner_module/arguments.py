@@ -30,6 +30,7 @@ TOOLS = {
     "compare": "ner_module.metrics.compare",
     "doctor": "ner_module.doctor.command",
     "export": "ner_module.outputs.export",
+    "report": "ner_module.outputs.report.command",
     "render": "ner_module.outputs.rendering",
 }
 """Commands that are no method of a trainer; each module has ``main(arguments) -> exit code``."""

@@ -10,6 +10,9 @@ from typing import Any
 import torch
 import yaml
 
+ROOT_DATA = Path(__file__).parent.parent / "ner_module" / "data" / "sample"
+"""The bundled corpus."""
+
 RUN_FILES = {
     "README.md",
     "audit.json",
@@ -18,6 +21,8 @@ RUN_FILES = {
     "results.json",
     "train_entities.json",
     *(f"checkpoints/{name}.ckpt{end}" for name in ("best", "last", "previous") for end in ("", ".sha256")),
+    "report.html",
+    "report.png",
 }
 
 
