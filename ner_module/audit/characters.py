@@ -77,7 +77,7 @@ _KINDS = (
         "warning",
         _has_control,
         "{words} {contain} control, unassigned or private characters",
-        "remove the characters; most come from PDF or markup conversion",
+        "remove the characters; conversion from PDF or markup leaves such",
     ),
     _Kind(
         "zero_width_characters",

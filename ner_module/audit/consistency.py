@@ -91,7 +91,7 @@ def consistency_findings(corpus: Corpus, entities: Entities) -> list[Finding]:
                 outside,
                 "entity_or_outside",
                 "{forms} {are} an entity in some places and not annotated in others",
-                "look at the unusual places: most are forgotten annotations, or annotated by mistake",
+                "look at the unusual places: is one forgotten, or annotated by mistake?",
             )
         )
     return found

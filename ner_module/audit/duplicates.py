@@ -44,7 +44,7 @@ def duplicate_findings(corpus: Corpus) -> list[Finding]:
         inside = repeats & (corpus.split_of == index) & (corpus.split_of[exact.first_of] == index)
         count, size = int(inside.sum()), int((corpus.split_of == index).sum())
         if count:
-            later = int(np.argmax(inside))
+            later = int(np.argmax(np.where(inside, np.minimum(lengths, _LONG_ENOUGH), -1)))
             example = _pair(corpus, later, int(exact.first_of[later]))
             long = int((inside & (lengths >= _LONG_ENOUGH)).sum())
             findings.append(

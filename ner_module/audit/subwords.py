@@ -16,8 +16,7 @@ from ner_module.data.alignment import Subwords, make_rows
 
 _FORMS_AT_ONCE = 20_000
 
-# A share of unknown words from which the model misses too much; a rule of thumb. Encoders on text of their own language
-# and script have less than one in a thousand.
+# A share of unknown words from which the model misses too much; a rule of thumb, not a measurement.
 _MANY_UNKNOWN = 0.01
 
 
@@ -233,7 +232,7 @@ def _word_findings(
                 f"{plural(clipped, 'word')} alone {'is' if clipped == 1 else 'are'} longer than "
                 f"{tokenization.max_seq_length} subwords; the model sees the beginning",
                 first[1],
-                "check that it is a word: most are addresses, encoded files or tables",
+                "check that it is a word, not an address, an encoded file or a table",
             )
         )
     if unknown:
