@@ -90,7 +90,8 @@ def time_pipeline(tagger: Any, lines: Path, output: Path, batch_size: int) -> fl
     started = time.perf_counter()
     texts = lines.read_text(encoding="utf-8").splitlines()
     with output.open("w", encoding="utf-8") as file:
-        for text, entities in zip(texts, tagger(iter(texts), batch_size=batch_size), strict=True):
+        tagged = tagger((text for text in texts), batch_size=batch_size)  # the pipeline streams generators only
+        for text, entities in zip(texts, tagged, strict=True):
             found = [{**entity, "score": round(float(entity["score"]), 4)} for entity in entities]
             file.write(json.dumps({"text": text, "entities": found}, default=int) + "\n")
     return time.perf_counter() - started

@@ -2,7 +2,7 @@
 
 A training step allocates and frees the same large tensors each time, the gradient of the word embeddings first of all
 (47 MB for MiniLM). glibc maps blocks that large anew from the system, which hands out zeroed pages one fault at a time.
-Keeping them made a step 8 % cheaper (MiniLM-L6 on WNUT-17, batch 16, float32; `benchmarks/README.md`).
+Keeping them made a step 9 % cheaper (MiniLM-L6 on WNUT-17, batch 16, float32, one thread; `benchmarks/README.md`).
 
 Not here: what a step needs at its peak; this changes nothing of it.
 """

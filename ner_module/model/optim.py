@@ -48,7 +48,8 @@ def clip_within_step(optimizer: torch.optim.Optimizer, max_norm: float) -> None:
         max_norm: the norm of all gradients together is at most this.
     """
     gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-    divisor = (torch.nn.utils.get_total_norm(gradients) + 1e-6) / max_norm  # that much is added by `clip_grad_norm_`
+    # In float32, which the kernel takes whatever the weights are; `clip_grad_norm_` adds that much, too.
+    divisor = (torch.nn.utils.get_total_norm(gradients).float() + 1e-6) / max_norm
     optimizer.grad_scale = divisor.clamp(min=1.0)  # type: ignore[attr-defined]
 
 
