@@ -7,6 +7,7 @@ decides, and what is said at the end. Which run and checkpoint a command means i
 from __future__ import annotations
 
 import logging
+import os
 import shlex
 import sys
 import warnings
@@ -341,6 +342,8 @@ def run_command(arguments: list[str]) -> None:
         "LightningCLI's args parameter is intended to run from within Python.*",
     ):
         warnings.filterwarnings("ignore", message=message)
+    if "SLURM_JOB_ID" not in os.environ:  # on a login node srun is there and not wanted
+        warnings.filterwarnings("ignore", message="The `srun` command is available on your system.*")
     run = complete_arguments(arguments)
     # The processes that Lightning starts for DDP run the same command line, which it takes from here.
     saved, sys.argv = sys.argv, [sys.argv[0], *arguments]
