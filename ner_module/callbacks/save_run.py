@@ -8,7 +8,6 @@ from pathlib import Path
 import yaml
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import SaveConfigCallback
-from lightning.pytorch.loggers import WandbLogger
 
 from ner_module.data.datamodule import NERDataModule
 
@@ -34,20 +33,7 @@ class SaveRun(SaveConfigCallback):
             entities = json.dumps(data.train_entities(), ensure_ascii=False, indent=0, sort_keys=True)
             (run_dir / "train_entities.json").write_text(entities, encoding="utf-8")
             for logger in trainer.loggers:
-                if isinstance(logger, WandbLogger) and logger.version:
-                    _wandb_id_file(run_dir).parent.mkdir(exist_ok=True)
-                    _wandb_id_file(run_dir).write_text(logger.version, encoding="utf-8")
                 logger.log_hyperparams(yaml.safe_load(pl_module.config_text))  # type: ignore[arg-type]
-
-
-def same_wandb_run(run_dir: Path) -> dict[str, str]:
-    """The logger's arguments with which a resumed training goes on in the same Weights & Biases run."""
-    path = _wandb_id_file(run_dir)
-    return {"id": path.read_text(encoding="utf-8").strip(), "resume": "allow"} if path.is_file() else {}
-
-
-def _wandb_id_file(run_dir: Path) -> Path:
-    return run_dir / "wandb" / "run_id"
 
 
 def _portable_config(text: str) -> str:
@@ -55,5 +41,10 @@ def _portable_config(text: str) -> str:
     config = yaml.safe_load(text)
     for name in ("run_dir", "ckpt_path", "config"):
         config.pop(name, None)
+    loggers = config.get("trainer", {}).get("logger")
+    for logger in loggers if isinstance(loggers, list) else [loggers]:
+        # Set to the run directory by `cli.py`, which the next run's will replace.
+        if isinstance(logger, dict) and "save_dir" in logger.get("init_args", {}):
+            logger["init_args"]["save_dir"] = "."
     dumped: str = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
     return dumped

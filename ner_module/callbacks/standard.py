@@ -11,6 +11,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import RichProgressBar
 
 from ner_module.callbacks.analysis import ErrorAnalysis
+from ner_module.callbacks.audit import StartingAudit
 from ner_module.callbacks.health import TrainingHealth
 from ner_module.callbacks.model_card import RunCard
 from ner_module.callbacks.movable_checkpoint import MovableCheckpoint
@@ -20,10 +21,13 @@ from ner_module.callbacks.prediction_file import PredictionFile
 from ner_module.callbacks.prediction_progress import PredictionProgress
 from ner_module.callbacks.predictions import EvaluationFiles
 from ner_module.callbacks.progress import LineProgress
+from ner_module.callbacks.provenance import Provenance
 from ner_module.callbacks.random_state import RandomState
 from ner_module.callbacks.results import ResultsTable
 from ner_module.callbacks.save_points import SavePoints
 from ner_module.callbacks.throughput import Throughput
+from ner_module.callbacks.wandb_run import WandbRun
+from ner_module.outputs.report.callback import ReportPage
 
 VALIDATION_METRICS = ("loss", "precision", "recall", "f1", "f1_macro", "f1_weighted", "accuracy")
 """What is logged after each validation as ``val/…``; precision, recall, f1 and support also for each type."""
@@ -64,7 +68,8 @@ def standard_callbacks(
     if command == "fit":
         callbacks.append(Throughput(None if fast_dev_run else run_dir))
         if not fast_dev_run:
-            callbacks += [RandomState(), OtherProcesses(), TrainingHealth()]
+            callbacks += [StartingAudit(run_dir, launch), RandomState(), OtherProcesses()]
+            callbacks += [TrainingHealth(run_dir), Provenance(run_dir)]
             if checkpointing:  # in this order: what is saved in the end knows what is best
                 callbacks += [*_checkpoints(run_dir), SavePoints(run_dir, launch, save_every_minutes, save_every_steps)]
     elif command == "predict":
@@ -72,7 +77,7 @@ def standard_callbacks(
     elif not fast_dev_run:
         callbacks += [EvaluationFiles(run_dir), ErrorAnalysis(run_dir)]
     if command != "predict" and not fast_dev_run:
-        callbacks.append(RunCard(run_dir))
+        callbacks += [RunCard(run_dir), ReportPage(run_dir), WandbRun(run_dir)]  # after all that write what they show
     if progress_bar:
         callbacks.append(_progress_bar(command))
     return callbacks

@@ -263,7 +263,7 @@ class NERDataModule(LightningDataModule):
                 list(tagged.values()), self.scheme, self._options.outside_label, self.label_map
             )
             check_tags(list(tagged.values()), self._declared(tagged), source)
-        self._load_tokenizer()  # after the data: what is wrong with a file is told before a model is downloaded
+        self.load_tokenizer()  # after the data: what is wrong with a file is told before a model is downloaded
         prepared = {}
         for name, folder in folders.items():
             options = EncodingOptions(
@@ -287,7 +287,7 @@ class NERDataModule(LightningDataModule):
             return list(self._options.label_names)
         return next((split.meta["declared_names"] for split in splits.values() if split.meta["declared_names"]), None)
 
-    def _load_tokenizer(self) -> None:
+    def load_tokenizer(self) -> None:
         """Load the base model's tokenizer and fix how long rows are; a checkpoint has done both."""
         if self.tokenizer is not None:
             return

@@ -1,7 +1,7 @@
 """A tagged sentence as people and programs read it: entities with their text, place and score.
 
-``predict`` writes these objects, one a line, and :class:`ner_module.NERTagger` returns them: there is one way from
-labels to entities.
+``predict`` writes these objects, one a line, and :class:`~ner_module.tagger.NERTagger` returns them: there is one way
+from labels to entities.
 """
 
 from __future__ import annotations

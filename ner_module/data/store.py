@@ -68,6 +68,11 @@ class StoredSplit:
         tags: list[str] | None = self._table["tags"][index].as_py()
         return tags
 
+    def sources(self) -> npt.NDArray[np.int32]:
+        """Which of ``meta["sources"]`` each sentence came from: ``[sentences]``."""
+        found: npt.NDArray[np.int32] = self._table["source"].to_numpy()
+        return found
+
     def origin(self, index: int, word: int = 0) -> tuple[str, int]:
         """The file (or dataset) and the 1-based line (or row) a sentence came from, or one of its words."""
         line = self._table["line"][index].as_py()
@@ -102,6 +107,12 @@ class StoredSplit:
                 pairs = zip(batch.column("source").to_pylist(), batch.column("document").to_pylist(), strict=True)
                 of = [pair if pair[1] is not None or documents == "file" else None for pair in pairs]
             yield Chunk(batch.column("tokens").to_pylist(), None if tags.null_count else tags.to_pylist(), of)
+
+    def columns(self, size: int) -> Iterator[tuple[pa.ListArray, pa.ListArray]]:
+        """Words and tags of ``size`` consecutive sentences at a time, as Arrow arrays without offset."""
+        for start in range(0, len(self), size):
+            part = self._table.select(["tokens", "tags"]).slice(start, size).combine_chunks()
+            yield part.column(0).chunk(0), part.column(1).chunk(0)
 
     def slice(self, start: int, stop: int) -> list[Sentence]:
         """Some consecutive sentences, whole."""

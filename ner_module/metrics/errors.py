@@ -119,8 +119,9 @@ def error_records(
         pairings: for each of them, its pairs.
 
     Returns:
-        ``{"sentence": number from 1, "error": outcome, "gold": entity or null, "predicted": entity or null, "tokens":
-        […]}``; an entity has ``type``, ``text``, ``start``, ``end`` (words, end exclusive), a predicted one ``score``.
+        Objects with ``sentence`` (its number from 1), ``error`` (the outcome), ``gold`` and ``predicted`` (an entity,
+        or null) and ``tokens``. An entity has ``type``, ``text``, ``start`` and ``end`` (words, end exclusive), and a
+        predicted one ``score``.
     """
     records: list[dict[str, object]] = []
     for number, (sentence, pairs) in enumerate(zip(sentences, pairings, strict=True), start=1):

@@ -118,7 +118,7 @@ def test_the_sweep_s_command_trains_on_two_processes(
     config = yaml.safe_load((run / "config.yaml").read_text())
     assert config["model"]["learning_rate"] == 3e-5
     assert config["seed_everything"] == 2
-    assert (run / "wandb" / "run_id").read_text() == "trial1"
+    assert (run / "wandb_id").read_text() == "trial1\n"
     assert len(list((run / "wandb").glob("offline-run-*-trial1"))) == 1, "one run for both processes"
 
 

@@ -112,6 +112,8 @@ def test_nobody_in_particular_and_a_root_that_cannot_be_written(run: Run) -> Non
 def test_fit_and_test_on_mounted_data(run: Run, tmp_path: Path, tiny_model: Callable[..., Path], corpus: Path) -> None:
     shutil.copytree(tiny_model(), tmp_path / "data" / "model", dirs_exist_ok=True)
     shutil.copytree(corpus, tmp_path / "data" / "corpus")
+    for path in (tmp_path / "data").rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)  # pytest's folders are its user's alone
     arguments = ["--model.model_name_or_path", "/data/model", "--trainer.max_epochs", "1", "--data.num_workers", "1"]
     for split in ("train", "validation", "test"):
         arguments += [f"--data.{split}_file", f"/data/corpus/{split}.conll"]

@@ -1,0 +1,237 @@
+"""``python -m ner_module audit`` as a user runs it, and what `fit` says and leaves of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from audit_corpora import column_file
+
+RunMain = Callable[..., Any]
+
+PEOPLE = ["Anna/B-PER sings/O", "Ben/B-PER reads/O a/O book/O", "Carla/B-PER Diaz/I-PER left/O Rome/B-LOC"]
+FEW = [f"{sentence} number{number}/O" for number in range(5) for sentence in PEOPLE] + ["it/O ends/O"]
+
+
+@pytest.fixture
+def few(tmp_path: Path) -> list[str]:
+    """The options of the few-shot recipe: 16 sentences, batches of 8, 3 epochs."""
+    train = column_file(tmp_path / "train.conll", FEW)
+    validation = column_file(tmp_path / "dev.conll", ["Dora/B-PER met/O Emil/B-PER in/O Ulm/B-LOC"])
+    return [
+        *("--data.train_file", str(train), "--data.validation_file", str(validation)),
+        *("--data.batch_size", "8", "--trainer.max_epochs", "3"),
+    ]
+
+
+def codes(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {finding["code"]: finding for finding in report["findings"]}
+
+
+def test_everything_on_the_screen_and_as_json(
+    run_main: RunMain, few: list[str], tiny_model: Callable[..., Path], tmp_path: Path
+) -> None:
+    outcome = run_main("audit", *few, "--model.model_name_or_path", tiny_model(), "--output", "out/audit.json")
+    assert "this training has 6 steps in all (3 epochs of 2)" in " ".join(outcome.out.split())
+    assert "s a batch, measured here" in " ".join(outcome.out.split())
+    assert outcome.err == ""
+    report = json.loads((tmp_path / "out" / "audit.json").read_text(encoding="utf-8"))
+    assert report["version"] == 1
+    assert report["splits"]["train"]["sentences"] == 16
+    assert report["splits"]["train"]["entities_by_type"] == {"PER": 15, "LOC": 5}
+    assert report["schedule"]["steps"] == 6
+    assert report["memory"]["parameters"] > 10_000
+    found = codes(report)
+    assert (found["few_steps"]["severity"], found["few_steps"]["count"]) == ("warning", 6)
+    rare = found["rare_type"]
+    assert rare["example"] == {
+        "file": str(tmp_path / "train.conll"),
+        "line": 14,
+        "text": "Carla Diaz left [Rome] number0",
+    }
+    for finding in report["findings"]:
+        assert finding["severity"] in ("error", "warning", "info")
+        assert finding["advice"]
+        assert finding["count"] > 0
+        assert set(finding) >= {"code", "severity", "count", "message", "example", "advice"}
+    assert not (tmp_path / "runs").exists()
+
+
+def test_without_a_model_what_needs_no_tokenizer_is_looked_at(run_main: RunMain, few: list[str]) -> None:
+    report = json.loads(run_main("audit", *few, "--json").out)
+    assert report["tokenizer"] is None
+    assert report["memory"] is None
+    assert "subwords" not in report["splits"]["train"]
+    assert report["schedule"]["steps"] == 6, "counted in sentences"
+
+
+def test_a_model_that_cannot_be_had_is_a_finding(run_main: RunMain, few: list[str], tmp_path: Path) -> None:
+    outcome = run_main("audit", *few, "--json", "--model.model_name_or_path", f"{tmp_path}/nowhere")
+    assert codes(json.loads(outcome.out))["no_tokenizer"]["severity"] == "error"
+
+
+def test_strict_fails_on_warnings_and_passes_without(run_main: RunMain, few: list[str], tmp_path: Path) -> None:
+    assert run_main("audit", *few, check=False).code == 0
+    assert run_main("audit", *few, "--strict", check=False).code == 1
+    names = ["Anna", "Ben", "Carla"]
+    clean = column_file(tmp_path / "clean.conll", [f"{names[n % 3]}/B-PER saw/O thing{n}/O" for n in range(60)])
+    options = ["--data.train_file", str(clean), "--data.batch_size", "1", "--data.validation_fraction", "0.2"]
+    outcome = run_main("audit", *options, "--strict")
+    assert "Nothing to complain about." in outcome.out
+
+
+def test_a_configuration_file_and_options_after_it(run_main: RunMain, few: list[str], tmp_path: Path) -> None:
+    other = column_file(tmp_path / "other.conll", ["Zoe/B-PER waits/O"] * 3)
+    text = f"data:\n  train_file: {tmp_path}/train.conll\n  batch_size: 4\ntrainer:\n  max_epochs: 7\n"
+    (tmp_path / "my.yaml").write_text(text, encoding="utf-8")
+    report = json.loads(run_main("audit", "--config", "my.yaml", "--data.validation_file", other, "--json").out)
+    assert report["schedule"]["epochs"] == 7
+    assert report["schedule"]["steps_per_epoch"] == 4
+    assert report["splits"]["validation"]["sentences"] == 3
+
+
+def test_wrong_options_are_refused(run_main: RunMain, few: list[str]) -> None:
+    assert run_main("audit", *few, "--data.nonsense", "1", check=False).code == 2
+    outcome = run_main("audit", check=False)
+    assert (outcome.code, len(outcome.errors())) == (1, 1)
+    assert "no split is given" in outcome.err
+
+
+def test_broken_files_do_not_hide_what_the_others_hold(run_main: RunMain, few: list[str], tmp_path: Path) -> None:
+    (tmp_path / "b.conll").write_text("Anna\tB-PER\nsings\n", encoding="utf-8")
+    (tmp_path / "c.conll").write_text("Anna\tB-\n", encoding="utf-8")
+    train = json.dumps([f"{tmp_path}/train.conll", f"{tmp_path}/b.conll"])
+    outcome = run_main(
+        "audit", "--data.train_file", train, "--data.test_file", tmp_path / "c.conll", "--json", check=False
+    )
+    assert outcome.code == 1
+    assert len(outcome.errors()) == 1
+    report = json.loads(outcome.out)
+    unreadable = [finding for finding in report["findings"] if finding["code"] == "unreadable"]
+    places = [(Path(finding["example"]["file"]).name, finding["example"]["line"]) for finding in unreadable]
+    assert places == [("b.conll", 2), ("c.conll", 1)]
+    assert report["splits"]["train"]["sentences"] + report["splits"]["validation"]["sentences"] == 16
+
+
+def test_a_file_that_cannot_be_read_at_all_is_one_line(run_main: RunMain, tmp_path: Path) -> None:
+    outcome = run_main("audit", "--data.train_file", tmp_path / "nowhere.conll", check=False)
+    assert (outcome.code, outcome.out, len(outcome.errors())) == (1, "", 1)
+    assert "no such file" in outcome.err
+
+
+def test_misspelt_tags_are_findings_not_the_end(run_main: RunMain, tmp_path: Path) -> None:
+    sentences = [f"Anna/B-PER number{number}/O" for number in range(50)] + ["Ben/B-PRE left/O", "Rome/BLOC fell/O"]
+    train = column_file(tmp_path / "train.conll", sentences)
+    report = json.loads(run_main("audit", "--data.train_file", train, "--json").out)
+    misspelt = [finding for finding in report["findings"] if finding["code"] == "misspelt_tag"]
+    assert {finding["example"]["text"] for finding in misspelt} == {"Ben B-PRE", "Rome BLOC"}
+    assert {finding["example"]["line"] for finding in misspelt} == {151, 154}
+
+
+def test_windows(run_main: RunMain, tiny_model: Callable[..., Path], tmp_path: Path) -> None:
+    long = " ".join(["so/O"] * 25 + ["Anna/B-PER", *["Maria/I-PER"] * 9] + ["so/O"] * 5)
+    train = column_file(tmp_path / "train.conll", [long, "Ben/B-PER left/O"])
+    options = ["--data.max_seq_length", "32", "--data.stride", "0", "--no_probe", "--json"]
+    outcome = run_main(
+        "audit", "--model.model_name_or_path", tiny_model(), "--data.train_file", train,
+        "--data.validation_file", train, *options,
+    )  # fmt: skip
+    report = json.loads(outcome.out)
+    found = codes(report)
+    assert found["windows"]["count"] == 2, "once in each split"
+    assert found["split_entities"]["count"] == 2
+    assert "[Anna Maria" in found["split_entities"]["example"]["text"]
+    assert report["splits"]["train"]["rows"] > 2
+    assert report["schedule"]["rows"] == report["splits"]["train"]["rows"]
+
+
+# ---------------------------------------------------------------------- in fit
+
+
+def test_fit_says_the_worst_and_leaves_the_whole(
+    run_main: RunMain, tiny_model: Callable[..., Path], tmp_path: Path
+) -> None:
+    twin = "Anna/B-PER met/O Ben/B-PER in/O Rome/B-LOC"
+    train = column_file(tmp_path / "train.conll", [twin, *FEW, "a/O b/I-PER"])
+    test = column_file(tmp_path / "test.conll", [twin])
+    outcome = run_main(
+        "fit", "--run_dir", "run", "--model.model_name_or_path", tiny_model(), "--data.train_file", train,
+        "--data.validation_file", train, "--data.test_file", test, "--trainer.max_epochs", 1,
+    )  # fmt: skip
+    said = outcome.err
+    assert f"{test}:1: 1 sentence of the test data" in said
+    assert said.count("an illegal tag sequence") == 2, "once for each split, and not again by the audit"
+    assert said.count("steps in all") == 1
+    [pointer] = [line for line in said.splitlines() if line.startswith("audit ")]
+    assert pointer.endswith("audit --config run/config.yaml")
+    report = json.loads((tmp_path / "run" / "audit.json").read_text(encoding="utf-8"))
+    assert {"leakage", "few_steps", "illegal_tags"} <= set(codes(report))
+    again = run_main(*pointer.split(" -m ner_module ")[1].split(), "--json", "--no_probe")
+    assert {finding["code"] for finding in json.loads(again.out)["findings"]} == set(codes(report))
+
+
+def test_steps_are_those_lightning_takes(run_main: RunMain, fit_options: list[str], tmp_path: Path) -> None:
+    options = [*fit_options, "--data.batch_size", "7", "--trainer.accumulate_grad_batches", "3"]
+    planned = json.loads(run_main("audit", *options, "--json", "--no_probe").out)["schedule"]
+    run_main("fit", "--run_dir", "run", *options)
+    epochs = json.loads((tmp_path / "run" / "results.json").read_text(encoding="utf-8"))["epochs"]
+    assert planned["steps"] == epochs[-1]["step"]
+    assert planned["steps_per_epoch"] == epochs[0]["step"]
+
+
+# ---------------------------------------------------------------------- suspects
+
+
+@pytest.fixture
+def corrupted(corpus: Path, trained_run: Path, tmp_path: Path) -> Path:
+    """The data the trained run knows by heart, one entity forgotten."""
+    lines = (corpus / "train.conll").read_text(encoding="utf-8").splitlines()
+    at = next(index for index, line in enumerate(lines) if line.endswith("B-PER") and lines[index + 1].endswith(" O"))
+    lines[at] = lines[at].replace("B-PER", "O")
+    path = tmp_path / "corrupted.conll"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (tmp_path / "line").write_text(str(at + 1))
+    return path
+
+
+def test_a_forgotten_entity_is_the_first_suspect(
+    run_main: RunMain, trained_run: Path, corrupted: Path, tmp_path: Path
+) -> None:
+    outcome = run_main(
+        "audit", "--run_dir", trained_run, "--ckpt_path", "best", "--data.train_file", corrupted,
+        "--output", "suspects.jsonl",
+    )  # fmt: skip
+    first, *rest = map(json.loads, (tmp_path / "suspects.jsonl").read_text(encoding="utf-8").splitlines())
+    assert (first["rank"], first["file"], first["line"]) == (1, str(corrupted), int((tmp_path / "line").read_text()))
+    assert (first["kind"], first["gold"]) == ("only predicted", [])
+    assert first["predicted"][0]["type"] == "PER"
+    assert first["score"] < 0.1 < rest[-1]["score"]
+    assert "annotated nothing, the model says PER" in " ".join(outcome.out.split())
+    assert not (tmp_path / "runs").exists()
+
+
+def test_top_as_json_lines(run_main: RunMain, trained_run: Path, corrupted: Path) -> None:
+    outcome = run_main(
+        "audit", "--run_dir", trained_run, "--ckpt_path", "best", "--json", "--top", 3, "--split", "test"
+    )
+    lines = [json.loads(line) for line in outcome.out.splitlines()]
+    assert [line["rank"] for line in lines] == [1, 2, 3]
+
+
+def test_folds_and_checkpoint_exclude_each_other(run_main: RunMain, few: list[str]) -> None:
+    assert "give one of them" in run_main("audit", *few, "--folds", 2, "--ckpt_path", "best", check=False).err
+    assert (
+        "--folds ranks the training data" in run_main("audit", *few, "--folds", 2, "--split", "test", check=False).err
+    )
+
+
+def test_out_of_fold(run_main: RunMain, fit_options: list[str], corpus: Path, tmp_path: Path) -> None:
+    outcome = run_main("audit", *fit_options, "--folds", 2, "--output", "suspects.jsonl", "--json", "--top", 1)
+    suspects = [json.loads(line) for line in (tmp_path / "suspects.jsonl").read_text(encoding="utf-8").splitlines()]
+    gold = (corpus / "train.conll").read_text(encoding="utf-8").count(" B-")
+    assert sum(len(suspect["gold"]) for suspect in suspects) == gold, "each annotation is judged once"
+    assert json.loads(outcome.out)["rank"] == 1
+    assert not (tmp_path / "runs").exists()
