@@ -346,6 +346,8 @@ def run_command(arguments: list[str]) -> None:
         "LightningCLI's args parameter is intended to run from within Python.*",
     ):
         warnings.filterwarnings("ignore", message=message)
+    if "SLURM_JOB_ID" not in os.environ:  # on a login node srun is there and not wanted
+        warnings.filterwarnings("ignore", message="The `srun` command is available on your system.*")
     run = complete_arguments(arguments)
     # The processes that Lightning starts for DDP run the same command line, which it takes from here.
     saved, sys.argv = sys.argv, [sys.argv[0], *arguments]

@@ -19,6 +19,7 @@ class LineProgress(ProgressBar):
         super().__init__()
         self._enabled = True
         self._started = self._last = 0.0
+        self._first: int | None = None  # the batch at which counting began; none when training begins or goes on
 
     def disable(self) -> None:
         """Called on all processes but the first."""
@@ -28,12 +29,22 @@ class LineProgress(ProgressBar):
         """Print again."""
         self._enabled = True
 
-    def _start(self) -> None:
+    def _start(self, first: int = 0) -> None:
         self._started = self._last = time.monotonic()
+        self._first = first
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin to count."""
-        self._start()
+        """Begin to count with the next batch."""
+        self._first = None
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Begin to count: at the start of an epoch, after a validation within, or where a resumed run goes on."""
+        if self._first is None:
+            self._start(batch_idx)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """What was counted was the validation's."""
+        self._first = None
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin to count."""
@@ -73,7 +84,7 @@ class LineProgress(ProgressBar):
         return True
 
     def _line(self, name: str, done: int, total: float, more: str = "") -> None:
-        rate = done / (time.monotonic() - self._started)
+        rate = (done - (self._first or 0)) / (time.monotonic() - self._started)
         left = (total - done) / rate if rate else 0.0
         minutes, seconds = divmod(round(left), 60)
         self.print(f"{name}  batch {done}/{total:.0f}{more}  {rate:.1f} batches/s  {minutes}:{seconds:02d} left")

@@ -228,6 +228,15 @@ def test_a_flipped_byte_is_never_loaded(run_main: RunMain, run_dir: Path, with_s
         NERTagger.load(run_dir)
 
 
+def test_last_is_saved_every_few_minutes(run_main: RunMain, fit_options: list[str], tmp_path: Path) -> None:
+    """Here after every step; without an interval after epochs only."""
+    for minutes, expected in ((1e-6, 15), (0, 8)):
+        run = tmp_path / f"every-{minutes}"
+        run_main("fit", *fit_options, "--run_dir", run, "--save_every_minutes", minutes)
+        assert checkpoint(run, "last")["global_step"] == 16
+        assert checkpoint(run, "previous")["global_step"] == expected
+
+
 def test_a_full_disk_leaves_the_last_checkpoint_whole(run_main: RunMain, run_dir: Path) -> None:
     """A warning while training goes on; an error at the end; and with room again all goes on."""
     resource = pytest.importorskip("resource")

@@ -32,3 +32,18 @@ def test_every_stage_prints_lines(
         captured = capfd.readouterr()
         assert re.search(pattern, captured.err), captured.err
         assert "batches/s" not in captured.out, "standard output is for results"
+
+
+def test_the_rate_of_a_resumed_epoch_counts_its_own_batches(
+    fit_options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Not the time since the machine was started, nor the batches of the run before."""
+    monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.chdir(tmp_path)
+    assert main(["fit", *fit_options, "--run_dir", "run", "--save_every_steps", "3", "--save_every_minutes", "0"]) == 0
+    (tmp_path / "run" / "checkpoints" / "last.ckpt").unlink()
+    capfd.readouterr()
+    assert main(["fit", "--run_dir", "run", "--ckpt_path", "last"]) == 0
+    first = next(line for line in capfd.readouterr().err.splitlines() if line.startswith("epoch 2/2  batch "))
+    assert not first.startswith("epoch 2/2  batch 1/"), "in the middle of the epoch"
+    assert float(re.search(r"([\d.]+) batches/s", first)[1]) > 0.5  # type: ignore[index]
