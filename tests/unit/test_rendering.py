@@ -16,10 +16,10 @@ from ner_module.outputs.rendering import as_text, html_page, terminal_line
 from ner_module.tagging import Span, tags_to_spans
 
 TEXT = {
-    "text": "Ada <b> met & Bo.",
+    "text": "Ada <b> met <i>& Bo.",
     "entities": [
         {"type": "PER", "text": "Ada <b>", "start": 0, "end": 7, "score": 0.9},
-        {"type": 'A"<i>', "text": "Bo", "start": 14, "end": 16, "score": 0.5},
+        {"type": 'A"<i>', "text": "Bo", "start": 17, "end": 19, "score": 0.5},
     ],
 }
 WORDS = {
@@ -65,7 +65,7 @@ class Page(HTMLParser):
 
 def test_html_holds_the_text_and_nothing_else() -> None:
     page = Page(html_page([as_text(TEXT), as_text(WORDS), as_text(EMPTY)]))
-    assert page.paragraphs == ["Ada <b> met & Bo.", "in New York ", "\u00a0"]
+    assert page.paragraphs == ["Ada <b> met <i>& Bo.", "in New York ", "\u00a0"]
     assert page.marked == ["Ada <b>", "Bo", "New York"]
     assert "i" not in page.tags
     assert "script" not in page.tags
@@ -89,7 +89,7 @@ def test_html_without_texts() -> None:
 
 
 def test_terminal() -> None:
-    assert terminal_line(TEXT, {}).plain == "Ada <b> met & Bo.".replace("Ada <b>", "[Ada <b> PER]").replace(
+    assert terminal_line(TEXT, {}).plain == "Ada <b> met <i>& Bo.".replace("Ada <b>", "[Ada <b> PER]").replace(
         "Bo", '[Bo A"<i>]'
     )
     assert terminal_line(WORDS, {}).plain == "in [New York LOC] "
