@@ -14,6 +14,7 @@ import pytest
 
 from ner_module.metrics.report import analyse
 from ner_module.outputs.report import errors_data
+from ner_module.outputs.report.charts import Series, line_chart
 from ner_module.outputs.report.contents import read_run
 from ner_module.outputs.report.errors_data import errors_json
 from ner_module.outputs.report.page import write_comparison, write_report
@@ -70,6 +71,15 @@ def write_run(folder: Path, sentences: list[tuple[list[str], list[str], list[str
             file.write(json.dumps(row) + "\n")
     (folder / "results.json").write_text(json.dumps({"scheme": "iob2", "outside_label": "O", **results}))
     return folder
+
+
+@pytest.mark.parametrize("values", [[0.0], [1e-17, 3e-17], [0.0, 5e-324], [-2.0, -1.0], [1e12, 1.5e12], [7.0, 7.0]])
+def test_values_of_any_size_are_drawn(values: list[float]) -> None:
+    chart = line_chart("x", [Series("s", [(float(i), value) for i, value in enumerate(values)])], "step")
+    assert chart is not None
+    assert "nan" not in chart
+    places = [float(y) for y in re.findall(r'c[xy]="([-\d.]+)"', chart)]
+    assert all(0 <= place <= 340 for place in places)
 
 
 @pytest.fixture

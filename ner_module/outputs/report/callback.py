@@ -43,5 +43,7 @@ class ReportPage(Callback):
             path = write_report(self.run_dir)
         except RunError as error:  # another file of the run was edited; what was computed is safe
             log.warning("no report: %s", error)
+        except Exception as error:  # a mistake of ours in drawing; the training must not end with it
+            log.warning("no report (%s: %s); please report this", type(error).__name__, error)
         else:
             log.info("%-10s %s", "report", path)

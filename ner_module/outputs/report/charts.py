@@ -173,16 +173,16 @@ def _ticks(low: float, high: float, count: int, *, whole: bool = False) -> list[
     """Round numbers from at most ``low`` to at least ``high``.
 
     >>> _ticks(0, 0.87, 5), _ticks(0, 3, 5, whole=True), _ticks(2, 2, 5)
-    ([0.0, 0.2, 0.4, 0.6, 0.8, 1.0], [0, 1, 2, 3], [2.0, 2.2, 2.4, 2.6, 2.8, 3.0])
+    ([0.0, 0.2, 0.4, 0.6, 0.8, 1.0], [0.0, 1.0, 2.0, 3.0], [2.0, 2.2, 2.4, 2.6, 2.8, 3.0])
     """
-    if high <= low:
+    if high - low < 1e-300:
         high = low + 1
     magnitude = 10 ** math.floor(math.log10((high - low) / count))
     steps = [magnitude * factor for factor in (1, 2, 2.5, 5, 10)]
     step = next(step for step in steps if (high - low) / step <= count)
     step = max(math.ceil(step), 1) if whole else step
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [round(number * step, 10) for number in range(first, last + 1)]
+    return [float(f"{number * step:.10g}") for number in range(first, last + 1)]
 
 
 def _number(tick: float, ticks: Sequence[float]) -> str:
