@@ -128,12 +128,10 @@ class NERModule(LightningModule):
         if not label_names:
             raise ValueError("the labels are not known: train with a NERDataModule, or call set_labels() first")
         if self._encoder_config is not None:
-            self.model = build_from_config(self._encoder_config)
+            self.use_model(build_from_config(self._encoder_config))
         else:
-            self.model = build_from_base(
-                self.hparams["model_name_or_path"], self.hparams["revision"], label_names, self.hparams["dropout"]
-            )
-        self._choose_padding()
+            name, revision, dropout = (self.hparams[key] for key in ("model_name_or_path", "revision", "dropout"))
+            self.use_model(build_from_base(name, revision, label_names, dropout))
         if self.hparams["gradient_checkpointing"]:
             self.model.activation_checkpointing_enable({"use_reentrant": False})
         scheme, outside_label = self.hparams["scheme"], self.hparams["outside_label"]
@@ -141,7 +139,9 @@ class NERModule(LightningModule):
         self.test_scores = EntityScores(label_names, scheme, outside_label=outside_label)
         self.val_loss, self.test_loss = MeanMetric(), MeanMetric()
 
-    def _choose_padding(self) -> None:
+    def use_model(self, model: Any) -> None:
+        """Take a transformers model for token classification, and compute it without padding where that is exact."""
+        self.model = model
         self.unpadded = self.hparams["padding"] == "none" and is_exact(self.model)
         if self.unpadded:
             prepare(self.model)

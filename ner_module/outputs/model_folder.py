@@ -78,6 +78,8 @@ def load_model_folder(folder: Path, device: str | torch.device = "cpu") -> tuple
         RunError: the folder lacks something, or was written by a newer version.
         PretrainedError: its weights or tokenizer cannot be read.
     """
+    from transformers import AutoConfig
+
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     about = _read_about(folder) or _infer_about(folder, config)
     state = about["data"]
@@ -89,9 +91,9 @@ def load_model_folder(folder: Path, device: str | torch.device = "cpu") -> tuple
     data.load_state_dict(state | {"tokenizer": files, "position": [0, 0]})
     module = NERModule(**about["model"])
     if (folder / ONNX).is_file():
-        module.model = OnnxModel(folder / ONNX, device)
+        module.model = OnnxModel(folder / ONNX, from_pretrained(AutoConfig.from_pretrained, str(folder), None), device)
     else:
-        module.model = build_from_folder(str(folder))
+        module.use_model(build_from_folder(str(folder)))
         module.to(device)
     return module, data
 

@@ -33,14 +33,16 @@ class OnnxModel(nn.Module):
 
     Args:
         path: the ``.onnx`` file.
+        config: the model's, which names the padding token.
         device: ``cpu``, or a CUDA device if the GPU build of onnxruntime is installed.
 
     Raises:
         RunError: onnxruntime is missing, cannot use the device, or cannot read the file.
     """
 
-    def __init__(self, path: Path, device: str | torch.device = "cpu") -> None:
+    def __init__(self, path: Path, config: Any, device: str | torch.device = "cpu") -> None:
         super().__init__()
+        self.config = config
         runtime = _need("onnxruntime")
         options = runtime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
