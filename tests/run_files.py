@@ -24,6 +24,10 @@ RUN_FILES = {
     "report.html",
     "report.png",
 }
+"""What `fit` leaves behind."""
+
+SHORT_RUN_FILES = RUN_FILES - {"checkpoints/previous.ckpt", "checkpoints/previous.ckpt.sha256"}
+"""The same for a run that saved once, and has nothing before it to keep."""
 
 
 def files_in(folder: Path) -> set[str]:
@@ -71,3 +75,8 @@ def write_config(path: Path, content: dict[str, Any]) -> Path:
     """A YAML file."""
     path.write_text(yaml.safe_dump(content), encoding="utf-8")
     return path
+
+
+def learnt(run: Path) -> dict[str, Any]:
+    """The results of a run without what was measured (times, memory) and what names files."""
+    return {name: value for name, value in results(run).items() if name not in ("environment", "throughput")}

@@ -14,6 +14,7 @@ from ner_module.doctor.finding import Finding
 LIBRARIES = (
     *("torch", "lightning", "jsonargparse", "transformers", "tokenizers", "safetensors", "datasets"),
     *("huggingface-hub", "torchmetrics", "wandb", "numpy", "pyarrow", "pyyaml", "regex", "rich"),
+    *("jinja2", "matplotlib"),
 )
 """What every run imports: the dependencies in pyproject.toml."""
 

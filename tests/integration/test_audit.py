@@ -164,7 +164,7 @@ def test_fit_says_the_worst_and_leaves_the_whole(
     said = outcome.err
     assert f"{test}:1: 1 sentence of the test data" in said
     assert said.count("an illegal tag sequence") == 2, "once for each split, and not again by the audit"
-    assert said.count("steps in all") == 1
+    assert (outcome.out + said).count("steps in all") == 1
     [pointer] = [line for line in said.splitlines() if line.startswith("audit ")]
     assert pointer.endswith("audit --config run/config.yaml")
     report = json.loads((tmp_path / "run" / "audit.json").read_text(encoding="utf-8"))

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from run_files import files_in, results, write_config
+from run_files import files_in, learnt, results, write_config
 
 RunMain = Callable[..., Any]
 ROOT = Path(__file__).parents[2]
@@ -107,10 +107,10 @@ def test_print_config_runs(run_main: RunMain, fit_options: list[str], tmp_path: 
     text = run_main("fit", *fit_options, "--print_config").out
     (tmp_path / "printed.yaml").write_text(text, encoding="utf-8")
     run_main("fit", "--config", "printed.yaml", "--run_dir", "two")
-    assert results(tmp_path / "one") == results(tmp_path / "two")
+    assert learnt(tmp_path / "one") == learnt(tmp_path / "two")
     # So does the configuration a run has saved.
     run_main("fit", "--config=one/config.yaml", "--run_dir=three")
-    assert results(tmp_path / "three") == results(tmp_path / "one")
+    assert learnt(tmp_path / "three") == learnt(tmp_path / "one")
     saved = [yaml.safe_load((tmp_path / name / "config.yaml").read_text()) for name in ("one", "two", "three")]
     for config in saved:
         config["trainer"].pop("default_root_dir")

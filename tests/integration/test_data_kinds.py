@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from run_files import checkpoint, conll_sentences, json_lines, results
+from run_files import checkpoint, conll_sentences, json_lines, learnt, results
 
 RunMain = Callable[..., Any]
 
@@ -79,7 +79,7 @@ def test_iob1_and_iob2_are_the_same_data(
     other = learn(write_conll(tmp_path / "iob1.conll", [(words, iob1(tags)) for words, tags in SENTENCES]))
     assert one == other
     assert one["test/f1"] == 1.0
-    assert results(tmp_path / "run") == results(tmp_path / "iob2"), "all that was learnt is the same"
+    assert learnt(tmp_path / "run") == learnt(tmp_path / "iob2")
     assert predicted(run_main, SENTENCES[1][0], tmp_path) == [
         ("LOC", "Oslo", 0, 1),
         ("LOC", "Rome", 1, 2),

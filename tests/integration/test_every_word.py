@@ -95,7 +95,7 @@ def check_loaders(model: Path, rows: Rows, max_seq_length: int, folder: Path, **
     data.setup("fit")
     labelled = 0
     for batch in data.train_dataloader():
-        assert batch["input_ids"].shape[1] <= max_seq_length
+        assert max(batch["lengths"]) <= max_seq_length
         labelled += int((batch["labels"] != IGNORE_INDEX).sum())
     assert labelled == visible, "train"
     state = data.state_dict()
@@ -110,7 +110,7 @@ def check_loaders(model: Path, rows: Rows, max_seq_length: int, folder: Path, **
         counted = gold = read = in_loss = 0
         seen: list[int] = []
         for batch in loaders.get(command, evaluated.predict_dataloader)():
-            assert batch["input_ids"].shape[1] <= max_seq_length
+            assert max(batch["lengths"]) <= max_seq_length
             in_loss += int((batch["labels"] != IGNORE_INDEX).sum())
             read += int((batch["word_positions"] >= 0).sum())
             gold += int((batch["gold"] != IGNORE_INDEX).sum())
