@@ -99,6 +99,8 @@ def main(arguments: Sequence[str]) -> int:
         trainer=config["trainer"],
         warmup_ratio=config["model"]["warmup_ratio"],
         findings=findings,
+        label_map=reading.label_map,
+        max_tokens=config["data"]["max_tokens"],
     )
     if base is not None and len(audit.row_lengths):
         _add_cost(audit, base, config["data"]["batch_size"], config["trainer"], probe=not own.no_probe)

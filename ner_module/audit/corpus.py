@@ -94,9 +94,12 @@ class Corpus:
     Args:
         sources: the stored splits by name.
         outside_label: of flat labels, if there is one.
+        label_map: renames or drops types, as training will.
     """
 
-    def __init__(self, sources: Mapping[str, Source], outside_label: str | None) -> None:
+    def __init__(
+        self, sources: Mapping[str, Source], outside_label: str | None, label_map: Mapping[str, str] | None = None
+    ) -> None:
         self._sources = dict(sorted(sources.items(), key=lambda item: SPLITS.index(item[0])))
         self._folder = tempfile.TemporaryDirectory(prefix="ner-audit-")
         self._bases = np.cumsum([0, *(len(source.stored) for source in self._sources.values())])
@@ -108,7 +111,7 @@ class Corpus:
         for source in self._sources.values():
             for tag in source.stored.meta["tag_counts"]:
                 self._tags.setdefault(tag, len(self._tags))
-        self.types, self._tables = self._tag_tables(outside_label)
+        self.types, self._tables = self._tag_tables(outside_label, label_map)
         self.forms: list[str] = []
         self._read()
 
@@ -124,10 +127,13 @@ class Corpus:
 
     # ------------------------------------------------------------------ reading
 
-    def _tag_tables(self, outside_label: str | None) -> tuple[list[str], list[TagTable]]:
+    def _tag_tables(
+        self, outside_label: str | None, label_map: Mapping[str, str] | None
+    ) -> tuple[list[str], list[TagTable]]:
         """The types of the corpus, and for each source what the tags mean there."""
         tables = [
-            tag_table(list(self._tags), source.scheme == "flat", outside_label) for source in self._sources.values()
+            tag_table(list(self._tags), source.scheme == "flat", outside_label, label_map)
+            for source in self._sources.values()
         ]
         types: dict[str, int] = {}
         for table, source in zip(tables, self._sources.values(), strict=True):

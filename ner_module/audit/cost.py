@@ -1,9 +1,10 @@
 """What the planned training costs: memory, counted on the model's own operations; time, measured on a few steps.
 
 Memory is exact arithmetic, not a rule of thumb: the model is built on PyTorch's ``meta`` device, which has shapes but
-no data, and one forward pass of the largest batch records every tensor that the backward pass will need. On the CPU in
-float32 that is what a real step keeps, byte for byte (`tests/unit/test_audit_cost.py`). A GPU's attention kernels and
-bfloat16 keep less; caching allocators, temporary tensors and libraries need more.
+no data, and one forward pass of the largest batch, its rows as long as the longest, records every tensor that the
+backward pass will need. On the CPU in float32 that is what a real step keeps, byte for byte
+(`tests/unit/test_audit_cost.py`). A GPU's attention kernels and bfloat16 keep less; caching allocators, temporary
+tensors and libraries need more.
 
 Time is measured: a model of the same architecture with random weights takes a few training steps on this machine, with
 rows as long as the data's. Neither needs the base model's weights.
@@ -19,6 +20,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+
+from ner_module.model.unpadded import is_exact, padded_logits, prepare, unpadded_logits
 
 # A probe step has at most this much to compute (6 operations a weight and subword, Kaplan et al. 2020); fewer rows of
 # it are timed where a whole batch is larger. A laptop core does some 2e10 a second.
@@ -122,13 +125,16 @@ def measure_time(
     Args:
         config: the base model's.
         num_labels: of the head.
-        row_lengths: of all training rows; steps take some of them at random, padded to the longest as in training.
+        row_lengths: of all training rows; steps take some of them at random, computed as in training.
         batch_size: rows of a micro-batch.
         batches: micro-batches of one process in the whole training; ``None`` without an end.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with torch.random.fork_rng():
         model = _build(config, num_labels, device)
+        unpadded = is_exact(model)
+        if unpadded:
+            prepare(model)
         optimizer = torch.optim.AdamW(model.parameters())
         weights = sum(parameter.numel() for parameter in model.base_model.encoder.parameters()) if hasattr(
             model.base_model, "encoder"
@@ -140,10 +146,13 @@ def measure_time(
         spent: list[float] = []
         begun = time.perf_counter()
         while len(spent) <= _PROBE_STEPS and (len(spent) < 2 or time.perf_counter() - begun < _PROBE_SECONDS):
-            length = int(chance.choice(row_lengths, batch_size).max())
-            ids = torch.randint(5, config.vocab_size, (rows, length), device=device)
+            drawn = chance.choice(row_lengths, batch_size)
+            # Padded rows cost as much as the longest of their batch, also of a part of it.
+            lengths = (drawn[:rows] if unpadded else np.full(rows, drawn.max())).tolist()
+            ids = torch.randint(5, config.vocab_size, (sum(lengths),), device=device)
             start = time.perf_counter()
-            _loss(model, ids, torch.ones_like(ids)).backward()  # type: ignore[no-untyped-call]
+            logits = (unpadded_logits if unpadded else padded_logits)(model, ids, lengths)
+            F.cross_entropy(logits.float(), torch.zeros_like(ids)).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             optimizer.zero_grad()
             if device == "cuda":

@@ -129,6 +129,8 @@ def _overrides(data: NERDataModule, folder: Path) -> list[str]:
         "data.label_names": list(data.label_names),
         "data.source_scheme": data.scheme,
         "data.scheme": data.scheme,
+        "data.label_map": None,  # the tags written here are mapped, and repaired, already
+        "data.strict": False,
         "data.outside_label": data.outside_label if data.scheme == "flat" else None,
         "data.cache_dir": str(folder / "cache"),
         "trainer.logger": False,

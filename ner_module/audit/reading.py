@@ -12,7 +12,7 @@ from ner_module.audit.tags import misspelt_tags
 from ner_module.data.datamodule import NERDataModule
 from ner_module.data.formats import expand_files
 from ner_module.data.held_out import choose_held_out
-from ner_module.data.inventory import choose_source_scheme
+from ner_module.data.inventory import check_label_map, choose_source_scheme
 from ner_module.data.preparation import store_splits
 from ner_module.data.sentence import DataError
 from ner_module.data.store import StoredSplit
@@ -30,12 +30,14 @@ class Reading:
         outside_label: the label of words outside any entity, if there is one.
         findings: what stood in the way, and what is wrong with the tags.
         failure: why ``fit`` would not get as far as this, where some file could not be read.
+        label_map: how types are renamed or dropped.
     """
 
     sources: dict[str, Source]
     outside_label: str | None
     findings: list[Finding]
     failure: DataError | None
+    label_map: dict[str, str]
 
 
 def read_data(data: NERDataModule) -> Reading:
@@ -81,7 +83,14 @@ def read_data(data: NERDataModule) -> Reading:
     )
     scheme = next(iter(sources.values())).scheme
     findings += misspelt_tags(list(stored.values()), declared, scheme)
-    return Reading(sources, _outside_label(stored, scheme, options["outside_label"], findings), findings, failure)
+    label_map = dict(options["label_map"] or {})
+    try:
+        check_label_map(label_map, list(stored.values()), scheme)
+    except DataError as error:
+        findings.append(_unreadable(error, "label_map"))
+        label_map = {}
+    outside_label = _outside_label(stored, scheme, options["outside_label"], findings)
+    return Reading(sources, outside_label, findings, failure, label_map)
 
 
 def _one_by_one(options: Any, cache: Path) -> tuple[dict[str, Path], list[Finding]]:

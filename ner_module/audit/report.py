@@ -85,6 +85,8 @@ def audit_sources(
     trainer: Mapping[str, Any] | None = None,
     warmup_ratio: float = 0.0,
     findings: list[Finding] | None = None,
+    label_map: Mapping[str, str] | None = None,
+    max_tokens: int | None = None,
 ) -> Audit:
     """Look at everything but memory and time.
 
@@ -96,9 +98,11 @@ def audit_sources(
         trainer: the trainer's options; without them, steps are not counted.
         warmup_ratio: share of the steps.
         findings: what was found while reading.
+        label_map: renames or drops types, as training will.
+        max_tokens: of a training step on one device, in place of ``batch_size``.
     """
     found = list(findings or [])
-    with Corpus(sources, outside_label) as corpus:
+    with Corpus(sources, outside_label, label_map) as corpus:
         entities = collect_entities(corpus)
         balance = count_balance(corpus, entities)
         files = {
@@ -119,7 +123,8 @@ def audit_sources(
         found += subwords.findings
     if trainer is not None and "train" in sizes:
         rows = sizes["train"]["rows" if subwords is not None else "sentences"]
-        planned = plan(rows, batch_size, trainer, warmup_ratio)
+        lengths = subwords.row_lengths.astype(np.int64) if subwords is not None else None
+        planned = plan(rows, batch_size, trainer, warmup_ratio, lengths, max_tokens)
         schedule = planned.as_json()
         found += schedule_findings(planned)
     tokenizer = None

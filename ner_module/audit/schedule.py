@@ -12,7 +12,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from ner_module.audit.findings import Finding, plural
+from ner_module.data.batching import count_batches
 
 # A rule of thumb, not a measurement: the published few-shot run had 6 steps and found nothing, the small one 260.
 TOO_FEW_STEPS = 100
@@ -47,7 +51,14 @@ class Schedule:
         return asdict(self)
 
 
-def plan(rows: int, batch_size: int, trainer: Mapping[str, Any], warmup_ratio: float = 0.0) -> Schedule:
+def plan(
+    rows: int,
+    batch_size: int,
+    trainer: Mapping[str, Any],
+    warmup_ratio: float = 0.0,
+    row_lengths: npt.NDArray[np.int64] | None = None,
+    max_tokens: int | None = None,
+) -> Schedule:
     """Count the steps of a training.
 
     Args:
@@ -55,10 +66,16 @@ def plan(rows: int, batch_size: int, trainer: Mapping[str, Any], warmup_ratio: f
         batch_size: of one micro-batch on one device.
         trainer: the trainer's options.
         warmup_ratio: share of the steps.
+        row_lengths: subwords of each row, where they are known.
+        max_tokens: the budget of a micro-batch in subwords, if there is one.
+
+    Raises:
+        DataError: the budget is too small for the rows.
     """
     devices = count_devices(trainer)
     accumulate = trainer.get("accumulate_grad_batches") or 1
-    batches = math.ceil(rows / (batch_size * devices))
+    lengths = np.ones(rows, dtype=np.int64) if row_lengths is None else row_lengths
+    batches = count_batches(lengths, batch_size, max_tokens if row_lengths is not None else None, devices)
     limit = trainer.get("limit_train_batches")
     if isinstance(limit, float):
         batches = int(batches * limit)

@@ -6,7 +6,7 @@ both functions against the originals.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -42,20 +42,35 @@ class TagTable:
     """What each tag of a corpus means, by its index there."""
 
     prefixes: npt.NDArray[np.uint8]
+    written: npt.NDArray[np.int16]
+    """The type as the files write it, a number for each; -1 for outside."""
     types: npt.NDArray[np.int16]
-    """Index into ``type_names``, -1 for outside."""
+    """Index into ``type_names``; -1 for outside, and for types that the label map drops."""
     type_names: list[str]
 
 
-def tag_table(tags: Sequence[str], flat: bool, outside_label: str | None) -> TagTable:
-    """Split each tag into prefix and type; under a prefixed scheme a tag without a prefix counts as outside."""
-    prefixes, types = [], []
+def tag_table(
+    tags: Sequence[str], flat: bool, outside_label: str | None, label_map: Mapping[str, str] | None = None
+) -> TagTable:
+    """Split each tag into prefix and type; under a prefixed scheme a tag without a prefix counts as outside.
+
+    Args:
+        tags: all that occur.
+        flat: whether they are labels without prefixes.
+        outside_label: of flat labels, if there is one.
+        label_map: renames types, or drops them (``O`` or the outside label), as training will.
+    """
+    prefixes, written, types = [], [], []
+    raw: dict[str, int] = {}
     names: dict[str, int] = {}
     for tag in tags:
         prefix, name = _split(tag, flat, outside_label)
         prefixes.append(_PREFIXES.index(prefix))
-        types.append(names.setdefault(name, len(names)) if prefix != OUTSIDE else -1)
-    return TagTable(np.array(prefixes, np.uint8), np.array(types, np.int16), list(names))
+        written.append(raw.setdefault(name, len(raw)) if prefix != OUTSIDE else -1)
+        mapped = (label_map or {}).get(name, name)
+        dropped = prefix == OUTSIDE or (mapped != name and mapped in (OUTSIDE, outside_label))
+        types.append(-1 if dropped else names.setdefault(mapped, len(names)))
+    return TagTable(np.array(prefixes, np.uint8), np.array(written, np.int16), np.array(types, np.int16), list(names))
 
 
 def _split(tag: str, flat: bool, outside_label: str | None) -> tuple[str, str]:
@@ -67,24 +82,27 @@ def _split(tag: str, flat: bool, outside_label: str | None) -> tuple[str, str]:
         return OUTSIDE, ""
 
 
-def find_spans(tags: npt.NDArray[Any], table: TagTable, first_words: Bools) -> Spans:
+def find_spans(tags: npt.NDArray[Any], table: TagTable, first_words: Bools, *, dropped: bool = False) -> Spans:
     """The entities of consecutive sentences.
 
     Args:
         tags: index of each word's tag, ``[words]``.
         table: what they mean.
         first_words: whether a word begins a sentence, ``[words]``.
+        dropped: with those of types that the label map drops; their type is -1.
     """
-    prefixes, types = table.prefixes[tags], table.types[tags]
+    prefixes, written = table.prefixes[tags], table.written[tags]
     inside = prefixes != _OUT
     continues = np.zeros(len(tags), dtype=bool)
     if len(tags):
         before = prefixes[:-1]
-        joins = np.isin(prefixes[1:], (_I, _E, _L)) & np.isin(before, (_B, _I)) & (types[1:] == types[:-1])
+        joins = np.isin(prefixes[1:], (_I, _E, _L)) & np.isin(before, (_B, _I)) & (written[1:] == written[:-1])
         continues[1:] = joins & ~first_words[1:]
     starts = np.flatnonzero(inside & ~continues)
     ends = np.flatnonzero(inside & ~np.append(continues[1:], False)) + 1
-    return Spans(starts, ends, types[starts])
+    types = table.types[tags[starts]]
+    kept = slice(None) if dropped else types >= 0
+    return Spans(starts[kept], ends[kept], types[kept])
 
 
 def find_illegal(tags: npt.NDArray[Any], table: TagTable, spans: Spans, first_words: Bools, scheme: str) -> Bools:
@@ -99,7 +117,8 @@ def find_illegal(tags: npt.NDArray[Any], table: TagTable, spans: Spans, first_wo
     words = np.repeat(starts - np.concatenate([[0], np.cumsum(lengths)[:-1]]), lengths) + np.arange(lengths.sum())
     if scheme in ("iob1", "ioe1"):
         expected[words] = _I
-        touches = (ends[:-1] == starts[1:]) & (spans.types[:-1] == spans.types[1:]) & ~first_words[starts[1:]]
+        written = table.written[tags[starts]]
+        touches = (ends[:-1] == starts[1:]) & (written[:-1] == written[1:]) & ~first_words[starts[1:]]
         if scheme == "iob1":
             expected[starts[1:][touches]] = _B
         else:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ner_module.audit.corpus import Corpus, Source
 from ner_module.audit.findings import Example, Finding, plural
-from ner_module.audit.spans import find_illegal
+from ner_module.audit.spans import find_illegal, find_spans
 from ner_module.data.store import StoredSplit
 from ner_module.data.tag_census import suspicious_tags
 from ner_module.tagging import OUTSIDE, close_label_names
@@ -79,7 +79,8 @@ def illegal_tags(corpus: Corpus) -> list[Finding]:
     counts: Counter[tuple[str, str]] = Counter()
     first: dict[tuple[str, str], Example] = {}
     for chunk in corpus.chunks():
-        illegal = find_illegal(chunk.tags, chunk.table, chunk.spans(), chunk.first_words, chunk.scheme)
+        spans = find_spans(chunk.tags, chunk.table, chunk.first_words, dropped=True)
+        illegal = find_illegal(chunk.tags, chunk.table, spans, chunk.first_words, chunk.scheme)
         words = np.flatnonzero(illegal)
         if not len(words):
             continue

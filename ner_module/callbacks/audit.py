@@ -103,7 +103,7 @@ def audit_data(data: NERDataModule, trainer: Trainer, warmup_ratio: float) -> Au
         tokenization=Tokenization(data.tokenizer, data.max_seq_length, data.stride),
         batch_size=options["batch_size"],
         trainer={
-            "devices": trainer.num_devices,
+            "devices": trainer.world_size // trainer.num_nodes,
             "num_nodes": trainer.num_nodes,
             "accumulate_grad_batches": trainer.accumulate_grad_batches,
             "max_epochs": trainer.max_epochs,
@@ -112,4 +112,6 @@ def audit_data(data: NERDataModule, trainer: Trainer, warmup_ratio: float) -> Au
         },
         warmup_ratio=warmup_ratio,
         findings=misspelt_tags(stored, declared, next(iter(sources.values())).scheme),
+        label_map=data.label_map,
+        max_tokens=options["max_tokens"],
     )

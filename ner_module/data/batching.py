@@ -101,6 +101,28 @@ def _sorted_in_chunks(
     return np.concatenate([part[np.argsort(-lengths[part], kind="stable")] for part in parts])
 
 
+def count_batches(lengths: npt.NDArray[np.int64], batch_size: int, max_tokens: int | None, world_size: int = 1) -> int:
+    """Micro-batches of an epoch, the same for each process and in every epoch.
+
+    Args:
+        lengths: subwords of each row.
+        batch_size: rows of one process in one micro-batch.
+        max_tokens: subwords of one process in one micro-batch, in place of the number of rows.
+        world_size: how many processes there are.
+
+    Raises:
+        DataError: the budget is less than two of the longest row.
+    """
+    if max_tokens is None or not len(lengths):
+        return -(-len(lengths) // (batch_size * world_size))
+    longest = int(lengths.max())
+    if max_tokens < 2 * longest:
+        problem = f"it is {max_tokens}, less than two of the longest row, which has {longest} subwords"
+        raise DataError("--data.max_tokens", None, problem, f"give at least {2 * longest}")
+    # A batch exceeds its even share by less than a row.
+    return -(-int(lengths.sum()) // ((max_tokens - longest) * world_size))
+
+
 class TrainingSampler(Sampler[TrainingItem]):
     """The micro-batches of this process, epoch by epoch.
 
@@ -144,16 +166,8 @@ class TrainingSampler(Sampler[TrainingItem]):
         self.accumulate, self.rank, self.world_size = accumulate, rank, world_size
         self._current_epoch = current_epoch
         self._resume_at = resume_at
-        width = batch_size
-        if max_tokens is not None and len(self._rows):
-            longest = int(self._lengths.max())
-            if max_tokens < 2 * longest:
-                problem = f"it is {max_tokens}, less than two of the longest row, which has {longest} subwords"
-                raise DataError("--data.max_tokens", None, problem, f"give at least {2 * longest}")
-            width = max_tokens - longest  # what a batch exceeds its even share by
         self.max_tokens = max_tokens
-        everything = len(self._rows) if max_tokens is None else int(self._lengths.sum())
-        self._number = -(-everything // (width * world_size))
+        self._number = count_batches(self._lengths, batch_size, max_tokens, world_size)
 
     def __len__(self) -> int:
         return self._number

@@ -327,7 +327,9 @@ class NERDataModule(LightningDataModule):
             return split, None
         if split == "validation":
             return "train", self._held_out
-        return "train", np.setdiff1d(np.arange(len(self.stored["train"])), self._held_out)
+        kept = np.ones(len(self.stored["train"]), dtype=bool)
+        kept[self._held_out] = False
+        return "train", np.flatnonzero(kept)
 
     def tokens_of(self, split: str, index: int) -> list[str]:
         """The words of the ``index``-th sentence of a split."""
@@ -369,11 +371,7 @@ class NERDataModule(LightningDataModule):
         """Batches of rows in a new order each epoch."""
         source, chosen = self.sentences_of("train")
         split = self.encoded[source]
-        rows = None
-        if chosen is not None:
-            rows = np.concatenate(
-                [np.arange(split.sentence_rows[sentence], split.sentence_rows[sentence + 1]) for sentence in chosen]
-            )
+        rows = None if chosen is None else split.rows_of(chosen)
         rank, world_size = self._ranks()
         trainer, options = self.trainer, self._options
         sampler = TrainingSampler(

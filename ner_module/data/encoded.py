@@ -121,6 +121,13 @@ class EncodedSplit:
         first, last = self.sentence_rows[sentence], self.sentence_rows[sentence + 1]
         return slice(int(self.row_words[first]), int(self.row_words[last]))
 
+    def rows_of(self, sentences: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """All rows of some sentences, in their order."""
+        starts = self.sentence_rows[sentences]
+        counts = self.sentence_rows[sentences + 1] - starts
+        before = np.cumsum(counts) - counts
+        return np.repeat(starts - before, counts) + np.arange(counts.sum())
+
     def sentence_lengths(self) -> npt.NDArray[np.int64]:
         """Subwords of each sentence over all its windows: ``[sentences]``."""
         return np.diff(self.row_offsets[self.sentence_rows])

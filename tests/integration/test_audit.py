@@ -173,13 +173,32 @@ def test_fit_says_the_worst_and_leaves_the_whole(
     assert {finding["code"] for finding in json.loads(again.out)["findings"]} == set(codes(report))
 
 
-def test_steps_are_those_lightning_takes(run_main: RunMain, fit_options: list[str], tmp_path: Path) -> None:
-    options = [*fit_options, "--data.batch_size", "7", "--trainer.accumulate_grad_batches", "3"]
+@pytest.mark.parametrize("size", [("--data.batch_size", "7"), ("--data.max_tokens", "128")])
+def test_steps_are_those_lightning_takes(
+    run_main: RunMain, fit_options: list[str], tmp_path: Path, size: tuple[str, str]
+) -> None:
+    options = [*fit_options, *size, "--trainer.accumulate_grad_batches", "3"]
     planned = json.loads(run_main("audit", *options, "--json", "--no_probe").out)["schedule"]
     run_main("fit", "--run_dir", "run", *options)
     epochs = json.loads((tmp_path / "run" / "results.json").read_text(encoding="utf-8"))["epochs"]
     assert planned["steps"] == epochs[-1]["step"]
     assert planned["steps_per_epoch"] == epochs[0]["step"]
+
+
+def test_a_label_map_is_applied(run_main: RunMain, fit_options: list[str]) -> None:
+    whole = json.loads(run_main("audit", *fit_options, "--json", "--no_probe").out)
+    options = ["--data.label_map", '{"PER": "NAME", "LOC": "NAME", "MISC": "O"}']
+    mapped = json.loads(run_main("audit", *fit_options, *options, "--json", "--no_probe").out)
+    assert sorted(whole["entity_types"]) == ["LOC", "MISC", "ORG", "PER"]
+    assert sorted(mapped["entity_types"]) == ["NAME", "ORG"]
+    entities = {name: split["entities_by_type"] for name, split in whole["splits"].items()}
+    for name, split in mapped["splits"].items():
+        by_type = split["entities_by_type"]
+        assert by_type["NAME"] == entities[name]["PER"] + entities[name]["LOC"]
+        assert by_type["ORG"] == entities[name]["ORG"]
+    wrong = json.loads(run_main("audit", *fit_options, "--data.label_map", '{"PERS": "NAME"}', "--json").out)
+    (finding,) = [finding for finding in wrong["findings"] if finding["code"] == "label_map"]
+    assert finding["severity"] == "error"
 
 
 # ---------------------------------------------------------------------- suspects

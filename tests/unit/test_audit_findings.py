@@ -18,6 +18,7 @@ from ner_module.audit.duplicates import duplicate_findings
 from ner_module.audit.entities import collect_entities
 from ner_module.audit.findings import Finding
 from ner_module.audit.report import audit_sources
+from ner_module.audit.spans import find_illegal, find_spans, tag_table
 from ner_module.audit.tags import illegal_tags
 from ner_module.data.preparation import ReadingOptions, store_files
 from ner_module.data.store import StoredSplit
@@ -296,3 +297,21 @@ def test_one_sentence_without_entities_is_audited(tmp_path: Path) -> None:
         assert len(collect_entities(corpus).hashes) == 0
         assert consistency_findings(corpus, collect_entities(corpus)) == []
         assert (len(corpus), corpus.types, corpus.lengths().tolist()) == (1, [], [1])
+
+
+def test_a_label_map_counts_what_training_will_see() -> None:
+    """Renamed types are one, dropped ones are outside, and entities that touch stay two (hand-worked)."""
+    tags = ["B-boss", "B-king", "I-king", "O", "B-misc", "I-misc", "I-boss"]
+    index = np.arange(len(tags))
+    first = np.array([True, *[False] * 6])
+    table = tag_table(tags, False, "O", {"boss": "PER", "king": "PER", "misc": "O"})
+    spans = find_spans(index, table, first)
+    assert table.type_names == ["PER"]
+    assert list(zip(spans.starts.tolist(), spans.ends.tolist(), spans.types.tolist(), strict=True)) == [
+        (0, 1, 0),
+        (1, 3, 0),
+        (6, 7, 0),
+    ]
+    every = find_spans(index, table, first, dropped=True)
+    assert every.types.tolist() == [0, 0, -1, 0]
+    assert find_illegal(index, table, every, first, "iob2").tolist() == [False] * 6 + [True]
