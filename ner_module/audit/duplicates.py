@@ -22,30 +22,23 @@ _LONG_ENOUGH = 5
 _MANY = 0.05
 
 
-class _Groups(NamedTuple):
-    """Sentences by their hash: ``order`` sorts them, equal ones in order; ``first_of`` is the first equal one."""
-
-    order: npt.NDArray[np.int64]
-    first_of: npt.NDArray[np.int32]
-
-
 def duplicate_findings(corpus: Corpus) -> list[Finding]:
     """Contradictions first, then leakage, then mere repetition."""
     lengths = corpus.lengths()
     occupied = lengths > 0
-    exact = _group(corpus.exact)
-    findings = _contradictions(corpus, exact, occupied)
+    first_of = _first_equal(corpus.exact)
+    findings = _contradictions(corpus, first_of, occupied)
     leaked = _leakage(corpus, corpus.exact, occupied)
     nearly = _leakage(corpus, corpus.folded, occupied)
     for split, found in leaked.items():
         findings += _leak_findings(corpus, split, found, nearly[split], lengths)
-    repeats = (exact.first_of != np.arange(len(corpus))) & occupied
+    repeats = (first_of != np.arange(len(corpus))) & occupied
     for index, split in enumerate(corpus.splits):
-        inside = repeats & (corpus.split_of == index) & (corpus.split_of[exact.first_of] == index)
+        inside = repeats & (corpus.split_of == index) & (corpus.split_of[first_of] == index)
         count, size = int(inside.sum()), int((corpus.split_of == index).sum())
         if count:
             later = int(np.argmax(np.where(inside, np.minimum(lengths, _LONG_ENOUGH), -1)))
-            example = _pair(corpus, later, int(exact.first_of[later]))
+            example = _pair(corpus, later, int(first_of[later]))
             long = int((inside & (lengths >= _LONG_ENOUGH)).sum())
             findings.append(
                 Finding(
@@ -63,13 +56,18 @@ def duplicate_findings(corpus: Corpus) -> list[Finding]:
     return findings
 
 
-def _group(hashes: Hashes) -> _Groups:
+def _first_equal(hashes: Hashes) -> npt.NDArray[np.int32]:
+    """For each sentence, the first one with the same hash: ``[sentences]``."""
     order = np.argsort(hashes, kind="stable")
     new = np.ones(len(order), dtype=bool)
-    new[1:] = hashes[order[1:]] != hashes[order[:-1]]
+    rising = hashes[order]
+    new[1:] = rising[1:] != rising[:-1]
+    del rising
+    group_of = np.cumsum(new, dtype=np.int32)  # small numbers: a million sentences pass here
+    group_of -= 1
     first_of = np.empty(len(order), dtype=np.int32)
-    first_of[order] = order[np.flatnonzero(new)][np.cumsum(new) - 1]
-    return _Groups(order, first_of)
+    first_of[order] = order[new].astype(np.int32)[group_of]
+    return first_of
 
 
 def _pair(corpus: Corpus, sentence: int, other: int) -> Example:
@@ -77,18 +75,18 @@ def _pair(corpus: Corpus, sentence: int, other: int) -> Example:
     return Example(example.file, example.line, f"{example.text}  (also {corpus.example(other).place})")
 
 
-def _contradictions(corpus: Corpus, groups: _Groups, occupied: Bools) -> list[Finding]:
+def _contradictions(corpus: Corpus, first_of: npt.NDArray[np.int32], occupied: Bools) -> list[Finding]:
     """Equal sentences with different tags."""
-    differ = (corpus.tagged != corpus.tagged[groups.first_of]) & occupied
-    count = len(np.unique(groups.first_of[differ]))
+    differ = (corpus.tagged != corpus.tagged[first_of]) & occupied
+    count = len(np.unique(first_of[differ]))
     if not count:
         return []
     details: list[dict[str, Any]] = []
     for later in np.flatnonzero(differ)[:100].tolist():
-        one, other = corpus.example(int(groups.first_of[later])), corpus.example(later)
+        one, other = corpus.example(int(first_of[later])), corpus.example(later)
         details.append({"places": [one.place, other.place], "text": one.text})
     later = int(np.argmax(differ))
-    first = int(groups.first_of[later])
+    first = int(first_of[later])
     base, other_base = int(corpus.offsets[first]), int(corpus.offsets[later])
     words = range(int(corpus.lengths()[first]))
     word = next(index for index in words if corpus.tag(base + index) != corpus.tag(other_base + index))
