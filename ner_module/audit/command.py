@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich import get_console
 
-from ner_module.arguments import Run
 from ner_module.audit.cost import count_memory, measure_time
 from ner_module.audit.findings import Finding, most_severe_first
+from ner_module.audit.planned import parse_as_fit
 from ner_module.audit.reading import read_data
 from ner_module.audit.report import Audit, audit_sources
 from ner_module.audit.subwords import Tokenization
 from ner_module.audit.view import show
-from ner_module.cli import NERCLI
 from ner_module.data.datamodule import NERDataModule
 from ner_module.pretrained import PretrainedError, from_pretrained
 
@@ -38,45 +36,6 @@ All other options are those of `fit` (python -m ner_module fit --help) and mean 
   python -m ner_module audit --data.train_file my/train.conll --data.test_file my/test.conll --strict
   python -m ner_module audit --ckpt_path best --output suspects.jsonl
   python -m ner_module audit --config my.yaml --folds 5 --output suspects.jsonl"""
-
-
-# What the parser has in the place of a model that is not given: it takes text only.
-_NO_MODEL = ""
-
-
-class _Planned(NERCLI):
-    """Parses a command line as ``fit`` would, and does nothing with it."""
-
-    def add_core_arguments_to_parser(self, parser: Any) -> None:
-        """The options of ``fit``; a model may be left out."""
-        super().add_core_arguments_to_parser(parser)
-        for action in parser._actions:
-            if action.dest == "model.model_name_or_path":
-                action.required = False
-                action.default = _NO_MODEL
-
-    def _set_seed(self) -> None:
-        """Nothing is drawn."""
-
-    def before_instantiate_classes(self) -> None:
-        """Nothing."""
-
-    def instantiate_classes(self) -> None:
-        """Nothing."""
-
-    def after_instantiate_classes(self) -> None:
-        """Nothing."""
-
-    def _run_subcommand(self, subcommand: str) -> None:
-        pass
-
-
-def parse_as_fit(arguments: Sequence[str]) -> Any:
-    """The configuration that ``fit`` would get from some arguments, as nested mappings."""
-    warnings.filterwarnings("ignore", message="LightningCLI's args parameter is intended to run from within Python.*")
-    config = _Planned(Run("fit", ["fit", *arguments], None, None)).config["fit"].as_dict()
-    config["data"]["model_name_or_path"] = config["data"]["model_name_or_path"] or None
-    return config
 
 
 def main(arguments: Sequence[str]) -> int:

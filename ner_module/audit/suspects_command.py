@@ -14,9 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from ner_module.arguments import complete_arguments
-from ner_module.audit.command import parse_as_fit
 from ner_module.audit.findings import plural
 from ner_module.audit.folds import best_device, rank_out_of_fold
+from ner_module.audit.planned import parse_as_fit
 from ner_module.audit.suspects import Suspect, rank_suspects
 from ner_module.checkpoints import read_checkpoint
 from ner_module.data.datamodule import NERDataModule

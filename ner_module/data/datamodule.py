@@ -41,6 +41,7 @@ from ner_module.data.inventory import (
     count_entities,
     new_inventory,
 )
+from ner_module.data.options import check_options, row_size
 from ner_module.data.preparation import NEEDED, encode_stored, store_splits
 from ner_module.data.report import report_context, report_held_out, report_label_map, report_split
 from ner_module.data.sentence import DataError
@@ -57,8 +58,6 @@ from ner_module.pretrained import (
 from ner_module.tagging import OUTSIDE
 
 log = logging.getLogger(__name__)
-
-DEFAULT_MAX_SEQ_LENGTH = 512
 
 
 class NERDataModule(LightningDataModule):
@@ -161,22 +160,7 @@ class NERDataModule(LightningDataModule):
         self._held_out: npt.NDArray[np.int64] | None = None
         self.predicted_before = 0
         """Sentences of the prediction that an earlier attempt has done."""
-        self._check_options()
-
-    def _check_options(self) -> None:
-        options = self._options
-        if options.dataset_name is not None and options.train_file is not None:
-            raise DataError(
-                "--data.train_file", None, "it is given together with --data.dataset_name", "give one of them"
-            )
-        for name in ("batch_size", "eval_batch_size"):
-            if options[name] < 1:
-                raise DataError(f"--data.{name}", None, f"it is {options[name]}", "give a number of at least 1")
-        if options.num_workers < 0:
-            raise DataError("--data.num_workers", None, f"it is {options.num_workers}", "give 0 or more")
-        if not 0 < options.validation_fraction < 1:
-            problem = f"it is {options.validation_fraction}"
-            raise DataError("--data.validation_fraction", None, problem, "give a share between 0 and 1")
+        check_options(self.hparams)
 
     # ------------------------------------------------------------------ Lightning hooks
 
@@ -298,19 +282,8 @@ class NERDataModule(LightningDataModule):
             raise DataError("--model.model_name_or_path", None, "it is not given", "name a hub id or a folder")
         tokenizer = load_tokenizer(options.model_name_or_path, options.revision)
         config = from_pretrained(AutoConfig.from_pretrained, options.model_name_or_path, options.revision)
-        limit = max_row_length(config, tokenizer)
-        length = min(DEFAULT_MAX_SEQ_LENGTH, limit) if options.max_seq_length is None else options.max_seq_length
-        if not 4 <= length <= limit:
-            problem = f"it is {length}; the model takes at most {limit}"
-            raise DataError("--data.max_seq_length", None, problem, f"give 4 to {limit}")
-        stride = options.stride if options.stride is not None else length // 4
-        if not 0 <= stride <= length // 2:
-            problem = f"it is {stride} with windows of {length}"
-            raise DataError("--data.stride", None, problem, f"give at most {length // 2}, half a window")
-        self.tokenizer, self.max_seq_length, self.stride = tokenizer, length, stride
-        if not 0 <= options.context_size <= length:
-            problem = f"it is {options.context_size} in rows of {length}"
-            raise DataError("--data.context_size", None, problem, f"give 0 to {length}")
+        self.max_seq_length, self.stride = row_size(options, max_row_length(config, tokenizer))
+        self.tokenizer = tokenizer
         self.label_all_tokens: bool = options.label_all_tokens
         self.context_size: int = options.context_size
 

@@ -21,7 +21,8 @@ from typing import Any
 import torch
 
 from ner_module import __version__
-from ner_module.data.datamodule import DEFAULT_MAX_SEQ_LENGTH, NERDataModule
+from ner_module.data.datamodule import NERDataModule
+from ner_module.data.options import DEFAULT_MAX_SEQ_LENGTH
 from ner_module.data.words import WORDS_VERSION
 from ner_module.model.encoder import build_from_folder, save_to_folder
 from ner_module.model.module import NERModule
