@@ -196,9 +196,9 @@ class Corpus:
                 words, tags = np.asarray(self._words[first:last]), np.asarray(self._tag_ids[first:last])
                 yield Chunk(start, first, offsets, words, tags, first_words, self._tables[index], source.scheme)
 
-    def lengths(self, split: str | None = None) -> npt.NDArray[np.int64]:
+    def lengths(self, split: str | None = None) -> npt.NDArray[np.int32]:
         """Words of each sentence of a split, or of all."""
-        lengths: npt.NDArray[np.int64] = np.diff(self.offsets)
+        lengths = np.diff(self.offsets).astype(np.int32)
         return lengths if split is None else lengths[self.in_split(split)]
 
     def in_split(self, split: str) -> Bools:

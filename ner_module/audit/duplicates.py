@@ -132,7 +132,7 @@ def _leakage(corpus: Corpus, hashes: Hashes, occupied: Bools) -> dict[str, _Leak
 
 
 def _leak_findings(
-    corpus: Corpus, split: str, exact: _Leak, nearly: _Leak, lengths: npt.NDArray[np.int64]
+    corpus: Corpus, split: str, exact: _Leak, nearly: _Leak, lengths: npt.NDArray[np.int32]
 ) -> list[Finding]:
     size = int(corpus.in_split(split).sum())
     findings = []
