@@ -58,15 +58,15 @@ def duplicate_findings(corpus: Corpus) -> list[Finding]:
 
 def _first_equal(hashes: Hashes) -> npt.NDArray[np.int32]:
     """For each sentence, the first one with the same hash: ``[sentences]``."""
-    order = np.argsort(hashes, kind="stable")
+    order = np.argsort(hashes, kind="stable").astype(np.int32)  # small numbers: a million sentences pass here
     new = np.ones(len(order), dtype=bool)
     rising = hashes[order]
     new[1:] = rising[1:] != rising[:-1]
     del rising
-    group_of = np.cumsum(new, dtype=np.int32)  # small numbers: a million sentences pass here
+    group_of = np.cumsum(new, dtype=np.int32)
     group_of -= 1
     first_of = np.empty(len(order), dtype=np.int32)
-    first_of[order] = order[new].astype(np.int32)[group_of]
+    first_of[order] = order[new][group_of]
     return first_of
 
 
