@@ -97,7 +97,7 @@ def lost_contact(error: RuntimeError) -> str | None:
 
 
 def let_the_other_speak() -> None:
-    """Wait a moment before reporting lost contact: a process that failed says why only after its connections are closed.
+    """Wait a moment before reporting lost contact: a failed process says why only after its connections are closed.
 
     SIGTERM ends the wait: a launcher sends it when the other process has ended, and so has said all.
     """
