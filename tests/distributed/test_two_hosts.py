@@ -34,6 +34,7 @@ class Hosts:
         self.names = [f"ner{number}{end}" for end in "ab"]
         self.cables = [f"cable{number}{end}"[-15:] for end in "ab"]
         self.addresses = ["10.213.77.1", "10.213.77.2"]
+        self.processes: list[subprocess.Popen[str]] = []
 
     def set_up(self) -> None:
         for name in self.names:
@@ -52,6 +53,9 @@ class Hosts:
         ip("-n", self.names[0], "link", "set", self.cables[0], "up")
 
     def remove(self) -> None:
+        for process in self.processes:
+            process.kill()  # whatever a failed test has left
+            process.wait()
         for name in self.names:
             subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True, timeout=30)
 
@@ -85,7 +89,7 @@ def test_a_cut_cable(hosts: Hosts, fit_options: list[str], tmp_path: Path, cache
         for number, (name, cable, address) in enumerate(zip(hosts.names, hosts.cables, hosts.addresses, strict=True)):
             torchrun = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1"]
             torchrun += ["--rdzv-backend", "c10d", "--rdzv-id", job, "--rdzv-endpoint", f"{hosts.addresses[0]}:29500"]
-            torchrun += ["--rdzv-conf", f"is_host={1 - number}", "--local-addr", address]
+            torchrun += ["--rdzv-conf", f"is_host={1 - number},read_timeout=10", "--local-addr", address]
             variables = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "NER_MODULE_CACHE": str(cache)}
             variables |= {"GLOO_SOCKET_IFNAME": cable}
             output = (tmp_path / f"{job}-{number}.txt").open("a")
@@ -100,6 +104,7 @@ def test_a_cut_cable(hosts: Hosts, fit_options: list[str], tmp_path: Path, cache
                 )
             )
             output.close()
+        hosts.processes += agents
         return agents
 
     def said(job: str) -> list[str]:
@@ -122,7 +127,7 @@ def test_a_cut_cable(hosts: Hosts, fit_options: list[str], tmp_path: Path, cache
         time.sleep(0.1)
     print(f"both said so {time.monotonic() - cut_at:.0f} s after the cut")
     for agent in agents:
-        assert agent.wait(timeout=120) == 1, said("cut")
+        assert agent.wait(timeout=180) == 1, said("cut")
         print(f"torchrun ended {time.monotonic() - cut_at:.0f} s after the cut")
     for text in said("cut"):
         assert "network is cut" in text
