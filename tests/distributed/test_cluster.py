@@ -86,7 +86,9 @@ def test_torchrun_passes_on_that_it_is_told_to_end(
     said = (tmp_path / "output.txt").read_text()
     stopped = re.search(r"Stopped after step ([\d,]+); saved run/checkpoints/last.ckpt", said)
     assert stopped is not None, said
-    assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == int(stopped[1].replace(",", ""))
+    assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == int(
+        stopped[1].replace(",", "")
+    )
     assert "lost contact" not in said
 
 
