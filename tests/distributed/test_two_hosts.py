@@ -88,7 +88,7 @@ def test_a_cut_cable(hosts: Hosts, fit_options: list[str], tmp_path: Path, cache
         agents = []
         for number, (name, cable) in enumerate(zip(hosts.names, hosts.cables, strict=True)):
             torchrun = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1"]
-            # With `--rdzv-backend c10d` the agent that does not hold its store waits until TCP itself gives up.
+            # With `--rdzv-backend c10d` the agent that does not hold the store waits for it much longer.
             torchrun += ["--master-addr", hosts.addresses[0], "--master-port", "29500", "--node-rank", str(number)]
             torchrun += ["--rdzv-id", job]
             variables = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "NER_MODULE_CACHE": str(cache)}
