@@ -8,7 +8,9 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import signal
 import socket
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -24,6 +26,9 @@ TIMEOUT = timedelta(minutes=10)
 """How long processes wait for each other. With Lightning's own 30 minutes a cut link keeps an allocation busy; much
 less would end a job whose first process is still downloading a model. A DDPStrategy in the configuration has its own.
 """
+
+_GRACE = 3.0
+"""Seconds for which a process that has lost another leaves the terminal to that one's own error."""
 
 # What gloo, NCCL and the store say when the other side is gone; torch has no exception of its own for it.
 _LOST = (
@@ -89,3 +94,17 @@ def lost_contact(error: RuntimeError) -> str | None:
         f"process {rank} on {socket.gethostname()} lost contact with another process of this job ({cause}). "
         "That process ended, see its own error, or the network is cut."
     )
+
+
+def let_the_other_speak() -> None:
+    """Wait a moment before reporting lost contact: a failed process says why only after its connections are closed.
+
+    SIGTERM ends the wait: a launcher sends it when the other process has ended, and so has said all.
+    """
+    told: list[int] = []
+    previous = signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
+    deadline = time.monotonic() + _GRACE
+    while not told and time.monotonic() < deadline:
+        time.sleep(0.05)
+    # Told to end, it ends by itself, after its message.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN if told else previous or signal.SIG_DFL)

@@ -7,11 +7,13 @@ from pathlib import Path
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from ner_module.callbacks.out_of_memory import is_out_of_memory
-from ner_module.distributed import lost_contact
+from ner_module.distributed import let_the_other_speak, lost_contact
 
 
 def explain(error: BaseException, run_dir: Path | None) -> str | None:
     """One line for a failure of memory, network or options.
+
+    Where another process is to blame, this waits until that one has said what happened.
 
     Args:
         error: what ended the command.
@@ -24,6 +26,7 @@ def explain(error: BaseException, run_dir: Path | None) -> str | None:
         return next(iter(getattr(error, "__notes__", [])), f"memory ran out: {error}")
     problem = lost_contact(error) if isinstance(error, RuntimeError) else None
     if problem is not None:
+        let_the_other_speak()
         return f"{problem} The checkpoints in {run_dir} are whole: start the job again."
     if isinstance(error, MisconfigurationException) or _is_lightnings_own(error):
         return " ".join(str(error).split())

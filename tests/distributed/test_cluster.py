@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -68,6 +69,31 @@ def test_torchrun_starts_a_dead_process_again(
     assert found["global_step"] == expected["global_step"]
     assert all(torch.equal(found["state_dict"][name], tensor) for name, tensor in expected["state_dict"].items())
     assert epochs(run) == epochs(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("signum", "flags"),
+    [(signal.SIGTERM, []), (signal.SIGUSR1, ["--signals-to-handle", "SIGTERM,SIGINT,SIGUSR1"])],
+)
+def test_torchrun_passes_on_that_it_is_told_to_end(
+    signum: signal.Signals, flags: list[str], fit_options: list[str], tmp_path: Path, environment: dict[str, str]
+) -> None:
+    """Both processes save together within the 30 seconds it leaves them, in the middle of an epoch."""
+    options = [*fit_options, "--trainer.max_epochs", "400", "--data.batch_size", "8", "--run_dir", "run"]
+    command = [*TORCHRUN, *flags, "--standalone", "--nproc-per-node", "2", "-m", "ner_module", "fit", *options]
+    run = tmp_path / "run"
+    with (tmp_path / "output.txt").open("w") as output:
+        agent = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=output, stderr=output)
+        wait_for(lambda: (run / "results.json").exists() and len(epochs(run)) > 1, "the second epoch")
+        agent.send_signal(signum)
+        assert agent.wait(timeout=60) == 1, "torchrun's own code"
+    said = (tmp_path / "output.txt").read_text()
+    stopped = re.search(r"Stopped after step ([\d,]+); saved run/checkpoints/last.ckpt", said)
+    assert stopped is not None, said
+    assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == int(
+        stopped[1].replace(",", "")
+    )
+    assert "lost contact" not in said
 
 
 def test_without_a_rendezvous_id_all_processes_have_one_run_directory(

@@ -55,7 +55,7 @@ def test_make_targets_in_workflows_exist() -> None:
     asked = {
         target for path in WORKFLOWS for target in re.findall(r"run: make ([\w-]+)", path.read_text(encoding="utf-8"))
     }
-    assert {"check", "test", "quickstart", "package"} <= asked
+    assert {"check", "docs", "test", "quickstart", "package"} <= asked
     for target in asked:
         assert re.search(rf"^{target}:.*## ", makefile, re.MULTILINE), target
 
