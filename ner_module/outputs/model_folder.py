@@ -1,7 +1,7 @@
 """A trained model as a folder: the files of transformers, and what this project needs beside them.
 
 ``ner_module.json`` holds what transformers has no place for: the scheme, how long rows are and how far windows overlap,
-by which rules raw text was split into words. With it :class:`ner_module.NERTagger` finds the same entities as from the
+by which rules raw text was split into words. With it ``NERTagger`` finds the same entities as from the
 checkpoint; without it any transformers code loads the folder. A folder from elsewhere, without it, is read as far as
 its labels explain themselves.
 
