@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import wandb
 import yaml
-from run_files import RUN_FILES, csv_rows, files_in, results, write_config
+from run_files import RUN_FILES, SHORT_RUN_FILES, csv_rows, files_in, results, write_config
 
 pytestmark = pytest.mark.slow  # its service takes seconds to start
 
@@ -108,6 +108,8 @@ def test_everything_of_a_training_is_stored(fit: Callable[..., Any], tmp_path: P
                 assert logged[name, int(row["step"])] == pytest.approx(float(cell)), (name, row["step"])
                 compared += 1
     assert compared > 50
+    assert "train/grad_norm" in rows[0]
+    assert any(name.startswith("throughput/") for name in rows[0])
 
     axes = {record.get("name") or record.get("glob_name"): record for record in records["metric"]}
     assert axes["train/*"]["step_metric"] == axes["lr"]["step_metric"] == "trainer/global_step"
@@ -133,6 +135,16 @@ def test_everything_of_a_training_is_stored(fit: Callable[..., Any], tmp_path: P
         assert by_type[name]["F1"] == pytest.approx(best[f"val/f1/{name}"], abs=1e-4)
         assert by_type[name]["Support"] == best[f"val/support/{name}"]
     assert [row["code"] for row in table(run, "health")] == [finding["code"] for finding in found["health"]]
+
+    assert summary["health"] == [finding["code"] for finding in found["health"]]
+
+    findings = json.loads((run / "audit.json").read_text(encoding="utf-8"))["findings"]
+    assert findings
+    assert [(row["severity"], row["code"], row["count"], row["message"]) for row in table(run, "audit")] == [
+        (finding["severity"], finding["code"], str(finding["count"]), finding["message"]) for finding in findings
+    ]
+    severities = [finding["severity"] for finding in findings]
+    assert summary["audit"] == {name: severities.count(name) for name in ("error", "warning", "info")}
 
     (model,) = [record for record in records["artifact"] if record["type"] == "model"]
     assert set(model["aliases"]) == {"best", "latest"}
@@ -192,4 +204,4 @@ def test_another_training_from_the_saved_configuration_is_another_run(
 
 def test_without_wandb_nothing_of_it_is_left(run_main: RunMain, fit_options: list[str], tmp_path: Path) -> None:
     run_main("fit", *fit_options, "--trainer.max_epochs", 1, "--run_dir", "run")
-    assert files_in(tmp_path / "run") == RUN_FILES
+    assert files_in(tmp_path / "run") == SHORT_RUN_FILES
