@@ -108,6 +108,8 @@ def test_everything_of_a_training_is_stored(fit: Callable[..., Any], tmp_path: P
                 assert logged[name, int(row["step"])] == pytest.approx(float(cell)), (name, row["step"])
                 compared += 1
     assert compared > 50
+    assert "train/grad_norm" in rows[0]
+    assert any(name.startswith("throughput/") for name in rows[0])
 
     axes = {record.get("name") or record.get("glob_name"): record for record in records["metric"]}
     assert axes["train/*"]["step_metric"] == axes["lr"]["step_metric"] == "trainer/global_step"
@@ -133,6 +135,16 @@ def test_everything_of_a_training_is_stored(fit: Callable[..., Any], tmp_path: P
         assert by_type[name]["F1"] == pytest.approx(best[f"val/f1/{name}"], abs=1e-4)
         assert by_type[name]["Support"] == best[f"val/support/{name}"]
     assert [row["code"] for row in table(run, "health")] == [finding["code"] for finding in found["health"]]
+
+    assert summary["health"] == [finding["code"] for finding in found["health"]]
+
+    findings = json.loads((run / "audit.json").read_text(encoding="utf-8"))["findings"]
+    assert findings
+    assert [(row["severity"], row["code"], row["count"], row["message"]) for row in table(run, "audit")] == [
+        (finding["severity"], finding["code"], str(finding["count"]), finding["message"]) for finding in findings
+    ]
+    severities = [finding["severity"] for finding in findings]
+    assert summary["audit"] == {name: severities.count(name) for name in ("error", "warning", "info")}
 
     (model,) = [record for record in records["artifact"] if record["type"] == "model"]
     assert set(model["aliases"]) == {"best", "latest"}

