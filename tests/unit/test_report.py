@@ -265,3 +265,17 @@ def test_runs_that_cannot_be_tested_against_each_other(tmp_path: Path) -> None:
     assert "other words than in" in _Page(write_comparison([a, b], tmp_path / "x.html")).text
     shutil.rmtree(b / "predictions")
     assert "which run B does not have" in _Page(write_comparison([a, b], tmp_path / "x.html")).text
+
+
+def test_throughput_reads_as_words_with_units() -> None:
+    from ner_module.outputs.report.tables import throughput_table
+
+    table = throughput_table({"peak_memory_mb": 1157.4, "padding": 0.25, "step_ms": 1186.2, "new": 3.0})
+    assert table is not None
+    assert [[cell.text for cell in row] for row in table.rows] == [
+        ["Padding, of all subwords computed", "25%"],
+        ["A batch", "1,186.2 ms"],
+        ["Peak memory", "1,157 MB"],
+        ["new", "3"],
+    ]
+    assert throughput_table({}) is None

@@ -95,7 +95,7 @@ def render_report(run: RunContents) -> str:
         "errors_total": 0,
         "data": _data_table(environment),
         "audit": tables.audit_table(run.audit) if run.audit else None,
-        "throughput": tables.pairs_table("Throughput and memory", run.results.get("throughput") or {}),
+        "throughput": tables.throughput_table(run.results.get("throughput") or {}),
         "environment": _environment_table(environment),
         "commands": _commands(run),
     }

@@ -226,6 +226,36 @@ def pairs_table(caption: str, pairs: Mapping[str, Any]) -> TableView | None:
     return TableView(caption, ["", "Value"], rows, prose=True) if rows else None
 
 
+_THROUGHPUT: dict[str, tuple[str, str]] = {
+    "sentences_per_second": ("Sentences a second", "{:,.0f}"),
+    "subwords_per_second": ("Subwords a second", "{:,.0f}"),
+    "padding": ("Padding, of all subwords computed", "{:.0%}"),
+    "attention_padding": ("Padding, within attention", "{:.0%}"),
+    "step_ms": ("A batch", "{:,.1f} ms"),
+    "data_ms": ("– its data", "{:,.1f} ms"),
+    "forward_ms": ("– forward", "{:,.1f} ms"),
+    "backward_ms": ("– backward", "{:,.1f} ms"),
+    "optimizer_ms": ("– optimiser", "{:,.1f} ms"),
+    "gflops_per_second": ("Computed", "{:,.0f} GFLOP/s"),
+    "matmul_gflops_per_second": ("This machine's matrix products", "{:,.0f} GFLOP/s"),
+    "utilization": ("Share of that", "{:.0%}"),
+    "peak_memory_mb": ("Peak memory", "{:,.0f} MB"),
+}
+"""Keys of ``results.json["throughput"]`` -> what they mean, and how they are written."""
+
+
+def throughput_table(numbers: Mapping[str, Any]) -> TableView | None:
+    """Speed and memory of the training, in words with units; what has no words stands by its key."""
+    known = {name: number for name, number in numbers.items() if name in _THROUGHPUT}
+    rows = [
+        [Cell(_THROUGHPUT[name][0]), Cell(_THROUGHPUT[name][1].format(known[name]))]
+        for name in _THROUGHPUT
+        if name in known
+    ]
+    rows += [[Cell(name), Cell(_value(value))] for name, value in numbers.items() if name not in known]
+    return TableView("Throughput and memory", ["", "Value"], rows, prose=True) if rows else None
+
+
 def audit_table(audit: Mapping[str, Any]) -> TableView | None:
     """The findings of the data audit."""
     rows = []
