@@ -81,8 +81,8 @@ class Hub:
         return self.root / kind / (repo + suffix)
 
     def commit(self, folder: Path) -> str:
-        """The commit id of a revision: a hash of its files."""
-        digest = hashlib.sha1(str(folder.relative_to(self.root)).encode())
+        """The commit id of a revision: a hash of the repository's name and its files, by whatever branch they go."""
+        digest = hashlib.sha1(str(folder.relative_to(self.root)).partition("@")[0].encode())
         for path in _files(folder):
             digest.update(f"{path.relative_to(folder)} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
         return digest.hexdigest()

@@ -109,7 +109,8 @@ def load_hub_model(name: str, revision: str | None, device: str | torch.device) 
     return load_model_folder(from_pretrained(_folder, resolve_model_path(name), revision), device)
 
 
-def _folder(path: str) -> Path:
+def _folder(path: str, **_: Any) -> Path:
+    """Stands where a ``from_pretrained`` of transformers does, with its arguments; nothing is loaded yet."""
     if not is_model_folder(Path(path)):
         raise OSError("neither is it a folder here, nor is it in the cache, and the hub cannot be asked")
     return Path(path)
