@@ -21,6 +21,7 @@ import base64
 import contextlib
 import hashlib
 import json
+import os
 import re
 import socket
 import struct
@@ -185,7 +186,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.flush()
             time.sleep(0.2)  # let the client take what was sent
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            self.connection.close()
+            self.close_connection = True
+            os.close(self.connection.detach())  # at once: close() would wait for the files that read from it
             raise ConnectionResetError
         self.wfile.write(body)
 
