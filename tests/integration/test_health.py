@@ -14,6 +14,8 @@ import pytest
 import torch
 from run_files import ROOT_DATA, results
 
+from ner_module.callbacks import memory
+
 RunMain = Callable[..., Any]
 
 # Tiny models learn with this; see `trained_run`.
@@ -63,6 +65,19 @@ def test_a_healthy_training_is_told_nothing(train: Callable[..., Any], tmp_path:
     assert codes == set()
     assert "warning" not in printed
     assert results(tmp_path / "run")["health"] == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the memory of a process is known on Linux only")
+def test_memory_close_to_a_containers_limit(train: Callable[..., Any], tmp_path: Path, monkeypatch: Any) -> None:
+    """A real training in a container that has hardly more memory than it takes."""
+    used = memory.memory_in_use(torch.device("cpu"))
+    assert used is not None
+    limit = tmp_path / "memory.max"  # what the kernel tells a container
+    limit.write_text(f"{int(used[0] * 1.02)}\n", encoding="ascii")
+    monkeypatch.setattr(memory, "_CGROUP_LIMITS", (str(limit),))
+    codes, printed = train("--trainer.max_epochs", 2)
+    assert "memory_close_to_limit" in codes
+    assert "batch_size" in printed
 
 
 def test_the_published_few_shot_recipe_is_told_of_its_6_steps(
