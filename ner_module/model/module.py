@@ -10,6 +10,7 @@ Shapes: T subwords of all rows of a batch, C labels, N sentences, W words of the
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -22,7 +23,9 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 
 from ner_module.metrics.entity_scores import EntityScores
+from ner_module.model.compiled import Compile, bucket, compile_training
 from ner_module.model.decoding import WordPredictions, decode_words
+from ner_module.model.dropout import use_fast_dropout
 from ner_module.model.encoder import build_from_base, build_from_config, config_to_json
 from ner_module.model.memory import keep_freed_memory
 from ner_module.model.optim import SchedulerType, clip_within_step, make_optimizer, make_scheduler
@@ -57,6 +60,9 @@ class NERModule(LightningModule):
         outside_label: the label of words outside any entity. Not an option, likewise.
         padding: how a batch is computed: ``none`` packs its rows into one, which gives the same numbers without
             computing padding, for the families where that is proven (else the other); ``longest`` pads them.
+        compile: ``kernels`` trains by ``torch.compile``, ``graphs`` also captures the kernels as CUDA graphs. For
+            GPUs, where short sentences wait for kernels to be launched; the first step takes a minute or so. Only with
+            padding ``none``.
         gradient_checkpointing: keep fewer activations and compute them again in the backward pass: less memory, about
             a third more time.
     """
@@ -74,6 +80,7 @@ class NERModule(LightningModule):
         scheme: str = "iob2",
         outside_label: str | None = OUTSIDE,
         padding: Padding = "none",
+        compile: Compile = "none",
         gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
@@ -85,6 +92,7 @@ class NERModule(LightningModule):
         self.model: Any = None
         self.unpadded = False
         """Whether rows are computed as one, without padding; settled when the model is built."""
+        self._compiled: Callable[[Tensor, Sequence[int]], Tensor] | None = None
         self.config_text = ""
         """The run's configuration as YAML, for checkpoints to carry; set by the command line."""
         self._encoder_config: str | None = None
@@ -142,6 +150,7 @@ class NERModule(LightningModule):
     def use_model(self, model: Any) -> None:
         """Take a transformers model for token classification, and compute it without padding where that is exact."""
         self.model = model
+        use_fast_dropout(self.model)
         self.unpadded = self.hparams["padding"] == "none" and is_exact(self.model)
         if self.unpadded:
             prepare(self.model)
@@ -161,12 +170,32 @@ class NERModule(LightningModule):
     # ------------------------------------------------------------------ steps
 
     def on_fit_start(self) -> None:
-        """On CPU, let the memory of one step serve the next."""
+        """On CPU, let the memory of one step serve the next; compile where that was asked for."""
         if self.device.type == "cpu":
             keep_freed_memory()
+        self._check_compile()
+        if self.hparams["compile"] != "none":
+            self._compiled = compile_training(self.model, self.hparams["compile"])
+
+    def _check_compile(self) -> None:
+        """Refuse what compiled training is not proven for."""
+        how = self.hparams["compile"]
+        if how == "none":
+            return
+        problem = None
+        if not self.unpadded:
+            problem = "it needs --model.padding none and a family that is computed without padding"
+        elif how == "graphs" and self.device.type != "cuda":
+            problem = "graphs are CUDA's; there is no GPU in use here, where kernels is what can be asked for"
+        elif how == "graphs" and self.trainer.accumulate_grad_batches > 1:
+            problem = "with graphs gradients cannot be accumulated; give a larger --data.batch_size instead"
+        if problem:
+            raise MisconfigurationException(f"--model.compile {how}: {problem}")
 
     def forward(self, input_ids: Tensor, lengths: list[int]) -> Tensor:
         """Logits ``[T, C]`` for the subword ids ``[T]`` of rows that lie one after the other."""
+        if self.training and self._compiled is not None:
+            return self._compiled(input_ids, lengths)
         compute = unpadded_logits if self.unpadded else padded_logits
         return compute(self.model, input_ids, lengths)
 
@@ -175,7 +204,8 @@ class NERModule(LightningModule):
         if not self.unpadded:
             padded = len(lengths) * max(lengths, default=0)
             return padded, padded
-        return sum(lengths), attention_subwords(self.model, self.device, lengths)
+        total = sum(lengths)
+        return total if self._compiled is None else bucket(total), attention_subwords(self.model, self.device, lengths)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """The batch's part of the step's loss.

@@ -29,6 +29,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ner_module.model.dropout import attend, by_formula
+
 EXACT_FAMILIES = ("bert", "distilbert", "electra", "modernbert", "roberta", "xlm-roberta")
 """Values of ``config.model_type`` whose unpadded results are proven equal to the padded ones."""
 
@@ -36,6 +38,9 @@ _OFFSET_FAMILIES = ("roberta", "xlm-roberta")  # their positions begin after tha
 
 MAX_BLOCKS = 4
 """Blocks of one batch; more save little padding and cost calls (measured: `benchmarks/README.md`)."""
+
+BLOCK_COST = 16
+"""What one block more costs, in subwords: where rows are almost equally long, one call is faster than four."""
 
 _NAME = "ner_module_unpadded"
 
@@ -60,7 +65,7 @@ class Block:
 
 
 def plan_blocks(lengths: Sequence[int], max_blocks: int = MAX_BLOCKS) -> list[tuple[int, int]]:
-    """Split rising lengths into contiguous groups so that padding each to its longest costs least.
+    """Split rising lengths into contiguous groups so that padding each to its longest, and calling each, costs least.
 
     Args:
         lengths: of the rows, rising.
@@ -69,14 +74,17 @@ def plan_blocks(lengths: Sequence[int], max_blocks: int = MAX_BLOCKS) -> list[tu
     Returns:
         ``(first, last exclusive)`` of each group, in order.
 
-    >>> plan_blocks([3, 3, 4, 9, 9, 20], 3)
+    >>> plan_blocks([30, 30, 40, 90, 90, 200], 3)
     [(0, 3), (3, 5), (5, 6)]
+    >>> plan_blocks([30, 30, 31, 32])
+    [(0, 4)]
     """
     values, counts = np.unique(np.asarray(lengths, dtype=np.int64), return_counts=True)
     ends = np.cumsum(counts)
     starts = ends - counts
     # cost[i, j]: distinct lengths i to j in one group.
-    cost = np.where(starts[:, None] <= starts[None, :], (ends[None, :] - starts[:, None]) * values[None, :], np.inf)
+    sizes = (ends[None, :] - starts[:, None]) * values[None, :]
+    cost = np.where(starts[:, None] <= starts[None, :], sizes + BLOCK_COST, np.inf)
     best = cost[0]
     choices: list[npt.NDArray[np.int64]] = []
     for _ in range(min(max_blocks, len(values)) - 1):
@@ -105,16 +113,28 @@ class Layout:
         lengths: subwords of each row, in the order they lie in the one row.
         device: of the batch.
         blocked: whether attention regroups rows into blocks; else it takes the row as it is.
+        few_shapes: what attention takes the row by comes in few sizes, for compiled code (`compiled.py`).
     """
 
     lengths: Sequence[int]
     device: torch.device
     blocked: bool = True
+    few_shapes: bool = False
     blocks: list[Block] = field(init=False, default_factory=list)
     _masks: dict[tuple[int, int | None], Tensor | None] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self.total = sum(self.lengths)
+        self.longest = max(self.lengths)
+        """Subwords of the longest row, or a little more."""
+        if self.few_shapes:
+            self.longest = 2 ** (self.longest - 1).bit_length()
+        empty = -len(self.lengths) % 32 if self.few_shapes else 0
+        self.offsets = self._send(np.cumsum([0, *self.lengths, *[0] * empty], dtype=np.int32))
+        """``[R + 1]`` int32: where each row begins, and the end; what variable-length attention asks for.
+
+        With few shapes, R is a multiple of 32, and the rows that are too many are empty.
+        """
         if self.blocked:
             self._regroup()
 
@@ -146,14 +166,9 @@ class Layout:
     def _send(self, values: npt.NDArray[Any]) -> Tensor:
         """An array on the device, without waiting for it."""
         tensor = torch.from_numpy(values)
-        return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
-
-    @property
-    def offsets(self) -> Tensor:
-        """``[R + 1]`` int32: where each row begins, and the end; what variable-length attention asks for."""
-        if not hasattr(self, "_offsets"):
-            self._offsets = self._send(np.cumsum([0, *self.lengths], dtype=np.int32))
-        return self._offsets
+        if self.device.type == "cuda":
+            return tensor.pin_memory().to(self.device, non_blocking=True)
+        return tensor.to(self.device)
 
     def mask(self, index: int, window: int | None) -> Tensor | None:
         """Which keys the queries of a block may look at: bool, ``[rows, 1, 1 or longest, longest]``; ``None`` for all.
@@ -237,6 +252,7 @@ def _attention(
     return _flash(rows_THD, layout, dropout, scaling, window), None
 
 
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def _in_blocks(
     rows_THD: list[Tensor], layout: Layout, dropout: float, scaling: float | None, window: int | None
 ) -> Tensor:
@@ -250,7 +266,10 @@ def _in_blocks(
             states[part].view(len(block.lengths), block.longest, *shape).transpose(1, 2) for states in regrouped
         )
         mask = layout.mask(index, window)
-        out = F.scaled_dot_product_attention(query, key, value, mask, dropout, scale=scaling)
+        if by_formula(query, dropout):
+            out = attend(query, key, value, mask, dropout, scaling)
+        else:
+            out = F.scaled_dot_product_attention(query, key, value, mask, dropout, scale=scaling)
         outputs.append(out.transpose(1, 2).reshape(block.size, -1))
     joined = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
     restored: Tensor = restore(joined, layout)
@@ -263,8 +282,8 @@ def _flash(rows_THD: list[Tensor], layout: Layout, dropout: float, scaling: floa
         *(states.contiguous() for states in rows_THD),
         layout.offsets,
         layout.offsets,
-        max(layout.lengths),
-        max(layout.lengths),
+        layout.longest,
+        layout.longest,
         dropout,
         False,  # causal
         False,  # debug mask
@@ -307,23 +326,26 @@ def unpadded_logits(model: Any, input_ids_T: Tensor, lengths: Sequence[int]) -> 
         input_ids_T: subword ids of all rows.
         lengths: subwords of each row, on the host: attention is planned there, without waiting for the device.
     """
-    layout = Layout(lengths, input_ids_T.device, not _takes_flash(model, input_ids_T.device))
-    positions = _positions(model.config, input_ids_T, layout)
-    outputs = model(input_ids=input_ids_T[None], position_ids=positions[None], attention_mask=None, layout=layout)
+    layout = Layout(lengths, input_ids_T.device, not takes_flash(model, input_ids_T.device))
+    places = positions(model.config, input_ids_T, layout)
+    outputs = model(input_ids=input_ids_T[None], position_ids=places[None], attention_mask=None, layout=layout)
     logits: Tensor = outputs.logits[0]
     return logits
 
 
 def attention_subwords(model: Any, device: torch.device, lengths: Sequence[int]) -> int:
     """Subwords that attention computes for rows of these lengths, padding inside the blocks included."""
-    if _takes_flash(model, device):
+    if takes_flash(model, device):
         return sum(lengths)
     rising = sorted(lengths)
     return sum((last - first) * rising[last - 1] for first, last in plan_blocks(rising))
 
 
-def _takes_flash(model: Any, device: torch.device) -> bool:
-    """Variable-length flash attention: CUDA from Ampere on, half precision, heads of up to 256 units, in eights."""
+def takes_flash(model: Any, device: torch.device) -> bool:
+    """Whether attention takes the row as it is, by variable-length flash attention.
+
+    It wants CUDA from Ampere on, half precision, and heads of up to 256 units, in eights.
+    """
     if device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 0):
         return False
     half = (torch.float16, torch.bfloat16)
@@ -332,7 +354,7 @@ def _takes_flash(model: Any, device: torch.device) -> bool:
     return dtype in half and head <= 256 and head % 8 == 0
 
 
-def _positions(config: Any, input_ids_T: Tensor, layout: Layout) -> Tensor:
+def positions(config: Any, input_ids_T: Tensor, layout: Layout) -> Tensor:
     """``[T]``: the position id of each subword in its own row, as the family counts them."""
     lengths = np.asarray(layout.lengths, dtype=np.int64)
     if config.model_type not in _OFFSET_FAMILIES:
@@ -342,7 +364,7 @@ def _positions(config: Any, input_ids_T: Tensor, layout: Layout) -> Tensor:
     counted = (input_ids_T != config.pad_token_id).long()
     seen = counted.cumsum(0)
     rows = layout._send(np.repeat(np.arange(len(lengths)), lengths))
-    before = (seen - counted).index_select(0, layout.offsets[:-1].long())
+    before = (seen - counted).index_select(0, layout.offsets[: len(lengths)].long())
     place: Tensor = (seen - before.index_select(0, rows)) * counted
     return place + int(config.pad_token_id)
 

@@ -1,0 +1,144 @@
+"""Fast dropout: the right share, the right expectation, the gradients of what was kept, and the generator's seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import AutoModelForTokenClassification
+
+from ner_module.model.dropout import FastDropout, attend, draw_mask, kept_of, use_fast_dropout
+from ner_module.model.unpadded import prepare, unpadded_logits
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.9, 0.25])
+def test_the_share_that_is_kept(p: float) -> None:
+    torch.manual_seed(0)
+    mask = draw_mask(torch.Size([1000, 1001]), p)
+    assert mask.dtype == torch.bool
+    keep = kept_of(p) / 65536
+    assert abs(keep - (1 - p)) < 1e-5
+    for lane in range(4):  # four elements share a draw
+        part = mask.flatten()[lane::4].double()
+        tolerance = 5 * (keep * (1 - keep) / len(part)) ** 0.5
+        assert part.mean().item() == pytest.approx(keep, abs=tolerance)
+
+
+def test_elements_of_one_draw_are_independent() -> None:
+    torch.manual_seed(0)
+    lanes = draw_mask(torch.Size([400_000]), 0.3).view(-1, 4).double().T
+    together = torch.corrcoef(lanes) - torch.eye(4)
+    assert together.abs().max() < 5 / 100_000**0.5
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_what_is_kept_is_scaled_and_gets_the_gradient(dtype: torch.dtype) -> None:
+    layer = FastDropout(0.4)
+    values = torch.rand(37, 53, dtype=dtype) + 1
+    values.requires_grad_()
+    dropped = layer(values)
+    assert dropped.dtype == dtype
+    scale = 65536 / kept_of(0.4)
+    kept = dropped != 0
+    assert 0.5 < kept.double().mean() < 0.7
+    torch.testing.assert_close(dropped[kept], values[kept] * scale)
+    weights = torch.rand_like(dropped)
+    (dropped * weights).sum().backward()
+    torch.testing.assert_close(values.grad, torch.where(kept, weights * scale, 0))
+
+
+def test_the_generator_decides() -> None:
+    layer, values = FastDropout(0.5), torch.ones(100)
+    state = torch.get_rng_state()
+    first, second = layer(values), layer(values)
+    assert not torch.equal(first, second)
+    torch.set_rng_state(state)
+    assert torch.equal(layer(values), first)
+
+
+def test_the_ends_of_the_scale() -> None:
+    values = torch.rand(40)
+    assert torch.equal(FastDropout(0.0)(values), values)
+    assert torch.equal(FastDropout(1.0)(values), torch.zeros(40))
+    assert torch.equal(FastDropout(0.3).eval()(values), values)
+
+
+def by_hand(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, p: float, seed: int) -> Tensor:
+    """Attention's formula, operator by operator, with the mask that this seed gives."""
+    scores = torch.einsum("nhid,nhjd->nhij", query, key) / query.shape[-1] ** 0.5
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf)
+    torch.manual_seed(seed)
+    shares = scores.softmax(-1) * draw_mask(scores.shape, p) * (65536 / kept_of(p))
+    return torch.einsum("nhij,nhjd->nhid", shares, value)
+
+
+@pytest.mark.parametrize("p", [0.0, 0.3])
+@pytest.mark.parametrize("masked", [False, True])
+def test_attention_and_its_gradients(masked: bool, p: float) -> None:
+    torch.manual_seed(3)
+    inputs = [torch.randn(3, 2, 7, 4, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+    mask = (torch.arange(7) < torch.tensor([7, 5, 1])[:, None])[:, None, None] if masked else None
+
+    def attended(*tensors: Tensor) -> Tensor:
+        torch.manual_seed(7)
+        return attend(*tensors, mask, p, None)
+
+    found, expected = attended(*inputs), by_hand(*inputs, mask, p, 7)
+    torch.testing.assert_close(found, expected)
+    weights = torch.randn_like(found)
+    of_found = torch.autograd.grad((found * weights).sum(), inputs)
+    of_expected = torch.autograd.grad((expected * weights).sum(), inputs)
+    torch.testing.assert_close(of_found, of_expected)
+    assert torch.autograd.gradcheck(attended, inputs)
+
+
+def test_attention_s_mean_is_that_without_dropout() -> None:
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(1, 2, 6, 8) for _ in range(3))
+    draws = torch.stack([attend(query, key, value, None, 0.2, None) for _ in range(4000)])
+    expected = F.scaled_dot_product_attention(query, key, value)
+    assert ((draws.mean(0) - expected).abs() < 5 * draws.std(0) / 4000**0.5).all()
+
+
+def test_attention_under_autocast_is_half_throughout() -> None:
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(2, 2, 9, 8, requires_grad=True) for _ in range(3))
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.manual_seed(7)
+        found = attend(query, key, value, None, 0.2, None)
+    assert found.dtype == torch.bfloat16
+    found.float().sum().backward()
+    assert query.grad is not None
+    assert query.grad.dtype == torch.float32
+    torch.testing.assert_close(found.float(), by_hand(query, key, value, None, 0.2, 7), atol=0.05, rtol=0.05)
+
+
+def test_a_model_has_no_other_dropout_left(tiny_model: Callable[..., Path]) -> None:
+    model = AutoModelForTokenClassification.from_pretrained(tiny_model(), dtype=torch.float32).train()
+    names = [name for name, module in model.named_modules() if isinstance(module, nn.Dropout)]
+    use_fast_dropout(model)
+    found = {name: module for name, module in model.named_modules() if isinstance(module, nn.Dropout)}
+    assert list(found) == names
+    assert all(type(module) is FastDropout and module.training for module in found.values())
+    # Unpadded, with dropout: the gradient is that of the loss, so a small step lowers it as predicted.
+    prepare(model)
+    input_ids, lengths = torch.randint(5, 90, (30,)), [10, 13, 7]
+
+    def loss() -> Tensor:
+        torch.manual_seed(5)
+        return F.cross_entropy(unpadded_logits(model, input_ids, lengths), input_ids % 2)
+
+    before = loss()
+    before.backward()
+    slope, step = 0.0, 1e-3
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.grad is not None:
+                slope += float(parameter.grad.square().sum())
+                parameter -= step * parameter.grad
+    assert (before - loss()).item() == pytest.approx(step * slope, rel=0.05)
