@@ -75,11 +75,10 @@ class FastDropout(nn.Dropout):
 
 
 def use_fast_dropout(model: nn.Module) -> None:
-    """Put :class:`FastDropout` in the place of each ``nn.Dropout`` of a model."""
-    for module in list(model.modules()):
-        for name, child in module.named_children():
-            if type(child) is nn.Dropout:
-                setattr(module, name, FastDropout(child.p, child.inplace).train(child.training))
+    """Make each ``nn.Dropout`` of a model a :class:`FastDropout`."""
+    for module in model.modules():
+        if type(module) is nn.Dropout:
+            module.__class__ = FastDropout
 
 
 class _Attend(torch.autograd.Function):

@@ -27,6 +27,7 @@ from ner_module.model.compiled import Compile, bucket, compile_training
 from ner_module.model.decoding import WordPredictions, decode_words
 from ner_module.model.dropout import use_fast_dropout
 from ner_module.model.encoder import build_from_base, build_from_config, config_to_json
+from ner_module.model.linear import use_fast_linear
 from ner_module.model.memory import keep_freed_memory
 from ner_module.model.optim import SchedulerType, clip_within_step, make_optimizer, make_scheduler
 from ner_module.model.unpadded import (
@@ -151,6 +152,7 @@ class NERModule(LightningModule):
         """Take a transformers model for token classification, and compute it without padding where that is exact."""
         self.model = model
         use_fast_dropout(self.model)
+        use_fast_linear(self.model)
         self.unpadded = self.hparams["padding"] == "none" and is_exact(self.model)
         if self.unpadded:
             prepare(self.model)
