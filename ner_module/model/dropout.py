@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 _DRAWS = 2**16
+_ONE = 0x3F80  # 1.0 in bfloat16
 
 
 def kept_of(p: float) -> int:
@@ -34,18 +35,31 @@ def kept_of(p: float) -> int:
     return round((1 - p) * _DRAWS)
 
 
-def draw_mask(shape: torch.Size, p: float) -> Tensor:
-    """Which elements are kept: bool of that shape, on CPU, from torch's default generator; ``p`` less than 1."""
+def draw_mask(shape: torch.Size, p: float, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Which elements are kept, on CPU, from torch's default generator.
+
+    Args:
+        shape: of the mask.
+        p: the probability of dropping an element; less than 1.
+        dtype: of what it will be multiplied with.
+
+    Returns:
+        Zeros and ones that are fast to multiply with: in bfloat16 for bfloat16, else bool.
+    """
     size = shape.numel()
-    bits = torch.empty(-(-size // 4), dtype=torch.int64).random_(-(2**63), None)
-    # Two's complement: the draws are -32,768 to 32,767.
-    return (bits.view(torch.int16)[:size] <= kept_of(p) - _DRAWS // 2 - 1).view(shape)
+    draws = torch.empty(-(-size // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)[:size]
+    last_kept = kept_of(p) - _DRAWS // 2 - 1  # two's complement: the draws are -32,768 to 32,767
+    if dtype != torch.bfloat16:
+        return (draws <= last_kept).view(shape)
+    # Compared into integers as wide as the draws, which takes a fifth of the time, and made the bits of 1.0.
+    ones = torch.le(draws, last_kept, out=torch.empty(size, dtype=torch.int16))
+    return ones.mul_(_ONE).view(torch.bfloat16).view(shape)
 
 
 class _Dropout(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor, p: float) -> Tensor:
-        mask = draw_mask(values.shape, p)
+        mask = draw_mask(values.shape, p, values.dtype)
         ctx.save_for_backward(mask)
         ctx.scale = _DRAWS / kept_of(p)
         return _apply(values, mask, ctx.scale)
@@ -57,9 +71,7 @@ class _Dropout(torch.autograd.Function):
 
 
 def _apply(values: Tensor, mask: Tensor, scale: float) -> Tensor:
-    # In half precision a product with bool would be computed by way of float32.
-    kept = values * mask if values.dtype == torch.float32 else torch.where(mask, values, 0.0)
-    return kept.mul_(scale)
+    return (values * mask).mul_(scale)
 
 
 class FastDropout(nn.Dropout):
@@ -90,7 +102,7 @@ class _Attend(torch.autograd.Function):
         if mask is not None:
             scores.masked_fill_(~mask, -torch.inf)
         shares = torch.softmax(scores, -1)
-        kept = draw_mask(shares.shape, p) if p > 0 else None
+        kept = draw_mask(shares.shape, p, shares.dtype) if p > 0 else None
         ctx.save_for_backward(query, key, value, shares, kept)
         ctx.scale, ctx.dropout_scale = scale, _DRAWS / kept_of(p)
         return (shares if kept is None else _apply(shares, kept, ctx.dropout_scale)) @ value

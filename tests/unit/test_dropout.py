@@ -35,6 +35,18 @@ def test_elements_of_one_draw_are_independent() -> None:
     assert together.abs().max() < 5 / 100_000**0.5
 
 
+@pytest.mark.parametrize("size", [1, 3, 4, 1001])
+@pytest.mark.parametrize("p", [1e-7, 0.1, 0.5])
+def test_masks_of_all_types_keep_the_same(p: float, size: int) -> None:
+    masks = []
+    for dtype in (torch.float32, torch.bfloat16, torch.float64):
+        torch.manual_seed(1)
+        masks.append(draw_mask(torch.Size([size]), p, dtype))
+    assert [mask.dtype for mask in masks] == [torch.bool, torch.bfloat16, torch.bool]
+    assert torch.equal(masks[1], masks[0].to(torch.bfloat16))
+    assert p > 1e-6 or masks[0].all()
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
 def test_what_is_kept_is_scaled_and_gets_the_gradient(dtype: torch.dtype) -> None:
     layer = FastDropout(0.4)
