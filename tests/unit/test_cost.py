@@ -37,6 +37,8 @@ class Operations(TorchDispatchMode):
         self.calls[name] += 1
         if name == "addmm":
             self.rows[args[1].shape[0]] += 1
+        if name == "mkldnn::_linear_pointwise" and args[2] is not None:  # without bias it is a backward pass
+            self.rows[args[0].shape[0]] += 1
         return func(*args, **(kwargs or {}))
 
 
