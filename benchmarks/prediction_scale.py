@@ -1,7 +1,7 @@
 """Prediction over ever longer files: time and memory.
 
     python benchmarks/prediction_scale.py --weights minilm --lines 10000 100000
-    python benchmarks/prediction_scale.py --weights tiny --lines 10000 100000 1000000
+    python benchmarks/prediction_scale.py --weights tiny --lines 10000 100000 1000000 --plot build/prediction_scale.png
 
 Trains for one step to have a checkpoint, then runs ``predict`` on files of that many lines, each in a process of its
 own, and prints for each: seconds and lines a second, start included, the largest anonymous memory of the process (what
@@ -30,7 +30,8 @@ def main() -> None:
     parser.add_argument("--weights", choices=["minilm", "tiny"], default="tiny")
     parser.add_argument("--lines", type=int, nargs="+", default=[10_000, 100_000])
     parser.add_argument("--precision", default="32-true")
-    parser.add_argument("--output", type=Path)
+    parser.add_argument("--output", type=Path, help="write the figures here as JSON")
+    parser.add_argument("--plot", type=Path, help="draw seconds and memory against the number of lines")
     options = parser.parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as name:
@@ -59,8 +60,30 @@ def main() -> None:
             )
             text.unlink()
             out.unlink()
+    if options.plot:
+        plot(rows, options.plot)
     if options.output:
         options.output.write_text(json.dumps({"weights": options.weights, "rows": rows}, indent=1) + "\n")
+
+
+def plot(rows: list[dict[str, float]], path: Path) -> None:
+    """Seconds and memory against lines; the line through the origin and the last point is what linear would be."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
+    lines = [row["lines"] for row in rows]
+    for axis, key, title in zip(axes, ("seconds", "anonymous_mib"), ("seconds", "memory, MiB"), strict=True):
+        axis.plot(lines, [row[key] for row in rows], marker="o")
+        axis.set(xlabel="lines", ylabel=title, ylim=(0, None), xlim=(0, None))
+        axis.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+        axis.grid(alpha=0.3)
+    axes[0].plot([0, lines[-1]], [0, rows[-1]["seconds"]], linestyle=":", color="grey", label="linear")
+    axes[0].legend(frameon=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
 
 
 def _write_text(path: Path, count: int) -> None:

@@ -2,18 +2,16 @@
 
     python benchmarks/prediction_speed.py --corpus wnut17 --output build/prediction_speed.json
     python benchmarks/prediction_speed.py --corpus wnut17 --text sample      # lines about as long as CoNLL-2003's
-    python benchmarks/prediction_speed.py --sizes 1000 3000 10000 --plot build/prediction_cost.png
 
 *Prediction*: the command ``predict``, raw text in, JSONL out, beside the transformers ``pipeline`` with the same
 weights at batch sizes 1, 16 and 64 (the file written here as well). Both read the lines of a file and write one object
 a line; loading the model is left out of both: ours is timed with all lines and with one, and the difference counts.
 *Evaluation*: ``validate`` as ``fit`` runs it, beside ``Trainer.evaluate`` at its defaults, loss included, scores not.
-*Entities*: how many of the lines have the same entities in bfloat16 as in float32.
-*Sizes*: time and peak memory of ``predict`` over so many lines (the corpus's, repeated), each in a process of its own.
+*Entities*: how many of the lines have other entities in bfloat16 than in float32, and than with padded batches.
 
 Rounds alternate; medians are shown. The model is trained for a few steps first, so that there are entities to find.
 
-Not here: training (`training_speed.py`).
+Not here: training (`training_speed.py`), long files (`prediction_scale.py`).
 """
 
 from __future__ import annotations
@@ -23,8 +21,6 @@ import contextlib
 import io
 import json
 import os
-import subprocess
-import sys
 import tempfile
 import time
 import warnings
@@ -83,13 +79,13 @@ def as_transformers(run: Path, folder: Path) -> None:
     data.tokenizer.save_pretrained(folder)
 
 
-def time_ours(run: Path, lines: Path, output: Path, precision: str) -> float:
+def time_ours(run: Path, lines: Path, output: Path, precision: str, *options: str) -> float:
     """Seconds of ``predict`` from file to file."""
     started = time.perf_counter()
     main_of_ours(
         [
             *("predict", "--run_dir", str(run), "--ckpt_path", "last", "--data.predict_file", str(lines)),
-            *("--output", str(output), "--trainer.precision", precision),
+            *("--output", str(output), "--trainer.precision", precision, *options),
         ]
     )
     return time.perf_counter() - started
@@ -133,13 +129,18 @@ def compare_prediction(run: Path, folder: Path, work: Path, texts: list[str], ro
         for batch_size in (1, 16, 64):
             spent = time_pipeline(tagger, lines, work / "pipeline.jsonl", batch_size)
             rates.setdefault(f"pipeline, batch {batch_size}", []).append((len(texts) + 1) / spent)
-    exact, fast = (entities_of(work / f"{name}.jsonl")[: len(texts)] for name in ("ours", "ours bf16"))
-    changed = sum(left != right for left, right in zip(exact, fast, strict=True))
+    time_ours(run, lines, work / "padded.jsonl", "32-true", "--model.padding", "longest")
+    found = {name: entities_of(work / f"{name}.jsonl")[: len(texts)] for name in ("ours", "ours bf16", "padded")}
+    changed = {
+        name: sum(left != right for left, right in zip(found["ours"], other, strict=True)) / len(texts)
+        for name, other in found.items()
+    }
     return {
         "lines_per_second": {name: median(found) for name, found in rates.items()},
         "lines": len(texts),
-        "lines_changed_by_bf16": changed / len(texts),
-        "entities": sum(map(len, exact)),
+        "lines_changed_by_bf16": changed["ours bf16"],
+        "lines_changed_by_padding": changed["padded"],
+        "entities": sum(map(len, found["ours"])),
     }
 
 
@@ -197,51 +198,6 @@ def compare_evaluation(corpus: Corpus, run: Path, folder: Path, rounds: int, cac
     }
 
 
-_SIZE_SCRIPT = """
-import json, resource, sys, time
-started = time.perf_counter()
-from ner_module.__main__ import main
-code = main(sys.argv[1:])
-print(json.dumps([time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
-sys.exit(code)
-"""
-
-
-def measure_sizes(run: Path, work: Path, texts: list[str], sizes: list[int]) -> list[dict[str, float]]:
-    """Seconds and peak megabytes of ``predict`` over more and more lines."""
-    rows = []
-    for size in sizes:
-        lines = work / "many.txt"
-        lines.write_text("\n".join(islice(cycle(texts), size)) + "\n", encoding="utf-8")
-        arguments = ["predict", "--run_dir", run, "--ckpt_path", "last", "--data.predict_file", lines]
-        done = subprocess.run(
-            [sys.executable, "-c", _SIZE_SCRIPT, *map(str, arguments), "--output", str(work / "many.jsonl")],
-            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        seconds, megabytes = json.loads(done.stdout.splitlines()[-1])
-        rows.append({"lines": size, "seconds": seconds, "peak_mb": megabytes})
-    return rows
-
-
-def plot_sizes(rows: list[dict[str, float]], path: Path) -> None:
-    """Seconds and peak memory against the number of lines."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
-    for axis, key, title in zip(axes, ("seconds", "peak_mb"), ("seconds", "peak memory, MB"), strict=True):
-        axis.plot([row["lines"] for row in rows], [row[key] for row in rows], marker="o")
-        axis.set(xlabel="lines", ylabel=title, ylim=(0, None), xlim=(0, None))
-        axis.grid(alpha=0.3)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="Prediction and evaluation beside transformers' own.")
     parser.add_argument("--corpus", choices=CORPORA, default="wnut17")
@@ -249,8 +205,6 @@ def main() -> None:
     parser.add_argument("--lines", type=int, default=600)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--train-steps", type=int, default=60, help="of the model that is compared")
-    parser.add_argument("--sizes", type=int, nargs="+", help="measure instead how cost grows with so many lines")
-    parser.add_argument("--plot", type=Path, help="draw the sizes")
     parser.add_argument("--output", type=Path, help="write the figures here as JSON")
     add_arguments(parser)
     arguments = parser.parse_args()
@@ -268,15 +222,10 @@ def main() -> None:
         os.environ["NER_MODULE_CACHE"] = str(work / "cache")
         run, folder = work / "run", work / "folder"
         train(corpus, run, arguments.train_steps)
-        if arguments.sizes:
-            figures["sizes"] = measure_sizes(run, work, texts, arguments.sizes)
-            if arguments.plot:
-                plot_sizes(figures["sizes"], arguments.plot)
-        else:
-            as_transformers(run, folder)
-            some = list(islice(cycle(texts), arguments.lines))
-            figures["prediction"] = compare_prediction(run, folder, work, some, arguments.rounds)
-            figures["evaluation"] = compare_evaluation(corpus, run, folder, arguments.rounds, work / "cache")
+        as_transformers(run, folder)
+        some = list(islice(cycle(texts), arguments.lines))
+        figures["prediction"] = compare_prediction(run, folder, work, some, arguments.rounds)
+        figures["evaluation"] = compare_evaluation(corpus, run, folder, arguments.rounds, work / "cache")
     text = json.dumps(figures, indent=1)
     print(text)
     if arguments.output:

@@ -6,13 +6,7 @@ four elements, and every element is kept with the probability ``round((1 - p) * 
 is divided by that probability, so the expectation is exact whatever ``p`` is. The bits come from torch's generator: a
 seed fixes them, and a checkpoint carries them on.
 
-Attention has dropout inside, between softmax and values. torch computes it there by the formula, operator by operator;
-:func:`attend` does the same in fewer of them, with these masks. It also serves training in half precision without
-dropout, where the backward pass of torch's fused attention on CPU takes three times as long.
-
-Not here: CUDA, where torch's own kernels are fast and used.
-
-Shapes: N rows of equal (padded) length L, H heads, D units of a head.
+Not here: dropout inside attention (`attention.py`); CUDA, where torch's own kernels are fast and used.
 """
 
 from __future__ import annotations
@@ -21,6 +15,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 _DRAWS = 2**16
 _ONE = 0x3F80  # 1.0 in bfloat16
@@ -56,22 +51,24 @@ def draw_mask(shape: torch.Size, p: float, dtype: torch.dtype = torch.float32) -
     return ones.mul_(_ONE).view(torch.bfloat16).view(shape)
 
 
+def apply_mask(values: Tensor, mask: Tensor, p: float) -> Tensor:
+    """What dropout with probability ``p`` and this mask makes of values, or of their gradient."""
+    return (values * mask).mul_(_DRAWS / kept_of(p))
+
+
 class _Dropout(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor, p: float) -> Tensor:
         mask = draw_mask(values.shape, p, values.dtype)
         ctx.save_for_backward(mask)
-        ctx.scale = _DRAWS / kept_of(p)
-        return _apply(values, mask, ctx.scale)
+        ctx.p = p
+        return apply_mask(values, mask, p)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         (mask,) = ctx.saved_tensors
-        return _apply(gradients[0], mask, ctx.scale), None
-
-
-def _apply(values: Tensor, mask: Tensor, scale: float) -> Tensor:
-    return (values * mask).mul_(scale)
+        return apply_mask(gradients[0], mask, ctx.p), None
 
 
 class FastDropout(nn.Dropout):
@@ -91,64 +88,3 @@ def use_fast_dropout(model: nn.Module) -> None:
     for module in model.modules():
         if type(module) is nn.Dropout:
             module.__class__ = FastDropout
-
-
-class _Attend(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, p: float, scale: float
-    ) -> Tensor:
-        scores = (query @ key.transpose(-1, -2)).mul_(scale)
-        if mask is not None:
-            scores.masked_fill_(~mask, -torch.inf)
-        shares = torch.softmax(scores, -1)
-        kept = draw_mask(shares.shape, p, shares.dtype) if p > 0 else None
-        ctx.save_for_backward(query, key, value, shares, kept)
-        ctx.scale, ctx.dropout_scale = scale, _DRAWS / kept_of(p)
-        return (shares if kept is None else _apply(shares, kept, ctx.dropout_scale)) @ value
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        (gradient,) = gradients
-        query, key, value, shares, kept = ctx.saved_tensors
-        of_shares = gradient @ value.transpose(-1, -2)
-        given = shares
-        if kept is not None:
-            given, of_shares = (_apply(part, kept, ctx.dropout_scale) for part in (shares, of_shares))
-        of_scores = torch._softmax_backward_data(of_shares, shares, -1, shares.dtype).mul_(ctx.scale)
-        return (
-            of_scores @ key,
-            of_scores.transpose(-1, -2) @ query,
-            given.transpose(-1, -2) @ gradient,
-            *(None, None, None),
-        )
-
-
-def by_formula(query: Tensor, p: float) -> bool:
-    """Whether :func:`attend` is faster than torch's fused attention: on CPU, when there will be a backward pass."""
-    if query.device.type != "cpu" or not torch.is_grad_enabled() or not kept_of(p):
-        return False
-    return p > 0 or query.dtype == torch.bfloat16
-
-
-def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, p: float, scale: float | None) -> Tensor:
-    """``scaled_dot_product_attention`` on CPU, by the formula.
-
-    Args:
-        query: ``[N, H, L, D]``, as key and value.
-        key: what queries look at.
-        value: what they take from there.
-        mask: bool, broadcast to ``[N, H, L, L]``: where queries may look, at one key at least; ``None`` for everywhere.
-        p: the probability of dropping a share of attention; less than 1.
-        scale: of the scores; one over the root of D if not given.
-
-    Returns:
-        ``[N, H, L, D]``.
-    """
-    scale = query.shape[-1] ** -0.5 if scale is None else scale
-    if torch.is_autocast_enabled("cpu"):
-        dtype = torch.get_autocast_dtype("cpu")
-        query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
-    with torch.autocast("cpu", enabled=False):  # or softmax, and what follows, would be in float32
-        attended: Tensor = cast(Any, _Attend.apply)(query, key, value, mask, p, scale)
-    return attended

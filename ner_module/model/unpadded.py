@@ -29,7 +29,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ner_module.model.dropout import attend, by_formula
+from ner_module.model.attention import attend, by_formula
 
 EXACT_FAMILIES = ("bert", "distilbert", "electra", "modernbert", "roberta", "xlm-roberta")
 """Values of ``config.model_type`` whose unpadded results are proven equal to the padded ones."""
