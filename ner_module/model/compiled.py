@@ -19,7 +19,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ner_module.model.unpadded import Layout, positions, takes_flash
+from ner_module.model.unpadded import Layout, fill_up, positions, takes_flash
 
 Compile = Literal["none", "kernels", "graphs"]
 
@@ -37,24 +37,6 @@ def bucket(size: int) -> int:
     return max(-(-size // step) * step, _LEAST)
 
 
-def fill_up(input_ids_T: Tensor, lengths: Sequence[int], pad_token_id: int) -> tuple[Tensor, list[int]]:
-    """Rows of padding after the others, none longer than these, up to a size of :func:`bucket`.
-
-    Args:
-        input_ids_T: subword ids of all rows.
-        lengths: subwords of each row.
-        pad_token_id: fills the new rows.
-
-    Returns:
-        The longer ``input_ids`` and lengths.
-    """
-    total, longest = sum(lengths), max(lengths)
-    missing = bucket(total) - total
-    filled = torch.nn.functional.pad(input_ids_T, (0, missing), value=pad_token_id)
-    rest = [missing % longest] if missing % longest else []
-    return filled, [*lengths, *[longest] * (missing // longest), *rest]
-
-
 def compile_training(model: Any, how: Compile) -> Callable[[Tensor, Sequence[int]], Tensor]:
     """A function that gives the logits ``[T, C]`` of rows, as :func:`~ner_module.model.unpadded.unpadded_logits` does.
 
@@ -69,7 +51,7 @@ def compile_training(model: Any, how: Compile) -> Callable[[Tensor, Sequence[int
     def logits(input_ids_T: Tensor, lengths: Sequence[int]) -> Tensor:
         if how == "graphs":
             torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call, unused-ignore]
-        filled, rows = fill_up(input_ids_T, lengths, model.config.pad_token_id or 0)
+        filled, rows = fill_up(input_ids_T, lengths, bucket(sum(lengths)), model.config.pad_token_id or 0)
         layout = Layout(rows, filled.device, not takes_flash(model, filled.device), few_shapes=True)
         places = positions(model.config, filled, layout)
         found: Tensor = forward(

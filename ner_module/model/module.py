@@ -36,6 +36,7 @@ from ner_module.model.unpadded import (
     is_exact,
     padded_logits,
     prepare,
+    row_size,
     unpadded_logits,
 )
 from ner_module.tagging import IGNORE_INDEX, OUTSIDE
@@ -207,7 +208,8 @@ class NERModule(LightningModule):
             padded = len(lengths) * max(lengths, default=0)
             return padded, padded
         total = sum(lengths)
-        return total if self._compiled is None else bucket(total), attention_subwords(self.model, self.device, lengths)
+        size = row_size(total, self.device) if self._compiled is None else bucket(total)
+        return size, attention_subwords(self.model, self.device, lengths)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """The batch's part of the step's loss.

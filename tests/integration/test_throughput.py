@@ -21,7 +21,7 @@ def test_a_run_says_how_fast_it_was(fit_options: list[str], run_main: Callable[.
     outcome = run_main("fit", *fit_options, "--run_dir", "run", "--trainer.log_every_n_steps", 4)
     found = results(tmp_path / "run")["throughput"]
     assert all(isinstance(value, float) for value in found.values())
-    assert found["padding"] == 0
+    assert 0 <= found["padding"] < 0.06
     assert 0 <= found["attention_padding"] < 0.3
     parts = sum(found[f"{part}_ms"] for part in ("data", "forward", "backward", "optimizer"))
     assert parts == pytest.approx(found["step_ms"], rel=1e-3)

@@ -17,8 +17,8 @@ from run_files import results
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForTokenClassification
 
-from ner_module.model.compiled import bucket, compile_training, fill_up
-from ner_module.model.unpadded import Layout, prepare
+from ner_module.model.compiled import bucket, compile_training
+from ner_module.model.unpadded import Layout, fill_up, prepare
 
 CPU = torch.device("cpu")
 
@@ -38,7 +38,7 @@ def test_buckets_are_few() -> None:
 @given(st.lists(st.integers(1, 70), min_size=1, max_size=40))
 def test_filling_up_keeps_the_rows_and_their_longest(lengths: list[int]) -> None:
     input_ids = torch.arange(1, sum(lengths) + 1)
-    filled, rows = fill_up(input_ids, lengths, 0)
+    filled, rows = fill_up(input_ids, lengths, bucket(sum(lengths)), 0)
     assert len(filled) == sum(rows) == bucket(sum(lengths))
     assert torch.equal(filled[: len(input_ids)], input_ids)
     assert not filled[len(input_ids) :].any()

@@ -30,6 +30,7 @@ from ner_module.model.unpadded import (
     padded_logits,
     plan_blocks,
     prepare,
+    row_size,
     unpadded_logits,
 )
 
@@ -235,6 +236,27 @@ def test_no_mask_where_a_block_has_no_padding() -> None:
     mask = padded.mask(3, None)
     assert mask is not None
     assert mask[:, 0, 0].tolist() == [[True] * 150 + [False] * 30, [True] * 180]
+
+
+@pytest.mark.parametrize("multiplies", [True, False])
+def test_the_row_is_filled_up_where_onednn_multiplies(multiplies: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unpadded, "onednn_is_faster", lambda: multiplies)
+    assert [row_size(total, CPU) for total in (1, 16, 17)] == ([16, 16, 32] if multiplies else [1, 16, 17])
+    with torch.autocast("cpu", torch.bfloat16):
+        assert row_size(17, CPU) == 32
+    assert row_size(17, torch.device("meta")) == 17
+
+
+@pytest.mark.parametrize("family", ["bert-uncased", "roberta", "modernbert"])
+@pytest.mark.parametrize("multiplies", [True, False])
+def test_filling_up_changes_nothing(
+    family: str, multiplies: bool, families: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unpadded, "onednn_is_faster", lambda: multiplies)
+    for batch in ("one", "one-empty", "equal", "many"):
+        input_ids, labels = batch_of(BATCHES[batch])
+        expected = reference(families[family], input_ids, labels, BATCHES[batch])
+        assert_equal(exact(families[family], input_ids, labels, BATCHES[batch]), expected)
 
 
 # ---------------------------------------------------------------- a whole epoch
