@@ -19,7 +19,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ner_module.model.unpadded import Layout, fill_up, positions, takes_flash
+from ner_module.model.layout import Layout, fill_up
+from ner_module.model.unpadded import positions, takes_flash
 
 Compile = Literal["none", "kernels", "graphs"]
 

@@ -27,6 +27,7 @@ from ner_module.model.compiled import Compile, bucket, compile_training
 from ner_module.model.decoding import WordPredictions, decode_words
 from ner_module.model.dropout import use_fast_dropout
 from ner_module.model.encoder import build_from_base, build_from_config, config_to_json
+from ner_module.model.layout import row_size
 from ner_module.model.linear import use_fast_linear
 from ner_module.model.memory import keep_freed_memory
 from ner_module.model.optim import SchedulerType, clip_within_step, make_optimizer, make_scheduler
@@ -36,7 +37,6 @@ from ner_module.model.unpadded import (
     is_exact,
     padded_logits,
     prepare,
-    row_size,
     unpadded_logits,
 )
 from ner_module.tagging import IGNORE_INDEX, OUTSIDE

@@ -18,7 +18,8 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForTokenClassification
 
 from ner_module.model.compiled import bucket, compile_training
-from ner_module.model.unpadded import Layout, fill_up, prepare
+from ner_module.model.layout import Layout, fill_up
+from ner_module.model.unpadded import prepare
 
 CPU = torch.device("cpu")
 

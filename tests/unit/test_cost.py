@@ -17,8 +17,8 @@ from lightning.pytorch import Callback, Trainer
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ner_module.data.datamodule import NERDataModule
+from ner_module.model.layout import row_size
 from ner_module.model.module import NERModule
-from ner_module.model.unpadded import row_size
 
 # What makes the host wait for a GPU: reading a value, and sizes that depend on values.
 _SYNCHRONISING = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "equal", "is_nonzero")

@@ -18,21 +18,12 @@ from transformers import AutoModelForTokenClassification
 
 from ner_module.data.batching import BatchAssembler, TrainingBatches, TrainingSampler
 from ner_module.data.datamodule import NERDataModule
+from ner_module.model import layout as layout_module
 from ner_module.model import unpadded
+from ner_module.model.layout import BLOCK_COST, Layout, plan_blocks, row_size
 from ner_module.model.module import NERModule, _loss_sum
 from ner_module.model.optim import make_optimizer
-from ner_module.model.unpadded import (
-    BLOCK_COST,
-    EXACT_FAMILIES,
-    Layout,
-    is_exact,
-    pad_rows,
-    padded_logits,
-    plan_blocks,
-    prepare,
-    row_size,
-    unpadded_logits,
-)
+from ner_module.model.unpadded import EXACT_FAMILIES, is_exact, pad_rows, padded_logits, prepare, unpadded_logits
 
 LABELS = ["O", "B-A", "I-A", "B-B", "I-B"]
 CPU = torch.device("cpu")
@@ -240,7 +231,7 @@ def test_no_mask_where_a_block_has_no_padding() -> None:
 
 @pytest.mark.parametrize("multiplies", [True, False])
 def test_the_row_is_filled_up_where_onednn_multiplies(multiplies: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unpadded, "onednn_is_faster", lambda: multiplies)
+    monkeypatch.setattr(layout_module, "onednn_is_faster", lambda: multiplies)
     assert [row_size(total, CPU) for total in (1, 16, 17)] == ([16, 16, 32] if multiplies else [1, 16, 17])
     with torch.autocast("cpu", torch.bfloat16):
         assert row_size(17, CPU) == 32
@@ -252,7 +243,7 @@ def test_the_row_is_filled_up_where_onednn_multiplies(multiplies: bool, monkeypa
 def test_filling_up_changes_nothing(
     family: str, multiplies: bool, families: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(unpadded, "onednn_is_faster", lambda: multiplies)
+    monkeypatch.setattr(layout_module, "onednn_is_faster", lambda: multiplies)
     for batch in ("one", "one-empty", "equal", "many"):
         input_ids, labels = batch_of(BATCHES[batch])
         expected = reference(families[family], input_ids, labels, BATCHES[batch])
@@ -305,13 +296,13 @@ def _shifted(layout: Layout) -> None:
 def _one_too_long(layout: Layout) -> None:
     for index, block in enumerate(layout.blocks):
         lengths = tuple(min(length + 1, block.longest) for length in block.lengths)
-        layout.blocks[index] = unpadded.Block(block.start, lengths)
+        layout.blocks[index] = layout_module.Block(block.start, lengths)
 
 
 def _one_too_short(layout: Layout) -> None:
     for index, block in enumerate(layout.blocks):
         lengths = (*(length - 1 for length in block.lengths[:-1]), block.longest)
-        layout.blocks[index] = unpadded.Block(block.start, lengths)
+        layout.blocks[index] = layout_module.Block(block.start, lengths)
 
 
 @pytest.mark.parametrize("mistake", [_shifted, _one_too_long, _one_too_short])
