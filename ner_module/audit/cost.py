@@ -21,6 +21,9 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
+from ner_module.model.dropout import use_fast_dropout
+from ner_module.model.linear import use_fast_linear
+from ner_module.model.optim import make_optimizer
 from ner_module.model.unpadded import is_exact, padded_logits, prepare, unpadded_logits
 
 # A probe step has at most this much to compute (6 operations a weight and subword, Kaplan et al. 2020); fewer rows of
@@ -132,10 +135,12 @@ def measure_time(
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with torch.random.fork_rng():
         model = _build(config, num_labels, device)
+        use_fast_dropout(model)
+        use_fast_linear(model)
         unpadded = is_exact(model)
         if unpadded:
             prepare(model)
-        optimizer = torch.optim.AdamW(model.parameters())
+        optimizer = make_optimizer(model, 1e-5, 0.0, fused=True)
         weights = sum(parameter.numel() for parameter in model.base_model.encoder.parameters()) if hasattr(
             model.base_model, "encoder"
         ) else sum(parameter.numel() for parameter in model.parameters())  # fmt: skip
