@@ -19,7 +19,7 @@ from transformers import AutoConfig, AutoModelForTokenClassification
 
 from ner_module.model.compiled import bucket, compile_training
 from ner_module.model.layout import Layout, fill_up
-from ner_module.model.unpadded import prepare
+from ner_module.model.unpadded import prepare, unpadded_logits
 
 CPU = torch.device("cpu")
 
@@ -164,3 +164,32 @@ def test_what_cannot_be_compiled_is_one_line(
     [line] = outcome.errors()
     assert line.startswith(f"error: --model.compile {options[0]}: ")
     assert problem in line
+
+
+# ---------------------------------------------------------------- CUDA
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("family", ["bert-uncased", "roberta", "modernbert"])
+@pytest.mark.parametrize("how", ["kernels", "graphs"])
+def test_on_cuda_losses_and_gradients_are_those_of_the_uncompiled(
+    family: str, how: Any, tiny_model: Callable[..., Path]
+) -> None:
+    torch._dynamo.reset()
+    torch.manual_seed(1)
+    model = AutoModelForTokenClassification.from_pretrained(tiny_model(family), dtype=torch.float32, num_labels=5)
+    model.eval().cuda()
+    prepare(model)
+    random = np.random.default_rng(0)
+    batches = []
+    for _ in range(40):  # sizes come again, so that captured graphs are replayed
+        lengths = random.integers(2, 65, random.integers(1, 20)).tolist()
+        batches.append((torch.from_numpy(random.integers(5, 300, sum(lengths))).cuda(), lengths))
+    with torch.autocast("cuda", torch.bfloat16):
+        expected = losses_and_gradients(model, batches, lambda ids, lengths: unpadded_logits(model, ids, lengths))
+        found = losses_and_gradients(model, batches, compile_training(model, how))
+    for (loss, gradients), (true_loss, true_gradients) in zip(found, expected, strict=True):
+        assert loss == pytest.approx(true_loss, rel=0.02)
+        for name, gradient in true_gradients.items():
+            error = (gradients[name] - gradient).norm() / gradient.norm().clamp(min=1e-6)
+            assert error < 0.1, name
