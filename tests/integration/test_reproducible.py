@@ -89,5 +89,6 @@ def test_dropout_is_on_in_training_and_off_in_evaluation(
         losses[dropout] = [(row["train/loss"], row["val/loss"]) for row in rows]
     (plain, again), (dropped, dropped_again) = losses[0.0], losses[0.5]
     assert plain == pytest.approx(again, abs=1e-5)
-    assert dropped[0] != pytest.approx(dropped_again[0], abs=1e-3), "each epoch drops others"
+    # Draws differ by some hundredths as a rule, and now and then by little; the same ones by less than 1e-5, as above.
+    assert dropped[0] != pytest.approx(dropped_again[0], abs=1e-4), "each epoch drops others"
     assert dropped[1] == dropped_again[1] == pytest.approx(plain[1], abs=1e-5), "evaluation drops none"
