@@ -4,8 +4,9 @@
     python benchmarks/prediction_scale.py --weights tiny --lines 10000 100000 1000000 --plot build/prediction_scale.png
 
 Trains for one step to have a checkpoint, then runs ``predict`` on files of that many lines, each in a process of its
-own, and prints for each: seconds and lines a second, start included, the largest anonymous memory of the process (what
-it allocated; pages of memory-mapped files, which the system can drop, do not count), and how many lines came out.
+own, and prints for each: seconds, seconds of computing (all threads) and lines a second, start included, the largest
+anonymous memory of the process (what it allocated; pages of memory-mapped files, which the system can drop, do not
+count), and how many lines came out.
 Linear and flat is what it should be. Linux only: memory is read from /proc.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import subprocess
 import sys
@@ -54,7 +56,7 @@ def main() -> None:
                 row |= {"lines": count, "lines_out": sum(1 for _ in file)}
             rows.append(row)
             print(
-                f"{count:>9,} lines  {row['seconds']:8.1f} s  {count / row['seconds']:8,.0f} lines/s  "
+                f"{count:>9,} lines  {row['seconds']:8.1f} s  {row['cpu_seconds']:8.1f} s CPU  {count / row['seconds']:8,.0f} lines/s  "
                 f"{row['anonymous_mib']:6.0f} MiB  {row['lines_out']:,} lines out",
                 flush=True,
             )
@@ -121,17 +123,24 @@ def _measure(*arguments: object) -> dict[str, float]:
     process = subprocess.Popen(
         [sys.executable, "-m", "ner_module", *map(str, arguments)], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
     )
-    started, peak = time.monotonic(), 0
+    started, peak, computed = time.monotonic(), 0, 0.0
     while process.poll() is None:
         try:
+            # utime and stime, after the name in parentheses
+            ticks = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+            computed = max(computed, sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK"))
             status = Path(f"/proc/{process.pid}/status").read_text()
             peak = max(peak, *(int(line.split()[1]) for line in status.splitlines() if line.startswith("RssAnon")), 0)
-        except (OSError, TypeError):  # it has just ended
+        except (OSError, TypeError, ValueError):  # it has just ended
             pass
         time.sleep(0.1)
     if process.returncode:
         raise SystemExit(f"predict ended with {process.returncode}")
-    return {"seconds": round(time.monotonic() - started, 2), "anonymous_mib": round(peak / 1024, 1)}
+    return {
+        "seconds": round(time.monotonic() - started, 2),
+        "cpu_seconds": round(computed, 2),
+        "anonymous_mib": round(peak / 1024, 1),
+    }
 
 
 if __name__ == "__main__":
