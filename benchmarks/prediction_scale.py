@@ -56,8 +56,8 @@ def main() -> None:
                 row |= {"lines": count, "lines_out": sum(1 for _ in file)}
             rows.append(row)
             print(
-                f"{count:>9,} lines  {row['seconds']:8.1f} s  {row['cpu_seconds']:8.1f} s CPU  {count / row['seconds']:8,.0f} lines/s  "
-                f"{row['anonymous_mib']:6.0f} MiB  {row['lines_out']:,} lines out",
+                f"{count:>9,} lines  {row['seconds']:8.1f} s  {row['cpu_seconds']:8.1f} s CPU  "
+                f"{count / row['seconds']:8,.0f} lines/s  {row['anonymous_mib']:6.0f} MiB  {row['lines_out']:,} lines out",
                 flush=True,
             )
             text.unlink()
