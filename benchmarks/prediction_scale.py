@@ -57,7 +57,8 @@ def main() -> None:
             rows.append(row)
             print(
                 f"{count:>9,} lines  {row['seconds']:8.1f} s  {row['cpu_seconds']:8.1f} s CPU  "
-                f"{count / row['seconds']:8,.0f} lines/s  {row['anonymous_mib']:6.0f} MiB  {row['lines_out']:,} lines out",
+                f"{count / row['seconds']:8,.0f} lines/s  {row['anonymous_mib']:6.0f} MiB  "
+                f"{row['lines_out']:,} lines out",
                 flush=True,
             )
             text.unlink()
