@@ -145,8 +145,9 @@ def test_compiled_training_learns_the_same(
         rows[how] = results(tmp_path / how)
     for expected, found in zip(rows["none"]["epochs"], rows["kernels"]["epochs"], strict=True):
         assert found == pytest.approx(expected, rel=1e-4)
-    assert rows["none"]["throughput"]["padding"] == 0
-    assert 0 < rows["kernels"]["throughput"]["padding"] < 0.3
+    padding = {how: found["throughput"]["padding"] for how, found in rows.items()}
+    assert 0 <= padding["none"] < 0.06, "up to 15 subwords where oneDNN multiplies"
+    assert 0 < padding["kernels"] < 0.3
 
 
 @pytest.mark.parametrize(
