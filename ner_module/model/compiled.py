@@ -5,8 +5,8 @@ one row of a batch is filled up to one of a few sizes, eight to each doubling, w
 looks at. With CUDA graphs each of these sizes is captured once. Logits of the padding are dropped, so that loss and
 gradients are those of the batch.
 
-Not here: evaluation and prediction, which run as they are. On CPU this is slower (`benchmarks/README.md`); GPUs are what
-it is for, where short sentences wait for kernels to be launched.
+Not here: evaluation and prediction, which run as they are. On CPU this is slower (`benchmarks/README.md`); it is meant
+for GPUs, where short sentences wait for kernels to be launched.
 
 Shapes: T subwords of all rows, C labels.
 """
