@@ -1,10 +1,10 @@
 """Dropout on CPU: the same dropout, its masks drawn five times as fast.
 
-torch draws a mask on CPU one element after the other from 53 random bits each (where the processor is not Intel's, for
-which MKL does it). For MiniLM in bfloat16 that is a seventh of a training step. Here each 64 random bits decide about
-four elements, and every element is kept with the probability ``round((1 - p) * 65536) / 65536``, exactly; what is kept
-is divided by that probability, so the expectation is exact whatever ``p`` is. The bits come from torch's generator: a
-seed fixes them, and a checkpoint carries them on.
+torch draws a mask on CPU one element after the other (seen on an AMD EPYC; not measured on other processors). For
+MiniLM in bfloat16 that is a seventh of a training step. Here each 64 random bits decide about four elements, and
+every element is kept with the probability ``round((1 - p) * 65536) / 65536``, exactly; what is kept is divided by
+that probability, so the expectation is exact whatever ``p`` is. The bits come from torch's generator: a seed fixes
+them, and a checkpoint carries them on.
 
 Not here: dropout inside attention (`attention.py`); CUDA, where torch's own kernels are fast and used.
 """

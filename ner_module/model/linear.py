@@ -1,9 +1,9 @@
 """Linear layers on AMD processors with AVX-512: the products of oneDNN, in float32, in place of MKL's.
 
-In float32 torch multiplies by MKL, which leaves half of the width of such processors unused. oneDNN, which torch is
-built with as well and takes for bfloat16, uses all of it: 480 against 210 GFLOP/s on two cores. Both are float32
-throughout; sums are added up in another order, as between any two processors. Whether a machine is of that kind is read
-from the processor's name and never measured, so that a run on the same machine has the same bits.
+In float32 torch multiplies by MKL. oneDNN, which torch is built with as well and takes for bfloat16, was measured at
+480 against MKL's 210 GFLOP/s on two cores of an AMD EPYC; other processors of the kind were not measured. Both are
+float32 throughout; sums are added up in another order, as between any two processors. Whether a machine is of that
+kind is read from the processor's name and never measured, so that a run on the same machine has the same bits.
 
 Not here: bfloat16 and other devices, where torch's own choice is the best one; attention's small products.
 
