@@ -49,10 +49,10 @@ def anonymous() -> int:
 
 def measure(folder: Path) -> dict[str, Any]:
     """Audit one store; runs in a process of its own."""
-    from ner_module.audit.corpus import Source
-    from ner_module.audit.report import audit_sources
-    from ner_module.audit.subwords import Tokenization
     from ner_module.data.store import StoredSplit
+    from ner_module.extras.audit.audit import audit_sources
+    from ner_module.extras.audit.corpus import Source
+    from ner_module.extras.audit.subwords import Tokenization
     from ner_module.pretrained import load_tokenizer
 
     stored = StoredSplit(folder)

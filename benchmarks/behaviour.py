@@ -1,4 +1,4 @@
-"""A record of what a user relies on, to hold a refactoring against: made before the first move, compared after the last.
+"""A record of what a user relies on, to hold a refactoring against: made before it, compared after.
 
     python benchmarks/behaviour.py record before.json --checkout ../old     # a checkout of the code as it was
     python benchmarks/behaviour.py record after.json

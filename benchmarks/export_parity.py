@@ -24,9 +24,9 @@ from typing import Any
 from corpora import add_arguments, find_corpus
 
 from ner_module import NERTagger
-from ner_module.outputs.model_folder import ONNX, save_model_folder
-from ner_module.outputs.onnx_model import write_onnx
-from ner_module.outputs.parity import AnnotatedSentence, check_parity
+from ner_module.extras.export.onnx import write_onnx
+from ner_module.extras.export.parity import AnnotatedSentence, check_parity
+from ner_module.inference.model_folder import ONNX, save_model_folder
 
 _DOCUMENT = 40
 

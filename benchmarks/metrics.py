@@ -29,9 +29,9 @@ from seqeval.metrics import classification_report, f1_score
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from ner_module.extras.analysis.sentences import TaggedSentence, counts_by_sentence, entity_types_of
+from ner_module.extras.analysis.uncertainty import bootstrap_f1_by_type
 from ner_module.metrics.entity_scores import EntityScores
-from ner_module.metrics.predictions import TaggedSentence, counts_by_sentence, entity_types_of
-from ner_module.metrics.uncertainty import bootstrap_f1_by_type
 from ner_module.tagging import IGNORE_INDEX, tags_to_spans
 
 LABELS = ["O", *(f"{prefix}-{name}" for name in ("LOC", "MISC", "ORG", "PER") for prefix in "BI")]

@@ -68,9 +68,9 @@ def train(corpus: Corpus, run: Path, steps: int) -> None:
 
 def as_transformers(run: Path, folder: Path) -> None:
     """The same weights and tokenizer as a transformers folder."""
-    from ner_module.checkpoints import read_checkpoint
     from ner_module.data.datamodule import NERDataModule
     from ner_module.model.module import NERModule
+    from ner_module.training.checkpoints import read_checkpoint
 
     file = run / "checkpoints" / "last.ckpt"
     data = NERDataModule()
@@ -156,9 +156,9 @@ def compare_evaluation(corpus: Corpus, run: Path, folder: Path, rounds: int, cac
         TrainingArguments,
     )
 
-    from ner_module.checkpoints import read_checkpoint
     from ner_module.data.datamodule import NERDataModule
     from ner_module.model.module import NERModule
+    from ner_module.training.checkpoints import read_checkpoint
 
     file = run / "checkpoints" / "last.ckpt"
     encoded = prepare_encoded(load_split(corpus, "validation"), str(folder))

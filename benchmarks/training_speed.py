@@ -253,7 +253,7 @@ def row_lengths(corpus: Corpus, model: str, cache: Path) -> Any:
 
 def compare(corpus: Corpus, arguments: argparse.Namespace) -> dict[str, Any]:
     """All rounds of all contenders on one corpus."""
-    from ner_module.callbacks.throughput import matmul_rate
+    from ner_module.extras.throughput.callback import matmul_rate
 
     folder = arguments.model or packaged_model_folder()
     sides = {

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ner_module.data.datamodule import NERDataModule
+    from ner_module.inference.tagger import NERTagger
     from ner_module.metrics.entity_scores import EntityScores
     from ner_module.model.module import NERModule
-    from ner_module.tagger import NERTagger
 
 __version__ = "0.1.0"
 __all__ = ["EntityScores", "NERDataModule", "NERModule", "NERTagger", "__version__"]
@@ -19,7 +19,7 @@ __all__ = ["EntityScores", "NERDataModule", "NERModule", "NERTagger", "__version
 _HOMES = {
     "NERDataModule": "ner_module.data.datamodule",
     "NERModule": "ner_module.model.module",
-    "NERTagger": "ner_module.tagger",
+    "NERTagger": "ner_module.inference.tagger",
     "EntityScores": "ner_module.metrics.entity_scores",
 }
 

@@ -8,7 +8,6 @@ import os
 import signal
 import sys
 import warnings
-from importlib import import_module
 from types import FrameType
 
 
@@ -23,20 +22,19 @@ def main(arguments: list[str] | None = None) -> int:
     _set_up_messages()
     if os.getpid() == 1:
         signal.signal(signal.SIGTERM, _end)
-    from ner_module.arguments import TOOLS
-    from ner_module.data.sentence import DataError
-    from ner_module.pretrained import PretrainedError
-    from ner_module.runs import RunError, Stopped
-    from ner_module.tagging import SchemeError
+    from ner_module.errors import UserError
+    from ner_module.offers import call, call_all, find_commands
 
     try:
-        if arguments and arguments[0] in TOOLS:
-            code: int = import_module(TOOLS[arguments[0]]).main(arguments[1:])
+        call_all("start")
+        commands = find_commands()
+        if arguments and arguments[0] in commands:
+            code: int = call(commands[arguments[0]], arguments[1:])
             return code
         from ner_module.cli import run_command
 
         run_command(arguments)
-    except (DataError, PretrainedError, RunError, SchemeError) as error:
+    except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:
@@ -53,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
         )
         return 1
     except KeyboardInterrupt as stop:
-        return stop.exit_code if isinstance(stop, Stopped) else 130
+        return getattr(stop, "exit_code", 130)
     return 0
 
 

@@ -17,23 +17,13 @@ from pathlib import Path
 
 import yaml
 
-from ner_module import cluster
-from ner_module.runs import RunError, check_free, find_checkpoint, has_progress, new_run_dir, run_dir_of
+from ner_module.errors import RunError
+from ner_module.training import cluster
+from ner_module.training.runs import check_free, find_checkpoint, has_progress, new_run_dir, run_dir_of
 
 log = logging.getLogger(__name__)
 
 COMMANDS = ("fit", "validate", "test", "predict")
-
-TOOLS = {
-    "audit": "ner_module.audit.command",
-    "convert": "ner_module.data.formats.convert",
-    "compare": "ner_module.metrics.compare",
-    "doctor": "ner_module.doctor.command",
-    "export": "ner_module.outputs.export",
-    "report": "ner_module.outputs.report.command",
-    "render": "ner_module.outputs.rendering",
-}
-"""Commands that are no method of a trainer; each module has ``main(arguments) -> exit code``."""
 
 # Set for the processes Lightning starts: standard input can be read once only.
 _INPUT_VARIABLE = "NER_MODULE_STANDARD_INPUT"
@@ -70,7 +60,6 @@ def complete_arguments(arguments: list[str]) -> Run:
     wants_text = any(argument in ("-h", "--help") or argument.startswith("--print_config") for argument in arguments)
     if command not in COMMANDS or wants_text:
         return Run(command, arguments, None, None)
-    arguments = [f"{argument}=true" if argument == "--render" else argument for argument in arguments]
     configs = _values(arguments, "--config", "-c")
     asked, given_dir = _asked(arguments, configs, "ckpt_path"), _asked(arguments, configs, "run_dir")
     run_dir = Path(given_dir) if given_dir else None
@@ -160,7 +149,7 @@ def _without(arguments: list[str], option: str) -> list[str]:
 
 def _embedded_config(checkpoint: Path) -> Path:
     """The configuration a checkpoint carries, as a file; for one that was moved away from its run."""
-    from ner_module.checkpoints import read_checkpoint
+    from ner_module.training.checkpoints import read_checkpoint
 
     text = read_checkpoint(checkpoint)["ner_module"]["config"]
     handle, name = tempfile.mkstemp(prefix="config-", suffix=".yaml")

@@ -21,18 +21,20 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from rich import get_console
 
-from ner_module.arguments import COMMANDS, TOOLS, Run, complete_arguments
-from ner_module.callbacks.metrics_csv import MetricsCSV
-from ner_module.callbacks.save_run import SaveRun
-from ner_module.callbacks.standard import VALIDATION_METRICS, standard_callbacks, unknown_monitors
-from ner_module.callbacks.wandb_run import RUN_VARIABLES, complete_environment
-from ner_module.checkpoint_files import copy_checkpoint
-from ner_module.checkpoints import check_saved, read_checkpoint
+from ner_module.arguments import COMMANDS, Run, complete_arguments
 from ner_module.data.datamodule import NERDataModule
-from ner_module.distributed import fit_to_launcher, leave_group, with_own_plugins
-from ner_module.failures import explain
+from ner_module.errors import RunError
 from ner_module.model.module import NERModule
-from ner_module.runs import RunError, checkpoint_path, remove_if_unused
+from ner_module.offers import find_commands
+from ner_module.training.callbacks import VALIDATION_METRICS, standard_callbacks, unknown_monitors
+from ner_module.training.checkpoint_files import copy_checkpoint
+from ner_module.training.checkpoints import check_saved, read_checkpoint
+from ner_module.training.distributed import fit_to_launcher, leave_group, with_own_plugins
+from ner_module.training.failures import explain
+from ner_module.training.loggers import own_wandb_variables, set_up_loggers
+from ner_module.training.metrics_csv import MetricsCSV
+from ner_module.training.runs import checkpoint_path, remove_if_unused
+from ner_module.training.save_run import SaveRun
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +68,7 @@ class NERCLI(LightningCLI):
             seed_everything_default=42,
             parser_kwargs={
                 "description": "Fine-tune transformers for named entity recognition. Commands beside those below, each "
-                f"with --help: {', '.join(TOOLS)}.",
+                f"with --help: {', '.join(find_commands())}.",
                 "usage": f"{run.launch} COMMAND [options]",
             },
         )
@@ -141,12 +143,6 @@ class NERCLI(LightningCLI):
                 default=None,
                 help="For predict: the JSONL file to write. Default: standard output.",
             )
-            parser.add_argument(
-                "--render",
-                type=bool,
-                default=False,
-                help="For predict: show the entities inside their text on standard output instead.",
-            )
 
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """The model's, the data's and the trainer's options, in the order of what most people look for."""
@@ -183,19 +179,8 @@ class NERCLI(LightningCLI):
         if config.trainer.overfit_batches:
             raise RunError("--trainer.overfit_batches is not supported: give a small --data.train_file instead")
         config.trainer.default_root_dir = str(self.run.run_dir)
-        loggers = config.trainer.logger if isinstance(config.trainer.logger, list) else [config.trainer.logger]
-        loggers = [logger for logger in loggers if hasattr(logger, "class_path")]
-        if self.subcommand != "fit":
-            # Scores go on in the training's W&B run, if it has one; there is nothing else to log.
-            resumes = self.subcommand != "predict" and (self.run.run_dir / "wandb_id").is_file()
-            loggers = [logger for logger in loggers if resumes and logger.class_path.endswith("WandbLogger")]
-            config.trainer.logger = loggers or False
-        for logger in loggers:
-            if logger.init_args.get("save_dir") in (None, "."):
-                self.run.run_dir.mkdir(parents=True, exist_ok=True)
-                logger.init_args.save_dir = str(self.run.run_dir)
-            if logger.class_path.endswith("WandbLogger"):
-                complete_environment(self.run.run_dir, self._get(self.config, "seed_everything"))
+        seed = self._get(self.config, "seed_everything")
+        set_up_loggers(config.trainer, self.run.command, self.run.run_dir, seed)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The trainer with the callbacks and loggers every run has."""
@@ -210,15 +195,11 @@ class NERCLI(LightningCLI):
             loggers.insert(0, MetricsCSV(run_dir))
         output = self._get(self.config, "output") if self.subcommand == "predict" else None
         callbacks = standard_callbacks(
-            self.run.command,
-            run_dir,
-            launch=self.run.launch,
-            output=Path(output) if output else None,
-            checkpoint=self.run.checkpoint,
-            render=self.subcommand == "predict" and self._get(self.config, "render"),
+            self.run,
             fast_dev_run=bool(config.get("fast_dev_run")),
             checkpointing=config.get("enable_checkpointing") is not False,
             progress_bar=config.get("enable_progress_bar") is not False,
+            output=Path(output) if output else None,
             **self._save_options(),
         )
         asked = config.get("callbacks") or []
@@ -351,9 +332,9 @@ def run_command(arguments: list[str]) -> None:
     run = complete_arguments(arguments)
     # The processes that Lightning starts for DDP run the same command line, which it takes from here.
     saved, sys.argv = sys.argv, [sys.argv[0], *arguments]
-    wandb_variables = {name: os.environ.get(name) for name in RUN_VARIABLES}
     try:
-        NERCLI(run)
+        with own_wandb_variables():
+            NERCLI(run)
     except SystemExit as stop:
         if isinstance(stop.__context__, KeyboardInterrupt):
             raise stop.__context__ from None
@@ -366,8 +347,5 @@ def run_command(arguments: list[str]) -> None:
     finally:
         sys.argv = saved
         leave_group()
-        for name, value in wandb_variables.items():  # of this run only
-            if value is None:
-                os.environ.pop(name, None)
         if run.run_dir is not None:
             remove_if_unused(run.run_dir)

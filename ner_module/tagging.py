@@ -8,18 +8,21 @@ Everything about *what a tag means* lives here, in plain Python, without torch. 
   ``U-`` (BILOU) are read as ``E-`` and ``S-``. The rule is total: any tag sequence has spans, a broken one too.
 * **Writing is canonical.** Each scheme has exactly one tag sequence for a set of spans (:func:`spans_to_tags`).
 * **Legality follows from both.** A tag is illegal under a scheme where writing the spans that were read gives another
-  tag. Detection picks the scheme with the fewest such words. No transition tables.
+  tag. No transition tables.
 
 ``flat`` labels carry no prefix: each word that is not outside is one unit (part-of-speech tags, binary tagging).
 
-Not here: label ids of subwords (`data/alignment.py`) and the same rules on tensors (`metrics/functional.py`).
+Not here: which scheme a corpus is written in (`data/schemes.py`), label ids (`data/alignment.py`), and
+the same rules on tensors (`metrics/functional.py`).
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from ner_module.errors import SchemeError
 
 IGNORE_INDEX = -100
 """The label id that loss and metrics skip; PyTorch's own default for ``cross_entropy``."""
@@ -43,10 +46,6 @@ PREFIXES: dict[str, str] = {
 SCHEMES = tuple(PREFIXES)
 """The names of all schemes."""
 
-# Preferred first when several schemes explain the tags equally well: a file whose entities are all one word long and
-# tagged B- is IOB2; one without adjacent entities and without B- is IOB1.
-_DETECTION_ORDER = ("iob2", "bioes", "bilou", "iob1", "ioe2", "ioe1")
-
 _ANY_PREFIX = frozenset("BIESLU")
 
 
@@ -58,8 +57,41 @@ class Span(NamedTuple):
     entity_type: str
 
 
-class SchemeError(ValueError):
-    """Tags or spans that the scheme cannot hold; the message says which and what to do."""
+class LabelSet(NamedTuple):
+    """The labels of a model or a corpus, and what they mean.
+
+    Attributes:
+        names: the labels by id.
+        scheme: what their prefixes mean, one of :data:`SCHEMES`.
+        outside: the label of words outside any entity; ``None`` for flat labels that have none.
+    """
+
+    names: tuple[str, ...]
+    scheme: str = "iob2"
+    outside: str | None = OUTSIDE
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> LabelSet:
+        """From ``label_names``, ``scheme`` and ``outside_label``: as files and checkpoints hold it."""
+        return cls(tuple(fields["label_names"] or ()), fields["scheme"], fields["outside_label"])
+
+    def to_fields(self) -> dict[str, Any]:
+        """The inverse of :meth:`from_fields`; plain data."""
+        return {"label_names": list(self.names), "scheme": self.scheme, "outside_label": self.outside}
+
+    @property
+    def entity_types(self) -> list[str]:
+        """Each entity type (flat: label) once, in the order of first appearance."""
+        return entity_types(self.names, self.scheme, self.outside)
+
+    @property
+    def outside_id(self) -> int:
+        """The id of the outside label; 0 where there is none."""
+        return self.names.index(self.outside) if self.outside in self.names else 0
+
+    def spans(self, tags: Sequence[str]) -> list[Span]:
+        """The spans of one sentence; see :func:`tags_to_spans`."""
+        return tags_to_spans(tags, self.scheme, self.outside)
 
 
 def split_tag(tag: str) -> tuple[str, str]:
@@ -171,14 +203,14 @@ def spans_to_tags(
         touches_before = bool(before) and before[0].end == start and before[0].entity_type == entity_type
         touches_after = bool(after) and after[0].start == end and after[0].entity_type == entity_type
         for position in range(start, end):
-            prefix = _canonical_prefix(scheme, position == start, position == end - 1, touches_before, touches_after)
+            prefix = canonical_prefix(scheme, position == start, position == end - 1, touches_before, touches_after)
             tags[position] = join_tag(prefix, entity_type)
     if None in tags:
         raise SchemeError("'flat' labels without an outside label need a span on every word")
     return [tag for tag in tags if tag is not None]
 
 
-def _canonical_prefix(scheme: str, first: bool, last: bool, touches_before: bool, touches_after: bool) -> str:
+def canonical_prefix(scheme: str, first: bool, last: bool, touches_before: bool, touches_after: bool) -> str:
     """The prefix of one word of a span; ``touches_*``: the neighbour span has the same type and no gap."""
     if scheme == "iob1":
         return "B" if first and touches_before else "I"
@@ -294,63 +326,6 @@ def count_types(tags: Sequence[str], scheme: str, wanted: Iterable[str]) -> Coun
     return Counter(span.entity_type for span in tags_to_spans(tags, scheme, None) if span.entity_type in chosen)
 
 
-class SchemeCensus:
-    """Finds the scheme of a corpus in one pass, in constant memory.
-
-    Each tag is canonical in a scheme or not depending only on its prefix and on where it stands in its span, so it is
-    enough to count those few situations.
-    """
-
-    def __init__(self) -> None:
-        self._situations: Counter[tuple[str, bool, bool, bool, bool]] = Counter()
-        self.flat_tags: Counter[str] = Counter()
-        """Tags without a prefix (other than ``O``) and how often each was seen."""
-
-    def add(self, tags: Sequence[str]) -> None:
-        """Count the tags of one sentence."""
-        unprefixed = [tag for tag in tags if tag != OUTSIDE and not has_prefix(tag)]
-        if unprefixed:
-            self.flat_tags.update(unprefixed)
-            return
-        spans = tags_to_spans(tags)
-        for index, (start, end, entity_type) in enumerate(spans):
-            before, after = spans[index - 1 : index], spans[index + 1 : index + 2]
-            touches_before = bool(before) and before[0].end == start and before[0].entity_type == entity_type
-            touches_after = bool(after) and after[0].start == end and after[0].entity_type == entity_type
-            for position in range(start, end):
-                prefix = tags[position][0]
-                self._situations[prefix, position == start, position == end - 1, touches_before, touches_after] += 1
-
-    @property
-    def prefixed_words(self) -> int:
-        """How many words carried a prefixed tag."""
-        return sum(self._situations.values())
-
-    def illegal_words(self, scheme: str) -> int:
-        """How many words seen so far are illegal under ``scheme``."""
-        return sum(
-            count
-            for (prefix, *situation), count in self._situations.items()
-            if prefix != _canonical_prefix(scheme, *situation)
-        )
-
-    def detect(self) -> str:
-        """The scheme with the fewest illegal words; ``iob2`` for a corpus without a single entity.
-
-        Raises:
-            SchemeError: some tags have a prefix and others have none, which is a typing error in one of them.
-        """
-        if not self.flat_tags:
-            return min(_DETECTION_ORDER, key=self.illegal_words)
-        if not self._situations:
-            return "flat"
-        rare = min(self.flat_tags, key=self.flat_tags.__getitem__)
-        raise SchemeError(
-            f"{self.prefixed_words} words have a tag with a prefix (B-, I-, …), but {sum(self.flat_tags.values())} "
-            f"have none, such as {rare!r}: correct those tags, or name the scheme with --data.source_scheme=flat"
-        )
-
-
 def entity_types(label_names: Sequence[str], scheme: str, outside_label: str | None = OUTSIDE) -> list[str]:
     """The entity types among labels, each once, in the order of first appearance.
 
@@ -362,15 +337,15 @@ def entity_types(label_names: Sequence[str], scheme: str, outside_label: str | N
     return list(dict.fromkeys(split_tag(name)[1] for name in label_names if name != OUTSIDE))
 
 
-def close_label_names(tags: Iterable[str], scheme: str, outside_label: str | None = OUTSIDE) -> list[str]:
+def complete_label_set(tags: Iterable[str], scheme: str, outside_label: str | None = OUTSIDE) -> list[str]:
     """The label inventory: every tag the scheme can write for the types seen, so that no legal tag is unknown.
 
     A list or tuple keeps its order (a dataset's own label ids stay valid) and what is missing is appended; from an
     unordered collection the outside label comes first, then the types by name.
 
-    >>> close_label_names({"I-PER", "O", "I-LOC"}, "iob2")
+    >>> complete_label_set({"I-PER", "O", "I-LOC"}, "iob2")
     ['O', 'B-LOC', 'I-LOC', 'B-PER', 'I-PER']
-    >>> close_label_names(["B-PER", "O"], "iob2")
+    >>> complete_label_set(["B-PER", "O"], "iob2")
     ['B-PER', 'O', 'I-PER']
     """
     ordered = list(dict.fromkeys(tags)) if isinstance(tags, (list, tuple)) else []

@@ -17,7 +17,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 SAMPLE = ROOT / "ner_module" / "data" / "sample"
 
-sys.path.insert(0, str(Path(__file__).parent))
+for folder in ("extras/audit", "unit", ""):  # modules that tests share
+    sys.path.insert(0, str(Path(__file__).parent / folder))
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a test that wants a hub starts one of its own
 os.environ.setdefault("WANDB_MODE", "offline")

@@ -84,7 +84,7 @@ class Subwords:
         return self._known[word]
 
 
-def make_rows(
+def make_sequences(
     tokens: Sequence[str],
     subwords: Subwords,
     max_seq_length: int,
@@ -219,7 +219,7 @@ def subword_labels(
     """The label of each subword of a row: on first subwords, or on all when ``continuation`` is given.
 
     Args:
-        row: from :func:`make_rows`.
+        row: from :func:`make_sequences`.
         labels: label index of each word of the sentence.
         num_suffix: special tokens at the row's end.
         continuation: label index -> the index its further subwords get (``B-`` becomes ``I-``).

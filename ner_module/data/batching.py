@@ -24,7 +24,7 @@ from torch.utils.data import Dataset, Sampler
 
 from ner_module.data.alignment import NO_SUBWORD
 from ner_module.data.encoded import EncodedSplit
-from ner_module.data.sentence import DataError
+from ner_module.errors import DataError
 from ner_module.tagging import IGNORE_INDEX
 
 Batching = Literal["random", "grouped"]
@@ -159,9 +159,9 @@ class TrainingSampler(Sampler[TrainingItem]):
         resume_at: tuple[int, int] | None = None,
         max_tokens: int | None = None,
     ) -> None:
-        self._rows = np.arange(split.num_rows) if rows is None else rows
+        self._rows = np.arange(split.num_sequences) if rows is None else rows
         self._lengths = split.row_lengths()[self._rows]
-        self._labelled = np.asarray(split.row_labelled)[self._rows]
+        self._labelled = np.asarray(split.sequence_labelled)[self._rows]
         self.batch_size, self.batching, self.seed = batch_size, batching, seed
         self.accumulate, self.rank, self.world_size = accumulate, rank, world_size
         self._current_epoch = current_epoch
@@ -256,7 +256,7 @@ class BatchAssembler:
         The lengths stay on the host, where attention is planned: asking a GPU for them would make it wait.
         """
         split = self.split
-        starts, ends = split.row_offsets[rows], split.row_offsets[rows + 1]
+        starts, ends = split.sequence_offsets[rows], split.sequence_offsets[rows + 1]
         slices = [slice(start, end) for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
         input_ids = np.concatenate([split.input_ids[part] for part in slices]) if slices else np.empty(0)
         labels = np.concatenate([split.labels[part] for part in slices]) if slices else np.empty(0, dtype=np.int64)
@@ -276,22 +276,28 @@ class BatchAssembler:
             ``sentence_index`` and ``num_words`` ``[sentences]``.
         """
         split = self.split
-        rows_of = [np.arange(split.sentence_rows[index], split.sentence_rows[index + 1]) for index in sentences]
-        batch = self.rows(np.concatenate(rows_of) if rows_of else np.empty(0, dtype=np.int64))
-        num_words = np.array([split.row_words[rows[-1] + 1] - split.row_words[rows[0]] for rows in rows_of], np.int64)
+        sequences_of = [
+            np.arange(split.sentence_sequences[index], split.sentence_sequences[index + 1]) for index in sentences
+        ]
+        batch = self.rows(np.concatenate(sequences_of) if sequences_of else np.empty(0, dtype=np.int64))
+        num_words = np.array(
+            [split.sequence_words[rows[-1] + 1] - split.sequence_words[rows[0]] for rows in sequences_of], np.int64
+        )
         shape = (len(sentences), max(int(num_words.max()), 1) if len(sentences) else 1)
         positions = np.full(shape, NO_SUBWORD, dtype=np.int64)
         gold = np.full(shape, IGNORE_INDEX, dtype=np.int64)
         row_start = 0
-        for index, rows in enumerate(rows_of):
+        for index, rows in enumerate(sequences_of):
             word = 0
             for row in rows:
-                place = np.asarray(split.word_positions[split.row_words[row] : split.row_words[row + 1]], np.int64)
+                place = np.asarray(
+                    split.word_positions[split.sequence_words[row] : split.sequence_words[row + 1]], np.int64
+                )
                 positions[index, word : word + len(place)] = np.where(
                     place == NO_SUBWORD, NO_SUBWORD, place + row_start
                 )
                 word += len(place)
-                row_start += int(split.row_offsets[row + 1] - split.row_offsets[row])
+                row_start += int(split.sequence_offsets[row + 1] - split.sequence_offsets[row])
             gold[index, :word] = self._label_ids[split.word_labels[split.words_of(int(sentences[index]))]]
         return batch | {
             "word_positions": torch.from_numpy(positions),

@@ -41,21 +41,21 @@ from ner_module.data.inventory import (
     count_entities,
     new_inventory,
 )
+from ner_module.data.messages import report_context, report_held_out, report_label_map, report_split
 from ner_module.data.options import check_options, row_size
 from ner_module.data.preparation import NEEDED, encode_stored, store_splits
-from ner_module.data.report import report_context, report_held_out, report_label_map, report_split
-from ner_module.data.sentence import DataError
 from ner_module.data.store import Documents, StoredSplit
 from ner_module.data.strict import check_strict
 from ner_module.data.words import WORDS_VERSION
+from ner_module.errors import DataError
 from ner_module.pretrained import (
     from_pretrained,
     load_tokenizer,
-    max_row_length,
+    max_sequence_length,
     tokenizer_from_files,
     tokenizer_to_files,
 )
-from ner_module.tagging import OUTSIDE
+from ner_module.tagging import OUTSIDE, LabelSet
 
 log = logging.getLogger(__name__)
 
@@ -209,6 +209,11 @@ class NERDataModule(LightningDataModule):
             report_context(name, encoded.summary, self.context_size)
 
     @property
+    def labels(self) -> LabelSet:
+        """The model's labels; settled in ``setup`` or by a checkpoint."""
+        return LabelSet(tuple(self.label_names), self.scheme, self.outside_label)
+
+    @property
     def _options(self) -> Any:
         """The constructor's arguments."""
         return self.hparams
@@ -282,7 +287,7 @@ class NERDataModule(LightningDataModule):
             raise DataError("--model.model_name_or_path", None, "it is not given", "name a hub id or a folder")
         tokenizer = load_tokenizer(options.model_name_or_path, options.revision)
         config = from_pretrained(AutoConfig.from_pretrained, options.model_name_or_path, options.revision)
-        self.max_seq_length, self.stride = row_size(options, max_row_length(config, tokenizer))
+        self.max_seq_length, self.stride = row_size(options, max_sequence_length(config, tokenizer))
         self.tokenizer = tokenizer
         self.label_all_tokens: bool = options.label_all_tokens
         self.context_size: int = options.context_size
@@ -344,7 +349,7 @@ class NERDataModule(LightningDataModule):
         """Batches of rows in a new order each epoch."""
         source, chosen = self.sentences_of("train")
         split = self.encoded[source]
-        rows = None if chosen is None else split.rows_of(chosen)
+        rows = None if chosen is None else split.sequences_of(chosen)
         rank, world_size = self._ranks()
         trainer, options = self.trainer, self._options
         sampler = TrainingSampler(
@@ -389,7 +394,7 @@ class NERDataModule(LightningDataModule):
         batches = evaluation_batches(lengths, self._options.eval_batch_size, LOOK_AHEAD)
         return self._loader_of("predict", None, [batch for batch in batches if batch[0] >= self.predicted_before])
 
-    def predict_after(self, sentences: int) -> None:
+    def skip_first(self, sentences: int) -> None:
         """Leave out the first sentences, whole stretches of ``LOOK_AHEAD``; the batches of the others stay the same."""
         self.predicted_before = sentences
 

@@ -22,19 +22,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ner_module.data.alignment import NO_SUBWORD, UNLABELLED, Subwords, make_rows, subword_labels
+from ner_module.data.alignment import NO_SUBWORD, UNLABELLED, Subwords, make_sequences, subword_labels
 from ner_module.data.context import NO_CONTEXT, Chunk, Context, sentence_contexts
 from ner_module.tagging import UNTYPED, continuation_tag, convert_tags, count_types, illegal_words
 
 _ARRAYS: dict[str, Any] = {
     "input_ids": np.int32,  # [subwords]
     "labels": np.int16,  # [subwords]
-    "row_offsets": np.int64,  # [rows + 1] into input_ids
-    "row_labelled": np.int32,  # [rows] labelled subwords of each row
+    "sequence_offsets": np.int64,  # [rows + 1] into input_ids
+    "sequence_labelled": np.int32,  # [rows] labelled subwords of each row
     "word_positions": np.int32,  # [words] place of a word's first subword in the row that owns it
     "word_labels": np.int16,  # [words]
-    "row_words": np.int64,  # [rows + 1] into word_positions
-    "sentence_rows": np.int64,  # [sentences + 1]
+    "sequence_words": np.int64,  # [rows + 1] into word_positions
+    "sentence_sequences": np.int64,  # [sentences + 1]
 }
 
 ENCODED_FILES = ("meta.json", *(f"{name}.bin" for name in _ARRAYS))
@@ -90,12 +90,12 @@ class EncodedSplit:
 
     input_ids: npt.NDArray[np.int32]
     labels: npt.NDArray[np.int16]
-    row_offsets: npt.NDArray[np.int64]
-    row_labelled: npt.NDArray[np.int32]
+    sequence_offsets: npt.NDArray[np.int64]
+    sequence_labelled: npt.NDArray[np.int32]
     word_positions: npt.NDArray[np.int32]
     word_labels: npt.NDArray[np.int16]
-    row_words: npt.NDArray[np.int64]
-    sentence_rows: npt.NDArray[np.int64]
+    sequence_words: npt.NDArray[np.int64]
+    sentence_sequences: npt.NDArray[np.int64]
 
     def __init__(self, folder: Path) -> None:
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
@@ -109,32 +109,32 @@ class EncodedSplit:
             setattr(self, name, array)
 
     def __len__(self) -> int:
-        return len(self.sentence_rows) - 1
+        return len(self.sentence_sequences) - 1
 
     @property
-    def num_rows(self) -> int:
+    def num_sequences(self) -> int:
         """How many encoder inputs the sentences make."""
-        return len(self.row_offsets) - 1
+        return len(self.sequence_offsets) - 1
 
     def words_of(self, sentence: int) -> slice:
         """Where the words of a sentence lie in ``word_positions`` and ``word_labels``."""
-        first, last = self.sentence_rows[sentence], self.sentence_rows[sentence + 1]
-        return slice(int(self.row_words[first]), int(self.row_words[last]))
+        first, last = self.sentence_sequences[sentence], self.sentence_sequences[sentence + 1]
+        return slice(int(self.sequence_words[first]), int(self.sequence_words[last]))
 
-    def rows_of(self, sentences: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    def sequences_of(self, sentences: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """All rows of some sentences, in their order."""
-        starts = self.sentence_rows[sentences]
-        counts = self.sentence_rows[sentences + 1] - starts
+        starts = self.sentence_sequences[sentences]
+        counts = self.sentence_sequences[sentences + 1] - starts
         before = np.cumsum(counts) - counts
         return np.repeat(starts - before, counts) + np.arange(counts.sum())
 
     def sentence_lengths(self) -> npt.NDArray[np.int64]:
         """Subwords of each sentence over all its windows: ``[sentences]``."""
-        return np.diff(self.row_offsets[self.sentence_rows])
+        return np.diff(self.sequence_offsets[self.sentence_sequences])
 
     def row_lengths(self) -> npt.NDArray[np.int64]:
         """Subwords of each row: ``[rows]``."""
-        return np.diff(self.row_offsets)
+        return np.diff(self.sequence_offsets)
 
 
 def encode_split(
@@ -213,7 +213,7 @@ class _Writer:
         self._continuation: list[int] = []
         self._summary = EncodingSummary()
         self._rows = 0
-        for name in ("row_offsets", "row_words", "sentence_rows"):
+        for name in ("sequence_offsets", "sequence_words", "sentence_sequences"):
             self._write(name, [0])
 
     def __enter__(self) -> _Writer:
@@ -253,11 +253,11 @@ class _Writer:
         labels: list[npt.NDArray[np.int16]] = []
         word_positions: list[int] = []
         word_labels: list[int] = []
-        row_offsets, row_words, row_labelled, sentence_rows = [], [], [], []
+        sequence_offsets, sequence_words, sequence_labelled, sentence_sequences = [], [], [], []
         for index, tokens in enumerate(tokens_of):
             word_ids = self._word_labels(tokens, tags_of[index] if tags_of is not None else None)
             lengths = [len(self._subwords[word]) for word in tokens] if self._options.label_all_tokens else None
-            rows = make_rows(
+            rows = make_sequences(
                 tokens,
                 self._subwords,
                 self._options.max_seq_length,
@@ -276,25 +276,25 @@ class _Writer:
                 input_ids.extend(row.input_ids)
                 labels.append(aligned)
                 word_positions.extend(row.word_positions)
-                row_labelled.append(int((aligned != UNLABELLED).sum()))
-                row_offsets.append(self._summary.subwords + len(input_ids))
-                row_words.append(self._summary.words + len(word_positions))
+                sequence_labelled.append(int((aligned != UNLABELLED).sum()))
+                sequence_offsets.append(self._summary.subwords + len(input_ids))
+                sequence_words.append(self._summary.words + len(word_positions))
             word_labels.extend(word_ids)
             if contexts_of is not None and len(rows) == 1:
                 own = self._subwords.num_special + sum(len(self._subwords[word]) for word in tokens)
                 self._summary.sentences_with_context += len(rows[0].input_ids) > own
             self._rows += len(rows)
-            sentence_rows.append(self._rows)
+            sentence_sequences.append(self._rows)
             self._note(tokens, len(rows), word_positions[len(word_positions) - len(tokens) :] if tokens else [])
         self._write("input_ids", input_ids)
         self._write("labels", np.concatenate(labels) if labels else [])
         for name, values in (
             ("word_positions", word_positions),
             ("word_labels", word_labels),
-            ("row_offsets", row_offsets),
-            ("row_words", row_words),
-            ("row_labelled", row_labelled),
-            ("sentence_rows", sentence_rows),
+            ("sequence_offsets", sequence_offsets),
+            ("sequence_words", sequence_words),
+            ("sequence_labelled", sequence_labelled),
+            ("sentence_sequences", sentence_sequences),
         ):
             self._write(name, values)
         self._summary.subwords += len(input_ids)
@@ -317,9 +317,9 @@ class _Writer:
             )
         return [self._tag_index(tag) for tag in tags]
 
-    def _note(self, tokens: Sequence[str], num_rows: int, positions: Sequence[int]) -> None:
+    def _note(self, tokens: Sequence[str], num_sequences: int, positions: Sequence[int]) -> None:
         """Count what a user must hear of."""
-        if num_rows > 1:
+        if num_sequences > 1:
             self._found("windowed_sentences")
         budget = self._options.max_seq_length - self._subwords.num_special
         clipped = sum(len(self._subwords[word]) > budget for word in tokens)

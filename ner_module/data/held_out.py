@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ner_module.data.sentence import DataError
 from ner_module.data.store import StoredSplit
+from ner_module.errors import DataError
 
 # With fewer documents than this, a split made by document would be too coarse.
 _MIN_DOCUMENTS = 10

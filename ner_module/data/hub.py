@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from ner_module.data.sentence import DataError, Sentence
+from ner_module.data.sentence import Sentence
+from ner_module.errors import DataError
 from ner_module.hub_files import fetch_dataset_files, hub_is_reachable, retried
 
 _TEXT_COLUMNS = ("tokens", "words")

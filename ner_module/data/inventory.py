@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ner_module.data.encoded import EncodedSplit
-from ner_module.data.sentence import DataError
 from ner_module.data.store import StoredSplit
 from ner_module.data.tag_census import suspicious_tags
-from ner_module.tagging import OUTSIDE, close_label_names, continuation_tag, has_prefix, map_label_names, tags_to_spans
+from ner_module.errors import DataError
+from ner_module.tagging import OUTSIDE, complete_label_set, continuation_tag, has_prefix, map_label_names, tags_to_spans
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ def check_tags(splits: Sequence[StoredSplit], declared: Sequence[str] | None, sc
     """
     counts, first_seen = _total_counts(splits), _first_seen(splits)
     if declared is not None:
-        known = set(close_label_names(list(declared), scheme, None))
+        known = set(complete_label_set(list(declared), scheme, None))
         for tag in counts:
             if tag not in known and tag != OUTSIDE:
                 where = first_seen.get(tag, (None, None))
@@ -138,9 +138,9 @@ def new_inventory(
     if declared is not None and label_map:
         bare = not any(name != OUTSIDE and has_prefix(name) for name in declared)
         declared = map_label_names(declared, label_map, "flat" if bare else "iob2", outside_label)
-    names = close_label_names(set(tags), scheme, outside_label)
+    names = complete_label_set(set(tags), scheme, outside_label)
     if declared is not None and _in_scheme(declared, scheme, outside_label):
-        ordered = close_label_names(list(declared), scheme, outside_label)
+        ordered = complete_label_set(list(declared), scheme, outside_label)
         if set(tags) <= set(ordered):
             return ordered
     _mention_untaught(splits, label_map or {})
@@ -151,7 +151,7 @@ def _in_scheme(declared: Sequence[str], scheme: str, outside_label: str | None) 
     """Whether the scheme writes each of these labels."""
     if scheme != "flat" and not all(name == OUTSIDE or has_prefix(name) for name in declared):
         return False
-    return set(declared) <= set(close_label_names(set(declared), scheme, outside_label))
+    return set(declared) <= set(complete_label_set(set(declared), scheme, outside_label))
 
 
 def _mention_untaught(splits: Mapping[str, StoredSplit], label_map: Mapping[str, str]) -> None:

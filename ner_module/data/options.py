@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ner_module.data.sentence import DataError
+from ner_module.errors import DataError
 
 DEFAULT_MAX_SEQ_LENGTH = 512
 

@@ -24,10 +24,11 @@ from ner_module.data.encoded import ENCODED_FILES, EncodingOptions, encode_split
 from ner_module.data.formats import expand_files, read_sentences
 from ner_module.data.formats.char_spans import SpanCounts
 from ner_module.data.hub import HubColumns, choose_columns, hub_sentences, is_unlabelled, load_hub_dataset
-from ner_module.data.sentence import DataError, Sentence
+from ner_module.data.sentence import Sentence
 from ner_module.data.store import STORED_FILES, Documents, StoredSplit, store_sentences
 from ner_module.data.tag_census import TagCensus
-from ner_module.pretrained import sha256_of
+from ner_module.errors import DataError
+from ner_module.files import sha256_of
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""One sentence as the rest of the project sees it, and the one error for data that cannot be read.
+"""One sentence as the rest of the project sees it.
 
 Every reader yields :class:`Sentence`, whatever the file looked like; nothing after the readers knows about formats.
 Not here: label ids, subwords and windows (`data/alignment.py`).
@@ -7,7 +7,6 @@ Not here: label ids, subwords and windows (`data/alignment.py`).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 
 @dataclass(slots=True)
@@ -40,24 +39,3 @@ class Sentence:
         (8, 7)
         """
         return self.line + word if self.word_per_line else self.line
-
-
-class DataError(ValueError):
-    """Data that cannot be read: which file and line, what is wrong and what to do.
-
-    >>> str(DataError("train.conll", 12, "the line has 1 column, the file has 2", "add the missing tag"))
-    'train.conll:12: the line has 1 column, the file has 2; add the missing tag'
-    >>> str(DataError("train.conll", None, "no such file", "check the path"))
-    'train.conll: no such file; check the path'
-    """
-
-    def __init__(self, path: str | Path, line: int | None, problem: str, advice: str) -> None:
-        super().__init__(path, line, problem, advice)
-        self.path = path
-        self.line = line
-        self.problem = problem
-        self.advice = advice
-
-    def __str__(self) -> str:
-        where = f"{self.path}" if self.line is None else f"{self.path}:{self.line}"
-        return f"{where}: {self.problem}; {self.advice}"

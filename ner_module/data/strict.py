@@ -7,8 +7,8 @@ span that had to be widened, or dropped because it overlaps another, holds no wo
 
 from __future__ import annotations
 
-from ner_module.data.sentence import DataError
 from ner_module.data.store import StoredSplit
+from ner_module.errors import DataError
 from ner_module.tagging import illegal_words
 
 

@@ -16,8 +16,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ner_module.data.sentence import DataError
-from ner_module.tagging import OUTSIDE, SCHEMES, UNTYPED, SchemeCensus, has_prefix, split_tag
+from ner_module.data.schemes import SchemeCensus
+from ner_module.errors import DataError
+from ner_module.tagging import OUTSIDE, SCHEMES, UNTYPED, has_prefix, split_tag
 
 # A type this many times rarer than one that differs by a letter is a misspelling; the closest honest pair known (DNA
 # and RNA of JNLPBA) is 10 times apart.

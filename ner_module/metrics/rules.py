@@ -26,7 +26,8 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from ner_module.tagging import OUTSIDE, PREFIXES, UNTYPED, SchemeError, check_scheme, split_tag
+from ner_module.errors import SchemeError
+from ner_module.tagging import OUTSIDE, PREFIXES, UNTYPED, check_scheme, split_tag
 
 Mode = Literal["conlleval", "strict"]
 

@@ -19,8 +19,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ner_module.model.layout import Layout, fill_up
-from ner_module.model.unpadded import positions, takes_flash
+from ner_module.model.layout import Layout, pad_to_length
+from ner_module.model.packed import positions, takes_flash
 
 Compile = Literal["none", "kernels", "graphs"]
 
@@ -39,10 +39,10 @@ def bucket(size: int) -> int:
 
 
 def compile_training(model: Any, how: Compile) -> Callable[[Tensor, Sequence[int]], Tensor]:
-    """A function that gives the logits ``[T, C]`` of rows, as :func:`~ner_module.model.unpadded.unpadded_logits` does.
+    """A function that gives the logits ``[T, C]`` of rows, as :func:`~ner_module.model.packed.packed_logits` does.
 
     Args:
-        model: a transformers model, :func:`~ner_module.model.unpadded.prepare`-d. It is compiled at the first call.
+        model: a transformers model, :func:`~ner_module.model.packed.prepare`-d. It is compiled at the first call.
         how: ``kernels``, or ``graphs``: captured as CUDA graphs, too.
     """
     forward: Callable[..., Any] = torch.compile(
@@ -52,7 +52,7 @@ def compile_training(model: Any, how: Compile) -> Callable[[Tensor, Sequence[int
     def logits(input_ids_T: Tensor, lengths: Sequence[int]) -> Tensor:
         if how == "graphs":
             torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call, unused-ignore]
-        filled, rows = fill_up(input_ids_T, lengths, bucket(sum(lengths)), model.config.pad_token_id or 0)
+        filled, rows = pad_to_length(input_ids_T, lengths, bucket(sum(lengths)), model.config.pad_token_id or 0)
         layout = Layout(rows, filled.device, not takes_flash(model, filled.device), few_shapes=True)
         places = positions(model.config, filled, layout)
         found: Tensor = forward(

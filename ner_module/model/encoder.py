@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from ner_module.pretrained import PretrainedError, from_pretrained
+from ner_module.errors import PretrainedError
+from ner_module.pretrained import from_pretrained
 
 log = logging.getLogger(__name__)
 

@@ -17,15 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ner_module.model.linear import onednn_is_faster
-
 MAX_BLOCKS = 4
 """Blocks of one batch; more save little padding and cost calls (measured: `benchmarks/README.md`)."""
 
 BLOCK_COST = 16
 """What one block more costs, in subwords: where rows are almost equally long, one call is faster than four."""
-
-_GRAIN = 16
 
 
 @dataclass(frozen=True)
@@ -176,17 +172,9 @@ class Layout:
         return self._masks[index, window]
 
 
-def row_size(total: int, device: torch.device) -> int:
-    """Subwords that the one row is filled up to: on CPU the next multiple of 16, where oneDNN multiplies.
-
-    oneDNN makes and keeps kernels for each number of subwords. Where numbers are few, they are used again: a step of
-    MiniLM took 4 to 7 % less time, and 250 to 450 MB less were held (`benchmarks/README.md`).
-    """
-    multiplies = device.type == "cpu" and (torch.is_autocast_enabled("cpu") or onednn_is_faster())
-    return -(-total // _GRAIN) * _GRAIN if multiplies else total
-
-
-def fill_up(input_ids_T: Tensor, lengths: Sequence[int], size: int, pad_token_id: int) -> tuple[Tensor, Sequence[int]]:
+def pad_to_length(
+    input_ids_T: Tensor, lengths: Sequence[int], size: int, pad_token_id: int
+) -> tuple[Tensor, Sequence[int]]:
     """Rows of padding after the others, none longer than these, which no other row looks at.
 
     Args:

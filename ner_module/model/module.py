@@ -25,21 +25,19 @@ from torchmetrics import MeanMetric
 from ner_module.metrics.entity_scores import EntityScores
 from ner_module.model.compiled import Compile, bucket, compile_training
 from ner_module.model.decoding import WordPredictions, decode_words
-from ner_module.model.dropout import use_fast_dropout
 from ner_module.model.encoder import build_from_base, build_from_config, config_to_json
-from ner_module.model.layout import row_size
-from ner_module.model.linear import use_fast_linear
-from ner_module.model.memory import keep_freed_memory
-from ner_module.model.optim import SchedulerType, clip_within_step, make_optimizer, make_scheduler
-from ner_module.model.unpadded import (
+from ner_module.model.optimizer import SchedulerType, clip_within_step, make_optimizer, make_scheduler
+from ner_module.model.packed import (
     EXACT_FAMILIES,
     attention_subwords,
     is_exact,
+    packed_logits,
+    padded_length,
     padded_logits,
     prepare,
-    unpadded_logits,
 )
-from ner_module.tagging import IGNORE_INDEX, OUTSIDE
+from ner_module.offers import call_all
+from ner_module.tagging import IGNORE_INDEX, OUTSIDE, LabelSet
 
 Padding = Literal["none", "longest"]
 
@@ -152,8 +150,6 @@ class NERModule(LightningModule):
     def use_model(self, model: Any) -> None:
         """Take a transformers model for token classification, and compute it without padding where that is exact."""
         self.model = model
-        use_fast_dropout(self.model)
-        use_fast_linear(self.model)
         self.unpadded = self.hparams["padding"] == "none" and is_exact(self.model)
         if self.unpadded:
             prepare(self.model)
@@ -163,19 +159,17 @@ class NERModule(LightningModule):
                 ", ".join(EXACT_FAMILIES),
                 self.model.config.model_type,
             )
+        call_all("model", self.model)
 
     @property
-    def fallback_id(self) -> int:
-        """The label of a word that the tokenizer turned into nothing: the outside label, if there is one."""
-        names = self.hparams["label_names"]
-        return names.index(self.hparams["outside_label"]) if self.hparams["outside_label"] in names else 0
+    def labels(self) -> LabelSet:
+        """What the head predicts."""
+        return LabelSet.from_fields(self.hparams)
 
     # ------------------------------------------------------------------ steps
 
     def on_fit_start(self) -> None:
-        """On CPU, let the memory of one step serve the next; compile where that was asked for."""
-        if self.device.type == "cpu":
-            keep_freed_memory()
+        """Compile where that was asked for."""
         self._check_compile()
         if self.hparams["compile"] != "none":
             self._compiled = compile_training(self.model, self.hparams["compile"])
@@ -199,7 +193,7 @@ class NERModule(LightningModule):
         """Logits ``[T, C]`` for the subword ids ``[T]`` of rows that lie one after the other."""
         if self.training and self._compiled is not None:
             return self._compiled(input_ids, lengths)
-        compute = unpadded_logits if self.unpadded else padded_logits
+        compute = packed_logits if self.unpadded else padded_logits
         return compute(self.model, input_ids, lengths)
 
     def computed_subwords(self, lengths: list[int]) -> tuple[int, int]:
@@ -208,7 +202,7 @@ class NERModule(LightningModule):
             padded = len(lengths) * max(lengths, default=0)
             return padded, padded
         total = sum(lengths)
-        size = row_size(total, self.device) if self._compiled is None else bucket(total)
+        size = padded_length(self.model, total, self.device) if self._compiled is None else bucket(total)
         return size, attention_subwords(self.model, self.device, lengths)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
@@ -270,7 +264,7 @@ class NERModule(LightningModule):
             start = end
         labels = len(self.hparams["label_names"])
         logits_TC = torch.cat(parts) if parts else torch.zeros((0, labels), device=self.device)
-        return logits_TC, decode_words(logits_TC, batch["word_positions"], self.fallback_id)
+        return logits_TC, decode_words(logits_TC, batch["word_positions"], self.labels.outside_id)
 
     def _evaluate(self, batch: dict[str, Any], scores: EntityScores, loss: MeanMetric) -> dict[str, Tensor]:
         logits_TC, words = self.predict_words(batch)

@@ -17,7 +17,7 @@ from run_files import checkpoint, conll_sentences, files_in, json_lines, replace
 from seqeval.metrics import f1_score, precision_score, recall_score
 
 from ner_module import NERTagger
-from ner_module.runs import RunError
+from ner_module.errors import RunError
 
 RunMain = Callable[..., Any]
 

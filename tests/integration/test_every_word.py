@@ -32,7 +32,7 @@ ODD = [
 ]
 
 
-def make_rows(words: int, singles: int) -> Rows:
+def make_sequences(words: int, singles: int) -> Rows:
     """A document of that many words, that many one-word sentences, odd words alone and among others."""
     chance = random.Random(0)
     plain = ["was", "born", "in", "Paris", "Zyqxw", "on", "Monday", "."]
@@ -125,11 +125,11 @@ def check_loaders(model: Path, rows: Rows, max_seq_length: int, folder: Path, **
 def test_labelled_positions_are_the_words_that_have_a_subword(
     max_seq_length: int, long_model: Path, tmp_path: Path
 ) -> None:
-    check_loaders(long_model, make_rows(800, 200), max_seq_length, tmp_path)
+    check_loaders(long_model, make_sequences(800, 200), max_seq_length, tmp_path)
 
 
 def test_with_document_context_too(long_model: Path, tmp_path: Path) -> None:
-    check_loaders(long_model, make_rows(300, 200), 64, tmp_path, context_size=40, documents="file")
+    check_loaders(long_model, make_sequences(300, 200), 64, tmp_path, context_size=40, documents="file")
 
 
 @pytest.mark.slow
@@ -137,7 +137,7 @@ def test_with_document_context_too(long_model: Path, tmp_path: Path) -> None:
 def test_a_document_of_20000_words_and_10000_sentences_of_one(
     max_seq_length: int, long_model: Path, tmp_path: Path
 ) -> None:
-    check_loaders(long_model, make_rows(20_000, 10_000), max_seq_length, tmp_path)
+    check_loaders(long_model, make_sequences(20_000, 10_000), max_seq_length, tmp_path)
 
 
 def check_program(run_main: RunMain, model: Path, rows: Rows, folder: Path, *options: object) -> None:
@@ -163,12 +163,12 @@ def check_program(run_main: RunMain, model: Path, rows: Rows, folder: Path, *opt
 
 
 def test_the_program_gives_every_word_a_label(run_main: RunMain, long_model: Path, tmp_path: Path) -> None:
-    check_program(run_main, long_model, make_rows(400, 60), tmp_path, "--data.max_seq_length", 64)
+    check_program(run_main, long_model, make_sequences(400, 60), tmp_path, "--data.max_seq_length", 64)
 
 
 @pytest.mark.slow
 def test_the_program_on_20000_words_and_10000_sentences(run_main: RunMain, long_model: Path, tmp_path: Path) -> None:
-    check_program(run_main, long_model, make_rows(20_000, 10_000), tmp_path)
+    check_program(run_main, long_model, make_sequences(20_000, 10_000), tmp_path)
 
 
 def test_document_context_from_training_to_the_tagger(run_main: RunMain, tiny_model: Any, tmp_path: Path) -> None:

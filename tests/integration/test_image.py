@@ -139,7 +139,7 @@ def test_the_quickstart_starts_without_a_network(run: Run, tmp_path: Path) -> No
 
 def test_sigterm_reaches_a_command_that_is_the_first_process(command: list[str], tmp_path: Path) -> None:
     """`docker stop` ends at once: the kernel spares a container's first process what it does not handle."""
-    script = "import sys, time, ner_module.__main__ as m, ner_module.doctor.command as c\n"
+    script = "import sys, time, ner_module.__main__ as m, ner_module.extras.doctor.command as c\n"
     script += "c.diagnose = lambda quick: print('waiting', flush=True) or time.sleep(100)\nsys.exit(m.main(['doctor']))"
     process = subprocess.Popen(
         [*command, "--entrypoint", "python", IMAGE, "-c", script], stdout=subprocess.PIPE, text=True

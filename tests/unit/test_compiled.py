@@ -18,8 +18,8 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForTokenClassification
 
 from ner_module.model.compiled import bucket, compile_training
-from ner_module.model.layout import Layout, fill_up
-from ner_module.model.unpadded import prepare, unpadded_logits
+from ner_module.model.layout import Layout, pad_to_length
+from ner_module.model.packed import packed_logits, prepare
 
 CPU = torch.device("cpu")
 
@@ -39,7 +39,7 @@ def test_buckets_are_few() -> None:
 @given(st.lists(st.integers(1, 70), min_size=1, max_size=40))
 def test_filling_up_keeps_the_rows_and_their_longest(lengths: list[int]) -> None:
     input_ids = torch.arange(1, sum(lengths) + 1)
-    filled, rows = fill_up(input_ids, lengths, bucket(sum(lengths)), 0)
+    filled, rows = pad_to_length(input_ids, lengths, bucket(sum(lengths)), 0)
     assert len(filled) == sum(rows) == bucket(sum(lengths))
     assert torch.equal(filled[: len(input_ids)], input_ids)
     assert not filled[len(input_ids) :].any()
@@ -187,7 +187,7 @@ def test_on_cuda_losses_and_gradients_are_those_of_the_uncompiled(
         lengths = random.integers(2, 65, random.integers(1, 20)).tolist()
         batches.append((torch.from_numpy(random.integers(5, 300, sum(lengths))).cuda(), lengths))
     with torch.autocast("cuda", torch.bfloat16):
-        expected = losses_and_gradients(model, batches, lambda ids, lengths: unpadded_logits(model, ids, lengths))
+        expected = losses_and_gradients(model, batches, lambda ids, lengths: packed_logits(model, ids, lengths))
         found = losses_and_gradients(model, batches, compile_training(model, how))
     for (loss, gradients), (true_loss, true_gradients) in zip(found, expected, strict=True):
         assert loss == pytest.approx(true_loss, rel=0.02)

@@ -46,8 +46,8 @@ def encode(folder: Path, subwords: Subwords, chunks: Sequence[Any], context_size
 
 
 def row_ids(split: EncodedSplit, sentence: int) -> list[int]:
-    row = int(split.sentence_rows[sentence])
-    return split.input_ids[split.row_offsets[row] : split.row_offsets[row + 1]].tolist()
+    row = int(split.sentence_sequences[sentence])
+    return split.input_ids[split.sequence_offsets[row] : split.sequence_offsets[row + 1]].tolist()
 
 
 @given(
@@ -109,14 +109,14 @@ def test_own_words_each_once_and_no_others(
     split = encode(tmp_path / "split", subwords, [Chunk(tokens, tags, documents)], context_size, **options)
     # Everything but what stands around: words, labels, owners, rows.
     assert split.tag_names == alone.tag_names
-    for name in ("word_labels", "row_words", "sentence_rows", "row_labelled"):
+    for name in ("word_labels", "sequence_words", "sentence_sequences", "sequence_labelled"):
         assert np.array_equal(getattr(split, name), getattr(alone, name)), name
     assert split.row_lengths().max() <= 64
     assert (split.labels != UNLABELLED).sum() == (alone.labels != UNLABELLED).sum()
     grown = 0
     for index, words in enumerate(tokens):
         own = [piece for word in words for piece in subwords[word]]
-        if split.sentence_rows[index + 1] - split.sentence_rows[index] > 1:
+        if split.sentence_sequences[index + 1] - split.sentence_sequences[index] > 1:
             assert row_ids(split, index) == row_ids(alone, index), "windows stay as they are"
             continue
         row = row_ids(split, index)
@@ -133,9 +133,9 @@ def test_own_words_each_once_and_no_others(
                 assert row[position : position + len(pieces)] == pieces
                 start = start or int(position)
         # The labels are those of the sentence alone, moved to where its words are.
-        first = int(split.row_offsets[split.sentence_rows[index]])
+        first = int(split.sequence_offsets[split.sentence_sequences[index]])
         labels = split.labels[first : first + len(row)].tolist()
-        base = int(alone.row_offsets[alone.sentence_rows[index]])
+        base = int(alone.sequence_offsets[alone.sentence_sequences[index]])
         core = alone.labels[base + 1 : base + 1 + len(own)].tolist()
         if own:
             assert labels[start : start + len(own)] == core

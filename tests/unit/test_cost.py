@@ -17,7 +17,6 @@ from lightning.pytorch import Callback, Trainer
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ner_module.data.datamodule import NERDataModule
-from ner_module.model.layout import row_size
 from ner_module.model.module import NERModule
 
 # What makes the host wait for a GPU: reading a value, and sizes that depend on values.
@@ -95,15 +94,16 @@ def test_only_real_subwords_are_computed(watch: Callable[..., list[Any]]) -> Non
     assert len(steps) == 8
     for lengths, operations in steps:
         # Two layers of six linear layers, and the head: every one on the real subwords, and less than 16 others.
-        assert operations.rows == {row_size(sum(lengths), torch.device("cpu")): 13}
-        assert 0 <= row_size(sum(lengths), torch.device("cpu")) - sum(lengths) < 16
+        [(length, calls)] = operations.rows.items()
+        assert calls == 13
+        assert 0 <= length - sum(lengths) < 16
     assert all(operations.rows == {len(n) * max(n): 13} for n, operations in watch("longest"))
 
 
 def test_an_epoch_computes_each_subword_once_and_attention_little_more(
     watch: Callable[..., list[Any]], tiny_model: Callable[..., Path], corpus: Path
 ) -> None:
-    from ner_module.model.unpadded import attention_subwords
+    from ner_module.model.packed import attention_subwords
 
     steps = watch()
     total = sum(sum(lengths) for lengths, _ in steps)

@@ -21,8 +21,8 @@ from tiny_models import FAMILIES
 
 from ner_module.data.alignment import NO_SUBWORD
 from ner_module.data.datamodule import NERDataModule
-from ner_module.data.sentence import DataError
-from ner_module.pretrained import PretrainedError, load_tokenizer
+from ner_module.errors import DataError, PretrainedError
+from ner_module.pretrained import load_tokenizer
 from ner_module.tagging import IGNORE_INDEX, Span, tags_to_spans
 
 Sentences = list[list[tuple[str, str]]]
@@ -650,7 +650,7 @@ def test_one_data_module_keeps_its_labels_from_fit_to_test(make: Make, write: Wr
 # ---------------------------------------------------------------- what a user's cache and datasets may hold
 
 
-@pytest.mark.parametrize("lost", ["meta.json", "sentences.arrow", "input_ids.bin", "row_words.bin"])
+@pytest.mark.parametrize("lost", ["meta.json", "sentences.arrow", "input_ids.bin", "sequence_words.bin"])
 def test_a_damaged_cache_is_made_again(lost: str, make: Make, corpus: Path, caplog: pytest.LogCaptureFixture) -> None:
     options = {"train_file": corpus / "train.conll", "validation_file": corpus / "validation.conll"}
     data = make(**options)

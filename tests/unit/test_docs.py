@@ -20,11 +20,12 @@ import yaml
 from conftest import Outcome, run_in_process
 from tiny_models import FAMILIES
 
-from ner_module.arguments import COMMANDS, TOOLS
-from ner_module.callbacks.results import _COLUMNS
+from ner_module.arguments import COMMANDS
 from ner_module.data.formats import read_sentences
-from ner_module.data.sentence import DataError
+from ner_module.errors import DataError
+from ner_module.offers import find_commands
 from ner_module.tagging import SCHEMES, Span, spans_to_tags, tags_to_spans
+from ner_module.training.results import _COLUMNS
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -69,7 +70,9 @@ def test_commands_and_their_options_exist(page: Path) -> None:
         command = next((word for word in words if not word.startswith("-")), "")
         if command in ("", "COMMAND"):
             continue
-        assert command in (*COMMANDS, *TOOLS), f"{page.name} names the command {command!r}, which does not exist"
+        assert command in (*COMMANDS, *find_commands()), (
+            f"{page.name} names the command {command!r}, which does not exist"
+        )
         options = [word for word in words if word.startswith("--")]
         unknown = [option for option in options if not _is_known(option, command)]
         assert not unknown, f"{page.name}: `{command}` has no {', '.join(unknown)}"

@@ -40,17 +40,17 @@ def tags_of(split: EncodedSplit, sentence: int) -> list[str]:
     return [split.tag_names[label] for label in split.word_labels[split.words_of(sentence)]]
 
 
-def rows_of(split: EncodedSplit, sentence: int) -> Iterator[tuple[list[int], list[int]]]:
+def sequences_of(split: EncodedSplit, sentence: int) -> Iterator[tuple[list[int], list[int]]]:
     """Subword ids and labels of each row of a sentence."""
-    for row in range(split.sentence_rows[sentence], split.sentence_rows[sentence + 1]):
-        place = slice(split.row_offsets[row], split.row_offsets[row + 1])
+    for row in range(split.sentence_sequences[sentence], split.sentence_sequences[sentence + 1]):
+        place = slice(split.sequence_offsets[row], split.sequence_offsets[row + 1])
         yield split.input_ids[place].tolist(), split.labels[place].tolist()
 
 
 def subword_tags(split: EncodedSplit, sentence: int) -> list[str]:
     """The tags of all subwords of a sentence; ``-`` where there is none."""
     named = [*split.tag_names, "-"]
-    return [named[label] for _, labels in rows_of(split, sentence) for label in labels]
+    return [named[label] for _, labels in sequences_of(split, sentence) for label in labels]
 
 
 def folders_in(folder: Path) -> list[str]:
@@ -90,7 +90,7 @@ def test_the_corpus_comes_back(
         label_all_tokens=label_all_tokens,
     )
     assert len(split) == split.summary.sentences == len(tokens)
-    assert split.num_rows == len(split.row_lengths()) == split.sentence_rows[-1]
+    assert split.num_sequences == len(split.row_lengths()) == split.sentence_sequences[-1]
     assert split.row_lengths().max() <= max_seq_length
     assert split.row_lengths().sum() == len(split.input_ids) == len(split.labels) == split.summary.subwords
     assert split.summary.words == len(split.word_labels) == len(split.word_positions) == sum(map(len, tokens))
@@ -99,7 +99,7 @@ def test_the_corpus_comes_back(
         assert tags_of(split, sentence) == expected
     visible = sum(bool(subwords[word]) for words in tokens for word in words)
     labelled = int((split.labels != UNLABELLED).sum())
-    assert split.row_labelled.sum() == labelled
+    assert split.sequence_labelled.sum() == labelled
     if label_all_tokens:
         budget = max_seq_length - subwords.num_special
         assert labelled == sum(min(len(subwords[word]), budget) for words in tokens for word in words)
@@ -108,8 +108,8 @@ def test_the_corpus_comes_back(
     missing = sum(map(len, tokens)) - visible
     assert split.summary.words_without_subword == missing == (split.word_positions == NO_SUBWORD).sum()
     # Where a word is said to be, its first subword is, with its label.
-    for row in range(split.num_rows):
-        start, words = split.row_offsets[row], slice(split.row_words[row], split.row_words[row + 1])
+    for row in range(split.num_sequences):
+        start, words = split.sequence_offsets[row], slice(split.sequence_words[row], split.sequence_words[row + 1])
         for position, label in zip(split.word_positions[words], split.word_labels[words], strict=True):
             if position != NO_SUBWORD:
                 assert split.labels[start + position] == label
@@ -136,7 +136,7 @@ def test_chunks_do_not_matter(subwords: Subwords, tmp_path: Path) -> None:
 @pytest.mark.parametrize("chunks", [[], [([], [])], [([], None)]])
 def test_no_sentences(chunks: list[Any], subwords: Subwords, tmp_path: Path) -> None:
     split = encode_split(tmp_path / "split", chunks, subwords, options())
-    assert (len(split), split.num_rows, len(split.input_ids), split.tag_names) == (0, 0, 0, [])
+    assert (len(split), split.num_sequences, len(split.input_ids), split.tag_names) == (0, 0, 0, [])
     assert split.row_lengths().tolist() == split.sentence_lengths().tolist() == []
 
 
@@ -147,7 +147,7 @@ def test_without_tags_nothing_is_labelled(subwords: Subwords, tmp_path: Path) ->
         assert split.tag_names == []
         assert set(split.labels.tolist()) == set(split.word_labels.tolist()) == {UNLABELLED}
         assert split.word_positions.tolist() == [1, 2]
-        assert split.row_labelled.tolist() == [0, 0]
+        assert split.sequence_labelled.tolist() == [0, 0]
 
 
 # ---------------------------------------------------------------- labels of subwords
@@ -243,7 +243,7 @@ def test_what_happened_to_words_is_reported_with_an_example(subwords: Subwords, 
     assert split.summary.words_without_subword == 2
     assert split.summary.clipped_words == 1
     assert split.summary.examples == {"windowed_sentences": 1, "words_without_subword": 2, "clipped_words": 3}
-    assert split.sentence_rows.tolist() == [0, 1, 3, 4, 6, 7]
+    assert split.sentence_sequences.tolist() == [0, 1, 3, 4, 6, 7]
 
 
 def test_a_clipped_word_alone_in_its_sentence_is_reported(subwords: Subwords, tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ from torch import nn
 from transformers import AutoModel, AutoModelForTokenClassification
 from transformers.utils import logging as transformers_logging
 
+from ner_module.errors import PretrainedError
 from ner_module.model.encoder import build_from_base, build_from_config, config_to_json
-from ner_module.pretrained import PretrainedError
 
 LABELS = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
 OTHERS = ["O", "B-ORG", "I-ORG", "B-GPE", "I-GPE"]

@@ -10,8 +10,8 @@ import pytest
 
 from ner_module.data.held_out import choose_held_out
 from ner_module.data.preparation import ReadingOptions, store_files
-from ner_module.data.sentence import DataError
 from ner_module.data.store import StoredSplit
+from ner_module.errors import DataError
 
 Store = Callable[..., StoredSplit]
 

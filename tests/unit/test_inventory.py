@@ -17,8 +17,8 @@ from ner_module.data.inventory import (
     new_inventory,
 )
 from ner_module.data.preparation import ReadingOptions, store_files
-from ner_module.data.sentence import DataError
 from ner_module.data.store import StoredSplit
+from ner_module.errors import DataError
 from ner_module.tagging import SCHEMES
 
 Store = Callable[..., StoredSplit]

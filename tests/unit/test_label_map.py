@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ner_module import NERDataModule
-from ner_module.data.sentence import DataError
+from ner_module.errors import DataError
 from ner_module.tagging import PREFIXES, Span, convert_tags, map_label_names, spans_to_tags, tags_to_spans
 
 PREFIXED = [scheme for scheme in PREFIXES if scheme != "flat"]

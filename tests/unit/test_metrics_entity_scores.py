@@ -11,7 +11,7 @@ from torch import nn
 from torchmetrics import MetricCollection
 
 from ner_module import EntityScores
-from ner_module.tagging import SchemeError
+from ner_module.errors import SchemeError
 
 NAMES = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
 GOLD = torch.tensor([[1, 2, 0, 3], [3, 0, -100, -100]])

@@ -16,10 +16,11 @@ from test_metrics_references import (
 )
 from torch.nn.functional import pad
 
+from ner_module.errors import SchemeError
 from ner_module.metrics import functional
 from ner_module.metrics.functional import label_spans, scores, span_counts, word_counts
 from ner_module.metrics.rules import span_rules
-from ner_module.tagging import PREFIXES, SchemeError, Span, tags_to_spans
+from ner_module.tagging import PREFIXES, Span, tags_to_spans
 
 MODES = ["conlleval", "strict"]
 

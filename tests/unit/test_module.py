@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from ner_module.data.datamodule import NERDataModule
 from ner_module.model.module import NERModule
-from ner_module.model.unpadded import pad_rows
+from ner_module.model.packed import pad_sequences
 from ner_module.tagging import IGNORE_INDEX
 
 MakeData = Callable[..., NERDataModule]
@@ -135,8 +135,8 @@ def test_rows_of_a_document_are_computed_in_parts_with_the_same_result(
 
 def transformers_loss(model: Any, batch: dict[str, Any]) -> float:
     """The mean loss by transformers' own, on a padded batch."""
-    input_ids, real = pad_rows(batch["input_ids"], batch["lengths"], 0)
-    labels, _ = pad_rows(batch["labels"], batch["lengths"], IGNORE_INDEX)
+    input_ids, real = pad_sequences(batch["input_ids"], batch["lengths"], 0)
+    labels, _ = pad_sequences(batch["labels"], batch["lengths"], IGNORE_INDEX)
     return float(model(input_ids=input_ids, attention_mask=real.long(), labels=labels).loss)
 
 
@@ -533,7 +533,7 @@ def test_the_label_of_unseen_words(make_module: Callable[..., NERModule]) -> Non
     ):
         module = make_module()
         module.set_labels(names, scheme, outside)
-        assert module.fallback_id == expected
+        assert module.labels.outside_id == expected
 
 
 def test_flat_labels_are_trained_and_scored(

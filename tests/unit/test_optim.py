@@ -15,7 +15,7 @@ from transformers import get_scheduler
 from transformers.trainer_pt_utils import get_parameter_names
 
 from ner_module.model.encoder import build_from_base
-from ner_module.model.optim import clip_within_step, make_optimizer, make_scheduler, parameter_groups
+from ner_module.model.optimizer import clip_within_step, make_optimizer, make_scheduler, parameter_groups
 
 # `Trainer.get_decay_parameter_names` of transformers 5.23, which needs a whole Trainer to be asked.
 NOT_DECAYED = [r"bias", r"layernorm", r"rmsnorm", r"(?:^|\.)norm(?:$|\.)", r"_norm(?:$|\.)"]

@@ -19,7 +19,7 @@ from ner_module.pretrained import (
     PretrainedError,
     from_pretrained,
     load_tokenizer,
-    max_row_length,
+    max_sequence_length,
     resolve_model_path,
     sha256_of,
     tokenizer_from_files,
@@ -204,7 +204,7 @@ def test_no_conversion_service_is_asked(tiny_model: Callable[..., Path], monkeyp
 def test_a_row_of_that_length_runs(family: str, tmp_path: Path) -> None:
     folder = make_tiny_model(family, tmp_path, max_positions=40, model_max_length=1000)
     tokenizer, config = load_tokenizer(str(folder)), AutoConfig.from_pretrained(folder)
-    limit = max_row_length(config, tokenizer)
+    limit = max_sequence_length(config, tokenizer)
     assert limit == (38 if family in ("roberta", "xlm-roberta") else 40)
     model = AutoModel.from_pretrained(folder)
     row = torch.full((1, limit + 1), tokenizer.unk_token_id)
@@ -216,13 +216,13 @@ def test_a_row_of_that_length_runs(family: str, tmp_path: Path) -> None:
 
 def test_the_tokenizers_own_limit_counts_too(tmp_path: Path) -> None:
     folder = make_tiny_model("bert-cased", tmp_path, max_positions=40, model_max_length=20)
-    assert max_row_length(AutoConfig.from_pretrained(folder), load_tokenizer(str(folder))) == 20
+    assert max_sequence_length(AutoConfig.from_pretrained(folder), load_tokenizer(str(folder))) == 20
 
 
 def test_the_published_roberta_takes_512(tiny_model: Callable[..., Path]) -> None:
     tokenizer = load_tokenizer(str(tiny_model("roberta")))
     tokenizer.model_max_length = int(1e30)
-    assert max_row_length(RobertaConfig(max_position_embeddings=514, pad_token_id=1), tokenizer) == 512
+    assert max_sequence_length(RobertaConfig(max_position_embeddings=514, pad_token_id=1), tokenizer) == 512
 
 
 def test_every_model_that_counts_positions_after_its_padding_is_known() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ner_module.__main__ import main
-from ner_module.callbacks import prediction_progress, progress
+from ner_module.training import prediction_progress, progress
 
 
 def test_every_stage_prints_lines(

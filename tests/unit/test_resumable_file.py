@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ner_module.callbacks.resumable_file import ResumableFile
+from ner_module.training.resumable_file import ResumableFile
 
 OF = {"input": "a", "checkpoint": "b"}
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from ner_module.checkpoints import read_checkpoint
-from ner_module.runs import (
+from ner_module.training.checkpoints import read_checkpoint
+from ner_module.training.runs import (
     RUNS,
     RunError,
     check_free,

@@ -14,12 +14,15 @@ from collections import Counter, defaultdict
 from itertools import pairwise
 
 import pytest
+from conftest import ROOT
+
+sys.path.insert(0, str(ROOT / "benchmarks" / "sample_corpus"))
+from generate import GENRES, GRAMMAR, split_templates
+from grammar import Grammar, read_rules
 from seqeval.metrics import f1_score
 from seqeval.metrics.sequence_labeling import get_entities
 
 from ner_module.data.sample import SPLITS, sample_file
-from ner_module.data.sample.generate import GENRES, GRAMMAR, split_templates
-from ner_module.data.sample.grammar import Grammar, read_rules
 
 SIZES = {"train": 2000, "validation": 400, "test": 400}
 
@@ -59,7 +62,7 @@ def sha256(path):
 
 def test_the_command_writes_the_committed_bytes(tmp_path):
     # another process with another hash seed: nothing may hang on the order of a set
-    command = [sys.executable, "-m", "ner_module.data.sample.generate", "--output", str(tmp_path / "new")]
+    command = [sys.executable, str(GRAMMAR.parent / "generate.py"), "--output", str(tmp_path / "new")]
     subprocess.run(command, check=True, timeout=60, env={**os.environ, "PYTHONHASHSEED": "7"})
     for split in SPLITS:
         assert sha256(tmp_path / "new" / f"{split}.conll") == sha256(sample_file(split))

@@ -7,14 +7,14 @@ from seqeval.metrics.sequence_labeling import get_entities
 from seqeval.scheme import Tokens
 from test_metrics_references import SEQEVAL_SCHEMES, TYPE_NAMES
 
+from ner_module.data.schemes import SchemeCensus
 from ner_module.tagging import (
     PREFIXES,
     SCHEMES,
-    SchemeCensus,
     SchemeError,
     Span,
     check_scheme,
-    close_label_names,
+    complete_label_set,
     continuation_tag,
     convert_tags,
     entity_types,
@@ -294,31 +294,31 @@ def test_a_closed_inventory_can_write_every_tag_of_its_types(
     scheme: str, sentences: list[tuple[list[Span], int]]
 ) -> None:
     seen = {tag for spans, length in sentences for tag in spans_to_tags(spans, length, scheme)}
-    names = close_label_names(seen, scheme)
+    names = complete_label_set(seen, scheme)
     types = {span.entity_type for spans, _ in sentences for span in spans}
     assert names[0] == "O"
     assert len(names) == len(set(names)) == 1 + len(types) * len(PREFIXES[scheme])
     assert set(names) == {"O"} | {join_tag(prefix, name) for name in types for prefix in PREFIXES[scheme]}
     assert set(entity_types(names, scheme)) == types
-    assert close_label_names(names, scheme) == names
-    assert close_label_names(set(names), scheme) == names
+    assert complete_label_set(names, scheme) == names
+    assert complete_label_set(set(names), scheme) == names
 
 
 def test_the_order_of_a_declared_inventory_is_kept() -> None:
     conll2003 = ["O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC", "B-MISC", "I-MISC"]
-    assert close_label_names(conll2003, "iob2") == conll2003
-    assert close_label_names(("I-A", "O", "B-B"), "iob2") == ["I-A", "O", "B-B", "B-A", "I-B"]
-    assert close_label_names(["S-A"], "bioes") == ["S-A", "O", "B-A", "I-A", "E-A"]
+    assert complete_label_set(conll2003, "iob2") == conll2003
+    assert complete_label_set(("I-A", "O", "B-B"), "iob2") == ["I-A", "O", "B-B", "B-A", "I-B"]
+    assert complete_label_set(["S-A"], "bioes") == ["S-A", "O", "B-A", "I-A", "E-A"]
 
 
 def test_inventories_of_flat_labels() -> None:
-    assert close_label_names({"VERB", "NOUN"}, "flat", None) == ["NOUN", "VERB"]
-    assert close_label_names({"VERB", "O", "NOUN"}, "flat") == ["O", "NOUN", "VERB"]
-    assert close_label_names({"b", "none", "a"}, "flat", "none") == ["none", "a", "b"]
+    assert complete_label_set({"VERB", "NOUN"}, "flat", None) == ["NOUN", "VERB"]
+    assert complete_label_set({"VERB", "O", "NOUN"}, "flat") == ["O", "NOUN", "VERB"]
+    assert complete_label_set({"b", "none", "a"}, "flat", "none") == ["none", "a", "b"]
     assert entity_types(["none", "a", "B-x"], "flat", "none") == ["a", "B-x"]
 
 
 def test_an_inventory_without_entities_is_the_outside_label() -> None:
-    assert close_label_names({"O"}, "iob2") == ["O"]
-    assert close_label_names([], "iob2") == ["O"]
+    assert complete_label_set({"O"}, "iob2") == ["O"]
+    assert complete_label_set([], "iob2") == ["O"]
     assert entity_types(["O"], "bioes") == []

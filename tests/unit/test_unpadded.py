@@ -19,11 +19,11 @@ from transformers import AutoModelForTokenClassification
 from ner_module.data.batching import BatchAssembler, TrainingBatches, TrainingSampler
 from ner_module.data.datamodule import NERDataModule
 from ner_module.model import layout as layout_module
-from ner_module.model import unpadded
-from ner_module.model.layout import BLOCK_COST, Layout, plan_blocks, row_size
+from ner_module.model import packed as unpadded
+from ner_module.model.layout import BLOCK_COST, Layout, plan_blocks
 from ner_module.model.module import NERModule, _loss_sum
-from ner_module.model.optim import make_optimizer
-from ner_module.model.unpadded import EXACT_FAMILIES, is_exact, pad_rows, padded_logits, prepare, unpadded_logits
+from ner_module.model.optimizer import make_optimizer
+from ner_module.model.packed import EXACT_FAMILIES, is_exact, packed_logits, pad_sequences, padded_logits, prepare
 
 LABELS = ["O", "B-A", "I-A", "B-B", "I-B"]
 CPU = torch.device("cpu")
@@ -93,7 +93,7 @@ def batch_of(lengths: list[int], seed: int = 0) -> tuple[Tensor, Tensor]:
 def exact(model: Any, input_ids: Tensor, labels: Tensor, lengths: list[int]) -> tuple[Tensor, Tensor, Any]:
     prepare(model)
     model.zero_grad()
-    logits = unpadded_logits(model, input_ids, lengths)
+    logits = packed_logits(model, input_ids, lengths)
     loss = _loss_sum(logits, labels)
     loss.backward()
     return logits.detach(), loss.detach(), gradients(model)
@@ -132,11 +132,11 @@ def test_a_padding_token_in_the_text_has_no_position_in_roberta(families: dict[s
     model, lengths = families["roberta"], [9, 5, 7]
     input_ids, _ = batch_of(lengths)
     input_ids[[3, 11]] = model.config.pad_token_id
-    padded, real = pad_rows(input_ids, lengths, model.config.pad_token_id)
+    padded, real = pad_sequences(input_ids, lengths, model.config.pad_token_id)
     model.set_attn_implementation("sdpa")
     expected = model(input_ids=padded, attention_mask=real.long()).logits[real]
     prepare(model)
-    torch.testing.assert_close(unpadded_logits(model, input_ids, lengths), expected, atol=4e-6, rtol=1e-6)
+    torch.testing.assert_close(packed_logits(model, input_ids, lengths), expected, atol=4e-6, rtol=1e-6)
 
 
 @pytest.mark.parametrize("family", ["bert-uncased", "modernbert"])
@@ -167,7 +167,7 @@ def test_bf16_autocast_goes_the_same_way(families: dict[str, Any]) -> None:
         model.set_attn_implementation("sdpa")
         expected = padded_logits(model, input_ids, lengths)
         prepare(model)
-        found = unpadded_logits(model, input_ids, lengths)
+        found = packed_logits(model, input_ids, lengths)
     assert found.dtype == expected.dtype == torch.bfloat16
     torch.testing.assert_close(found.float(), expected.float(), atol=0.08, rtol=0.05)
 
@@ -229,21 +229,14 @@ def test_no_mask_where_a_block_has_no_padding() -> None:
     assert mask[:, 0, 0].tolist() == [[True] * 150 + [False] * 30, [True] * 180]
 
 
-@pytest.mark.parametrize("multiplies", [True, False])
-def test_the_row_is_filled_up_where_onednn_multiplies(multiplies: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layout_module, "onednn_is_faster", lambda: multiplies)
-    assert [row_size(total, CPU) for total in (1, 16, 17)] == ([16, 16, 32] if multiplies else [1, 16, 17])
-    with torch.autocast("cpu", torch.bfloat16):
-        assert row_size(17, CPU) == 32
-    assert row_size(17, torch.device("meta")) == 17
-
-
 @pytest.mark.parametrize("family", ["bert-uncased", "roberta", "modernbert"])
 @pytest.mark.parametrize("multiplies", [True, False])
 def test_filling_up_changes_nothing(
     family: str, multiplies: bool, families: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(layout_module, "onednn_is_faster", lambda: multiplies)
+    model = families[family]
+    multiple = 16 if multiplies else 1
+    monkeypatch.setattr(model, "kernels", model.kernels._replace(length_multiple=lambda device: multiple))
     for batch in ("one", "one-empty", "equal", "many"):
         input_ids, labels = batch_of(BATCHES[batch])
         expected = reference(families[family], input_ids, labels, BATCHES[batch])
@@ -326,10 +319,10 @@ def test_variable_length_flash_attention_equals_the_blocks(family: str, families
     input_ids = batch_of(lengths)[0].cuda()
     prepare(model)
     assert unpadded.takes_flash(model, input_ids.device)
-    found = unpadded_logits(model, input_ids, lengths)
+    found = packed_logits(model, input_ids, lengths)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(unpadded, "takes_flash", lambda *_: False)
-        expected = unpadded_logits(model, input_ids, lengths)
+        expected = packed_logits(model, input_ids, lengths)
     torch.testing.assert_close(found.float(), expected.float(), atol=0.1, rtol=0.05)
     model.to("cpu", torch.float32)
 
@@ -340,6 +333,6 @@ def test_float32_on_cuda_is_computed_in_blocks(families: dict[str, Any]) -> None
     input_ids, labels = batch_of(lengths)
     expected = exact(model, input_ids, labels, lengths)
     model.to("cuda")
-    found = unpadded_logits(model, input_ids.cuda(), lengths)
+    found = packed_logits(model, input_ids.cuda(), lengths)
     model.to("cpu")
     torch.testing.assert_close(found.cpu(), expected[0], atol=1e-4, rtol=1e-4)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ner_module.data import words
 from ner_module.data.formats import read_sentences
 from ner_module.data.words import split_words
-from ner_module.tagger import _sentence
+from ner_module.inference.tagger import _sentence
 
 
 def cut(text):

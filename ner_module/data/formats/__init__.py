@@ -32,8 +32,9 @@ from ner_module.data.formats.files import contains, expand_files, read_lines
 from ner_module.data.formats.json_records import read_json, read_jsonl
 from ner_module.data.formats.records import RecordReader
 from ner_module.data.formats.tables import read_table
-from ner_module.data.sentence import DataError, Sentence
+from ner_module.data.sentence import Sentence
 from ner_module.data.words import split_words
+from ner_module.errors import DataError
 
 __all__ = ["FORMATS", "DataError", "Sentence", "detect_format", "expand_files", "read_sentences"]
 

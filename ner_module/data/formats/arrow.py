@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 
-from ner_module.data.sentence import DataError
+from ner_module.errors import DataError
 
 _BATCH = 1_000
 

@@ -14,8 +14,9 @@ from pathlib import Path
 from ner_module.data.formats.char_spans import CharSpan, SpanCounts, tag_words
 from ner_module.data.formats.files import read_lines
 from ner_module.data.formats.span_records import check_spans, check_type
-from ner_module.data.sentence import DataError, Sentence
+from ner_module.data.sentence import Sentence
 from ner_module.data.words import split_words
+from ner_module.errors import DataError
 
 # Types may hold spaces: other tools write them.
 _ENTITY = re.compile(r"([^\t]*)\t([^\t]+?) ([0-9]{1,9} [0-9]{1,9}(?:;[0-9]{1,9} [0-9]{1,9})*)(?:\t(.*))?")

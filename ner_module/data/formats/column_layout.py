@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ner_module.data.sentence import DataError
+from ner_module.errors import DataError
 from ner_module.tagging import OUTSIDE, has_prefix
 
 DOCSTART = "-DOCSTART-"

@@ -19,7 +19,8 @@ from pathlib import Path
 
 from ner_module.data.formats.column_layout import DOCSTART, SKIPPED_ID, Layout, find_layout
 from ner_module.data.formats.tag_cells import TagCells
-from ner_module.data.sentence import DataError, Sentence
+from ner_module.data.sentence import Sentence
+from ner_module.errors import DataError
 
 _HEAD_LINES = 2_000
 _NEW_DOCUMENT = re.compile(r"# ?newdoc(?: id)?(?: ?= ?(.+))?")

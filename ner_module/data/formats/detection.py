@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ner_module.data.formats.files import codec_of, read_head
 from ner_module.data.formats.table_layout import known_header
-from ner_module.data.sentence import DataError
+from ner_module.errors import DataError
 from ner_module.tagging import OUTSIDE, has_prefix
 
 FORMATS = ("conll", "jsonl", "json", "spans", "csv", "tsv", "parquet", "brat", "datasets", "text")

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, cast
 
-from ner_module.data.sentence import DataError
+from ner_module.errors import DataError
 
 HEAD_BYTES = 1 << 13
 _CHUNK_CHARS = 1 << 20

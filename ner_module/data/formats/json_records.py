@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ner_module.data.formats.tag_cells import describe
-from ner_module.data.sentence import DataError
+from ner_module.errors import DataError
 
 Record = dict[str, Any]
 

@@ -20,9 +20,10 @@ from ner_module.data.formats.span_records import (
     span_key,
 )
 from ner_module.data.formats.tag_cells import TagCells, describe
-from ner_module.data.sentence import DataError, Sentence
+from ner_module.data.sentence import Sentence
 from ner_module.data.words import split_words
-from ner_module.tagging import SchemeError, Span, spans_to_tags
+from ner_module.errors import DataError, SchemeError
+from ner_module.tagging import Span, spans_to_tags
 
 __all__ = ["DOCUMENT_KEYS", "TAG_KEYS", "TEXT_KEYS", "TOKEN_KEYS", "RecordReader"]
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from ner_module.data.formats.char_spans import CharSpan, SpanCounts, from_utf16
 from ner_module.data.formats.tag_cells import describe
-from ner_module.data.sentence import DataError
+from ner_module.errors import DataError
 
 TEXT_KEYS = ("text", "sentence", "content")
 _SPAN_KEYS = ("spans", "entities", "label", "labels", "annotations", "ner")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ner_module.data.formats.records import DOCUMENT_KEYS, TAG_KEYS, TEXT_KEYS, TOKEN_KEYS
-from ner_module.data.sentence import DataError
+from ner_module.errors import DataError
 
 _WORD_NAMES = (*TOKEN_KEYS, "form", *TEXT_KEYS)
 _TAG_NAMES = (*TAG_KEYS, "ner_tag", "ner_label", "iob", "bio")

@@ -21,7 +21,8 @@ from typing import Any
 from ner_module.data.formats.records import RecordReader
 from ner_module.data.formats.table_layout import TableLayout, find_table_layout
 from ner_module.data.formats.tag_cells import describe
-from ner_module.data.sentence import DataError, Sentence
+from ner_module.data.sentence import Sentence
+from ner_module.errors import DataError
 
 _HEAD_ROWS = 200
 _HEAD_LINES = 5_000

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ner_module.data.sentence import DataError
+from ner_module.errors import DataError
 from ner_module.tagging import has_prefix
 
 # A real inventory has hundreds of tags at most; a column of words passes this within a few pages.

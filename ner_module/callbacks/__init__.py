@@ -1,1 +1,0 @@
-"""What happens around training: the results table, predictions files, save points."""

@@ -1,0 +1,41 @@
+"""A tagged sentence as people and programs read it: entities with their text, place and score.
+
+``predict`` writes these objects, one a line, and `NERTagger` returns them: there is one way from labels to entities.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ner_module.data.sentence import Sentence
+from ner_module.tagging import tags_to_spans
+
+
+def prediction(
+    sentence: Sentence, tags: Sequence[str], scores: Sequence[float], scheme: str, outside_label: str | None
+) -> dict[str, Any]:
+    """The entities of one sentence.
+
+    Args:
+        sentence: raw text with its words' offsets, or words alone.
+        tags: the predicted tag of each word.
+        scores: the probability of each of them.
+        scheme: what the tags' prefixes mean.
+        outside_label: for ``flat`` tags, the one that is no entity.
+
+    Returns:
+        ``{"text": …, "entities": […]}`` with ``start`` and ``end`` in characters, or ``{"tokens": …, "entities": […]}``
+        with ``start`` and ``end`` in words. ``score`` is the mean probability of the entity's words, 4 decimals.
+    """
+    entities = []
+    for start, end, entity_type in tags_to_spans(tags, scheme, outside_label):
+        if sentence.text is not None and sentence.offsets is not None:
+            first, last = sentence.offsets[start][0], sentence.offsets[end - 1][1]
+            text = sentence.text[first:last]
+        else:
+            first, last, text = start, end, " ".join(sentence.tokens[start:end])
+        score = round(sum(scores[start:end]) / (end - start), 4)
+        entities.append({"type": entity_type, "text": text, "start": first, "end": last, "score": score})
+    given = {"tokens": sentence.tokens} if sentence.text is None else {"text": sentence.text}
+    return {**given, "entities": entities}

@@ -1,0 +1,154 @@
+"""What kind of error each entity is: gold and predicted entities in pairs, and a class for each pair.
+
+Within a sentence gold and predicted entities are paired one to one: first those that share the most words; of equals
+those with the same type, then those further left. The pair, or the entity that found no partner, is
+
+* ``correct``: same words, same type;
+* ``wrong type``: same words, another type;
+* ``wrong boundary``: same type, but only some words shared;
+* ``wrong type and boundary``: only some words shared, and another type;
+* ``missed``: a gold entity without a partner;
+* ``spurious``: a predicted entity without a partner.
+
+So each gold entity counts once among all but ``spurious``, and each predicted one once among all but ``missed``. The
+classes follow MUC-5 (https://aclanthology.org/M93-1007), whose *incorrect* is split by what is wrong. They differ from
+:mod:`~ner_module.extras.analysis.overlap` in the pairing, which takes entities from left to right there.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ner_module.extras.analysis.sentences import TaggedSentence
+from ner_module.tagging import Span
+
+CORRECT = "correct"
+WRONG_TYPE = "wrong type"
+WRONG_BOUNDARY = "wrong boundary"
+WRONG_BOTH = "wrong type and boundary"
+MISSED = "missed"
+SPURIOUS = "spurious"
+OUTCOMES = (CORRECT, WRONG_BOUNDARY, WRONG_TYPE, WRONG_BOTH, MISSED, SPURIOUS)
+
+NO_ENTITY = "no entity"
+
+
+class Pairing(NamedTuple):
+    """A gold entity and the predicted one it is compared with; one of them is ``None`` where there is no partner."""
+
+    gold: Span | None
+    predicted: Span | None
+
+    @property
+    def outcome(self) -> str:
+        """One of :data:`OUTCOMES`."""
+        if self.gold is None:
+            return SPURIOUS
+        if self.predicted is None:
+            return MISSED
+        same_type = self.gold.entity_type == self.predicted.entity_type
+        if self.gold[:2] == self.predicted[:2]:
+            return CORRECT if same_type else WRONG_TYPE
+        return WRONG_BOUNDARY if same_type else WRONG_BOTH
+
+
+def pair_entities(gold: Sequence[Span], predicted: Sequence[Span]) -> list[Pairing]:
+    """Pair the entities of one sentence as the module's docstring says, ordered by position.
+
+    >>> gold = [Span(0, 2, "PER"), Span(4, 7, "ORG"), Span(8, 9, "LOC")]
+    >>> predicted = [Span(0, 2, "LOC"), Span(3, 5, "ORG"), Span(5, 7, "LOC")]
+    >>> for pairing in pair_entities(gold, predicted):
+    ...     print(pairing.outcome, tuple(pairing.gold or ()), tuple(pairing.predicted or ()))
+    wrong type (0, 2, 'PER') (0, 2, 'LOC')
+    spurious () (3, 5, 'ORG')
+    wrong type and boundary (4, 7, 'ORG') (5, 7, 'LOC')
+    missed (8, 9, 'LOC') ()
+    """
+    candidates = []
+    for g in gold:
+        for p in predicted:
+            shared = min(g.end, p.end) - max(g.start, p.start)
+            if shared > 0:
+                candidates.append((-shared, g.entity_type != p.entity_type, g, p))
+    pairings = []
+    free_gold, free_predicted = set(gold), set(predicted)
+    for _, _, g, p in sorted(candidates):
+        if g in free_gold and p in free_predicted:
+            free_gold.remove(g)
+            free_predicted.remove(p)
+            pairings.append(Pairing(g, p))
+    pairings += [Pairing(g, None) for g in free_gold] + [Pairing(None, p) for p in free_predicted]
+    return sorted(pairings, key=lambda pairing: min(span for span in pairing if span is not None))
+
+
+def count_outcomes(pairings: Sequence[Pairing]) -> Counter[tuple[str, str]]:
+    """Count outcomes by type: ``(gold type, outcome)``; spurious entities under their predicted type."""
+    return Counter(
+        ((pairing.gold or pairing.predicted).entity_type, pairing.outcome)  # type: ignore[union-attr]
+        for pairing in pairings
+    )
+
+
+def type_confusion(pairings: Sequence[Pairing]) -> Counter[tuple[str, str]]:
+    """Count pairs by ``(gold type, predicted type)``, :data:`NO_ENTITY` where there is no partner.
+
+    Boundaries do not matter here. Rows add up to the number of gold entities of a type, columns to the predicted ones.
+
+    >>> confusion = type_confusion(pair_entities([Span(0, 2, "PER")], [Span(0, 1, "LOC"), Span(3, 4, "LOC")]))
+    >>> sorted(confusion.items())
+    [(('PER', 'LOC'), 1), (('no entity', 'LOC'), 1)]
+    """
+    return Counter(
+        (
+            pairing.gold.entity_type if pairing.gold else NO_ENTITY,
+            pairing.predicted.entity_type if pairing.predicted else NO_ENTITY,
+        )
+        for pairing in pairings
+    )
+
+
+def error_records(
+    sentences: Sequence[TaggedSentence], pairings: Sequence[Sequence[Pairing]]
+) -> list[dict[str, object]]:
+    """Every error with its sentence, in input order, ready for JSON.
+
+    Args:
+        sentences: the sentences.
+        pairings: for each of them, its pairs.
+
+    Returns:
+        Objects with ``sentence`` (its number from 1), ``error`` (the outcome), ``gold`` and ``predicted`` (an entity,
+        or null) and ``tokens``. An entity has ``type``, ``text``, ``start`` and ``end`` (words, end exclusive), and a
+        predicted one ``score``.
+    """
+    records: list[dict[str, object]] = []
+    for number, (sentence, pairs) in enumerate(zip(sentences, pairings, strict=True), start=1):
+        for pairing in pairs:
+            if pairing.outcome != CORRECT:
+                gold, predicted = (
+                    None if span is None else _as_record(sentence, span, is_predicted)
+                    for span, is_predicted in ((pairing.gold, False), (pairing.predicted, True))
+                )
+                records.append(
+                    {
+                        "sentence": number,
+                        "error": pairing.outcome,
+                        "gold": gold,
+                        "predicted": predicted,
+                        "tokens": sentence.tokens,
+                    }
+                )
+    return records
+
+
+def _as_record(sentence: TaggedSentence, span: Span, is_predicted: bool) -> dict[str, object]:
+    record: dict[str, object] = {
+        "type": span.entity_type,
+        "text": sentence.text(span),
+        "start": span.start,
+        "end": span.end,
+    }
+    score = sentence.confidence(span) if is_predicted else None
+    return record if score is None else {**record, "score": round(score, 4)}

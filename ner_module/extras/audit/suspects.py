@@ -1,0 +1,178 @@
+"""Which annotations are most likely wrong, by a trained model's confidence in them.
+
+The rule. Gold and predicted entities that overlap form one case; so a case is an entity the model agrees with, one with
+another type or boundary, one the model does not see (annotated by mistake?), or one only the model sees (forgotten?).
+Its score is the *lowest probability that the model gives to the gold tag of any of its words*: the self-confidence of
+Northcutt, Jiang and Chuang, "Confident Learning" (2021, https://doi.org/10.1613/jair.1.12125), with the worst word
+standing for the whole, which Wang and Mueller, "Detecting Label Errors in Token Classification Data" (2022,
+https://arxiv.org/abs/2210.03920) found the best of the ways to put tokens together. The lowest scores come first.
+
+A model that was trained on an annotation has learnt to believe it. `folds.py` asks models that have not seen it;
+`benchmarks/suspects.py` measures both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ner_module.data.batching import BatchAssembler, evaluation_batches
+from ner_module.data.datamodule import NERDataModule
+from ner_module.extras.audit.wording import excerpt
+from ner_module.model.module import NERModule
+from ner_module.tagging import Span, tags_to_spans
+
+Kind = Literal["agreed", "type", "boundary", "only annotated", "only predicted"]
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """One case.
+
+    Attributes:
+        score: the model's lowest probability of a gold tag in it; low is suspicious.
+        file: where it stands.
+        line: the line there, of its first word where the file has a word a line.
+        kind: how gold and prediction differ.
+        gold: annotated entities: ``type``, ``text``, ``start`` and ``end`` in words.
+        predicted: the model's, likewise.
+        start: first word.
+        end: last word, exclusive.
+        sentence: index of the sentence in the stored split.
+        text: the sentence around it.
+    """
+
+    score: float
+    file: str
+    line: int | None
+    kind: Kind
+    gold: list[dict[str, Any]]
+    predicted: list[dict[str, Any]]
+    start: int
+    end: int
+    sentence: int
+    text: str
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+
+def rank_suspects(
+    data: NERDataModule, module: NERModule, split: str, sentences: npt.NDArray[np.int64] | None = None
+) -> list[Suspect]:
+    """All cases of a split, the most suspicious first.
+
+    Args:
+        data: has read the split.
+        module: a trained model with the data's labels.
+        split: ``train``, ``validation`` or ``test``.
+        sentences: only these of the stored split; by default all that belong to the split.
+    """
+    source, chosen = data.sentences_of(split)
+    stored, encoded = data.stored[source], data.encoded[source]
+    if sentences is None:
+        sentences = np.arange(len(stored)) if chosen is None else chosen
+    suspects = []
+    for index, gold, predicted, confidences in _predictions(data, module, source, sentences):
+        names = [encoded.tag_names[label] for label in encoded.word_labels[encoded.words_of(index)]]
+        gold_spans = tags_to_spans(names, data.scheme, data.outside_label)
+        predicted_spans = tags_to_spans(predicted, data.scheme, data.outside_label)
+        assert len(gold) == len(names)
+        if not gold_spans and not predicted_spans:
+            continue
+        tokens = stored.tokens(index)
+        for start, end, annotated, found in cases(gold_spans, predicted_spans):
+            file, line = stored.origin(index, start)
+            suspects.append(
+                Suspect(
+                    score=round(min(confidences[start:end]), 6),
+                    file=file,
+                    line=line,
+                    kind=kind_of(annotated, found),
+                    gold=[_as_json(span, tokens) for span in annotated],
+                    predicted=[_as_json(span, tokens) for span in found],
+                    start=start,
+                    end=end,
+                    sentence=index,
+                    text=excerpt(tokens, start, end),
+                )
+            )
+    return sorted(suspects, key=lambda suspect: (suspect.score, suspect.sentence, suspect.start))
+
+
+def cases(gold: list[Span], predicted: list[Span]) -> Iterator[tuple[int, int, list[Span], list[Span]]]:
+    """Groups of entities that overlap: first word, last word (exclusive), gold and predicted entities.
+
+    >>> list(cases([Span(0, 2, "PER"), Span(5, 6, "LOC")], [Span(1, 3, "PER")]))
+    [(0, 3, [Span(start=0, end=2, entity_type='PER')], [Span(start=1, end=3, entity_type='PER')]), \
+(5, 6, [Span(start=5, end=6, entity_type='LOC')], [])]
+    """
+    ordered = sorted([(span, 0) for span in gold] + [(span, 1) for span in predicted])
+    start = end = 0
+    group: tuple[list[Span], list[Span]] = ([], [])
+    for span, side in ordered:
+        if span.start >= end:
+            if end:
+                yield start, end, *group
+            start, end, group = span.start, span.end, ([], [])
+        end = max(end, span.end)
+        group[side].append(span)
+    if end:
+        yield start, end, *group
+
+
+def kind_of(gold: list[Span], predicted: list[Span]) -> Kind:
+    """How the two sides of a case differ.
+
+    >>> kind_of([Span(0, 2, "PER")], [Span(0, 2, "LOC")]), kind_of([], [Span(0, 1, "PER")])
+    ('type', 'only predicted')
+    """
+    if gold == predicted:
+        return "agreed"
+    if not predicted:
+        return "only annotated"
+    if not gold:
+        return "only predicted"
+    return "type" if [span[:2] for span in gold] == [span[:2] for span in predicted] else "boundary"
+
+
+def _as_json(span: Span, tokens: list[str]) -> dict[str, Any]:
+    text = " ".join(tokens[span.start : span.end])
+    return {"type": span.entity_type, "text": text, "start": span.start, "end": span.end}
+
+
+@torch.inference_mode()
+def _predictions(
+    data: NERDataModule, module: NERModule, source: str, sentences: npt.NDArray[np.int64]
+) -> Iterator[tuple[int, list[int], list[str], list[float]]]:
+    """Index, gold label ids, predicted tags, and the probability of each word's gold label, for some sentences."""
+    module = module.eval()
+    encoded = data.encoded[source]
+    assembler = BatchAssembler(encoded, data.label_ids(source))
+    lengths = encoded.sentence_lengths()[sentences]
+    for indices in evaluation_batches(lengths, data.hparams["eval_batch_size"]):
+        batch = assembler.sentences(sentences[indices])
+        for name in ("input_ids", "word_positions", "gold"):
+            batch[name] = batch[name].to(module.device)
+        logits_TC, words = module.predict_words(batch)
+        positions_NW, gold_NW = batch["word_positions"], batch["gold"]
+        of_words_NWC = logits_TC[positions_NW.clamp(min=0)].float().softmax(dim=-1)
+        confidence_NW = of_words_NWC.gather(-1, gold_NW.clamp(min=0).unsqueeze(-1)).squeeze(-1)
+        confidence_NW[positions_NW < 0] = 1.0  # the model cannot see such a word, and has no opinion of it
+        rows = zip(
+            sentences[indices].tolist(),
+            batch["num_words"].tolist(),
+            gold_NW.tolist(),
+            words.label_ids.tolist(),
+            confidence_NW.tolist(),
+            strict=True,
+        )
+        for sentence, length, gold, predicted, confidences in rows:
+            tags = [data.label_names[label] for label in predicted[:length]]
+            yield sentence, gold[:length], tags, confidences[:length]

@@ -1,0 +1,10 @@
+"""The model card."""
+
+from __future__ import annotations
+
+from ner_module.offers import Offer
+
+OFFER = Offer(
+    callbacks="ner_module.extras.card.callback:callbacks",
+    after=("analysis", "audit", "health", "provenance", "throughput"),
+)

@@ -1,0 +1,203 @@
+"""``python -m ner_module convert IN… OUT``: annotated data from one format to another.
+
+Reads twice: once to learn the tags and to refuse what cannot be read before anything is written, once to write. What
+the target cannot hold is never dropped in silence: each kind of loss is reported with the number of sentences.
+
+==========================  ============  ============  =========  =========  ===============  ================
+format                      tags          words         raw text   documents  empty sentences  line breaks
+==========================  ============  ============  =========  =========  ===============  ================
+jsonl, json                 any           any           yes        yes        yes              in words, text
+parquet, datasets           any           any           yes        yes        yes              in words, text
+conll, tsv                  any           without tabs  no         yes        no               no
+csv                         any           any           no         yes        no               in words
+prodigy                     as spans      visible ones  yes        yes        yes              in words, text
+doccano, label-studio       as spans      found again   yes        yes        yes              in words, text
+brat                        as spans      found again   yes        yes        no               inside entities
+text                        no            found again   yes        no         yes              no
+==========================  ============  ============  =========  =========  ===============  ================
+
+"As spans": which words are an entity, not the prefixes (they come back as IOB2). "Found again": by `words.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ner_module.data.formats import FORMATS, expand_files, read_sentences
+from ner_module.data.formats.char_spans import SpanCounts
+from ner_module.data.sentence import Sentence
+from ner_module.data.tag_census import TagCensus, suspicious_tags
+from ner_module.errors import DataError, SchemeError
+from ner_module.extras.convert.span_writers import write_brat, write_doccano, write_label_studio, write_prodigy
+from ner_module.extras.convert.writers import (
+    Losses,
+    write_conll,
+    write_csv,
+    write_dataset,
+    write_json,
+    write_jsonl,
+    write_parquet,
+    write_text,
+    write_tsv,
+)
+from ner_module.tagging import OUTSIDE, SCHEMES, convert_tags, illegal_words, tags_to_spans
+
+_TOKEN_WRITERS: dict[str, Callable[[Path, Iterable[Sentence], Losses], None]] = {
+    "conll": write_conll,
+    "jsonl": write_jsonl,
+    "json": write_json,
+    "csv": write_csv,
+    "tsv": write_tsv,
+    "parquet": write_parquet,
+    "datasets": write_dataset,
+    "text": write_text,
+}
+_SPAN_WRITERS = {
+    "doccano": write_doccano,
+    "label-studio": write_label_studio,
+    "prodigy": write_prodigy,
+    "brat": write_brat,
+}
+TARGETS = (*_TOKEN_WRITERS, *_SPAN_WRITERS)
+_BY_SUFFIX = {
+    ".conll": "conll",
+    ".bio": "conll",
+    ".iob": "conll",
+    ".jsonl": "jsonl",
+    ".json": "json",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".parquet": "parquet",
+}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command; returns the exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        warnings = _convert(arguments)
+    except (DataError, SchemeError) as error:
+        print(f"error: {_own_options(str(error))}", file=sys.stderr)
+        return 1
+    return 1 if warnings and arguments.strict else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m ner_module convert",
+        description="Convert annotated data between formats. Every word, tag and span that the target can\n"
+        "hold is kept; what it cannot hold is reported with counts.",
+        epilog="Examples:\n"
+        "  python -m ner_module convert doccano.jsonl train.conll\n"
+        "  python -m ner_module convert train.conll.gz train.jsonl --scheme bioes\n"
+        "  python -m ner_module convert 'corpus/*.conll' corpus_brat --to brat\n\n"
+        "`jsonl` and `json` hold tokens and tags; `doccano`, `label-studio`, `prodigy` and `brat` hold text and\n"
+        "character spans. Documents survive everywhere but in raw text, raw text in all but column formats.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("inputs", nargs="+", metavar="IN", help="files, folders (brat, datasets) or quoted globs")
+    parser.add_argument("output", type=Path, metavar="OUT", help="the file or folder to write; .gz compresses text")
+    parser.add_argument("--from", dest="source", choices=("auto", *FORMATS), default="auto", help="format of IN (auto)")
+    parser.add_argument(
+        "--to", choices=TARGETS, help="format of OUT (default: by its ending, such as .conll or .jsonl)"
+    )
+    parser.add_argument("--text_column_name", help="where the words or the text are: a key, a name or a number from 0")
+    parser.add_argument("--label_column_name", help="where the tags or the spans are, likewise")
+    parser.add_argument("--label_names", nargs="+", metavar="NAME", help="names of integer tags, from 0")
+    parser.add_argument("--encoding", help="encoding of IN (utf-8); OUT is always UTF-8")
+    parser.add_argument("--source_scheme", choices=SCHEMES, help="tagging scheme of IN (default: detected)")
+    parser.add_argument("--scheme", choices=SCHEMES, help="tagging scheme of OUT (default: tags stay as they are)")
+    parser.add_argument("--strict", action="store_true", help="exit with 1 after any warning")
+    parser.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
+    return parser
+
+
+def _convert(arguments: argparse.Namespace) -> int:
+    """Convert; returns the number of warnings."""
+    output: Path = arguments.output
+    target = _target(output, arguments.to)
+    paths = expand_files(arguments.inputs)
+    if output.exists() and (not arguments.overwrite or any(output.samefile(path) for path in paths)):
+        raise DataError(output, None, "the output exists already", "choose another name, or add --overwrite")
+
+    counts, census, sizes = SpanCounts(), TagCensus(), Counter[str]()
+    for path in paths:
+        for sentence in _read(path, arguments, counts):
+            assert sentence.tags is not None
+            census.add(sentence.tags, str(path), sentence.line, sentence.tokens, sentence.word_per_line)
+            sizes["sentences"] += 1
+            sizes["words"] += len(sentence.tokens)
+    is_flat = arguments.source_scheme == "flat"
+    suspicions = suspicious_tags(census.counts(), census.first_seen(), census.first_words(), flat=is_flat)
+    scheme = arguments.source_scheme or census.scheme_report()["detected"]
+    if scheme is None:  # tags with and without a prefix
+        raise suspicions[0].error()
+    outside = None if scheme == "flat" and OUTSIDE not in census.counts() else OUTSIDE
+
+    losses: Losses = Counter()
+
+    def stream() -> Iterator[Sentence]:
+        for path in paths:
+            for sentence in _read(path, arguments, SpanCounts()):
+                assert sentence.tags is not None
+                sizes["entities"] += len(tags_to_spans(sentence.tags, scheme, outside))
+                if arguments.scheme is not None:
+                    losses["have tags that were illegal and are repaired"] += bool(illegal_words(sentence.tags, scheme))
+                    tags = convert_tags(sentence.tags, scheme, arguments.scheme, outside)
+                    sentence = replace(sentence, tags=tags)
+                yield sentence
+
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as scratch:
+        partial = Path(scratch) / output.name
+        if target in _TOKEN_WRITERS:
+            _TOKEN_WRITERS[target](partial, stream(), losses)
+        else:
+            held = arguments.scheme or scheme
+            _SPAN_WRITERS[target](partial, stream(), losses, lambda tags: tags_to_spans(tags, held, outside))
+        if output.is_dir():
+            shutil.rmtree(output)
+        partial.replace(output)
+
+    warnings = [f"{counts.summary()}"] if not counts.is_clean else []
+    warnings += [str(suspicion.error()) for suspicion in suspicions]
+    warnings += [f"{count:,} sentence{'s' * (count != 1)} {loss}" for loss, count in losses.items() if count]
+    for warning in warnings:
+        print(f"warning: {_own_options(warning)}", file=sys.stderr)
+    print(f"{output}: {', '.join(f'{sizes[kind]:,} {kind}' for kind in ('sentences', 'words', 'entities'))} ({target})")
+    return len(warnings)
+
+
+def _own_options(message: str) -> str:
+    """A reader's message with the options as this command spells them."""
+    return message.replace("--data.format", "--from").replace("--data.", "--")
+
+
+def _target(output: Path, asked: str | None) -> str:
+    if asked is not None:
+        return asked
+    suffixes = [suffix.lower() for suffix in output.suffixes if suffix.lower() != ".gz"]
+    target = _BY_SUFFIX.get(suffixes[-1] if suffixes else "")
+    if target is None:
+        advice = f"add --to with one of {', '.join(TARGETS)}"
+        raise DataError(output, None, "the output's name does not tell its format", advice)
+    return target
+
+
+def _read(path: Path, arguments: argparse.Namespace, counts: SpanCounts) -> Iterator[Sentence]:
+    return read_sentences(
+        path,
+        format=arguments.source,
+        text_column_name=arguments.text_column_name,
+        label_column_name=arguments.label_column_name,
+        label_names=arguments.label_names,
+        encoding=arguments.encoding,
+        span_counts=counts,
+    )

@@ -1,0 +1,7 @@
+"""A checkpoint as a folder that anyone can load."""
+
+from __future__ import annotations
+
+from ner_module.offers import Offer
+
+OFFER = Offer(commands={"export": "ner_module.extras.export.command:main"}, needs=("analysis", "card"))

@@ -1,0 +1,66 @@
+"""Something worth telling a user about data or a training: one form for terminal, JSON and messages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Severity = Literal["error", "warning", "info"]
+
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
+
+
+@dataclass(frozen=True)
+class Example:
+    """One place in the data: the file, the line there (``None`` where it has none), and what stands there."""
+
+    file: str
+    line: int | None
+    text: str
+
+    @property
+    def place(self) -> str:
+        """``file:line``, which terminals and editors turn into a link."""
+        return self.file if self.line is None else f"{self.file}:{self.line}"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One kind of thing worth knowing.
+
+    Attributes:
+        code: what kind, for programs; stable between versions.
+        severity: ``error`` stops a training or makes it worthless, ``warning`` costs score or makes scores wrong,
+            ``info`` is worth knowing.
+        count: how many cases (words, sentences, entities or forms: the message says which).
+        message: one sentence for people.
+        example: the first case, where there is a single one to show.
+        advice: what to do.
+        details: further cases and numbers for programs; plain data.
+    """
+
+    code: str
+    severity: Severity
+    count: int
+    message: str
+    example: Example | None
+    advice: str
+    details: list[dict[str, Any]] | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data."""
+        fields = asdict(self)
+        if self.details is None:
+            del fields["details"]
+        return fields
+
+    def line(self) -> str:
+        """The finding in one line, with its place."""
+        place = f"{self.example.place}: " if self.example else ""
+        return f"{place}{self.message}; {self.advice}"
+
+
+def most_severe_first(findings: Iterable[Finding]) -> list[Finding]:
+    """By severity; findings of one severity stay in the order they were made."""
+    return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))

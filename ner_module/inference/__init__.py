@@ -1,0 +1,1 @@
+"""A trained model in use: NERTagger, and a model as a folder."""

@@ -1,0 +1,62 @@
+"""Running an ONNX file in the place of the torch model.
+
+Needs the package onnxruntime, which ``pip install 'ner-module[onnx]'`` brings; ``export`` writes such files.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ner_module.errors import RunError
+
+
+class OnnxModel(nn.Module):
+    """An ONNX file behind the interface of a transformers model.
+
+    Args:
+        path: the ``.onnx`` file.
+        config: the model's, which names the padding token.
+        device: ``cpu``, or a CUDA device if the GPU build of onnxruntime is installed.
+
+    Raises:
+        RunError: onnxruntime is missing, cannot use the device, or cannot read the file.
+    """
+
+    def __init__(self, path: Path, config: Any, device: str | torch.device = "cpu") -> None:
+        super().__init__()
+        self.config = config
+        runtime = need_package("onnxruntime")
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        provider = "CPUExecutionProvider" if torch.device(device).type == "cpu" else "CUDAExecutionProvider"
+        if provider not in runtime.get_available_providers():
+            raise RunError(f"this onnxruntime has no {provider}: install onnxruntime-gpu, or load on the CPU")
+        try:
+            self.session = runtime.InferenceSession(str(path), options, providers=[provider])
+        except Exception as error:  # onnxruntime has a class of its own for each status code
+            raise RunError(
+                f"{path} cannot be read as an ONNX model ({type(error).__name__}): export it again"
+            ) from error
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> SimpleNamespace:
+        """An object with ``logits`` ``[R, L, C]``, on the device of ``input_ids``."""
+        feed = {"input_ids": input_ids.cpu().numpy(), "attention_mask": attention_mask.cpu().numpy()}
+        (logits,) = self.session.run(["logits"], feed)
+        return SimpleNamespace(logits=torch.from_numpy(logits).to(input_ids.device))
+
+
+def need_package(name: str) -> Any:
+    """Import a package that ONNX models need.
+
+    Raises:
+        RunError: it is not installed.
+    """
+    try:
+        return __import__(name)
+    except ImportError as error:
+        raise RunError(f"ONNX needs the package {name!r}: pip install 'ner-module[onnx]'") from error

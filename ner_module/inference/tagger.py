@@ -1,0 +1,138 @@
+"""NERTagger: a trained model for use in Python. Text in, entities out.
+
+The same words, windows, decoding and entities as ``python -m ner_module predict``; no trainer, no files.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Hashable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ner_module.data.alignment import Subwords
+from ner_module.data.batching import BatchAssembler, evaluation_batches
+from ner_module.data.context import Chunk
+from ner_module.data.datamodule import NERDataModule
+from ner_module.data.encoded import EncodingOptions, encode_split
+from ner_module.data.entities import prediction
+from ner_module.data.sentence import Sentence
+from ner_module.data.words import split_words
+from ner_module.inference.model_folder import is_model_folder, load_hub_model, load_model_folder
+from ner_module.model.module import NERModule
+from ner_module.training.checkpoints import read_checkpoint
+from ner_module.training.runs import checkpoint_path, find_checkpoint
+
+# namespace/name; a path that is not there should be called that, so file endings are left to paths.
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(?<!\.ckpt)")
+
+
+class NERTagger:
+    """Finds entities in text.
+
+    Args:
+        module: a trained model.
+        data: its tokenizer, labels and alignment.
+
+    Example::
+
+        tagger = NERTagger.load("runs/quickstart/2026-01-31_12-00-00")
+        tagger.predict(["Ada Lovelace met the mayor of Lincoln."])
+    """
+
+    def __init__(self, module: NERModule, data: NERDataModule) -> None:
+        self.module, self.data = module.eval(), data
+        self.label_names, self.scheme, self.outside_label = data.label_names, data.scheme, data.outside_label
+        self._subwords = Subwords(data.tokenizer)
+        self._options = EncodingOptions(
+            max_seq_length=data.max_seq_length,
+            stride=data.stride,
+            label_all_tokens=data.label_all_tokens,
+            source_scheme=data.scheme,
+            scheme=data.scheme,
+            outside_label=data.outside_label,
+            context_size=data.context_size,
+        )
+
+    @classmethod
+    def load(cls, path: str | Path, device: str | torch.device = "cpu", revision: str | None = None) -> NERTagger:
+        """Load a trained model; all of these find the same entities.
+
+        Args:
+            path: a run directory (its best checkpoint), a checkpoint file, a folder that ``export`` wrote (safetensors
+                or ONNX), or the hub id of such a folder. Base model and training data are not needed.
+            device: where it is computed.
+            revision: on the hub: a branch, tag or commit.
+
+        Raises:
+            RunError: nothing is there, or it cannot be used.
+            PretrainedError: the hub does not have it, or cannot be asked.
+        """
+        folder = Path(path)
+        if is_model_folder(folder):
+            return cls(*load_model_folder(folder, device))
+        if not folder.exists() and _HUB_ID.fullmatch(str(path)):
+            return cls(*load_hub_model(str(path), revision, device))
+        file = find_checkpoint(str(checkpoint_path(folder, "best") if folder.is_dir() else path), None)
+        data = NERDataModule()
+        data.load_state_dict(read_checkpoint(file)["NERDataModule"])
+        return cls(NERModule.load_from_checkpoint(file, map_location=device, weights_only=True), data)
+
+    def predict(
+        self,
+        texts: Sequence[str] | Sequence[Sequence[str]],
+        batch_size: int = 32,
+        documents: Sequence[Hashable] | None = None,
+    ) -> list[dict[str, Any]]:
+        """The entities of each text, in order.
+
+        Args:
+            texts: raw texts, or lists of words.
+            batch_size: how many are computed at once.
+            documents: for a model with document context, which document each text belongs to (any names; ``None``:
+                none); consecutive texts of one document are read together. By default each text stands alone.
+
+        Returns:
+            For each text ``{"text": …, "entities": [{"type", "text", "start", "end", "score"}]}``, ``start`` and
+            ``end`` in characters; for lists of words ``{"tokens": …}`` with ``start`` and ``end`` in words.
+        """
+        sentences = [_sentence(text) for text in texts]
+        if not sentences:
+            return []
+        if documents is not None and len(documents) != len(sentences):
+            raise ValueError(f"{len(sentences)} texts but {len(documents)} documents: give one for each text")
+        results: list[dict[str, Any]] = [{}] * len(sentences)
+        with tempfile.TemporaryDirectory() as folder:
+            tokens = [sentence.tokens for sentence in sentences]
+            chunks = [Chunk(tokens, None, documents)]
+            split = encode_split(Path(folder) / "texts", chunks, self._subwords, self._options)
+            assembler = BatchAssembler(split, [])
+            for indices in evaluation_batches(split.sentence_lengths(), batch_size):
+                for index, tags, scores in self._tag(assembler, indices):
+                    results[index] = prediction(sentences[index], tags, scores, self.scheme, self.outside_label)
+        return results
+
+    @torch.inference_mode()
+    def _tag(
+        self, assembler: BatchAssembler, indices: np.ndarray[Any, np.dtype[np.int64]]
+    ) -> list[tuple[int, list[str], list[float]]]:
+        batch = assembler.sentences(indices)
+        for name in ("input_ids", "word_positions"):
+            batch[name] = batch[name].to(self.module.device)
+        _, words = self.module.predict_words(batch)
+        labels, scores, lengths = words.label_ids.tolist(), words.scores.tolist(), batch["num_words"].tolist()
+        return [
+            (index, [self.label_names[label] for label in labels[row][:length]], scores[row][:length])
+            for row, (index, length) in enumerate(zip(indices.tolist(), lengths, strict=True))
+        ]
+
+
+def _sentence(text: str | Sequence[str]) -> Sentence:
+    if isinstance(text, str):
+        offsets = split_words(text)
+        return Sentence([text[start:end] for start, end in offsets], text=text, offsets=offsets)
+    return Sentence(list(text))

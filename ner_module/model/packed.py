@@ -1,0 +1,259 @@
+"""Unpadded execution: all rows of a batch as one row of real subwords, so that no row is padded.
+
+Embeddings, linear layers, norms and the head see one row ``(1, T)`` with the positions each subword has in its own row.
+Only attention needs to know where rows end. It is given through the interface transformers has for that
+(``AttentionInterface.register``), and the rows' places reach it as a keyword argument of ``forward``:
+
+* On CPU, and where flash attention cannot be used, rows are regrouped into at most four blocks of similar length, and
+  each block is one call of ``scaled_dot_product_attention``, without a mask where all its rows are equally long.
+* On CUDA in half precision the row goes to variable-length flash attention as it is.
+
+Nothing about what is learnt changes: logits, loss and gradients are those of the padded batch
+(``tests/unit/test_unpadded.py`` proves it family by family, and by the losses of a whole epoch). A family that is not
+in :data:`EXACT_FAMILIES` is computed padded (:func:`padded_logits`).
+
+Not here: where rows lie and how they are regrouped (`layout.py`).
+
+Shapes: T subwords of all rows, R rows, L subwords of the longest row, H heads, D units of a head, C labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ner_module.model.layout import Layout, pad_to_length, plan_blocks
+
+EXACT_FAMILIES = ("bert", "distilbert", "electra", "modernbert", "roberta", "xlm-roberta")
+"""Values of ``config.model_type`` whose unpadded results are proven equal to the padded ones."""
+
+_OFFSET_FAMILIES = ("roberta", "xlm-roberta")  # their positions begin after that of the padding token
+
+_NAME = "ner_module_unpadded"
+
+
+Attend = Callable[..., Tensor]
+"""What computes attention in a block; called like ``scaled_dot_product_attention``."""
+
+
+class Kernels(NamedTuple):
+    """How a prepared model computes; an extra may put faster ones in their place."""
+
+    attend: Attend = F.scaled_dot_product_attention
+    length_multiple: Callable[[torch.device], int] = lambda device: 1
+    """What the length of a packed sequence is padded to a multiple of, where kernels are made for each length."""
+
+
+class _Regroup(torch.autograd.Function):
+    """Subwords of the one row to their places in the blocks; ``(T, …)`` to ``(sum of block sizes, …)``.
+
+    Autograd's own backward of a gather adds up with atomic or serial writes. Here it is a gather, too: the gradient of
+    padding is zero, since no real subword looks at it and its own output is dropped.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, layout: Layout) -> Tensor:
+        ctx.layout = layout
+        return values.index_select(0, layout.take)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return gradients[0].index_select(0, ctx.layout.place), None
+
+
+class _Restore(torch.autograd.Function):
+    """The inverse of :class:`_Regroup`, dropping what padding computed."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, layout: Layout) -> Tensor:
+        ctx.layout, ctx.size = layout, values.shape[0]
+        return values.index_select(0, layout.place)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (gradient,) = gradients
+        spread = gradient.new_zeros((ctx.size, *gradient.shape[1:]))
+        return spread.index_copy_(0, ctx.layout.place, gradient), None
+
+
+def _attention(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    layout: Layout | None = None,
+    attend: Attend = F.scaled_dot_product_attention,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """What transformers calls in each layer, with query, key and value ``(1, H, T, D)``; gives ``(1, T, H, D)``.
+
+    Without a layout the batch is a padded one with a mask, from other code that uses the model.
+    """
+    if layout is None:
+        out = F.scaled_dot_product_attention(query, key, value, attention_mask, dropout, scale=scaling)
+        return out.transpose(1, 2).contiguous(), None
+    # transformers adds one, for its flash attention excludes the border.
+    window = None if sliding_window is None else sliding_window - 1
+    rows_THD = [states.transpose(1, 2).squeeze(0) for states in (query, key, value)]
+    if layout.blocked:
+        return _in_blocks(rows_THD, layout, dropout, scaling, window, attend), None
+    return _flash(rows_THD, layout, dropout, scaling, window), None
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def _in_blocks(
+    rows_THD: list[Tensor], layout: Layout, dropout: float, scaling: float | None, window: int | None, attend: Attend
+) -> Tensor:
+    shape = rows_THD[0].shape[1:]
+    regroup, restore = cast(Any, _Regroup.apply), cast(Any, _Restore.apply)
+    regrouped = [regroup(states.flatten(1), layout) for states in rows_THD]
+    outputs = []
+    for index, block in enumerate(layout.blocks):
+        part = slice(block.start, block.start + block.size)
+        query, key, value = (
+            states[part].view(len(block.lengths), block.longest, *shape).transpose(1, 2) for states in regrouped
+        )
+        mask = layout.mask(index, window)
+        out = attend(query, key, value, mask, dropout, scale=scaling)
+        outputs.append(out.transpose(1, 2).reshape(block.size, -1))
+    joined = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+    restored: Tensor = restore(joined, layout)
+    return restored.view(1, layout.total, *shape)
+
+
+def _flash(rows_THD: list[Tensor], layout: Layout, dropout: float, scaling: float | None, window: int | None) -> Tensor:
+    # What torch.nn.attention.varlen.varlen_attn calls; it fixes dropout at 0, and training wants it.
+    out: Tensor = torch.ops.aten._flash_attention_forward(
+        *(states.contiguous() for states in rows_THD),
+        layout.offsets,
+        layout.offsets,
+        layout.longest,
+        layout.longest,
+        dropout,
+        False,  # causal
+        False,  # debug mask
+        scale=scaling,
+        window_size_left=window if window is not None else -1,
+        window_size_right=window if window is not None else -1,
+    )[0]
+    return out.unsqueeze(0)
+
+
+def _mask(attention_mask: Tensor | None = None, **arguments: Any) -> Tensor | None:
+    """What transformers asks for the mask: none for the one row, its own for a padded batch of other code."""
+    from transformers.masking_utils import sdpa_mask
+
+    if attention_mask is None:
+        return None
+    mask: Tensor | None = sdpa_mask(attention_mask=attention_mask, **arguments)
+    return mask
+
+
+def is_exact(model: Any) -> bool:
+    """Whether a transformers model can be computed without padding."""
+    return model.config.model_type in EXACT_FAMILIES and not getattr(model.config, "is_decoder", False)
+
+
+def prepare(model: Any) -> None:
+    """Make a model's attention take a :class:`Layout`; a padded batch with a mask is computed as before."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+
+    AttentionInterface.register(_NAME, _attention)
+    AttentionMaskInterface.register(_NAME, _mask)
+    model.set_attn_implementation(_NAME)
+    model.kernels = Kernels()
+
+
+def packed_logits(model: Any, input_ids_T: Tensor, lengths: Sequence[int]) -> Tensor:
+    """Logits ``[T, C]`` of rows that lie one after the other; the model was :func:`prepare`-d.
+
+    Args:
+        model: a transformers model for token classification.
+        input_ids_T: subword ids of all rows.
+        lengths: subwords of each row, on the host: attention is planned there, without waiting for the device.
+    """
+    device = input_ids_T.device
+    size = padded_length(model, sum(lengths), device)
+    filled, rows = pad_to_length(input_ids_T, lengths, size, model.config.pad_token_id or 0)
+    layout = Layout(rows, device, not takes_flash(model, device))
+    places = positions(model.config, filled, layout)
+    outputs = model(
+        input_ids=filled[None],
+        position_ids=places[None],
+        attention_mask=None,
+        layout=layout,
+        attend=model.kernels.attend,
+    )
+    logits: Tensor = outputs.logits[0]
+    return logits[: len(input_ids_T)]
+
+
+def padded_length(model: Any, length: int, device: torch.device) -> int:
+    """The length of a packed sequence as it is computed, where the model's kernels want a multiple of something."""
+    multiple: int = model.kernels.length_multiple(device)
+    return -(-length // multiple) * multiple
+
+
+def attention_subwords(model: Any, device: torch.device, lengths: Sequence[int]) -> int:
+    """Subwords that attention computes for rows of these lengths, padding inside the blocks included."""
+    if takes_flash(model, device):
+        return sum(lengths)
+    rising = sorted(lengths)
+    return sum((last - first) * rising[last - 1] for first, last in plan_blocks(rising))
+
+
+def takes_flash(model: Any, device: torch.device) -> bool:
+    """Whether attention takes the row as it is, by variable-length flash attention.
+
+    It wants CUDA from Ampere on, half precision, and heads of up to 256 units, in eights.
+    """
+    if device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 0):
+        return False
+    half = (torch.float16, torch.bfloat16)
+    dtype = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else model.dtype
+    head = model.config.hidden_size // model.config.num_attention_heads
+    return dtype in half and head <= 256 and head % 8 == 0
+
+
+def positions(config: Any, input_ids_T: Tensor, layout: Layout) -> Tensor:
+    """``[T]``: the position id of each subword in its own row, as the family counts them."""
+    lengths = np.asarray(layout.lengths, dtype=np.int64)
+    if config.model_type not in _OFFSET_FAMILIES:
+        starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
+        return layout.send(np.arange(layout.total) - starts)
+    # As in transformers, a padding token inside the text (someone wrote "<pad>") has no place of its own.
+    counted = (input_ids_T != config.pad_token_id).long()
+    seen = counted.cumsum(0)
+    rows = layout.send(np.repeat(np.arange(len(lengths)), lengths))
+    before = (seen - counted).index_select(0, layout.offsets[: len(lengths)].long())
+    place: Tensor = (seen - before.index_select(0, rows)) * counted
+    return place + int(config.pad_token_id)
+
+
+def padded_logits(model: Any, input_ids_T: Tensor, lengths: Sequence[int]) -> Tensor:
+    """The same logits ``[T, C]``, computed the usual way: rows padded to the longest, under a mask."""
+    input_ids_RL, real_RL = pad_sequences(input_ids_T, lengths, model.config.pad_token_id or 0)
+    logits_RLC: Tensor = model(input_ids=input_ids_RL, attention_mask=real_RL.long()).logits
+    return torch.cat([row[:length] for row, length in zip(logits_RLC, lengths, strict=True)])
+
+
+def pad_sequences(values_T: Tensor, lengths: Sequence[int], fill: int) -> tuple[Tensor, Tensor]:
+    """Rows ``[R, L]`` filled up with ``fill``, and which places are real: bool ``[R, L]``.
+
+    >>> pad_sequences(torch.tensor([5, 6, 7]), [1, 2], 0)[0].tolist()
+    [[5, 0], [6, 7]]
+    """
+    rows = torch.nn.utils.rnn.pad_sequence(
+        list(torch.split(values_T, list(lengths))), batch_first=True, padding_value=fill
+    )
+    real = torch.arange(rows.shape[1], device=rows.device) < torch.tensor(lengths, device=rows.device)[:, None]
+    return rows, real

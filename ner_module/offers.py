@@ -1,0 +1,74 @@
+"""The one door between the core and its extras: what each folder under ``extras/`` offers, found by looking.
+
+The core never names an extra. An extra is a folder in ``ner_module/extras`` whose ``__init__.py`` imports nothing heavy
+and says what it has by a module-level :class:`Offer` named ``OFFER``. Deleting the folder takes the offer away.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pkgutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from graphlib import TopologicalSorter
+from typing import Any
+
+_EXTRAS = "ner_module.extras"
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What an extra adds; functions are named ``package.module:function`` and imported when they are called.
+
+    Attributes:
+        commands: ``python -m ner_module NAME`` -> ``main(arguments) -> exit code``.
+        callbacks: a function from a :class:`~ner_module.arguments.Run` to the callbacks it wants in that run.
+        model: a function that is given each transformers model once it is built; it changes how the model computes,
+            never what.
+        start: a function without arguments, called before torch is imported.
+        needs: extras that this one imports; without one of them it is left out.
+        after: extras whose callbacks run before this one's, where they are there.
+    """
+
+    commands: Mapping[str, str] = field(default_factory=dict)
+    callbacks: str | None = None
+    model: str | None = None
+    start: str | None = None
+    needs: Sequence[str] = ()
+    after: Sequence[str] = ()
+
+
+@cache
+def find_offers() -> dict[str, Offer]:
+    """The offer of each extra by its name, in the order in which their callbacks run."""
+    if importlib.util.find_spec(_EXTRAS) is None:
+        return {}
+    package = importlib.import_module(_EXTRAS)
+    names = sorted(module.name for module in pkgutil.iter_modules(package.__path__) if module.ispkg)
+    offers: dict[str, Offer] = {name: importlib.import_module(f"{_EXTRAS}.{name}").OFFER for name in names}
+    order = TopologicalSorter({name: [*offer.needs, *offer.after] for name, offer in offers.items()})
+    found: dict[str, Offer] = {}
+    for name in order.static_order():
+        if name in offers and all(need in found for need in offers[name].needs):
+            found[name] = offers[name]
+    return found
+
+
+def find_commands() -> dict[str, str]:
+    """Every command that an extra offers, by name: where its function is."""
+    found = {name: place for offer in find_offers().values() for name, place in offer.commands.items()}
+    return dict(sorted(found.items()))
+
+
+def call(place: str, *arguments: Any) -> Any:
+    """Call the function at ``package.module:function``."""
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)(*arguments)
+
+
+def call_all(kind: str, *arguments: Any) -> list[Any]:
+    """Call every offered function of one kind (``callbacks``, ``model`` or ``start``), in order."""
+    places = [getattr(offer, kind) for offer in find_offers().values()]
+    return [call(place, *arguments) for place in places if place is not None]

@@ -1,1 +1,0 @@
-"""What a run leaves behind: report, model card, exported models, rendered entities."""

@@ -1,0 +1,99 @@
+"""A table as plain data, which terminal, HTML, Markdown and Weights & Biases each render their own way.
+
+A cell is a number or text as it was computed; how it is written follows from its column, so that the same score reads
+the same everywhere.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich import box
+from rich.table import Table as RichTable
+from rich.text import Text
+
+
+def score(value: float) -> str:
+    """Four decimals.
+
+    >>> score(0.5)
+    '0.5000'
+    """
+    return f"{value:.4f}"
+
+
+def count(value: float) -> str:
+    """A whole number with separators.
+
+    >>> count(12000.0)
+    '12,000'
+    """
+    return f"{value:,.0f}"
+
+
+def interval(value: tuple[float, float]) -> str:
+    """The ends of an interval.
+
+    >>> interval((0.41239, 0.6))
+    '0.4124 to 0.6000'
+    """
+    return f"{value[0]:.4f} to {value[1]:.4f}"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its title, and how its values are written (``str`` for text)."""
+
+    title: str
+    write: Callable[[Any], str] = str
+
+    def cell(self, value: Any) -> str:
+        """A value in print; nothing for ``None`` and for a number that is none."""
+        if value is None or (isinstance(value, float) and math.isnan(value)):
+            return ""
+        return value if isinstance(value, str) else self.write(value)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under named columns; the first column holds names.
+
+    Attributes:
+        title: what is shown.
+        columns: in order.
+        rows: one value for each column; ``None`` where there is none.
+        emphasised: indices of rows that stand out: totals, the best epoch.
+        note: what a reader must know beside it.
+    """
+
+    title: str
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[Any]]
+    emphasised: frozenset[int] = field(default_factory=frozenset)
+    note: str = ""
+
+    def cells(self) -> list[list[str]]:
+        """All rows in print."""
+        return [[column.cell(value) for column, value in zip(self.columns, row, strict=True)] for row in self.rows]
+
+    def for_terminal(self) -> RichTable:
+        """The table for ``rich``; text stands as it is, without markup."""
+        table = RichTable(
+            title=self.title or None,
+            title_style="bold",
+            title_justify="left",
+            caption=self.note or None,
+            caption_justify="left",
+            box=box.SIMPLE_HEAD,
+            show_edge=False,
+            pad_edge=False,
+        )
+        for index, column in enumerate(self.columns):
+            # Names may be folded, numbers never.
+            table.add_column(Text(column.title), justify="right" if index else "left", overflow="fold")
+        for index, cells in enumerate(self.cells()):
+            table.add_row(*map(Text, cells), style="bold" if index in self.emphasised else None)
+        return table

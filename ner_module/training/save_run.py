@@ -1,0 +1,52 @@
+"""The files that say what a run was: ``config.yaml`` and ``train_entities.json``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import yaml
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.cli import SaveConfigCallback
+
+from ner_module.data.datamodule import NERDataModule
+from ner_module.training.loggers import remember_wandb_run
+
+
+class SaveRun(SaveConfigCallback):
+    """Writes ``config.yaml`` and ``train_entities.json`` at the start of ``fit``; gives loggers the configuration."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Give the configuration to the model, whose checkpoints carry it."""
+        if stage == "fit":
+            pl_module.config_text = _portable_config(self.parser.dump(self.config, skip_unset=False))  # type: ignore[assignment]
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save, on the first process, once data, model and optimiser stand: a run that cannot start leaves nothing.
+
+        What the training data taught is kept too: later analyses ask which entities were seen.
+        """
+        if trainer.is_global_zero:
+            run_dir = Path(trainer.default_root_dir)
+            run_dir.mkdir(parents=True, exist_ok=True)
+            (run_dir / "config.yaml").write_text(str(pl_module.config_text), encoding="utf-8")
+            data: NERDataModule = trainer.datamodule  # type: ignore[attr-defined]
+            entities = json.dumps(data.train_entities(), ensure_ascii=False, indent=0, sort_keys=True)
+            (run_dir / "train_entities.json").write_text(entities, encoding="utf-8")
+            for logger in trainer.loggers:
+                remember_wandb_run(logger, run_dir)
+                logger.log_hyperparams(yaml.safe_load(pl_module.config_text))  # type: ignore[arg-type]
+
+
+def _portable_config(text: str) -> str:
+    """The configuration without what belongs to one run only."""
+    config = yaml.safe_load(text)
+    for name in ("run_dir", "ckpt_path", "config"):
+        config.pop(name, None)
+    loggers = config.get("trainer", {}).get("logger")
+    for logger in loggers if isinstance(loggers, list) else [loggers]:
+        # Set to the run directory by `cli.py`, which the next run's will replace.
+        if isinstance(logger, dict) and "save_dir" in logger.get("init_args", {}):
+            logger["init_args"]["save_dir"] = "."
+    dumped: str = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+    return dumped

@@ -1,0 +1,127 @@
+"""The scores of MUC and SemEval-2013 against nervaluate, and cases worked by hand."""
+
+import random
+
+import pytest
+import torch
+from nervaluate import Evaluator
+from test_metrics_references import random_corpora, random_spans, to_ids
+
+from ner_module.extras.analysis.overlap import overlap_counts, overlap_counts_by_type, overlap_scores
+from ner_module.metrics.functional import LabelSpans, label_spans
+from ner_module.metrics.rules import span_rules
+from ner_module.tagging import Span, tags_to_spans
+
+STRATEGIES = {"strict": "strict", "exact": "exact", "partial": "partial", "type": "ent_type"}
+OUTCOMES = ("correct", "incorrect", "partial", "missed", "spurious")
+
+
+def as_tensors(rows: list[list[Span]], types: list[str]) -> LabelSpans:
+    quads = [(r, s.start, s.end, types.index(s.entity_type)) for r, row in enumerate(rows) for s in row]
+    return LabelSpans(*torch.tensor(quads, dtype=torch.int64).view(-1, 4).T)
+
+
+def as_dicts(rows: list[list[Span]]) -> list[list[dict]]:
+    return [[{"label": s.entity_type, "start": s.start, "end": s.end - 1} for s in row] for row in rows]
+
+
+def check(predicted: list[list[Span]], gold: list[list[Span]], types: list[str]) -> None:
+    expected = Evaluator(as_dicts(gold), as_dicts(predicted), types, loader="dict").evaluate()
+    for matching, strategy in STRATEGIES.items():
+        both = as_tensors(predicted, types), as_tensors(gold, types)
+        counts = overlap_counts(*both, matching)
+        overall = expected["overall"][strategy]
+        assert [int(count) for count in counts] == [getattr(overall, name) for name in OUTCOMES], matching
+        assert [float(score) for score in overlap_scores(counts)] == pytest.approx(
+            [overall.precision, overall.recall, overall.f1], abs=1e-6
+        )
+        by_type = overlap_counts_by_type(*both, matching, len(types))
+        for index, name in enumerate(types):
+            of_type = expected["entities"].get(name, {}).get(strategy)
+            counts = [getattr(of_type, outcome) if of_type else 0 for outcome in OUTCOMES]
+            assert [int(count[index]) for count in by_type] == counts, (matching, name)
+
+
+def check_random(total: int) -> None:
+    """Half from tag sequences (conlleval spans), half dense sequences of spans that overlap in all ways."""
+    for labels, gold, predicted in random_corpora("iob2", total // 2):
+        rules = span_rules(labels)
+        types = list(rules.entity_types)
+        gold_spans, predicted_spans = ([tags_to_spans(tags) for tags in rows] for rows in (gold, predicted))
+        check(predicted_spans, gold_spans, types)
+        spans = label_spans(to_ids(gold, labels), rules)
+        assert all(torch.equal(a, b) for a, b in zip(spans, as_tensors(gold_spans, types), strict=True))
+    rng = random.Random(2)
+    for _ in range(total // 1000):
+        types = ["A", "B", "C"][: rng.randint(1, 3)]
+        lengths = [rng.randint(0, 60) for _ in range(500)]
+        check(*([random_spans(rng, types, length) for length in lengths] for _ in range(2)), types)
+
+
+def test_counts_equal_nervaluate():
+    check_random(1000)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_counts_equal_nervaluate_on_10_000_sequences():
+    check_random(10_000)
+
+
+def tilings(length: int, types: str) -> list[list[Span]]:
+    """Every way to place spans of the given types on a few words."""
+    if length == 0:
+        return [[]]
+    shorter = tilings(length - 1, types)
+    result = list(shorter)
+    for size in range(1, length + 1):
+        for before in tilings(length - size, types):
+            result += [[*before, Span(length - size, length, name)] for name in types]
+    return result
+
+
+def test_every_pair_of_span_sets_on_four_words():
+    all_sets = tilings(4, "A")
+    pairs = [(p, g) for p in all_sets for g in all_sets]
+    check([p for p, _ in pairs], [g for _, g in pairs], ["A"])
+
+
+def test_every_pair_of_span_sets_with_two_types_on_three_words():
+    all_sets = tilings(3, "AB")
+    pairs = [(p, g) for p in all_sets for g in all_sets]
+    check([p for p, _ in pairs], [g for _, g in pairs], ["A", "B"])
+
+
+def test_an_overlap_of_less_than_a_hundredth_does_not_count():
+    gold = [[Span(0, 100, "A")], [Span(0, 101, "A")], [Span(0, 250, "A"), Span(250, 600, "A"), Span(600, 700, "B")]]
+    predicted = [
+        [Span(99, 100, "A")],
+        [Span(0, 1, "A"), Span(5, 7, "A"), Span(100, 102, "A")],
+        [Span(0, 1, "A"), Span(248, 252, "A"), Span(252, 300, "A"), Span(599, 602, "B"), Span(699, 701, "B")],
+    ]
+    check(predicted, gold, ["A", "B"])
+
+
+@pytest.mark.parametrize(
+    ("predicted", "gold"), [([], []), ([[]], [[]]), ([[Span(0, 1, "A")]], [[]]), ([[]], [[Span(0, 1, "A")]])]
+)
+def test_nothing_on_one_side_or_both(predicted, gold):
+    for matching in STRATEGIES:
+        counts = overlap_counts(as_tensors(predicted, ["A"]), as_tensors(gold, ["A"]), matching)
+        expected = [0, 0, 0, len(gold[0]) if gold else 0, len(predicted[0]) if predicted else 0]
+        assert [int(count) for count in counts] == expected
+        assert [float(score) for score in overlap_scores(counts)] == [0.0, 0.0, 0.0]
+
+
+def test_spans_that_never_meet():
+    check([[Span(0, 1, "A")], []], [[Span(1, 2, "A")], [Span(0, 1, "A")]], ["A"])
+
+
+def test_a_chain_decided_from_its_beginning():
+    """Each prediction overlaps two gold spans, its own last one being the next one's first."""
+    gold = [[Span(2 * i, 2 * i + 2, "A") for i in range(50)]]
+    predicted = [[Span(2 * i + 1, 2 * i + 3, "A") for i in range(49)]]
+    check(predicted, gold, ["A"])
+    check([[Span(0, 1, "A"), *predicted[0]]], gold, ["A"])
+    counts = overlap_counts(as_tensors([[Span(0, 1, "A"), *predicted[0]]], ["A"]), as_tensors(gold, ["A"]), "partial")
+    assert [int(count) for count in counts] == [0, 0, 50, 0, 0]

@@ -1,0 +1,363 @@
+"""`convert`: round trips over real corpora and over anything at all; what is lost is said."""
+
+import json
+import os
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ner_module.data.formats import read_sentences
+from ner_module.data.formats.char_spans import SpanCounts
+from ner_module.data.sentence import Sentence
+from ner_module.data.words import split_words
+from ner_module.extras.convert.command import TARGETS, main
+from ner_module.extras.convert.span_writers import (
+    annotated_text,
+    write_brat,
+    write_doccano,
+    write_label_studio,
+    write_prodigy,
+)
+from ner_module.extras.convert.writers import write_conll, write_csv, write_json, write_jsonl, write_parquet, write_tsv
+from ner_module.tagging import spans_to_tags, tags_to_spans
+
+SHARED = Path(os.environ.get("NER_SHARED_DATA", Path(__file__).parents[4] / "shared" / "data"))
+CORPORA = {
+    "wnut17": ("wnut17/dev.conll", 1009, 15733, 836),
+    "wikigold": ("wikigold/wikigold.conll", 1696, 39007, 3558),
+    "ncbi_disease": ("ncbi_disease/dev.tsv", 923, 23969, 787),
+    "wnut17-train": ("wnut17/train.conll", 3394, 62730, 1975),
+    "wnut17-test": ("wnut17/test.conll", 1287, 23394, 1079),
+    "ncbi_disease-train": ("ncbi_disease/train.tsv", 5424, 135701, 5134),
+    "ncbi_disease-test": ("ncbi_disease/test.tsv", 940, 24497, 960),
+}
+QUICK = ("wnut17", "wikigold", "ncbi_disease")
+TOKEN_FORMATS = {
+    "conll": "x.conll",
+    "jsonl": "x.jsonl.gz",
+    "json": "x.json",
+    "csv": "x.csv",
+    "tsv": "x.tsv",
+    "parquet": "x.parquet",
+    "datasets": "saved",
+}
+SPAN_FORMATS = {"doccano": "d.jsonl", "label-studio": "ls.json", "prodigy": "p.jsonl", "brat": "folder"}
+
+
+def columns(path):
+    """(words, tags) and document of each sentence of a two-column file, with a few lines of this test's own."""
+    sentences, document, documents = [], 0, []
+    for block in path.read_text(encoding="utf-8").split("\n\n"):
+        rows = [line.replace("\t", " ").split(" ") for line in block.strip("\n").split("\n") if line]
+        if rows and rows[0][0] == "-DOCSTART-":
+            document += 1
+            rows = rows[1:]
+        if rows:
+            sentences.append(([row[0] for row in rows], [row[-1] for row in rows]))
+            documents.append(document)
+    return sentences, documents
+
+
+@pytest.fixture(params=[name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in CORPORA])
+def corpus(request):
+    name, sentences, words, entities = CORPORA[request.param]
+    path = SHARED / name
+    if not path.is_file():
+        pytest.skip(f"no {name} under {SHARED}")
+    gold, documents = columns(path)
+    # Figures of the corpora's own descriptions: what the test compares with was read whole.
+    assert len(gold) == sentences
+    assert sum(len(tokens) for tokens, _ in gold) == words
+    assert sum(len(tags_to_spans(tags)) for _, tags in gold) == entities
+    return path, gold, documents
+
+
+@pytest.mark.parametrize("target", TOKEN_FORMATS)
+def test_token_formats_keep_every_word_tag_and_document(corpus, target, tmp_path, capsys):
+    path, gold, documents = corpus
+    out = tmp_path / TOKEN_FORMATS[target]
+    assert main([str(path), str(out), "--to", target, "--strict"]) == 0
+    assert capsys.readouterr().err.replace("\r", "").count("warning") == 0
+    found = list(read_sentences(out))
+    assert [(s.tokens, s.tags) for s in found] == gold
+    if documents[-1] > 0:
+        renumbered = {name: number for number, name in enumerate(dict.fromkeys(s.document for s in found))}
+        assert [renumbered[s.document] for s in found] == documents
+
+
+@pytest.mark.parametrize("target", SPAN_FORMATS)
+def test_span_formats_keep_every_span_on_its_text(corpus, target, tmp_path, capsys):
+    path, gold, _ = corpus
+    out = tmp_path / SPAN_FORMATS[target]
+    assert main([str(path), str(out), "--to", target]) == 0
+    expected = Counter()
+    for number, (tokens, tags) in enumerate(gold):
+        for start, end, entity_type in tags_to_spans(tags):
+            begin = len(" ".join([*tokens[:start], ""]))
+            expected[number, begin, " ".join(tokens[start:end]), entity_type] += 1
+    assert spans_in(out, target, [" ".join(tokens) for tokens, _ in gold]) == expected
+    # Read back: nothing dropped, and where words are cut as in the corpus, the same tags.
+    counts = SpanCounts()
+    found = list(read_sentences(out, span_counts=counts))
+    assert counts.kept == counts.spans == expected.total() or counts.overlapping == counts.spans - counts.kept
+    by_text = {}  # some sentences occur twice, with different annotation
+    for tokens, tags in gold:
+        if cut_alike(tokens):
+            by_text.setdefault(" ".join(tokens), []).append(tags_to_spans(tags))
+    checked = 0
+    for sentence in found:
+        if sentence.text in by_text:
+            checked += 1
+            assert tags_to_spans(sentence.tags) in by_text[sentence.text]
+    assert checked > len(gold) / 3
+    if target == "prodigy":
+        assert [s.tokens for s in found] == [tokens for tokens, _ in gold]
+        assert counts.is_clean
+
+
+def cut_alike(tokens):
+    text = " ".join(tokens)
+    return [text[a:b] for a, b in split_words(text)] == tokens
+
+
+def spans_in(path, target, texts):
+    """(sentence, start, text, type) of every span of a file, read as its tool would."""
+    found = Counter()
+    if target == "brat":
+        starts = {}
+        for number, text in enumerate(texts):
+            starts.setdefault(text, []).append(number)
+        for annotation in sorted(path.glob("*.ann")):
+            text = annotation.with_suffix(".txt").read_bytes().decode()
+            begins = [0]
+            for line in text.split("\n"):
+                begins.append(begins[-1] + len(line) + 1)
+            numbers = [starts[line].pop(0) for line in text.split("\n")[:-1]]
+            for line in annotation.read_bytes().decode().split("\n")[:-1]:
+                _, place, quote = line.split("\t")
+                entity_type, start, end = place.split(" ")
+                assert text[int(start) : int(end)] == quote
+                row = next(i for i, begin in enumerate(begins) if begin > int(start)) - 1
+                found[numbers[row], int(start) - begins[row], quote, entity_type] += 1
+        return found
+    raw = path.read_text(encoding="utf-8")
+    records = json.loads(raw) if target == "label-studio" else [json.loads(line) for line in raw.split("\n")[:-1]]
+    for number, record in enumerate(records):
+        if target == "label-studio":
+            text = record["data"]["text"]
+            values = [item["value"] for item in record["annotations"][0]["result"]]
+            spans = [(value["start"], value["end"], value["labels"][0]) for value in values]
+        elif target == "prodigy":
+            text = record["text"]
+            spans = [(span["start"], span["end"], span["label"]) for span in record["spans"]]
+            for span in record["spans"]:
+                assert record["tokens"][span["token_start"]]["start"] == span["start"]
+                assert record["tokens"][span["token_end"]]["end"] == span["end"]
+        else:
+            text, spans = record["text"], record["label"]
+        assert text == texts[number]
+        for start, end, entity_type in spans:
+            found[number, start, text[start:end], entity_type] += 1
+    return found
+
+
+WORD = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
+TAG = st.sampled_from(["O", "B-PER", "I-PER", "B-a b"])
+ANY = st.lists(st.lists(st.tuples(WORD, TAG), max_size=4), min_size=1, max_size=4)
+SETTINGS = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+
+
+def sentences_of(drawn, document=None):
+    return [Sentence([word for word, _ in rows], [tag for _, tag in rows], document=document) for rows in drawn]
+
+
+def pairs(sentences):
+    return [(s.tokens, s.tags) for s in sentences]
+
+
+@SETTINGS
+@given(drawn=ANY)
+def test_json_and_parquet_hold_anything(drawn, tmp_path):
+    sentences = sentences_of(drawn, "d")
+    for write, name in ((write_jsonl, "x.jsonl"), (write_json, "x.json"), (write_parquet, "x.parquet")):
+        losses = Counter()
+        write(tmp_path / name, sentences, losses)
+        assert pairs(read_sentences(tmp_path / name)) == pairs(sentences)
+        assert not +losses
+
+
+@SETTINGS
+@given(drawn=ANY)
+def test_tables_and_columns_hold_all_but_what_they_count(drawn, tmp_path):
+    sentences = sentences_of(drawn)
+    filled = [s for s in sentences if s.tokens]
+    for write, name in ((write_csv, "x.csv"), (write_tsv, "x.tsv"), (write_conll, "x.conll")):
+        losses = Counter()
+        write(tmp_path / name, sentences, losses)
+        options = {"text_column_name": "0", "label_column_name": "1"} if name == "x.conll" else {}
+        found = pairs(read_sentences(tmp_path / name, **options)) if filled else []
+        counted = sum(count for loss, count in losses.items() if "no word" not in loss)
+        assert losses["have no word and are left out"] == len(sentences) - len(filled)
+        assert sum(one != other for one, other in zip(found, pairs(filled), strict=True)) <= counted
+        assert [tags for _, tags in found] == [s.tags for s in filled]
+
+
+@SETTINGS
+@given(drawn=ANY)
+def test_span_formats_hold_every_visible_entity(drawn, tmp_path):
+    sentences = [s for s in sentences_of(drawn) if any(word.strip() for word in s.tokens)]
+    losses, expected = Counter(), []
+    for sentence in sentences:
+        text, _, spans = annotated_text(sentence, tags_to_spans, losses, keeps_words=True)
+        expected += [(text[a:b].replace("\n", " "), entity_type) for a, b, entity_type, _ in spans]
+    shutil.rmtree(tmp_path / "brat", ignore_errors=True)
+    for write, name in (
+        (write_doccano, "d.jsonl"),
+        (write_label_studio, "l.json"),
+        (write_prodigy, "p.jsonl"),
+        (write_brat, "brat"),
+    ):
+        write(tmp_path / name, sentences, Counter(), tags_to_spans)
+        counts = SpanCounts()
+        if not sentences:
+            continue
+        found = list(read_sentences(tmp_path / name, span_counts=counts, format="brat" if name == "brat" else "auto"))
+        assert counts.spans == len(expected)
+        assert counts.without_word == counts.duplicate == counts.discontinuous == 0
+        if counts.is_clean:
+            marked = [
+                (s.text[s.offsets[a][0] : s.offsets[b - 1][1]].replace("\n", " "), entity_type)
+                for s in found
+                for a, b, entity_type in tags_to_spans(s.tags)
+            ]
+            assert marked == expected
+
+
+def test_every_target_has_a_test():
+    assert set(TARGETS) == {*TOKEN_FORMATS, *SPAN_FORMATS, "text"}
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        code = main(arguments)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+def test_losses_are_counted(run):
+    Path("in.jsonl").write_text(
+        '{"tokens": ["a\\tb", "-DOCSTART-"], "tags": ["O", "B-X"], "document": "one"}\n'
+        '{"tokens": [], "tags": []}\n{"tokens": ["a"], "tags": ["O"], "text": " a"}\n',
+        encoding="utf-8",
+    )
+    code, out, error = run("in.jsonl", "out.conll")
+    assert code == 0
+    assert out == "out.conll: 3 sentences, 3 words, 1 entities (conll)\n"
+    for part in (
+        "1 sentence have a word with a tab",
+        "1 sentence have the word -DOCSTART-",
+        "1 sentence have no word",
+        "1 sentence lose their raw text",
+        "1 sentence lose the document",
+    ):
+        assert part in error
+    assert Path("out.conll").read_text() == "# newdoc id = one\na b\tO\n-DOCSTART\tB-X\n\na\tO\n\n"
+    assert run("in.jsonl", "out.conll", "--overwrite", "--strict")[0] == 1
+    assert run("in.jsonl", "out2.jsonl", "--strict")[0] == 0
+
+
+def test_span_policy_and_suspicions_are_reported(run):
+    Path("in.jsonl").write_text('{"text": "New York-based", "label": [[0, 8, "LOC"], [4, 8, "LOC"]]}\n')
+    code, _, error = run("in.jsonl", "out.conll")
+    assert code == 0
+    assert "warning: 2 spans read, 1 kept; expanded: 1, nested: 1" in error
+    assert Path("out.conll").read_text() == "New\tB-LOC\nYork-based\tI-LOC\n\n"
+    Path("odd.conll").write_text("a B-PER\n" * 40 + "b B-PRE\n")
+    code, _, error = run("odd.conll", "odd.jsonl")
+    assert "warning: odd.conll:41: the tag 'B-PRE' occurs once" in error
+
+
+def test_schemes(run):
+    Path("in.conll").write_text("a I-X\nb I-X\nc B-X\nd O\n\ne B-Y\nf I-Z\n")
+    assert run("in.conll", "out.conll", "--source_scheme", "iob1", "--scheme", "bioes")[0] == 0
+    assert [s.tags for s in read_sentences(Path("out.conll"))] == [["B-X", "E-X", "S-X", "O"], ["S-Y", "S-Z"]]
+    Path("mixed.conll").write_text("a NOUN\nb VERB\nc B-1\n")
+    assert run("mixed.conll", "mixed.jsonl", "--source_scheme", "flat", "--strict")[0] == 0
+    Path("pos.conll").write_text("a NOUN\nb VERB\nc NOUN\n\n")
+    assert run("pos.conll", "pos.jsonl", "--to", "doccano")[0] == 0
+    assert [label for _, _, label in json.loads(Path("pos.jsonl").read_text())["label"]] == ["NOUN", "VERB", "NOUN"]
+
+
+def test_several_inputs_columns_and_names(run):
+    Path("a.conll").write_text("0 x a\n1 x b\n")
+    Path("b.conll").write_text("1 x c\n0 x d\n")
+    options = ["--text_column_name", "2", "--label_column_name", "0", "--label_names", "O", "B-X"]
+    assert run("?.conll", "out.tsv", *options)[0] == 0
+    assert pairs(read_sentences(Path("out.tsv"))) == [(["a", "b"], ["O", "B-X"]), (["c", "d"], ["B-X", "O"])]
+
+
+def test_wrong_use_is_one_line_and_writes_nothing(run):
+    Path("in.conll").write_text("a O\nb\n")
+    Path("good.conll").write_text("a O\n")
+    Path("mixed.conll").write_text("a NOUN\nb NOUN\nc B-X\n")
+    for arguments, part in (
+        (["in.conll", "out.jsonl"], "in.conll:2: the line has 1 column"),
+        (["no.conll", "out.jsonl"], "no such file"),
+        (["good.conll", "out.xyz"], "--to"),
+        (["good.conll", "in.conll"], "exists already"),
+        (["good.conll", "good.conll", "--overwrite"], "exists already"),
+        (["mixed.conll", "out.jsonl"], "mixed.conll:3: the tag 'B-X'"),
+    ):
+        code, out, error = run(*arguments)
+        assert (code, out) == (1, "")
+        assert error.startswith("error: ")
+        assert part in error
+        assert error.count("\n") == 1
+    assert sorted(path.name for path in Path().iterdir()) == ["good.conll", "in.conll", "mixed.conll"]
+    for arguments in (["good.conll"], ["good.conll", "x", "--to", "xml"]):
+        with pytest.raises(SystemExit) as caught:
+            main(arguments)
+        assert caught.value.code == 2
+
+
+def test_help_names_every_target(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["--help"])
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    assert all(target in text for target in TARGETS)
+
+
+def test_raw_text_comes_out_as_lines(run):
+    Path("in.jsonl").write_text('{"text": "It\'s\\nso.", "label": []}\n{"text": "b", "label": []}\n')
+    code, _, error = run("in.jsonl", "out.txt", "--to", "text")
+    assert code == 0
+    assert Path("out.txt").read_text() == "It's so.\nb\n"
+    assert "2 sentences lose their tags" in error
+    assert [s.tokens for s in read_sentences(Path("out.txt"), tagged=False)] == [["It", "'s", "so", "."], ["b"]]
+
+
+@SETTINGS
+@given(drawn=st.lists(st.tuples(st.integers(0, 8), st.integers(1, 3), st.sampled_from(["A", "B"])), max_size=4))
+def test_spans_to_any_format_and_back(drawn, tmp_path):
+    tokens = ["one", "two", ",", "three", "(", "four", ")", "five", "six", ".", "seven"]
+    spans, reached = [], 0
+    for start, length, entity_type in sorted(drawn):
+        if start >= reached:
+            spans.append((start, start + length, entity_type))
+            reached = start + length
+    tags = spans_to_tags([type(tags_to_spans(["B-X"])[0])(*span) for span in spans], len(tokens))
+    sentence = Sentence(tokens, tags)
+    shutil.rmtree(tmp_path / "brat", ignore_errors=True)
+    for write, name in ((write_doccano, "d.jsonl"), (write_label_studio, "l.json"), (write_brat, "brat")):
+        write(tmp_path / name, [sentence], Counter(), tags_to_spans)
+        assert pairs(read_sentences(tmp_path / name)) == [(tokens, tags)]

@@ -1,0 +1,55 @@
+"""The README's table of formats says what each of them can hold; here it is tried out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from ner_module.data.formats import read_sentences
+from ner_module.extras.convert.command import TARGETS, main
+
+SENTENCES = [
+    {"tokens": ["Ann", "Lee", "left"], "tags": ["S-PER", "S-PER", "O"], "document": "a", "text": "Ann  Lee left"},
+    {"tokens": [], "tags": [], "document": "a", "text": ""},
+    {"tokens": ["In", "Rome"], "tags": ["O", "S-LOC"], "document": "b", "text": "In  Rome"},
+]
+
+
+def table() -> dict[str, dict[str, str]]:
+    """Format -> column -> cell."""
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").split("\n")
+    start = next(number for number, line in enumerate(lines) if line.startswith("| format | tags |"))
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[start:] if line.startswith("|")]
+    rows = rows[: next((i for i, row in enumerate(rows) if row[0] == "option"), None)]
+    header, _, *body = rows
+    return {name: dict(zip(header[1:], row[1:], strict=True)) for row in body for name in row[0].split("`")[1::2]}
+
+
+def test_every_format_is_in_the_table() -> None:
+    assert set(table()) == set(TARGETS)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_what_a_format_holds(target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, out = tmp_path / "in.jsonl", tmp_path / "out"
+    source.write_text("".join(json.dumps(row) + "\n" for row in SENTENCES), encoding="utf-8")
+    says = table()[target]
+    assert main([str(source), str(out), "--to", target]) == 0
+    warned = capsys.readouterr().err
+    tagged = says["tags"] != "none"
+    found = list(read_sentences(out, tagged=tagged, format="text" if target == "text" else "auto"))
+    whole = [sentence for sentence in found if sentence.tokens]
+    assert [sentence.tokens for sentence in whole] == [row["tokens"] for row in SENTENCES if row["tokens"]]
+    assert (len(found) == len(SENTENCES)) == (says["empty sentences"] == "yes")
+    assert ("no word and are left out" in warned) == (says["empty sentences"] == "no")
+    assert ([sentence.text for sentence in whole] == ["Ann  Lee left", "In  Rome"]) == (says["raw text"] == "yes")
+    assert ("raw text" in warned) == (says["raw text"] == "no")
+    documents = [sentence.document for sentence in whole]
+    assert (None not in documents and documents[0] != documents[1]) == (says["documents"] == "yes")
+    assert ("lose the document" in warned) == (says["documents"] == "no")
+    tags = [sentence.tags for sentence in whole]
+    written = {"any": [["S-PER", "S-PER", "O"], ["O", "S-LOC"]], "as spans": [["B-PER", "B-PER", "O"], ["O", "B-LOC"]]}
+    assert tags == written.get(says["tags"], [None, None])

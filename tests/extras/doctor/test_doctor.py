@@ -1,0 +1,284 @@
+"""`doctor`: what it finds is so, and what is broken is an error."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+import tomllib
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ner_module.extras.doctor import libraries, machine, services
+from ner_module.extras.doctor.command import diagnose, main
+from ner_module.extras.doctor.finding import Finding
+from ner_module.extras.doctor.libraries import LIBRARIES
+
+ROOT = Path(__file__).parents[3]
+
+
+def by_name(findings: list[Finding]) -> dict[str, Finding]:
+    return {finding.name: finding for finding in findings}
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+
+
+def test_this_machine_is_well(offline: None, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    started = time.monotonic()
+    assert main(["--json"]) == 0
+    assert time.monotonic() - started < 15  # 4 s on two quiet cores
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["ok"] is True
+    found = {check["name"]: check for check in printed["checks"]}
+    assert found["Python"]["value"].startswith(".".join(map(str, sys.version_info[:3])))
+    for name in LIBRARIES:
+        assert found[name]["value"] == metadata.version(name)
+    assert found["gloo"] == {
+        "section": "communication", "name": "gloo", "status": "ok", "value": "sums", "advice": ""
+    }  # fmt: skip
+    assert "offline mode" in found["hub"]["value"]
+    assert {check["status"] for check in printed["checks"]} <= {"ok", "info", "warning"}
+    assert list(tmp_path.iterdir()) == [], "it leaves nothing behind"
+
+
+def test_the_table(offline: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "110")
+    assert main([]) == 0
+    out = capsys.readouterr().out
+    for text in ("libraries", "devices", "communication", "storage", "services", f"torch {metadata.version('torch')}"):
+        assert text in out
+    assert max(map(len, out.splitlines())) <= 110
+
+
+def test_libraries_are_the_dependencies() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    names = {re.split(r"[\[<>=]", line)[0] for line in project["dependencies"]}
+    assert set(LIBRARIES) == names
+    assert set(LIBRARIES) <= set(libraries.tested_versions())
+
+
+@pytest.mark.parametrize(
+    ("versions", "status", "text"),
+    [
+        ({"torch": "1.0.0"}, "warning", "tested with"),
+        ({"torch": None}, "error", "make setup"),
+        ({"lightning": "2.6.2"}, "error", "compromised"),
+    ],
+)
+def test_versions(
+    versions: dict[str, str | None], status: str, text: str, monkeypatch: pytest.MonkeyPatch, offline: None
+) -> None:
+    true_version = metadata.version
+
+    def version(name: str) -> str:
+        found = versions.get(name, true_version(name) if name not in versions else None)
+        if found is None:
+            raise metadata.PackageNotFoundError(name)
+        return found
+
+    monkeypatch.setattr(libraries.metadata, "version", version)
+    (name,) = versions
+    finding = by_name(diagnose(quick=True))[name]
+    assert finding.status == status
+    assert text in finding.advice
+    assert main(["--quick"]) == (status == "error")
+
+
+def test_a_local_build_is_the_tested_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    tested = libraries.tested_versions()["torch"]
+    monkeypatch.setattr(libraries.metadata, "version", lambda name: f"{tested}+cu128")
+    assert by_name(list(libraries.libraries()))["torch"].status == "ok"
+
+
+def test_a_part_that_fails_is_a_finding_and_the_others_go_on(
+    monkeypatch: pytest.MonkeyPatch, offline: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken() -> Iterator[Finding]:
+        yield Finding("storage", "first", "ok", "fine")
+        raise RuntimeError("the second\nis broken")
+
+    monkeypatch.setattr("ner_module.extras.doctor.command.storage", broken)
+    assert main(["--quick", "--json"]) == 1
+    checks = json.loads(capsys.readouterr().out)["checks"]
+    values = [(check["name"], check["status"], check["value"]) for check in checks if check["section"] == "storage"]
+    assert values == [("first", "ok", "fine"), ("check", "error", "RuntimeError: the second is broken")]
+    assert "W&B" in {check["name"] for check in checks}
+
+
+# ---------------------------------------------------------------------- folders
+
+
+def test_a_folder_that_is_a_file_or_full_or_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert machine.check_folder("runs", tmp_path / "a" / "b").status in ("ok", "warning")
+    assert not (tmp_path / "a").exists()
+    (tmp_path / "file").touch()
+    finding = machine.check_folder("runs", tmp_path / "file" / "runs")
+    assert (finding.status, "Not a directory" in finding.value) == ("error", True)
+    assert machine.check_folder("hub cache", tmp_path / "file" / "hub", needed=False).status == "warning"
+    for free, status in ((machine._NO_DISK - 1, "error"), (machine._LITTLE_DISK - 1, "warning"), (1 << 40, "ok")):
+        usage = shutil._ntuple_diskusage(1 << 41, 0, free)  # type: ignore[attr-defined]
+        monkeypatch.setattr(machine.shutil, "disk_usage", lambda path, usage=usage: usage)
+        assert machine.check_folder("runs", tmp_path).status == status
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else")
+def test_a_folder_of_somebody_else() -> None:
+    """As another user, in a process of its own: root may write everywhere."""
+    folder = Path("/tmp") / f"doctor-{os.getpid()}"
+    folder.mkdir(mode=0o755)
+    code = (
+        "import os\n"
+        "from pathlib import Path\n"
+        "from ner_module.extras.doctor.machine import check_folder\n"
+        "os.setgid(65534); os.setuid(65534)\n"
+        f"print(check_folder('runs', Path({str(folder)!r})))"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False, timeout=60
+        )
+    finally:
+        folder.rmdir()
+    assert done.returncode == 0, done.stderr
+    assert "status='error'" in done.stdout
+    assert "Permission denied" in done.stdout
+
+
+def test_little_shared_memory(monkeypatch: pytest.MonkeyPatch, offline: None) -> None:
+    if not Path("/dev/shm").is_dir():
+        pytest.skip("this system has no /dev/shm")
+    usage = shutil._ntuple_diskusage(64 << 20, 0, 64 << 20)  # type: ignore[attr-defined]
+    monkeypatch.setattr(machine.shutil, "disk_usage", lambda path: usage)
+    finding = by_name(list(machine.storage()))["shared memory"]
+    assert (finding.status, finding.value) == ("warning", "64 MiB")
+    assert "--shm-size" in finding.advice
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("150000 100000", 1.5), ("max 100000", None), ("1000000000 100000", None), ("", None)]
+)
+def test_cpu_quota_of_a_container(text: str, expected: float | None, tmp_path: Path) -> None:
+    (tmp_path / "cpu.max").write_text(text, encoding="ascii")
+    bound = float(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    assert machine.usable_cpus(tmp_path / "cpu.max") == (bound if expected is None else min(expected, bound))
+    assert machine.usable_cpus(tmp_path / "none") == bound
+
+
+# ---------------------------------------------------------------------- hub and tokens
+
+
+class Hub(BaseHTTPRequestHandler):
+    status = 200
+
+    def do_GET(self) -> None:
+        self.server.asked.append(dict(self.headers))  # type: ignore[attr-defined]
+        self.send_response(self.status)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"[]")
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], HTTPServer]]:
+    servers = []
+
+    def start(status: int) -> HTTPServer:
+        server = HTTPServer(("127.0.0.1", 0), type("Handler", (Hub,), {"status": status}))
+        server.asked = []  # type: ignore[attr-defined]
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+        return server
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize(("status", "expected"), [(200, "ok"), (401, "ok"), (503, "warning")])
+def test_the_hub_is_asked_without_the_token(
+    hub: Callable[[int], HTTPServer], status: int, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_canary")
+    server = hub(status)
+    (finding,) = services.ask_hub()
+    assert finding.status == expected
+    assert len(server.asked) == 1  # type: ignore[attr-defined]
+    assert "hf_canary" not in str(server.asked)  # type: ignore[attr-defined]
+
+
+def test_a_hub_that_is_not_there_or_silent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(services, "HUB_TIMEOUT", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        for endpoint, patience in ((f"http://127.0.0.1:{silent.getsockname()[1]}", 2), ("http://127.0.0.1:9", 1)):
+            monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", endpoint)
+            started = time.monotonic()
+            (finding,) = services.ask_hub()
+            assert time.monotonic() - started < patience
+            assert finding.status == "warning"
+            assert endpoint in finding.value
+
+
+def test_tokens_are_yes_or_no(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "token"))
+    for name in (
+        "HF_TOKEN",
+        "HUGGING_FACE_HUB_TOKEN",
+        "WANDB_API_KEY",
+        "WANDB_MODE",
+        "WANDB_DISABLED",
+        "WANDB_BASE_URL",
+    ):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    found = by_name(list(services.accounts()))
+    assert found["hub token"].value.startswith("no")
+    assert found["W&B"].value == "mode online, key: no"
+    assert "wandb login" in found["W&B"].advice
+
+    (tmp_path / "netrc").write_text("machine api.wandb.ai login user password canarykey\n", encoding="utf-8")
+    (tmp_path / "netrc").chmod(0o600)
+    monkeypatch.setenv("HF_TOKEN", "hf_canary")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    found = by_name(list(services.accounts()))
+    assert found["hub token"].value == "yes"
+    assert (found["W&B"].value, found["W&B"].advice) == ("mode offline, key: yes", "")
+    assert "canary" not in str(found)
+
+
+def test_the_quick_check_is_quick() -> None:
+    """The image's health check: no torch, in a process of its own."""
+    code = (
+        "import sys; from ner_module.__main__ import main\n"
+        "code = main(['doctor', '--quick']); assert 'torch' not in sys.modules; sys.exit(code)"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "storage" in done.stdout
+    assert "devices" not in done.stdout

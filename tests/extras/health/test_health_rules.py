@@ -1,0 +1,125 @@
+"""The rules of training health at their edges, on histories written by hand."""
+
+from __future__ import annotations
+
+import math
+import mmap
+
+import pytest
+import torch
+
+from ner_module.extras.health.memory import memory_in_use
+from ner_module.extras.health.rules import History, Step, Validation, findings, memory_close
+
+GIB = 2.0**30
+
+
+def _history(losses: list[float], norms: list[float] | None = None, **options: object) -> History:
+    settings: dict[str, object] = {"learning_rate": 5e-5, "total_steps": 1000.0, "max_epochs": 3, "outside_label": "O"}
+    history = History(**settings | options)  # type: ignore[arg-type]
+    history.steps = [
+        Step(10 * number, loss, norms[number - 1] if norms else 1.0) for number, loss in enumerate(losses, 1)
+    ]
+    return history
+
+
+def _validation(step: int, train_loss: float, val_loss: float, f1: float) -> Validation:
+    return Validation(step, step / 100, train_loss, val_loss, f1, {"O": 90, "B-PER": 10}, {"O": 80, "B-PER": 20})
+
+
+def _codes(history: History) -> list[str]:
+    return [finding.code for finding in findings(history)]
+
+
+@pytest.mark.parametrize("steps", [0, 1, 9, 10, 11])
+def test_too_little_is_known_to_say_anything(steps: int) -> None:
+    assert _codes(_history([2.5] * min(steps, 4))) == []
+
+
+def test_noise_around_a_falling_loss_is_healthy() -> None:
+    # What MiniLM on WNUT-17 logged every 10 steps (2 epochs, batch 16, 5e-5).
+    losses = [1.13, 0.31, 0.29, 0.27, 0.3, 0.34, 0.12, 0.29, 0.41, 0.28, 0.14, 0.15, 0.22, 0.11, 0.09, 0.18, 0.19, 0.36]
+    losses += [0.22, 0.16, 0.25, 0.11, 0.16, 0.15, 0.12, 0.19, 0.14, 0.09, 0.17, 0.12, 0.07, 0.2, 0.1, 0.1, 0.14, 0.32]
+    for length in range(len(losses) + 1):
+        assert _codes(_history(losses[:length])) == [], f"after {length} logged steps"
+
+
+def test_a_loss_that_was_low_when_it_was_first_logged_is_healthy() -> None:
+    # What MiniLM on NCBI-disease (3 labels) logged every 10 steps: most was learnt before the first of them.
+    losses = [0.3, 0.23, 0.21, 0.27, 0.28, 0.16, 0.13, 0.1, 0.1, 0.18, 0.37, 0.05, 0.06, 0.08, 0.09, 0.09, 0.14, 0.06]
+    for length in range(len(losses) + 1):
+        assert _codes(_history(losses[:length], num_labels=3)) == [], f"after {length} logged steps"
+
+
+@pytest.mark.parametrize(("labels", "loss", "flat"), [(9, 2.2, True), (9, 1.5, False), (3, 1.1, True), (3, 0.7, False)])
+def test_flat_is_a_loss_that_stays_near_that_of_an_untrained_head(labels: int, loss: float, flat: bool) -> None:
+    assert _codes(_history([loss] * 4, num_labels=labels)) == [], "40 steps say nothing yet"
+    assert _codes(_history([loss] * 5, num_labels=labels)) == (["flat_loss"] if flat else [])
+
+
+def test_a_single_spike_is_no_divergence_and_a_rise_is() -> None:
+    falling = [2.0 - 0.09 * number for number in range(20)]
+    assert _codes(_history([*falling, 9.0])) == []
+    assert _codes(_history([*falling, *[2.2] * 10])) == ["diverging_loss"]
+    assert _codes(_history([*falling, *[0.4] * 10])) == []
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_is_the_only_finding(bad: float) -> None:
+    assert _codes(_history([1.0] * 10 + [bad], [1.0] * 10 + [math.nan])) == ["loss_not_finite"]
+
+
+def test_gradients_that_are_not_finite_though_the_loss_is() -> None:
+    assert _codes(_history([1.0, 0.9], [1.0, math.inf])) == ["gradients_not_finite"]
+
+
+@pytest.mark.parametrize(("norm", "loss", "code"), [(101, 1, "exploding"), (99, 1, ""), (5e-4, 1, "vanishing")])
+def test_gradient_norms(norm: float, loss: float, code: str) -> None:
+    found = _codes(_history([3.0, 2.5, 2.0, *[loss] * 10], [norm] * 13))
+    assert found == ([f"{code}_gradients"] if code else [])
+
+
+def test_small_gradients_of_a_model_that_knows_everything_are_healthy() -> None:
+    assert _codes(_history([3.0, 2.5, 2.0, *[0.001] * 10], [5e-4] * 13)) == []
+
+
+def test_overfitting_needs_a_rise_that_lasts_and_an_f1_that_does_not_grow() -> None:
+    history = _history([])
+    history.validations = [_validation(100, 0.5, 0.3, 0.5), _validation(200, 0.3, 0.4, 0.45)]
+    assert _codes(history) == []
+    history.validations.append(_validation(300, 0.1, 0.5, 0.49))
+    assert _codes(history) == ["overfitting"]
+    history.validations[-1] = _validation(300, 0.1, 0.5, 0.51)
+    assert _codes(history) == [], "F1 still grows"
+
+
+def test_no_entity_is_told_when_half_of_the_training_is_over() -> None:
+    history = _history([])
+    nothing = _validation(400, 0.5, 0.3, 0.0)._replace(predicted={"O": 100, "B-PER": 0})
+    history.validations = [nothing]
+    assert _codes(history) == []
+    history.validations.append(nothing._replace(step=500))
+    assert _codes(history) == ["no_entity_predicted"]
+    history.validations[-1] = nothing._replace(step=500, gold={"O": 100, "B-PER": 0})
+    assert _codes(history) == [], "there is none to be found"
+
+
+def test_memory() -> None:
+    history = _history([1.0])
+    for used, near in ((91.9, False), (92.1, True)):
+        history.memory = (used * GIB, 100 * GIB)
+        assert (memory_close(history) is not None) is near
+    history.memory = (1.0, 0.0)
+    assert memory_close(history) is None
+
+
+def test_memory_of_this_process_is_known() -> None:
+    found = memory_in_use(torch.device("cpu"))
+    if found is None:
+        pytest.skip("known on Linux only")
+    with mmap.mmap(-1, 200_000_000) as ballast:  # of the system, not of what was freed before
+        ballast.write(b"x" * len(ballast))
+        more = memory_in_use(torch.device("cpu"))
+    assert more is not None
+    assert more[0] - found[0] > 0.9 * 200_000_000
+    assert more[0] < more[1] == found[1]

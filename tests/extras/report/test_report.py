@@ -1,0 +1,281 @@
+"""The report page and the comparison: what they show, say when it is missing, and that text from data stays text."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ner_module.errors import RunError
+from ner_module.extras.analysis.analyse import analyse
+from ner_module.extras.report import errors_data
+from ner_module.extras.report.charts import Series, line_chart
+from ner_module.extras.report.contents import read_run
+from ner_module.extras.report.errors_data import errors_json
+from ner_module.extras.report.page import write_comparison, write_report
+
+HOSTILE = (
+    "</script><script>window.hacked=1</script>",
+    "<img src=x onerror=window.hacked=1>",
+    "<!--<script>",
+    "&lt;b&gt;",
+    "{{7*7}}",
+    "\u2028\u2029",
+    "$\\frac{1}{",
+)
+
+
+class _Page(HTMLParser):
+    """What a browser would make of a page: its elements, and the text outside style and script."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[str] = []
+        self.text = ""
+        self._within = ""
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag in ("script", "style"):
+            self._within = tag
+            if tag == "script":
+                self.scripts.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._within = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._within == "script":
+            self.scripts[-1] += data
+        elif not self._within:
+            self.text += data + " "
+
+    def rows(self, tag: str) -> int:
+        return sum(name == tag for name, _ in self.elements)
+
+
+def write_run(folder: Path, sentences: list[tuple[list[str], list[str], list[str]]], **results: Any) -> Path:
+    """A run directory with predictions: words, gold tags, predicted tags."""
+    (folder / "predictions").mkdir(parents=True)
+    with (folder / "predictions" / "test.jsonl").open("w", encoding="utf-8") as file:
+        for tokens, gold, predicted in sentences:
+            row = {"tokens": tokens, "gold_tags": gold, "predicted_tags": predicted, "scores": [0.5] * len(tokens)}
+            file.write(json.dumps(row) + "\n")
+    (folder / "results.json").write_text(json.dumps({"scheme": "iob2", "outside_label": "O", **results}))
+    return folder
+
+
+@pytest.mark.parametrize("values", [[0.0], [1e-17, 3e-17], [0.0, 5e-324], [-2.0, -1.0], [1e12, 1.5e12], [7.0, 7.0]])
+def test_values_of_any_size_are_drawn(values: list[float]) -> None:
+    chart = line_chart("x", [Series("s", [(float(i), value) for i, value in enumerate(values)])], "step")
+    assert chart is not None
+    assert "nan" not in chart
+    places = [float(y) for y in re.findall(r'c[xy]="([-\d.]+)"', chart)]
+    assert all(0 <= place <= 340 for place in places)
+
+
+@pytest.fixture
+def hostile_run(tmp_path: Path) -> Path:
+    """A run whose words, types, file names and messages are markup."""
+    kind = HOSTILE[1].replace(" ", "")
+    sentences = [([word, "in", word], ["O", "O", f"B-{kind}"], [f"B-{kind}", "O", "O"]) for word in HOSTILE]
+    epoch = {"epoch": 1.0, "step": 5, "train/loss": 1.0, "val/loss": 1.0, "val/f1": 0.0, f"val/f1/{kind}": 0.0}
+    run = write_run(
+        tmp_path / "<i>run",
+        sentences,
+        epochs=[epoch],
+        health=[{"code": "x", "step": 1, "message": HOSTILE[0], "advice": HOSTILE[1]}],
+        environment={"command": HOSTILE[0], "data": {HOSTILE[1]: {"sources": [HOSTILE[0]], "sha256": ["0"]}}},
+        throughput={HOSTILE[0]: 1.0},
+    )
+    finding = {"severity": HOSTILE[1], "count": 1, "message": HOSTILE[0], "advice": HOSTILE[2]}
+    example = {"file": HOSTILE[0], "line": 3}
+    (run / "audit.json").write_text(json.dumps({"findings": [finding | {"example": example}]}))
+    (run / "config.yaml").write_text(f"model: {{model_name_or_path: '{HOSTILE[0]}'}}\n")
+    (run / "train_entities.json").write_text(json.dumps({kind: {HOSTILE[0]: 1}}))
+    return run
+
+
+def test_hostile_text_is_only_text(hostile_run: Path) -> None:
+    page = _Page(write_report(hostile_run))
+    assert len(page.scripts) == 2, "the errors' JSON and the page's own script"
+    assert not any(tag in ("img", "i", "b", "iframe", "link") for tag, _ in page.elements)
+    assert not any(name.startswith("on") for _, attributes in page.elements for name in attributes)
+    data = json.loads(page.scripts[0])
+    assert [text[0] for text in data["texts"]] == list(HOSTILE)
+    assert page.text.count(HOSTILE[0]) >= 6, "facts, health, environment, audit, configuration, throughput"
+    assert "49" not in page.text.replace("{{7*7}}", "")
+
+
+def test_the_page_asks_for_nothing(hostile_run: Path) -> None:
+    path = write_report(hostile_run)
+    page = _Page(path)
+    policy = next(a["content"] for tag, a in page.elements if tag == "meta" and "http-equiv" in a)
+    assert policy is not None
+    assert policy.startswith("default-src 'none'; script-src 'sha256-")
+    assert "unsafe" not in policy
+    for tag, attributes in page.elements:
+        assert "style" not in attributes, "the policy would not let it through"
+        assert "src" not in attributes
+        assert (attributes.get("href") or "#").startswith("#"), (tag, attributes)
+    assert "url(" not in path.read_text(encoding="utf-8")
+    assert "@import" not in path.read_text(encoding="utf-8")
+
+
+def test_accessible_structure(hostile_run: Path) -> None:
+    page = _Page(write_report(hostile_run))
+    tables = page.rows("table")
+    assert tables > 8
+    assert page.rows("caption") == tables
+    assert all(attributes.get("scope") in ("row", "col") for tag, attributes in page.elements if tag == "th")
+    identifiers = [a["id"] for _, a in page.elements if "id" in a]
+    assert len(identifiers) == len(set(identifiers))
+    for tag, attributes in page.elements:
+        if tag == "a":
+            assert (attributes["href"] or "").removeprefix("#") in identifiers
+        if tag == "svg":
+            assert attributes.get("aria-hidden") == "true" or attributes.get("aria-label")
+
+
+def test_after_fit_alone_it_reports_validation_and_says_what_is_missing(trained_run: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(
+        trained_run, run, ignore=shutil.ignore_patterns("predictions", "checkpoints", "report.*", "audit.json")
+    )
+    found = json.loads((run / "results.json").read_text())
+    del found["throughput"]
+    (run / "results.json").write_text(json.dumps(found))
+    page = _Page(write_report(run))
+    best = max(row["val/f1"] for row in found["epochs"])
+    assert f"{best:.4f}" in page.text
+    assert "F1 on validation data" in page.text
+    for said in ("Not tested yet", "need predictions", "no audit.json", "throughput"):
+        assert said in page.text
+    assert (run / "report.png").read_bytes().startswith(b"\x89PNG")
+    curves = [a["aria-label"] for tag, a in page.elements if tag == "svg" and a.get("role") == "img"]
+    assert len(curves) == 4
+
+
+def test_numbers_are_those_of_the_analysis(trained_run: Path, tmp_path: Path, run_main: Callable[..., Any]) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained_run, run)
+    run_main("test", "--run_dir", run, "--ckpt_path", "best")
+    page = _Page(run / "report.html")  # written by `test` itself
+    report = analyse(run / "predictions" / "test.jsonl", run / "train_entities.json")
+    for scores, interval in report.by_type.values():
+        assert f"{scores.f1:.4f}" in page.text
+        assert f"{interval.low:.4f} to {interval.high:.4f}" in page.text
+    errors = json.loads(page.scripts[0])["errors"]
+    written = [json.loads(line) for line in (run / "predictions" / "test_errors.jsonl").open(encoding="utf-8")]
+    assert [(error["s"], error["c"]) for error in errors] == [(row["sentence"], row["error"]) for row in written]
+    assert f"{len(written)} errors on test data" in page.text
+
+
+def test_f1_of_zero_is_said(tmp_path: Path) -> None:
+    epoch = {"epoch": 3.0, "step": 6, "train/loss": 2.0, "val/loss": 2.0, "val/f1": 0.0, "val/precision": 0.0}
+    run = write_run(tmp_path / "run", [(["Ada"], ["B-PER"], ["O"])], epochs=[epoch], test={"test/f1": 0.0})
+    text = _Page(write_report(run)).text
+    assert "F1 is 0: not one entity is entirely right. The training had 6 steps." in " ".join(text.split())
+    assert "no entity was predicted" in text
+
+
+def test_long_sentences_are_shown_around_the_error(tmp_path: Path) -> None:
+    words = [f"w{number}" for number in range(500)]
+    tags = ["O"] * 500
+    gold = [*tags[:250], "B-PER", "I-PER", *tags[252:]]
+    run = write_run(tmp_path / "run", [(words, gold, tags), (words[:80], ["B-PER", *tags[:79]], tags[:80])])
+    analysis = read_run(run).analysis
+    assert analysis is not None
+    data = json.loads(errors_json(analysis)[0])
+    first, second = data["errors"]
+    text = data["texts"][first["t"]]
+    start, end, kind = first["g"]
+    assert (text[start:end], kind) == (["w250", "w251"], "PER")
+    assert (first["a"], first["z"], len(text)) == (210, 208, 82)
+    assert (second["a"], second["z"], len(data["texts"][second["t"]])) == (0, 0, 80)
+
+
+def test_more_errors_than_a_page_should_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(errors_data, "MOST_ERRORS", 20)
+    run = write_run(tmp_path / "run", [(["Ada"], ["B-PER"], ["O"])] * 21)
+    page = _Page(write_report(run))
+    assert len(json.loads(page.scripts[0])["errors"]) == 20
+    assert "21 errors on test data ; the first 20 are here" in page.text.replace("data; ", "data ; ")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("results.json", "{", "results.json is damaged"),
+        ("results.json", "[]", "does not hold a JSON object"),
+        ("audit.json", "nope", "audit.json is damaged"),
+        ("metrics.csv", "step,val/f1\n1,x\n", "metrics.csv is damaged"),
+        ("config.yaml", "a: [", "is not YAML any more"),
+        ("predictions/test.jsonl", "{}", "line 1: not an object"),
+    ],
+)
+def test_damaged_files(tmp_path: Path, run_main: Callable[..., Any], name: str, content: str, message: str) -> None:
+    run = write_run(tmp_path / "run", [(["Ada"], ["B-PER"], ["B-PER"])])
+    (run / name).write_text(content)
+    with pytest.raises(RunError, match=re.escape(message)):
+        write_report(run)
+    assert not (run / "report.html").exists()
+    outcome = run_main("report", run, check=False)
+    assert outcome.code == 1
+    assert len(outcome.errors()) == 1
+
+
+def test_no_run(tmp_path: Path, run_main: Callable[..., Any]) -> None:
+    (tmp_path / "empty").mkdir()
+    for asked, said in (("nowhere", "no such run directory"), ("empty", "holds no results.json")):
+        outcome = run_main("report", asked, check=False)
+        assert outcome.code == 1
+        assert said in outcome.errors()[0]
+
+
+def test_runs_side_by_side(tmp_path: Path, run_main: Callable[..., Any]) -> None:
+    words = (["Ada", "slept"], ["B-PER", "O"])
+    good = [(*words, ["B-PER", "O"])] * 40 + [(*words, ["O", "O"])] * 10
+    bad = [(*words, ["B-PER", "O"])] * 10 + [(*words, ["O", "O"])] * 40
+    epochs = [{"epoch": 1.0, "step": 5, "train/loss": 1.0, "val/loss": 1.0, "val/f1": 0.5}]
+    for name, sentences, rate in (("a", good, 1), ("b", bad, 2), ("c", good, 1)):
+        run = write_run(tmp_path / name, sentences, epochs=epochs, test={"test/f1": 0.5})
+        (run / "config.yaml").write_text(f"model: {{learning_rate: {rate}}}\ntrainer: {{max_epochs: 3}}\n")
+    outcome = run_main("report", "a", "b", "c", "--output", "pages/side.html")
+    assert "Report: pages/side.html" in outcome.out
+    text = " ".join(_Page(tmp_path / "pages" / "side.html").text.split())
+    f1_difference = 2 * 10 / 60 - 2 * 40 / 90
+    assert f"B minus A {f1_difference:+.4f}" in text
+    assert "C minus A +0.0000" in text
+    assert "model.learning_rate" in text
+    assert "trainer.max_epochs" not in text, "only what differs"
+
+
+def test_runs_that_cannot_be_tested_against_each_other(tmp_path: Path) -> None:
+    a = write_run(tmp_path / "a", [(["Ada"], ["B-PER"], ["B-PER"])])
+    b = write_run(tmp_path / "b", [(["Bob"], ["B-PER"], ["B-PER"])])
+    assert "other words than in" in _Page(write_comparison([a, b], tmp_path / "x.html")).text
+    shutil.rmtree(b / "predictions")
+    assert "which run B does not have" in _Page(write_comparison([a, b], tmp_path / "x.html")).text
+
+
+def test_throughput_reads_as_words_with_units() -> None:
+    from ner_module.extras.report.tables import throughput_table
+
+    table = throughput_table({"peak_memory_mb": 1157.4, "padding": 0.25, "step_ms": 1186.2, "new": 3.0})
+    assert table is not None
+    assert [[cell.text for cell in row] for row in table.rows] == [
+        ["Padding, of all subwords computed", "25%"],
+        ["A batch", "1,186.2 ms"],
+        ["Peak memory", "1,157 MB"],
+        ["new", "3"],
+    ]
+    assert throughput_table({}) is None
