@@ -1,0 +1,147 @@
+"""Do the tests notice a mistake? One line of each core module is broken, and the tests are run until one of them fails.
+
+    python benchmarks/mutations.py                  # one mistake in each module, chosen by seed
+    python benchmarks/mutations.py --seed 1 --only data/batching.py training/
+
+A mistake is a comparison turned around, ``and`` for ``or``, a sum for a difference, a ``not`` left out, or a number off
+by one. Tests that name the module come first, then all other fast ones. What survives is printed with its line: either a
+test is missing there, or the mistake changes nothing that matters (the width of a progress bar), which a person decides.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import concurrent.futures
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "ner_module"
+_TURNED = {
+    ast.Eq: "!=",
+    ast.NotEq: "==",
+    ast.Lt: ">=",
+    ast.GtE: "<",
+    ast.Gt: "<=",
+    ast.LtE: ">",
+    ast.Is: "is not",
+    ast.IsNot: "is",
+    ast.In: "not in",
+    ast.NotIn: "in",
+}
+
+
+class Mutation(NamedTuple):
+    """A mistake: the file, its line, and the lines before and after."""
+
+    path: Path
+    line: int
+    before: str
+    after: str
+
+
+def mutations_of(path: Path) -> Iterator[Mutation]:
+    """Every mistake that can be made in a file; expressions that run over several lines are left alone."""
+    text = path.read_text(encoding="utf-8")
+    lines = text.splitlines()
+    for node in ast.walk(ast.parse(text)):
+        if not isinstance(node, ast.expr) or node.lineno != node.end_lineno:
+            continue
+        changed = _broken(node)
+        if changed is None:
+            continue
+        line = lines[node.lineno - 1].encode()  # offsets count bytes
+        new = (line[: node.col_offset] + changed.encode() + line[node.end_col_offset :]).decode()
+        try:
+            ast.parse("\n".join([*lines[: node.lineno - 1], new, *lines[node.lineno :]]))
+        except SyntaxError:  # inside an f-string, say
+            continue
+        yield Mutation(path, node.lineno, lines[node.lineno - 1], new)
+
+
+def _broken(node: ast.expr) -> str | None:
+    """The source of an expression with a mistake in it."""
+    if isinstance(node, ast.Compare) and len(node.ops) == 1:
+        return f"{ast.unparse(node.left)} {_TURNED[type(node.ops[0])]} {ast.unparse(node.comparators[0])}"
+    if isinstance(node, ast.BoolOp):
+        joined = " or " if isinstance(node.op, ast.And) else " and "
+        return "(" + joined.join(f"({ast.unparse(value)})" for value in node.values) + ")"
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+        return f"({ast.unparse(node.operand)})"
+    if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Add, ast.Sub)):
+        other = "-" if isinstance(node.op, ast.Add) else "+"
+        return f"({ast.unparse(node.left)} {other} {ast.unparse(node.right)})"
+    if isinstance(node, ast.Constant) and type(node.value) is int:
+        return str(node.value + 1)
+    return None
+
+
+def tests_for(path: Path) -> list[list[str]]:
+    """Groups of pytest arguments, the likeliest to fail first."""
+    name = str(path.relative_to(ROOT).with_suffix("")).replace("/", ".")
+    files = sorted((ROOT / "tests").rglob("test_*.py"))
+    naming = [str(file.relative_to(ROOT)) for file in files if name in file.read_text(encoding="utf-8")]
+    core = [group for group in ("tests/unit", "tests/integration") if (ROOT / group).is_dir()]
+    return [[str(path.relative_to(ROOT)), *naming], *([group] for group in core), ["tests/extras"]]
+
+
+def is_noticed(mutation: Mutation) -> bool:
+    """Whether some test fails; the tests run on a copy of the repository."""
+    with tempfile.TemporaryDirectory(prefix="ner-mutation-") as folder:
+        copy = Path(folder) / "copy"
+        ignored = shutil.ignore_patterns(".git", ".venv", "runs", "build", "__pycache__", ".*_cache", ".hypothesis")
+        shutil.copytree(ROOT, copy, ignore=ignored)
+        target = copy / mutation.path.relative_to(ROOT)
+        lines = target.read_text(encoding="utf-8").splitlines()
+        lines[mutation.line - 1] = mutation.after
+        target.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        environment = {**os.environ, "PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1"}
+        for group in tests_for(mutation.path):
+            command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *group]
+            done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, check=False)
+            if done.returncode not in (0, 5):
+                return True
+    return False
+
+
+def choose(seed: int, only: Sequence[str]) -> list[Mutation]:
+    """One mistake for each core module that has a line to break."""
+    chosen = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = str(path.relative_to(PACKAGE))
+        if name.startswith("extras/") or (only and not any(name.startswith(part) for part in only)):
+            continue
+        found = list(mutations_of(path))
+        if found:
+            chosen.append(random.Random(f"{seed} {name}").choice(found))
+    return chosen
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--only", nargs="*", default=[], metavar="PATH", help="beginnings of paths below ner_module/")
+    arguments = parser.parse_args()
+    chosen = choose(arguments.seed, arguments.only)
+    noticed = 0
+    with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
+        for mutation, seen in zip(chosen, pool.map(is_noticed, chosen), strict=True):
+            noticed += seen
+            place = f"{mutation.path.relative_to(ROOT)}:{mutation.line}"
+            print(f"{'noticed ' if seen else 'SURVIVED'}  {place}  {mutation.after.strip()}", flush=True)
+    print(f"{noticed} of {len(chosen)} mistakes noticed")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
