@@ -1,20 +1,19 @@
 """After ``validate`` and ``test``: intervals, kinds of errors, seen and unseen entities, calibration.
 
-All of it is read off ``RUN/predictions/{validation,test}.jsonl`` (`metrics/report.py`), so that anyone can do it again.
+All of it is read from ``RUN/predictions/{validation,test}.jsonl``, so that anyone can do it again.
 """
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from rich import get_console
 
-from ner_module.errors import RunError
-from ner_module.extras.analysis.analyse import analyse
-from ner_module.extras.analysis.sentences import PredictionsError
+from ner_module.extras.analysis.analysis import Analysis, analyse
+from ner_module.extras.analysis.tables import analysis_tables
+from ner_module.files import read_json_object
 from ner_module.training.results import update_results
 
 
@@ -22,44 +21,42 @@ class ErrorAnalysis(Callback):
     """Prints tables, writes ``predictions/{validation,test}_errors.jsonl``, adds its numbers to ``results.json``.
 
     Args:
-        run_dir: the run directory; `EvaluationFiles`, which comes before, has written the predictions there.
+        run_dir: the run directory, where the predictions have just been written.
     """
 
     def __init__(self, run_dir: Path) -> None:
         self.run_dir = run_dir
+        self.analysis: Analysis | None = None
+        """Of the command that has just ended, for what shows it elsewhere."""
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """After ``validate``, not after validation within ``fit``."""
         if trainer.state.fn == "validate":
-            self._analyse(trainer, pl_module, "validation", "validate", "val/")
+            self._analyse(trainer, "validation", "validate", "val/")
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """After ``test``."""
-        self._analyse(trainer, pl_module, "test", "test", "test/")
+        self._analyse(trainer, "test", "test", "test/")
 
-    def _analyse(self, trainer: Trainer, pl_module: LightningModule, split: str, command: str, prefix: str) -> None:
+    def _analyse(self, trainer: Trainer, split: str, command: str, prefix: str) -> None:
         if not trainer.is_global_zero:
             return
-        folder = self.run_dir / "predictions"
-        entities = self.run_dir / "train_entities.json"
-        try:
-            report = analyse(
-                folder / f"{split}.jsonl",
-                entities if entities.is_file() else None,
-                pl_module.hparams["scheme"],
-                pl_module.hparams["outside_label"],
-            )
-        except PredictionsError as error:  # train_entities.json was edited, or is from elsewhere
-            raise RunError(str(error)) from error
-        errors = folder / f"{split}_errors.jsonl"
-        count = report.write_errors(errors)
-        numbers = {f"{prefix}{name}": round(number, 6) for name, number in report.numbers().items()}
-        scores = json.loads((self.run_dir / "results.json").read_text(encoding="utf-8"))[command]
+        self.analysis = analyse(self.run_dir, split)
+        errors = self.run_dir / "predictions" / f"{split}_errors.jsonl"
+        count = self.analysis.write_errors(errors)
+        numbers = {f"{prefix}{name}": round(number, 6) for name, number in self.analysis.numbers().items()}
+        scores = read_json_object(self.run_dir / "results.json")[command]
         update_results(self.run_dir, {command: scores | numbers})
         console = get_console()
-        for table in report.tables():
-            console.print(table, "")
+        for table in analysis_tables(self.analysis):
+            console.print(table.for_terminal(), "")
         console.print(f"{count:,} errors with their sentences: {errors}", highlight=False, soft_wrap=True)
+
+
+def analysis_of(trainer: Trainer) -> Analysis | None:
+    """What :class:`ErrorAnalysis` found in this command."""
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return next((each.analysis for each in callbacks if isinstance(each, ErrorAnalysis)), None)
 
 
 def callbacks(run: Any) -> list[Callback]:

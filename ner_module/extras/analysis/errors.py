@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ner_module.extras.analysis.sentences import TaggedSentence
 from ner_module.tagging import Span
@@ -101,17 +101,14 @@ def type_confusion(pairings: Sequence[Pairing]) -> Counter[tuple[str, str]]:
     [(('PER', 'LOC'), 1), (('no entity', 'LOC'), 1)]
     """
     return Counter(
-        (
-            pairing.gold.entity_type if pairing.gold else NO_ENTITY,
-            pairing.predicted.entity_type if pairing.predicted else NO_ENTITY,
-        )
-        for pairing in pairings
+        (gold.entity_type if gold else NO_ENTITY, predicted.entity_type if predicted else NO_ENTITY)
+        for gold, predicted in pairings
     )
 
 
 def error_records(
     sentences: Sequence[TaggedSentence], pairings: Sequence[Sequence[Pairing]]
-) -> list[dict[str, object]]:
+) -> list[dict[str, Any]]:
     """Every error with its sentence, in input order, ready for JSON.
 
     Args:
@@ -123,32 +120,23 @@ def error_records(
         or null) and ``tokens``. An entity has ``type``, ``text``, ``start`` and ``end`` (words, end exclusive), and a
         predicted one ``score``.
     """
-    records: list[dict[str, object]] = []
-    for number, (sentence, pairs) in enumerate(zip(sentences, pairings, strict=True), start=1):
-        for pairing in pairs:
-            if pairing.outcome != CORRECT:
-                gold, predicted = (
-                    None if span is None else _as_record(sentence, span, is_predicted)
-                    for span, is_predicted in ((pairing.gold, False), (pairing.predicted, True))
-                )
-                records.append(
-                    {
-                        "sentence": number,
-                        "error": pairing.outcome,
-                        "gold": gold,
-                        "predicted": predicted,
-                        "tokens": sentence.tokens,
-                    }
-                )
-    return records
 
+    def entity(sentence: TaggedSentence, span: Span | None, is_predicted: bool) -> dict[str, Any] | None:
+        if span is None:
+            return None
+        record = {"type": span.entity_type, "text": sentence.text(span), "start": span.start, "end": span.end}
+        score = sentence.confidence(span) if is_predicted else None
+        return record if score is None else {**record, "score": round(score, 4)}
 
-def _as_record(sentence: TaggedSentence, span: Span, is_predicted: bool) -> dict[str, object]:
-    record: dict[str, object] = {
-        "type": span.entity_type,
-        "text": sentence.text(span),
-        "start": span.start,
-        "end": span.end,
-    }
-    score = sentence.confidence(span) if is_predicted else None
-    return record if score is None else {**record, "score": round(score, 4)}
+    return [
+        {
+            "sentence": number,
+            "error": pairing.outcome,
+            "gold": entity(sentence, pairing.gold, False),
+            "predicted": entity(sentence, pairing.predicted, True),
+            "tokens": sentence.tokens,
+        }
+        for number, (sentence, pairs) in enumerate(zip(sentences, pairings, strict=True), start=1)
+        for pairing in pairs
+        if pairing.outcome != CORRECT
+    ]

@@ -1,10 +1,7 @@
-"""Predictions with their gold tags, as `validate` and `test` leave them in a run directory: reading, counting.
+"""Sentences with gold and predicted entities, as `validate` and `test` leave them in a run directory.
 
 One JSON object a line, one line a sentence, in input order: ``{"tokens": […], "gold_tags": […], "predicted_tags": […],
 "scores": [probability of the predicted tag of each word]}``. ``scores`` may be missing in files from elsewhere.
-
-Here it is plain Python on strings: evaluation files are small, and what is done with them (tables of errors, tests) is
-about single entities. Spans are those of :func:`ner_module.tagging.tags_to_spans`, the conlleval rules.
 """
 
 from __future__ import annotations
@@ -15,17 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ner_module.data.schemes import SchemeCensus
-from ner_module.errors import SchemeError
-from ner_module.metrics.functional import LabelSpans
+from ner_module.errors import DataError, SchemeError
+from ner_module.files import read_json_object
 from ner_module.tagging import OUTSIDE, Span, tags_to_spans
 
-
-class PredictionsError(ValueError):
-    """A predictions file that cannot be read or used; the message names file and line, and what to do."""
+_LISTS = ("tokens", "gold_tags", "predicted_tags")
 
 
 @dataclass(frozen=True)
@@ -39,7 +35,7 @@ class TaggedSentence:
     """Probability of the predicted tag of each word."""
 
     def text(self, span: Span) -> str:
-        """The words of a span, joined by single spaces; the form in which `train_entities.json` lists them."""
+        """The words of a span, joined by single spaces, as `train_entities.json` lists them."""
         return " ".join(self.tokens[span.start : span.end])
 
     def confidence(self, span: Span) -> float | None:
@@ -56,24 +52,44 @@ def read_predictions(
 
     Args:
         path: a JSONL file as described above.
-        scheme: tagging scheme of the tags; found from the gold tags when it is not given.
+        scheme: tagging scheme of the tags; detected from the gold tags if not given.
         outside_label: for ``flat`` tags, the one that is no entity.
 
     Raises:
-        PredictionsError: the file is missing, empty, or a line is not such an object.
+        DataError: the file is missing, empty, or a line is not such an object.
     """
     rows = _read_rows(path)
-    if scheme is None:
-        scheme = _detect_scheme(path, rows)
     sentences = []
-    for number, row in enumerate(rows, start=1):
-        try:
-            gold = tags_to_spans(row["gold_tags"], scheme, outside_label)
-            predicted = tags_to_spans(row["predicted_tags"], scheme, outside_label)
-        except SchemeError as error:
-            raise PredictionsError(f"{path}, line {number}: {error}") from error
-        sentences.append(TaggedSentence(row["tokens"], gold, predicted, row.get("scores")))
+    try:
+        if scheme is None:
+            census = SchemeCensus()
+            for row in rows:
+                census.add(row["gold_tags"])
+            scheme = census.detect()
+        for row in rows:
+            gold, predicted = (tags_to_spans(row[name], scheme, outside_label) for name in _LISTS[1:])
+            sentences.append(TaggedSentence(row["tokens"], gold, predicted, row.get("scores")))
+    except SchemeError as error:
+        line = len(sentences) + 1 if scheme else None
+        raise DataError(path, line, str(error), "score the run again with `test`") from error
     return sentences
+
+
+def read_run_predictions(place: Path, split: str) -> list[TaggedSentence]:
+    """Read the predictions of a run directory, or a predictions file; ``results.json`` of its run names the scheme.
+
+    Raises:
+        DataError: see :func:`read_predictions`; or the run's ``results.json`` is damaged.
+    """
+    path = place / "predictions" / f"{split}.jsonl" if place.is_dir() else place
+    results = path.parent.parent / "results.json"
+    if path.parent.name != "predictions":
+        return read_predictions(path)
+    try:
+        known = read_json_object(results)
+    except ValueError as error:
+        raise DataError(results, None, f"it is damaged ({error})", "run `python -m ner_module test` again") from error
+    return read_predictions(path, known.get("scheme"), known.get("outside_label", OUTSIDE))
 
 
 def entity_types_of(sentences: Sequence[TaggedSentence]) -> list[str]:
@@ -92,7 +108,7 @@ def counts_by_sentence(sentences: Sequence[TaggedSentence], entity_types: Sequen
     [[[0, 1, 1], [0, 0, 0]]]
     """
     index = {name: position for position, name in enumerate(entity_types)}
-    counts = torch.zeros(len(sentences), len(entity_types), 3, dtype=torch.int64).numpy()
+    counts = np.zeros((len(sentences), len(entity_types), 3), dtype=np.int64)
     for row, sentence in enumerate(sentences):
         found = set(sentence.predicted).intersection(sentence.gold)
         for column, spans in enumerate((found, sentence.predicted, sentence.gold)):
@@ -101,64 +117,39 @@ def counts_by_sentence(sentences: Sequence[TaggedSentence], entity_types: Sequen
     return torch.from_numpy(counts)
 
 
-def span_tensors(spans: Sequence[Sequence[Span]], entity_types: Sequence[str]) -> LabelSpans:
-    """The spans of each sentence as tensors, for :mod:`~ner_module.extras.analysis.overlap`.
-
-    >>> span_tensors([[], [Span(0, 2, "LOC")]], ["LOC"])
-    LabelSpans(row=tensor([1]), start=tensor([0]), end=tensor([2]), entity_type=tensor([0]))
-    """
-    index = {name: position for position, name in enumerate(entity_types)}
-    rows = [(row, span.start, span.end, index[span.entity_type]) for row, of_row in enumerate(spans) for span in of_row]
-    return LabelSpans(*torch.tensor(rows, dtype=torch.int64).view(-1, 4).unbind(1))
-
-
 def _read_rows(path: Path) -> list[dict[str, Any]]:
-    rows = []
+    again = "`python -m ner_module test` writes it into the run directory"
     try:
         # Not splitlines(), which also breaks at characters that JSON strings may hold.
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = path.read_text(encoding="utf-8").rstrip().split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise PredictionsError(
-            f"cannot read predictions from {path} ({error}); `python -m ner_module test` writes them into the run "
-            "directory"
-        ) from error
+        raise DataError(path, None, f"the predictions cannot be read ({error})", again) from error
+    if lines == [""]:
+        raise DataError(path, None, "it holds no sentence", again)
+    rows = []
     for number, line in enumerate(lines, start=1):
-        if line.strip():
-            rows.append(_parse_row(line, f"{path}, line {number}"))
-        elif any(rest.strip() for rest in lines[number:]):
-            raise PredictionsError(f"{path}, line {number}: an empty line; each line must hold one sentence")
-    if not rows:
-        raise PredictionsError(f"{path} holds no sentence")
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise DataError(path, number, f"not JSON ({error})", "each line must hold one object") from error
+        problem = _problem(row)
+        if problem:
+            raise DataError(path, number, problem, again)
+        rows.append(row)
     return rows
 
 
-def _parse_row(line: str, place: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise PredictionsError(f"{place}: not JSON ({error}); each line must hold one object") from error
-    names = ("tokens", "gold_tags", "predicted_tags")
-    if not isinstance(row, dict) or not all(isinstance(row.get(name), list) for name in names):
-        raise PredictionsError(f"{place}: not an object with the lists {', '.join(names)}")
-    if not all(isinstance(item, str) for name in names for item in row[name]):
-        raise PredictionsError(f"{place}: {', '.join(names)} must hold strings only")
+def _problem(row: Any) -> str | None:
+    """What is wrong with an object of a predictions file."""
+    if not isinstance(row, dict) or not all(isinstance(row.get(name), list) for name in _LISTS):
+        return f"not an object with the lists {', '.join(_LISTS)}"
+    if not all(isinstance(item, str) for name in _LISTS for item in row[name]):
+        return f"{', '.join(_LISTS)} must hold strings only"
     scores = row.get("scores")
-    if scores is not None and not (
-        isinstance(scores, list) and all(isinstance(score, (int, float)) for score in scores)
-    ):
-        raise PredictionsError(f"{place}: scores must be a list of numbers")
-    lengths = {name: len(row[name]) for name in (*names, "scores") if row.get(name) is not None}
+    if scores is not None and not (isinstance(scores, list) and all(isinstance(s, (int, float)) for s in scores)):
+        return "scores must be a list of numbers"
+    lengths = {name: len(row[name]) for name in (*_LISTS, "scores") if row.get(name) is not None}
     if len(set(lengths.values())) > 1:
         counted = ", ".join(f"{length} {name}" for name, length in lengths.items())
-        raise PredictionsError(f"{place}: {counted}; there must be one of each per word")
-    return row
-
-
-def _detect_scheme(path: Path, rows: list[dict[str, Any]]) -> str:
-    census = SchemeCensus()
-    for row in rows:
-        census.add(row["gold_tags"])
-    try:
-        return census.detect()
-    except SchemeError as error:
-        raise PredictionsError(f"{path}: {error}") from error
+        return f"{counted}; there must be one of each per word"
+    return None

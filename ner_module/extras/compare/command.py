@@ -8,33 +8,29 @@ trained with several seeds.
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
-from ner_module.extras.analysis.analyse import add_row, as_range, new_table
+from ner_module.errors import DataError
 from ner_module.extras.analysis.sentences import (
-    PredictionsError,
     TaggedSentence,
     counts_by_sentence,
     entity_types_of,
-    read_predictions,
+    read_run_predictions,
 )
 from ner_module.extras.analysis.uncertainty import (
+    PairedTest,
     bootstrap_f1,
-    differences_by_type,
     f1_of,
     mean_and_deviation,
     paired_test,
     welch_test,
 )
-from ner_module.tagging import OUTSIDE
+from ner_module.tables import Column, Table, count, interval, score
 
 _DESCRIPTION = """\
 Compare two taggers, or two recipes trained with several seeds, on the same test sentences: F1 with bootstrap intervals,
@@ -60,24 +56,21 @@ class Side:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Compare runs and print tables.
+    """Compare runs and print tables; returns the exit code.
 
-    Args:
-        argv: the arguments after ``compare``.
-
-    Returns:
-        The exit code: 0, or 1 for runs that cannot be compared. Wrong options exit with 2.
+    Raises:
+        DataError: runs that cannot be compared.
     """
     options = _parser().parse_args(list(argv))
-    try:
-        sides, entity_types = load_sides(options.runs, options.against, options.split)
-    except PredictionsError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    sides, entity_types = load_sides(options.runs, options.against, options.split)
+    result = paired_test(sides[0].counts, sides[1].counts, options.resamples, seed=options.seed)
     console = Console()
-    console.print(run_table(sides, options.seed))
-    console.print(difference_table(sides, options.resamples, options.seed))
-    console.print(type_table(sides, entity_types, options.resamples, options.seed))
+    for table in (
+        run_table(sides, options.seed),
+        difference_table(sides, result, options.resamples, options.seed),
+        type_table(sides, result, entity_types),
+    ):
+        console.print(table.for_terminal(), "")
     return 0
 
 
@@ -95,12 +88,12 @@ def load_sides(
         The two sides, and the entity types that their counts are about.
 
     Raises:
-        PredictionsError: a file cannot be read, or the runs have other sentences or gold entities.
+        DataError: a file cannot be read, or the runs have other sentences or gold entities.
     """
-    paths = [run / "predictions" / f"{split}.jsonl" if run.is_dir() else run for run in (*runs_a, *runs_b)]
-    found = [_read(path) for path in paths]
-    for path, sentences in zip(paths[1:], found[1:], strict=True):
-        _check_same(paths[0], found[0], path, sentences)
+    runs = [*runs_a, *runs_b]
+    found = [read_run_predictions(run, split) for run in runs]
+    for run, sentences in zip(runs[1:], found[1:], strict=True):
+        _check_same(runs[0], found[0], run, sentences)
     entity_types = entity_types_of([sentence for sentences in found for sentence in sentences])
     counts = [counts_by_sentence(sentences, entity_types) for sentences in found]
     num_a = len(runs_a)
@@ -110,48 +103,57 @@ def load_sides(
 
 def run_table(sides: tuple[Side, Side], seed: int) -> Table:
     """Micro F1 of every run, mean and deviation of each side that has several."""
-    table = new_table("Micro F1 (conlleval)", "run", "F1", "95 % interval")
+    rows: list[tuple[object, ...]] = []
     for side in sides:
         for name, counts in zip(side.names, side.counts, strict=True):
-            interval = bootstrap_f1(counts, seed=seed)
-            add_row(table, f"{side.letter}  {name}", f"{interval.value:.4f}", as_range(interval))
+            f1 = bootstrap_f1(counts, seed=seed)
+            rows.append((f"{side.letter}  {name}", f1.value, f1[1:]))
         if len(side.counts) > 1:
             mean, deviation = mean_and_deviation(side.run_f1())
-            add_row(table, f"{side.letter}  mean, deviation of {len(side.counts)}", f"{mean:.4f}", f"± {deviation:.4f}")
+            rows.append((f"{side.letter}  mean, deviation of {len(side.counts)}", mean, f"± {deviation:.4f}"))
     counts = sides[0].counts[0]
-    table.caption = f"{len(counts)} sentences, {int(counts[..., 2].sum())} gold entities; intervals over sentences"
-    return table
+    note = f"{len(counts)} sentences, {int(counts[..., 2].sum())} gold entities; intervals over sentences"
+    columns = (Column("run"), Column("F1", score), Column("95 % interval", interval))
+    return Table("Micro F1 (conlleval)", columns, rows, note=note)
 
 
-def difference_table(sides: tuple[Side, Side], num_resamples: int, seed: int) -> Table:
+def difference_table(sides: tuple[Side, Side], result: PairedTest, num_resamples: int, seed: int) -> Table:
     """The difference of the two sides and how likely one as large is by chance."""
-    side_a, side_b = sides
-    result = paired_test(side_a.counts, side_b.counts, num_resamples, seed=seed)
-    table = new_table("F1 of A minus F1 of B", "", "", "95 % interval")
-    add_row(table, "difference", f"{result.difference.value:+.4f}", as_range(result.difference))
-    table.add_section()
-    add_row(table, "p over sentences, paired bootstrap", _p_value(result.p_bootstrap))
-    add_row(table, "p over sentences, approximate randomisation", _p_value(result.p_randomisation))
-    add_row(table, "p over seeds, Welch's t-test", _p_value(welch_test(side_a.run_f1(), side_b.run_f1())))
-    table.caption = (
+    rows = (
+        ("difference", f"{result.difference.value:+.4f}", result.difference[1:]),
+        ("p over sentences, paired bootstrap", p_value(result.p_bootstrap), None),
+        ("p over sentences, approximate randomisation", p_value(result.p_randomisation), None),
+        ("p over seeds, Welch's t-test", p_value(welch_test(*(side.run_f1() for side in sides))), None),
+    )
+    note = (
         f"Two-sided; {num_resamples:,} resamples, seed {seed}. Over sentences: do these trained models differ? Over "
         "seeds: would the recipes differ if trained again? Randomisation needs as many runs on either side, the t-test "
         "at least two."
     )
-    return table
+    columns = (Column(""), Column(""), Column("95 % interval", interval))
+    return Table("F1 of A minus F1 of B", columns, rows, note=note)
 
 
-def type_table(sides: tuple[Side, Side], entity_types: Sequence[str], num_resamples: int, seed: int) -> Table:
+def type_table(sides: tuple[Side, Side], result: PairedTest, entity_types: Sequence[str]) -> Table:
     """F1 of both sides and their difference for each type."""
-    side_a, side_b = sides
-    table = new_table("F1 by type", "type", "A", "B", "A minus B", "95 % interval", "gold")
-    differences = differences_by_type(side_a.counts, side_b.counts, num_resamples, seed=seed)
-    for index, (name, difference) in enumerate(zip(entity_types, differences, strict=True)):
-        scores = (f"{side.type_f1(index):.4f}" for side in sides)
-        support = int(side_a.counts[0][:, index, 2].sum())
-        add_row(table, name, *scores, f"{difference.value:+.4f}", as_range(difference), str(support))
-    table.caption = "not corrected for the number of types"
-    return table
+    rows = [
+        (
+            name,
+            *(side.type_f1(index) for side in sides),
+            f"{difference.value:+.4f}",
+            difference[1:],
+            int(sides[0].counts[0][:, index, 2].sum()),
+        )
+        for index, (name, difference) in enumerate(zip(entity_types, result.by_type, strict=True))
+    ]
+    columns = (Column("type"), Column("A", score), Column("B", score), Column("A minus B"))
+    columns += (Column("95 % interval", interval), Column("gold", count))
+    return Table("F1 by type", columns, rows, note="not corrected for the number of types")
+
+
+def p_value(p: float | None) -> str:
+    """A p-value in print."""
+    return "n/a" if p is None else f"{p:.4f}"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -174,35 +176,14 @@ def _positive(text: str) -> int:
     return number
 
 
-def _read(path: Path) -> list[TaggedSentence]:
-    """Read predictions; `results.json` of their run says how to read the tags, where there is one."""
-    results = path.parent.parent / "results.json"
-    if path.parent.name == "predictions" and results.is_file():
-        try:
-            known = json.loads(results.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise PredictionsError(f"{results} is damaged ({error}); run `python -m ner_module test` again") from error
-        return read_predictions(path, known.get("scheme"), known.get("outside_label", OUTSIDE))
-    return read_predictions(path)
-
-
 def _check_same(
-    first_path: Path, first: Sequence[TaggedSentence], path: Path, sentences: Sequence[TaggedSentence]
+    first_run: Path, first: Sequence[TaggedSentence], run: Path, sentences: Sequence[TaggedSentence]
 ) -> None:
-    """Raise unless both files hold the same sentences with the same gold entities."""
+    """Raise unless both hold the same sentences with the same gold entities."""
+    advice = "only runs tested on the same data can be compared"
     for number, (a, b) in enumerate(zip(first, sentences, strict=False), start=1):
         what = "words" if a.tokens != b.tokens else "gold entities" if a.gold != b.gold else ""
         if what:
-            raise PredictionsError(
-                f"{path}, line {number}: other {what} than in {first_path}; only runs tested on the same data can be "
-                "compared"
-            )
+            raise DataError(run, number, f"other {what} than in {first_run}", advice)
     if len(first) != len(sentences):
-        raise PredictionsError(
-            f"{path} holds {len(sentences)} sentences and {first_path} {len(first)}; only runs tested on the same data "
-            "can be compared"
-        )
-
-
-def _p_value(p: float | None) -> str:
-    return "n/a" if p is None else f"{p:.4f}"
+        raise DataError(run, None, f"it holds {len(sentences)} sentences and {first_run} {len(first)}", advice)

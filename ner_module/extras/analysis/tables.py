@@ -1,0 +1,103 @@
+"""The tables of an analysis, for every renderer."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+from ner_module.extras.analysis.analysis import Analysis
+from ner_module.extras.analysis.errors import NO_ENTITY, OUTCOMES, count_outcomes, type_confusion
+from ner_module.extras.analysis.parts import Counts, calibration_error
+from ner_module.tables import Column, Table, count, interval, score
+
+_OTHER_TYPES = "other types"
+_SCORES = (Column("precision", score), Column("recall", score), Column("F1", score))
+_NUMBERS = (Column("gold", count), Column("predicted", count))
+
+
+def analysis_tables(analysis: Analysis, most_types: int = 10) -> list[Table]:
+    """All tables, in the order in which they are shown; those without content are left out.
+
+    Args:
+        analysis: what was found.
+        most_types: columns of the confusion matrix; the rarest types share one.
+    """
+    tables = [types_table(analysis), outcomes_table(analysis), confusion_table(analysis, most_types)]
+    tables += [overlap_table(analysis), part_table("Entities by length", analysis.by_length)]
+    if analysis.by_training is not None and analysis.by_frequency is not None:
+        tables.append(part_table("Entities seen in training or not", analysis.by_training))
+        tables.append(part_table("Entities by occurrences in training", analysis.by_frequency))
+    if analysis.reliability:
+        tables.append(reliability_table(analysis))
+    return tables
+
+
+def types_table(analysis: Analysis) -> Table:
+    """Scores of each type with intervals, and of all entities."""
+    rows = [
+        (name, counts.precision, counts.recall, counts.f1, f1[1:], counts.num_gold, counts.num_predicted)
+        for name, (counts, f1) in {**analysis.by_type, "all (micro)": (analysis.micro, analysis.f1)}.items()
+    ]
+    columns = (Column("type"), *_SCORES, Column("95 % interval", interval), *_NUMBERS)
+    return Table("Entities by type (conlleval)", columns, rows, frozenset({len(rows) - 1}))
+
+
+def outcomes_table(analysis: Analysis) -> Table:
+    """Outcomes of the gold and predicted entities of each type."""
+    counts = count_outcomes(analysis.all_pairings)
+    rows = [(name, *(counts[name, outcome] for outcome in OUTCOMES)) for name in analysis.by_type]
+    rows.append(("all", *(sum(counts[name, outcome] for name in analysis.by_type) for outcome in OUTCOMES)))
+    note = "Spurious entities count under their predicted type, all others under their gold type."
+    columns = (Column("type"), *(Column(outcome, count) for outcome in OUTCOMES))
+    return Table("Entity outcomes", columns, rows, frozenset({len(rows) - 1}), note)
+
+
+def confusion_table(analysis: Analysis, most_types: int = 10) -> Table:
+    """Gold types in rows, predicted types in columns."""
+    frequent = sorted(analysis.by_type, key=lambda name: -analysis.by_type[name][0].num_gold)[:most_types]
+    shown = [name for name in analysis.by_type if name in frequent]
+    if len(shown) < len(analysis.by_type):
+        shown.append(_OTHER_TYPES)
+    shown.append(NO_ENTITY)
+    confusion: Counter[tuple[str, str]] = Counter()
+    for (gold, predicted), number in type_confusion(analysis.all_pairings).items():
+        pair = [name if name in shown else _OTHER_TYPES for name in (gold, predicted)]
+        confusion[pair[0], pair[1]] += number
+    rows = [(gold, *(confusion[gold, predicted] for predicted in shown)) for gold in shown]
+    columns = (Column("gold ↓ predicted →"), *(Column(name, lambda n: count(n) if n else "·") for name in shown))
+    return Table("Confusion of types, ignoring boundaries", columns, rows)
+
+
+def overlap_table(analysis: Analysis) -> Table:
+    """Scores by what a match must share."""
+    words = {
+        "strict": "boundaries and type",
+        "exact": "boundaries",
+        "partial": "boundaries; an overlap counts half",
+        "type": "type, and some word",
+    }
+    rows = [(f"{matching}: {words[matching]}", *counts.scores) for matching, counts in analysis.overlap.items()]
+    return Table("Partial matches (SemEval-2013)", (Column("a match shares"), *_SCORES), rows)
+
+
+def part_table(title: str, parts: Mapping[str, Counts]) -> Table:
+    """Scores of parts of the entities, one part a row; parts without entities are left out."""
+    rows = [
+        (name, part.precision, part.recall, part.f1, part.num_gold, part.num_predicted)
+        for name, part in parts.items()
+        if part.num_gold + part.num_predicted
+    ]
+    return Table(title, (Column(""), *_SCORES, *_NUMBERS), rows)
+
+
+def reliability_table(analysis: Analysis) -> Table:
+    """Confidence and precision of predicted entities, one bin a row."""
+    bins = analysis.reliability
+    rows = [
+        (f"{index / len(bins):.1f} to {(index + 1) / len(bins):.1f}", each.confidence, each.precision, each.num_predicted)
+        for index, each in enumerate(bins)
+        if each.num_predicted
+    ]
+    columns = (Column("confidence"), Column("mean", score), Column("precision", score), Column("predicted", count))
+    note = f"expected calibration error {calibration_error(bins):.4f}"
+    return Table("Confidence of predicted entities", columns, rows, note=note)
