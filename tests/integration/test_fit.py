@@ -40,9 +40,9 @@ def test_a_row_per_epoch_and_none_from_the_sanity_check(
     assert [(row["epoch"], row["step"]) for row in rows] == [(1.0, 8), (2.0, 16), (3.0, 24)]  # 120 sentences by 16
     validated = [row for row in csv_rows(tmp_path / "run") if row["val/f1"]]
     assert [row["epoch"] for row in validated] == ["0", "1", "2"]
-    # Each epoch is printed when it ends, and again in the table at the end.
+    # Each epoch is printed once, when it ends.
     printed = [line.split() for line in outcome.out.splitlines() if f"{rows[1]['val/loss']:.4f}" in line.split()]
-    assert len(printed) == 2
+    assert len(printed) == 1
     assert printed[0][:4] == [f"{rows[1]['train/loss']:.4f}", "2.00", "16", f"{rows[1]['val/loss']:.4f}"]
 
 
