@@ -46,6 +46,21 @@ def test_a_row_per_epoch_and_none_from_the_sanity_check(
     assert printed[0][:4] == [f"{rows[1]['train/loss']:.4f}", "2.00", "16", f"{rows[1]['val/loss']:.4f}"]
 
 
+def test_a_resumed_training_first_prints_the_rows_it_has(
+    run_main: RunMain, fit_options: list[str], tmp_path: Path
+) -> None:
+    run_main("fit", *fit_options, "--run_dir", "run")
+    outcome = run_main("fit", "--run_dir", "run", "--ckpt_path", "last", "--trainer.max_epochs", 3)
+    rows = results(tmp_path / "run")["epochs"]
+    lines = outcome.out.splitlines()
+    first = next(index for index, line in enumerate(lines) if line.split()[:2] == ["Train", "loss"])
+    steps = [line.split()[2] for line in lines[first + 1 : first + 4]]
+    assert steps == ["8", "16", "24"]
+    best = max(rows, key=lambda row: row["val/f1"])
+    [said] = [line for line in lines if line.startswith("best.ckpt holds epoch ")]
+    assert said == f"best.ckpt holds epoch {best['epoch']:g} (step {best['step']}), with F1 {best['val/f1']:.4f}"
+
+
 def test_results_and_metrics_have_the_documented_keys(
     run_main: RunMain, fit_options: list[str], tmp_path: Path
 ) -> None:
