@@ -9,27 +9,26 @@ from collections.abc import Sequence
 from typing import Any
 
 from ner_module.data.sentence import Sentence
-from ner_module.tagging import tags_to_spans
+from ner_module.tagging import LabelSet
 
 
 def prediction(
-    sentence: Sentence, tags: Sequence[str], scores: Sequence[float], scheme: str, outside_label: str | None
+    sentence: Sentence, label_ids: Sequence[int], scores: Sequence[float], labels: LabelSet
 ) -> dict[str, Any]:
     """The entities of one sentence.
 
     Args:
         sentence: raw text with its words' offsets, or words alone.
-        tags: the predicted tag of each word.
+        label_ids: the predicted label of each word.
         scores: the probability of each of them.
-        scheme: what the tags' prefixes mean.
-        outside_label: for ``flat`` tags, the one that is no entity.
+        labels: of the model.
 
     Returns:
         ``{"text": …, "entities": […]}`` with ``start`` and ``end`` in characters, or ``{"tokens": …, "entities": […]}``
         with ``start`` and ``end`` in words. ``score`` is the mean probability of the entity's words, 4 decimals.
     """
     entities = []
-    for start, end, entity_type in tags_to_spans(tags, scheme, outside_label):
+    for start, end, entity_type in labels.spans([labels.names[label] for label in label_ids]):
         if sentence.text is not None and sentence.offsets is not None:
             first, last = sentence.offsets[start][0], sentence.offsets[end - 1][1]
             text = sentence.text[first:last]

@@ -46,15 +46,16 @@ class NERTagger:
 
     def __init__(self, module: NERModule, data: NERDataModule) -> None:
         self.module, self.data = module.eval(), data
-        self.label_names, self.scheme, self.outside_label = data.label_names, data.scheme, data.outside_label
+        self.labels = data.labels
+        self.label_names, self.scheme, self.outside_label = list(self.labels.names), *self.labels[1:]
         self._subwords = Subwords(data.tokenizer)
         self._options = EncodingOptions(
             max_seq_length=data.max_seq_length,
             stride=data.stride,
             label_all_tokens=data.label_all_tokens,
-            source_scheme=data.scheme,
-            scheme=data.scheme,
-            outside_label=data.outside_label,
+            source_scheme=self.labels.scheme,
+            scheme=self.labels.scheme,
+            outside_label=self.labels.outside,
             context_size=data.context_size,
         )
 
@@ -112,23 +113,20 @@ class NERTagger:
             split = encode_split(Path(folder) / "texts", chunks, self._subwords, self._options)
             assembler = BatchAssembler(split, [])
             for indices in evaluation_batches(split.sentence_lengths(), batch_size):
-                for index, tags, scores in self._tag(assembler, indices):
-                    results[index] = prediction(sentences[index], tags, scores, self.scheme, self.outside_label)
+                for index, label_ids, scores in self._tag(assembler, indices):
+                    results[index] = prediction(sentences[index], label_ids, scores, self.labels)
         return results
 
     @torch.inference_mode()
     def _tag(
         self, assembler: BatchAssembler, indices: np.ndarray[Any, np.dtype[np.int64]]
-    ) -> list[tuple[int, list[str], list[float]]]:
+    ) -> list[tuple[int, list[int], list[float]]]:
         batch = assembler.sentences(indices)
         for name in ("input_ids", "word_positions"):
             batch[name] = batch[name].to(self.module.device)
         _, words = self.module.predict_words(batch)
-        labels, scores, lengths = words.label_ids.tolist(), words.scores.tolist(), batch["num_words"].tolist()
-        return [
-            (index, [self.label_names[label] for label in labels[row][:length]], scores[row][:length])
-            for row, (index, length) in enumerate(zip(indices.tolist(), lengths, strict=True))
-        ]
+        each = zip(indices, words.label_ids.tolist(), words.scores.tolist(), batch["num_words"].tolist(), strict=True)
+        return [(int(index), label_ids[:length], scores[:length]) for index, label_ids, scores, length in each]
 
 
 def _sentence(text: str | Sequence[str]) -> Sentence:

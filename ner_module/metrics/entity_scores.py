@@ -3,14 +3,11 @@
 A thin class around `functional.py` and `rules.py`, which hold the rules and their sources. Its state is a handful of
 integer counts, added up over batches and ranks, so that the result is that of all sentences at once: the same on one
 process or eight, whatever the batches. ``update`` never waits for the device.
-
-Not here: intervals and tests (`uncertainty.py`), scores for partly right spans (`overlap.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from hashlib import blake2b
 from typing import Any
 
 import torch
@@ -18,15 +15,15 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from ner_module.metrics.functional import scores, span_counts, word_counts
-from ner_module.metrics.rules import Mode, SpanRules, span_rules
+from ner_module.metrics.rules import SpanRules, span_rules
 from ner_module.tagging import OUTSIDE
 
 
 class EntityScores(Metric):
     """Entity-level precision, recall and F1 from label ids.
 
-    A predicted entity is right if a gold entity has the same words and the same type. Which words make an entity is
-    decided by ``mode``; see :mod:`ner_module.metrics.rules`.
+    A predicted entity is right if a gold entity has the same words and the same type. Any tag sequence is read as the
+    CoNLL script and seqeval's default read it; see :mod:`ner_module.metrics.rules`.
 
     ``compute`` returns scalar tensors:
 
@@ -41,8 +38,6 @@ class EntityScores(Metric):
     Args:
         label_names: the label of each label id.
         scheme: tagging scheme of the labels, one of :data:`ner_module.tagging.SCHEMES`.
-        mode: ``"conlleval"`` reads any tag sequence as the CoNLL script and seqeval's default do; ``"strict"`` counts
-            only entities that are well-formed in the scheme, as seqeval's ``mode="strict"`` does.
         outside_label: for the scheme ``flat``, the label that is no unit; null when every word is one.
         **kwargs: options of :class:`torchmetrics.Metric`, such as ``process_group``.
 
@@ -67,35 +62,26 @@ class EntityScores(Metric):
     num_gold: Tensor
     correct_words: Tensor
     num_words: Tensor
-    configuration: Tensor
     label_codes: Tensor
-    transitions: Tensor
 
     def __init__(
         self,
         label_names: Sequence[str],
         scheme: str = "iob2",
-        mode: Mode = "conlleval",
         outside_label: str | None = OUTSIDE,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        rules = span_rules(label_names, scheme, mode, outside_label)
+        rules = span_rules(label_names, scheme, outside_label)
         self.label_names = tuple(label_names)
         self.scheme = scheme
-        self.mode = mode
         self.entity_types = rules.entity_types
         self.register_buffer("label_codes", rules.codes, persistent=False)
-        self.register_buffer("transitions", rules.transitions, persistent=False)
         per_type = torch.zeros(len(rules.entity_types), dtype=torch.int64)
         for name in ("true_positives", "num_predicted", "num_gold"):
             self.add_state(name, per_type.clone(), dist_reduce_fx="sum")
         for name in ("correct_words", "num_words"):
             self.add_state(name, torch.tensor(0), dist_reduce_fx="sum")
-        # A MetricCollection lets metrics share their state if it is equal after the first batch, and then updates one
-        # of them only. Two modes agree on many a first batch, so each configuration carries a constant of its own.
-        digest = blake2b(repr((self.label_names, scheme, mode, outside_label)).encode(), digest_size=16).digest()
-        self.add_state("configuration", torch.tensor(list(digest)), dist_reduce_fx="max")
 
     def update(self, preds: Tensor, target: Tensor) -> None:
         """Add a batch.
@@ -116,25 +102,13 @@ class EntityScores(Metric):
                     f"labels, not {list(preds.shape)}"
                 )
             preds = preds.argmax(-1)
-        rules = SpanRules(self.entity_types, self.label_codes, self.transitions)
-        counts = span_counts(preds, target, rules)
+        counts = span_counts(preds, target, SpanRules(self.entity_types, self.label_codes))
         correct_words, num_words = word_counts(preds, target)
         self.true_positives += counts.true_positives
         self.num_predicted += counts.num_predicted
         self.num_gold += counts.num_gold
         self.correct_words += correct_words
         self.num_words += num_words
-
-    def merge_state(self, incoming_state: dict[str, Any] | Metric) -> None:
-        """Add the counts of another ``EntityScores``, or of its ``metric_state``.
-
-        Raises:
-            ValueError: the other one has other labels, scheme or mode, so that its counts mean something else.
-        """
-        state: Any = incoming_state.metric_state if isinstance(incoming_state, EntityScores) else incoming_state
-        if isinstance(state, dict) and not torch.equal(state["configuration"], self.configuration):
-            raise ValueError("these counts belong to an EntityScores with other labels, scheme or mode")
-        super().merge_state(state)
 
     def set_dtype(self, dst_type: str | torch.dtype) -> EntityScores:
         """Counts stay integers, whatever the model computes in: half precision cannot count beyond 2,048."""

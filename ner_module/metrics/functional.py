@@ -7,12 +7,10 @@ the inputs' shapes, so a training step may call them. :func:`label_spans` has to
 
 **Masked words** (:data:`~ner_module.tagging.IGNORE_INDEX` in the target, ``False`` in a mask) do not exist: they are
 taken out of their row and their neighbours become adjacent, exactly as if the row had been written without them. So a
-row may hold subwords of which only the first of each word counts, and padding anywhere. Positions of spans count the
-words that remain. A *ragged* batch is a padded one: ``torch.nn.utils.rnn.pad_sequence(rows, batch_first=True,
-padding_value=IGNORE_INDEX)``.
+row may hold subword tokens of which only the first of each word counts, and padding anywhere. Positions of spans count
+the words that remain.
 
-Not here: the rules themselves (`rules.py`), scores for partly right spans (`overlap.py`), state over batches and ranks
-(`entity_scores.py`).
+Not here: the rule itself (`rules.py`), state over batches and ranks (`entity_scores.py`).
 
 Shapes: B rows, K tag sequences of the same words (prediction and gold), N positions on the line that all rows form.
 """
@@ -25,10 +23,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ner_module.metrics.rules import BEGINS, PREFIX_BITS, STARTS, SpanRules
+from ner_module.metrics.rules import CONTINUES, OPEN, TYPE_SHIFT, SpanRules
 from ner_module.tagging import IGNORE_INDEX
-
-PREFIX_MASK = (1 << PREFIX_BITS) - 1
 
 
 class LabelSpans(NamedTuple):
@@ -60,14 +56,14 @@ class Scores(NamedTuple):
 
 
 class _Steps(NamedTuple):
-    """What the rules make of each step from a position to the next, ``[K, N]`` each; see :func:`_read`."""
+    """What the rule makes of each step from a position to the next, ``[K, N]`` each; see :func:`_read`."""
 
-    before: Tensor
-    """Code of the word before the step."""
-    segment: Tensor
-    """The segment of that word: 4 times the position before its first word, plus 2 if it is a span."""
+    entity_type: Tensor
+    """The type of the word before the step, counted from 1; 0 outside."""
+    start: Tensor
+    """The position at which the segment of that word starts."""
     closes: Tensor
-    """1 where that segment is a span and ends with this step, else 0."""
+    """Whether a span ends with that word."""
 
 
 def label_spans(label_ids: Tensor, rules: SpanRules, mask: Tensor | None = None) -> LabelSpans:
@@ -90,15 +86,15 @@ def label_spans(label_ids: Tensor, rules: SpanRules, mask: Tensor | None = None)
     """
     mask = label_ids != IGNORE_INDEX if mask is None else mask.bool()
     _check(label_ids, mask, "mask")
-    steps = _read([label_ids], mask, rules)
-    last = steps.closes[0].nonzero().squeeze(1)
-    first = steps.segment[0, last].long() >> 2
+    entity_type, start, closes = (field[0] for field in _read([label_ids], mask, rules))
+    last = closes.nonzero().squeeze(1)
+    first = start[last].long()
     # Before a row come the words of the rows before it, and one outside position for each of them.
     words_B = mask.sum(1)
     row_start_B = words_B.cumsum(0) - words_B + torch.arange(len(words_B), device=mask.device)
     row = torch.searchsorted(row_start_B, first, right=True) - 1
     offset = row_start_B[row]
-    return LabelSpans(row, first - offset, last + 1 - offset, (steps.before[0, last].long() >> PREFIX_BITS) - 1)
+    return LabelSpans(row, first - offset, last + 1 - offset, entity_type[last].long() - 1)
 
 
 def span_counts(preds: Tensor, target: Tensor, rules: SpanRules) -> SpanCounts:
@@ -121,12 +117,12 @@ def span_counts(preds: Tensor, target: Tensor, rules: SpanRules) -> SpanCounts:
     mask = target != IGNORE_INDEX
     _check(preds, target, "target")
     _check(target, mask, "mask")
-    before, segment, closes = _read([preds, target], mask, rules)
-    agrees = ((segment[0] == segment[1]) & (before[0] ^ before[1] <= PREFIX_MASK)).int() & closes[0] & closes[1]
+    entity_type, start, closes = _read([preds, target], mask, rules)
+    agrees = closes[0] & closes[1] & (start[0] == start[1]) & (entity_type[0] == entity_type[1])
     # One histogram for all three counts; type 0 is "no span ends here". A gold span that was found goes to the third
     # part instead of the second.
     size = len(rules.entity_types) + 1
-    types = (before >> PREFIX_BITS) * closes
+    types = entity_type * closes
     types[1].add_(size).add_(agrees, alpha=size)
     histogram = types.new_zeros(3 * size, dtype=torch.int64)
     histogram.index_add_(0, types.flatten(), histogram.new_ones(1).expand(types.numel()))
@@ -161,26 +157,22 @@ def scores(true_positives: Tensor, num_predicted: Tensor, num_gold: Tensor) -> S
 
 
 def _read(label_ids: Sequence[Tensor], mask: Tensor, rules: SpanRules) -> _Steps:
-    """Apply the rules to every pair of neighbours in K tag sequences ``[rows, words]`` under one mask.
+    """Apply the rule to every pair of neighbours in K tag sequences ``[rows, words]`` under one mask.
 
     The rows are laid out one after another without their masked words, with one outside position before each row and
-    one after the last. A word begins a *segment* unless it continues the one before; a segment is a span if its first
-    word starts one and the step after its last word ends one.
+    one after the last. A word starts a *segment* unless it continues the one before; a segment is a span unless it is
+    an outside word.
     """
     line_KN = _lay_out(label_ids, mask, rules)
-    prefix_KN = line_KN & PREFIX_MASK
     before, after = line_KN[:, :-1], line_KN[:, 1:]
-    pairs = torch.add(prefix_KN[:, 1:], prefix_KN[:, :-1], alpha=8).add_(before ^ after > PREFIX_MASK, alpha=64)
-    bits = rules.transitions.index_select(0, pairs.flatten()).view_as(pairs)
-    begins, starts = bits & BEGINS, bits & STARTS
-    # Only strict IOB1 has a pair that starts a span without beginning a segment, B- I- of one type: I- then begins one
-    # if B- started none. The first word of all does not follow a B-.
-    begins[:, 1:] |= starts[:, 1:] > starts[:, :-1]
-    # Each word's segment is the last one that began, so a running maximum of numbers that grow finds it.
-    numbers_N = torch.arange(0, 4 * pairs.shape[1], 4, dtype=pairs.dtype, device=pairs.device)
-    segment = starts.add_(numbers_N).mul_(begins).cummax(1).values[:, :-1]
-    closes = (bits[:, 1:] >> 2) & (segment >> 1)
-    return _Steps(before[:, 1:], segment, closes)
+    type_KN = line_KN >> TYPE_SHIFT
+    same_type = type_KN[:, :-1] == type_KN[:, 1:]
+    begins = ~(same_type & (before & OPEN).bool() & (after & CONTINUES).bool())
+    # A word's segment is the last one that began, so a running maximum of the positions finds its start.
+    positions = torch.arange(begins.shape[1], dtype=torch.int32, device=begins.device)
+    start = (positions * begins).cummax(1).values[:, :-1]
+    entity_type = type_KN[:, 1:-1]
+    return _Steps(entity_type, start, begins[:, 1:] & (entity_type > 0))
 
 
 def _lay_out(label_ids: Sequence[Tensor], mask: Tensor, rules: SpanRules) -> Tensor:

@@ -1,6 +1,6 @@
-"""Logits -> one label per word. The only place where subword predictions become word predictions.
+"""Logits -> one label per word. The only place where predictions of subword tokens become those of words.
 
-Shapes: T subwords of all rows, C labels, N sentences, W words of the longest.
+Shapes: T subword tokens of all sequences, C labels, N sentences, W words of the longest.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ class WordPredictions(NamedTuple):
 
 
 def decode_words(logits_TC: Tensor, word_positions_NW: Tensor, fallback_id: int) -> WordPredictions:
-    """Take the most probable label at each word's first subword.
+    """Take the most probable label at each word's first subword token.
 
     Args:
-        logits_TC: of all rows of the sentences, one after the other.
-        word_positions_NW: place of a word's first subword among them; negative where it has none.
-        fallback_id: the label of a word that became no subword, which the model cannot see; its score is 0.
+        logits_TC: of all sequences of the sentences, one after the other.
+        word_positions_NW: place of a word's first subword token among them; negative where it has none.
+        fallback_id: the label of a word without subword tokens, which the model cannot see; its score is 0.
     """
     logits_NWC = logits_TC[word_positions_NW.clamp(min=0)].float()
     scores, label_ids = logits_NWC.softmax(dim=-1).max(dim=-1)

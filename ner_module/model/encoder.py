@@ -5,9 +5,10 @@ Not here: training (`module.py`), the tokenizer (`ner_module/pretrained.py`).
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -17,14 +18,20 @@ from ner_module.pretrained import from_pretrained
 
 log = logging.getLogger(__name__)
 
+_DROPOUTS = (
+    *("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout"),
+    *("classifier_dropout", "embedding_dropout", "mlp_dropout", "pooler_dropout"),
+)
+"""How the families call their probabilities."""
+
 
 def build_from_base(
     model_name_or_path: str, revision: str | None, label_names: Sequence[str], dropout: float | None = None
 ) -> Any:
     """Load base weights in float32 and put a token-classification head for ``label_names`` on them.
 
-    A base model that already is a tagger keeps its head when its labels are the same (in any order); else the head is
-    new and one line says so.
+    A base model that is a tagger already keeps its head if its labels are the same, in any order; else the head is new.
+    One line says which.
 
     Args:
         model_name_or_path: a hub id, a folder, or ``package:…``.
@@ -33,8 +40,8 @@ def build_from_base(
         dropout: replaces the config's hidden and attention dropout; ``None`` keeps them.
 
     Raises:
-        PretrainedError: the model cannot be had, or its file lacks weights of the encoder: training would start from
-            random numbers.
+        PretrainedError: the model cannot be loaded, or its file lacks weights of the encoder: training would start
+            from random numbers.
     """
     from transformers import AutoConfig, AutoModelForTokenClassification
 
@@ -108,20 +115,8 @@ def _set_labels(config: Any, label_names: Sequence[str]) -> None:
 
 
 def _set_dropout(config: Any, dropout: float | None) -> None:
-    if dropout is None:
-        return
-    names = (
-        "hidden_dropout_prob",
-        "attention_probs_dropout_prob",
-        "dropout",
-        "attention_dropout",
-        "classifier_dropout",
-        "embedding_dropout",
-        "mlp_dropout",
-        "pooler_dropout",
-    )
-    for name in names:
-        if getattr(config, name, None) is not None:
+    for name in _DROPOUTS:
+        if dropout is not None and getattr(config, name, None) is not None:
             setattr(config, name, dropout)
 
 
@@ -151,20 +146,17 @@ def _reorder_head(model: Any, order: list[int]) -> None:
             model.classifier.bias.copy_(model.classifier.bias[order].clone())
 
 
-class _quiet_transformers:  # noqa: N801
+@contextlib.contextmanager
+def _quiet_transformers() -> Iterator[None]:
     """Hides transformers' loading report and bar: a new head is expected here, and anything else is checked above."""
+    from transformers.utils import logging
 
-    def __enter__(self) -> None:
-        from transformers.utils import logging
-
-        self._verbosity = logging.get_verbosity()
-        self._bar = logging.is_progress_bar_enabled()
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
-
-    def __exit__(self, *_: object) -> None:
-        from transformers.utils import logging
-
-        logging.set_verbosity(self._verbosity)
-        if self._bar:
+    verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bar:
             logging.enable_progress_bar()

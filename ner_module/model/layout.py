@@ -1,8 +1,8 @@
-"""How the rows of a batch lie in one row, and how attention regroups them: plain numbers and index tensors.
+"""How the sequences of a batch lie in a packed sequence, and how attention regroups them: numbers and index tensors.
 
-Not here: what is computed with them (`unpadded.py`); which rows share a batch (`data/batching.py`).
+Not here: what is computed with them (`packed.py`); which sequences share a batch (`data/batching.py`).
 
-Shapes: T subwords of all rows, R rows, L subwords of the longest row.
+Shapes: T subword tokens of all sequences, S sequences.
 """
 
 from __future__ import annotations
@@ -18,28 +18,30 @@ import torch.nn.functional as F
 from torch import Tensor
 
 MAX_BLOCKS = 4
-"""Blocks of one batch; more save little padding and cost calls (measured: `benchmarks/README.md`)."""
+"""Blocks of one batch; more of them save little padding and cost calls (measured: `benchmarks/README.md`)."""
 
 BLOCK_COST = 16
-"""What one block more costs, in subwords: where rows are almost equally long, one call is faster than four."""
+"""What one block more costs, in subword tokens: one call is faster than four where lengths are almost equal."""
+
+_LEAST_BUCKET = 64
 
 
 @dataclass(frozen=True)
 class Block:
-    """Rows computed in one attention call: ``lengths`` rising, padded to the last."""
+    """Sequences computed in one attention call: ``lengths`` rising, padded to the last."""
 
     start: int
-    """Where the block begins among the regrouped subwords of all blocks."""
+    """Where the block begins among the regrouped subword tokens of all blocks."""
     lengths: tuple[int, ...]
 
     @property
     def longest(self) -> int:
-        """Subwords that each row of the block is padded to."""
+        """What each sequence of the block is padded to."""
         return self.lengths[-1]
 
     @property
     def size(self) -> int:
-        """Subwords that attention computes for the block."""
+        """Subword tokens that attention computes for the block."""
         return len(self.lengths) * self.longest
 
 
@@ -47,7 +49,7 @@ def plan_blocks(lengths: Sequence[int], max_blocks: int = MAX_BLOCKS) -> list[tu
     """Split rising lengths into contiguous groups so that padding each to its longest, and calling each, costs least.
 
     Args:
-        lengths: of the rows, rising.
+        lengths: of the sequences, rising.
         max_blocks: no more groups than that.
 
     Returns:
@@ -86,13 +88,13 @@ def plan_blocks(lengths: Sequence[int], max_blocks: int = MAX_BLOCKS) -> list[tu
 
 @dataclass
 class Layout:
-    """Where the rows of a batch lie in the one row, and how attention regroups them.
+    """Where the sequences of a batch lie in the packed sequence, and how attention regroups them.
 
     Args:
-        lengths: subwords of each row, in the order they lie in the one row.
+        lengths: subword tokens of each sequence, in the order in which they are packed.
         device: of the batch.
-        blocked: whether attention regroups rows into blocks; else it takes the row as it is.
-        few_shapes: what attention takes the row by comes in few sizes, for compiled code (`compiled.py`).
+        blocked: whether attention regroups sequences into blocks; else it takes the packed sequence as it is.
+        few_shapes: sizes that attention is given come in few values, for compiled code (`compiled.py`).
     """
 
     lengths: Sequence[int]
@@ -105,14 +107,14 @@ class Layout:
     def __post_init__(self) -> None:
         self.total = sum(self.lengths)
         self.longest = max(self.lengths)
-        """Subwords of the longest row, or a little more."""
+        """Subword tokens of the longest sequence, or a little more."""
         if self.few_shapes:
             self.longest = 2 ** (self.longest - 1).bit_length()
         empty = -len(self.lengths) % 32 if self.few_shapes else 0
         self.offsets = self.send(np.cumsum([0, *self.lengths, *[0] * empty], dtype=np.int32))
-        """``[R + 1]`` int32: where each row begins, and the end; what variable-length attention asks for.
+        """``[S + 1]`` int32: where each sequence begins, and the end; what variable-length attention asks for.
 
-        With few shapes, R is a multiple of 32, and the rows that are too many are empty.
+        With few shapes S is a multiple of 32, and the sequences that are too many are empty.
         """
         if self.blocked:
             self._regroup()
@@ -120,7 +122,7 @@ class Layout:
     def _regroup(self) -> None:
         lengths = np.asarray(self.lengths, dtype=np.int64)
         order = np.argsort(lengths, kind="stable")
-        row_starts = (np.cumsum(lengths) - lengths)[order]
+        starts = (np.cumsum(lengths) - lengths)[order]
         rising = lengths[order]
         takes, places = [], []
         start = 0
@@ -129,8 +131,8 @@ class Layout:
             self.blocks.append(block)
             inside = np.arange(block.longest)
             real = inside < rising[first:last, None]
-            # Padding repeats the first subword of its row: any finite value will do, for no real subword looks there.
-            takes.append(np.where(real, row_starts[first:last, None] + inside, row_starts[first:last, None]).ravel())
+            # Padding repeats the first token of its sequence: any finite value will do, no real token attends to it.
+            takes.append(np.where(real, starts[first:last, None] + inside, starts[first:last, None]).ravel())
             places.append(start + np.flatnonzero(real.ravel()))
             start += block.size
         taken = np.concatenate(takes)
@@ -138,9 +140,9 @@ class Layout:
         found = np.concatenate(places)
         place[taken[found]] = found
         self.take = self.send(taken)
-        """``[sum of block sizes]``: which subword of the one row stands at each place of the blocks."""
+        """``[sum of block sizes]``: which token of the packed sequence stands at each place of the blocks."""
         self.place = self.send(place)
-        """``[T]``: at which place of the blocks each subword of the one row stands."""
+        """``[T]``: at which place of the blocks each token of the packed sequence stands."""
 
     def send(self, values: npt.NDArray[Any]) -> Tensor:
         """An array on the device, without waiting for it."""
@@ -150,7 +152,7 @@ class Layout:
         return tensor.to(self.device)
 
     def mask(self, index: int, window: int | None) -> Tensor | None:
-        """Which keys the queries of a block may look at: bool, ``[rows, 1, 1 or longest, longest]``; ``None`` for all.
+        """Which keys the queries of a block attend to: bool, ``[S, 1, 1 or longest, longest]``; ``None`` for all.
 
         Args:
             index: which block.
@@ -166,22 +168,32 @@ class Layout:
                 mask = (place < np.asarray(block.lengths)[:, None])[:, None, None, :]
             if window is not None:
                 near = np.abs(place[:, None] - place) <= window
-                # Padding looks at itself at least: with nothing to look at, it would be NaN and spoil the gradients.
+                # Padding attends to itself at least: with no key at all it would be NaN and spoil the gradients.
                 mask = near[None, None] if mask is None else (mask & near) | np.eye(block.longest, dtype=bool)
             self._masks[index, window] = None if mask is None else self.send(np.ascontiguousarray(mask))
         return self._masks[index, window]
 
 
+def bucket(size: int) -> int:
+    """The next of few sizes: multiples of an eighth of the power of two below, and never under 64.
+
+    >>> [bucket(size) for size in (3, 65, 129, 256, 500, 513)]
+    [64, 72, 144, 256, 512, 576]
+    """
+    step = max(1 << (max(size - 1, 1).bit_length() - 1), _LEAST_BUCKET) // 8
+    return max(-(-size // step) * step, _LEAST_BUCKET)
+
+
 def pad_to_length(
     input_ids_T: Tensor, lengths: Sequence[int], size: int, pad_token_id: int
 ) -> tuple[Tensor, Sequence[int]]:
-    """Rows of padding after the others, none longer than these, which no other row looks at.
+    """Append sequences of padding, none longer than the others.
 
     Args:
-        input_ids_T: subword ids of all rows.
-        lengths: subwords of each row.
-        size: subwords of all rows together that are wanted, at least those that there are.
-        pad_token_id: fills the new rows.
+        input_ids_T: subword ids of all sequences.
+        lengths: subword tokens of each sequence.
+        size: the length of the packed sequence that is wanted, at least what it is.
+        pad_token_id: fills the new sequences.
 
     Returns:
         The longer ``input_ids`` and lengths.
@@ -189,6 +201,6 @@ def pad_to_length(
     missing = size - sum(lengths)
     if not missing:
         return input_ids_T, lengths
-    longest = max(lengths)
-    rest = [missing % longest] if missing % longest else []
-    return F.pad(input_ids_T, (0, missing), value=pad_token_id), [*lengths, *[longest] * (missing // longest), *rest]
+    whole, rest = divmod(missing, max(lengths))
+    padding = [*[max(lengths)] * whole, *[rest] * bool(rest)]
+    return F.pad(input_ids_T, (0, missing), value=pad_token_id), [*lengths, *padding]

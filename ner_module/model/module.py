@@ -4,7 +4,7 @@ The model itself is built late, in ``configure_model``, when the labels are know
 training, from the checkpoint's own config everywhere else. Labels reach it from the data (``set_labels``) or from a
 checkpoint; they are never typed.
 
-Shapes: T subwords of all rows of a batch, C labels, N sentences, W words of the longest sentence.
+Shapes: T subword tokens of all sequences of a batch, C labels, N sentences, W words of the longest sentence.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 
 from ner_module.metrics.entity_scores import EntityScores
-from ner_module.model.compiled import Compile, bucket, compile_training
+from ner_module.model.compiled import Compile, compile_training
 from ner_module.model.decoding import WordPredictions, decode_words
 from ner_module.model.encoder import build_from_base, build_from_config, config_to_json
 from ner_module.model.optimizer import SchedulerType, clip_within_step, make_optimizer, make_scheduler
@@ -53,18 +53,18 @@ class NERModule(LightningModule):
         learning_rate: the peak; 2e-5 to 5e-5 suits most encoders. Too high a rate makes the model predict one label.
         weight_decay: pulls weights (not biases or norms) towards zero; 0.01 is usual in pre-training.
         warmup_ratio: the share of all steps over which the rate rises from 0; 0.1 helps large models start.
-        lr_scheduler_type: how the rate goes on after the warm-up: ``linear`` or ``cosine`` to 0, or ``constant``.
-        dropout: replaces the base model's dropout probabilities; kept as they are by default.
+        lr_scheduler_type: the rate after the warm-up: ``linear`` or ``cosine`` to 0, or ``constant``.
+        dropout: replaces the base model's dropout probabilities; null leaves them as they are.
         label_names: the labels by id. Not an option: filled from the data or the checkpoint.
         scheme: what the labels' prefixes mean. Not an option, likewise.
         outside_label: the label of words outside any entity. Not an option, likewise.
-        padding: how a batch is computed: ``none`` packs its rows into one, which gives the same numbers without
+        padding: how a batch is computed: ``none`` packs its sequences end to end, which gives the same numbers without
             computing padding, for the families where that is proven (else the other); ``longest`` pads them.
         compile: ``kernels`` trains by ``torch.compile``, ``graphs`` also captures the kernels as CUDA graphs. For
             GPUs, where short sentences wait for kernels to be launched; the first step takes a minute or so. Only with
             padding ``none``.
-        gradient_checkpointing: keep fewer activations and compute them again in the backward pass: less memory, about
-            a third more time.
+        gradient_checkpointing: store fewer activations and recompute them in the backward pass: less memory, about a
+            third more time.
     """
 
     def __init__(
@@ -90,19 +90,24 @@ class NERModule(LightningModule):
             )
         self.save_hyperparameters(logger=False)  # the whole configuration is logged, by `cli.py`
         self.model: Any = None
-        self.unpadded = False
-        """Whether rows are computed as one, without padding; settled when the model is built."""
+        self.packed = False
+        """Whether batches are computed as packed sequences, without padding; settled when the model is built."""
         self._compiled: Callable[[Tensor, Sequence[int]], Tensor] | None = None
         self.config_text = ""
         """The run's configuration as YAML, for checkpoints to carry; set by the command line."""
         self._encoder_config: str | None = None
-        # Sum of losses and number of labelled subwords since the last row of the results table. Not buffers: those
-        # would become bfloat16 with the weights.
+        # Sum of losses and number of labelled tokens since the last row of the results table. Not buffers: those would
+        # become bfloat16 with the weights.
         self._train_totals: tuple[float | Tensor, int | Tensor] = (0.0, 0)
 
     # ------------------------------------------------------------------ building
 
-    def set_labels(self, label_names: list[str], scheme: str, outside_label: str | None) -> None:
+    @property
+    def labels(self) -> LabelSet:
+        """What the head predicts."""
+        return LabelSet.from_fields(self.hparams)
+
+    def set_labels(self, label_names: Sequence[str], scheme: str, outside_label: str | None) -> None:
         """Fix what the head predicts; before the model is built.
 
         Raises:
@@ -110,13 +115,12 @@ class NERModule(LightningModule):
         """
         if self.model is not None and list(label_names) != self.hparams["label_names"]:
             raise ValueError(f"the model predicts {self.hparams['label_names']}, the data has {label_names}")
-        self.hparams.update({"label_names": list(label_names), "scheme": scheme, "outside_label": outside_label})
+        self.hparams.update(LabelSet(tuple(label_names), scheme, outside_label).to_fields())
 
     def restore(self, checkpoint: dict[str, Any]) -> None:
         """Take labels and architecture from a checkpoint, so that no base weights are read; weights follow later."""
         self._encoder_config = checkpoint["ner_module"]["encoder_config"]
-        hparams = checkpoint["hyper_parameters"]
-        self.set_labels(hparams["label_names"], hparams["scheme"], hparams["outside_label"])
+        self.set_labels(*LabelSet.from_fields(checkpoint["hyper_parameters"]))
 
     def configure_model(self) -> None:
         """Build the model once; Lightning calls this after the data's ``setup``.
@@ -127,60 +131,46 @@ class NERModule(LightningModule):
             return
         datamodule = getattr(self.trainer, "datamodule", None) if self._trainer is not None else None
         if self._encoder_config is None and datamodule is not None:
-            self.set_labels(datamodule.label_names, datamodule.scheme, datamodule.outside_label)
+            self.set_labels(*datamodule.labels)
         self.build()
 
     def build(self) -> None:
         """Build the model for the labels that were set: from the checkpoint's config, or from base weights."""
-        label_names = self.hparams["label_names"]
-        if not label_names:
+        if not self.labels.names:
             raise ValueError("the labels are not known: train with a NERDataModule, or call set_labels() first")
         if self._encoder_config is not None:
             self.use_model(build_from_config(self._encoder_config))
         else:
             name, revision, dropout = (self.hparams[key] for key in ("model_name_or_path", "revision", "dropout"))
-            self.use_model(build_from_base(name, revision, label_names, dropout))
+            self.use_model(build_from_base(name, revision, self.labels.names, dropout))
         if self.hparams["gradient_checkpointing"]:
             self.model.activation_checkpointing_enable({"use_reentrant": False})
-        scheme, outside_label = self.hparams["scheme"], self.hparams["outside_label"]
-        self.val_scores = EntityScores(label_names, scheme, outside_label=outside_label)
-        self.test_scores = EntityScores(label_names, scheme, outside_label=outside_label)
-        self.val_loss, self.test_loss = MeanMetric(), MeanMetric()
+        self._scores, self._loss = EntityScores(*self.labels), MeanMetric()
 
     def use_model(self, model: Any) -> None:
         """Take a transformers model for token classification, and compute it without padding where that is exact."""
         self.model = model
-        self.unpadded = self.hparams["padding"] == "none" and is_exact(self.model)
-        if self.unpadded:
+        self.packed = self.hparams["padding"] == "none" and is_exact(self.model)
+        if self.packed:
             prepare(self.model)
         elif self.hparams["padding"] == "none":
             log.info(
-                "batches are padded to the longest row: computing without padding is proven equal for %s, not for %s",
+                "batches are padded to the longest sequence: computing without padding is proven equal for %s, not for "
+                "%s",
                 ", ".join(EXACT_FAMILIES),
                 self.model.config.model_type,
             )
         call_all("model", self.model)
 
-    @property
-    def labels(self) -> LabelSet:
-        """What the head predicts."""
-        return LabelSet.from_fields(self.hparams)
-
     # ------------------------------------------------------------------ steps
 
     def on_fit_start(self) -> None:
-        """Compile where that was asked for."""
-        self._check_compile()
-        if self.hparams["compile"] != "none":
-            self._compiled = compile_training(self.model, self.hparams["compile"])
-
-    def _check_compile(self) -> None:
-        """Refuse what compiled training is not proven for."""
+        """Compile where that was asked for; refuse what compiled training is not proven for."""
         how = self.hparams["compile"]
         if how == "none":
             return
         problem = None
-        if not self.unpadded:
+        if not self.packed:
             problem = "it needs --model.padding none and a family that is computed without padding"
         elif how == "graphs" and self.device.type != "cuda":
             problem = "graphs are CUDA's; there is no GPU in use here, where kernels is what can be asked for"
@@ -188,27 +178,27 @@ class NERModule(LightningModule):
             problem = "with graphs gradients cannot be accumulated; give a larger --data.batch_size instead"
         if problem:
             raise MisconfigurationException(f"--model.compile {how}: {problem}")
+        self._compiled = compile_training(self.model, how)
 
     def forward(self, input_ids: Tensor, lengths: list[int]) -> Tensor:
-        """Logits ``[T, C]`` for the subword ids ``[T]`` of rows that lie one after the other."""
+        """Logits ``[T, C]`` for the subword ids ``[T]`` of sequences that lie one after the other."""
         if self.training and self._compiled is not None:
             return self._compiled(input_ids, lengths)
-        compute = packed_logits if self.unpadded else padded_logits
+        compute = packed_logits if self.packed else padded_logits
         return compute(self.model, input_ids, lengths)
 
     def computed_subwords(self, lengths: list[int]) -> tuple[int, int]:
-        """How many subwords, padding included, a batch of these rows costs: in all layers but attention, and in it."""
-        if not self.unpadded:
+        """How many tokens, padding included, sequences of these lengths cost: in layers but attention, and in it."""
+        if not self.packed:
             padded = len(lengths) * max(lengths, default=0)
             return padded, padded
-        total = sum(lengths)
-        size = padded_length(self.model, total, self.device) if self._compiled is None else bucket(total)
+        size = padded_length(self.model, sum(lengths), self.device, self._compiled is not None)
         return size, attention_subwords(self.model, self.device, lengths)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """The batch's part of the step's loss.
 
-        The loss of an optimisation step is the mean over all its labelled subwords, over processes and accumulated
+        The loss of an optimisation step is the mean over all its labelled tokens, over processes and accumulated
         micro-batches alike; the batch knows their number. Lightning divides by the number of micro-batches and DDP by
         the number of processes, so both are multiplied in.
         """
@@ -223,7 +213,7 @@ class NERModule(LightningModule):
         return loss
 
     def take_train_loss(self) -> float:
-        """The mean training loss per labelled subword since the last call, over all processes."""
+        """The mean training loss per labelled token since the last call, over all processes."""
         loss_sum, labelled = self._summed_totals()
         self._train_totals = (0.0, 0)
         return loss_sum / labelled if labelled else float("nan")
@@ -239,21 +229,23 @@ class NERModule(LightningModule):
         return value.detach().to(torch.float32 if value.device.type == "mps" else torch.float64)
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
-        """Score whole sentences."""
-        return self._evaluate(batch, self.val_scores, self.val_loss)
+        """Score whole sentences; gives what ``predict_step`` gives."""
+        logits_TC, words = self.predict_words(batch)
+        labelled = (batch["labels"] != IGNORE_INDEX).sum()
+        self._loss.update(_loss_sum(logits_TC, batch["labels"]) / labelled.clamp(min=1), weight=labelled)
+        self._scores.update(words.label_ids, batch["gold"])
+        return self._outputs(batch, words)
 
-    def test_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
-        """Score whole sentences."""
-        return self._evaluate(batch, self.test_scores, self.test_loss)
+    test_step = validation_step
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
         """Tag whole sentences: ``label_ids`` and ``scores`` ``[N, W]`` with their index and number of words."""
         return self._outputs(batch, self.predict_words(batch)[1])
 
     def predict_words(self, batch: dict[str, Any]) -> tuple[Tensor, WordPredictions]:
-        """Logits ``[T, C]`` of all rows, and the words' labels; as many rows at once as the batch has sentences."""
+        """Logits ``[T, C]`` of all sequences, and the words' labels; at most as many at once as there are sentences."""
         lengths = batch["lengths"]
-        # A long document has more rows than a batch should: memory stays bounded by the sentences of a batch.
+        # A long text has more sequences than a batch should: memory stays bounded by the sentences of a batch.
         step = max(batch["sentence_index"].shape[0], 1)
         parts = []
         start = 0
@@ -262,34 +254,22 @@ class NERModule(LightningModule):
             end = start + sum(some)
             parts.append(self(batch["input_ids"][start:end], some))
             start = end
-        labels = len(self.hparams["label_names"])
-        logits_TC = torch.cat(parts) if parts else torch.zeros((0, labels), device=self.device)
+        logits_TC = torch.cat(parts) if parts else torch.zeros((0, len(self.labels.names)), device=self.device)
         return logits_TC, decode_words(logits_TC, batch["word_positions"], self.labels.outside_id)
 
-    def _evaluate(self, batch: dict[str, Any], scores: EntityScores, loss: MeanMetric) -> dict[str, Tensor]:
-        logits_TC, words = self.predict_words(batch)
-        labelled = (batch["labels"] != IGNORE_INDEX).sum()
-        loss.update(_loss_sum(logits_TC, batch["labels"]) / labelled.clamp(min=1), weight=labelled)
-        scores.update(words.label_ids, batch["gold"])
-        return self._outputs(batch, words)
-
     def _outputs(self, batch: dict[str, Any], words: WordPredictions) -> dict[str, Tensor]:
-        kept = {name: batch[name] for name in ("sentence_index", "num_words", "gold")}
-        return {**kept, "label_ids": words.label_ids, "scores": words.scores}
+        given = {name: batch[name] for name in ("sentence_index", "num_words", "gold")}
+        return {**given, "label_ids": words.label_ids, "scores": words.scores}
 
     def on_validation_epoch_end(self) -> None:
-        """Log the validation scores; Lightning saves the best checkpoint by ``val/f1``."""
-        self._log_scores("val", self.val_scores, self.val_loss)
+        """Log the scores under ``val/`` or ``test/``; Lightning saves the best checkpoint by ``val/f1``."""
+        stage = "test" if self.trainer.testing else "val"
+        results = {"loss": self._loss.compute(), **self._scores.compute()}
+        self.log_dict({f"{stage}/{name}": value.float() for name, value in results.items()})
+        self._loss.reset()
+        self._scores.reset()
 
-    def on_test_epoch_end(self) -> None:
-        """Log the test scores."""
-        self._log_scores("test", self.test_scores, self.test_loss)
-
-    def _log_scores(self, stage: str, scores: EntityScores, loss: MeanMetric) -> None:
-        results = {f"{stage}/loss": loss.compute(), **{f"{stage}/{k}": v for k, v in scores.compute().items()}}
-        self.log_dict({name: value.float() for name, value in results.items()})
-        loss.reset()
-        scores.reset()
+    on_test_epoch_end = on_validation_epoch_end
 
     # ------------------------------------------------------------------ optimiser and checkpoint
 
@@ -329,15 +309,15 @@ class NERModule(LightningModule):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Build the model if nothing has yet, and go on with the running training loss."""
+        """Build the model if nothing has yet, and resume the running training loss."""
         if self.model is None:
             self.restore(checkpoint)
             self.build()
         loss_sum, labelled = checkpoint["ner_module"]["train_totals"]
-        # A sum over all processes: the first one goes on with it.
+        # A sum over all processes: the first one continues it.
         self._train_totals = (loss_sum, labelled) if self.global_rank == 0 else (0.0, 0)
 
 
 def _loss_sum(logits_TC: Tensor, labels_T: Tensor) -> Tensor:
-    """Cross-entropy summed over labelled subwords, in float32 whatever the model computes in."""
+    """Cross-entropy summed over labelled tokens, in float32 whatever the model computes in."""
     return F.cross_entropy(logits_TC.float(), labels_T, ignore_index=IGNORE_INDEX, reduction="sum")

@@ -1,4 +1,4 @@
-"""AdamW and the learning rate's course."""
+"""AdamW and the learning rate schedule."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SchedulerType = Literal["linear", "cosine", "constant"]
 
 
 def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Two groups: weights decay; biases and the parameters of norms do not (as in the transformers `Trainer`)."""
+    """Two groups: weights decay; biases and parameters of norms do not (as in the transformers `Trainer`)."""
     norms = (nn.LayerNorm, nn.RMSNorm)
     spared = {
         id(parameter)

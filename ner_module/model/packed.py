@@ -1,20 +1,21 @@
-"""Unpadded execution: all rows of a batch as one row of real subwords, so that no row is padded.
+"""Packed execution: the sequences of a batch laid end to end as one, so that none is padded.
 
-Embeddings, linear layers, norms and the head see one row ``(1, T)`` with the positions each subword has in its own row.
-Only attention needs to know where rows end. It is given through the interface transformers has for that
-(``AttentionInterface.register``), and the rows' places reach it as a keyword argument of ``forward``:
+Embeddings, linear layers, norms and the head see one packed sequence ``(1, T)`` with the position that each subword
+token has in its own sequence. Only attention needs to know where sequences end. It is given through the interface that
+transformers has for that (``AttentionInterface.register``), and the layout reaches it as a keyword argument of
+``forward``:
 
-* On CPU, and where flash attention cannot be used, rows are regrouped into at most four blocks of similar length, and
-  each block is one call of ``scaled_dot_product_attention``, without a mask where all its rows are equally long.
-* On CUDA in half precision the row goes to variable-length flash attention as it is.
+* On CPU, and where flash attention cannot be used, sequences are regrouped into at most four blocks of similar length,
+  and each block is one call of ``scaled_dot_product_attention``, without a mask where all its lengths are equal.
+* On CUDA in half precision the packed sequence goes to variable-length flash attention as it is.
 
-Nothing about what is learnt changes: logits, loss and gradients are those of the padded batch
-(``tests/unit/test_unpadded.py`` proves it family by family, and by the losses of a whole epoch). A family that is not
-in :data:`EXACT_FAMILIES` is computed padded (:func:`padded_logits`).
+Nothing about training changes: logits, loss and gradients are those of the padded batch (``tests/unit/test_packed.py``
+proves it family by family, and by the losses of a whole epoch). A family that is not in :data:`EXACT_FAMILIES` is
+computed padded (:func:`padded_logits`).
 
-Not here: where rows lie and how they are regrouped (`layout.py`).
+Not here: where sequences lie and how they are regrouped (`layout.py`).
 
-Shapes: T subwords of all rows, R rows, L subwords of the longest row, H heads, D units of a head, C labels.
+Shapes: T subword tokens of all sequences, S sequences, L tokens of the longest, H heads, D units of a head, C labels.
 """
 
 from __future__ import annotations
@@ -27,22 +28,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ner_module.model.layout import Layout, pad_to_length, plan_blocks
+from ner_module.model.layout import Layout, bucket, pad_to_length, plan_blocks
 
 EXACT_FAMILIES = ("bert", "distilbert", "electra", "modernbert", "roberta", "xlm-roberta")
-"""Values of ``config.model_type`` whose unpadded results are proven equal to the padded ones."""
+"""Values of ``config.model_type`` whose packed results are proven equal to the padded ones."""
 
 _OFFSET_FAMILIES = ("roberta", "xlm-roberta")  # their positions begin after that of the padding token
 
-_NAME = "ner_module_unpadded"
-
+_NAME = "ner_module_packed"
 
 Attend = Callable[..., Tensor]
 """What computes attention in a block; called like ``scaled_dot_product_attention``."""
 
 
 class Kernels(NamedTuple):
-    """How a prepared model computes; an extra may put faster ones in their place."""
+    """How a prepared model computes; an extra may put faster functions in their place."""
 
     attend: Attend = F.scaled_dot_product_attention
     length_multiple: Callable[[torch.device], int] = lambda device: 1
@@ -50,10 +50,10 @@ class Kernels(NamedTuple):
 
 
 class _Regroup(torch.autograd.Function):
-    """Subwords of the one row to their places in the blocks; ``(T, …)`` to ``(sum of block sizes, …)``.
+    """Tokens of the packed sequence to their places in the blocks; ``(T, …)`` to ``(sum of block sizes, …)``.
 
     Autograd's own backward of a gather adds up with atomic or serial writes. Here it is a gather, too: the gradient of
-    padding is zero, since no real subword looks at it and its own output is dropped.
+    padding is zero, since no real token attends to it and its own output is dropped.
     """
 
     @staticmethod
@@ -103,19 +103,19 @@ def _attention(
         return out.transpose(1, 2).contiguous(), None
     # transformers adds one, for its flash attention excludes the border.
     window = None if sliding_window is None else sliding_window - 1
-    rows_THD = [states.transpose(1, 2).squeeze(0) for states in (query, key, value)]
+    states_THD = [states.transpose(1, 2).squeeze(0) for states in (query, key, value)]
     if layout.blocked:
-        return _in_blocks(rows_THD, layout, dropout, scaling, window, attend), None
-    return _flash(rows_THD, layout, dropout, scaling, window), None
+        return _in_blocks(states_THD, layout, dropout, scaling, window, attend), None
+    return _flash(states_THD, layout, dropout, scaling, window), None
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
 def _in_blocks(
-    rows_THD: list[Tensor], layout: Layout, dropout: float, scaling: float | None, window: int | None, attend: Attend
+    states_THD: list[Tensor], layout: Layout, dropout: float, scaling: float | None, window: int | None, attend: Attend
 ) -> Tensor:
-    shape = rows_THD[0].shape[1:]
+    shape = states_THD[0].shape[1:]
     regroup, restore = cast(Any, _Regroup.apply), cast(Any, _Restore.apply)
-    regrouped = [regroup(states.flatten(1), layout) for states in rows_THD]
+    regrouped = [regroup(states.flatten(1), layout) for states in states_THD]
     outputs = []
     for index, block in enumerate(layout.blocks):
         part = slice(block.start, block.start + block.size)
@@ -130,10 +130,12 @@ def _in_blocks(
     return restored.view(1, layout.total, *shape)
 
 
-def _flash(rows_THD: list[Tensor], layout: Layout, dropout: float, scaling: float | None, window: int | None) -> Tensor:
+def _flash(
+    states_THD: list[Tensor], layout: Layout, dropout: float, scaling: float | None, window: int | None
+) -> Tensor:
     # What torch.nn.attention.varlen.varlen_attn calls; it fixes dropout at 0, and training wants it.
     out: Tensor = torch.ops.aten._flash_attention_forward(
-        *(states.contiguous() for states in rows_THD),
+        *(states.contiguous() for states in states_THD),
         layout.offsets,
         layout.offsets,
         layout.longest,
@@ -149,7 +151,7 @@ def _flash(rows_THD: list[Tensor], layout: Layout, dropout: float, scaling: floa
 
 
 def _mask(attention_mask: Tensor | None = None, **arguments: Any) -> Tensor | None:
-    """What transformers asks for the mask: none for the one row, its own for a padded batch of other code."""
+    """What transformers asks for the mask: none for a packed sequence, its own for a padded batch of other code."""
     from transformers.masking_utils import sdpa_mask
 
     if attention_mask is None:
@@ -173,38 +175,42 @@ def prepare(model: Any) -> None:
     model.kernels = Kernels()
 
 
-def packed_logits(model: Any, input_ids_T: Tensor, lengths: Sequence[int]) -> Tensor:
-    """Logits ``[T, C]`` of rows that lie one after the other; the model was :func:`prepare`-d.
+def packed_logits(
+    model: Any, input_ids_T: Tensor, lengths: Sequence[int], compiled: Callable[..., Any] | None = None
+) -> Tensor:
+    """Logits ``[T, C]`` of sequences that lie one after the other; the model was :func:`prepare`-d.
 
     Args:
         model: a transformers model for token classification.
-        input_ids_T: subword ids of all rows.
-        lengths: subwords of each row, on the host: attention is planned there, without waiting for the device.
+        input_ids_T: subword ids of all sequences.
+        lengths: tokens of each sequence, on the host: attention is planned there, without waiting for the device.
+        compiled: its compiled ``forward``, which is given few shapes.
     """
-    device = input_ids_T.device
-    size = padded_length(model, sum(lengths), device)
-    filled, rows = pad_to_length(input_ids_T, lengths, size, model.config.pad_token_id or 0)
-    layout = Layout(rows, device, not takes_flash(model, device))
-    places = positions(model.config, filled, layout)
-    outputs = model(
+    device, few_shapes = input_ids_T.device, compiled is not None
+    size = padded_length(model, sum(lengths), device, few_shapes)
+    filled, lengths = pad_to_length(input_ids_T, lengths, size, model.config.pad_token_id or 0)
+    layout = Layout(lengths, device, not takes_flash(model, device), few_shapes)
+    outputs = (compiled or model)(
         input_ids=filled[None],
-        position_ids=places[None],
+        position_ids=positions(model.config, filled, layout)[None],
         attention_mask=None,
         layout=layout,
-        attend=model.kernels.attend,
+        **({} if compiled else {"attend": model.kernels.attend}),
     )
     logits: Tensor = outputs.logits[0]
     return logits[: len(input_ids_T)]
 
 
-def padded_length(model: Any, length: int, device: torch.device) -> int:
-    """The length of a packed sequence as it is computed, where the model's kernels want a multiple of something."""
+def padded_length(model: Any, length: int, device: torch.device, few_shapes: bool = False) -> int:
+    """The length at which a packed sequence is computed: a multiple that the model's kernels want, or one of few."""
+    if few_shapes:
+        return bucket(length)
     multiple: int = model.kernels.length_multiple(device)
     return -(-length // multiple) * multiple
 
 
 def attention_subwords(model: Any, device: torch.device, lengths: Sequence[int]) -> int:
-    """Subwords that attention computes for rows of these lengths, padding inside the blocks included."""
+    """Tokens that attention computes for sequences of these lengths, padding inside the blocks included."""
     if takes_flash(model, device):
         return sum(lengths)
     rising = sorted(lengths)
@@ -212,7 +218,7 @@ def attention_subwords(model: Any, device: torch.device, lengths: Sequence[int])
 
 
 def takes_flash(model: Any, device: torch.device) -> bool:
-    """Whether attention takes the row as it is, by variable-length flash attention.
+    """Whether attention takes the packed sequence as it is, by variable-length flash attention.
 
     It wants CUDA from Ampere on, half precision, and heads of up to 256 units, in eights.
     """
@@ -225,7 +231,7 @@ def takes_flash(model: Any, device: torch.device) -> bool:
 
 
 def positions(config: Any, input_ids_T: Tensor, layout: Layout) -> Tensor:
-    """``[T]``: the position id of each subword in its own row, as the family counts them."""
+    """``[T]``: the position id of each token in its own sequence, as the family counts them."""
     lengths = np.asarray(layout.lengths, dtype=np.int64)
     if config.model_type not in _OFFSET_FAMILIES:
         starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
@@ -233,27 +239,26 @@ def positions(config: Any, input_ids_T: Tensor, layout: Layout) -> Tensor:
     # As in transformers, a padding token inside the text (someone wrote "<pad>") has no place of its own.
     counted = (input_ids_T != config.pad_token_id).long()
     seen = counted.cumsum(0)
-    rows = layout.send(np.repeat(np.arange(len(lengths)), lengths))
+    sequences = layout.send(np.repeat(np.arange(len(lengths)), lengths))
     before = (seen - counted).index_select(0, layout.offsets[: len(lengths)].long())
-    place: Tensor = (seen - before.index_select(0, rows)) * counted
+    place: Tensor = (seen - before.index_select(0, sequences)) * counted
     return place + int(config.pad_token_id)
 
 
 def padded_logits(model: Any, input_ids_T: Tensor, lengths: Sequence[int]) -> Tensor:
-    """The same logits ``[T, C]``, computed the usual way: rows padded to the longest, under a mask."""
-    input_ids_RL, real_RL = pad_sequences(input_ids_T, lengths, model.config.pad_token_id or 0)
-    logits_RLC: Tensor = model(input_ids=input_ids_RL, attention_mask=real_RL.long()).logits
-    return torch.cat([row[:length] for row, length in zip(logits_RLC, lengths, strict=True)])
+    """The same logits ``[T, C]``, computed the usual way: padded to the longest sequence, under a mask."""
+    input_ids_SL, real_SL = pad_sequences(input_ids_T, lengths, model.config.pad_token_id or 0)
+    logits_SLC: Tensor = model(input_ids=input_ids_SL, attention_mask=real_SL.long()).logits
+    return torch.cat([logits[:length] for logits, length in zip(logits_SLC, lengths, strict=True)])
 
 
 def pad_sequences(values_T: Tensor, lengths: Sequence[int], fill: int) -> tuple[Tensor, Tensor]:
-    """Rows ``[R, L]`` filled up with ``fill``, and which places are real: bool ``[R, L]``.
+    """Sequences ``[S, L]`` padded with ``fill``, and which places are real: bool ``[S, L]``.
 
     >>> pad_sequences(torch.tensor([5, 6, 7]), [1, 2], 0)[0].tolist()
     [[5, 0], [6, 7]]
     """
-    rows = torch.nn.utils.rnn.pad_sequence(
-        list(torch.split(values_T, list(lengths))), batch_first=True, padding_value=fill
-    )
-    real = torch.arange(rows.shape[1], device=rows.device) < torch.tensor(lengths, device=rows.device)[:, None]
-    return rows, real
+    sequences = list(torch.split(values_T, list(lengths)))
+    padded = torch.nn.utils.rnn.pad_sequence(sequences, batch_first=True, padding_value=fill)
+    real = torch.arange(padded.shape[1], device=padded.device) < torch.tensor(lengths, device=padded.device)[:, None]
+    return padded, real

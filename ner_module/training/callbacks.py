@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback
-from lightning.pytorch.callbacks import RichProgressBar
 
 from ner_module.arguments import Run
 from ner_module.offers import call_all
-from ner_module.training.evaluation_files import EvaluationFiles
 from ner_module.training.out_of_memory import OutOfMemory
-from ner_module.training.prediction_file import PredictionFile
-from ner_module.training.prediction_progress import PredictionProgress
+from ner_module.training.predictions import EvaluationFiles, PredictionFile
 from ner_module.training.preemption import PreemptionCheckpoint
-from ner_module.training.progress import LineProgress
+from ner_module.training.progress import progress_bar as progress_bar_of
 from ner_module.training.random_state import RandomState
 from ner_module.training.relocatable_checkpoint import RelocatableCheckpoint
 from ner_module.training.results import ResultsTable
@@ -65,7 +61,7 @@ def standard_callbacks(
                 callbacks += [*_checkpoints(run_dir), PreemptionCheckpoint(run_dir, run.launch, *every)]
         callbacks += [callback for offered in call_all("callbacks", run) for callback in offered]
     if progress_bar:
-        callbacks.append(_progress_bar(run.command))
+        callbacks.append(progress_bar_of(run.command))
     return callbacks
 
 
@@ -85,18 +81,3 @@ def _checkpoints(run_dir: Path) -> list[Callback]:
     best = RelocatableCheckpoint(filename="best", monitor="val/f1", mode="max", save_on_train_epoch_end=False, **common)
     last = RelocatableCheckpoint(filename="last", every_n_epochs=1, save_on_train_epoch_end=True, **common)
     return [best, last]
-
-
-def _progress_bar(command: str) -> Callback:
-    """A bar in a terminal, a line now and then elsewhere."""
-    if command == "predict":
-        return PredictionProgress()
-    return _Bar() if sys.stdout.isatty() else LineProgress()
-
-
-class _Bar(RichProgressBar):
-    """Lightning's bar, with epochs counted from 1 as in the results table."""
-
-    def _get_train_description(self, current_epoch: int) -> str:
-        epochs = self.trainer.max_epochs
-        return f"Epoch {current_epoch + 1}" + (f"/{epochs}" if epochs not in (None, -1) else "")

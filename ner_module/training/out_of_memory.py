@@ -1,7 +1,7 @@
 """When memory runs out: one line that says how large the batches were and what to set, instead of a traceback.
 
 Which error that is differs: CUDA has one of its own, Python raises ``MemoryError``, and torch's allocator on CPU a
-plain ``RuntimeError`` that only its text tells from others. A process that the system kills says nothing, here neither.
+plain ``RuntimeError`` that only its text sets apart. A process that the system kills leaves no message.
 """
 
 from __future__ import annotations
@@ -20,34 +20,23 @@ class OutOfMemory(Callback):
     def __init__(self) -> None:
         self._largest: tuple[int, int, int] = (0, 0, 0)
 
-    def _see(self, batch: Any) -> None:
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, *_: Any, **__: Any
+    ) -> None:
+        """Look at the batch."""
         lengths = batch["lengths"]
         self._largest = max(self._largest, (sum(lengths), len(lengths), max(lengths, default=0)))
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, *_: Any) -> None:
-        """Look at the batch."""
-        self._see(batch)
-
-    def on_validation_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, *_: Any) -> None:
-        """Look at the batch."""
-        self._see(batch)
-
-    def on_test_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, *_: Any) -> None:
-        """Look at the batch."""
-        self._see(batch)
-
-    def on_predict_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, *_: Any) -> None:
-        """Look at the batch."""
-        self._see(batch)
+    on_validation_batch_start = on_test_batch_start = on_predict_batch_start = on_train_batch_start
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Attach the advice."""
         if not is_out_of_memory(exception):
             return
-        subwords, rows, longest = self._largest
+        subwords, sequences, longest = self._largest
         if trainer.state.fn == "fit" and not trainer.validating:
             advice = (
-                "a smaller --data.batch_size with --trainer.accumulate_grad_batches (8 and 2 learn the same as 16), "
+                "a smaller --data.batch_size with --trainer.accumulate_grad_batches (8 and 2 train the same as 16), "
                 "--model.gradient_checkpointing true, a smaller --data.max_seq_length, or --trainer.precision "
                 "bf16-mixed"
             )
@@ -56,8 +45,8 @@ class OutOfMemory(Callback):
                 "a smaller --data.eval_batch_size, a smaller --data.max_seq_length, or --trainer.precision bf16-mixed"
             )
         exception.add_note(
-            f"memory ran out; the largest batch so far had {rows} rows with {subwords:,} subwords, the longest row "
-            f"{longest}: set {advice}"
+            f"memory ran out; the largest batch so far had {sequences} sequences with {subwords:,} subword tokens, the "
+            f"longest {longest}: set {advice}"
         )
 
 

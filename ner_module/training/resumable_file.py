@@ -1,7 +1,7 @@
 """A file that is written piece by piece over hours and survives being killed.
 
 What is written goes to ``NAME.part``; ``NAME.part.json`` says how much of it is whole, and for what input. The same
-command goes on from there, another one starts anew, and ``NAME`` itself appears only when all is there.
+command resumes from there, another one starts anew, and ``NAME`` itself appears only when all is there.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import json
 import os
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from ner_module.files import write_atomically
 
 
 class ResumableFile:
@@ -61,9 +63,8 @@ class ResumableFile:
         if self._direct:
             return
         os.fsync(self._file.fileno())  # before the note that it is there
-        scratch = self._progress.with_name(f"{self._progress.name}.tmp")
-        scratch.write_text(json.dumps({"items": items, "bytes": self._file.tell(), "of": self._fingerprint}))
-        scratch.replace(self._progress)
+        progress = {"items": items, "bytes": self._file.tell(), "of": self._fingerprint}
+        write_atomically(self._progress, json.dumps(progress))
 
     def finish(self) -> None:
         """All is written: give the file its name."""

@@ -11,7 +11,6 @@ from torch import multiprocessing as mp
 from ner_module.metrics.entity_scores import EntityScores
 
 NAMES = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC", "B-ORG", "I-ORG"]
-MODES = ["conlleval", "strict"]
 ROWS = 101
 STATES = ("true_positives", "num_predicted", "num_gold", "correct_words", "num_words")
 
@@ -28,14 +27,13 @@ def corpus() -> tuple[torch.Tensor, torch.Tensor]:
 def score(rank: int, shards: list[tuple[int, int]], folder: Path) -> None:
     """Score one shard in batches of 16 rows, combine, and write down what this rank sees."""
     dist.init_process_group("gloo", init_method=f"file://{folder / 'store'}", rank=rank, world_size=len(shards))
-    seen = {mode: seen_by_one_rank(*shards[rank], mode) for mode in MODES}
-    (folder / f"{rank}.json").write_text(json.dumps(seen))
+    (folder / f"{rank}.json").write_text(json.dumps(seen_by_one_rank(*shards[rank])))
     dist.destroy_process_group()
 
 
-def seen_by_one_rank(begin: int, end: int, mode: str) -> dict[str, object]:
+def seen_by_one_rank(begin: int, end: int) -> dict[str, object]:
     preds, target = corpus()
-    metric = EntityScores(NAMES, mode=mode)
+    metric = EntityScores(NAMES)
     for start in range(begin, end, 16):
         rows = slice(start, min(start + 16, end))
         metric.update(preds[rows], target[rows])
@@ -62,13 +60,12 @@ def seen_by_one_rank(begin: int, end: int, mode: str) -> dict[str, object]:
 )
 def test_every_rank_sees_the_counts_of_the_whole_corpus(tmp_path, shards):
     mp.spawn(score, args=(shards, tmp_path), nprocs=len(shards))
-    for mode in MODES:
-        alone = EntityScores(NAMES, mode=mode)
-        alone.update(*corpus())
-        expected = {
-            "counts": {name: getattr(alone, name).tolist() for name in STATES},
-            "result": {key: value.item() for key, value in alone.compute().items()},
-            "doubled": 2 * int(alone.num_gold[0]),
-        }
-        for rank in range(len(shards)):
-            assert json.loads((tmp_path / f"{rank}.json").read_text())[mode] == expected
+    alone = EntityScores(NAMES)
+    alone.update(*corpus())
+    expected = {
+        "counts": {name: getattr(alone, name).tolist() for name in STATES},
+        "result": {key: value.item() for key, value in alone.compute().items()},
+        "doubled": 2 * int(alone.num_gold[0]),
+    }
+    for rank in range(len(shards)):
+        assert json.loads((tmp_path / f"{rank}.json").read_text()) == expected

@@ -40,10 +40,25 @@ def test_a_row_per_epoch_and_none_from_the_sanity_check(
     assert [(row["epoch"], row["step"]) for row in rows] == [(1.0, 8), (2.0, 16), (3.0, 24)]  # 120 sentences by 16
     validated = [row for row in csv_rows(tmp_path / "run") if row["val/f1"]]
     assert [row["epoch"] for row in validated] == ["0", "1", "2"]
-    # Each epoch is printed when it ends, and again in the table at the end.
+    # Each epoch is printed once, when it ends.
     printed = [line.split() for line in outcome.out.splitlines() if f"{rows[1]['val/loss']:.4f}" in line.split()]
-    assert len(printed) == 2
+    assert len(printed) == 1
     assert printed[0][:4] == [f"{rows[1]['train/loss']:.4f}", "2.00", "16", f"{rows[1]['val/loss']:.4f}"]
+
+
+def test_a_resumed_training_first_prints_the_rows_it_has(
+    run_main: RunMain, fit_options: list[str], tmp_path: Path
+) -> None:
+    run_main("fit", *fit_options, "--run_dir", "run")
+    outcome = run_main("fit", "--run_dir", "run", "--ckpt_path", "last", "--trainer.max_epochs", 3)
+    rows = results(tmp_path / "run")["epochs"]
+    lines = outcome.out.splitlines()
+    first = next(index for index, line in enumerate(lines) if line.split()[:2] == ["Train", "loss"])
+    steps = [line.split()[2] for line in lines[first + 1 : first + 4]]
+    assert steps == ["8", "16", "24"]
+    best = max(rows, key=lambda row: row["val/f1"])
+    [said] = [line for line in lines if line.startswith("best.ckpt holds epoch ")]
+    assert said == f"best.ckpt holds epoch {best['epoch']:g} (step {best['step']}), with F1 {best['val/f1']:.4f}"
 
 
 def test_results_and_metrics_have_the_documented_keys(

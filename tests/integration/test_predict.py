@@ -18,7 +18,7 @@ from seqeval.metrics.sequence_labeling import get_entities
 from ner_module import NERModule, NERTagger
 from ner_module.data import datamodule
 from ner_module.errors import RunError
-from ner_module.training import prediction_file
+from ner_module.training import predictions
 from ner_module.training.resumable_file import ResumableFile
 
 RunMain = Callable[..., Any]
@@ -191,7 +191,7 @@ def test_order_survives_long_inputs(run_main: RunMain, trained_run: Path, tagger
 @pytest.fixture
 def short_stretches(monkeypatch: pytest.MonkeyPatch) -> int:
     """Sort, write and resume by 16 sentences instead of 10,000."""
-    for module in (datamodule, prediction_file):
+    for module in (datamodule, predictions):
         monkeypatch.setattr(module, "LOOK_AHEAD", 16)
     return 16
 
@@ -232,7 +232,7 @@ def test_an_interrupted_prediction_goes_on_and_ends_with_the_same_bytes(
         patch.setattr(ResumableFile, "write", interrupted)
         outcome = run_main(*options, "out.jsonl", check=False)
     assert outcome.code == 130
-    assert f"{16 * stretches} sentences are in out.jsonl.part; the same command goes on from there" in outcome.err
+    assert f"{16 * stretches} sentences are in out.jsonl.part; the same command resumes from there" in outcome.err
     assert not (tmp_path / "out.jsonl").exists()
     tagged: list[int] = []
     step = NERModule.predict_step
@@ -243,7 +243,7 @@ def test_an_interrupted_prediction_goes_on_and_ends_with_the_same_bytes(
 
     monkeypatch.setattr(NERModule, "predict_step", counted)
     outcome = run_main(*options, "out.jsonl")
-    assert f"goes on after sentence {16 * stretches} of 75" in outcome.err
+    assert f"resumes after sentence {16 * stretches} of 75" in outcome.err
     assert sorted(tagged) == list(range(16 * stretches, 75)), "only what was missing is computed"
     assert (tmp_path / "out.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
     assert not list(tmp_path.glob("*.part*"))
@@ -272,7 +272,7 @@ def test_an_attempt_with_other_text_or_options_starts_anew(
         (tmp_path / "out.jsonl.part.json").write_bytes(note)
         (tmp_path / "out.jsonl.part").write_bytes(part)
         change()
-        assert "goes on" not in run_main(*options).err, name
+        assert "resumes" not in run_main(*options).err, name
         assert not (tmp_path / "out.jsonl.part").exists()
 
 

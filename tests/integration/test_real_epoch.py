@@ -35,7 +35,7 @@ def test_every_loss_of_an_epoch(train: str) -> None:
         module = NERModule(MINILM, dropout=0.0, padding=padding)  # type: ignore[arg-type]
         module.set_labels(data.label_names, data.scheme, data.outside_label)
         module.build()
-        assert module.unpadded == (padding == "none")
+        assert module.packed == (padding == "none")
         losses[padding] = epoch(module, data)
     assert np.mean(losses["longest"][-20:]) < 0.3 * losses["longest"][0], "it learns"
     np.testing.assert_allclose(losses["none"], losses["longest"], rtol=1e-5)

@@ -25,7 +25,7 @@ from ner_module.data.formats import read_sentences
 from ner_module.errors import DataError
 from ner_module.offers import find_commands
 from ner_module.tagging import SCHEMES, Span, spans_to_tags, tags_to_spans
-from ner_module.training.results import _COLUMNS
+from ner_module.training.results import EPOCH_COLUMNS
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -173,8 +173,8 @@ def test_every_recipe_overlay_and_column_is_explained() -> None:
     text = _text(DOCS / "configs.md")
     for path in sorted((ROOT / "configs").glob("*.yaml")):
         assert f"`configs/{path.name}`" in text, f"docs/configs.md does not name {path.name}"
-    for title, key in _COLUMNS:
-        assert f"| {title} | `{key}` |" in text, f"docs/configs.md does not explain the column {title}"
+    for column, key in EPOCH_COLUMNS:
+        assert f"| {column.title} | `{key}` |" in text, f"docs/configs.md does not explain the column {column.title}"
 
 
 def test_every_tested_family_is_named() -> None:

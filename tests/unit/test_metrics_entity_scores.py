@@ -6,7 +6,7 @@ import warnings
 import pytest
 import torch
 from seqeval.metrics import accuracy_score, classification_report
-from test_metrics_references import SEQEVAL_SCHEMES, random_corpora, to_ids
+from test_metrics_references import random_corpora, to_ids
 from torch import nn
 from torchmetrics import MetricCollection
 
@@ -31,23 +31,16 @@ def readable(rows: list[list[str]]) -> list[list[str]]:
     return [[{"L": "E", "U": "S"}.get(tag[0], tag[0]) + tag[1:] for tag in row] for row in rows]
 
 
-@pytest.mark.parametrize(
-    ("scheme", "mode"),
-    [("iob1", "conlleval"), ("iob2", "conlleval"), ("bilou", "conlleval"), ("iob2", "strict"), ("bioes", "strict")],
-)
-def test_every_number_equals_seqevals_report(scheme, mode):
+@pytest.mark.parametrize("scheme", ["iob1", "iob2", "bilou"])
+def test_every_number_equals_seqevals_report(scheme):
     for labels, gold, predicted in random_corpora(scheme, 1000):
-        metric = EntityScores(labels, scheme, mode)
+        metric = EntityScores(labels, scheme)
         for start in range(0, len(gold), 64):  # the last batch is smaller
             rows = slice(start, start + 64)
             metric.update(to_ids(predicted[rows], labels), to_ids(gold[rows], labels))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            if mode == "strict":
-                options = {"mode": "strict", "scheme": SEQEVAL_SCHEMES[scheme]}
-                report = classification_report(gold, predicted, output_dict=True, **options)
-            else:
-                report = classification_report(readable(gold), readable(predicted), output_dict=True)
+            report = classification_report(readable(gold), readable(predicted), output_dict=True)
         expected = {"accuracy": accuracy_score(gold, predicted)}
         for average, suffix in (("micro avg", ""), ("macro avg", "_macro"), ("weighted avg", "_weighted")):
             row = report.pop(average)
@@ -154,7 +147,7 @@ def test_forward_gives_the_batch_and_keeps_the_total():
 
 
 def test_clone_pickle_and_state_dict():
-    metric = EntityScores(NAMES, mode="strict")
+    metric = EntityScores(NAMES)
     metric.update(PREDICTED, GOLD)
     for other in (metric.clone(), pickle.loads(pickle.dumps(metric))):
         assert as_floats(other.compute()) == as_floats(metric.compute())
@@ -162,7 +155,7 @@ def test_clone_pickle_and_state_dict():
         assert states(other) != states(metric)
     assert metric.state_dict() == {}
     metric.persistent(True)
-    restored = EntityScores(NAMES, mode="strict")
+    restored = EntityScores(NAMES)
     restored.load_state_dict(metric.state_dict(), strict=False)
     assert states(restored) == states(metric)
 
@@ -175,21 +168,6 @@ def test_merge_state_adds_counts():
     one.merge_state(other)
     assert states(one) == states(both)
     assert as_floats(one.compute()) == as_floats(both.compute())
-    with pytest.raises(ValueError, match="other labels, scheme or mode"):
-        one.merge_state(EntityScores(NAMES, mode="strict"))
-
-
-def test_two_modes_in_a_collection_stay_apart():
-    """torchmetrics lets metrics with equal states after the first batch share them from then on."""
-    legal, illegal = torch.tensor([[1, 2, 0]]), torch.tensor([[0, 2, 0]])
-    collection = MetricCollection(
-        {"conlleval": EntityScores(NAMES), "strict": EntityScores(NAMES, mode="strict")}, prefix="val/"
-    )
-    collection.update(legal, legal)
-    collection.update(illegal, illegal)
-    result = collection.compute()
-    assert int(result["val/conlleval_support/PER"]) == 2
-    assert int(result["val/strict_support/PER"]) == 1
 
 
 def test_equal_metrics_in_a_collection_share_their_counts():
@@ -242,7 +220,7 @@ def test_state_size_does_not_grow_and_update_reads_nothing():
 @pytest.mark.gpu
 def test_on_a_gpu_without_waiting_for_it():
     labels, gold, predicted = next(random_corpora("iob1", 500))
-    on_cpu, on_gpu = EntityScores(labels, "iob1", "strict"), EntityScores(labels, "iob1", "strict").cuda()
+    on_cpu, on_gpu = EntityScores(labels, "iob1"), EntityScores(labels, "iob1").cuda()
     gold_ids, predicted_ids = to_ids(gold, labels), to_ids(predicted, labels)
     on_cpu.update(predicted_ids, gold_ids)
     gold_ids, predicted_ids = gold_ids.cuda(), predicted_ids.cuda()

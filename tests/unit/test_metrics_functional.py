@@ -10,7 +10,6 @@ from test_metrics_references import (
     conlleval_spans,
     random_corpora,
     seqeval_spans,
-    seqeval_strict_spans,
     spans_of,
     to_ids,
 )
@@ -22,20 +21,14 @@ from ner_module.metrics.functional import label_spans, scores, span_counts, word
 from ner_module.metrics.rules import span_rules
 from ner_module.tagging import PREFIXES, Span, tags_to_spans
 
-MODES = ["conlleval", "strict"]
 
-
-def reference_spans(tags: list[str], scheme: str, mode: str) -> list[Span]:
-    return seqeval_strict_spans(tags, scheme) if mode == "strict" else seqeval_spans(tags)
-
-
-def check_against_seqeval(scheme: str, mode: str, total: int) -> None:
+def check_against_seqeval(scheme: str, total: int) -> None:
     for labels, gold, predicted in random_corpora(scheme, total):
-        rules = span_rules(labels, scheme, mode)
+        rules = span_rules(labels, scheme)
         gold_ids, predicted_ids = to_ids(gold, labels), to_ids(predicted, labels, padding=7)
-        expected = [reference_spans(tags, scheme, mode) for tags in gold]
+        expected = [seqeval_spans(tags) for tags in gold]
         assert spans_of(gold_ids, rules) == expected
-        expected_predicted = [reference_spans(tags, scheme, mode) for tags in predicted]
+        expected_predicted = [seqeval_spans(tags) for tags in predicted]
         counts = span_counts(predicted_ids, gold_ids, rules)
         for index, name in enumerate(rules.entity_types):
             of_gold = [{span for span in spans if span.entity_type == name} for spans in expected]
@@ -47,18 +40,16 @@ def check_against_seqeval(scheme: str, mode: str, total: int) -> None:
             )
 
 
-@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("scheme", SEQEVAL_SCHEMES)
-def test_spans_and_counts_equal_seqeval(scheme, mode):
-    check_against_seqeval(scheme, mode, 2000)
+def test_spans_and_counts_equal_seqeval(scheme):
+    check_against_seqeval(scheme, 2000)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("scheme", SEQEVAL_SCHEMES)
-def test_spans_and_counts_equal_seqeval_on_100_000_sequences(scheme, mode):
-    check_against_seqeval(scheme, mode, 100_000)
+def test_spans_and_counts_equal_seqeval_on_100_000_sequences(scheme):
+    check_against_seqeval(scheme, 100_000)
 
 
 def check_against_conlleval(scheme: str, total: int) -> None:
@@ -82,15 +73,12 @@ def test_spans_and_counts_equal_the_conlleval_script_on_100_000_sequences(scheme
     check_against_conlleval(scheme, 100_000)
 
 
-@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("scheme", SEQEVAL_SCHEMES)
-def test_every_sequence_of_four_words_and_two_types(scheme, mode):
-    """Exhaustive where random sequences might not reach; seqeval's strict mode reads IOB1's B- I- in three ways."""
+def test_every_sequence_of_four_words_and_two_types(scheme):
+    """Exhaustive where random sequences might not reach."""
     labels = ["O", *(f"{prefix}-{name}" for name in "XY" for prefix in PREFIXES[scheme])]
     rows = [list(row) for row in itertools.product(labels, repeat=4)]
-    assert spans_of(to_ids(rows, labels), span_rules(labels, scheme, mode)) == [
-        reference_spans(row, scheme, mode) for row in rows
-    ]
+    assert spans_of(to_ids(rows, labels), span_rules(labels, scheme)) == [seqeval_spans(row) for row in rows]
 
 
 def test_all_prefixes_in_one_inventory_read_as_the_tagging_module_reads_them():
@@ -102,26 +90,15 @@ def test_all_prefixes_in_one_inventory_read_as_the_tagging_module_reads_them():
 def test_bare_prefixes_have_the_type_underscore_as_in_seqeval():
     labels = ["B", "I", "O"]
     rows = [list(row) for row in itertools.product(labels, repeat=4)]
-    for mode in MODES:
-        rules = span_rules(labels, "iob2", mode)
-        assert rules.entity_types == ("_",)
-        assert spans_of(to_ids(rows, labels), rules) == [reference_spans(row, "iob2", mode) for row in rows]
+    rules = span_rules(labels)
+    assert rules.entity_types == ("_",)
+    assert spans_of(to_ids(rows, labels), rules) == [seqeval_spans(row) for row in rows]
 
 
-def test_strict_types_lose_the_dashes_around_them_as_in_seqeval():
-    labels = ["O", "B-X-", "I-X-", "B--X", "I--X", "B-X", "I-X", "B--", "I--"]
-    rows = [list(row) for row in itertools.product(labels, repeat=3)]
-    rules = span_rules(labels, "iob2", "strict")
-    assert rules.entity_types == ("X", "_")
-    assert spans_of(to_ids(rows, labels), rules) == [seqeval_strict_spans(row, "iob2") for row in rows]
-    assert span_rules(labels, "iob2").entity_types == ("X-", "-X", "X", "-")
-
-
-@pytest.mark.parametrize("mode", MODES)
-def test_flat_labels_are_one_unit_each(mode):
+def test_flat_labels_are_one_unit_each():
     labels = ["NOUN", "O", "B-X", "I"]
     rows = [["NOUN", "NOUN", "O", "B-X"], ["I", "O"], [], ["O"]]
-    rules = span_rules(labels, "flat", mode)
+    rules = span_rules(labels, "flat")
     assert rules.entity_types == ("NOUN", "B-X", "I")
     assert spans_of(to_ids(rows, labels), rules) == [
         [Span(0, 1, "NOUN"), Span(1, 2, "NOUN"), Span(3, 4, "B-X")],
@@ -129,31 +106,29 @@ def test_flat_labels_are_one_unit_each(mode):
         [],
         [],
     ]
-    other = span_rules(labels, "flat", mode, outside_label="NOUN")
+    other = span_rules(labels, "flat", outside_label="NOUN")
     assert spans_of(to_ids(rows[:1], labels), other) == [[Span(2, 3, "O"), Span(3, 4, "B-X")]]
-    everything = span_rules(labels, "flat", mode, outside_label=None)
+    everything = span_rules(labels, "flat", outside_label=None)
     assert spans_of(to_ids(rows[1:], labels), everything) == [[Span(0, 1, "I"), Span(1, 2, "O")], [], [Span(0, 1, "O")]]
 
 
 def test_masked_words_are_taken_out_wherever_they_stand():
     labels = ["O", "B-X", "I-X"]
-    for mode in MODES:
-        rules = span_rules(labels, "iob2", mode)
-        # B I with a masked word between them is one entity; masked words in front do not count as positions.
-        target = torch.tensor([[-100, 1, -100, 2, 0, -100], [-100] * 6, [-100, -100, 1, -100, -100, 1]])
-        assert spans_of(target, rules) == [[Span(0, 2, "X")], [], [Span(0, 1, "X"), Span(1, 2, "X")]]
-        preds = torch.tensor([[9, 1, 77, 2, 2, -5], [3, -100, 0, 1, 2, 1], [0, 0, 1, 0, 0, 0]])
-        counts = span_counts(preds, target, rules)
-        assert [int(count) for count in counts] == [1, 2, 3]
-        correct, total = word_counts(preds, target)
-        assert (int(correct), int(total)) == (3, 5)
+    rules = span_rules(labels, "iob2")
+    # B I with a masked word between them is one entity; masked words in front do not count as positions.
+    target = torch.tensor([[-100, 1, -100, 2, 0, -100], [-100] * 6, [-100, -100, 1, -100, -100, 1]])
+    assert spans_of(target, rules) == [[Span(0, 2, "X")], [], [Span(0, 1, "X"), Span(1, 2, "X")]]
+    preds = torch.tensor([[9, 1, 77, 2, 2, -5], [3, -100, 0, 1, 2, 1], [0, 0, 1, 0, 0, 0]])
+    counts = span_counts(preds, target, rules)
+    assert [int(count) for count in counts] == [1, 2, 3]
+    correct, total = word_counts(preds, target)
+    assert (int(correct), int(total)) == (3, 5)
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_random_masks_equal_rows_written_without_the_masked_words(mode):
+def test_random_masks_equal_rows_written_without_the_masked_words():
     generator = torch.Generator().manual_seed(3)
     labels = ["O", "B-X", "I-X", "B-Y", "I-Y"]
-    rules = span_rules(labels, "iob1", mode)
+    rules = span_rules(labels, "iob1")
     for _ in range(50):
         shape = [int(n) for n in torch.randint(0, 12, (2,), generator=generator)]
         preds, target = (torch.randint(0, 5, shape, generator=generator) for _ in range(2))
@@ -162,7 +137,7 @@ def test_random_masks_equal_rows_written_without_the_masked_words(mode):
             [labels[i] for i, keep in zip(*row, strict=True) if keep]
             for row in zip(target.tolist(), mask.tolist(), strict=True)
         ]
-        assert spans_of(target, rules, mask) == [reference_spans(row, "iob1", mode) for row in rows]
+        assert spans_of(target, rules, mask) == [seqeval_spans(row) for row in rows]
         masked = target.masked_fill(~mask, -100)
         gold = spans_of(masked, rules)
         assert gold == spans_of(target, rules, mask)
@@ -223,7 +198,7 @@ def test_integer_types_of_label_ids(dtype):
 
 def test_counts_need_nothing_from_the_device():
     """Tensors without data: whatever would read a value, or need one for a shape, raises."""
-    rules = span_rules(["O", "B-X", "I-X"], "iob1", "strict").to("meta")
+    rules = span_rules(["O", "B-X", "I-X"]).to("meta")
     ids = torch.zeros(4, 7, dtype=torch.int64, device="meta")
     counts = span_counts(ids, ids, rules)
     assert [tuple(count.shape) for count in counts] == [(1,)] * 3
@@ -233,11 +208,10 @@ def test_counts_need_nothing_from_the_device():
         label_spans(ids, rules)
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_room_left_over_on_a_device_changes_nothing(mode, monkeypatch):
+def test_room_left_over_on_a_device_changes_nothing(monkeypatch):
     """Away from the CPU the line of words is as long as the padded batch; what is unused lies at its end."""
     labels, gold, predicted = next(random_corpora("ioe1", 500))
-    rules = span_rules(labels, "ioe1", mode)
+    rules = span_rules(labels, "ioe1")
     gold_ids, predicted_ids = to_ids(gold, labels), to_ids(predicted, labels)
     expected, expected_spans = span_counts(predicted_ids, gold_ids, rules), label_spans(gold_ids, rules)
     lay_out = functional._lay_out
@@ -277,14 +251,10 @@ def test_wrong_input_is_named():
 def test_inventories_that_cannot_be():
     with pytest.raises(SchemeError, match="unknown tagging scheme 'iobes'"):
         span_rules(["O"], "iobes")
-    with pytest.raises(SchemeError, match="unknown mode 'lenient'"):
-        span_rules(["O"], "iob2", "lenient")
     with pytest.raises(SchemeError, match="'O' is listed twice"):
         span_rules(["O", "O"])
     with pytest.raises(SchemeError, match="'NOUN' is neither"):
         span_rules(["NOUN"])
-    with pytest.raises(SchemeError, match="'E-X' does not belong to the scheme 'iob2'"):
-        span_rules(["O", "E-X"], "iob2", "strict")
 
 
 def test_scores_without_anything_are_zero():

@@ -9,14 +9,13 @@ from pathlib import Path
 import pytest
 
 from ner_module.__main__ import main
-from ner_module.training import prediction_progress, progress
+from ner_module.training import progress
 
 
 def test_every_stage_prints_lines(
     fit_options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", 0.0)
-    monkeypatch.setattr(prediction_progress, "_SECONDS_BETWEEN_LINES", 0.0)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "in.txt").write_text("one line\nanother\n")
     expected: dict[Callable[[], int], str] = {
@@ -25,7 +24,7 @@ def test_every_stage_prints_lines(
         lambda: main(["test", "--run_dir", "run", "--ckpt_path", "best"]): r"testing  batch 1/1",
         lambda: main(
             ["predict", "--run_dir", "run", "--ckpt_path", "best", "--data.predict_file", "in.txt"]
-        ): r"predicting  2/2 sentences  [\d,]+ sentences/s  0:00 left",
+        ): r"predicting  2/2 sentences  [\d,.]+ sentences/s  0:00 left",
     }
     for run, pattern in expected.items():
         assert run() == 0

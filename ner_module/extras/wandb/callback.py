@@ -16,7 +16,8 @@ from lightning.pytorch.loggers import WandbLogger
 from ner_module.extras.analysis.errors import error_records, pair_entities, type_confusion
 from ner_module.extras.analysis.sentences import read_predictions
 from ner_module.extras.provenance.callback import code_state, data_fingerprints
-from ner_module.training.results import TYPES_COLUMNS, types_rows
+from ner_module.tagging import LabelSet
+from ner_module.training.results import types_table
 
 _MOST_ERRORS = 500
 """Rows of the table of errors; all of them are in ``predictions/``."""
@@ -82,7 +83,7 @@ class WandbRun(Callback):
             rows = results.get("epochs", [])
             if rows:
                 best = max(rows, key=lambda row: row["val/f1"])
-                _log_table(run, "val/entity_types", TYPES_COLUMNS, types_rows(best, "val/", pl_module))
+                _log_types(run, best, "val/", pl_module)
             health = results.get("health", [])
             run.summary["health"] = [finding["code"] for finding in health]
             if health:
@@ -129,7 +130,7 @@ class WandbRun(Callback):
             scores = _json(self.run_dir / "results.json").get(command, {})
             # The analysis adds to the scores; those of validation epochs keep their place in the summary.
             run.summary.update(scores if command == "test" else {"validate": scores})
-            _log_table(run, f"{prefix}entity_types", TYPES_COLUMNS, types_rows(scores, prefix, pl_module))
+            _log_types(run, scores, prefix, pl_module)
             hparams = pl_module.hparams
             sentences = read_predictions(
                 self.run_dir / "predictions" / f"{split}.jsonl", hparams["scheme"], hparams["outside_label"]
@@ -145,6 +146,11 @@ def _runs(trainer: Trainer) -> list[Any]:
     """The W&B runs of the first process; none on the others."""
     loggers = trainer.loggers if trainer.is_global_zero else []
     return [logger.experiment for logger in loggers if isinstance(logger, WandbLogger)]
+
+
+def _log_types(run: Any, scores: dict[str, float], prefix: str, pl_module: LightningModule) -> None:
+    table = types_table(scores, prefix, LabelSet.from_fields(pl_module.hparams), "")
+    _log_table(run, f"{prefix}entity_types", [column.title for column in table.columns], list(map(list, table.rows)))
 
 
 def _log_table(run: Any, key: str, columns: Any, rows: list[list[Any]]) -> None:

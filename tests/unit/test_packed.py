@@ -1,4 +1,4 @@
-"""Unpadded execution: the numbers of the padded batch, family by family, and the losses of a whole epoch."""
+"""Packed execution: the numbers of the padded batch, family by family, and the losses of a whole epoch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from transformers import AutoModelForTokenClassification
 from ner_module.data.batching import BatchAssembler, TrainingBatches, TrainingSampler
 from ner_module.data.datamodule import NERDataModule
 from ner_module.model import layout as layout_module
-from ner_module.model import packed as unpadded
+from ner_module.model import packed
 from ner_module.model.layout import BLOCK_COST, Layout, plan_blocks
 from ner_module.model.module import NERModule, _loss_sum
 from ner_module.model.optimizer import make_optimizer
@@ -28,7 +28,7 @@ from ner_module.model.packed import EXACT_FAMILIES, is_exact, packed_logits, pad
 LABELS = ["O", "B-A", "I-A", "B-B", "I-B"]
 CPU = torch.device("cpu")
 
-# Empty rows (special tokens alone), one row, equal rows, the longest the tiny models take, every block count.
+# Empty sequences (special tokens alone), one, equal ones, the longest the tiny models take, every block count.
 BATCHES = {
     "one": [7],
     "one-empty": [2],
@@ -204,7 +204,7 @@ def test_regrouping_moves_every_subword_and_back(lengths: list[int]) -> None:
     regrouped = values[layout.take]
     assert torch.equal(regrouped[layout.place], values)
     computed = sum(block.size for block in layout.blocks)
-    assert computed == len(regrouped) == unpadded.attention_subwords(None, CPU, lengths)
+    assert computed == len(regrouped) == packed.attention_subwords(None, CPU, lengths)
     rows = values.split(lengths)
     found = []
     for block in layout.blocks:
@@ -258,7 +258,7 @@ def epoch_losses(tiny_model: Callable[..., Path], corpus: Path) -> Callable[[str
         module = NERModule(str(tiny_model()), dropout=0.0, padding=padding)  # type: ignore[arg-type]
         module.set_labels(data.label_names, data.scheme, data.outside_label)
         module.build()
-        assert module.unpadded == (padding == "none")
+        assert module.packed == (padding == "none")
         optimizer = make_optimizer(module, 1e-3, 0.0, fused=True)
         split = data.encoded["train"]
         batches = TrainingBatches(BatchAssembler(split, data.label_ids("train")))
@@ -318,10 +318,10 @@ def test_variable_length_flash_attention_equals_the_blocks(family: str, families
     model, lengths = families[family].to("cuda", torch.bfloat16), BATCHES["many"]
     input_ids = batch_of(lengths)[0].cuda()
     prepare(model)
-    assert unpadded.takes_flash(model, input_ids.device)
+    assert packed.takes_flash(model, input_ids.device)
     found = packed_logits(model, input_ids, lengths)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(unpadded, "takes_flash", lambda *_: False)
+        patch.setattr(packed, "takes_flash", lambda *_: False)
         expected = packed_logits(model, input_ids, lengths)
     torch.testing.assert_close(found.float(), expected.float(), atol=0.1, rtol=0.05)
     model.to("cpu", torch.float32)

@@ -1,0 +1,199 @@
+"""Predictions as files: gold and predicted tags of what was validated or tested, entities of what was predicted.
+
+Batches come sorted by length and, with several processes, from all of them; both callbacks collect what was predicted
+(:class:`_Collected`) and write it on the first process, in the order of the input.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from ner_module.data.batching import LOOK_AHEAD
+from ner_module.data.datamodule import NERDataModule
+from ner_module.data.entities import prediction
+from ner_module.files import sha256_of
+from ner_module.training.resumable_file import ResumableFile
+
+log = logging.getLogger(__name__)
+
+
+class _Collected:
+    """Label, score and gold label of each word, 8 bytes a word, until they are taken."""
+
+    def __init__(self) -> None:
+        self._batches: list[dict[str, np.ndarray[Any, Any]]] = []
+
+    def add(self, outputs: dict[str, Tensor]) -> None:
+        """Add what a step returned: ``sentence_index`` and ``num_words`` ``[N]``, the others ``[N, W]``."""
+        num_words = outputs["num_words"]
+        real = torch.arange(outputs["label_ids"].shape[1], device=num_words.device) < num_words[:, None]
+        batch = {name: outputs[name].cpu().numpy() for name in ("sentence_index", "num_words")}
+        for name, dtype in (("label_ids", np.int16), ("scores", np.float32), ("gold", np.int16)):
+            batch[name] = outputs[name][real].cpu().numpy().astype(dtype)
+        self._batches.append(batch)
+
+    def take(self, trainer: Trainer) -> Iterator[tuple[int, list[int], list[float], list[int]]]:
+        """Index, label ids, scores and gold label ids of each sentence, by index, on the first process; then none.
+
+        Every process must call this equally often.
+        """
+        batches, self._batches = self._batches, []
+        if trainer.world_size > 1:
+            parts: list[Any] | None = [None] * trainer.world_size if trainer.is_global_zero else None
+            torch.distributed.gather_object(batches, parts)
+            batches = [batch for part in parts or [] for batch in part]
+        if not batches:
+            return iter(())
+        index, num_words, *values = (np.concatenate([batch[name] for batch in batches]) for name in batches[0])
+        words = [np.split(value, np.cumsum(num_words)[:-1]) for value in values]
+        return (
+            (int(index[place]), *(of_sentences[place].tolist() for of_sentences in words))
+            for place in np.argsort(index, kind="stable")
+        )
+
+
+class EvaluationFiles(Callback):
+    """Writes ``RUN/predictions/{validation,test}.jsonl``: words, gold tags, predicted tags and their probabilities.
+
+    Args:
+        run_dir: the run directory.
+    """
+
+    def __init__(self, run_dir: Path) -> None:
+        self.run_dir = run_dir
+        self._collected = _Collected()
+
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any, **__: Any
+    ) -> None:
+        """Collect the predictions of ``validate`` or ``test``."""
+        self._collected.add(outputs)
+
+    on_test_batch_end = on_validation_batch_end
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the file."""
+        data: NERDataModule = trainer.datamodule  # type: ignore[attr-defined]
+        split = "test" if trainer.testing else "validation"
+        sentences = self._collected.take(trainer)
+        if not trainer.is_global_zero:
+            return
+        path = self.run_dir / "predictions" / f"{split}.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w", encoding="utf-8", newline="\n") as file:
+            for index, label_ids, scores, gold in sentences:
+                fields = {
+                    "tokens": data.tokens_of(split, index),
+                    "gold_tags": [data.labels.names[label] for label in gold],
+                    "predicted_tags": [data.labels.names[label] for label in label_ids],
+                    "scores": [round(score, 4) for score in scores],
+                }
+                file.write(json.dumps(fields, ensure_ascii=False) + "\n")
+
+    on_test_end = on_validation_end
+
+
+class PredictionFile(Callback):
+    """Writes what ``predict`` finds: one JSON object per input line, in input order, however long the input.
+
+    Batches are sorted by length within stretches of ``LOOK_AHEAD`` sentences. When a stretch is done the processes send
+    their part of it to the first one, which writes it: memory does not grow with the input, no process needs to see
+    another's disk, and an interrupted prediction resumes after the last whole stretch.
+
+    Args:
+        output: the file; ``None`` writes to standard output.
+        checkpoint: the model's file, by which an earlier attempt is known to be the same.
+    """
+
+    def __init__(self, output: Path | None, checkpoint: Path | None = None) -> None:
+        self.output, self.checkpoint = output, checkpoint
+        self._file: ResumableFile | None = None
+        self._collected = _Collected()
+        self._stretch = self._written = 0
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Open the file, before the model is loaded, and resume where an earlier attempt ended."""
+        data: NERDataModule = trainer.datamodule  # type: ignore[attr-defined]
+        total = len(data.stored["predict"])
+        self._written = 0
+        if trainer.is_global_zero and self.output is not None:
+            self._file = ResumableFile(self.output, self._fingerprint(trainer, data))
+            self._written = self._file.open()
+            if self._written:
+                log.info("predict    resumes after sentence %s of %s", f"{self._written:,}", f"{total:,}")
+            if self._written == total:  # nothing to do: no other hook will be called
+                self._file.finish()
+        self._written = trainer.strategy.broadcast(self._written)
+        self._stretch = self._written // LOOK_AHEAD
+        data.skip_first(self._written)
+
+    def on_predict_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any, **__: Any
+    ) -> None:
+        """Write the stretches before this batch; collect the batch."""
+        indices = outputs["sentence_index"]
+        if len(indices):
+            self._write_until(int(indices[0]) // LOOK_AHEAD, trainer)
+        self._collected.add(outputs)
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the rest."""
+        total = len(trainer.datamodule.stored["predict"])  # type: ignore[attr-defined]
+        self._write_until(-(-total // LOOK_AHEAD), trainer)
+        if self._file is not None:
+            self._file.finish()
+        if trainer.is_global_zero and self._written < total:
+            log.warning("only %d of %d sentences were predicted", self._written, total)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Say that nothing is lost."""
+        if self._file is not None and self._written and isinstance(exception, KeyboardInterrupt):
+            done, part = f"{self._written:,}", self._file.part
+            log.info("Interrupted: %s sentences are in %s; the same command resumes from there", done, part)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+        elif trainer.is_global_zero:
+            sys.stdout.flush()
+
+    def _write_until(self, stretch: int, trainer: Trainer) -> None:
+        """Write all stretches before this one; every process does, each as often, so that they meet in ``take``."""
+        data: NERDataModule = trainer.datamodule  # type: ignore[attr-defined]
+        for current in range(self._stretch, stretch):
+            start = current * LOOK_AHEAD
+            found = self._collected.take(trainer)
+            if trainer.is_global_zero:
+                sentences = data.stored["predict"].slice(start, start + LOOK_AHEAD)
+                lines = [
+                    json.dumps(prediction(sentences[index - start], ids, scores, data.labels), ensure_ascii=False)
+                    for index, ids, scores, _ in found
+                ]
+                if self._file is not None:
+                    self._file.write(lines, start + len(sentences))
+                else:
+                    sys.stdout.write("".join(f"{line}\n" for line in lines))
+                    sys.stdout.flush()
+                self._written += len(lines)
+        self._stretch = max(self._stretch, stretch)
+
+    def _fingerprint(self, trainer: Trainer, data: NERDataModule) -> dict[str, Any]:
+        """All that the predictions depend on, to the last digit."""
+        return {
+            "input": data.encoded["predict"].name,
+            "checkpoint": sha256_of(self.checkpoint) if self.checkpoint else None,
+            "eval_batch_size": data.hparams["eval_batch_size"],
+            "precision": str(trainer.precision),
+            "limit": trainer.limit_predict_batches,
+        }
