@@ -30,7 +30,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from ner_module.extras.analysis.sentences import TaggedSentence, counts_by_sentence, entity_types_of
-from ner_module.extras.analysis.uncertainty import bootstrap_f1_by_type
+from ner_module.extras.analysis.uncertainty import f1_intervals
 from ner_module.metrics.entity_scores import EntityScores
 from ner_module.tagging import IGNORE_INDEX, tags_to_spans
 
@@ -147,7 +147,7 @@ def bootstrap(rounds: int) -> None:
         TaggedSentence([], tags_to_spans(g), tags_to_spans(p), None) for g, p in zip(gold, predicted, strict=True)
     ]
     counts = counts_by_sentence(sentences, entity_types_of(sentences))
-    seconds = take_turns({"": partial(bootstrap_f1_by_type, counts, 1000)}, rounds, time.process_time)[""]
+    seconds = take_turns({"": partial(f1_intervals, counts, 1000)}, rounds, time.process_time)[""]
     show(f"\n1,000 bootstrap resamples of {len(counts):,} sentences, every type: {1e3 * seconds:.0f} ms")
 
 

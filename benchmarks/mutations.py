@@ -3,9 +3,9 @@
     python benchmarks/mutations.py                  # one mistake in each module, chosen by seed
     python benchmarks/mutations.py --seed 1 --only data/batching.py training/
 
-A mistake is a comparison turned around, ``and`` for ``or``, a sum for a difference, a ``not`` left out, or a number off
-by one. Tests that name the module come first, then all other fast ones. What survives is printed with its line: either a
-test is missing there, or the mistake changes nothing that matters (the width of a progress bar), which a person decides.
+A mistake is a comparison turned around, ``and`` for ``or``, a sum for a difference, a ``not`` left out, or a number
+off by one. Tests that name the module come first, then all other fast ones. What survives is printed with its line:
+either a test is missing there, or the mistake changes nothing that matters, which a person decides.
 """
 
 from __future__ import annotations

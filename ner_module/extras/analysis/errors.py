@@ -106,9 +106,7 @@ def type_confusion(pairings: Sequence[Pairing]) -> Counter[tuple[str, str]]:
     )
 
 
-def error_records(
-    sentences: Sequence[TaggedSentence], pairings: Sequence[Sequence[Pairing]]
-) -> list[dict[str, Any]]:
+def error_records(sentences: Sequence[TaggedSentence], pairings: Sequence[Sequence[Pairing]]) -> list[dict[str, Any]]:
     """Every error with its sentence, in input order, ready for JSON.
 
     Args:

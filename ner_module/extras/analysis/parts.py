@@ -149,8 +149,8 @@ def reliability(confidence: Sequence[float], correct: Sequence[bool], num_bins: 
 def calibration_error(bins: Sequence[Bin]) -> float:
     """Expected calibration error: mean distance of confidence and precision, weighted by predictions.
 
-    Naeini, Cooper and Hauskrecht, "Obtaining well calibrated probabilities using Bayesian binning" (2015); Guo et al., "On
-    calibration of modern neural networks" (2017, https://arxiv.org/abs/1706.04599). 0 without predictions.
+    Naeini, Cooper and Hauskrecht, "Obtaining well calibrated probabilities using Bayesian binning" (2015); Guo et al.,
+    "On calibration of modern neural networks" (2017, https://arxiv.org/abs/1706.04599). 0 without predictions.
 
     >>> round(calibration_error(reliability([0.95, 0.95, 0.55], [True, False, True])), 4)
     0.45

@@ -94,7 +94,12 @@ def reliability_table(analysis: Analysis) -> Table:
     """Confidence and precision of predicted entities, one bin a row."""
     bins = analysis.reliability
     rows = [
-        (f"{index / len(bins):.1f} to {(index + 1) / len(bins):.1f}", each.confidence, each.precision, each.num_predicted)
+        (
+            f"{index / len(bins):.1f} to {(index + 1) / len(bins):.1f}",
+            each.confidence,
+            each.precision,
+            each.num_predicted,
+        )
         for index, each in enumerate(bins)
         if each.num_predicted
     ]

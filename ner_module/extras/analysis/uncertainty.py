@@ -104,9 +104,7 @@ def f1_intervals(
     totals, observed = bootstrap_totals(counts, num_resamples, seed), counts.sum(0).double()
     micro = _interval(float(f1_of(observed.sum(0))), f1_of(totals.sum(1)), confidence)
     samples = f1_of(totals)
-    by_type = [
-        _interval(value, samples[:, index], confidence) for index, value in enumerate(f1_of(observed).tolist())
-    ]
+    by_type = [_interval(value, samples[:, index], confidence) for index, value in enumerate(f1_of(observed).tolist())]
     return micro, by_type
 
 

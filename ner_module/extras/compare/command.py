@@ -146,8 +146,8 @@ def type_table(sides: tuple[Side, Side], result: PairedTest, entity_types: Seque
         )
         for index, (name, difference) in enumerate(zip(entity_types, result.by_type, strict=True))
     ]
-    columns = (Column("type"), Column("A", score), Column("B", score), Column("A minus B"))
-    columns += (Column("95 % interval", interval), Column("gold", count))
+    columns = [Column("type"), Column("A", score), Column("B", score), Column("A minus B")]
+    columns += [Column("95 % interval", interval), Column("gold", count)]
     return Table("F1 by type", columns, rows, note="not corrected for the number of types")
 
 

@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ner_module.extras.analysis.sentences import PredictionsError
-from ner_module.extras.analysis.uncertainty import Interval, paired_test
-from ner_module.extras.compare.command import load_sides
-from ner_module.extras.report.charts import Series, interval_bar, line_chart
-from ner_module.extras.report.contents import PREFIX_OF, RunContents
-from ner_module.extras.report.tables import Cell, TableView, decimals, flatten
+from ner_module.extras.analysis.sentences import counts_by_sentence, entity_types_of
+from ner_module.extras.analysis.uncertainty import paired_test
+from ner_module.extras.report import figure
+from ner_module.extras.report.run import RunContents
+from ner_module.tables import Column, Table, interval, score
 
 _RESAMPLES = 10_000
 
 
 def view(runs: Sequence[RunContents]) -> dict[str, Any]:
     """The values of `templates/comparison.html`."""
-    letters = [_letter(number) for number in range(len(runs))]
-    tests, reason = _tests_table(letters, runs)
-    curves = {
-        "Validation F1": _overlay(letters, runs, "val/f1", (0.0, 1.0)),
-        "Validation loss": _overlay(letters, runs, "val/loss"),
-        "Training loss": _overlay(letters, runs, "train/loss"),
-    }
+    letters = [string.ascii_uppercase[number % 26] + (str(number // 26 + 1) if number >= 26 else "")
+               for number in range(len(runs))]  # fmt: skip
+    named = dict(zip(letters, runs, strict=True))
+    tests, reason = _tests_table(named)
+    curves = {}
+    for title, key in (("Validation F1", "val/f1"), ("Validation loss", "val/loss"), ("Training loss", "train/loss")):
+        drawn = {f"run {letter}": figure.points(run.epochs, key) for letter, run in named.items()}
+        if any(drawn.values()):
+            curves[title] = figure.as_data_uri(figure.lines(drawn, 1.0 if key == "val/f1" else None))
     return {
         "sections": [
             ("scores", "Scores"),
@@ -32,123 +33,105 @@ def view(runs: Sequence[RunContents]) -> dict[str, Any]:
             ("curves", "Learning curves"),
             ("configuration", "Configuration"),
         ],
-        "runs": list(zip(letters, runs, strict=True)),
-        "scores": _scores_table(letters, runs),
+        "runs": list(named.items()),
+        "scores": _scores_table(named),
         "tests": tests,
         "no_tests": reason,
-        "types": _types_table(letters, runs),
-        "curves": [(title, chart) for title, chart in curves.items() if chart is not None],
-        "differences": _differences_table(letters, runs),
+        "types": _types_table(named),
+        "curves": list(curves.items()),
+        "differences": _differences_table(named),
     }
 
 
-def _letter(number: int) -> str:
-    """A to Z, then A2, B2 and so on."""
-    round_, place = divmod(number, 26)
-    return string.ascii_uppercase[place] + (str(round_ + 1) if round_ else "")
-
-
-def _scores_table(letters: Sequence[str], runs: Sequence[RunContents]) -> TableView:
+def _scores_table(runs: Mapping[str, RunContents]) -> Table:
     rows = []
-    for letter, run in zip(letters, runs, strict=True):
+    for letter, run in runs.items():
         for split in ("validation", "test"):
             scores = run.scores(split)
-            if scores is None:
-                continue
-            values = {key: scores.get(PREFIX_OF[split] + key) for key in ("f1", "precision", "recall", "accuracy")}
-            low, high = (scores.get(f"{PREFIX_OF[split]}f1_{end}") for end in ("low", "high"))
-            known = low is not None and high is not None
-            bar = "–" if values["f1"] is None else interval_bar(values["f1"], low, high)
-            rows.append(
-                [
-                    Cell(f"{letter}  {run.name}"),
-                    Cell(split),
-                    *(Cell(decimals(value)) for value in values.values()),
-                    Cell(bar, "barcell"),
-                    Cell(f"{low:.4f} to {high:.4f}" if known else "–"),
-                ]
-            )
-    columns = ["Run", "Data", "F1", "Precision", "Recall", "Accuracy", "0 to 1", "95 % interval of F1"]
+            if scores:
+                found = [scores.get(key) for key in ("f1", "precision", "recall", "accuracy")]
+                ends = (scores["f1_low"], scores["f1_high"]) if "f1_low" in scores else None
+                rows.append((f"{letter}  {run.name}", split, *found, ends))
+    columns = [Column("Run"), Column("Data")]
+    columns += [Column(name, score) for name in ("F1", "Precision", "Recall", "Accuracy")]
     note = "Intervals come with validate and test. Validation scores are those of validate, else of the best epoch."
-    return TableView("Scores of the runs", columns, rows, note=note)
+    return Table("Scores of the runs", [*columns, Column("95 % interval of F1", interval)], rows, note=note)
 
 
-def _tests_table(letters: Sequence[str], runs: Sequence[RunContents]) -> tuple[TableView | None, str]:
+def _tests_table(runs: Mapping[str, RunContents]) -> tuple[Table | None, str]:
     """Each run against the first one; where that cannot be done, why."""
-    splits = [run.split for run in runs]
-    if None in splits:
-        lacking = ", ".join(letter for letter, split in zip(letters, splits, strict=True) if split is None)
-        return None, f"Tests need predictions, which run {lacking} does not have: run test on it."
-    if len(set(splits)) > 1:
+    analyses = {letter: run.analysis for letter, run in runs.items()}
+    lacking = [letter for letter, analysis in analyses.items() if analysis is None]
+    if lacking:
+        return None, f"Tests need predictions, which run {', '.join(lacking)} does not have: run test on it."
+    found = [(letter, analysis) for letter, analysis in analyses.items() if analysis is not None]
+    (first_letter, first), *others = found
+    if len({analysis.split for _, analysis in found}) > 1:
         return None, "Tests need the same data on all sides; some runs have test predictions and some validation ones."
     rows = []
-    for letter, run in zip(letters[1:], runs[1:], strict=True):
-        try:
-            (side, first), _ = load_sides([run.run_dir], [runs[0].run_dir], splits[0] or "test")
-        except PredictionsError as error:
-            return None, f"Tests need the same sentences on all sides: {error}."
-        result = paired_test(side.counts, first.counts, _RESAMPLES, seed=0)
-        rows.append(
-            [
-                Cell(f"{letter} minus {letters[0]}"),
-                Cell(f"{result.difference.value:+.4f}"),
-                Cell(_signed(result.difference)),
-                Cell(_p_value(result.p_bootstrap)),
-                Cell(_p_value(result.p_randomisation)),
-            ]
-        )
-    columns = ["", "F1 difference", "95 % interval", "p, paired bootstrap", "p, approximate randomisation"]
+    for letter, other in others:
+        for number, (a, b) in enumerate(zip(first.sentences, other.sentences, strict=False), start=1):
+            if a.tokens != b.tokens or a.gold != b.gold:
+                what = "words" if a.tokens != b.tokens else "gold entities"
+                return (
+                    None,
+                    f"Tests need the same sentences: sentence {number} of run {letter} has other {what} than in A.",
+                )
+        if len(first.sentences) != len(other.sentences):
+            return None, f"Tests need the same sentences: run {letter} has another number of them than run A."
+        names = entity_types_of([*first.sentences, *other.sentences])
+        counts = [counts_by_sentence(analysis.sentences, names) for analysis in (other, first)]
+        result = paired_test([counts[0]], [counts[1]], _RESAMPLES)
+        difference = f"{result.difference.value:+.4f}"
+        p_values = [f"{p:.4f}" for p in (result.p_bootstrap, result.p_randomisation) if p is not None]
+        rows.append((f"{letter} minus {first_letter}", difference, result.difference[1:], *p_values))
+    columns = [Column(""), Column("F1 difference"), Column("95 % interval", interval)]
+    columns += [Column("p, paired bootstrap"), Column("p, approximate randomisation")]
     note = (
         f"Two-sided, over sentences, {_RESAMPLES:,} resamples: do these trained models differ on sentences of this "
         "kind? Not corrected for the number of runs. For recipes with several seeds use `python -m ner_module compare`."
     )
-    return TableView(f"Paired tests on {splits[0]} data", columns, rows, note=note), ""
+    return Table(f"Paired tests on {first.split} data", columns, rows, note=note), ""
 
 
-def _types_table(letters: Sequence[str], runs: Sequence[RunContents]) -> TableView | None:
-    analyses = [run.analysis for run in runs]
-    types = sorted({name for analysis in analyses if analysis for name in analysis.by_type})
-    if not types or None in analyses:
+def _types_table(runs: Mapping[str, RunContents]) -> Table | None:
+    analyses = [run.analysis for run in runs.values()]
+    if not all(analyses):
         return None
+    by_type = [analysis.by_type for analysis in analyses if analysis is not None]
     rows = []
-    for name in types:
-        cells = [Cell(name)]
-        for analysis in analyses:
-            found = analysis.by_type.get(name) if analysis else None
-            cells.append(Cell(decimals(found[0].f1) if found else "–"))
-            cells.append(Cell(f"{found[1].low:.4f} to {found[1].high:.4f}" if found else "–"))
-        rows.append(cells)
-    columns = ["Type"]
-    for letter in letters:
-        columns += [f"F1 of {letter}", "95 % interval"]
-    return TableView("F1 by type", columns, rows)
+    for name in sorted({name for types in by_type for name in types}):
+        found = [types.get(name) for types in by_type]
+        rows.append(
+            (name, *(value for each in found for value in ((each[0].f1, each[1][1:]) if each else (None, None))))
+        )
+    columns = [Column("Type")]
+    for letter in runs:
+        columns += [Column(f"F1 of {letter}", score), Column("95 % interval", interval)]
+    return Table("F1 by type", columns, rows) if rows else None
 
 
-def _overlay(
-    letters: Sequence[str], runs: Sequence[RunContents], key: str, limits: tuple[float, float] | None = None
-) -> Any:
-    series = [
-        Series(f"run {letter}", [(row["step"], row[key]) for row in run.epochs if key in row and "step" in row])
-        for letter, run in zip(letters, runs, strict=True)
-    ]
-    return line_chart(f"{key} of the runs by step", series, "step", limits)
-
-
-def _differences_table(letters: Sequence[str], runs: Sequence[RunContents]) -> TableView | None:
-    options = [flatten(run.config or {}) for run in runs]
-    names = sorted({name for of_run in options for name in of_run} - {"trainer.default_root_dir"})
+def _differences_table(runs: Mapping[str, RunContents]) -> Table | None:
+    options = [flatten(run.config or {}) for run in runs.values()]
     rows = []
-    for name in names:
+    for name in sorted({name for of_run in options for name in of_run} - {"trainer.default_root_dir"}):
         values = ["not set" if of_run.get(name) is None else str(of_run[name]) for of_run in options]
         if len(set(values)) > 1:
-            rows.append([Cell(name), *map(Cell, values)])
-    columns = ["Option", *(f"Run {letter}" for letter in letters)]
-    return TableView("Options that differ", columns, rows, prose=True) if rows else None
+            rows.append((name, *values))
+    columns = [Column("Option"), *(Column(f"Run {letter}") for letter in runs)]
+    return Table("Options that differ", columns, rows) if rows else None
 
 
-def _signed(interval: Interval) -> str:
-    return f"{interval.low:+.4f} to {interval.high:+.4f}"
+def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted names of all values.
 
-
-def _p_value(p: float | None) -> str:
-    return "n/a" if p is None else f"{p:.4f}"
+    >>> flatten({"a": {"b": 1, "c": [2]}, "d": None})
+    {'a.b': 1, 'a.c': [2], 'd': None}
+    """
+    found: dict[str, Any] = {}
+    for key, value in nested.items():
+        if isinstance(value, Mapping) and value:
+            found |= flatten(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found

@@ -10,7 +10,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from ner_module.extras.analysis.analyse import ErrorReport
+from ner_module.extras.analysis.analysis import Analysis
 from ner_module.extras.analysis.errors import error_records
 
 MOST_ERRORS = 20_000
@@ -20,7 +20,7 @@ _CONTEXT = 40
 """Words shown on either side of an error."""
 
 
-def errors_json(analysis: ErrorReport) -> tuple[Markup, int, int]:
+def errors_json(analysis: Analysis) -> tuple[Markup, int, int]:
     """All errors, as JSON text to be put into the page.
 
     The object: ``texts`` (lists of words) and ``errors``, each ``{"s": sentence number, "t": index of its text, "c":
@@ -35,13 +35,13 @@ def errors_json(analysis: ErrorReport) -> tuple[Markup, int, int]:
     index_of: dict[tuple[int, int, int], int] = {}
     errors: list[dict[str, Any]] = []
     for record in records[:MOST_ERRORS]:
-        tokens: list[str] = record["tokens"]  # type: ignore[assignment]
-        entities: list[dict[str, Any]] = [e for e in (record["gold"], record["predicted"]) if e]  # type: ignore[misc]
+        tokens: list[str] = record["tokens"]
+        entities: list[dict[str, Any]] = [e for e in (record["gold"], record["predicted"]) if e]
         first = max(min(entity["start"] for entity in entities) - _CONTEXT, 0)
         last = min(max(entity["end"] for entity in entities) + _CONTEXT, len(tokens))
         if len(tokens) <= 2 * _CONTEXT:
             first, last = 0, len(tokens)
-        place = (int(record["sentence"]), first, last)  # type: ignore[call-overload]
+        place = (int(record["sentence"]), first, last)
         if place not in index_of:
             index_of[place] = len(texts)
             texts.append(tokens[first:last])

@@ -1,17 +1,16 @@
 """Fills the templates: `write_report` for one run, `write_comparison` for several.
 
-Pages load nothing: style and script are inlined, and a Content-Security-Policy allows exactly these two by their hash,
-so that markup that came in with the data could do nothing even if it were not escaped (it is: autoescape is on, and
-`assets/report.js` writes text only).
+Pages load nothing: style and script are inlined, pictures are ``data:`` addresses, and a Content-Security-Policy allows
+exactly these, so that markup that came in with the data could do nothing even if it were not escaped (it is: autoescape
+is on, and `assets/report.js` writes text only).
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import math
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -21,11 +20,21 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 import ner_module
-from ner_module.extras.report import comparison, tables
-from ner_module.extras.report.charts import Series, line_chart, reliability_chart
-from ner_module.extras.report.contents import PREFIX_OF, RunContents, Split, read_run
+from ner_module.extras.analysis.analysis import Analysis
+from ner_module.extras.analysis.tables import (
+    confusion_table,
+    outcomes_table,
+    part_table,
+    reliability_table,
+    types_table,
+)
+from ner_module.extras.report import comparison, figure
+from ner_module.extras.report.comparison import flatten
 from ner_module.extras.report.errors_data import errors_json
-from ner_module.extras.report.figure import write_figure
+from ner_module.extras.report.run import RunContents, Split, read_run
+from ner_module.files import write_atomically
+from ner_module.tables import Column, Table, count, score
+from ner_module.training.results import EPOCH_COLUMNS
 
 _HERE = Path(__file__).parent
 
@@ -44,25 +53,62 @@ _SECTIONS = {
 
 _NEED_PREDICTIONS = ("generalisation", "calibration", "errors")
 
+_SCORES = {
+    "f1": "F1 (micro)",
+    "interval": "95 % interval of F1",
+    "precision": "Precision",
+    "recall": "Recall",
+    "f1_macro": "F1, macro average over types",
+    "f1_weighted": "F1, weighted by support",
+    "accuracy": "Word accuracy",
+    "loss": "Loss",
+    "f1_partial": "F1, overlap counts half (SemEval partial)",
+    "f1_type": "F1, right type and some word (SemEval type)",
+    "f1_boundary": "F1, boundaries only (SemEval exact)",
+    "f1_seen": "F1 on entities seen in training",
+    "f1_unseen": "F1 on entities not seen in training",
+    "calibration_error": "Expected calibration error",
+}
 
-def write_report(run_dir: Path, output: Path | None = None, split: Split | None = None) -> Path:
+_THROUGHPUT = {
+    "sentences_per_second": ("Sentences per second", "{:,.0f}"),
+    "subwords_per_second": ("Subword tokens per second", "{:,.0f}"),
+    "padding": ("Padding, of all tokens computed", "{:.0%}"),
+    "attention_padding": ("Padding, within attention", "{:.0%}"),
+    "step_ms": ("A batch", "{:,.1f} ms"),
+    "data_ms": ("– its data", "{:,.1f} ms"),
+    "forward_ms": ("– forward", "{:,.1f} ms"),
+    "backward_ms": ("– backward", "{:,.1f} ms"),
+    "optimizer_ms": ("– optimiser", "{:,.1f} ms"),
+    "gflops_per_second": ("Computed", "{:,.0f} GFLOP/s"),
+    "matmul_gflops_per_second": ("This machine's matrix products", "{:,.0f} GFLOP/s"),
+    "utilization": ("Share of that", "{:.0%}"),
+    "peak_memory_mb": ("Peak memory", "{:,.0f} MB"),
+}
+"""Keys of ``results.json["throughput"]``: what they mean, and how they are written."""
+
+
+def write_report(
+    run_dir: Path, output: Path | None = None, split: Split | None = None, analysis: Analysis | None = None
+) -> Path:
     """Write the report of a run, and its plots as PNG beside it.
 
     Args:
         run_dir: the run directory.
         output: the HTML file; ``RUN/report.html`` by default.
         split: whose predictions to show; by default the test data's, else the validation data's.
+        analysis: of its predictions, where it has been made already.
 
     Returns:
         The HTML file.
 
     Raises:
-        RunError: the directory holds no run, or a damaged one.
+        UserError: the directory holds no run, or a damaged one.
     """
-    run = read_run(run_dir, split)
+    run = read_run(run_dir, split, analysis)
     path = output or run_dir / "report.html"
-    _write(path, render_report(run))
-    write_figure(run, path.with_suffix(".png"))
+    write_atomically(path, _render("report.html", **_view(run)))
+    figure.write_figure(run, path.with_suffix(".png"))
     return path
 
 
@@ -70,53 +116,48 @@ def write_comparison(run_dirs: Sequence[Path], output: Path, split: Split | None
     """Write a page that compares runs; the first one is what the others are tested against.
 
     Raises:
-        RunError: a directory holds no run, or a damaged one.
+        UserError: a directory holds no run, or a damaged one.
     """
     runs = [read_run(run_dir, split) for run_dir in run_dirs]
-    _write(output, _render("comparison.html", **comparison.view(runs)))
+    write_atomically(output, _render("comparison.html", **comparison.view(runs)))
     return output
 
 
-def render_report(run: RunContents) -> str:
-    """The page as text."""
+def _view(run: RunContents) -> dict[str, Any]:
+    """The values of `templates/report.html`."""
     analysis = run.analysis
-    environment = run.results.get("environment")
+    calibration = figure.calibration(run)
     view: dict[str, Any] = {
         "sections": [(key, name) for key, name in _SECTIONS.items() if analysis or key not in _NEED_PREDICTIONS],
         "run": run,
         "facts": _facts(run),
         "headline": _headline(run),
         "health": run.results.get("health"),
-        "scores": tables.scores_table(run),
-        "epochs": tables.epochs_table(run),
-        "curves": _curves(run),
-        "types": tables.types_table(run),
+        "scores": _scores_table(run),
+        "epochs": _epochs_table(run),
+        "curves": [(title, figure.as_data_uri(draw)) for title, draw in figure.curves(run).items()],
+        "types": types_table(analysis) if analysis else _types_without_predictions(run),
+        "types_chart": figure.as_data_uri(draw) if (draw := figure.types(run)) else None,
         "analysis": analysis,
         "errors_total": 0,
-        "data": _data_table(environment),
-        "audit": tables.audit_table(run.audit) if run.audit else None,
-        "throughput": tables.throughput_table(run.results.get("throughput") or {}),
-        "environment": _environment_table(environment),
+        "data": _data_table(run),
+        "audit": _audit_table(run),
+        "throughput": throughput_table(run.results.get("throughput") or {}),
+        "environment": _environment_table(run),
         "commands": _commands(run),
     }
     if analysis is not None:
-        data, shown, total = errors_json(analysis)
-        unseen_note = "An entity is seen if the training data has exactly its words, case included."
-        view |= {
-            "outcomes": tables.outcomes_table(analysis),
-            "confusion": tables.confusion_table(analysis),
-            "by_training": tables.part_table("Entities seen in training or not", analysis.by_training, unseen_note),
-            "by_frequency": tables.part_table("By occurrences in training", analysis.by_frequency),
-            "by_length": tables.part_table("By length in words", analysis.by_length),
-            "calibration": tables.calibration_table(analysis),
-            "calibration_chart": reliability_chart(
-                "Precision of predicted entities by their confidence", tables.calibration_bins(analysis)
-            ),
-            "errors": data,
-            "errors_shown": shown,
-            "errors_total": total,
-        }
-    return _render("report.html", **view)
+        view["outcomes"], view["confusion"] = outcomes_table(analysis), confusion_table(analysis, 16)
+        for name, title, parts in (
+            ("by_training", "Entities seen in training or not", analysis.by_training),
+            ("by_frequency", "Entities by occurrences in training", analysis.by_frequency),
+            ("by_length", "Entities by length in words", analysis.by_length),
+        ):
+            view[name] = part_table(title, parts) if parts and any(map(any, parts.values())) else None
+        view["calibration"] = reliability_table(analysis) if calibration else None
+        view["calibration_chart"] = figure.as_data_uri(calibration) if calibration else None
+        view["errors"], view["errors_shown"], view["errors_total"] = errors_json(analysis)
+    return view
 
 
 @cache
@@ -129,6 +170,7 @@ def _environment() -> Environment:
 
 def _render(template: str, **view: Any) -> str:
     style, script = ((_HERE / "assets" / name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
+    hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script)]
     return (
         _environment()
         .get_template(template)
@@ -136,125 +178,134 @@ def _render(template: str, **view: Any) -> str:
             **view,
             style=Markup(style),
             script=Markup(script),
-            style_hash=_csp_hash(style),
-            script_hash=_csp_hash(script),
+            style_hash=Markup(f"'sha256-{hashes[0]}'"),
+            script_hash=Markup(f"'sha256-{hashes[1]}'"),
             version=ner_module.__version__,
             written=datetime.now().strftime("%Y-%m-%d %H:%M"),
         )
     )
 
 
-def _csp_hash(text: str) -> Markup:
-    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-    return Markup(f"'sha256-{digest}'")
-
-
-def _write(path: Path, text: str) -> None:
-    """Write the file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.tmp")
-    scratch.write_text(text, encoding="utf-8", newline="\n", errors="replace")
-    scratch.replace(path)
+# ---------------------------------------------------------------------- what the page shows
 
 
 def _headline(run: RunContents) -> dict[str, Any] | None:
     split = run.split or ("test" if run.scores("test") else "validation")
     scores = run.scores(split)
-    if scores is None:
+    if not scores:
         return None
-    prefix = PREFIX_OF[split]
-    f1 = scores.get(f"{prefix}f1", math.nan)
-    low, high = scores.get(f"{prefix}f1_low"), scores.get(f"{prefix}f1_high")
+    f1 = scores.get("f1")
     parts = [
-        f"{name} {tables.decimals(scores[prefix + key])}"
+        f"{name} {score(scores[key])}"
         for key, name in {"precision": "precision", "recall": "recall", "accuracy": "word accuracy"}.items()
-        if prefix + key in scores
+        if key in scores
     ]
     best = run.best_epoch
     if best is not None:
         parts.append(f"best epoch {best.get('epoch', 0):g} of {run.epochs[-1].get('epoch', 0):g}")
-    zero = ""
-    if f1 == 0:
-        steps = run.epochs[-1].get("step", 0) if run.epochs else 0
-        zero = f"The training had {steps:,.0f} steps." if steps else ""
+    steps = run.epochs[-1].get("step", 0) if run.epochs else 0
     return {
         "split": split,
-        "f1": tables.decimals(f1),
-        "interval": None if low is None or high is None else f"{low:.4f} to {high:.4f}",
+        "f1": "–" if f1 is None else score(f1),
+        "interval": f"{scores['f1_low']:.4f} to {scores['f1_high']:.4f}" if "f1_low" in scores else None,
         "rest": " · ".join(parts),
-        "zero": zero,
+        "zero": f"The training had {steps:,.0f} steps." if f1 == 0 and steps else "",
+        "is_zero": f1 == 0,
     }
 
 
 def _facts(run: RunContents) -> list[tuple[str, str]]:
-    facts = {"Model": run.option("model.model_name_or_path"), "Training data": run.option("data.dataset_name")}
-    if not facts["Training data"]:
-        files = run.option("data.train_file")
-        facts["Training data"] = ", ".join(files) if isinstance(files, list) else files
-    facts["Learning rate"] = run.option("model.learning_rate")
-    facts["Batch size"] = run.option("data.batch_size")
-    facts["Seed"] = run.option("seed_everything")
-    if run.epochs:
-        facts["Steps"] = f"{run.epochs[-1].get('step', 0):,.0f}"
+    files = run.option("data.train_file")
+    facts = {
+        "Model": run.option("model.model_name_or_path"),
+        "Training data": run.option("data.dataset_name") or (", ".join(files) if isinstance(files, list) else files),
+        "Learning rate": run.option("model.learning_rate"),
+        "Batch size": run.option("data.batch_size"),
+        "Seed": run.option("seed_everything"),
+        "Steps": f"{run.epochs[-1].get('step', 0):,.0f}" if run.epochs else None,
+    }
     return [(name, f"{value:g}" if isinstance(value, float) else str(value)) for name, value in facts.items() if value]
 
 
-def _curves(run: RunContents) -> list[tuple[str, Markup]]:
-    rows, logged = run.epochs, run.metrics
-    best = rows.index(run.best_epoch) if run.best_epoch else None
-
-    def by_step(
-        key: str, source: Sequence[dict[str, float]], marked: int | None = None
-    ) -> Sequence[tuple[float, float]]:
-        return [(row["step"], row[key]) for row in source if key in row and "step" in row]
-
-    drawn = {
-        "Loss": line_chart(
-            "Training and validation loss by step",
-            [
-                Series("training", by_step("train/loss", logged) or by_step("train/loss", rows)),
-                Series("validation", by_step("val/loss", rows)),
-            ],
-            "step",
-        ),
-        "Validation scores": line_chart(
-            "F1, precision and recall on validation data by step",
-            [
-                Series("F1", by_step("val/f1", rows), best),
-                Series("precision", by_step("val/precision", rows)),
-                Series("recall", by_step("val/recall", rows)),
-            ],
-            "step",
-            (0.0, 1.0),
-        ),
-        "Learning rate": line_chart("Learning rate by step", [Series("rate", by_step("lr", logged))], "step"),
-        "Gradient norm": line_chart(
-            "Norm of the gradients by step, before clipping",
-            [Series("norm", by_step("train/grad_norm", logged))],
-            "step",
-        ),
-    }
-    return [(title, chart) for title, chart in drawn.items() if chart is not None]
+def _epochs_table(run: RunContents) -> Table | None:
+    if not run.epochs:
+        return None
+    best = run.best_epoch
+    rows = [[f"{row.get('epoch', 0):g}", *(row.get(key) for _, key in EPOCH_COLUMNS)] for row in run.epochs]
+    marked = [["best" if row is best else "", *cells[1:]] for row, cells in zip(run.epochs, rows, strict=True)]
+    columns = [Column(""), *(column for column, _ in EPOCH_COLUMNS)]
+    emphasised = frozenset(index for index, row in enumerate(run.epochs) if row is best)
+    return Table("Training results on validation data", columns, marked, emphasised)
 
 
-def _data_table(environment: dict[str, Any] | None) -> tables.TableView | None:
-    splits = (environment or {}).get("data") or {}
+def _scores_table(run: RunContents) -> Table | None:
+    """All overall scores, one column for each split that was scored."""
+    splits = {split: dict(run.scores(split)) for split in ("validation", "test") if run.scores(split)}
+    for scores in splits.values():
+        if "f1_low" in scores:
+            scores["interval"] = f"{scores['f1_low']:.4f} to {scores['f1_high']:.4f}"  # type: ignore[assignment]
     rows = [
-        [
-            tables.Cell(name),
-            tables.Cell(f"{split.get('sentences', 0):,}"),
-            tables.Cell(", ".join(map(str, split.get("sources", [])))),
-            tables.Cell(", ".join(map(str, split.get("sha256", [])))),
-        ]
+        (name, *(scores.get(key) for scores in splits.values()))
+        for key, name in _SCORES.items()
+        if any(key in scores for scores in splits.values())
+    ]
+    columns = [Column(""), *(Column(f"{split.capitalize()} data", score) for split in splits)]
+    return Table("Scores (entities by the conlleval rules)", columns, rows, frozenset({0})) if splits else None
+
+
+def _types_without_predictions(run: RunContents) -> Table | None:
+    """Scores of each type in the best epoch."""
+    scores = run.scores("validation")
+    names = sorted(key.removeprefix("f1/") for key in scores if key.startswith("f1/"))
+    keys = ("precision", "recall", "f1", "support")
+    rows = [(name, *(scores.get(f"{key}/{name}") for key in keys)) for name in names]
+    columns = [Column("type"), Column("precision", score), Column("recall", score), Column("F1", score)]
+    note = "Intervals need predictions: run validate or test."
+    caption = "Entity types on validation data, best epoch"
+    return Table(caption, [*columns, Column("gold", count)], rows, note=note) if rows else None
+
+
+def _data_table(run: RunContents) -> Table | None:
+    splits = (run.results.get("environment") or {}).get("data") or {}
+    rows = [
+        (name, split.get("sentences"), *(", ".join(map(str, split.get(key, []))) for key in ("sources", "sha256")))
         for name, split in splits.items()
     ]
-    heads = ["Split", "Sentences", "Source", "SHA-256"]
-    return tables.TableView("Data this run was trained on", heads, rows, prose=True) if rows else None
+    columns = [Column("Split"), Column("Sentences", count), Column("Source"), Column("SHA-256")]
+    return Table("Data this run was trained on", columns, rows) if rows else None
 
 
-def _environment_table(environment: dict[str, Any] | None) -> tables.TableView | None:
-    rest = {name: value for name, value in (environment or {}).items() if name not in ("data", "command")}
-    return tables.pairs_table("Environment of the training", rest)
+def _audit_table(run: RunContents) -> Table | None:
+    rows = []
+    for finding in (run.audit or {}).get("findings", []):
+        example = finding.get("example") or {}
+        place = f"{example.get('file')}:{example.get('line')}" if example else None
+        rows.append((*(finding.get(key) for key in ("severity", "count", "message")), place, finding.get("advice")))
+    columns = [Column("Severity"), Column("Count", count), Column("Finding"), Column("First case"), Column("Advice")]
+    return Table("Findings of the data audit", columns, rows) if rows else None
+
+
+def throughput_table(numbers: Mapping[str, Any]) -> Table | None:
+    """Speed and memory in words with units; what has no words is shown by its key."""
+    known = [name for name in _THROUGHPUT if name in numbers]
+    rows = [(_THROUGHPUT[name][0], _THROUGHPUT[name][1].format(numbers[name])) for name in known]
+    rows += [(name, _text(value)) for name, value in numbers.items() if name not in known]
+    return Table("Throughput and memory", [Column(""), Column("Value")], rows) if rows else None
+
+
+def _environment_table(run: RunContents) -> Table | None:
+    environment = run.results.get("environment") or {}
+    shown = {name: value for name, value in environment.items() if name not in ("data", "command")}
+    rows = [(name, _text(value)) for name, value in flatten(shown).items()]
+    return Table("Environment of the training", [Column(""), Column("Value")], rows) if rows else None
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+    return "–" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _commands(run: RunContents) -> list[tuple[str, str]]:

@@ -6,16 +6,18 @@ Not here: sending metrics and the configuration, and that one training is one W&
 from __future__ import annotations
 
 import html
-import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 
-from ner_module.extras.analysis.errors import error_records, pair_entities, type_confusion
-from ner_module.extras.analysis.sentences import read_predictions
+from ner_module.extras.analysis.callback import analysis_of
+from ner_module.extras.analysis.errors import error_records, type_confusion
 from ner_module.extras.provenance.callback import code_state, data_fingerprints
+from ner_module.files import read_json_object
+from ner_module.tables import Column, Table
 from ner_module.tagging import LabelSet
 from ner_module.training.results import types_table
 
@@ -24,8 +26,6 @@ _MOST_ERRORS = 500
 
 _CONTEXT = 30
 """Words around an error."""
-
-_SPLITS = {"validate": ("validation", "val/"), "test": ("test", "test/")}
 
 
 class WandbRun(Callback):
@@ -44,7 +44,7 @@ class WandbRun(Callback):
         return {"best": self._best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Resume from a checkpoint."""
         self._best = state_dict["best"]
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -61,7 +61,7 @@ class WandbRun(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Within ``fit``, put the best epoch into the summary; after ``validate``, the tables."""
         if trainer.state.fn == "validate":
-            self._evaluated(trainer, pl_module, "validate")
+            self._evaluated(trainer, pl_module, "validate", "val/")
             return
         runs = _runs(trainer)
         if trainer.sanity_checking or not runs:
@@ -74,48 +74,37 @@ class WandbRun(Callback):
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The tables."""
-        self._evaluated(trainer, pl_module, "test")
+        self._evaluated(trainer, pl_module, "test", "test/")
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Entity types of the best epoch, warnings, the audit's findings, and the best model."""
         for run in _runs(trainer):
-            results = _json(self.run_dir / "results.json")
-            rows = results.get("epochs", [])
-            if rows:
-                best = max(rows, key=lambda row: row["val/f1"])
-                _log_types(run, best, "val/", pl_module)
+            results = read_json_object(self.run_dir / "results.json")
+            best = max(results.get("epochs", []), key=lambda row: row["val/f1"], default=None)
+            if best:
+                _log_table(run, "val/entity_types", types_table(best, "val/", _labels(pl_module), ""))
             health = results.get("health", [])
             run.summary["health"] = [finding["code"] for finding in health]
-            if health:
-                columns = ("code", "step", "message", "advice")
-                _log_table(run, "health", columns, [[finding[name] for name in columns] for finding in health])
-            self._log_audit(run)
-            self._log_model(run, results)
+            _log_rows(run, "health", ("code", "step", "message", "advice"), health)
+            findings = read_json_object(self.run_dir / "audit.json").get("findings", [])
+            if findings:
+                severities = [finding["severity"] for finding in findings]
+                run.summary["audit"] = {name: severities.count(name) for name in ("error", "warning", "info")}
+                _log_rows(run, "audit", ("severity", "code", "count", "message", "advice"), findings)
+            self._log_model(run, results, best)
 
-    def _log_audit(self, run: Any) -> None:
-        audit = _json(self.run_dir / "audit.json")
-        if not audit:
-            return
-        findings = audit.get("findings", [])
-        severities = [finding.get("severity") for finding in findings]
-        run.summary["audit"] = {name: severities.count(name) for name in ("error", "warning", "info")}
-        columns = ("severity", "code", "count", "message", "advice")
-        cells = [[str(finding.get(name, "")) for name in columns] for finding in findings]
-        _log_table(run, "audit", columns, cells)
-
-    def _log_model(self, run: Any, results: dict[str, Any]) -> None:
+    def _log_model(self, run: Any, results: dict[str, Any], best_row: dict[str, float] | None) -> None:
         import wandb
 
         best = self.run_dir / "checkpoints" / "best.ckpt"
         if not best.is_file():
             return
-        rows = results.get("epochs", [])
         metadata = {
             "data": run.config.get("data_fingerprints"),
             "code": run.config.get("code"),
             "label_names": results.get("label_names"),
             "scheme": results.get("scheme"),
-            "validation": max(rows, key=lambda row: row["val/f1"]) if rows else None,
+            "validation": best_row,
         }
         artifact = wandb.Artifact(f"ner-model-{run.id}", type="model", metadata=metadata)
         artifact.add_file(str(best), name="best.ckpt")
@@ -124,22 +113,18 @@ class WandbRun(Callback):
             artifact.add_file(str(config), name="config.yaml")
         run.log_artifact(artifact, aliases=["best", "latest"])
 
-    def _evaluated(self, trainer: Trainer, pl_module: LightningModule, command: str) -> None:
-        split, prefix = _SPLITS[command]
+    def _evaluated(self, trainer: Trainer, pl_module: LightningModule, command: str, prefix: str) -> None:
         for run in _runs(trainer):
-            scores = _json(self.run_dir / "results.json").get(command, {})
+            scores = read_json_object(self.run_dir / "results.json").get(command, {})
             # The analysis adds to the scores; those of validation epochs keep their place in the summary.
             run.summary.update(scores if command == "test" else {"validate": scores})
-            _log_types(run, scores, prefix, pl_module)
-            hparams = pl_module.hparams
-            sentences = read_predictions(
-                self.run_dir / "predictions" / f"{split}.jsonl", hparams["scheme"], hparams["outside_label"]
-            )
-            pairings = [pair_entities(sentence.gold, sentence.predicted) for sentence in sentences]
-            confusion = type_confusion([pairing for of_sentence in pairings for pairing in of_sentence])
-            cells = [[gold, predicted, count] for (gold, predicted), count in sorted(confusion.items())]
-            _log_table(run, f"{prefix}confusion", ("gold", "predicted", "count"), cells)
-            _log_errors(run, f"{prefix}errors", error_records(sentences, pairings)[:_MOST_ERRORS])
+            _log_table(run, f"{prefix}entity_types", types_table(scores, prefix, _labels(pl_module), ""))
+            analysis = analysis_of(trainer)
+            if analysis is not None:
+                confusion = sorted(type_confusion(analysis.all_pairings).items())
+                rows = [{"gold": gold, "predicted": predicted, "count": n} for (gold, predicted), n in confusion]
+                _log_rows(run, f"{prefix}confusion", ("gold", "predicted", "count"), rows)
+                _log_errors(run, f"{prefix}errors", error_records(analysis.sentences, analysis.pairings)[:_MOST_ERRORS])
 
 
 def _runs(trainer: Trainer) -> list[Any]:
@@ -148,35 +133,41 @@ def _runs(trainer: Trainer) -> list[Any]:
     return [logger.experiment for logger in loggers if isinstance(logger, WandbLogger)]
 
 
-def _log_types(run: Any, scores: dict[str, float], prefix: str, pl_module: LightningModule) -> None:
-    table = types_table(scores, prefix, LabelSet.from_fields(pl_module.hparams), "")
-    _log_table(run, f"{prefix}entity_types", [column.title for column in table.columns], list(map(list, table.rows)))
+def _labels(pl_module: LightningModule) -> LabelSet:
+    return LabelSet.from_fields(pl_module.hparams)
 
 
-def _log_table(run: Any, key: str, columns: Any, rows: list[list[Any]]) -> None:
+def _log_table(run: Any, key: str, table: Table) -> None:
     import wandb
 
-    run.log({key: wandb.Table(columns=list(columns), data=rows)})
+    titles = [column.title for column in table.columns]
+    run.log({key: wandb.Table(columns=titles, data=[list(row) for row in table.rows])})
+
+
+def _log_rows(run: Any, key: str, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    if rows:
+        table = Table("", [Column(name) for name in columns], [[row.get(name) for name in columns] for row in rows])
+        _log_table(run, key, table)
 
 
 def _log_errors(run: Any, key: str, records: list[dict[str, Any]]) -> None:
     import wandb
 
     rows = [
-        [
-            record["sentence"],
-            record["error"],
-            (record["gold"] or {}).get("type"),
-            (record["gold"] or {}).get("text"),
-            (record["predicted"] or {}).get("type"),
-            (record["predicted"] or {}).get("text"),
-            (record["predicted"] or {}).get("score"),
-            wandb.Html(highlighted(record), inject=False),
-        ]
+        {
+            "sentence": record["sentence"],
+            "error": record["error"],
+            "gold type": (record["gold"] or {}).get("type"),
+            "gold": (record["gold"] or {}).get("text"),
+            "predicted type": (record["predicted"] or {}).get("type"),
+            "predicted": (record["predicted"] or {}).get("text"),
+            "confidence": (record["predicted"] or {}).get("score"),
+            "in context": wandb.Html(highlighted(record), inject=False),
+        }
         for record in records
     ]
     columns = ("sentence", "error", "gold type", "gold", "predicted type", "predicted", "confidence", "in context")
-    _log_table(run, key, columns, rows)
+    _log_rows(run, key, columns, rows)
 
 
 def highlighted(record: dict[str, Any]) -> str:
@@ -198,11 +189,6 @@ def highlighted(record: dict[str, Any]) -> str:
                 text = f'<{tag} {html.escape(span["type"])}">{text}</{tag.split()[0]}>'
         words.append(text)
     return " ".join(words)
-
-
-def _json(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return found
 
 
 def callbacks(run: Any) -> list[Callback]:

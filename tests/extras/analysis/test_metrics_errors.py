@@ -9,8 +9,8 @@ import torch
 from test_metrics_references import random_spans
 from torchmetrics.functional.classification import binary_calibration_error
 
-from ner_module.extras.analysis import breakdown as parts
-from ner_module.extras.analysis.calibration import reliability
+from ner_module.errors import DataError
+from ner_module.extras.analysis import parts
 from ner_module.extras.analysis.errors import (
     NO_ENTITY,
     OUTCOMES,
@@ -21,12 +21,10 @@ from ner_module.extras.analysis.errors import (
     type_confusion,
 )
 from ner_module.extras.analysis.sentences import (
-    PredictionsError,
     TaggedSentence,
     counts_by_sentence,
     entity_types_of,
     read_predictions,
-    span_tensors,
 )
 from ner_module.tagging import Span
 
@@ -174,11 +172,14 @@ def test_borders_of_frequency_parts(count, part):
 
 def test_training_entities_that_cannot_be_read(tmp_path):
     path = tmp_path / "train_entities.json"
-    with pytest.raises(PredictionsError, match=r"cannot read training entities from .*`python -m ner_module fit`"):
-        parts.read_train_entities(path)
-    path.write_text("[1]")
-    with pytest.raises(PredictionsError, match="not of the form"):
-        parts.read_train_entities(path)
+    for content, problem in (
+        ("{", "cannot be read"),
+        ("[1]", "holds no JSON object"),
+        ('{"PER": 1}', "not of the form"),
+    ):
+        path.write_text(content)
+        with pytest.raises(DataError, match=rf"{problem}.*`python -m ner_module fit`"):
+            parts.read_train_entities(path)
     path.write_text('{"LOC": {"Rome": 2}}')
     assert parts.read_train_entities(path) == {"LOC": {"Rome": 2}}
 
@@ -188,21 +189,19 @@ def test_calibration_error_equals_torchmetrics(num_bins):
     generator = torch.Generator().manual_seed(0)
     confidence = torch.rand(2000, generator=generator, dtype=torch.float64)
     correct = torch.rand(2000, generator=generator) < confidence**2
-    table = reliability(confidence, correct, num_bins)
+    bins = parts.reliability(confidence.tolist(), correct.tolist(), num_bins)
     expected = binary_calibration_error(confidence, correct.int(), n_bins=num_bins, norm="l1")
-    assert table.expected_calibration_error == pytest.approx(float(expected), abs=1e-6)
-    assert int(table.num_predicted.sum()) == 2000
+    assert parts.calibration_error(bins) == pytest.approx(float(expected), abs=1e-6)
+    assert sum(each.num_predicted for each in bins) == 2000
 
 
 def test_reliability_at_the_borders():
-    table = reliability(torch.tensor([0.0, 0.5, 0.51, 1.0]), torch.tensor([False, True, False, True]), 2)
-    assert table.num_predicted.tolist() == [2, 2]
-    assert table.precision.tolist() == [0.5, 0.5]
-    assert table.confidence.tolist() == pytest.approx([0.25, 0.755])
-    nothing = reliability(torch.zeros(0), torch.zeros(0, dtype=torch.bool))
-    assert nothing.expected_calibration_error == 0.0
-    perfect = reliability(torch.ones(5), torch.ones(5, dtype=torch.bool))
-    assert perfect.expected_calibration_error == 0.0
+    bins = parts.reliability([0.0, 0.5, 0.51, 1.0], [False, True, False, True], 2)
+    assert [each.num_predicted for each in bins] == [2, 2]
+    assert [each.precision for each in bins] == [0.5, 0.5]
+    assert [each.confidence for each in bins] == pytest.approx([0.25, 0.755])
+    assert parts.calibration_error(parts.reliability([], [])) == 0.0
+    assert parts.calibration_error(parts.reliability([1.0] * 5, [True] * 5)) == 0.0
 
 
 def write(path, *rows) -> None:
@@ -233,26 +232,26 @@ def test_reading_predictions(tmp_path):
     ("rows", "message"),
     [
         ((), "holds no sentence"),
-        (("{\n",), r"line 1: not JSON"),
-        (([1],), r"line 1: not an object with the lists tokens, gold_tags, predicted_tags"),
-        (({"tokens": ["a"], "gold_tags": ["O"]},), r"line 1: not an object with the lists"),
-        (({"tokens": ["a"], "gold_tags": ["O"], "predicted_tags": [3]},), r"line 1: .* must hold strings only"),
+        (("{\n",), r":1: not JSON"),
+        (([1],), r":1: not an object with the lists tokens, gold_tags, predicted_tags"),
+        (({"tokens": ["a"], "gold_tags": ["O"]},), r":1: not an object with the lists"),
+        (({"tokens": ["a"], "gold_tags": ["O"], "predicted_tags": [3]},), r":1: .* must hold strings only"),
         (
             ({"tokens": ["a"], "gold_tags": ["O"], "predicted_tags": ["O"], "scores": ["x"]},),
-            r"line 1: scores must be a list of numbers",
+            r":1: scores must be a list of numbers",
         ),
         (
             ({"tokens": ["a"], "gold_tags": ["O", "O"], "predicted_tags": ["O"]},),
-            r"line 1: 1 tokens, 2 gold_tags, 1 predicted_tags; there must be one of each per word",
+            r":1: 1 tokens, 2 gold_tags, 1 predicted_tags; there must be one of each per word",
         ),
         (
             (
                 {"tokens": ["a"], "gold_tags": ["B-X"], "predicted_tags": ["O"]},
                 {"tokens": ["a"], "gold_tags": ["O"], "predicted_tags": ["PER"]},
             ),
-            r"line 2: the tag 'PER' is neither",
+            r":2: the tag 'PER' is neither",
         ),
-        (("\n", {"tokens": [], "gold_tags": [], "predicted_tags": []}), r"line 1: an empty line"),
+        (("\n", {"tokens": [], "gold_tags": [], "predicted_tags": []}), r":1: not JSON"),
         (
             (
                 {"tokens": ["a"], "gold_tags": ["B-X"], "predicted_tags": ["O"]},
@@ -265,23 +264,11 @@ def test_reading_predictions(tmp_path):
 def test_predictions_that_cannot_be_read(tmp_path, rows, message):
     path = tmp_path / "test.jsonl"
     write(path, *rows)
-    with pytest.raises(PredictionsError, match=message) as error:
+    with pytest.raises(DataError, match=message) as error:
         read_predictions(path)
     assert str(path) in str(error.value)
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(
-        PredictionsError, match=r"cannot read predictions from .*no\.jsonl.*`python -m ner_module test`"
-    ):
+    with pytest.raises(DataError, match=r"no\.jsonl: the predictions cannot be read.*`python -m ner_module test`"):
         read_predictions(tmp_path / "no.jsonl")
-
-
-def test_spans_as_tensors():
-    assert [len(field) for field in span_tensors([[], []], ["X"])] == [0, 0, 0, 0]
-    assert [field.tolist() for field in span_tensors([[Span(1, 3, "Y")], [], [Span(0, 1, "X")]], ["X", "Y"])] == [
-        [0, 2],
-        [1, 0],
-        [3, 1],
-        [1, 0],
-    ]

@@ -10,8 +10,9 @@ from rich.console import Console
 from seqeval.metrics import f1_score
 from test_metrics_references import random_spans
 
-from ner_module.extras.analysis.analyse import analyse
-from ner_module.extras.analysis.sentences import PredictionsError
+from ner_module.errors import DataError
+from ner_module.extras.analysis.analysis import analyse
+from ner_module.extras.analysis.tables import analysis_tables
 from ner_module.extras.compare.command import load_sides, main
 from ner_module.tagging import Span, convert_tags, spans_to_tags
 
@@ -118,29 +119,27 @@ def test_validation_predictions(tmp_path, capsys):
     a = write_run(tmp_path / "a", random_rows(0.1, 1), split="validation")
     assert main([str(a), "--against", str(a), "--split", "validation", "--resamples", "10"]) == 0
     capsys.readouterr()
-    assert main([str(a), "--against", str(a)]) == 1
-    error = capsys.readouterr().err
-    assert error.startswith("error: cannot read predictions from ")
-    assert error.count("\n") == 1
+    with pytest.raises(DataError, match=r"test\.jsonl: the predictions cannot be read"):
+        main([str(a), "--against", str(a)])
 
 
 def test_runs_on_other_data_are_refused(tmp_path, capsys):
     rows = random_rows(0.1, 1, num_sequences=20)
     a = write_run(tmp_path / "a", rows)
-    with pytest.raises(PredictionsError, match=r"holds 19 sentences and .* 20"):
+    with pytest.raises(DataError, match=r"it holds 19 sentences and .* 20"):
         load_sides([a], [write_run(tmp_path / "shorter", rows[:-1])])
     other_gold = [*rows[:4], (["B-PER"] * len(rows[4][0]), rows[4][1]), *rows[5:]]
-    with pytest.raises(PredictionsError, match=r"other_gold.*, line 5: other gold entities than in .*a/predictions"):
+    with pytest.raises(DataError, match=r"other_gold:5: other gold entities than in .*a;"):
         load_sides([a], [write_run(tmp_path / "other_gold", other_gold)])
     other_words = [(gold[:1], predicted[:1]) for gold, predicted in rows]
-    assert main([str(a), "--against", str(write_run(tmp_path / "words", other_words))]) == 1
-    assert "other words than in" in capsys.readouterr().err
+    with pytest.raises(DataError, match="other words than in"):
+        load_sides([a], [write_run(tmp_path / "words", other_words)])
 
 
 def test_a_damaged_results_file_is_named(tmp_path):
     a = write_run(tmp_path / "a", random_rows(0.1, 1))
     (a / "results.json").write_text("{")
-    with pytest.raises(PredictionsError, match=r"results\.json is damaged"):
+    with pytest.raises(DataError, match=r"results\.json: it is damaged"):
         load_sides([a], [a])
 
 
@@ -167,13 +166,13 @@ def test_report_of_a_run(tmp_path):
     run = write_run(tmp_path / "a", rows)
     train = run / "train_entities.json"
     train.write_text(json.dumps({"PER": {"w0 w1": 3}, "LOC": {"w3": 1}}))
-    report = analyse(run / "predictions" / "test.jsonl", train, "iob2", "O")
+    report = analyse(run, "test")
     assert report.micro == (1, 4, 3)
     assert report.f1.value == pytest.approx(2 / 7)
     assert {name: tuple(scores) for name, (scores, _) in report.by_type.items()} == {"LOC": (0, 2, 2), "PER": (1, 2, 1)}
     assert report.by_training["seen with this type"] == (1, 2, 2)  # PER w0 w1; LOC w3, twice
     assert report.by_frequency["2 to 4 times"] == (1, 1, 1)
-    assert [float(score) for score in report.overlap["partial"]] == pytest.approx([2.5 / 4, 2.5 / 3, 5 / 7])
+    assert report.overlap["partial"].scores == pytest.approx([2.5 / 4, 2.5 / 3, 5 / 7])
     numbers = report.numbers()
     assert numbers["f1_seen"] == pytest.approx(0.5)
     assert numbers["f1_unseen"] == 0.0
@@ -188,12 +187,12 @@ def test_report_of_a_run(tmp_path):
         (2, "wrong boundary"),
         (2, "spurious"),
     ]
-    text = rendered(report.tables())
+    text = rendered(table.for_terminal() for table in analysis_tables(report))
     for title in (
         "Entities by type",
-        "What became of the entities",
-        "Gold types (rows)",
-        "Partly right",
+        "Entity outcomes",
+        "Confusion of types",
+        "Partial matches",
         "Entities by length",
     ):
         assert title in text
@@ -203,18 +202,18 @@ def test_report_of_a_run(tmp_path):
 
 def test_report_without_scores_and_training_entities(tmp_path):
     run = write_run(tmp_path / "a", [(["O"], ["O"]), ([], [])], scores=False)
-    report = analyse(run / "predictions" / "test.jsonl")
+    report = analyse(run, "test")
     assert report.numbers() == {"f1_low": 0, "f1_high": 0, "f1_partial": 0, "f1_type": 0, "f1_boundary": 0}
     assert report.write_errors(tmp_path / "errors.jsonl") == 0
-    assert "all (micro)" in rendered(report.tables())
+    assert "all (micro)" in rendered(table.for_terminal() for table in analysis_tables(report))
 
 
 def test_types_that_look_like_markup_and_many_types(tmp_path):
     names = ["[bold]", ":fox:", *(f"T{i}" for i in range(12))]
     rows = [([f"B-{name}"] * (20 - i), [f"B-{name}"] * (20 - i)) for i, name in enumerate(names)]
     run = write_run(tmp_path / "[red]run", rows)
-    report = analyse(run / "predictions" / "test.jsonl")
-    text = rendered(report.tables())
+    report = analyse(run, "test")
+    text = rendered(table.for_terminal() for table in analysis_tables(report))
     assert "[bold]" in text
     assert ":fox:" in text
     assert "other types" in text
