@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ner_module.data.formats import DataError, read_sentences
+from ner_module.data.formats import DataError, ReadingOptions, read_sentences
 from ner_module.data.formats.char_spans import CharSpan, SpanCounts, from_utf16, locate_words, tag_words
 from ner_module.data.words import split_words
 from ner_module.tagging import tags_to_spans
@@ -15,12 +15,12 @@ from ner_module.tagging import tags_to_spans
 
 @pytest.fixture
 def read(tmp_path):
-    def run(content, name="x.jsonl", **options):
+    def run(content, name="x.jsonl", span_counts=None, **options):
         path = tmp_path / name
         if not isinstance(content, str):
             content = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in content)
         path.write_bytes(content.encode())
-        return list(read_sentences(path, **options))
+        return list(read_sentences(path, ReadingOptions(**options), span_counts))
 
     return run
 

@@ -4,31 +4,58 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+from ner_module.data.formats.char_spans import SpanCounts
+from ner_module.data.formats.files import read_lines
+from ner_module.data.formats.options import ReadingOptions
+from ner_module.data.formats.records import Record, RecordReader
 from ner_module.data.formats.tag_cells import describe
+from ner_module.data.sentence import Sentence
 from ner_module.errors import DataError
-
-Record = dict[str, Any]
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _NOT_SPACE = re.compile(r"[^ \t\r\n]")
 _CHUNK = 1 << 16
+_HEAD_LINES = 100
 
 
-def read_jsonl(path: Path, lines: Iterable[str], keep_blank: bool = False) -> Iterator[tuple[int, Record]]:
-    """The objects of a JSONL file with their line numbers.
-
-    Args:
-        path: the file, for messages.
-        lines: its lines.
-        keep_blank: yield an empty object for a blank line, so that output can follow the input line by line.
+def read_records(path: Path, options: ReadingOptions, counts: SpanCounts) -> Iterator[Sentence]:
+    """Yield the sentences of a file of JSON objects, one a line (``jsonl``) or in a list (``json``).
 
     Raises:
-        DataError: a line that is not one JSON object.
+        DataError: at the line that is not JSON or does not fit.
     """
+    lines = read_lines(path, options.encoding)
+    kind = options.format
+    if kind == "spans":
+        head = list(islice(lines, _HEAD_LINES))
+        kind, lines = json_kind(head), chain(head, lines)
+    records = _json(path, lines) if kind == "json" else _jsonl(path, lines, keep_blank=not options.tagged)
+    return RecordReader(path, options, counts).read_all(records)
+
+
+def json_kind(head: Sequence[str]) -> str:
+    """``jsonl`` where the first lines are an object each, or at least look like it; else ``json``."""
+    first = next((line.strip(" \t\r\n") for line in head if line.strip(" \t\r\n")), "")
+    # An object over several lines opens with a short line; a broken line of JSONL holds keys.
+    opens_object = len(first) < 3 and len(head) > 1 and not _is_json(first)
+    return "json" if first.startswith("[") or opens_object else "jsonl"
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _jsonl(path: Path, lines: Iterable[str], keep_blank: bool) -> Iterator[tuple[int, Record]]:
+    """The objects of a JSONL file; an empty one for a blank line where output has to follow the input line by line."""
     for number, line in enumerate(lines, 1):
         if not line.strip(" \t\r\n"):
             if keep_blank:
@@ -41,12 +68,8 @@ def read_jsonl(path: Path, lines: Iterable[str], keep_blank: bool = False) -> It
         yield number, _checked(path, number, record, line)
 
 
-def read_json(path: Path, lines: Iterable[str]) -> Iterator[tuple[int, Record]]:
-    """The objects of a JSON file: a list of objects, or objects one after the other over any number of lines.
-
-    Raises:
-        DataError: at the line where the file is no such thing.
-    """
+def _json(path: Path, lines: Iterable[str]) -> Iterator[tuple[int, Record]]:
+    """The objects of a JSON file: a list of objects, or objects one after the other over any number of lines."""
     text = _Text(lines)
     in_list = text.peek() == "["
     if in_list:

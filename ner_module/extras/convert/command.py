@@ -30,7 +30,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ner_module.data.formats import FORMATS, expand_files, read_sentences
+from ner_module.data.formats import FORMATS, ReadingOptions, expand_files, read_sentences
 from ner_module.data.formats.char_spans import SpanCounts
 from ner_module.data.sentence import Sentence
 from ner_module.data.tag_census import TagCensus, suspicious_tags
@@ -192,12 +192,11 @@ def _target(output: Path, asked: str | None) -> str:
 
 
 def _read(path: Path, arguments: argparse.Namespace, counts: SpanCounts) -> Iterator[Sentence]:
-    return read_sentences(
-        path,
+    options = ReadingOptions(
         format=arguments.source,
         text_column_name=arguments.text_column_name,
         label_column_name=arguments.label_column_name,
         label_names=arguments.label_names,
         encoding=arguments.encoding,
-        span_counts=counts,
     )
+    return read_sentences(path, options, counts)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ner_module.data.formats import read_sentences
+from ner_module.data.formats import ReadingOptions, read_sentences
 from ner_module.data.formats.char_spans import SpanCounts
 from ner_module.data.sentence import Sentence
 from ner_module.data.words import split_words
@@ -199,7 +199,7 @@ def test_tables_and_columns_hold_all_but_what_they_count(drawn, tmp_path):
         losses = Counter()
         write(tmp_path / name, sentences, losses)
         options = {"text_column_name": "0", "label_column_name": "1"} if name == "x.conll" else {}
-        found = pairs(read_sentences(tmp_path / name, **options)) if filled else []
+        found = pairs(read_sentences(tmp_path / name, ReadingOptions(**options))) if filled else []
         counted = sum(count for loss, count in losses.items() if "no word" not in loss)
         assert losses["have no word and are left out"] == len(sentences) - len(filled)
         assert sum(one != other for one, other in zip(found, pairs(filled), strict=True)) <= counted
@@ -225,7 +225,9 @@ def test_span_formats_hold_every_visible_entity(drawn, tmp_path):
         counts = SpanCounts()
         if not sentences:
             continue
-        found = list(read_sentences(tmp_path / name, span_counts=counts, format="brat" if name == "brat" else "auto"))
+        found = list(
+            read_sentences(tmp_path / name, ReadingOptions(format="brat" if name == "brat" else "auto"), counts)
+        )
         assert counts.spans == len(expected)
         assert counts.without_word == counts.duplicate == counts.discontinuous == 0
         if counts.is_clean:
@@ -343,7 +345,8 @@ def test_raw_text_comes_out_as_lines(run):
     assert code == 0
     assert Path("out.txt").read_text() == "It's so.\nb\n"
     assert "2 sentences lose their tags" in error
-    assert [s.tokens for s in read_sentences(Path("out.txt"), tagged=False)] == [["It", "'s", "so", "."], ["b"]]
+    found = read_sentences(Path("out.txt"), ReadingOptions(tagged=False))
+    assert [s.tokens for s in found] == [["It", "'s", "so", "."], ["b"]]
 
 
 @SETTINGS
