@@ -166,6 +166,8 @@ def test_a_header_is_known_by_the_names_asked_for(tmp_path):
     path = write(tmp_path / "a.tsv", "wort\tmarke\nb\tO\n")
     assert detect_format(path, ReadingOptions(label_column_name="marke")) == "tsv"
     assert tokens(path, text_column_name="wort", label_column_name="marke") == [["b"]]
+    numbers = write(tmp_path / "b.tsv", "1\tO\nb\tO\n")
+    assert tokens(numbers, text_column_name="0", label_column_name="1") == [["1", "b"]]
 
 
 def test_raw_text_lines_for_prediction(tmp_path):

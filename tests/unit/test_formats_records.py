@@ -83,6 +83,7 @@ def test_json_lists_and_pretty_printed_objects(read, refused):
     assert [s.line for s in read(indented, "x.json")][:3] == [2, 10, 18]
     assert refused(indented.replace('"w7', '"w\n7', 1), "x.json").line == 2 + 8 * 7 + 2
     assert refused(indented[:-1], "x.json").line == 3000 * 8 + 2
+    assert refused('[\n{"tokens": ["a"], "tags": ["O"]},\n{"tokens":\n}\n]', "x.json").line == 4
     assert "comma" in refused("[{} {}]", "x.json").problem or "neither" in refused("[{} {}]", "x.json").problem
     assert "follows" in refused(json.dumps(records[:1]) + "{}", "x.json").problem
 

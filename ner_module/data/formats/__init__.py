@@ -12,10 +12,10 @@
 ``text``       a sentence a line, for prediction only
 =============  =======================================================================================================
 
-A reader is a generator of :class:`Sentence`; a new one gets a line in :data:`_READERS`. Every text file may be gzipped.
-Reading streams in constant memory. What is wrong with a file ends it with a :class:`DataError` that names the line. Hub
-datasets are not read here (`data/hub.py`), and whether tags are likely misspelt is for the whole corpus to tell
-(`data/tag_census.py`).
+A reader is a generator of :class:`Sentence` from a path, the options and the counts of character spans that it adds to;
+a new one gets a line in :data:`_READERS`. What does not fit ends it with a :class:`DataError` that names the line. Every text file may be gzipped. Reading streams in constant memory but for ``json`` and brat documents, whose text
+is held. Hub datasets are not read here (`data/hub.py`), and whether tags are likely misspelt is for the whole corpus to
+tell (`data/tag_census.py`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from ner_module.data.formats.char_spans import SpanCounts
 from ner_module.data.formats.columns import read_columns
 from ner_module.data.formats.detection import detect_format
 from ner_module.data.formats.files import expand_files, read_lines
-from ner_module.data.formats.json_records import read_records
+from ner_module.data.formats.json_records import read_json
 from ner_module.data.formats.options import ReadingOptions
 from ner_module.data.formats.tables import read_table
 from ner_module.data.sentence import Sentence
@@ -89,9 +89,9 @@ def _read_text(path: Path, options: ReadingOptions, counts: SpanCounts) -> Itera
 
 _READERS: dict[str, Callable[[Path, ReadingOptions, SpanCounts], Iterator[Sentence]]] = {
     "conll": read_columns,
-    "jsonl": read_records,
-    "json": read_records,
-    "spans": read_records,
+    "jsonl": read_json,
+    "json": read_json,
+    "spans": read_json,
     "csv": read_table,
     "tsv": read_table,
     "parquet": read_parquet,

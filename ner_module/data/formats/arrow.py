@@ -21,36 +21,22 @@ _BATCH = 1_000
 
 
 def read_parquet(path: Path, options: ReadingOptions, counts: SpanCounts) -> Iterator[Sentence]:
-    """Yield the sentences of a Parquet file.
-
-    Raises:
-        DataError: the file is damaged, or a row does not fit.
-    """
-    return RecordReader(path, options, counts).read_all(_parquet_records(path))
-
-
-def read_dataset(path: Path, options: ReadingOptions, counts: SpanCounts) -> Iterator[Sentence]:
-    """Yield the sentences of a folder written by ``Dataset.save_to_disk``.
-
-    Raises:
-        DataError: the folder is damaged or holds several splits, or a row does not fit.
-    """
-    return RecordReader(path, options, counts).read_all(_dataset_records(path))
-
-
-def _parquet_records(path: Path) -> Iterator[tuple[int, Record]]:
+    """Yield the sentences of a Parquet file."""
     import pyarrow as pa
     import pyarrow.parquet
 
     try:
-        with pa.parquet.ParquetFile(path) as file:
-            metadata = (file.schema_arrow.metadata or {}).get(b"huggingface", b"{}")
-            yield from _records(path, "Parquet file", file.iter_batches(_BATCH), metadata)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        file = pa.parquet.ParquetFile(path)
+    except (pa.ArrowException, OSError) as error:
         raise _damaged(path, 1, "Parquet file", error) from None
+    with file:
+        metadata = (file.schema_arrow.metadata or {}).get(b"huggingface", b"{}")
+        records = _records(path, "Parquet file", file.iter_batches(_BATCH), metadata)
+        yield from RecordReader(path, options, counts).read_all(records)
 
 
-def _dataset_records(path: Path) -> Iterator[tuple[int, Record]]:
+def read_dataset(path: Path, options: ReadingOptions, counts: SpanCounts) -> Iterator[Sentence]:
+    """Yield the sentences of a folder written by ``Dataset.save_to_disk``."""
     import datasets
 
     try:
@@ -61,7 +47,8 @@ def _dataset_records(path: Path) -> Iterator[tuple[int, Record]]:
         problem = f"the folder holds several splits ({', '.join(dataset)})"
         raise DataError(path, None, problem, "name one of its folders")
     metadata = json.dumps({"info": {"features": dataset.features.to_dict()}})
-    yield from _records(path, "datasets folder", dataset.with_format("arrow").iter(_BATCH), metadata)
+    records = _records(path, "datasets folder", dataset.with_format("arrow").iter(_BATCH), metadata)
+    yield from RecordReader(path, options, counts).read_all(records)
 
 
 def _records(path: Path, kind: str, batches: Iterable[Any], metadata: str | bytes) -> Iterator[tuple[int, Record]]:
@@ -86,7 +73,7 @@ def _records(path: Path, kind: str, batches: Iterable[Any], metadata: str | byte
 def _label_names(metadata: str | bytes) -> dict[str, list[str]]:
     """The label names of the columns that hold lists of ``ClassLabel``."""
     try:
-        features = json.loads(metadata).get("info", {}).get("features", {})
+        features = json.loads(metadata)["info"]["features"]
         columns = {column: feature.get("feature", feature) for column, feature in features.items()}
         return {column: list(inner["names"]) for column, inner in columns.items() if inner.get("_type") == "ClassLabel"}
     except (ValueError, AttributeError, KeyError, TypeError):

@@ -26,13 +26,7 @@ _OTHER_KINDS = "REAMN*#"
 
 
 def read_brat(folder: Path, options: ReadingOptions, counts: SpanCounts) -> Iterator[Sentence]:
-    """Yield the sentences of all documents of a folder and the folders in it, by name.
-
-    Without tags, .ann files are not looked at.
-
-    Raises:
-        DataError: a file is missing or an annotation does not fit its text.
-    """
+    """Yield the sentences of all documents of a folder and the folders in it, by name."""
     texts = sorted(folder.rglob("*.txt"))
     if not texts:
         raise DataError(folder, None, "the folder has no .txt file", "put each .ann file beside the .txt it annotates")

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ner_module.data.formats.names import WORDS, first_in
+from ner_module.data.formats.names import NUMBER, WORDS, first_in
 from ner_module.data.formats.options import ReadingOptions
 from ner_module.data.formats.tag_cells import MisfitError
 from ner_module.errors import DataError
@@ -24,7 +24,6 @@ SKIPPED_ID = re.compile(r"[0-9]+[-.][0-9]+")
 
 _WORD_ID = re.compile(r"[0-9]{1,6}")
 _CELLS = re.compile(r"[^ \t]+")
-_INTEGER = re.compile(r"-?[0-9]{1,6}")
 _GLOBAL_COLUMNS = re.compile(r"# ?global\.columns ?= ?(.+)")
 _CONLLU_COLUMNS = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
 
@@ -171,7 +170,7 @@ def _column_names(lines: list[str], width: int, first_id: int | None) -> tuple[s
 
 def _column(name: str, width: int, names: tuple[str, ...]) -> int:
     """The number of a column that was asked for."""
-    if _INTEGER.fullmatch(name):
+    if NUMBER.fullmatch(name):
         number = int(name)
         if -width <= number < width:
             return number % width

@@ -30,13 +30,7 @@ _NEW_DOCUMENT = re.compile(r"# ?newdoc(?: id)?(?: ?= ?(.+))?")
 
 
 def read_columns(path: Path, options: ReadingOptions, counts: SpanCounts) -> Iterator[Sentence]:
-    """Yield the sentences of a column file.
-
-    Where its first 2,000 lines hold a ``-DOCSTART-``, what stands before it is a document, too.
-
-    Raises:
-        DataError: at the first line that does not fit.
-    """
+    """Yield the sentences of a column file."""
     del counts  # columns hold no character spans
     lines = read_lines(path, options.encoding)
     head: list[str] = []
@@ -51,6 +45,7 @@ def read_columns(path: Path, options: ReadingOptions, counts: SpanCounts) -> Ite
     reader = TagCells(options.label_names)
     known = reader.known
     ordinal, is_empty = 1, True
+    # Where some lines begin documents, what stands before the first is a document, too.
     document = f"{path}#1" if any(DOCSTART in line for line in head) else None
     tokens: list[str] = []
     tags: list[str] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container, Iterable
 
 WORDS = ("tokens", "words", "token", "word", "form")
@@ -16,6 +17,8 @@ CHAR_SPANS = ("spans", "entities", "label", "labels", "annotations", "ner")
 """Spans counted in characters, beside a text."""
 SENTENCE_IDS = ("sentence_id", "sentence #", "sentence_idx", "sentence_number", "sent_id", "sentence no", "sent #")
 DOCUMENTS = ("document", "document_id", "doc_id")
+NUMBER = re.compile(r"-?[0-9]{1,6}")
+"""A column that is named by its number, from 0 or from the end."""
 MANY_WORDS = ("tokens", "words", *TEXTS)
 """Columns of a table that hold more than one word a row."""
 

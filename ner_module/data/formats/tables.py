@@ -37,7 +37,6 @@ _MAX_CELL = 1 << 24
 _MAX_SENTENCE = 2_000
 
 _WORDS = (*usual.WORDS, *usual.TEXTS)
-_INTEGER = re.compile(r"-?[0-9]{1,6}")
 _ITEM = re.compile(r"""[\s,]*('(?:[^'\\]|\\.)*+'|"(?:[^"\\]|\\.)*+"|-?[0-9]++)?""", re.DOTALL)
 
 Row = tuple[int, list[str]]
@@ -83,17 +82,13 @@ def is_header(cells: Sequence[str], asked: Iterable[str]) -> bool:
     (True, False)
     """
     lower = [cell.strip().lower() for cell in cells]
-    if len(lower) > 1 and any(name.lower() in lower for name in asked):
+    if len(lower) > 1 and any(name.lower() in lower for name in asked if not usual.NUMBER.fullmatch(name)):
         return True
     return usual.first_in(_WORDS, lower) is not None and usual.first_in(usual.TAGS, lower) is not None
 
 
 def read_table(path: Path, options: ReadingOptions, counts: SpanCounts) -> Iterator[Sentence]:
-    """Yield the sentences of a table, by commas or by tabs as the format says.
-
-    Raises:
-        DataError: at the first row that does not fit.
-    """
+    """Yield the sentences of a table, by commas or by tabs as the format says."""
     rows = _rows(path, read_lines(path, options.encoding), "," if options.format == "csv" else "\t")
     rows = itertools.dropwhile(lambda row: not row[1], rows)
     head = list(itertools.islice(rows, _HEAD_ROWS))
@@ -139,17 +134,17 @@ def _is_quoted(line: str) -> bool:
 
 def _find_layout(first: list[str], options: ReadingOptions) -> Layout:
     """The layout of a table by its first row: its header, or a row of words; refuses one that lacks a column."""
-    asked = [name for name in options.column_names if not _INTEGER.fullmatch(name)]
     lower = tuple(cell.strip().lower() for cell in first)
     alone = not options.tagged and usual.first_in(_WORDS, lower) is not None
-    names = lower if asked or alone or is_header(first, asked) else ()
+    is_named = any(not usual.NUMBER.fullmatch(name) for name in options.column_names)
+    names = lower if is_named or alone or is_header(first, options.column_names) else ()
     option_names = "name the columns with --data.text_column_name and --data.label_column_name"
     if not names and not options.column_names and {*_WORDS, *usual.TAGS, *usual.SENTENCE_IDS}.intersection(lower):
         problem = f"the header {first[:12]} does not name a column of words and one of tags as usual"
         raise MisfitError(problem, f"{option_names} (a number counts from 0)")
 
     def choose(asked_name: str | None, usual_names: Sequence[str], default: int, what: str) -> int:
-        if asked_name is not None and _INTEGER.fullmatch(asked_name):
+        if asked_name is not None and usual.NUMBER.fullmatch(asked_name):
             if -len(first) <= int(asked_name) < len(first):
                 return int(asked_name) % len(first)
         elif not names:
