@@ -10,7 +10,8 @@ import pytest
 from conftest import ROOT
 
 from ner_module.data.formats import ReadingOptions, read_sentences
-from ner_module.extras.convert.command import TARGETS, main
+from ner_module.extras.convert.command import main
+from ner_module.extras.convert.writers import TARGETS
 
 SENTENCES = [
     {"tokens": ["Ann", "Lee", "left"], "tags": ["S-PER", "S-PER", "O"], "document": "a", "text": "Ann  Lee left"},
