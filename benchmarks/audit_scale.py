@@ -90,7 +90,8 @@ def main() -> int:
     if arguments.store is not None:
         print(json.dumps(measure(arguments.store)))
         return 0
-    from ner_module.data.preparation import ReadingOptions, store_files
+    from ner_module.data.formats import ReadingOptions
+    from ner_module.data.preparation import store_files
 
     results: list[dict[str, Any]] = []
     for size in arguments.sizes:

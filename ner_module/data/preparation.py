@@ -12,7 +12,7 @@ import json
 import logging
 import shutil
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ner_module.data.alignment import Subwords
 from ner_module.data.encoded import ENCODED_FILES, EncodingOptions, encode_split
-from ner_module.data.formats import expand_files, read_sentences
+from ner_module.data.formats import ReadingOptions, expand_files, read_sentences
 from ner_module.data.formats.char_spans import SpanCounts
 from ner_module.data.hub import HubColumns, choose_columns, hub_sentences, is_unlabelled, load_hub_dataset
 from ner_module.data.sentence import Sentence
@@ -47,18 +47,6 @@ NEEDED = {"fit": "train", "validate": "validation", "test": "test", "predict": "
 
 # Below this many sentences encoding takes a moment, and a bar would only flicker.
 _SHOW_PROGRESS_FROM = 20_000
-
-
-@dataclass(frozen=True)
-class ReadingOptions:
-    """How the files of a split are read; the fields are the options of the same name."""
-
-    format: str = "auto"
-    encoding: str | None = None
-    text_column_name: str | None = None
-    label_column_name: str | None = None
-    label_names: tuple[str, ...] | None = None
-    tagged: bool = True
 
 
 def store_splits(options: Any, command: str, cache: Path) -> dict[str, Path]:
@@ -124,12 +112,11 @@ def store_files(cache: Path, files: list[Path], reading: ReadingOptions) -> Path
     names = [str(path) for path in files]
     folder = cache / f"stored-{_key(digests, names, asdict(reading))}"
     if not _is_there(folder, STORED_FILES):
-        options = {**asdict(reading), "label_names": list(reading.label_names) if reading.label_names else None}
         changed_spans = SpanCounts()
         sentences = (
             (index, sentence)
             for index, path in enumerate(files)
-            for sentence in read_sentences(path, span_counts=changed_spans, **options)
+            for sentence in read_sentences(path, reading, changed_spans)
         )
         _store(folder, names, sentences, {"sha256": digests, "declared_names": None}, changed_spans)
     return folder

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ner_module.data.formats import DataError, read_sentences
+from ner_module.data.formats import DataError, ReadingOptions, read_sentences
 
 
 @pytest.fixture
@@ -14,7 +14,7 @@ def read(tmp_path):
     def run(content, name="x.conll", **options):
         path = tmp_path / name
         path.write_bytes(content.encode())
-        return list(read_sentences(path, **options))
+        return list(read_sentences(path, ReadingOptions(**options)))
 
     return run
 
@@ -200,7 +200,7 @@ def test_any_words_between_tabs_come_back(tmp_path_factory, sentences):
         return  # a byte order mark
     path.write_bytes(text.encode())
     columns = {"format": "conll", "text_column_name": "0", "label_column_name": "1"}
-    found = list(read_sentences(path, **columns))
+    found = list(read_sentences(path, ReadingOptions(**columns)))
     assert pairs(found) == sentences
     lines = text.split("\n")
     for sentence in found:

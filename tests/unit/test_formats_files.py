@@ -4,7 +4,7 @@ import gzip
 
 import pytest
 
-from ner_module.data.formats import DataError, detect_format, expand_files, read_sentences
+from ner_module.data.formats import DataError, ReadingOptions, detect_format, expand_files, read_sentences
 
 
 def write(path, content):
@@ -13,12 +13,12 @@ def write(path, content):
 
 
 def tokens(path, **options):
-    return [sentence.tokens for sentence in read_sentences(path, **options)]
+    return [sentence.tokens for sentence in read_sentences(path, ReadingOptions(**options))]
 
 
 def refused(path, **options):
     with pytest.raises(DataError) as caught:
-        list(read_sentences(path, **options))
+        list(read_sentences(path, ReadingOptions(**options)))
     return caught.value
 
 
@@ -157,26 +157,28 @@ def test_folders_that_are_no_data(tmp_path):
     ],
 )
 def test_detection(tmp_path, name, content, tagged, expected):
-    assert detect_format(write(tmp_path / name, content), tagged=tagged) == expected
+    assert detect_format(write(tmp_path / name, content), ReadingOptions(tagged=tagged)) == expected
     zipped = write(tmp_path / f"{name}.gz", gzip.compress(content.encode()))
-    assert detect_format(zipped, tagged=tagged) == expected
+    assert detect_format(zipped, ReadingOptions(tagged=tagged)) == expected
 
 
 def test_a_header_is_known_by_the_names_asked_for(tmp_path):
     path = write(tmp_path / "a.tsv", "wort\tmarke\nb\tO\n")
-    assert detect_format(path, label_column_name="marke") == "tsv"
+    assert detect_format(path, ReadingOptions(label_column_name="marke")) == "tsv"
     assert tokens(path, text_column_name="wort", label_column_name="marke") == [["b"]]
+    numbers = write(tmp_path / "b.tsv", "1\tO\nb\tO\n")
+    assert tokens(numbers, text_column_name="0", label_column_name="1") == [["1", "b"]]
 
 
 def test_raw_text_lines_for_prediction(tmp_path):
     path = write(tmp_path / "x.txt", "Ann's here.\r\n\n  two\x0bparts\u2028now \nlast")
-    read = list(read_sentences(path, tagged=False))
+    read = list(read_sentences(path, ReadingOptions(tagged=False)))
     assert [s.tokens for s in read] == [["Ann", "'s", "here", "."], [], ["two", "parts", "now"], ["last"]]
     assert [s.text for s in read] == ["Ann's here.", "", "  two\x0bparts\u2028now ", "last"]
     assert [s.line for s in read] == [1, 2, 3, 4]
     assert read[2].offsets == [(2, 5), (6, 11), (12, 15)]
     assert all(s.tags is None for s in read)
-    assert list(read_sentences(write(tmp_path / "e.txt", ""), tagged=False)) == []
+    assert list(read_sentences(write(tmp_path / "e.txt", ""), ReadingOptions(tagged=False))) == []
     assert "raw text" in refused(path, format="text").problem
     assert "raw text" in refused(write(path, "Three words here\nand four in this\nbut two\n")).problem
 
@@ -192,17 +194,17 @@ def test_text_without_its_ending_is_not_read_as_columns(tmp_path, content, messa
     """A line of five words is no word with five columns; what was meant is for the user to say."""
     path = write(tmp_path / "notes", content.encode())
     with pytest.raises(DataError, match=message):
-        list(read_sentences(path, tagged=False))
-    lines = [s.tokens for s in read_sentences(path, tagged=False, format="text")]
+        list(read_sentences(path, ReadingOptions(tagged=False)))
+    lines = [s.tokens for s in read_sentences(path, ReadingOptions(tagged=False, format="text"))]
     assert lines == [line.split() for line in content.splitlines()]
-    assert len(list(read_sentences(path, tagged=False, format="conll"))) == 1
+    assert len(list(read_sentences(path, ReadingOptions(tagged=False, format="conll")))) == 1
 
 
 def test_text_named_as_columns_is_told_how_to_be_read(tmp_path):
     for content in ("Ada met the mayor .\nShe left\nand came back again\n", "a b\nc d\ne\nf g\nh i\nj k\n"):
         path = write(tmp_path / "notes.conll", content.encode())
         with pytest.raises(DataError, match=r"--data\.format text"):
-            list(read_sentences(path, tagged=False))
+            list(read_sentences(path, ReadingOptions(tagged=False)))
 
 
 def test_messages_name_the_options(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ner_module.data.formats import DataError, read_sentences
+from ner_module.data.formats import DataError, ReadingOptions, read_sentences
 from ner_module.data.formats.char_spans import CharSpan, SpanCounts, from_utf16, locate_words, tag_words
 from ner_module.data.words import split_words
 from ner_module.tagging import tags_to_spans
@@ -15,12 +15,12 @@ from ner_module.tagging import tags_to_spans
 
 @pytest.fixture
 def read(tmp_path):
-    def run(content, name="x.jsonl", **options):
+    def run(content, name="x.jsonl", span_counts=None, **options):
         path = tmp_path / name
         if not isinstance(content, str):
             content = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in content)
         path.write_bytes(content.encode())
-        return list(read_sentences(path, **options))
+        return list(read_sentences(path, ReadingOptions(**options), span_counts))
 
     return run
 
@@ -83,6 +83,7 @@ def test_json_lists_and_pretty_printed_objects(read, refused):
     assert [s.line for s in read(indented, "x.json")][:3] == [2, 10, 18]
     assert refused(indented.replace('"w7', '"w\n7', 1), "x.json").line == 2 + 8 * 7 + 2
     assert refused(indented[:-1], "x.json").line == 3000 * 8 + 2
+    assert refused('[\n{"tokens": ["a"], "tags": ["O"]},\n{"tokens":\n}\n]', "x.json").line == 4
     assert "comma" in refused("[{} {}]", "x.json").problem or "neither" in refused("[{} {}]", "x.json").problem
     assert "follows" in refused(json.dumps(records[:1]) + "{}", "x.json").problem
 

@@ -6,7 +6,7 @@ import datasets
 import pandas
 import pytest
 
-from ner_module.data.formats import DataError, read_sentences
+from ner_module.data.formats import DataError, ReadingOptions, read_sentences
 from ner_module.data.formats.char_spans import SpanCounts
 
 
@@ -15,7 +15,7 @@ def read(tmp_path):
     def run(content, name="x.csv", **options):
         path = tmp_path / name
         path.write_bytes(content.encode() if isinstance(content, str) else content)
-        return [(s.tokens, s.tags) for s in read_sentences(path, **options)]
+        return [(s.tokens, s.tags) for s in read_sentences(path, ReadingOptions(**options))]
 
     return run
 
@@ -140,7 +140,9 @@ def test_datasets_with_their_own_label_names(tmp_path):
         sentences = list(read_sentences(path))
         assert [(s.tokens, s.tags, s.line) for s in sentences] == [(["Ann", "sat"], ["B-PER", "O"], 1), ([], [], 2)]
         with pytest.raises(DataError, match="the key 'nope' is missing"):
-            list(read_sentences(path, label_column_name="nope", text_column_name="tokens", format="auto"))
+            list(
+                read_sentences(path, ReadingOptions(label_column_name="nope", text_column_name="tokens", format="auto"))
+            )
     datasets.DatasetDict({"train": dataset, "test": dataset}).save_to_disk(tmp_path / "splits")
     with pytest.raises(DataError, match=r"several splits \(test, train\)"):
         list(read_sentences(tmp_path / "splits"))
@@ -205,11 +207,11 @@ def test_brat(brat):
 def test_broken_brat(brat, annotations, line, part):
     folder = brat(annotations)
     with pytest.raises(DataError) as caught:
-        list(read_sentences(folder, format="brat"))
+        list(read_sentences(folder, ReadingOptions(format="brat")))
     assert part in caught.value.problem
     assert caught.value.line == line
     assert str(caught.value.path).endswith("doc.ann")
-    assert len(list(read_sentences(folder, format="brat", tagged=False))) == 5
+    assert len(list(read_sentences(folder, ReadingOptions(format="brat", tagged=False)))) == 5
 
 
 def test_brat_annotations_without_text(brat):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ner_module.data import words
-from ner_module.data.formats import read_sentences
+from ner_module.data.formats import ReadingOptions, read_sentences
 from ner_module.data.words import split_words
 from ner_module.inference.tagger import _sentence
 
@@ -144,7 +144,11 @@ def test_annotated_and_raw_text_have_the_same_words(tmp_path):
     (tmp_path / "brat" / "a.ann").write_text("", encoding="utf-8")
     trained = [sentence.tokens for sentence in read_sentences(tmp_path / "spans.jsonl")]
     assert trained == [[line[start:end] for start, end in split_words(line)] for line in lines]
-    assert [sentence.tokens for sentence in read_sentences(tmp_path / "raw.txt", tagged=False)] == trained
-    assert [sentence.tokens for sentence in read_sentences(tmp_path / "spans.jsonl", tagged=False)] == trained
+    assert [
+        sentence.tokens for sentence in read_sentences(tmp_path / "raw.txt", ReadingOptions(tagged=False))
+    ] == trained
+    assert [
+        sentence.tokens for sentence in read_sentences(tmp_path / "spans.jsonl", ReadingOptions(tagged=False))
+    ] == trained
     assert [sentence.tokens for sentence in read_sentences(tmp_path / "brat")] == trained
     assert [_sentence(line).tokens for line in lines] == trained, "NERTagger"

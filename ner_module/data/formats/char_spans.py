@@ -33,34 +33,37 @@ class CharSpan(NamedTuple):
 
 @dataclass
 class SpanCounts:
-    """What became of the annotated spans (and, where tools export them, of the texts)."""
+    """Outcomes of the annotated spans (and, where tools export them, of the texts).
+
+    Attributes:
+        spans: spans read.
+        kept: spans that the tags hold, expanded ones among them.
+        expanded: kept spans that were widened to whole words.
+        nested: dropped: inside a longer span.
+        overlapping: dropped: crosses a longer span.
+        duplicate: dropped: the same stretch and type again.
+        without_word: dropped: empty or white space only.
+        discontinuous: dropped: in several pieces.
+        rejected_texts: texts skipped: the annotator rejected or ignored them, or did not annotate them.
+        further_annotations: annotations of a text after the first (several annotators), not read.
+        first_change: file and line of the first text with a span that was changed or dropped (a duplicate is neither).
+    """
 
     spans: int = 0
-    """Spans read."""
     kept: int = 0
-    """Spans that the tags hold, expanded ones among them."""
     expanded: int = 0
-    """Kept spans that were widened to whole words."""
     nested: int = 0
-    """Dropped: inside a longer span."""
     overlapping: int = 0
-    """Dropped: crosses a longer span."""
     duplicate: int = 0
-    """Dropped: the same stretch and type again."""
     without_word: int = 0
-    """Dropped: empty or white space only."""
     discontinuous: int = 0
-    """Dropped: in several pieces."""
     rejected_texts: int = 0
-    """Texts skipped: the annotator rejected or ignored them, or did not annotate them."""
     further_annotations: int = 0
-    """Annotations of a text after the first (several annotators), not read."""
     first_change: tuple[str, int] | None = field(default=None, compare=False)
-    """File and line of the first text with a span that was changed or dropped (a duplicate is neither)."""
 
     @property
     def is_clean(self) -> bool:
-        """Whether every span was kept as it was, of every text."""
+        """Whether every span of every text was kept unchanged."""
         return self.kept == self.spans and not (self.expanded or self.rejected_texts or self.further_annotations)
 
     def note(self, path: Path, line: int) -> None:
@@ -70,7 +73,7 @@ class SpanCounts:
             self.first_change = str(path), line
 
     def summary(self) -> str:
-        """One line of what was not kept as it was.
+        """One line: how many spans were read and kept, and what was changed.
 
         >>> SpanCounts(spans=10, kept=9, expanded=2, nested=1).summary()
         '10 spans read, 9 kept; expanded: 2, nested: 1'
@@ -103,24 +106,19 @@ def tag_words(
     owner: list[CharSpan | None] = [None] * len(offsets)
     seen: set[tuple[int, int, str]] = set()
     for span in sorted(spans, key=lambda span: (span.start - span.end, span.start)):
-        first = bisect_right(ends, span.start)
-        last = bisect_left(starts, span.end) - 1
-        if first > last or span.start == span.end:
+        first, end = bisect_right(ends, span.start), bisect_left(starts, span.end)
+        if first >= end or span.start == span.end:
             counts.without_word += 1
         elif span[:3] in seen:
             counts.duplicate += 1
-        elif rival := next(filter(None, owner[first : last + 1]), None):
-            if rival.start <= span.start and span.end <= rival.end:
-                counts.nested += 1
-            else:
-                counts.overlapping += 1
+        elif rival := next(filter(None, owner[first:end]), None):
+            is_inside = rival.start <= span.start and span.end <= rival.end
+            counts.nested += is_inside
+            counts.overlapping += not is_inside
         else:
-            taken.append(Span(first, last + 1, span.entity_type))
-            owner[first : last + 1] = [span] * (last + 1 - first)
-            marked = text[span.start : span.end]
-            left = span.start + len(marked) - len(marked.lstrip())
-            right = span.end - len(marked) + len(marked.rstrip())
-            counts.expanded += (left, right) != (starts[first], ends[last])
+            taken.append(Span(first, end, span.entity_type))
+            owner[first:end] = [span] * (end - first)
+            counts.expanded += text[span.start : span.end].strip() != text[starts[first] : ends[end - 1]]
         seen.add(span[:3])
     counts.kept += len(taken)
     return spans_to_tags(taken, len(offsets))

@@ -1,4 +1,4 @@
-"""Tells the layout of a column file from its first lines: separator, number of columns, which are words and tags.
+"""Finds the layout of a column file in its first lines: separator, number of columns, which are words and tags.
 
 A minority of broken lines among the first does not change what is found, so they are reported when they are read.
 """
@@ -8,9 +8,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ner_module.data.formats.names import NUMBER, WORDS, first_in
+from ner_module.data.formats.options import ReadingOptions
+from ner_module.data.formats.tag_cells import MisfitError
 from ner_module.errors import DataError
 from ner_module.tagging import OUTSIDE, has_prefix
 
@@ -21,10 +24,8 @@ SKIPPED_ID = re.compile(r"[0-9]+[-.][0-9]+")
 
 _WORD_ID = re.compile(r"[0-9]{1,6}")
 _CELLS = re.compile(r"[^ \t]+")
-_INTEGER = re.compile(r"-?[0-9]{1,6}")
 _GLOBAL_COLUMNS = re.compile(r"# ?global\.columns ?= ?(.+)")
 _CONLLU_COLUMNS = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
-_WORD_COLUMNS = ("form", "word", "words", "token", "tokens")
 
 # A sample below this says little about how many different words and tags there are.
 _MIN_SAMPLE = 30
@@ -44,8 +45,8 @@ class Layout:
 
     tabs: bool
     width: int
-    text: int
-    label: int | None
+    text: int = 0
+    label: int | None = None
     first_id: int | None = None
 
     def split(self, line: str) -> list[str]:
@@ -58,81 +59,86 @@ class Layout:
         return f"{columns} (separated by {'tabs' if self.tabs else 'spaces'})"
 
 
-def find_layout(
-    path: Path, head: Sequence[str], text_column_name: str | None, label_column_name: str | None, tagged: bool
-) -> Layout | None:
+def find_layout(path: Path, head: Sequence[str], options: ReadingOptions) -> Layout | None:
     """The layout of a file that starts with the lines ``head``; ``None`` when none of them holds a word.
 
     Raises:
         DataError: there is no column of tags, a named column does not exist, or the columns look swapped.
     """
-    numbered = [(number, line.rstrip(" \r\n")) for number, line in enumerate(head, 1)]
-    numbered = [(n, line) for n, line in numbered if line.strip(" \t") and not line.startswith(DOCSTART)]
-    words = [(n, line) for n, line in numbered if not line.startswith("#")] or [
-        (n, line) for n, line in numbered if not line.startswith(("# ", "#\t")) or "\t" in line
+    lines = [line.rstrip(" \r\n") for line in head]
+    filled = [(n, line) for n, line in enumerate(lines, 1) if line.strip(" \t") and not line.startswith(DOCSTART)]
+    words = [(n, line) for n, line in filled if not line.startswith("#")] or [
+        (n, line) for n, line in filled if not line.startswith(("# ", "#\t")) or "\t" in line
     ]
     if not words:
         return None
-    tabs, width = _shape([line for _, line in words])
-    cut = Layout(tabs, width, 0, None)
-    rows = [(n, cells) for n, line in words if len(cells := cut.split(line)) == width]
-    first_line = rows[0][0]
-    if not tabs and len(rows) * 2 < len(words):
-        problem = "the lines differ in their number of columns: this looks like raw text"
-        advice = "give one word a line with its tag" if tagged else "set --data.format text, or give one word a line"
-        raise DataError(path, first_line, problem, advice)
-    first_id = _first_id(head, cut) if text_column_name is None and width > 1 else None
-    names = _column_names(numbered, width, first_id)
-    text = 0 if first_id is None else 1
-    text = next((names.index(name) for name in _WORD_COLUMNS if name in names), text)
-    if text_column_name is not None:
-        text = _column(path, first_line, text_column_name, width, names)
-    if text == 0 and text_column_name is None and width > 2 and all(_WORD_ID.fullmatch(cells[0]) for _, cells in rows):
-        advice = "name the column of the words with --data.text_column_name (they are counted from 0)"
-        raise DataError(path, first_line, "the words would be numbers that do not count the words either", advice)
-    if not tagged:
-        return Layout(tabs, width, text, None, first_id)
+    shape = _shape([line for _, line in words])
+    rows = [(n, cells) for n, line in words if len(cells := shape.split(line)) == shape.width]
+    try:
+        if not shape.tabs and len(rows) * 2 < len(words):
+            advice = "set --data.format text, or give one word a line"
+            advice = "give one word a line with its tag" if options.tagged else advice
+            raise MisfitError("the lines differ in their number of columns: this looks like raw text", advice)
+        return _choose_columns(shape, lines, [cells for _, cells in rows], options)
+    except MisfitError as misfit:
+        raise DataError(path, rows[0][0], *misfit.args) from None
 
-    if label_column_name is not None:
-        label = _column(path, first_line, label_column_name, width, names)
-    elif names == _CONLLU_COLUMNS:
-        advice = "name one with --data.label_column_name, such as upos, xpos or misc"
-        raise DataError(path, first_line, "CoNLL-U has no column made for entity tags", advice)
+
+def _choose_columns(shape: Layout, lines: list[str], rows: list[list[str]], options: ReadingOptions) -> Layout:
+    """The columns of words and tags of ``rows``, the cells of the lines that have the file's shape."""
+    asked_text, asked_label = options.text_column_name, options.label_column_name
+    first_id = _first_id(lines, shape) if asked_text is None and shape.width > 1 else None
+    names = _column_names(lines, shape.width, first_id)
+    if asked_text is not None:
+        text = _column(asked_text, shape.width, names)
     else:
-        label = width - 1
+        named = first_in(WORDS, names)
+        text = names.index(named) if named is not None else int(first_id is not None)
+        if text == 0 and shape.width > 2 and all(_WORD_ID.fullmatch(cells[0]) for cells in rows):
+            advice = "name the column of the words with --data.text_column_name (they are counted from 0)"
+            raise MisfitError("the words would be numbers that do not count the words either", advice)
+    layout = replace(shape, text=text, first_id=first_id)
+    if not options.tagged:
+        return layout
+    if asked_label is None and names == _CONLLU_COLUMNS:
+        advice = "name one with --data.label_column_name, such as upos, xpos or misc"
+        raise MisfitError("CoNLL-U has no column made for entity tags", advice)
+    label = shape.width - 1 if asked_label is None else _column(asked_label, shape.width, names)
     if label == text:
+        problem = "the line has a single column" if shape.width == 1 else f"words and tags are both column {text}"
         advice = "add the tags, or name the columns with --data.text_column_name and --data.label_column_name"
-        problem = "the line has a single column" if width == 1 else f"words and tags are both column {text}"
-        raise DataError(path, first_line, f"{problem}, so there are no tags", advice)
-    layout = Layout(tabs, width, text, label, first_id)
-    _check_columns(path, rows, layout, text_column_name is not None and label_column_name is not None)
-    return layout
+        raise MisfitError(f"{problem}, so there are no tags", advice)
+    tags = [cells[label] for cells in rows]
+    if set(tags) == {"_"}:
+        sample = ", ".join(f"{i}: {cell!r}" for i, cell in enumerate(rows[0]))
+        raise MisfitError(f"column {label} holds no tags, only '_'", f"name another column ({sample})")
+    words = [cells[text] for cells in rows]
+    if len(options.column_names) < 2 and _look_swapped(words, tags):  # who names both is believed
+        problem = f"words and tags look swapped: the words would be {words[:3]}, the tags {tags[:3]}"
+        advice = f"name the columns: --data.text_column_name={label}, --data.label_column_name={text}"
+        raise MisfitError(problem, advice)
+    return replace(layout, label=label)
 
 
-def _shape(lines: list[str]) -> tuple[bool, int]:
+def _shape(lines: list[str]) -> Layout:
     """Whether tabs separate, and the number of columns of most lines."""
     by_tab = Counter(line.count("\t") + 1 for line in lines)
     by_space = Counter(len(_CELLS.findall(line)) for line in lines)
-    if 1 not in by_tab and len(by_tab) == 1:
-        return True, next(iter(by_tab))
-    if len(by_space) == 1:
-        return False, next(iter(by_space))
-    with_tab = len(lines) - by_tab[1]
-    if with_tab * 2 > len(lines):
+    is_even = len(by_tab) == 1 and 1 not in by_tab
+    if is_even or (len(by_space) > 1 and by_tab[1] * 2 < len(lines)):
         del by_tab[1]
-        return True, by_tab.most_common(1)[0][0]
-    return False, by_space.most_common(1)[0][0]
+        return Layout(True, by_tab.most_common(1)[0][0])
+    return Layout(False, by_space.most_common(1)[0][0])
 
 
-def _first_id(head: Sequence[str], cut: Layout) -> int | None:
+def _first_id(lines: list[str], shape: Layout) -> int | None:
     """0 or 1 when the first column counts the words of most sentences from there."""
     starts: Counter[int | None] = Counter()
     lone = 0
     ids: list[str] = []
-    for line in [*head, ""]:
-        line = line.rstrip(" \r\n")
-        cells = cut.split(line)
-        if len(cells) == cut.width and line.strip(" \t"):
+    for line in [*lines, ""]:
+        cells = shape.split(line)
+        if len(cells) == shape.width and line.strip(" \t"):
             ids.append(cells[0])
         elif ids and not line.startswith("#"):
             start = _counts_from(ids)
@@ -141,57 +147,46 @@ def _first_id(head: Sequence[str], cut: Layout) -> int | None:
             lone += start == 1
             ids = []
     if not starts:  # sentences of one word: a "1" before a word and a tag is an id, before a tag a word
-        return 1 if lone and cut.width > 2 else None
+        return 1 if lone and shape.width > 2 else None
     start, count = starts.most_common(1)[0]
     return start if count * 2 >= starts.total() else None
 
 
 def _counts_from(ids: list[str]) -> int | None:
     numbers = [int(cell) for cell in ids if _WORD_ID.fullmatch(cell)]
-    consecutive = bool(numbers) and numbers == list(range(numbers[0], numbers[0] + len(numbers)))
     others_fit = all(_WORD_ID.fullmatch(cell) or SKIPPED_ID.fullmatch(cell) for cell in ids)
-    return numbers[0] if consecutive and others_fit and numbers[0] in (0, 1) else None
+    first = numbers[0] if numbers and others_fit else None
+    return first if first in (0, 1) and numbers == list(range(first, first + len(numbers))) else None
 
 
-def _column_names(numbered: list[tuple[int, str]], width: int, first_id: int | None) -> tuple[str, ...]:
+def _column_names(lines: list[str], width: int, first_id: int | None) -> tuple[str, ...]:
     """Lower-case names of the columns, where the file or its format gives them."""
-    for _, line in numbered:
-        if declared := _GLOBAL_COLUMNS.match(line):
-            names = tuple(declared[1].lower().split())
-            return names if len(names) == width else ()
+    declared = next(filter(None, map(_GLOBAL_COLUMNS.match, lines)), None)
+    if declared is not None:
+        names = tuple(declared[1].lower().split())
+        return names if len(names) == width else ()
     return _CONLLU_COLUMNS if first_id is not None and width == len(_CONLLU_COLUMNS) else ()
 
 
-def _column(path: Path, line: int, name: str, width: int, names: tuple[str, ...]) -> int:
+def _column(name: str, width: int, names: tuple[str, ...]) -> int:
     """The number of a column that was asked for."""
-    if _INTEGER.fullmatch(name):
+    if NUMBER.fullmatch(name):
         number = int(name)
         if -width <= number < width:
             return number % width
-        raise DataError(path, line, f"column {number} was asked for, the line has {width}", "count columns from 0")
+        raise MisfitError(f"column {number} was asked for, the line has {width}", "count columns from 0")
     if name.lower() in names:
         return names.index(name.lower())
     known = f"the file names {', '.join(names)}" if names else "the columns of this file have no names"
-    raise DataError(path, line, f"there is no column {name!r}", f"{known}; a number counts from 0")
+    raise MisfitError(f"there is no column {name!r}", f"{known}; a number counts from 0")
 
 
-def _check_columns(path: Path, rows: list[tuple[int, list[str]]], layout: Layout, chosen: bool) -> None:
-    """Refuse a column that cannot be the tags; a user who named both columns is believed about which is which."""
-    assert layout.label is not None
-    words = [cells[layout.text] for _, cells in rows]
-    tags = [cells[layout.label] for _, cells in rows]
-    line = rows[0][0]
-    if set(tags) == {"_"}:
-        sample = ", ".join(f"{i}: {cell!r}" for i, cell in enumerate(rows[0][1]))
-        raise DataError(path, line, f"column {layout.label} holds no tags, only '_'", f"name another column ({sample})")
-    if chosen:
-        return
+def _look_swapped(words: list[str], tags: list[str]) -> bool:
+    """Whether words look like tags and tags do not, or there are far more different tags than words."""
     tag_like = sum(tag == OUTSIDE or has_prefix(tag) for tag in tags)
-    word_like = sum(word == OUTSIDE or has_prefix(word) for word in words)
-    prefixed = any("-" in word and has_prefix(word) for word in words) or len(words) > 2
-    variety = len(set(tags)) / len(set(words)) if len(rows) >= _MIN_SAMPLE else 0
-    swapped = word_like == len(rows) and prefixed and tag_like * 2 < len(rows)
-    if swapped or (variety >= 2 and tag_like * 2 < len(rows)):
-        problem = f"words and tags look swapped: the words would be {words[:3]}, the tags {tags[:3]}"
-        advice = f"name the columns: --data.text_column_name={layout.label}, --data.label_column_name={layout.text}"
-        raise DataError(path, line, problem, advice)
+    if tag_like * 2 >= len(tags):
+        return False
+    all_prefixed = all(word == OUTSIDE or has_prefix(word) for word in words)
+    if all_prefixed and (len(words) > 2 or any("-" in word and has_prefix(word) for word in words)):
+        return True
+    return len(words) >= _MIN_SAMPLE and len(set(tags)) >= 2 * len(set(words))

@@ -18,8 +18,7 @@ from typing import IO, cast
 
 from ner_module.errors import DataError
 
-HEAD_BYTES = 1 << 13
-_CHUNK_CHARS = 1 << 20
+_HEAD_BYTES = 1 << 13
 _READ_ERRORS = (OSError, EOFError, zlib.error)
 
 # How other kinds of file begin. Those that a word could begin with count only where the rest is no text.
@@ -34,8 +33,11 @@ _MAGIC = {
     b"\x28\xb5\x2f\xfd": "a zstd file",
     b"\x80\x04\x95": "a Python pickle",
     b"\xd0\xcf\x11\xe0": "a Microsoft Office file",
+    b"BZh": "a bzip2 file",
+    b"PAR1": "a Parquet file",
+    b"ARROW1": "an Arrow file",
 }
-_WORD_LIKE_MAGIC = {b"BZh": "a bzip2 file", b"PAR1": "a Parquet file", b"ARROW1": "an Arrow file"}
+_WORD_LIKE = (b"BZh", b"PAR1", b"ARROW1")
 
 
 def expand_files(spec: str | Path | list[str] | list[Path]) -> list[Path]:
@@ -74,6 +76,11 @@ def _where_to_look(path: Path) -> str:
     return f"did you mean {folder / near[0]}?" if near else f"check the name; relative paths start at {Path.cwd()}"
 
 
+def suffix_of(path: Path) -> str:
+    """The ending of a file's name in lower case, without ``.gz``."""
+    return next((suffix.lower() for suffix in reversed(path.suffixes) if suffix.lower() != ".gz"), "")
+
+
 def open_bytes(path: Path) -> IO[bytes]:
     """Open a file for reading bytes, through gzip when its content is (whatever its name says).
 
@@ -96,7 +103,7 @@ def open_bytes(path: Path) -> IO[bytes]:
         raise DataError(path, None, problem, "check the path and its permissions") from None
 
 
-def read_head(path: Path, size: int = HEAD_BYTES) -> bytes:
+def read_head(path: Path, size: int = _HEAD_BYTES) -> bytes:
     """The first ``size`` bytes of a file, unzipped.
 
     Raises:
@@ -107,21 +114,6 @@ def read_head(path: Path, size: int = HEAD_BYTES) -> bytes:
             return file.read(size)
         except _READ_ERRORS:
             raise _damage(path, None) from None
-
-
-def contains(path: Path, needle: str, encoding: str | None = None) -> bool:
-    """Whether a text file holds ``needle`` anywhere; far quicker than reading its lines."""
-    codec = codec_of(path, encoding)
-    with open_bytes(path) as raw, io.TextIOWrapper(raw, encoding=codec, errors="replace", newline="\n") as text:
-        kept = ""
-        try:
-            while chunk := text.read(_CHUNK_CHARS):
-                if needle in kept + chunk:
-                    return True
-                kept = chunk[-len(needle) :]
-        except (UnicodeError, *_READ_ERRORS):
-            pass  # reading the lines says where
-    return False
 
 
 def read_lines(path: Path, encoding: str | None = None) -> Iterator[str]:
@@ -163,17 +155,18 @@ def codec_of(path: Path, encoding: str | None) -> str:
 def _refuse_binary(path: Path) -> None:
     """Raise for a file whose first bytes are those of another kind of file, or that no UTF-8 text starts with."""
     head = read_head(path)
-    kind = next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), None)
-    if kind is None and head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise DataError(path, 1, "the file is UTF-16, not UTF-8", "set --data.encoding utf-16, or save it as UTF-8")
-    if kind is None and len(head) >= 16 and max(head[::2].count(0), head[1::2].count(0)) * 5 > len(head) * 2:
-        kind = "zero bytes, or UTF-16 text without a byte order mark"
+    kind = next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), None)
     try:
         codecs.getincrementaldecoder("utf-8")().decode(head)
+        if head.startswith(_WORD_LIKE):
+            kind = None
     except UnicodeDecodeError:
-        known = next((kind for magic, kind in _WORD_LIKE_MAGIC.items() if head.startswith(magic)), None)
-        if kind is None and (known or 0 in head):
-            kind = known or "neither text nor a format known here"
+        if kind is None and 0 in head:
+            kind = "neither text nor a format known here"
+    if len(head) >= 16 and max(head[::2].count(0), head[1::2].count(0)) * 5 > len(head) * 2:
+        kind = kind or "zero bytes, or UTF-16 text without a byte order mark"
     if kind is not None:
         raise DataError(path, 1, f"this is a binary file: {kind}", "name a text file, or its encoding if it is one")
 

@@ -10,17 +10,22 @@ Quotation marks quote, as in CSV. A TSV file whose marks do not pair up holds th
 from __future__ import annotations
 
 import ast
+import contextlib
 import csv
 import itertools
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from ner_module.data.formats.records import RecordReader
-from ner_module.data.formats.table_layout import TableLayout, find_table_layout
-from ner_module.data.formats.tag_cells import describe
+from ner_module.data.formats import names as usual
+from ner_module.data.formats.char_spans import SpanCounts
+from ner_module.data.formats.files import read_lines
+from ner_module.data.formats.options import ReadingOptions
+from ner_module.data.formats.records import Record, RecordReader
+from ner_module.data.formats.tag_cells import MisfitError, TagCells, describe
 from ner_module.data.sentence import Sentence
 from ner_module.errors import DataError
 
@@ -31,52 +36,87 @@ _MAX_CELL = 1 << 24
 # Without a column of sentence ids, a longer sentence means that it was overlooked.
 _MAX_SENTENCE = 2_000
 
-_ITEM = re.compile(r"""'(?:[^'\\]|\\.)*+'|"(?:[^"\\]|\\.)*+"|-?[0-9]++""", re.DOTALL)
-_BETWEEN = re.compile(r"[\s,]*")
+_WORDS = (*usual.WORDS, *usual.TEXTS)
+_ITEM = re.compile(r"""[\s,]*('(?:[^'\\]|\\.)*+'|"(?:[^"\\]|\\.)*+"|-?[0-9]++)?""", re.DOTALL)
 
 Row = tuple[int, list[str]]
+"""The line it begins on, and its cells; none of them for an empty row."""
 
 
-def read_table(path: Path, lines: Iterable[str], separator: str, reader: RecordReader) -> Iterator[Sentence]:
-    """Yield the sentences of a table.
+@dataclass(frozen=True)
+class Layout:
+    """The columns of a table, by number.
 
-    Args:
-        path: the file, for messages.
-        lines: its lines.
-        separator: a comma or a tab.
-        reader: knows the columns that were asked for, and reads tags and records.
-
-    Raises:
-        DataError: at the first row that does not fit.
+    Attributes:
+        names: the header, lower case; empty when there is none.
+        width: the number of columns.
+        text: words, tokens or text.
+        label: tags; ``None`` when none are wanted.
+        sentence: an id that changes, or is filled, where a sentence begins; ``None`` without such a column.
+        document: identity of the document, likewise.
     """
-    rows = itertools.dropwhile(lambda row: not any(row[1]), _rows(path, lines, separator))
+
+    names: tuple[str, ...]
+    width: int
+    text: int
+    label: int | None
+    sentence: int | None
+    document: int | None
+
+    def has_sentence_rows(self, rows: Iterable[list[str]]) -> bool:
+        """Whether a row is a sentence, not a word: a list, or as many tags as words (a tag may hold a space)."""
+        if self.names and self.names[self.text] in usual.MANY_WORDS:
+            return True
+        for cells in rows if self.sentence is None else ():
+            words = cells[self.text].strip()
+            tags = words if self.label is None else cells[self.label].strip()
+            if (tags.startswith("[") and len(tags) > 1) or (" " in tags and len(tags.split()) == len(words.split())):
+                return True
+        return False
+
+
+def is_header(cells: Sequence[str], asked: Iterable[str]) -> bool:
+    """Whether cells name the columns of a table: asked-for names, or usual ones of words and of tags.
+
+    >>> is_header(["Sentence #", "Word", "POS", "Tag"], []), is_header(["word", "O"], [])
+    (True, False)
+    """
+    lower = [cell.strip().lower() for cell in cells]
+    if len(lower) > 1 and any(name.lower() in lower for name in asked if not usual.NUMBER.fullmatch(name)):
+        return True
+    return usual.first_in(_WORDS, lower) is not None and usual.first_in(usual.TAGS, lower) is not None
+
+
+def read_table(path: Path, options: ReadingOptions, counts: SpanCounts) -> Iterator[Sentence]:
+    """Yield the sentences of a table, by commas or by tabs as the format says."""
+    rows = _rows(path, read_lines(path, options.encoding), "," if options.format == "csv" else "\t")
+    rows = itertools.dropwhile(lambda row: not row[1], rows)
     head = list(itertools.islice(rows, _HEAD_ROWS))
     if not head:
         return
-    filled = [row for row in head if any(row[1])]
-    layout = find_table_layout(path, filled, reader.text_key, reader.label_key, reader.tagged)
-    body = _of_width(path, itertools.chain(head[1:] if layout.names else head, rows), layout)
-    yield from (_by_sentence if layout.by_sentence else _by_word)(path, body, layout, reader)
+    try:
+        layout = _find_layout(head[0][1], options)
+    except MisfitError as misfit:
+        raise DataError(path, head[0][0], *misfit.args) from None
+    head = head[1:] if layout.names else head
+    body = _of_width(path, itertools.chain(head, rows), layout.width)
+    if layout.has_sentence_rows(cells for _, cells in head if len(cells) == layout.width):
+        yield from _by_sentence(path, body, layout, options, counts)
+    else:
+        yield from _by_word(path, body, layout, options)
 
 
-def _rows(path: Path, lines: Iterable[str], separator: str) -> Iterator[Row]:
-    """The rows with the line each begins on."""
-    lines = iter(lines)
+def _rows(path: Path, lines: Iterator[str], separator: str) -> Iterator[Row]:
     head = list(itertools.islice(lines, _HEAD_LINES))
     marked = [_is_quoted(line) for line in head if '"' in line] if separator == "\t" else []
-    literal = marked.count(False) > marked.count(True)
+    quoting: Literal[0, 3] = csv.QUOTE_NONE if marked.count(False) > marked.count(True) else csv.QUOTE_MINIMAL
     if csv.field_size_limit() < _MAX_CELL:
         csv.field_size_limit(_MAX_CELL)
-    rows = csv.reader(
-        itertools.chain(head, lines),
-        delimiter=separator,
-        strict=True,
-        quoting=csv.QUOTE_NONE if literal else csv.QUOTE_MINIMAL,
-    )
+    rows = csv.reader(itertools.chain(head, lines), delimiter=separator, strict=True, quoting=quoting)
     line = 1
     try:
         for cells in rows:
-            yield line, cells
+            yield line, cells if any(cells) else []
             line = rows.line_num + 1
     except csv.Error as error:
         advice = "correct it; a quotation mark at the start of a cell needs a second one at its end"
@@ -92,97 +132,131 @@ def _is_quoted(line: str) -> bool:
     return True
 
 
-def _of_width(path: Path, rows: Iterable[Row], layout: TableLayout) -> Iterator[Row]:
-    """The rows, each of the table's width or empty."""
+def _find_layout(first: list[str], options: ReadingOptions) -> Layout:
+    """The layout of a table by its first row: its header, or a row of words; refuses one that lacks a column."""
+    lower = tuple(cell.strip().lower() for cell in first)
+    alone = not options.tagged and usual.first_in(_WORDS, lower) is not None
+    is_named = any(not usual.NUMBER.fullmatch(name) for name in options.column_names)
+    names = lower if is_named or alone or is_header(first, options.column_names) else ()
+    option_names = "name the columns with --data.text_column_name and --data.label_column_name"
+    if not names and not options.column_names and {*_WORDS, *usual.TAGS, *usual.SENTENCE_IDS}.intersection(lower):
+        problem = f"the header {first[:12]} does not name a column of words and one of tags as usual"
+        raise MisfitError(problem, f"{option_names} (a number counts from 0)")
+
+    def choose(asked_name: str | None, usual_names: Sequence[str], default: int, what: str) -> int:
+        if asked_name is not None and usual.NUMBER.fullmatch(asked_name):
+            if -len(first) <= int(asked_name) < len(first):
+                return int(asked_name) % len(first)
+        elif not names:
+            return default % len(first)
+        elif found := usual.first_in(usual_names if asked_name is None else (asked_name.lower(),), names):
+            return names.index(found)
+        problem = f"there is no column {asked_name!r}" if asked_name is not None else f"no column of {what} is named"
+        raise MisfitError(problem, f"{option_names} (there are {', '.join(map(repr, first[:12]))})")
+
+    text = choose(options.text_column_name, _WORDS, 0, "words")
+    label = choose(options.label_column_name, usual.TAGS, -1, "tags") if options.tagged else None
+    if label == text:
+        advice = "name two with --data.text_column_name and --data.label_column_name"
+        raise MisfitError(f"words and tags would be the same column, {text}", advice)
+    others = [usual.first_in(columns, names) for columns in (usual.SENTENCE_IDS, usual.DOCUMENTS)]
+    sentence, document = (None if name is None else names.index(name) for name in others)
+    return Layout(names, len(first), text, label, sentence, document)
+
+
+def _of_width(path: Path, rows: Iterable[Row], width: int) -> Iterator[Row]:
     for line, cells in rows:
-        if not any(cells):
-            yield line, []
-        elif len(cells) == layout.width:
-            yield line, cells
-        else:
-            problem = f"the row has {len(cells)} cell{'s' * (len(cells) != 1)}, the table {layout.width} columns"
+        if cells and len(cells) != width:
+            problem = f"the row has {len(cells)} cell{'s' * (len(cells) != 1)}, the table {width} columns"
             raise DataError(path, line, problem, "complete it, or quote the cells that hold a separator")
+        yield line, cells
 
 
-def _by_word(path: Path, rows: Iterable[Row], layout: TableLayout, reader: RecordReader) -> Iterator[Sentence]:
-    tokens: list[str] = []
-    tags: list[str] = []
-    begun: tuple[str, str | None] = ("", None)
-    first = last = 0
-    for line, cells in rows:
-        begins = not cells
-        if cells:
-            sentence = cells[layout.sentence] if layout.sentence is not None else ""
-            document = cells[layout.document] if layout.document is not None else None
-            begins = (sentence not in ("", begun[0])) or document not in (None, "", begun[1])
-        if begins and tokens:
-            unbroken = last - first + 1 == len(tokens)
-            yield Sentence(tokens, tags if reader.tagged else None, first, begun[1], word_per_line=unbroken)
-            tokens, tags = [], []
+def _by_word(path: Path, rows: Iterable[Row], layout: Layout, options: ReadingOptions) -> Iterator[Sentence]:
+    known = TagCells(options.label_names)
+    words = Sentence([], [] if options.tagged else None)
+    begun: tuple[str, str | None] = ("", None)  # the ids of the sentence and of its document
+    last = 0
+    for line, cells in itertools.chain(rows, [(0, [])]):
+        sentence = cells[layout.sentence] if cells and layout.sentence is not None else ""
+        document = cells[layout.document] if cells and layout.document is not None else None
+        begins = not cells or sentence not in ("", begun[0]) or document not in (None, "", begun[1])
+        if begins and words.tokens:
+            words.word_per_line = last - words.line + 1 == len(words.tokens)
+            yield words
+            words = Sentence([], [] if options.tagged else None)
         if not cells:
             continue
-        if not tokens:
-            first = line
+        if not words.tokens:
             begun = (sentence or begun[0], document or begun[1])
+            words.line, words.document = line, begun[1]
         last = line
-        tokens.append(cells[layout.text])
-        if len(tokens) > _MAX_SENTENCE and layout.sentence is None:
+        words.tokens.append(cells[layout.text])
+        if len(words.tokens) > _MAX_SENTENCE and layout.sentence is None:
             problem = f"{_MAX_SENTENCE:,} words without an end of the sentence, and no column says where one ends"
-            raise DataError(path, first, problem, "add a column sentence_id, or empty rows between sentences")
-        if layout.label is not None:
-            tags.append(reader.cells.read(cells[layout.label], line))
-    if tokens:
-        unbroken = last - first + 1 == len(tokens)
-        yield Sentence(tokens, tags if reader.tagged else None, first, begun[1], word_per_line=unbroken)
+            raise DataError(path, words.line, problem, "add a column sentence_id, or empty rows between sentences")
+        if layout.label is not None and words.tags is not None:
+            try:
+                words.tags.append(known.read(cells[layout.label]))
+            except MisfitError as misfit:
+                raise DataError(path, line, *misfit.args) from None
 
 
-def _by_sentence(path: Path, rows: Iterable[Row], layout: TableLayout, reader: RecordReader) -> Iterator[Sentence]:
+def _by_sentence(
+    path: Path, rows: Iterable[Row], layout: Layout, options: ReadingOptions, counts: SpanCounts
+) -> Iterator[Sentence]:
     # From here on a row is a record like any other, under keys that no usual name can shadow.
-    reader.text_key, reader.label_key = "words", "tags"
-    for line, cells in rows:
-        if not cells:
-            continue
-        record: dict[str, Any] = {"document": cells[layout.document]} if layout.document is not None else {}
-        text = cells[layout.text]
+    reader = RecordReader(path, replace(options, text_column_name="words", label_column_name="tags"), counts)
+    splits_at_spaces = bool(layout.names) and layout.names[layout.text] in usual.WORDS
+
+    def record_of(cells: list[str]) -> Record:
+        record: Record = {"words": cells[layout.text]}
+        text: str = record["words"]
+        if layout.document is not None:
+            record["document"] = cells[layout.document]
         if layout.label is not None:
-            tags = record["tags"] = _list(path, line, cells[layout.label])
-            if reader.spans is None:
-                none_marked = not tags and text and not text.startswith("[")
-                reader.spans = none_marked or (bool(tags) and isinstance(tags[0], (list, dict)))
-            record["words"] = text if reader.spans else _list(path, line, text)
-        else:
-            as_list = text.startswith("[") or layout.splits_at_spaces
-            record["words"] = _list(path, line, text) if as_list else text
-        sentence = reader.read(record, line)
-        if sentence is not None:
-            yield sentence
+            tags = record["tags"] = _list(cells[layout.label])
+            if reader.has_spans is None:
+                none_marked = not tags and bool(text) and not text.startswith("[")
+                reader.has_spans = none_marked or (bool(tags) and isinstance(tags[0], (list, dict)))
+        # Without tags, a cell that is no list is raw text unless its column is called words.
+        if (text.startswith("[") or splits_at_spaces) if layout.label is None else not reader.has_spans:
+            record["words"] = _list(text)
+        return record
+
+    for line, cells in rows:
+        if cells:
+            try:
+                sentence = reader.read(line, record_of(cells))
+            except MisfitError as misfit:
+                raise DataError(path, line, *misfit.args) from None
+            if sentence is not None:
+                yield sentence
 
 
-def _list(path: Path, line: int, cell: str) -> list[Any]:
+def _list(cell: str) -> list[Any]:
     """The list in a cell.
 
-    >>> [_list(Path(), 1, cell) for cell in ("['New' 'York']", '["a", "b"]', "O  B-LOC", "[0 3]")]
+    >>> [_list(cell) for cell in ("['New' 'York']", '["a", "b"]', "O  B-LOC", "[0 3]")]
     [['New', 'York'], ['a', 'b'], ['O', 'B-LOC'], [0, 3]]
     """
     cell = cell.strip(" ")
     if not (cell.startswith("[") and cell.endswith("]")):
         return [part for part in re.split("[ \\t]+", cell) if part]
-    try:
+    with contextlib.suppress(ValueError, RecursionError):
         value = json.loads(cell)
-    except (ValueError, RecursionError):
-        value = None
-    if isinstance(value, list):
-        return value
+        if isinstance(value, list):
+            return value
     items: list[Any] = []
-    position = _BETWEEN.match(cell, 1).end()  # type: ignore[union-attr]
-    while position < len(cell) - 1:
-        item = _ITEM.match(cell, position)
-        if item is None:
-            problem = f"no list of words or tags: {describe(cell[position:])} does not belong in one"
-            raise DataError(path, line, problem, 'write lists as ["New", "York"], in whole')
+    position = 1
+    while (item := _ITEM.match(cell, position)) and item[1] is not None:
         try:
-            items.append(ast.literal_eval(item[0]))
+            items.append(ast.literal_eval(item[1]))
         except (ValueError, SyntaxError):
-            raise DataError(path, line, f"no string: {describe(item[0])}", "correct its escapes") from None
-        position = _BETWEEN.match(cell, item.end()).end()  # type: ignore[union-attr]
+            raise MisfitError(f"no string: {describe(item[1])}", "correct its escapes") from None
+        position = item.end()
+    position = item.end() if item else position
+    if position < len(cell) - 1:
+        problem = f"no list of words or tags: {describe(cell[position:])} does not belong in one"
+        raise MisfitError(problem, 'write lists as ["New", "York"], in whole')
     return items

@@ -6,9 +6,8 @@ Which tags are *likely misspelt* can only be said of a whole corpus: `data/tag_c
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from collections.abc import Iterable
 
-from ner_module.errors import DataError
 from ner_module.tagging import has_prefix
 
 # A real inventory has hundreds of tags at most; a column of words passes this within a few pages.
@@ -17,73 +16,70 @@ MAX_TAGS = 5_000
 _INTEGER = re.compile(r"-?[0-9]{1,9}")
 
 
+class MisfitError(Exception):
+    """A problem and an advice; the reader that knows the line makes a :class:`DataError` of it."""
+
+    def __init__(self, problem: str, advice: str) -> None:
+        super().__init__(problem, advice)
+
+
 class TagCells:
     """Reads the tag cells of one file, each distinct cell once.
 
     Args:
-        path: the file, for messages.
         label_names: names of integer tags, by index.
     """
 
-    def __init__(self, path: Path, label_names: list[str] | None = None) -> None:
-        self.path = path
+    def __init__(self, label_names: tuple[str, ...] | None = None) -> None:
         self.label_names = label_names
         self.known: dict[object, str] = {}
         """Cell -> tag, for readers that look up the usual case themselves."""
 
-    def read(self, cell: object, line: int, word: int | None = None) -> str:
-        """The tag of a cell.
-
-        Args:
-            cell: a string, or an integer with ``label_names``.
-            line: where it stands.
-            word: its position in a sentence that shares one line, for the message.
+    def read(self, cell: object) -> str:
+        """The tag of a cell: a string, or an integer with ``label_names``.
 
         Raises:
-            DataError: the cell holds no tag.
+            MisfitError: the cell holds no tag.
         """
-        if type(cell) is str or type(cell) is int:
-            tag = self.known.get(cell)
-            if tag is None:
-                tag = self.known[cell] = self._check(cell, line, word)
-            return tag
-        raise self._error(
-            line, word, f"a tag is {describe(cell)}", "tags are strings, or integers with --data.label_names"
-        )
+        if type(cell) is not str and type(cell) is not int:
+            advice = "tags are strings, or integers with --data.label_names"
+            raise MisfitError(f"a tag is {describe(cell)}", advice)
+        if cell not in self.known:
+            self.known[cell] = self._check(cell)
+        return self.known[cell]
 
-    def _check(self, cell: str | int, line: int, word: int | None) -> str:
-        if isinstance(cell, str):
-            tag = cell.strip(" \t\r")
-            if self.label_names is None or tag in self.label_names or not _INTEGER.fullmatch(tag):
-                return self._check_text(tag, line, word)
-            cell = int(tag)
-        if self.label_names is None:
-            raise self._error(
-                line, word, f"the tag {cell} is an integer without a name", "name them with --data.label_names"
-            )
-        if not 0 <= cell < len(self.label_names):
-            problem = f"the tag {cell} is not among the names, which are 0 to {len(self.label_names) - 1}"
-            raise self._error(line, word, problem, "correct the tag or complete --data.label_names")
-        return self.label_names[cell]
+    def read_all(self, cells: Iterable[object]) -> list[str]:
+        """The tags of a sentence; a misfit says at which word."""
+        tags: list[str] = []
+        try:
+            for cell in cells:
+                tags.append(self.read(cell))
+        except MisfitError as misfit:
+            problem, advice = misfit.args
+            raise MisfitError(f"{problem} (word {len(tags) + 1} of the sentence)", advice) from None
+        return tags
 
-    def _check_text(self, tag: str, line: int, word: int | None) -> str:
+    def _check(self, cell: str | int) -> str:
+        names = self.label_names
+        tag = cell.strip(" \t\r") if isinstance(cell, str) else str(cell)
+        if isinstance(cell, int) or (names is not None and tag not in names and _INTEGER.fullmatch(tag)):
+            if names is None:
+                raise MisfitError(f"the tag {tag} is an integer without a name", "name them with --data.label_names")
+            if not 0 <= int(tag) < len(names):
+                problem = f"the tag {int(tag)} is not among the names, which are 0 to {len(names) - 1}"
+                raise MisfitError(problem, "correct the tag or complete --data.label_names")
+            return names[int(tag)]
         if not tag:
-            raise self._error(line, word, "the tag is empty", "write O for a word outside any entity")
+            raise MisfitError("the tag is empty", "write O for a word outside any entity")
         if tag[0] in "BIESLUO" and tag[1:] in ("-", "_"):
-            raise self._error(line, word, f"the tag {tag!r} names no entity type", "write it out, as in B-PER")
+            raise MisfitError(f"the tag {tag!r} names no entity type", "write it out, as in B-PER")
         if not tag.isprintable() or (" " in tag and not has_prefix(tag)):
             problem = f"the tag {tag!r} holds white space or control characters"
-            raise self._error(line, word, problem, "name the tag column, or correct it")
+            raise MisfitError(problem, "name the tag column, or correct it")
         if len(self.known) >= MAX_TAGS:
             problem = f"the tag column holds more than {MAX_TAGS:,} different values, as a column of words would"
-            raise self._error(
-                line, word, problem, "name the columns with --data.text_column_name and --data.label_column_name"
-            )
+            raise MisfitError(problem, "name the columns with --data.text_column_name and --data.label_column_name")
         return tag
-
-    def _error(self, line: int, word: int | None, problem: str, advice: str) -> DataError:
-        place = "" if word is None else f" (word {word + 1} of the sentence)"
-        return DataError(self.path, line, problem + place, advice)
 
 
 def describe(value: object) -> str:

@@ -21,7 +21,7 @@ from ner_module.data.sentence import Sentence
 from ner_module.data.store import StoredSplit
 from ner_module.errors import DataError
 from ner_module.extras.audit.suspects import Suspect, rank_suspects
-from ner_module.extras.convert.writers import write_jsonl
+from ner_module.extras.convert.writers import TARGETS
 from ner_module.model.module import NERModule
 from ner_module.training.runs import checkpoint_path
 
@@ -112,7 +112,7 @@ def _write(data: NERDataModule, sentences: npt.NDArray[np.int64], path: Path) ->
         tags = [encoded.tag_names[label] for label in encoded.word_labels[encoded.words_of(index)]]
         return replace(stored.slice(index, index + 1)[0], tags=tags, text=None, offsets=None)
 
-    write_jsonl(path, (tagged(index) for index in sentences.tolist()), Counter())
+    TARGETS["jsonl"](path, ((tagged(index), []) for index in sentences.tolist()), Counter())
 
 
 def _overrides(data: NERDataModule, folder: Path) -> list[str]:

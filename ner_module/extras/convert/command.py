@@ -26,55 +26,21 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ner_module.data.formats import FORMATS, expand_files, read_sentences
+from ner_module.data.formats import FORMATS, ReadingOptions, expand_files, read_sentences
 from ner_module.data.formats.char_spans import SpanCounts
-from ner_module.data.sentence import Sentence
+from ner_module.data.formats.files import suffix_of
 from ner_module.data.tag_census import TagCensus, suspicious_tags
-from ner_module.errors import DataError, SchemeError
-from ner_module.extras.convert.span_writers import write_brat, write_doccano, write_label_studio, write_prodigy
-from ner_module.extras.convert.writers import (
-    Losses,
-    write_conll,
-    write_csv,
-    write_dataset,
-    write_json,
-    write_jsonl,
-    write_parquet,
-    write_text,
-    write_tsv,
-)
+from ner_module.errors import DataError, UserError
+from ner_module.extras.convert.losses import REPAIRED, Annotated, Losses
+from ner_module.extras.convert.writers import TARGETS
 from ner_module.tagging import OUTSIDE, SCHEMES, convert_tags, illegal_words, tags_to_spans
 
-_TOKEN_WRITERS: dict[str, Callable[[Path, Iterable[Sentence], Losses], None]] = {
-    "conll": write_conll,
-    "jsonl": write_jsonl,
-    "json": write_json,
-    "csv": write_csv,
-    "tsv": write_tsv,
-    "parquet": write_parquet,
-    "datasets": write_dataset,
-    "text": write_text,
-}
-_SPAN_WRITERS = {
-    "doccano": write_doccano,
-    "label-studio": write_label_studio,
-    "prodigy": write_prodigy,
-    "brat": write_brat,
-}
-TARGETS = (*_TOKEN_WRITERS, *_SPAN_WRITERS)
-_BY_SUFFIX = {
-    ".conll": "conll",
-    ".bio": "conll",
-    ".iob": "conll",
-    ".jsonl": "jsonl",
-    ".json": "json",
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".parquet": "parquet",
+_SUFFIXES = {".bio": "conll", ".iob": "conll"} | {
+    f".{target}": target for target in ("conll", "jsonl", "json", "csv", "tsv", "parquet")
 }
 
 
@@ -83,9 +49,10 @@ def main(argv: Sequence[str]) -> int:
     arguments = _parser().parse_args(argv)
     try:
         warnings = _convert(arguments)
-    except (DataError, SchemeError) as error:
-        print(f"error: {_own_options(str(error))}", file=sys.stderr)
-        return 1
+    except UserError as error:
+        raise UserError(_own_options(str(error))) from None
+    for warning in warnings:
+        print(f"warning: {_own_options(warning)}", file=sys.stderr)
     return 1 if warnings and arguments.strict else 0
 
 
@@ -119,17 +86,27 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _convert(arguments: argparse.Namespace) -> int:
-    """Convert; returns the number of warnings."""
+def _convert(arguments: argparse.Namespace) -> list[str]:
+    """Convert; returns the warnings."""
     output: Path = arguments.output
-    target = _target(output, arguments.to)
+    target = arguments.to or _SUFFIXES.get(suffix_of(output))
+    if target is None:
+        advice = f"add --to with one of {', '.join(TARGETS)}"
+        raise DataError(output, None, "the output's name does not tell its format", advice)
     paths = expand_files(arguments.inputs)
     if output.exists() and (not arguments.overwrite or any(output.samefile(path) for path in paths)):
         raise DataError(output, None, "the output exists already", "choose another name, or add --overwrite")
+    options = ReadingOptions(
+        format=arguments.source,
+        encoding=arguments.encoding,
+        text_column_name=arguments.text_column_name,
+        label_column_name=arguments.label_column_name,
+        label_names=arguments.label_names,
+    )
 
     counts, census, sizes = SpanCounts(), TagCensus(), Counter[str]()
     for path in paths:
-        for sentence in _read(path, arguments, counts):
+        for sentence in read_sentences(path, options, counts):
             assert sentence.tags is not None
             census.add(sentence.tags, str(path), sentence.line, sentence.tokens, sentence.word_per_line)
             sizes["sentences"] += 1
@@ -140,64 +117,36 @@ def _convert(arguments: argparse.Namespace) -> int:
     if scheme is None:  # tags with and without a prefix
         raise suspicions[0].error()
     outside = None if scheme == "flat" and OUTSIDE not in census.counts() else OUTSIDE
-
     losses: Losses = Counter()
 
-    def stream() -> Iterator[Sentence]:
+    def annotated() -> Iterator[Annotated]:
         for path in paths:
-            for sentence in _read(path, arguments, SpanCounts()):
+            for sentence in read_sentences(path, options, SpanCounts()):
                 assert sentence.tags is not None
-                sizes["entities"] += len(tags_to_spans(sentence.tags, scheme, outside))
+                spans = tags_to_spans(sentence.tags, scheme, outside)
+                sizes["entities"] += len(spans)
                 if arguments.scheme is not None:
-                    losses["have tags that were illegal and are repaired"] += bool(illegal_words(sentence.tags, scheme))
+                    losses[REPAIRED] += bool(illegal_words(sentence.tags, scheme))
                     tags = convert_tags(sentence.tags, scheme, arguments.scheme, outside)
                     sentence = replace(sentence, tags=tags)
-                yield sentence
+                    spans = tags_to_spans(tags, arguments.scheme, outside)
+                yield sentence, spans
 
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as scratch:
         partial = Path(scratch) / output.name
-        if target in _TOKEN_WRITERS:
-            _TOKEN_WRITERS[target](partial, stream(), losses)
-        else:
-            held = arguments.scheme or scheme
-            _SPAN_WRITERS[target](partial, stream(), losses, lambda tags: tags_to_spans(tags, held, outside))
+        TARGETS[target](partial, annotated(), losses)
         if output.is_dir():
             shutil.rmtree(output)
         partial.replace(output)
-
-    warnings = [f"{counts.summary()}"] if not counts.is_clean else []
-    warnings += [str(suspicion.error()) for suspicion in suspicions]
-    warnings += [f"{count:,} sentence{'s' * (count != 1)} {loss}" for loss, count in losses.items() if count]
-    for warning in warnings:
-        print(f"warning: {_own_options(warning)}", file=sys.stderr)
     print(f"{output}: {', '.join(f'{sizes[kind]:,} {kind}' for kind in ('sentences', 'words', 'entities'))} ({target})")
-    return len(warnings)
+    return [
+        *([] if counts.is_clean else [counts.summary()]),
+        *(str(suspicion.error()) for suspicion in suspicions),
+        *(f"{count:,} sentence{'s' * (count != 1)} {loss}" for loss, count in losses.items() if count),
+    ]
 
 
 def _own_options(message: str) -> str:
     """A reader's message with the options as this command spells them."""
     return message.replace("--data.format", "--from").replace("--data.", "--")
-
-
-def _target(output: Path, asked: str | None) -> str:
-    if asked is not None:
-        return asked
-    suffixes = [suffix.lower() for suffix in output.suffixes if suffix.lower() != ".gz"]
-    target = _BY_SUFFIX.get(suffixes[-1] if suffixes else "")
-    if target is None:
-        advice = f"add --to with one of {', '.join(TARGETS)}"
-        raise DataError(output, None, "the output's name does not tell its format", advice)
-    return target
-
-
-def _read(path: Path, arguments: argparse.Namespace, counts: SpanCounts) -> Iterator[Sentence]:
-    return read_sentences(
-        path,
-        format=arguments.source,
-        text_column_name=arguments.text_column_name,
-        label_column_name=arguments.label_column_name,
-        label_names=arguments.label_names,
-        encoding=arguments.encoding,
-        span_counts=counts,
-    )

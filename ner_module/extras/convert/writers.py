@@ -1,8 +1,6 @@
-"""Sentences -> files of words and tags: CoNLL columns, JSONL, JSON, CSV, TSV, Parquet, `datasets` folders, raw text.
+"""Sentences -> files of any format: the inverse of `data/formats/`, what is written here is read back the same.
 
-The inverse of `formats/`: what is written here is read back the same. What a format cannot hold is left out or replaced
-and counted in ``losses``, by a description that goes with a number of sentences. Formats of character spans are in
-`span_writers.py`.
+What a format cannot hold is left out or replaced and counted (`losses.py`).
 """
 
 from __future__ import annotations
@@ -12,9 +10,9 @@ import io
 import json
 import re
 import tempfile
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any, cast
@@ -22,179 +20,173 @@ from typing import IO, Any, cast
 from ner_module.data.formats.char_spans import locate_words
 from ner_module.data.formats.column_layout import DOCSTART
 from ner_module.data.sentence import Sentence
+from ner_module.extras.convert import losses as lost
+from ner_module.extras.convert.losses import Annotated, Losses
+from ner_module.extras.convert.span_writers import (
+    doccano_record,
+    document_of,
+    label_studio_record,
+    prodigy_record,
+    write_brat,
+)
 
-Losses = Counter[str]
-
-NO_TEXT = "lose their raw text (only their words are kept)"
-EMPTY = "have no word and are left out"
-NO_DOCUMENT = "lose the document they belong to"
-BROKEN_WORD = "have a word with a tab or line break, replaced by a space"
-NUMBERED = re.compile(r"#[0-9]+\Z")  # the name that the reader of columns gives a document without one
 _BATCH = 1_000
 
 
-@contextmanager
-def open_output(path: Path) -> Iterator[IO[str]]:
-    """A UTF-8 text file for writing, gzipped when its name ends in ``.gz``; line ends are written as given."""
-    with ExitStack() as stack:
-        if path.suffix == ".gz":
-            raw = stack.enter_context(path.open("wb"))
-            zipped = stack.enter_context(gzip.GzipFile("", "wb", fileobj=raw, mtime=0))
-            yield stack.enter_context(io.TextIOWrapper(cast(IO[bytes], zipped), encoding="utf-8", newline=""))
-        else:
-            yield stack.enter_context(path.open("w", encoding="utf-8", newline=""))
+Writer = Callable[[Path, Iterable[Annotated], Losses], None]
+"""Writes sentences to a path and adds to the losses."""
 
 
-def write_conll(path: Path, sentences: Iterable[Sentence], losses: Losses) -> None:
-    """Words and tags between tabs; documents begin with ``-DOCSTART-``, or ``# newdoc`` where they have a name."""
-    with open_output(path) as file:
-        document: str | None = None
-        for sentence in sentences:
-            if not sentence.tokens:
-                losses[EMPTY] += 1
-                continue
-            if sentence.document != document:
-                document = sentence.document
-                if document is None:
-                    losses[NO_DOCUMENT] += 1
-                elif NUMBERED.search(document):
-                    file.write(f"{DOCSTART}\tO\n\n")
-                else:
-                    file.write(f"# newdoc id = {' '.join(document.split())}\n")
-            losses[NO_TEXT] += sentence.text is not None
-            words = sentence.tokens
-            if any("\n" in word or "\t" in word for word in words):
-                losses[BROKEN_WORD] += 1
-                words = [word.replace("\n", " ").replace("\t", " ") for word in words]
-            if DOCSTART in words:
-                losses["have the word -DOCSTART-, which is written -DOCSTART"] += 1
-                words = ["-DOCSTART" if word == DOCSTART else word for word in words]
-            assert sentence.tags is not None
-            file.writelines(f"{word}\t{tag}\n" for word, tag in zip(words, sentence.tags, strict=True))
-            file.write("\n")
+def _lines(lines_of: Callable[[Iterable[Annotated], Losses], Iterator[str]]) -> Writer:
+    """A writer of text, gzipped where the name ends in ``.gz``."""
+
+    def write(path: Path, sentences: Iterable[Annotated], losses: Losses) -> None:
+        with ExitStack() as stack:
+            if path.suffix == ".gz":
+                raw = stack.enter_context(path.open("wb"))
+                binary = cast(IO[bytes], stack.enter_context(gzip.GzipFile("", "wb", fileobj=raw, mtime=0)))
+                file: IO[str] = stack.enter_context(io.TextIOWrapper(binary, encoding="utf-8", newline=""))
+            else:
+                file = stack.enter_context(path.open("w", encoding="utf-8", newline=""))
+            lines = lines_of(sentences, losses)
+            first = next(lines, "")
+            # A first word that begins with a byte order mark keeps it: readers skip one.
+            file.write("\ufeff" + first if first.startswith("\ufeff") else first)
+            file.writelines(lines)
+
+    return write
 
 
-def token_record(sentence: Sentence, losses: Losses) -> dict[str, Any]:
-    """A sentence as an object of tokens and tags; with its text where the words can be found in it again."""
-    record: dict[str, Any] = {"tokens": sentence.tokens, "tags": sentence.tags}
-    if sentence.document is not None:
-        record["document"] = sentence.document
+def _records(record_of: Callable[[int, Annotated, Losses], dict[str, Any]], in_list: bool = False) -> Writer:
+    """A writer of a JSON object a line, or of a list of them."""
+
+    def lines(sentences: Iterable[Annotated], losses: Losses) -> Iterator[str]:
+        number = 0
+        for number, annotated in enumerate(sentences, 1):
+            record = json.dumps(record_of(number, annotated, losses), ensure_ascii=False)
+            yield (",\n" if number > 1 else "[\n") + record if in_list else record + "\n"
+        if in_list:
+            yield "\n]\n" if number else "[]\n"
+
+    return _lines(lines)
+
+
+def _token_record(number: int, annotated: Annotated, losses: Losses) -> dict[str, Any]:
+    """Tokens and tags; the text where the words can be found in it again."""
+    sentence, _ = annotated
+    record: dict[str, Any] = {"tokens": sentence.tokens, "tags": sentence.tags} | document_of(sentence)
     if sentence.text is not None:
         if locate_words(sentence.tokens, sentence.text) == sentence.offsets:
             record["text"] = sentence.text
         else:
-            losses[NO_TEXT] += 1
+            losses[lost.NO_TEXT] += 1
     return record
 
 
-def write_jsonl(path: Path, sentences: Iterable[Sentence], losses: Losses) -> None:
-    """One object a line, with ``tokens`` and ``tags``."""
-    write_json_lines(path, (token_record(sentence, losses) for sentence in sentences))
+def _rows(sentence: Sentence, losses: Losses, keeps_breaks: bool) -> Iterator[tuple[str, str]]:
+    """Word and tag by turns, for formats of a word a line."""
+    losses[lost.NO_TEXT] += sentence.text is not None
+    words = sentence.tokens
+    if not keeps_breaks and any("\n" in word or "\t" in word for word in words):
+        losses[lost.BROKEN_WORD] += 1
+        words = [word.replace("\n", " ").replace("\t", " ") for word in words]
+    assert sentence.tags is not None
+    return zip(words, sentence.tags, strict=True)
 
 
-def write_json(path: Path, sentences: Iterable[Sentence], losses: Losses) -> None:
-    """A list of the same objects."""
-    write_json_list(path, (token_record(sentence, losses) for sentence in sentences))
+def _conll_lines(sentences: Iterable[Annotated], losses: Losses) -> Iterator[str]:
+    """Words and tags between tabs; documents begin with ``-DOCSTART-``, or ``# newdoc`` where they have a name."""
+    document: str | None = None
+    for sentence, _ in sentences:
+        if not sentence.tokens:
+            losses[lost.EMPTY] += 1
+            continue
+        if sentence.document != document:
+            document = sentence.document
+            if document is None:
+                losses[lost.NO_DOCUMENT] += 1
+            else:
+                is_numbered = lost.NUMBERED.search(document)
+                yield f"{DOCSTART}\tO\n\n" if is_numbered else f"# newdoc id = {' '.join(document.split())}\n"
+        losses[lost.DOCSTART_WORD] += DOCSTART in sentence.tokens
+        for word, tag in _rows(sentence, losses, keeps_breaks=False):
+            yield f"{'-DOCSTART' if word == DOCSTART else word}\t{tag}\n"
+        yield "\n"
 
 
-def write_json_lines(path: Path, records: Iterable[dict[str, Any]]) -> None:
-    """Write objects as JSONL."""
-    with open_output(path) as file:
-        for record in records:
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")
-
-
-def write_json_list(path: Path, records: Iterable[dict[str, Any]]) -> None:
-    """Write objects as a JSON list, one a line."""
-    with open_output(path) as file:
-        separator = "[\n"
-        for record in records:
-            file.write(separator + json.dumps(record, ensure_ascii=False))
-            separator = ",\n"
-        file.write("[]\n" if separator == "[\n" else "\n]\n")
-
-
-def write_csv(path: Path, sentences: Iterable[Sentence], losses: Losses) -> None:
-    """A row a word: sentence_id, token, tag and, with documents, document."""
-    _write_table(path, sentences, losses, ",")
-
-
-def write_tsv(path: Path, sentences: Iterable[Sentence], losses: Losses) -> None:
-    """The same between tabs."""
-    _write_table(path, sentences, losses, "\t")
-
-
-def _write_table(path: Path, sentences: Iterable[Sentence], losses: Losses, separator: str) -> None:
+def _table_lines(sentences: Iterable[Annotated], losses: Losses, separator: str) -> Iterator[str]:
+    """A row a word: sentence_id, token, tag and, where the first sentence has one, document."""
     stream = iter(sentences)
-    first = next(stream, None)
-    documents = first is not None and first.document is not None
-    with open_output(path) as file:
-        # csv.writer leaves a lone carriage return unquoted (before Python 3.13), which csv.reader then refuses.
-        needs_quotes = re.compile(f'["\r\n{separator}]')
+    head = list(islice(stream, 1))
+    has_documents = any(sentence.document is not None for sentence, _ in head)
+    # csv.writer leaves a lone carriage return unquoted (before Python 3.13), which csv.reader then refuses.
+    needs_quotes = re.compile(f'["\r\n{separator}]')
 
-        def row(*cells: str) -> str:
-            quoted = ('"' + cell.replace('"', '""') + '"' if needs_quotes.search(cell) else cell for cell in cells)
-            return separator.join(quoted) + "\n"
+    def row(*cells: str) -> str:
+        quoted = ('"' + cell.replace('"', '""') + '"' if needs_quotes.search(cell) else cell for cell in cells)
+        return separator.join(quoted) + "\n"
 
-        file.write(row("sentence_id", "token", "tag", *(["document"] if documents else [])))
-        for number, sentence in enumerate(() if first is None else chain([first], stream), 1):
-            losses[EMPTY] += not sentence.tokens
-            losses[NO_TEXT] += sentence.text is not None
-            losses[NO_DOCUMENT] += sentence.document is not None and not documents
-            words = sentence.tokens
-            if separator == "\t" and any("\n" in word or "\t" in word for word in words):
-                losses[BROKEN_WORD] += 1
-                words = [word.replace("\n", " ").replace("\t", " ") for word in words]
-            assert sentence.tags is not None
-            rest = [sentence.document or ""] if documents else []
-            file.writelines(row(str(number), word, tag, *rest) for word, tag in zip(words, sentence.tags, strict=True))
+    yield row("sentence_id", "token", "tag", *(["document"] if has_documents else []))
+    for number, (sentence, _) in enumerate(chain(head, stream), 1):
+        losses[lost.EMPTY] += not sentence.tokens
+        losses[lost.NO_DOCUMENT] += sentence.document is not None and not has_documents
+        rest = [sentence.document or ""] if has_documents else []
+        for word, tag in _rows(sentence, losses, keeps_breaks=separator == ","):
+            yield row(str(number), word, tag, *rest)
 
 
-def write_parquet(path: Path, sentences: Iterable[Sentence], losses: Losses) -> None:
+def _text_lines(sentences: Iterable[Annotated], losses: Losses) -> Iterator[str]:
+    """The raw text, or the words between spaces, a line a sentence."""
+    for sentence, _ in sentences:
+        text = " ".join(sentence.tokens) if sentence.text is None else sentence.text
+        losses[lost.BROKEN_TEXT] += "\n" in text
+        losses[lost.NO_TAGS] += 1
+        losses[lost.NO_DOCUMENT] += sentence.document is not None
+        yield text.replace("\n", " ") + "\n"
+
+
+def _write_parquet(path: Path, sentences: Iterable[Annotated], losses: Losses) -> None:
     """A row a sentence: tokens, tags, document and text."""
     import pyarrow.parquet
 
-    schema = _arrow_schema()
-    with pyarrow.parquet.ParquetWriter(path, schema) as writer:
-        for batch in _record_batches(sentences, losses, schema):
-            writer.write_batch(batch)
+    _write_batches(lambda schema: pyarrow.parquet.ParquetWriter(path, schema), sentences, losses)
 
 
-def write_dataset(path: Path, sentences: Iterable[Sentence], losses: Losses) -> None:
-    """A folder that `datasets.load_from_disk` opens, with the columns of :func:`write_parquet`."""
+def _write_dataset(path: Path, sentences: Iterable[Annotated], losses: Losses) -> None:
+    """A folder that `datasets.load_from_disk` opens, with the same columns."""
     import datasets
     import pyarrow as pa
 
-    schema = _arrow_schema()
     with tempfile.TemporaryDirectory() as folder:
         file = str(Path(folder) / "sentences.arrow")
-        with pa.OSFile(file, "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
-            for batch in _record_batches(sentences, losses, schema):
-                writer.write_batch(batch)
+        _write_batches(lambda schema: pa.ipc.new_stream(file, schema), sentences, losses)
         datasets.Dataset.from_file(file).save_to_disk(str(path))
 
 
-def _arrow_schema() -> Any:
+def _write_batches(open_writer: Callable[[Any], Any], sentences: Iterable[Annotated], losses: Losses) -> None:
     import pyarrow as pa
 
     strings = pa.list_(pa.string())
-    return pa.schema({"tokens": strings, "tags": strings, "document": pa.string(), "text": pa.string()})
-
-
-def _record_batches(sentences: Iterable[Sentence], losses: Losses, schema: Any) -> Iterator[Any]:
-    import pyarrow as pa
-
+    schema = pa.schema({"tokens": strings, "tags": strings, "document": pa.string(), "text": pa.string()})
     stream = iter(sentences)
-    while batch := list(islice(stream, _BATCH)):
-        yield pa.RecordBatch.from_pylist([token_record(sentence, losses) for sentence in batch], schema)
+    with open_writer(schema) as writer:
+        while batch := list(islice(stream, _BATCH)):
+            records = [_token_record(0, annotated, losses) for annotated in batch]
+            writer.write_batch(pa.RecordBatch.from_pylist(records, schema))
 
 
-def write_text(path: Path, sentences: Iterable[Sentence], losses: Losses) -> None:
-    """The raw text, or the words between spaces, a line a sentence."""
-    with open_output(path) as file:
-        for sentence in sentences:
-            text = " ".join(sentence.tokens) if sentence.text is None else sentence.text
-            losses["have a line break, replaced by a space"] += "\n" in text
-            losses["lose their tags"] += 1
-            losses[NO_DOCUMENT] += sentence.document is not None
-            file.write(text.replace("\n", " ") + "\n")
+TARGETS: dict[str, Writer] = {
+    "conll": _lines(_conll_lines),
+    "jsonl": _records(_token_record),
+    "json": _records(_token_record, in_list=True),
+    "csv": _lines(partial(_table_lines, separator=",")),
+    "tsv": _lines(partial(_table_lines, separator="\t")),
+    "parquet": _write_parquet,
+    "datasets": _write_dataset,
+    "text": _lines(_text_lines),
+    "doccano": _records(doccano_record),
+    "label-studio": _records(label_studio_record, in_list=True),
+    "prodigy": _records(prodigy_record),
+    "brat": write_brat,
+}
+"""Format -> its writer."""

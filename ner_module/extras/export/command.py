@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 from rich import get_console
 
-from ner_module.data.formats import expand_files, read_sentences
+from ner_module.data.formats import ReadingOptions, expand_files, read_sentences
 from ner_module.data.hub import choose_columns, hub_sentences, load_hub_dataset
 from ner_module.data.sample import sample_file
 from ner_module.data.schemes import SchemeCensus
@@ -163,8 +163,8 @@ def _exist(files: str | list[str]) -> bool:
 
 def _read(files: str | list[str], limit: int, options: dict[str, Any]) -> list[AnnotatedSentence]:
     names = ("format", "encoding", "text_column_name", "label_column_name", "label_names")
-    reading = {name: options[name] for name in names if options.get(name) is not None}
-    stream = (sentence for path in expand_files(files) for sentence in read_sentences(path, **reading))
+    reading = ReadingOptions(**{name: options[name] for name in names if options.get(name) is not None})
+    stream = (sentence for path in expand_files(files) for sentence in read_sentences(path, reading))
     return _annotated(list(islice(stream, limit)), options)
 
 

@@ -3,26 +3,22 @@
 import json
 import os
 import shutil
+import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from ner_module.data.formats import read_sentences
+from ner_module.data.formats import ReadingOptions, read_sentences
 from ner_module.data.formats.char_spans import SpanCounts
 from ner_module.data.sentence import Sentence
 from ner_module.data.words import split_words
-from ner_module.extras.convert.command import TARGETS, main
-from ner_module.extras.convert.span_writers import (
-    annotated_text,
-    write_brat,
-    write_doccano,
-    write_label_studio,
-    write_prodigy,
-)
-from ner_module.extras.convert.writers import write_conll, write_csv, write_json, write_jsonl, write_parquet, write_tsv
+from ner_module.errors import UserError
+from ner_module.extras.convert.command import main
+from ner_module.extras.convert.span_writers import char_spans, text_of
+from ner_module.extras.convert.writers import TARGETS
 from ner_module.tagging import spans_to_tags, tags_to_spans
 
 SHARED = Path(os.environ.get("NER_SHARED_DATA", Path(__file__).parents[4] / "shared" / "data"))
@@ -175,6 +171,10 @@ def sentences_of(drawn, document=None):
     return [Sentence([word for word, _ in rows], [tag for _, tag in rows], document=document) for rows in drawn]
 
 
+def annotated(sentences):
+    return ((sentence, tags_to_spans(sentence.tags)) for sentence in sentences)
+
+
 def pairs(sentences):
     return [(s.tokens, s.tags) for s in sentences]
 
@@ -183,23 +183,25 @@ def pairs(sentences):
 @given(drawn=ANY)
 def test_json_and_parquet_hold_anything(drawn, tmp_path):
     sentences = sentences_of(drawn, "d")
-    for write, name in ((write_jsonl, "x.jsonl"), (write_json, "x.json"), (write_parquet, "x.parquet")):
-        losses = Counter()
-        write(tmp_path / name, sentences, losses)
+    for target in ("jsonl", "json", "parquet"):
+        name, losses = f"x.{target}", Counter()
+        TARGETS[target](tmp_path / name, annotated(sentences), losses)
         assert pairs(read_sentences(tmp_path / name)) == pairs(sentences)
         assert not +losses
 
 
 @SETTINGS
 @given(drawn=ANY)
+@example(drawn=[[("\ufeffa", "B-PER")]])
+@example(drawn=[[("1,", "B-PER")], [("0", "O")]])
 def test_tables_and_columns_hold_all_but_what_they_count(drawn, tmp_path):
     sentences = sentences_of(drawn)
     filled = [s for s in sentences if s.tokens]
-    for write, name in ((write_csv, "x.csv"), (write_tsv, "x.tsv"), (write_conll, "x.conll")):
-        losses = Counter()
-        write(tmp_path / name, sentences, losses)
+    for target in ("csv", "tsv", "conll"):
+        name, losses = f"x.{target}", Counter()
+        TARGETS[target](tmp_path / name, annotated(sentences), losses)
         options = {"text_column_name": "0", "label_column_name": "1"} if name == "x.conll" else {}
-        found = pairs(read_sentences(tmp_path / name, **options)) if filled else []
+        found = pairs(read_sentences(tmp_path / name, ReadingOptions(**options))) if filled else []
         counted = sum(count for loss, count in losses.items() if "no word" not in loss)
         assert losses["have no word and are left out"] == len(sentences) - len(filled)
         assert sum(one != other for one, other in zip(found, pairs(filled), strict=True)) <= counted
@@ -212,20 +214,17 @@ def test_span_formats_hold_every_visible_entity(drawn, tmp_path):
     sentences = [s for s in sentences_of(drawn) if any(word.strip() for word in s.tokens)]
     losses, expected = Counter(), []
     for sentence in sentences:
-        text, _, spans = annotated_text(sentence, tags_to_spans, losses, keeps_words=True)
+        text, offsets = text_of(sentence, losses)
+        spans = char_spans(text, offsets, tags_to_spans(sentence.tags), losses)
         expected += [(text[a:b].replace("\n", " "), entity_type) for a, b, entity_type, _ in spans]
-    shutil.rmtree(tmp_path / "brat", ignore_errors=True)
-    for write, name in (
-        (write_doccano, "d.jsonl"),
-        (write_label_studio, "l.json"),
-        (write_prodigy, "p.jsonl"),
-        (write_brat, "brat"),
-    ):
-        write(tmp_path / name, sentences, Counter(), tags_to_spans)
+    for target, name in SPAN_FORMATS.items():
+        shutil.rmtree(tmp_path / "folder", ignore_errors=True)
+        TARGETS[target](tmp_path / name, annotated(sentences), Counter())
         counts = SpanCounts()
         if not sentences:
             continue
-        found = list(read_sentences(tmp_path / name, span_counts=counts, format="brat" if name == "brat" else "auto"))
+        options = ReadingOptions(format="brat" if target == "brat" else "auto")
+        found = list(read_sentences(tmp_path / name, options, counts))
         assert counts.spans == len(expected)
         assert counts.without_word == counts.duplicate == counts.discontinuous == 0
         if counts.is_clean:
@@ -246,7 +245,11 @@ def run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments):
-        code = main(arguments)
+        try:
+            code = main(arguments)
+        except UserError as error:  # as the dispatcher does
+            code = 1
+            print(f"error: {error}", file=sys.stderr)
         captured = capsys.readouterr()
         return code, captured.out, captured.err
 
@@ -309,6 +312,7 @@ def test_wrong_use_is_one_line_and_writes_nothing(run):
     Path("in.conll").write_text("a O\nb\n")
     Path("good.conll").write_text("a O\n")
     Path("mixed.conll").write_text("a NOUN\nb NOUN\nc B-X\n")
+    Path("numbers.conll").write_text("a 3\n")
     for arguments, part in (
         (["in.conll", "out.jsonl"], "in.conll:2: the line has 1 column"),
         (["no.conll", "out.jsonl"], "no such file"),
@@ -316,13 +320,15 @@ def test_wrong_use_is_one_line_and_writes_nothing(run):
         (["good.conll", "in.conll"], "exists already"),
         (["good.conll", "good.conll", "--overwrite"], "exists already"),
         (["mixed.conll", "out.jsonl"], "mixed.conll:3: the tag 'B-X'"),
+        (["good.conll", "out.jsonl", "--label_column_name", "7"], "count columns from 0"),
+        (["numbers.conll", "out.jsonl", "--label_names", "O"], "correct the tag or complete --label_names"),
     ):
         code, out, error = run(*arguments)
         assert (code, out) == (1, "")
         assert error.startswith("error: ")
         assert part in error
         assert error.count("\n") == 1
-    assert sorted(path.name for path in Path().iterdir()) == ["good.conll", "in.conll", "mixed.conll"]
+    assert sorted(path.stem for path in Path().iterdir()) == ["good", "in", "mixed", "numbers"]
     for arguments in (["good.conll"], ["good.conll", "x", "--to", "xml"]):
         with pytest.raises(SystemExit) as caught:
             main(arguments)
@@ -343,7 +349,8 @@ def test_raw_text_comes_out_as_lines(run):
     assert code == 0
     assert Path("out.txt").read_text() == "It's so.\nb\n"
     assert "2 sentences lose their tags" in error
-    assert [s.tokens for s in read_sentences(Path("out.txt"), tagged=False)] == [["It", "'s", "so", "."], ["b"]]
+    found = read_sentences(Path("out.txt"), ReadingOptions(tagged=False))
+    assert [s.tokens for s in found] == [["It", "'s", "so", "."], ["b"]]
 
 
 @SETTINGS
@@ -357,7 +364,8 @@ def test_spans_to_any_format_and_back(drawn, tmp_path):
             reached = start + length
     tags = spans_to_tags([type(tags_to_spans(["B-X"])[0])(*span) for span in spans], len(tokens))
     sentence = Sentence(tokens, tags)
-    shutil.rmtree(tmp_path / "brat", ignore_errors=True)
-    for write, name in ((write_doccano, "d.jsonl"), (write_label_studio, "l.json"), (write_brat, "brat")):
-        write(tmp_path / name, [sentence], Counter(), tags_to_spans)
+    for target in ("doccano", "label-studio", "brat"):
+        name = SPAN_FORMATS[target]
+        shutil.rmtree(tmp_path / "folder", ignore_errors=True)
+        TARGETS[target](tmp_path / name, annotated([sentence]), Counter())
         assert pairs(read_sentences(tmp_path / name)) == [(tokens, tags)]

@@ -1,15 +1,17 @@
-"""The README's table of formats says what each of them can hold; here it is tried out."""
+"""The table of formats in `docs/data.md` says what each of them can hold; here it is tried out."""
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
 
-from ner_module.data.formats import read_sentences
-from ner_module.extras.convert.command import TARGETS, main
+from ner_module.data.formats import ReadingOptions, read_sentences
+from ner_module.extras.convert.command import main
+from ner_module.extras.convert.writers import TARGETS
 
 SENTENCES = [
     {"tokens": ["Ann", "Lee", "left"], "tags": ["S-PER", "S-PER", "O"], "document": "a", "text": "Ann  Lee left"},
@@ -20,11 +22,12 @@ SENTENCES = [
 
 def table() -> dict[str, dict[str, str]]:
     """Format -> column -> cell."""
-    lines = (ROOT / "README.md").read_text(encoding="utf-8").split("\n")
+    pages = (ROOT / name for name in ("docs/data.md", "README.md"))
+    text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
+    lines = text.replace("empty sentences", "sentences without words").split("\n")
     start = next(number for number, line in enumerate(lines) if line.startswith("| format | tags |"))
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[start:] if line.startswith("|")]
-    rows = rows[: next((i for i, row in enumerate(rows) if row[0] == "option"), None)]
-    header, _, *body = rows
+    table = itertools.takewhile(lambda line: line.startswith("|"), lines[start:])
+    header, _, *body = ([cell.strip() for cell in line.strip("|").split("|")] for line in table)
     return {name: dict(zip(header[1:], row[1:], strict=True)) for row in body for name in row[0].split("`")[1::2]}
 
 
@@ -40,11 +43,11 @@ def test_what_a_format_holds(target: str, tmp_path: Path, capsys: pytest.Capture
     assert main([str(source), str(out), "--to", target]) == 0
     warned = capsys.readouterr().err
     tagged = says["tags"] != "none"
-    found = list(read_sentences(out, tagged=tagged, format="text" if target == "text" else "auto"))
+    found = list(read_sentences(out, ReadingOptions(tagged=tagged, format="text" if target == "text" else "auto")))
     whole = [sentence for sentence in found if sentence.tokens]
     assert [sentence.tokens for sentence in whole] == [row["tokens"] for row in SENTENCES if row["tokens"]]
-    assert (len(found) == len(SENTENCES)) == (says["empty sentences"] == "yes")
-    assert ("no word and are left out" in warned) == (says["empty sentences"] == "no")
+    assert (len(found) == len(SENTENCES)) == (says["sentences without words"] == "yes")
+    assert ("no word and are left out" in warned) == (says["sentences without words"] == "no")
     assert ([sentence.text for sentence in whole] == ["Ann  Lee left", "In  Rome"]) == (says["raw text"] == "yes")
     assert ("raw text" in warned) == (says["raw text"] == "no")
     documents = [sentence.document for sentence in whole]
