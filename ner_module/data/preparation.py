@@ -33,7 +33,7 @@ from ner_module.files import sha256_of
 log = logging.getLogger(__name__)
 
 # Part of every key: raise it when what is stored changes its meaning.
-_VERSION = 2
+_VERSION = 3
 
 # Which splits a command reads. `fit` reads the test data too: the label inventory is taken over all splits.
 _SPLITS = {
