@@ -1,35 +1,34 @@
-"""A tagged sentence as people and programs read it: entities with their text, place and score.
+"""Entities as people and programs read them: with their text, place and score, or counted by surface form.
 
-``predict`` writes these objects, one a line, and `NERTagger` returns them: there is one way from labels to entities.
+`predict` writes these objects, one a line, and `NERTagger` returns them: there is one way from labels to entities.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from ner_module.data.encoded import EncodedSplit
 from ner_module.data.sentence import Sentence
-from ner_module.tagging import tags_to_spans
+from ner_module.data.store import StoredSplit
+from ner_module.tagging import LabelSet
 
 
-def prediction(
-    sentence: Sentence, tags: Sequence[str], scores: Sequence[float], scheme: str, outside_label: str | None
-) -> dict[str, Any]:
+def prediction(sentence: Sentence, tags: Sequence[str], scores: Sequence[float], labels: LabelSet) -> dict[str, Any]:
     """The entities of one sentence.
 
     Args:
         sentence: raw text with its words' offsets, or words alone.
         tags: the predicted tag of each word.
         scores: the probability of each of them.
-        scheme: what the tags' prefixes mean.
-        outside_label: for ``flat`` tags, the one that is no entity.
+        labels: the model's labels; they say how tags are read.
 
     Returns:
         ``{"text": …, "entities": […]}`` with ``start`` and ``end`` in characters, or ``{"tokens": …, "entities": […]}``
         with ``start`` and ``end`` in words. ``score`` is the mean probability of the entity's words, 4 decimals.
     """
     entities = []
-    for start, end, entity_type in tags_to_spans(tags, scheme, outside_label):
+    for start, end, entity_type in labels.spans(tags):
         if sentence.text is not None and sentence.offsets is not None:
             first, last = sentence.offsets[start][0], sentence.offsets[end - 1][1]
             text = sentence.text[first:last]
@@ -39,3 +38,17 @@ def prediction(
         entities.append({"type": entity_type, "text": text, "start": first, "end": last, "score": score})
     given = {"tokens": sentence.tokens} if sentence.text is None else {"text": sentence.text}
     return {**given, "entities": entities}
+
+
+def count_entities(
+    stored: StoredSplit, encoded: EncodedSplit, sentences: Iterable[int], labels: LabelSet
+) -> dict[str, dict[str, int]]:
+    """The entities of some sentences: type -> surface form (words joined by spaces) -> count."""
+    entities: dict[str, dict[str, int]] = {}
+    for sentence in sentences:
+        spans = labels.spans([encoded.tag_names[label] for label in encoded.word_labels[encoded.words_of(sentence)]])
+        tokens = stored.tokens(sentence) if spans else []
+        for start, end, entity_type in spans:
+            form, forms = " ".join(tokens[start:end]), entities.setdefault(entity_type, {})
+            forms[form] = forms.get(form, 0) + 1
+    return entities

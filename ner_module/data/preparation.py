@@ -13,6 +13,7 @@ import logging
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ner_module.data.alignment import Subwords
-from ner_module.data.encoded import ENCODED_FILES, EncodingOptions, encode_split
+from ner_module.data.encoded import ENCODED_FILES, EncodedSplit, EncodingOptions, encode_split
 from ner_module.data.formats import expand_files, read_sentences
 from ner_module.data.formats.char_spans import SpanCounts
 from ner_module.data.hub import HubColumns, choose_columns, hub_sentences, is_unlabelled, load_hub_dataset
@@ -60,8 +61,15 @@ class ReadingOptions:
     label_names: tuple[str, ...] | None = None
     tagged: bool = True
 
+    @classmethod
+    def of(cls, options: Any, tagged: bool) -> ReadingOptions:
+        """From the arguments of ``NERDataModule``."""
+        names = tuple(options.label_names) if options.label_names else None
+        columns = options.text_column_name, options.label_column_name
+        return cls(options.format, options.encoding, *columns, names, tagged)
 
-def store_splits(options: Any, command: str, cache: Path) -> dict[str, Path]:
+
+def store_splits(options: Any, command: str, cache: Path) -> dict[str, StoredSplit]:
     """Read what a command needs.
 
     Args:
@@ -70,48 +78,38 @@ def store_splits(options: Any, command: str, cache: Path) -> dict[str, Path]:
         cache: where the sentences go.
 
     Returns:
-        Split -> folder of its sentences.
+        The splits by name.
 
     Raises:
         DataError: a file or dataset cannot be read, or the split the command is about is missing or empty.
     """
-    wanted = set(_SPLITS[command])
     hub: dict[str, Any] = {}
     if options.dataset_name is not None and command != "predict":
         hub = load_hub_dataset(options.dataset_name, options.dataset_config_name, options.dataset_revision)
+    wanted, needed = set(_SPLITS[command]), NEEDED[command]
     if "validation" in wanted and options.validation_file is None and "validation" not in hub:
         wanted.add("train")  # the validation data is a part of it
-    names = options.label_names
-    needed = NEEDED[command]
-    folders = {}
+    stored = {}
     for split in sorted(wanted):
-        files = options[f"{split}_file"]
-        if files is not None:
-            reading = ReadingOptions(
-                format=options.format,
-                encoding=options.encoding,
-                text_column_name=options.text_column_name,
-                label_column_name=options.label_column_name,
-                label_names=tuple(names) if names else None,
-                tagged=split != "predict",
-            )
-            folders[split] = store_files(cache, expand_files(files), reading)
+        if options[f"{split}_file"] is not None:
+            reading = ReadingOptions.of(options, tagged=split != "predict")
+            stored[split] = StoredSplit(store_files(cache, expand_files(options[f"{split}_file"]), reading))
         elif split in hub:
             where = f"dataset {options.dataset_name!r}, split {split!r}"
-            columns = choose_columns(hub[split], where, options.text_column_name, options.label_column_name, names)
+            names = (options.text_column_name, options.label_column_name, options.label_names)
+            columns = choose_columns(hub[split], where, *names)
             if split != needed and is_unlabelled(hub[split], columns):
                 log.info("%-10s left out: all labels of %s are -1, which is how hidden ones are given", split, where)
                 continue
-            folders[split] = store_hub_split(cache, hub[split], where, columns)
-    if needed not in folders and not (needed == "validation" and "train" in folders):
+            stored[split] = StoredSplit(store_hub_split(cache, hub[split], where, columns))
+    if needed not in stored and not (needed == "validation" and "train" in stored):
         have = f"the dataset has the splits {', '.join(hub)}" if hub else "none is given"
         raise DataError(f"{needed} data", None, f"`{command}` needs it, but {have}", f"give --data.{needed}_file")
-    for split, folder in folders.items():
-        stored = StoredSplit(folder)
-        if len(stored) == 0 and split != "predict":
-            sources = ", ".join(stored.meta["sources"])
-            raise DataError(sources, None, f"the {split} data has no sentence", "give data, or leave the split out")
-    return folders
+    for name, found in stored.items():
+        if len(found) == 0 and name != "predict":
+            sources = ", ".join(found.meta["sources"])
+            raise DataError(sources, None, f"the {name} data has no sentence", "give data, or leave the split out")
+    return stored
 
 
 def store_files(cache: Path, files: list[Path], reading: ReadingOptions) -> Path:
@@ -172,23 +170,30 @@ def _store(
 
 
 def encode_stored(
-    cache: Path, stored: Path, tokenizer: Any, options: EncodingOptions, name: str, documents: Documents = "marked"
-) -> Path:
-    """Encode a stored split into the cache; returns the folder, at once when it is there."""
+    cache: Path, stored: StoredSplit, tokenizer: Any, options: EncodingOptions, name: str, documents: Documents
+) -> EncodedSplit:
+    """Encode a stored split into the cache and open it; at once when it is there.
+
+    Args:
+        cache: where the arrays go.
+        stored: the sentences.
+        tokenizer: a fast one.
+        options: alignment and scheme.
+        name: of the split, to show progress.
+        documents: which sentences are of one document, see :meth:`StoredSplit.chunks`.
+    """
     backend = hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
     which = documents if options.context_size else None
-    folder = cache / f"encoded-{_key(stored.name, backend, asdict(options), which)}"
-    if not _is_there(folder, ENCODED_FILES):
-        split = StoredSplit(stored)
-        console = Console(stderr=True)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        hidden = len(split) < _SHOW_PROGRESS_FROM or not console.is_terminal
-        with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
-            task = progress.add_task(f"Tokenising {name}", total=len(split))
-            encode_split(
-                folder, split.chunks(which), Subwords(tokenizer), options, lambda count: progress.advance(task, count)
-            )
-    return folder
+    folder = cache / f"encoded-{_key(stored.folder.name, backend, asdict(options), which)}"
+    if _is_there(folder, ENCODED_FILES):
+        return EncodedSplit(folder)
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    hidden = len(stored) < _SHOW_PROGRESS_FROM or not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
+        task = progress.add_task(f"Tokenising {name}", total=len(stored))
+        advance = partial(progress.advance, task)
+        return encode_split(folder, stored.chunks(which), Subwords(tokenizer), options, advance)
 
 
 def _is_there(folder: Path, files: Iterable[str]) -> bool:
@@ -196,7 +201,7 @@ def _is_there(folder: Path, files: Iterable[str]) -> bool:
     if all((folder / name).is_file() for name in files):
         return True
     if folder.is_dir():
-        log.warning("%s is damaged: a file is missing; it is made again", folder)
+        log.warning("%s is damaged: a file is missing; it is rebuilt", folder)
         shutil.rmtree(folder, ignore_errors=True)
     return False
 

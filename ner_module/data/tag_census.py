@@ -168,12 +168,15 @@ class _Rules:
 
     def findings(self) -> Iterator[_Finding]:
         yield from self.swapped_columns()
-        if self.prefix_uses.total() >= sum(self.flat.values()):
-            rules = (self.missing_prefixes, self.missing_types, self.odd_prefixes, self.rare_types, self.close_types)
-        else:
-            rules = (self.odd_prefixed_tags, self.close_labels)
-        for rule in rules:
-            yield from rule()
+        if self.prefix_uses.total() < sum(self.flat.values()):
+            yield from self.odd_prefixed_tags()
+            yield from self.close_labels()
+            return
+        yield from self.missing_prefixes()
+        yield from self.missing_types()
+        yield from self.odd_prefixes()
+        yield from self.rare_types()
+        yield from self.close_types()
 
     def swapped_columns(self) -> Iterator[_Finding]:
         """Rare tags whose word is itself a frequent tag."""

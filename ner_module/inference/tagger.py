@@ -113,7 +113,7 @@ class NERTagger:
             assembler = BatchAssembler(split, [])
             for indices in evaluation_batches(split.sentence_lengths(), batch_size):
                 for index, tags, scores in self._tag(assembler, indices):
-                    results[index] = prediction(sentences[index], tags, scores, self.scheme, self.outside_label)
+                    results[index] = prediction(sentences[index], tags, scores, self.data.labels)
         return results
 
     @torch.inference_mode()

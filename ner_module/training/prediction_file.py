@@ -105,7 +105,7 @@ class PredictionFile(Callback):
         lines = []
         for index, labels, scores, _ in self._collected.take():
             tags = [data.label_names[label] for label in labels]
-            found = prediction(sentences[index - start], tags, scores, data.scheme, data.outside_label)
+            found = prediction(sentences[index - start], tags, scores, data.labels)
             lines.append(json.dumps(found, ensure_ascii=False))
         if self._file is not None:
             self._file.write(lines, start + len(sentences))

@@ -274,7 +274,7 @@ def test_a_sentence_that_just_fits_is_one_sequence(marks: Subwords) -> None:
 
 
 def test_windows_worked_by_hand(marks: Subwords) -> None:
-    # 20 words of one subword, windows of 10 (8 words), overlap 4: words 0-7, 4-11, 8-15, 12-19; each meets its next midway.
+    # 20 words of one subword, windows of 10 (8 words), overlap 4: words 0-7, 4-11, 8-15, 12-19; they meet midway.
     sequences = check_windows([1] * 20, 10, 4, marks)
     assert [(one.first_word, one.last_word) for one in sequences] == [
         (0, 6),

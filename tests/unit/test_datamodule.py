@@ -629,10 +629,10 @@ def test_what_was_not_taken_as_it_stood_is_said_with_its_place(
     with caplog.at_level(logging.WARNING):
         make(train_file=path, validation_file=path)
     said = caplog.text
-    assert "train.conll:3: longer than 66 subwords, the first of 1 such" in said
+    assert "train.conll:3: longer than 66 subword tokens, the first of 1 such" in said
     assert "train.conll:104: an illegal tag sequence, the first of 1" in said
-    assert "train.conll:104: a word that becomes no subword" in said
-    assert "train.conll:107: a word longer than 66 subwords" in said
+    assert "train.conll:104: a word that becomes no subword token" in said
+    assert "train.conll:107: a word longer than 66 subword tokens" in said
 
 
 def test_one_data_module_keeps_its_labels_from_fit_to_test(make: Make, write: Write) -> None:

@@ -9,17 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from ner_module.data.inventory import (
-    check_known,
-    check_tags,
-    choose_outside_label,
-    choose_source_scheme,
-    new_inventory,
-)
+from ner_module.data.inventory import Tags, check_known, choose_source_scheme
 from ner_module.data.preparation import ReadingOptions, store_files
 from ner_module.data.store import StoredSplit
 from ner_module.errors import DataError
-from ner_module.tagging import SCHEMES
+from ner_module.tagging import SCHEMES, LabelSet
 
 Store = Callable[..., StoredSplit]
 
@@ -37,6 +31,11 @@ def store(tmp_path: Path) -> Store:
         return StoredSplit(store_files(tmp_path / "cache", [path], ReadingOptions(format="conll")))
 
     return make
+
+
+def tags_of(*splits: StoredSplit, scheme: str = "iob2", declared: list[str] | None = None) -> Tags:
+    named = dict(zip(("train", "validation", "test"), splits, strict=False))
+    return Tags(named, dict.fromkeys(named, scheme), declared)
 
 
 # ---------------------------------------------------------------- schemes
@@ -81,22 +80,21 @@ def test_tags_with_and_without_prefix_are_refused_with_the_line(store: Store) ->
 
 def test_the_outside_label(store: Store) -> None:
     with_o, without, other = store("N O V"), store("N V", name="b"), store("none N V", name="c")
-    assert choose_outside_label([with_o], "flat", None) == "O"
-    assert choose_outside_label([without], "flat", None) is None
-    assert choose_outside_label([without, with_o], "flat", None) == "O"
-    assert choose_outside_label([other], "flat", "none") == "none"
-    assert choose_outside_label([store("B-A", name="d")], "iob2", None) == "O"
+    assert tags_of(with_o).outside_label("flat", None) == "O"
+    assert tags_of(without).outside_label("flat", None) is None
+    assert tags_of(without, with_o).outside_label("flat", None) == "O"
+    assert tags_of(other).outside_label("flat", "none") == "none"
+    assert tags_of(store("B-A", name="d")).outside_label("iob2", None) == "O"
     with pytest.raises(DataError, match=r"--data.outside_label: no word has the tag 'nil'; tags are none, N, V"):
-        choose_outside_label([other], "flat", "nil")
+        tags_of(other).outside_label("flat", "nil")
 
 
 # ---------------------------------------------------------------- inventories
 
 
 def inventory(splits: dict[str, StoredSplit], declared: list[str] | None = None, scheme: str = "iob2") -> list[str]:
-    tags = sorted({tag for split in splits.values() for tag in split.meta["tag_counts"]})
-    outside = choose_outside_label(list(splits.values()), scheme, None)
-    return new_inventory(splits, tags, declared, scheme, outside)
+    tags = tags_of(*splits.values(), scheme=scheme, declared=declared)
+    return list(tags.label_set(tags.counts, scheme, tags.outside_label(scheme, None)).names)
 
 
 def test_a_type_with_b_only_gets_its_i(store: Store) -> None:
@@ -151,14 +149,14 @@ def test_declared_labels_are_closed(store: Store) -> None:
 def test_labels_declared_in_another_scheme_than_the_trained(
     scheme: str, tags: set[str], expected: set[str], store: Store
 ) -> None:
-    names = new_inventory({"train": store("B-PER O")}, sorted(tags), ["O", "B-PER", "I-PER"], scheme, "O")
+    names = tags_of(store("B-PER O"), declared=["O", "B-PER", "I-PER"]).label_set(tags, scheme, "O").names
     assert set(names) == expected, "a label that the scheme does not write would never be right"
     assert len(names) == len(expected)
 
 
 def test_flat_labels_declared_and_trained_with_prefixes(store: Store) -> None:
-    names = new_inventory({"train": store("PER O")}, ["B-PER", "O"], ["O", "PER", "LOC"], "iob2", "O")
-    assert names == ["O", "B-PER", "I-PER"]
+    labels = tags_of(store("PER O"), scheme="flat", declared=["O", "PER", "LOC"]).label_set(["B-PER", "O"], "iob2", "O")
+    assert labels == LabelSet(("O", "B-PER", "I-PER"), "iob2", "O")
 
 
 # ---------------------------------------------------------------- what is refused
@@ -169,12 +167,12 @@ def test_an_undeclared_tag_is_refused_with_its_line(store: Store) -> None:
     with pytest.raises(
         DataError, match=r"dev.conll:5: the tag 'B-LOC' is not among the labels O, B-PER, I-PER; correct"
     ):
-        check_tags(splits, ["O", "B-PER", "I-PER"], "iob2")
-    check_tags(splits, ["O", "B-PER", "I-PER", "B-LOC"], "iob2")
+        tags_of(*splits, declared=["O", "B-PER", "I-PER"]).check()
+    tags_of(*splits, declared=["O", "B-PER", "I-PER", "B-LOC"]).check()
 
 
 def test_the_continuation_of_a_declared_label_is_declared(store: Store) -> None:
-    check_tags([store("B-PER I-PER O")], ["B-PER"], "iob2")
+    tags_of(store("B-PER I-PER O"), declared=["B-PER"]).check()
 
 
 def test_a_misspelt_tag_is_refused_unless_declared(store: Store, caplog: pytest.LogCaptureFixture) -> None:
@@ -183,13 +181,13 @@ def test_a_misspelt_tag_is_refused_unless_declared(store: Store, caplog: pytest.
     with pytest.raises(
         DataError, match=r"train.conll:242: .*'B-PRE' occurs once, 'B-PER' 60 times.*--data.label_names"
     ):
-        check_tags([stored], None, "iob2")
-    check_tags([stored], ["O", "B-PER", "I-PER", "B-PRE"], "iob2")
+        tags_of(stored).check()
+    tags_of(stored, declared=["O", "B-PER", "I-PER", "B-PRE"]).check()
 
 
 def test_a_rare_type_is_a_warning(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        check_tags([store(*["B-PER I-PER O"] * 60, "O B-FACILITY")], None, "iob2")
+        tags_of(store(*["B-PER I-PER O"] * 60, "O B-FACILITY")).check()
     assert "train.conll:242: the type of 'B-FACILITY' occurs once" in caplog.text
 
 
@@ -197,7 +195,7 @@ def test_an_honest_corpus_passes_in_silence(corpus: Path, tmp_path: Path, caplog
     files = [corpus / f"{split}.conll" for split in ("train", "validation", "test")]
     splits = [StoredSplit(store_files(tmp_path, [path], ReadingOptions())) for path in files]
     with caplog.at_level(logging.WARNING):
-        check_tags(splits, None, "iob2")
+        tags_of(*splits).check()
     assert caplog.text == ""
 
 
