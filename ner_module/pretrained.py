@@ -174,6 +174,17 @@ def _causes(error: BaseException) -> list[BaseException]:
     return chain
 
 
+def load_config(model_name_or_path: str, revision: str | None = None) -> Any:
+    """The configuration of a model.
+
+    Raises:
+        PretrainedError: see :func:`from_pretrained`.
+    """
+    from transformers import AutoConfig
+
+    return from_pretrained(AutoConfig.from_pretrained, model_name_or_path, revision)
+
+
 def load_tokenizer(model_name_or_path: str, revision: str | None = None) -> Any:
     """Load a fast tokenizer and make it fit for pre-split words.
 

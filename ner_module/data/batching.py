@@ -8,7 +8,7 @@ number makes the loss of accumulated or distributed training equal to that of on
 Evaluation and prediction deal whole batches of whole sentences to the processes, sorted by length; results carry the
 index of their sentence, by which whoever collects them restores the order.
 
-The samplers yield whole batches (``DataLoader(batch_size=None)``): Lightning neither replaces nor shards them.
+Not here: the loaders around this (`loaders.py`), and how the model computes a batch (`model/packed.py`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Sampler
 
 from ner_module.data.alignment import NO_SUBWORD
 from ner_module.data.encoded import EncodedSplit
@@ -237,8 +237,6 @@ class EvaluationSampler(Sampler[npt.NDArray[np.int64]]):
 class BatchAssembler:
     """Turns sequences of an :class:`EncodedSplit` into tensors: one after the other, without padding.
 
-    How the model computes them, padded or packed, is decided in `model/packed.py`.
-
     Args:
         split: the arrays.
         label_ids: ``[len(split.tag_names)]``, the model's label id of each tag of the split.
@@ -294,37 +292,3 @@ class BatchAssembler:
 
 def _gather(array: npt.NDArray[Any], parts: Sequence[slice]) -> npt.NDArray[Any]:
     return np.concatenate([array[:0], *(array[part] for part in parts)])
-
-
-class TrainingBatches(Dataset[dict[str, Any]]):
-    """Sequences to tensors, for a loader whose sampler yields :class:`TrainingItem`."""
-
-    def __init__(self, assembler: BatchAssembler) -> None:
-        self._assembler = assembler
-
-    def __getitem__(self, item: TrainingItem) -> dict[str, Any]:
-        # With fewer sequences than processes, this one computes one that counts nothing: collectives need everybody.
-        idle = len(item.sequences) == 0
-        batch = self._assembler.sequences(np.zeros(1, dtype=np.int64) if idle else item.sequences)
-        if idle:
-            batch["labels"].fill_(IGNORE_INDEX)
-        return {**batch, "labelled_in_step": item.labelled_in_step}
-
-
-class SentenceBatches(Dataset[dict[str, Any]]):
-    """Sentences to tensors, for a loader whose sampler yields sentence indices.
-
-    Args:
-        assembler: of the split.
-        sentences: which sentences of the split these indices count, ``None`` for all.
-    """
-
-    def __init__(self, assembler: BatchAssembler, sentences: npt.NDArray[np.int64] | None = None) -> None:
-        self._assembler = assembler
-        self._sentences = sentences
-
-    def __getitem__(self, indices: npt.NDArray[np.int64]) -> dict[str, Any]:
-        sentences = indices if self._sentences is None else self._sentences[indices]
-        return self._assembler.sentences(sentences) | {
-            "sentence_index": torch.from_numpy(np.ascontiguousarray(indices))
-        }

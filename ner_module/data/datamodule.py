@@ -16,36 +16,27 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from lightning.pytorch import LightningDataModule
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader
 
-from ner_module.data import batching as batches
+from ner_module import pretrained
 from ner_module.data import messages
-from ner_module.data.batching import Batching
+from ner_module.data.batching import LOOK_AHEAD, BatchAssembler, Batching
 from ner_module.data.encoded import EncodedSplit, EncodingOptions
 from ner_module.data.entities import count_entities
 from ner_module.data.held_out import choose_held_out
-from ner_module.data.inventory import Tags, check_known, check_strict, choose_source_scheme
+from ner_module.data.inventory import Tags, check_known
+from ner_module.data.loaders import Selection, evaluation_loader, training_loader
 from ner_module.data.options import check_options, sequence_limits
 from ner_module.data.preparation import NEEDED, encode_stored, store_splits
 from ner_module.data.store import Documents, StoredSplit
 from ner_module.data.words import WORDS_VERSION
 from ner_module.errors import DataError
-from ner_module.pretrained import (
-    from_pretrained,
-    load_tokenizer,
-    max_sequence_length,
-    tokenizer_from_files,
-    tokenizer_to_files,
-)
 from ner_module.tagging import OUTSIDE, LabelSet
 
 log = logging.getLogger(__name__)
 
 Scheme = Literal["iob1", "iob2", "ioe1", "ioe2", "bioes", "bilou", "flat"]
-Selection = npt.NDArray[np.int64] | None
-"""Indices of some sentences of an encoded split; ``None`` for all."""
 
 
 class NERDataModule(LightningDataModule):
@@ -134,7 +125,8 @@ class NERDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)  # the whole configuration is logged, by `cli.py`
-        check_options(self.hparams)
+        self._options: Any = self.hparams
+        check_options(self._options)
         self.labels = LabelSet(())
         """The model's labels; settled in ``setup`` or by a checkpoint."""
         self.label_map: dict[str, str] = dict(label_map or {})
@@ -143,19 +135,11 @@ class NERDataModule(LightningDataModule):
         self.encoded: dict[str, EncodedSplit] = {}
         self.predicted_before = 0
         """Sentences of the prediction that an earlier attempt has done."""
-        self._prepared: str | None = None
-        """The command whose data this process prepared and has not set up yet."""
+        self._prepared: str | None = None  # the command whose data this process prepared and has not set up yet
         self._held_out: npt.NDArray[np.int64] | None = None
         self._restored = False
         self._train_sha256: list[str] = []
         self._resume_at: tuple[int, int] | None = None
-
-    # ------------------------------------------------------------------ options
-
-    @property
-    def _options(self) -> Any:
-        """The constructor's arguments."""
-        return self.hparams
 
     @property
     def cache(self) -> Path:
@@ -173,17 +157,9 @@ class NERDataModule(LightningDataModule):
         """Read and tokenise into the cache; Lightning calls it in one process per node."""
         command, options = self._command(), self._options
         self.stored = store_splits(options, command, self.cache)
-        tagged = {name: split for name, split in self.stored.items() if name != "predict"}
-        schemes = {name: choose_source_scheme(split, options.source_scheme) for name, split in tagged.items()}
-        if options.strict:
-            for name, split in tagged.items():
-                check_strict(split, schemes[name])
-        self.tags = Tags(tagged, schemes, options.label_names, self.label_map)
+        self.tags = Tags.of(self.stored, options, self.label_map)
         if not self.labels.names:
-            self.tags.check_label_map()
-            scheme = options.scheme or ("flat" if self.tags.source_scheme == "flat" else "iob2")
-            self.labels = LabelSet((), scheme, self.tags.outside_label(scheme, options.outside_label))
-            self.tags.check()
+            self.labels = self.tags.check(options.scheme, options.outside_label)
         self.load_tokenizer()  # after the data: errors in a file are reported before a model is downloaded
         self.encoded = {name: self._encode(name, split) for name, split in self.stored.items()}
         self._prepared = command
@@ -192,14 +168,13 @@ class NERDataModule(LightningDataModule):
         """Load the base model's tokenizer and settle how words are aligned; a checkpoint brings both."""
         if self.tokenizer is not None:
             return
-        from transformers import AutoConfig
-
         options = self._options
         if options.model_name_or_path is None:
             raise DataError("--model.model_name_or_path", None, "it is not given", "name a hub id or a folder")
-        tokenizer = load_tokenizer(options.model_name_or_path, options.revision)
-        config = from_pretrained(AutoConfig.from_pretrained, options.model_name_or_path, options.revision)
-        self.max_seq_length, self.stride = sequence_limits(options, max_sequence_length(config, tokenizer))
+        source = options.model_name_or_path, options.revision
+        tokenizer = pretrained.load_tokenizer(*source)
+        limit = pretrained.max_sequence_length(pretrained.load_config(*source), tokenizer)
+        self.max_seq_length, self.stride = sequence_limits(options, limit)
         self.label_all_tokens: bool = options.label_all_tokens
         self.context_size: int = options.context_size
         self.tokenizer = tokenizer
@@ -222,13 +197,10 @@ class NERDataModule(LightningDataModule):
     # ------------------------------------------------------------------ setup
 
     def setup(self, stage: str) -> None:
-        """Settle the labels and what is held out; Lightning calls it in every process.
-
-        A process that has not prepared the data does so here, from the cache.
-        """
+        """Settle the labels and what is held out; Lightning calls it in every process."""
         command = self._command()
         if self._prepared != command:
-            self.prepare_data()
+            self.prepare_data()  # another process did; here the cache is warm
         self._prepared = None
         tagged = self.tags.splits
         if self.labels.names:  # settled by a checkpoint, or by `fit` before
@@ -242,9 +214,7 @@ class NERDataModule(LightningDataModule):
                 source = self.stored["train"].meta["sources"][0]
                 raise DataError(source, None, problem, "check --data.label_column_name")
         if command == "fit" and self._restored and self.stored["train"].meta["sha256"] != self._train_sha256:
-            log.warning(
-                "the training data has changed since the checkpoint was made; training continues with the new data"
-            )
+            log.warning("the training data has changed since the checkpoint was made; training uses the new data")
         self._held_out = None
         if "train" in self.stored and "validation" not in self.stored:
             options = self._options
@@ -267,8 +237,6 @@ class NERDataModule(LightningDataModule):
     scheme = property(lambda self: self.labels.scheme)
     outside_label = property(lambda self: self.labels.outside)
 
-    # ------------------------------------------------------------------ what the splits hold
-
     def label_ids(self, split: str) -> list[int]:
         """The model's label id of each tag of a split."""
         ids = {name: index for index, name in enumerate(self.labels.names)}
@@ -287,11 +255,6 @@ class NERDataModule(LightningDataModule):
         source, chosen = self.sentences_of(split)
         return self.stored[source].tokens(index if chosen is None else int(chosen[index]))
 
-    def num_sentences(self, split: str) -> int:
-        """How many sentences a split has."""
-        source, chosen = self.sentences_of(split)
-        return len(self.stored[source]) if chosen is None else len(chosen)
-
     def train_entities(self) -> dict[str, dict[str, int]]:
         """The entities of the training data: type -> surface form (words joined by spaces) -> count."""
         source, chosen = self.sentences_of("train")
@@ -303,76 +266,35 @@ class NERDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Batches of sequences in a new order each epoch."""
-        source, chosen = self.sentences_of("train")
-        split, trainer, options = self.encoded[source], self.trainer, self._options
-        rank, world_size = self._ranks()
-        sampler = batches.TrainingSampler(
-            split,
-            None if chosen is None else split.sequences_of(chosen),
-            options.batch_size,
-            options.batching,
-            options.seed,
-            trainer.accumulate_grad_batches if trainer is not None else 1,
-            rank,
-            world_size,
-            (lambda: trainer.current_epoch) if trainer is not None else (lambda: 0),
-            self._resume_at,
-            options.max_tokens,
-        )
-        self._resume_at = None
-        return self._loader(batches.TrainingBatches(self._assembler(source)), sampler)
+        resume_at, self._resume_at = self._resume_at, None
+        return training_loader(*self._assembled("train"), self._options, self.trainer, resume_at)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Whole sentences, sorted by length."""
-        return self._evaluation_loader("validation")
+        return evaluation_loader(*self._assembled("validation"), self._options, self.trainer)
 
     def test_dataloader(self) -> DataLoader[Any]:
         """Whole sentences, sorted by length."""
-        return self._evaluation_loader("test")
+        return evaluation_loader(*self._assembled("test"), self._options, self.trainer)
 
     def predict_dataloader(self) -> DataLoader[Any]:
         """Whole sentences, sorted by length within a bounded look-ahead."""
-        return self._evaluation_loader("predict", batches.LOOK_AHEAD)
+        assembled = self._assembled("predict")
+        return evaluation_loader(*assembled, self._options, self.trainer, LOOK_AHEAD, self.predicted_before)
 
     def skip_first(self, sentences: int) -> None:
         """Leave the first sentences out of the prediction, whole stretches of ``LOOK_AHEAD``; other batches stay."""
         self.predicted_before = sentences
 
-    def _evaluation_loader(self, split: str, look_ahead: int | None = None) -> DataLoader[Any]:
+    def _assembled(self, split: str) -> tuple[BatchAssembler, Selection]:
         source, chosen = self.sentences_of(split)
-        lengths = self.encoded[source].sentence_lengths()
-        lengths = lengths if chosen is None else lengths[chosen]
-        plan = batches.evaluation_batches(lengths, self._options.eval_batch_size, look_ahead)
-        if split == "predict":
-            plan = [batch for batch in plan if batch[0] >= self.predicted_before]
-        sampler = batches.EvaluationSampler(plan, *self._ranks())
-        return self._loader(batches.SentenceBatches(self._assembler(source), chosen), sampler)
-
-    def _assembler(self, source: str) -> batches.BatchAssembler:
-        return batches.BatchAssembler(self.encoded[source], self.label_ids(source) if source != "predict" else [])
-
-    def _ranks(self) -> tuple[int, int]:
-        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
-
-    def _loader(self, dataset: Dataset[Any], sampler: Sampler[Any]) -> DataLoader[Any]:
-        workers = self._options.num_workers
-        return DataLoader(
-            dataset,
-            sampler=sampler,
-            batch_size=None,
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            pin_memory=torch.cuda.is_available(),
-            # Each iteration draws a seed for its workers; from a generator of its own, so that loaders and their
-            # number of workers leave the global one, and with it training, unchanged.
-            generator=torch.Generator().manual_seed(self._options.seed),
-        )
+        return BatchAssembler(self.encoded[source], self.label_ids(source) if split != "predict" else []), chosen
 
     # ------------------------------------------------------------------ what a checkpoint carries
 
     @cached_property
     def _tokenizer_files(self) -> dict[str, str]:
-        return tokenizer_to_files(self.tokenizer)
+        return pretrained.tokenizer_to_files(self.tokenizer)
 
     def state_dict(self) -> dict[str, Any]:
         """All that is needed to see text as the model saw it in training; plain strings and numbers."""
@@ -415,7 +337,7 @@ class NERDataModule(LightningDataModule):
             return
         self._restored, self._prepared = True, None
         self.labels = labels
-        self.tokenizer = tokenizer_from_files(state_dict["tokenizer"])
+        self.tokenizer = pretrained.tokenizer_from_files(state_dict["tokenizer"])
         self.max_seq_length, self.stride = state_dict["max_seq_length"], state_dict["stride"]
         self.label_all_tokens = state_dict["label_all_tokens"]
         self.context_size = state_dict.get("context_size", 0)  # checkpoints of version 0.1 have neither

@@ -79,6 +79,38 @@ class Tags:
             self.first_seen = meta["first_seen"] | self.first_seen
             self.first_words = meta["first_words"] | self.first_words
 
+    @classmethod
+    def of(cls, stored: Mapping[str, StoredSplit], options: Any, label_map: Mapping[str, str]) -> Tags:
+        """The tags of stored splits, read as the arguments of ``NERDataModule`` say.
+
+        Raises:
+            DataError: see :func:`choose_source_scheme` and :func:`check_strict`.
+        """
+        splits = {name: split for name, split in stored.items() if name != "predict"}
+        schemes = {name: choose_source_scheme(split, options.source_scheme) for name, split in splits.items()}
+        for name, split in splits.items() if options.strict else ():
+            check_strict(split, schemes[name])
+        return cls(splits, schemes, options.label_names, label_map)
+
+    def check(self, scheme: str | None, outside_label: str | None) -> LabelSet:
+        """Refuse what a new model cannot be trained on.
+
+        Args:
+            scheme: the one to train; by default ``iob2``, or ``flat`` for flat data.
+            outside_label: the label asked for.
+
+        Returns:
+            A label set without names yet.
+
+        Raises:
+            DataError: see :meth:`check_label_map`, :meth:`outside_label` and :meth:`check_spelling`.
+        """
+        self.check_label_map()
+        scheme = scheme or ("flat" if self.source_scheme == "flat" else "iob2")
+        labels = LabelSet((), scheme, self.outside_label(scheme, outside_label))
+        self.check_spelling()
+        return labels
+
     def check_label_map(self) -> None:
         """Refuse a map that renames what does not exist, or to what cannot be a type.
 
@@ -129,7 +161,7 @@ class Tags:
             return []
         return suspicious_tags(self.counts, self.first_seen, self.first_words, flat=self.source_scheme == "flat")
 
-    def check(self) -> None:
+    def check_spelling(self) -> None:
         """Refuse tags that are undeclared or most likely misspelt; log those that may be.
 
         Raises:

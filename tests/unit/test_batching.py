@@ -21,8 +21,6 @@ from ner_module.data.batching import (
     BatchAssembler,
     Batching,
     EvaluationSampler,
-    SentenceBatches,
-    TrainingBatches,
     TrainingItem,
     TrainingSampler,
     epoch_order,
@@ -30,6 +28,7 @@ from ner_module.data.batching import (
 )
 from ner_module.data.context import Chunk
 from ner_module.data.encoded import EncodedSplit, EncodingOptions, encode_split
+from ner_module.data.loaders import SentenceBatches, TrainingBatches
 from ner_module.errors import DataError
 from ner_module.model.module import NERModule
 from ner_module.model.packed import pad_sequences

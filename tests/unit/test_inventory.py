@@ -167,12 +167,12 @@ def test_an_undeclared_tag_is_refused_with_its_line(store: Store) -> None:
     with pytest.raises(
         DataError, match=r"dev.conll:5: the tag 'B-LOC' is not among the labels O, B-PER, I-PER; correct"
     ):
-        tags_of(*splits, declared=["O", "B-PER", "I-PER"]).check()
-    tags_of(*splits, declared=["O", "B-PER", "I-PER", "B-LOC"]).check()
+        tags_of(*splits, declared=["O", "B-PER", "I-PER"]).check_spelling()
+    tags_of(*splits, declared=["O", "B-PER", "I-PER", "B-LOC"]).check_spelling()
 
 
 def test_the_continuation_of_a_declared_label_is_declared(store: Store) -> None:
-    tags_of(store("B-PER I-PER O"), declared=["B-PER"]).check()
+    tags_of(store("B-PER I-PER O"), declared=["B-PER"]).check_spelling()
 
 
 def test_a_misspelt_tag_is_refused_unless_declared(store: Store, caplog: pytest.LogCaptureFixture) -> None:
@@ -181,13 +181,13 @@ def test_a_misspelt_tag_is_refused_unless_declared(store: Store, caplog: pytest.
     with pytest.raises(
         DataError, match=r"train.conll:242: .*'B-PRE' occurs once, 'B-PER' 60 times.*--data.label_names"
     ):
-        tags_of(stored).check()
-    tags_of(stored, declared=["O", "B-PER", "I-PER", "B-PRE"]).check()
+        tags_of(stored).check_spelling()
+    tags_of(stored, declared=["O", "B-PER", "I-PER", "B-PRE"]).check_spelling()
 
 
 def test_a_rare_type_is_a_warning(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        tags_of(store(*["B-PER I-PER O"] * 60, "O B-FACILITY")).check()
+        tags_of(store(*["B-PER I-PER O"] * 60, "O B-FACILITY")).check_spelling()
     assert "train.conll:242: the type of 'B-FACILITY' occurs once" in caplog.text
 
 
@@ -195,7 +195,7 @@ def test_an_honest_corpus_passes_in_silence(corpus: Path, tmp_path: Path, caplog
     files = [corpus / f"{split}.conll" for split in ("train", "validation", "test")]
     splits = [StoredSplit(store_files(tmp_path, [path], ReadingOptions())) for path in files]
     with caplog.at_level(logging.WARNING):
-        tags_of(*splits).check()
+        tags_of(*splits).check_spelling()
     assert caplog.text == ""
 
 
