@@ -29,6 +29,9 @@ from ner_module.tagging import IGNORE_INDEX
 
 Batching = Literal["random", "grouped"]
 
+Selection = npt.NDArray[np.int64] | None
+"""Indices of some sentences of an encoded split; ``None`` for all."""
+
 # `grouped` sorts by length inside chunks of this many batches: large enough that a batch is even, small enough that
 # batches differ from epoch to epoch. transformers' `group_by_length` uses the same factor.
 _GROUP_BATCHES = 50
@@ -261,8 +264,21 @@ class BatchAssembler:
             "lengths": (ends - starts).tolist(),
         }
 
-    def sentences(self, sentences: npt.NDArray[np.int64]) -> dict[str, Any]:
+    def micro_batch(self, item: TrainingItem) -> dict[str, Any]:
+        """The sequences of an item, and ``labelled_in_step``."""
+        # With fewer sequences than processes, this one computes one that counts nothing: collectives need everybody.
+        idle = len(item.sequences) == 0
+        batch = self.sequences(np.zeros(1, dtype=np.int64) if idle else item.sequences)
+        if idle:
+            batch["labels"].fill_(IGNORE_INDEX)
+        return {**batch, "labelled_in_step": item.labelled_in_step}
+
+    def sentences(self, indices: npt.NDArray[np.int64], chosen: Selection = None) -> dict[str, Any]:
         """All sequences of some sentences, and where their words are.
+
+        Args:
+            indices: which sentences.
+            chosen: the sentences of the split that these indices count.
 
         Returns:
             What :meth:`sequences` gives, and ``word_positions`` ``[sentences, words]``: the place of a word's first
@@ -271,6 +287,7 @@ class BatchAssembler:
             ``sentence_index`` and ``num_words`` ``[sentences]``.
         """
         split = self.split
+        sentences = indices if chosen is None else chosen[indices]
         sequences = split.sequences_of(sentences)
         batch = self.sequences(sequences)
         words = [split.words_of(index) for index in sentences.tolist()]
@@ -285,7 +302,7 @@ class BatchAssembler:
         return batch | {
             "word_positions": torch.from_numpy(positions),
             "gold": torch.from_numpy(gold),
-            "sentence_index": torch.from_numpy(sentences),
+            "sentence_index": torch.from_numpy(np.ascontiguousarray(indices)),
             "num_words": torch.from_numpy(num_words),
         }
 

@@ -21,12 +21,12 @@ from torch.utils.data import DataLoader
 
 from ner_module import pretrained
 from ner_module.data import messages
-from ner_module.data.batching import LOOK_AHEAD, BatchAssembler, Batching
+from ner_module.data.batching import LOOK_AHEAD, BatchAssembler, Batching, Selection
 from ner_module.data.encoded import EncodedSplit, EncodingOptions
 from ner_module.data.entities import count_entities
 from ner_module.data.held_out import choose_held_out
 from ner_module.data.inventory import Tags, check_known
-from ner_module.data.loaders import Selection, evaluation_loader, training_loader
+from ner_module.data.loaders import evaluation_loader, training_loader
 from ner_module.data.options import check_options, sequence_limits
 from ner_module.data.preparation import NEEDED, encode_stored, store_splits
 from ner_module.data.store import Documents, StoredSplit
@@ -205,7 +205,7 @@ class NERDataModule(LightningDataModule):
         tagged = self.tags.splits
         if self.labels.names:  # settled by a checkpoint, or by `fit` before
             for name, split in tagged.items():
-                check_known(self.labels.names, self.encoded[name].tag_names, split, self.label_map)
+                check_known(self.labels, split, self.encoded[name])
         else:
             found = {tag for name in tagged for tag in self.encoded[name].tag_names}
             self.labels = self.tags.label_set(found, self.labels.scheme, self.labels.outside)

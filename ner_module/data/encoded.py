@@ -119,6 +119,13 @@ class EncodedSplit:
         first, last = self.sentence_sequences[sentence], self.sentence_sequences[sentence + 1]
         return slice(int(self.sequence_words[first]), int(self.sequence_words[last]))
 
+    def first_word_tagged(self, tag: str) -> tuple[int, int]:
+        """The first sentence with a tag, and the place of the word there."""
+        word = int(np.argmax(self.word_labels == self.tag_names.index(tag)))
+        starts = self.sequence_words[self.sentence_sequences]
+        sentence = int(np.searchsorted(starts, word, side="right")) - 1
+        return sentence, word - int(starts[sentence])
+
     def sequences_of(self, sentences: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """All sequences of some sentences, in their order."""
         starts = self.sentence_sequences[sentences]

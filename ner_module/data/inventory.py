@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
+from ner_module.data.encoded import EncodedSplit
 from ner_module.data.store import StoredSplit
 from ner_module.data.tag_census import Suspicion, suspicious_tags
 from ner_module.errors import DataError
@@ -19,7 +20,6 @@ from ner_module.tagging import (
     OUTSIDE,
     LabelSet,
     complete_label_set,
-    continuation_tag,
     has_prefix,
     illegal_words,
     map_label_names,
@@ -215,30 +215,16 @@ def _type_of(tag: str, label_map: Mapping[str, str] | None = None) -> str:
     return (label_map or {}).get(name, name)
 
 
-def check_known(
-    names: Sequence[str], tags: Iterable[str], split: StoredSplit, label_map: Mapping[str, str] | None = None
-) -> None:
+def check_known(labels: LabelSet, stored: StoredSplit, encoded: EncodedSplit) -> None:
     """Refuse tags that a checkpoint's model has no label for.
 
-    Args:
-        names: the model's labels.
-        tags: those of the split, in the model's scheme.
-        split: the data, in which the place of an unknown tag is looked up; it may be spelt otherwise there.
-        label_map: entity type -> its new name.
-
     Raises:
-        DataError: with the file and line of the first such tag.
+        DataError: with the file and line of the first word with such a tag.
     """
-    for tag in tags:
-        if tag not in names:
-            places = split.meta["first_seen"]
-            spelt = (
-                seen
-                for seen in places
-                if seen.endswith(tag[1:]) or continuation_tag(seen) == tag or _type_of(seen, label_map) == _type_of(tag)
-            )
-            path, line = places.get(tag if tag in places else next(spelt, tag), (split.meta["sources"][0], None))
-            problem = f"the label {tag!r} is unknown to the checkpoint's model, which has {', '.join(names)}"
+    for tag in encoded.tag_names:
+        if tag not in labels.names:
+            path, line = stored.origin(*encoded.first_word_tagged(tag))
+            problem = f"the label {tag!r} is unknown to the checkpoint's model, which has {', '.join(labels.names)}"
             raise DataError(path, line, problem, "correct the tag, or train a model that knows it")
 
 

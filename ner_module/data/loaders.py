@@ -5,58 +5,14 @@ The samplers yield whole batches (``DataLoader(batch_size=None)``): Lightning ne
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from ner_module.data.batching import (
-    BatchAssembler,
-    EvaluationSampler,
-    TrainingItem,
-    TrainingSampler,
-    evaluation_batches,
-)
-from ner_module.tagging import IGNORE_INDEX
-
-Selection = npt.NDArray[np.int64] | None
-"""Indices of some sentences of an encoded split; ``None`` for all."""
-
-
-class TrainingBatches(Dataset[dict[str, Any]]):
-    """Sequences to tensors, for a loader whose sampler yields :class:`TrainingItem`."""
-
-    def __init__(self, assembler: BatchAssembler) -> None:
-        self._assembler = assembler
-
-    def __getitem__(self, item: TrainingItem) -> dict[str, Any]:
-        # With fewer sequences than processes, this one computes one that counts nothing: collectives need everybody.
-        idle = len(item.sequences) == 0
-        batch = self._assembler.sequences(np.zeros(1, dtype=np.int64) if idle else item.sequences)
-        if idle:
-            batch["labels"].fill_(IGNORE_INDEX)
-        return {**batch, "labelled_in_step": item.labelled_in_step}
-
-
-class SentenceBatches(Dataset[dict[str, Any]]):
-    """Sentences to tensors, for a loader whose sampler yields sentence indices.
-
-    Args:
-        assembler: of the split.
-        sentences: which sentences of the split these indices count, ``None`` for all.
-    """
-
-    def __init__(self, assembler: BatchAssembler, sentences: npt.NDArray[np.int64] | None = None) -> None:
-        self._assembler = assembler
-        self._sentences = sentences
-
-    def __getitem__(self, indices: npt.NDArray[np.int64]) -> dict[str, Any]:
-        sentences = indices if self._sentences is None else self._sentences[indices]
-        return self._assembler.sentences(sentences) | {
-            "sentence_index": torch.from_numpy(np.ascontiguousarray(indices))
-        }
+from ner_module.data.batching import BatchAssembler, EvaluationSampler, Selection, TrainingSampler, evaluation_batches
 
 
 def training_loader(
@@ -83,7 +39,7 @@ def training_loader(
         resume_at=resume_at,
         max_tokens=options.max_tokens,
     )
-    return _loader(TrainingBatches(assembler), sampler, options)
+    return _loader(assembler.micro_batch, sampler, options)
 
 
 def evaluation_loader(
@@ -107,16 +63,26 @@ def evaluation_loader(
     lengths = assembler.split.sentence_lengths()
     batches = evaluation_batches(lengths if chosen is None else lengths[chosen], options.eval_batch_size, look_ahead)
     sampler = EvaluationSampler([batch for batch in batches if batch[0] >= skipped], *_ranks(trainer))
-    return _loader(SentenceBatches(assembler, chosen), sampler, options)
+    return _loader(partial(assembler.sentences, chosen=chosen), sampler, options)
 
 
 def _ranks(trainer: Any) -> tuple[int, int]:
     return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
 
 
-def _loader(dataset: Dataset[Any], sampler: Sampler[Any], options: Any) -> DataLoader[Any]:
+class Batches(Dataset[dict[str, Any]]):
+    """What a function makes of each item of the sampler."""
+
+    def __init__(self, assemble: Callable[[Any], dict[str, Any]]) -> None:
+        self._assemble = assemble
+
+    def __getitem__(self, item: Any) -> dict[str, Any]:
+        return self._assemble(item)
+
+
+def _loader(assemble: Callable[[Any], dict[str, Any]], sampler: Sampler[Any], options: Any) -> DataLoader[Any]:
     return DataLoader(
-        dataset,
+        Batches(assemble),
         sampler=sampler,
         batch_size=None,
         num_workers=options.num_workers,

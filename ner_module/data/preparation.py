@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -25,9 +25,7 @@ from ner_module.data.encoded import ENCODED_FILES, EncodedSplit, EncodingOptions
 from ner_module.data.formats import expand_files, read_sentences
 from ner_module.data.formats.char_spans import SpanCounts
 from ner_module.data.hub import HubColumns, choose_columns, hub_sentences, is_unlabelled, load_hub_dataset
-from ner_module.data.sentence import Sentence
 from ner_module.data.store import STORED_FILES, Documents, StoredSplit, store_sentences
-from ner_module.data.tag_census import TagCensus
 from ner_module.errors import DataError
 from ner_module.files import sha256_of
 
@@ -129,7 +127,7 @@ def store_files(cache: Path, files: list[Path], reading: ReadingOptions) -> Path
             for index, path in enumerate(files)
             for sentence in read_sentences(path, span_counts=changed_spans, **options)
         )
-        _store(folder, names, sentences, {"sha256": digests, "declared_names": None}, changed_spans)
+        store_sentences(folder, names, sentences, changed_spans, {"sha256": digests, "declared_names": None})
     return folder
 
 
@@ -139,34 +137,8 @@ def store_hub_split(cache: Path, dataset: Any, where: str, columns: HubColumns) 
     if not _is_there(folder, STORED_FILES):
         sentences = ((0, sentence) for sentence in hub_sentences(dataset, where, columns))
         meta = {"sha256": [dataset._fingerprint], "declared_names": columns.names}
-        _store(folder, [where], sentences, meta, SpanCounts())
+        store_sentences(folder, [where], sentences, SpanCounts(), meta)
     return folder
-
-
-def _store(
-    folder: Path,
-    names: list[str],
-    sentences: Iterable[tuple[int, Sentence]],
-    meta: dict[str, Any],
-    changed_spans: SpanCounts,
-) -> None:
-    census = TagCensus()
-
-    def counted() -> Iterator[tuple[int, Sentence]]:
-        for source, sentence in sentences:
-            if sentence.tags is not None:
-                census.add(sentence.tags, names[source], sentence.line, sentence.tokens, sentence.word_per_line)
-            yield source, sentence
-        meta.update(
-            tag_counts=census.counts(),
-            first_seen=census.first_seen(),
-            first_words=census.first_words(),
-            schemes=census.scheme_report(),
-            changed_spans=None if changed_spans.is_clean else changed_spans.summary(),
-            first_changed_span=changed_spans.first_change,
-        )
-
-    store_sentences(folder, names, counted(), meta)
 
 
 def encode_stored(

@@ -17,7 +17,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from ner_module.data.context import Chunk
+from ner_module.data.formats.char_spans import SpanCounts
 from ner_module.data.sentence import Sentence
+from ner_module.data.tag_census import TagCensus
 from ner_module.files import folder_written_whole
 
 STORED_FILES = ("meta.json", "sentences.arrow")
@@ -47,7 +49,7 @@ class StoredSplit:
 
     Attributes:
         folder: where they are.
-        meta: what was written with them: ``sources`` (file names by index) and what the reader found.
+        meta: what was written with them: ``sources`` (file names by index) and what was found in them.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -124,24 +126,41 @@ class StoredSplit:
 
 
 def store_sentences(
-    folder: Path, sources: list[str], sentences: Iterable[tuple[int, Sentence]], meta: dict[str, Any]
-) -> StoredSplit:
-    """Write sentences to ``folder`` and open them.
+    folder: Path,
+    sources: list[str],
+    sentences: Iterable[tuple[int, Sentence]],
+    changed_spans: SpanCounts,
+    meta: dict[str, Any],
+) -> None:
+    """Write sentences to ``folder``, and what was found in them.
 
     Args:
         folder: where they go; it appears whole or not at all.
         sources: names of the files.
         sentences: each with the index of its source.
-        meta: stored beside them; filled by the caller while ``sentences`` is consumed.
+        changed_spans: filled by the reader of the sentences.
+        meta: stored beside the findings.
     """
+    census = TagCensus()
     with folder_written_whole(folder) as scratch:
         with pa.OSFile(str(scratch / "sentences.arrow"), "wb") as sink, pa.ipc.new_file(sink, _SCHEMA) as writer:
             stream = iter(sentences)
-            while rows := [_row(*pair) for pair in islice(stream, _CHUNK)]:
+            while chunk := list(islice(stream, _CHUNK)):
+                for source, each in chunk:
+                    if each.tags is not None:
+                        census.add(each.tags, sources[source], each.line, each.tokens, each.word_per_line)
+                rows = [_row(source, sentence) for source, sentence in chunk]
                 writer.write_batch(pa.RecordBatch.from_pylist(rows, schema=_SCHEMA))
-        text = json.dumps({"sources": sources, **meta}, ensure_ascii=False)
+        found = {
+            "tag_counts": census.counts(),
+            "first_seen": census.first_seen(),
+            "first_words": census.first_words(),
+            "schemes": census.scheme_report(),
+            "changed_spans": None if changed_spans.is_clean else changed_spans.summary(),
+            "first_changed_span": changed_spans.first_change,
+        }
+        text = json.dumps({"sources": sources, **meta, **found}, ensure_ascii=False)
         (scratch / "meta.json").write_text(text, encoding="utf-8")
-    return StoredSplit(folder)
 
 
 def _row(source: int, sentence: Sentence) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from ner_module.data.batching import (
 )
 from ner_module.data.context import Chunk
 from ner_module.data.encoded import EncodedSplit, EncodingOptions, encode_split
-from ner_module.data.loaders import SentenceBatches, TrainingBatches
+from ner_module.data.loaders import Batches
 from ner_module.errors import DataError
 from ner_module.model.module import NERModule
 from ner_module.model.packed import pad_sequences
@@ -372,23 +372,23 @@ def test_a_chosen_part_of_the_sentences_is_counted_from_zero(make_split: Callabl
     split = make_split(37)
     chosen = np.array([3, 8, 20])
     assembler = BatchAssembler(split, label_ids(split))
-    batch = SentenceBatches(assembler, chosen)[np.array([2, 0])]
+    batch = assembler.sentences(np.array([2, 0]), chosen)
     assert batch["sentence_index"].tolist() == [2, 0]
     expected = assembler.sentences(np.array([20, 3]))
     assert batch["lengths"] == expected["lengths"]
     tensors = [name for name in expected if name not in ("sentence_index", "lengths")]
     assert all(torch.equal(batch[name], expected[name]) for name in tensors)
-    assert SentenceBatches(assembler)[np.array([2])]["sentence_index"].tolist() == [2]
+    assert assembler.sentences(np.array([2]))["sentence_index"].tolist() == [2]
 
 
 def test_a_process_without_sequences_counts_nothing(make_split: Callable[[int], EncodedSplit]) -> None:
     split = make_split(5)
-    batches = TrainingBatches(BatchAssembler(split, label_ids(split)))
+    assembler = BatchAssembler(split, label_ids(split))
     items = [epoch(split, batch_size=split.num_sequences - 1, rank=rank, world_size=2) for rank in range(2)]
     assert sum(map(len, map(sequences_of, items))) == split.num_sequences
     one_sequence = epoch(split, sequences=np.array([1]), rank=1, world_size=2)
     assert [len(item.sequences) for item in one_sequence] == [0]
-    batch = batches[one_sequence[0]]
+    batch = assembler.micro_batch(one_sequence[0])
     assert batch["lengths"] == [len(batch["input_ids"])] == [split.sequence_lengths()[0]]
     assert (batch["labels"] == IGNORE_INDEX).all()
     assert batch["labelled_in_step"] == split.sequence_labelled[1]
@@ -425,7 +425,6 @@ def test_accumulated_and_distributed_gradients_are_those_of_one_large_batch(
     split = make_split(13)
     sequences = np.flatnonzero(split.sequence_labelled)[:size]
     assembler = BatchAssembler(split, label_ids(split))
-    batches = TrainingBatches(assembler)
     ranks = [
         epoch(split, sequences=sequences, batch_size=2, rank=rank, world_size=world_size, accumulate=accumulate)
         for rank in range(world_size)
@@ -446,7 +445,7 @@ def test_accumulated_and_distributed_gradients_are_those_of_one_large_batch(
         module.zero_grad()
         for item in step:
             # Lightning divides by the accumulated micro-batches, DDP averages over the processes.
-            (module.training_step(batches[item], 0) / accumulate / world_size).backward()
+            (module.training_step(assembler.micro_batch(item), 0) / accumulate / world_size).backward()
         found = gradients(module)
         assert found.keys() == expected.keys()
         for name in expected:
@@ -464,7 +463,7 @@ def test_a_batch_without_a_label_has_loss_zero_not_nan(
         world_size=1, accumulate_grad_batches=1, optimizers=[optimizer]
     )
     module.zero_grad()
-    batch = TrainingBatches(BatchAssembler(split, label_ids(split)))[TrainingItem(empty, 0)]
+    batch = BatchAssembler(split, label_ids(split)).micro_batch(TrainingItem(empty, 0))
     loss = module.training_step(batch, 0)
     loss.backward()
     assert loss == 0
@@ -476,7 +475,7 @@ def test_a_loader_passes_batches_through_whole(workers: int, make_split: Callabl
     split = make_split(37)
     assembler = BatchAssembler(split, label_ids(split))
     sampler = TrainingSampler(split, None, 4, "random", 7)
-    loader = DataLoader(TrainingBatches(assembler), sampler=sampler, batch_size=None, num_workers=workers)
+    loader = DataLoader(Batches(assembler.micro_batch), sampler=sampler, batch_size=None, num_workers=workers)
     expected = epoch(split)
     assert len(loader) == len(expected)
     for batch, item in zip(loader, expected, strict=True):

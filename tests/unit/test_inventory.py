@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from ner_module.data.alignment import Subwords
+from ner_module.data.encoded import EncodingOptions, encode_split
 from ner_module.data.inventory import Tags, check_known, choose_source_scheme
 from ner_module.data.preparation import ReadingOptions, store_files
 from ner_module.data.store import StoredSplit
 from ner_module.errors import DataError
+from ner_module.pretrained import load_tokenizer
 from ner_module.tagging import SCHEMES, LabelSet
 
 Store = Callable[..., StoredSplit]
@@ -199,16 +202,36 @@ def test_an_honest_corpus_passes_in_silence(corpus: Path, tmp_path: Path, caplog
     assert caplog.text == ""
 
 
-def test_a_label_the_checkpoint_does_not_know_is_refused_with_its_line(store: Store) -> None:
-    names = ["O", "B-PER", "I-PER"]
-    stored = store("O O", "O B-LOC", name="test")
-    check_known(names, ["O", "B-PER"], stored)
-    with pytest.raises(DataError, match=r"test.conll:5: the label 'B-LOC' is unknown .* which has O, B-PER, I-PER; "):
-        check_known(names, ["O", "B-LOC"], stored)
-    # The file is IOB1, the model IOB2: the label stands there as I-LOC.
-    stored = store("O O", "O I-PER", "O I-LOC", name="other")
-    with pytest.raises(DataError, match=r"other.conll:8: the label 'B-LOC'"):
-        check_known(names, ["O", "B-PER", "B-LOC"], stored)
-    # The model is flat.
-    with pytest.raises(DataError, match=r"other.conll:8: the label 'LOC'"):
-        check_known(["O", "PER"], ["O", "PER", "LOC"], stored)
+@pytest.mark.parametrize(
+    ("sentences", "scheme", "names", "message"),
+    [
+        (
+            ("O O", "O B-LOC"),
+            "iob2",
+            ("O", "B-PER", "I-PER"),
+            r"5: the label 'B-LOC' is unknown .* has O, B-PER, I-PER; ",
+        ),
+        (("O O", "O I-PER", "O I-LOC"), "iob1", ("O", "B-PER", "I-PER"), r"8: the label 'B-LOC'"),
+        (("O O", "O I-PER", "O I-LOC"), "iob1", ("O", "PER"), r"8: the label 'LOC'"),
+        (("O B-PER", "O"), "iob2", ("O", "B-PER", "I-PER"), None),
+    ],
+)
+def test_a_label_the_checkpoint_does_not_know_is_refused_with_its_line(
+    sentences: tuple[str, ...],
+    scheme: str,
+    names: tuple[str, ...],
+    message: str | None,
+    store: Store,
+    tiny_model: Callable[..., Path],
+    tmp_path: Path,
+) -> None:
+    """Whatever scheme the file and the model are in: the file is IOB1 and the model IOB2 or flat, for example."""
+    stored, labels = store(*sentences, name="test"), LabelSet(names, "iob2" if "B-PER" in names else "flat")
+    options = EncodingOptions(64, 16, False, scheme, labels.scheme, "O")
+    subwords = Subwords(load_tokenizer(str(tiny_model())))
+    encoded = encode_split(tmp_path / "encoded", stored.chunks(), subwords, options)
+    if message is None:
+        check_known(labels, stored, encoded)
+    else:
+        with pytest.raises(DataError, match=rf"test.conll:{message}"):
+            check_known(labels, stored, encoded)
