@@ -120,8 +120,9 @@ class EncodedSplit:
         return slice(int(self.sequence_words[first]), int(self.sequence_words[last]))
 
     def first_word_tagged(self, tag: str) -> tuple[int, int]:
-        """The first sentence with a tag, and the place of the word there."""
-        word = int(np.argmax(self.word_labels == self.tag_names.index(tag)))
+        """The first sentence with a tag, or with one that it continues, and the place of the word there."""
+        wanted = [index for index, name in enumerate(self.tag_names) if tag in (name, continuation_tag(name))]
+        word = int(np.argmax(np.isin(self.word_labels, wanted)))
         starts = self.sequence_words[self.sentence_sequences]
         sentence = int(np.searchsorted(starts, word, side="right")) - 1
         return sentence, word - int(starts[sentence])
