@@ -138,7 +138,7 @@ def is_intact(path: Path) -> bool:
     """Whether a file in the hub's cache has the bytes that its name there promises.
 
     A cached file is a link to a blob whose name is the SHA-256 of a large file or the git SHA-1 of a small one. Where
-    the file system has no links nothing can be said, and the answer is yes.
+    the file system has no links nothing can be checked, and the answer is yes.
     """
     name = path.resolve().name
     if not path.is_symlink() or any(letter not in "0123456789abcdef" for letter in name):

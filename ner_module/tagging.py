@@ -1,8 +1,8 @@
 """Tagging schemes: per-word tags <-> entity spans, and the label inventory a model is trained on.
 
-Everything about *what a tag means* lives here, in plain Python, without torch. Three ideas carry the module:
+What a tag means is defined here, in plain Python, without torch, by three ideas:
 
-* **Reading is one rule for every scheme.** Spans are read from prefixed tags by the rules of the CoNLL-2000 script
+* **One rule reads every scheme.** Spans are read from prefixed tags by the rules of the CoNLL-2000 script
   `conlleval` (https://www.clips.uantwerpen.be/conll2000/chunking/output.html), as seqeval's default mode applies them:
   a span starts at ``B-``/``S-``, after ``E-``/``S-``, after an outside word, and wherever the type changes. ``L-`` and
   ``U-`` (BILOU) are read as ``E-`` and ``S-``. The rule is total: any tag sequence has spans, a broken one too.
@@ -220,15 +220,11 @@ def word_places(spans: Sequence[Span]) -> Iterator[tuple[int, str, WordPlace]]:
 def canonical_prefix(scheme: str, place: WordPlace) -> str:
     """The prefix that a scheme writes on a word at this place of its span."""
     first, last, touches_before, touches_after = place
-    if scheme == "iob1":
-        return "B" if first and touches_before else "I"
-    if scheme == "iob2":
-        return "B" if first else "I"
-    if scheme == "ioe1":
-        return "E" if last and touches_after else "I"
-    if scheme == "ioe2":
-        return "E" if last else "I"
-    end, single = ("E", "S") if scheme == "bioes" else ("L", "U")
+    if scheme in ("iob1", "iob2"):
+        return "B" if first and (touches_before or scheme == "iob2") else "I"
+    if scheme in ("ioe1", "ioe2"):
+        return "E" if last and (touches_after or scheme == "ioe2") else "I"
+    end, single = PREFIXES[scheme][2], PREFIXES[scheme][3]
     if first:
         return single if last else "B"
     return end if last else "I"
@@ -335,15 +331,12 @@ def complete_label_set(tags: Iterable[str], scheme: str, outside_label: str | No
     ['B-PER', 'O', 'I-PER']
     """
     ordered = list(dict.fromkeys(tags)) if isinstance(tags, (list, tuple)) else []
-    seen = ordered or sorted(set(tags))
-    types = entity_types([tag for tag in seen if tag != outside_label], scheme, outside_label)
-    if not ordered:
-        types.sort()
-    outside = [] if outside_label is None else [outside_label]
+    types = entity_types([tag for tag in ordered or set(tags) if tag != outside_label], scheme, outside_label)
+    types = types if ordered else sorted(types)
     if scheme == "flat":
-        complete = outside + types
+        complete = types if outside_label is None else [outside_label, *types]
     else:
-        complete = [OUTSIDE] + [join_tag(prefix, name) for name in types for prefix in PREFIXES[scheme]]
+        complete = [OUTSIDE, *(join_tag(prefix, name) for name in types for prefix in PREFIXES[scheme])]
     return list(dict.fromkeys(ordered + complete))
 
 

@@ -5,8 +5,8 @@ and takes its own part, so nothing is duplicated, the number of steps is equal e
 labelled subword tokens its whole optimisation step has (over processes and accumulated micro-batches). Dividing by that
 number makes the loss of accumulated or distributed training equal to that of one large batch.
 
-Evaluation and prediction deal whole batches of whole sentences to the processes, sorted by length; results carry the
-index of their sentence, by which whoever collects them restores the order.
+Evaluation and prediction distribute whole batches of whole sentences, sorted by length, over the processes; results
+carry the index of their sentence, by which whoever collects them restores the order.
 
 Not here: the loaders around this (`loaders.py`), and how the model computes a batch (`model/packed.py`).
 """
@@ -129,7 +129,7 @@ class TrainingSampler(Sampler[TrainingItem]):
     """The micro-batches of this process, epoch by epoch.
 
     A micro-batch takes ``batch_size`` sequences for each process, or as many as hold ``max_tokens`` subword tokens at
-    most. The last one deals out what is left; when that is fewer than there are processes, some get no sequence.
+    most. The last one distributes the rest; when that is fewer than there are processes, some get no sequence.
 
     Args:
         split: the encoded training data.
@@ -222,7 +222,7 @@ class EvaluationSampler(Sampler[npt.NDArray[np.int64]]):
     """Every ``world_size``-th of the given batches, from this process's rank on.
 
     Where there are fewer batches than processes, some get one batch without a sentence: Lightning lets a process that
-    has no batch at all skip the evaluation, and the others would wait for its counts for ever.
+    has no batch at all skip the evaluation, and the others would wait for its counts forever.
     """
 
     def __init__(self, batches: Sequence[npt.NDArray[np.int64]], rank: int = 0, world_size: int = 1) -> None:

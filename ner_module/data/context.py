@@ -1,4 +1,4 @@
-"""Document context: which words of its document stand before and after each sentence.
+"""Document context: the words of its document before and after each sentence.
 
 A sentence is read with its neighbours as far as they are of the same document; only its own words are labelled,
 predicted and scored. The data says which sentences are of one document (``-DOCSTART-``, ``# newdoc``, a ``document``
@@ -31,7 +31,7 @@ class Chunk(NamedTuple):
     tokens: Sequence[Sequence[str]]
     tags: Sequence[Sequence[str]] | None
     documents: Sequence[Hashable] | None = None
-    """Per sentence, the identity of its document; ``None`` for a sentence that stands alone."""
+    """Per sentence, the identity of its document; ``None`` for a sentence on its own."""
 
 
 class SentenceInContext(NamedTuple):

@@ -1,7 +1,7 @@
 """NERDataModule: annotated data in, batches out.
 
 ``prepare_data`` (once per node) reads and tokenises what the command needs into the cache; ``setup`` (every process)
-maps it into memory and settles the labels; the loaders deal out batches. A checkpoint carries this module's state
+maps it into memory and settles the labels; the loaders yield batches. A checkpoint carries this module's state
 (tokenizer, labels, alignment), so that ``test`` and ``predict`` see words as training did and need neither the hub nor
 the training files.
 """

@@ -27,7 +27,7 @@ _ARRAYS: dict[str, Any] = {
     "input_ids": np.int32,  # [subwords]
     "labels": np.int16,  # [subwords]
     "sequence_offsets": np.int64,  # [sequences + 1] into input_ids
-    "sequence_labelled": np.int32,  # [sequences] labelled subwords of each
+    "sequence_labelled": np.int32,  # [sequences] labelled subword tokens of each
     "word_positions": np.int32,  # [words] place of a word's first subword in the sequence that owns it
     "word_labels": np.int16,  # [words]
     "sequence_words": np.int64,  # [sequences + 1] into word_positions
@@ -80,7 +80,7 @@ class EncodedSplit:
     """The memory-mapped arrays of one split.
 
     Attributes:
-        name: the folder's; that of a cached split tells its content and options.
+        name: the folder's; that of a cached split is a digest of content and options.
         tag_names: the tags that occur, by index; the meaning of ``labels`` and ``word_labels``.
         summary: what the encoding met.
         input_ids, labels, …: see ``_ARRAYS`` in this module for shapes.
@@ -150,7 +150,7 @@ def encode_split(
     options: EncodingOptions,
     progress: Callable[[int], None] = lambda sentences: None,
 ) -> EncodedSplit:
-    """Encode sentences into ``folder`` and open the result; a complete one that is there already stands.
+    """Encode sentences into ``folder`` and open the result; an existing complete one is used.
 
     Args:
         folder: where the arrays go; it appears whole or not at all.
@@ -175,7 +175,7 @@ def encode_split(
 
 
 class _Encoder:
-    """Turns sentences into the next values of each array; counts what the user must hear of."""
+    """Turns sentences into the next values of each array; counts what is reported to the user."""
 
     def __init__(self, subwords: Subwords, options: EncodingOptions) -> None:
         self._subwords, self._options = subwords, options

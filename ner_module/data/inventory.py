@@ -14,7 +14,7 @@ from typing import Any
 
 from ner_module.data.encoded import EncodedSplit
 from ner_module.data.store import StoredSplit
-from ner_module.data.tag_census import Suspicion, suspicious_tags
+from ner_module.data.tag_census import suspicious_tags
 from ner_module.errors import DataError
 from ner_module.tagging import (
     OUTSIDE,
@@ -93,17 +93,11 @@ class Tags:
         return cls(splits, schemes, options.label_names, label_map)
 
     def check(self, scheme: str | None, outside_label: str | None) -> LabelSet:
-        """Refuse what a new model cannot be trained on.
+        """Refuse what a new model cannot be trained on; a label set without names yet.
 
         Args:
             scheme: the one to train; by default ``iob2``, or ``flat`` for flat data.
             outside_label: the label asked for.
-
-        Returns:
-            A label set without names yet.
-
-        Raises:
-            DataError: see :meth:`check_label_map`, :meth:`outside_label` and :meth:`check_spelling`.
         """
         self.check_label_map()
         scheme = scheme or ("flat" if self.source_scheme == "flat" else "iob2")
@@ -148,35 +142,25 @@ class Tags:
             return OUTSIDE
         return asked if asked is not None else OUTSIDE if OUTSIDE in counts else None
 
-    def undeclared(self) -> list[str]:
-        """The tags that are not among the declared labels, where there are some."""
-        if self.declared is None:
-            return []
-        known = {OUTSIDE, *complete_label_set(self.declared, self.source_scheme, None)}
-        return [tag for tag in self.counts if tag not in known]
-
-    def suspicious(self) -> list[Suspicion]:
-        """The tags that look misspelt; none where labels are declared."""
-        if self.declared is not None:
-            return []
-        return suspicious_tags(self.counts, self.first_seen, self.first_words, flat=self.source_scheme == "flat")
-
     def check_spelling(self) -> None:
         """Refuse tags that are undeclared or most likely misspelt; log those that may be.
 
         Raises:
             DataError: with the file and line of the first such tag.
         """
-        for tag in self.undeclared():
-            problem = f"the tag {tag!r} is not among the labels {', '.join(self.declared or ())}"
-            path, line = self.first_seen[tag]
-            raise DataError(path, line, problem, "correct the tag, or add it to --data.label_names")
-        for suspicion in self.suspicious():
-            error = suspicion.error()
-            if suspicion.certain:
-                advice = f"{error.advice}, or name all labels in --data.label_names"
-                raise DataError(error.path, error.line, error.problem, advice)
-            log.warning("%s", error)
+        if self.declared is not None:
+            known = {OUTSIDE, *complete_label_set(self.declared, self.source_scheme, None)}
+            if unknown := [tag for tag in self.counts if tag not in known]:
+                path, line = self.first_seen[unknown[0]]
+                problem = f"the tag {unknown[0]!r} is not among the labels {', '.join(self.declared)}"
+                raise DataError(path, line, problem, "correct the tag, or add it to --data.label_names")
+            return
+        flat = self.source_scheme == "flat"
+        for found in suspicious_tags(self.counts, self.first_seen, self.first_words, flat):
+            if found.certain:
+                advice = f"{found.advice}, or name all labels in --data.label_names"
+                raise DataError(found.path, found.line, found.problem, advice)
+            log.warning("%s", found.error())
 
     def label_set(self, tags: Iterable[str], scheme: str, outside: str | None) -> LabelSet:
         """The labels of a new model.

@@ -42,7 +42,7 @@ _SPLITS = {
     "predict": ("predict",),
 }
 NEEDED = {"fit": "train", "validate": "validation", "test": "test", "predict": "predict"}
-"""The split a command cannot do without."""
+"""The split a command cannot run without."""
 
 # Below this many sentences encoding takes a moment, and a bar would only flicker.
 _SHOW_PROGRESS_FROM = 20_000
@@ -111,7 +111,7 @@ def store_splits(options: Any, command: str, cache: Path) -> dict[str, StoredSpl
 
 
 def store_files(cache: Path, files: list[Path], reading: ReadingOptions) -> Path:
-    """Read files into the cache; returns the folder, at once when the same bytes were read the same way before.
+    """Read files into the cache; returns the folder, at once if the same bytes were read the same way before.
 
     Raises:
         DataError: a file cannot be read; with its line.
