@@ -331,7 +331,7 @@ def complete_label_set(tags: Iterable[str], scheme: str, outside_label: str | No
     ['B-PER', 'O', 'I-PER']
     """
     ordered = list(dict.fromkeys(tags)) if isinstance(tags, (list, tuple)) else []
-    types = entity_types([tag for tag in ordered or set(tags) if tag != outside_label], scheme, outside_label)
+    types = entity_types([tag for tag in ordered or sorted(set(tags)) if tag != outside_label], scheme, outside_label)
     types = types if ordered else sorted(types)
     if scheme == "flat":
         complete = types if outside_label is None else [outside_label, *types]

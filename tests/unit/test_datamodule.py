@@ -21,6 +21,8 @@ from tiny_models import FAMILIES
 
 from ner_module.data.alignment import NO_SUBWORD
 from ner_module.data.datamodule import NERDataModule
+from ner_module.data.preparation import store_splits
+from ner_module.data.store import StoredSplit
 from ner_module.errors import DataError, PretrainedError
 from ner_module.pretrained import load_tokenizer
 from ner_module.tagging import IGNORE_INDEX, Span, tags_to_spans
@@ -499,6 +501,25 @@ def test_a_restored_module_finds_what_training_left_in_the_cache(family: str, ma
     start(restored(data, **files), "test")
     start(restored(data, **files))
     assert snapshot(data.cache) == before, "a tokenizer from a checkpoint is the same tokenizer"
+
+
+def test_setup_uses_what_its_process_prepared(make: Make, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads = []
+
+    def counted(options: Any, command: str, cache: Path) -> dict[str, StoredSplit]:
+        reads.append(command)
+        return store_splits(options, command, cache)
+
+    monkeypatch.setattr("ner_module.data.datamodule.store_splits", counted)
+    data = make(train_file=write("B-PER O"), validation_file=write("O", name="dev"))
+    assert reads == ["fit"], "once, by prepare_data"
+    data.setup("fit")
+    assert reads == ["fit", "fit"], "a process that has not prepared reads the cache itself"
+    other = NERDataModule(**data.hparams)
+    other.prepare_data()
+    other.load_state_dict(data.state_dict())
+    other.setup("fit")
+    assert reads == ["fit"] * 4, "what was encoded before a checkpoint brought its tokenizer is not used"
 
 
 def test_labels_keep_the_checkpoints_order_and_a_smaller_inventory_is_fine(make: Make, write: Write) -> None:
