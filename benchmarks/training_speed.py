@@ -248,7 +248,7 @@ def row_lengths(corpus: Corpus, model: str, cache: Path) -> Any:
     )
     data.prepare_data()
     data.setup("fit")
-    return data.encoded["train"].row_lengths()
+    return data.encoded["train"].sequence_lengths()
 
 
 def compare(corpus: Corpus, arguments: argparse.Namespace) -> dict[str, Any]:

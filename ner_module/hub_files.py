@@ -1,11 +1,11 @@
-"""Files from the hub that are whole and right, or one clear message.
+"""Files from the hub, complete and verified, or one clear message.
 
 The client of the hub leaves gaps (huggingface_hub 2.4, run against `tests/hub_server.py`): a 503 on a file's body and a
 connection reset in mid-file end a download for good, wrong bytes of the right size are accepted, and a hub that is down
-is asked for most of a minute before the cache is used. Here a download is tried again, each file is held against the
+is asked for most of a minute before the cache is used. Here a download is retried, each file is checked against the
 checksum the hub states for it, and a hub that does not answer is asked once.
 
-Not here: what a model or a dataset is (`pretrained.py`, `data/hub.py`), and pushing (`outputs/push.py`).
+Not here: what a model or a dataset is (`pretrained.py`, `data/hub.py`), and pushing (`extras/export/push.py`).
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ner_module.files import sha256_of
+
 log = logging.getLogger(__name__)
 
 # Seconds between attempts; a hub that is being restarted answers 503 for some seconds.
@@ -26,15 +28,8 @@ _WAITS = (1, 2, 4)
 _REACH_TIMEOUT = 10
 
 _MODEL_FILES = (
-    "config.json",
-    "tokenizer*",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab*",
-    "merges.txt",
-    "*.model",
-    "README.md",
-    "ner_module.json",
+    *("config.json", "ner_module.json", "README.md", "tokenizer*", "special_tokens_map.json", "added_tokens.json"),
+    *("vocab*", "merges.txt", "*.model"),
 )
 _WEIGHTS = ("model.safetensors", "model-*.safetensors", "model.safetensors.index.json")
 _OLD_WEIGHTS = ("pytorch_model*.bin", "pytorch_model.bin.index.json")
@@ -72,8 +67,7 @@ def _fetch(repo_id: str, revision: str | None, patterns: list[str]) -> Path:
     offline = not hub_is_reachable()
 
     def download() -> Path:
-        folder = snapshot_download(repo_id, revision=revision, allow_patterns=patterns, local_files_only=offline)
-        return Path(str(folder))
+        return Path(snapshot_download(repo_id, revision=revision, allow_patterns=patterns, local_files_only=offline))
 
     return _checked(download, lambda folder: [path for path in folder.rglob("*") if path.is_file()])
 
@@ -144,18 +138,15 @@ def is_intact(path: Path) -> bool:
     """Whether a file in the hub's cache has the bytes that its name there promises.
 
     A cached file is a link to a blob whose name is the SHA-256 of a large file or the git SHA-1 of a small one. Where
-    the file system has no links nothing can be said, and the answer is yes.
+    the file system has no links nothing can be checked, and the answer is yes.
     """
     name = path.resolve().name
     if not path.is_symlink() or any(letter not in "0123456789abcdef" for letter in name):
         return True
-    with path.open("rb") as file:
-        if len(name) == 64:
-            return hashlib.file_digest(file, "sha256").hexdigest() == name
-        if len(name) == 40:
-            content = file.read()
-            return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest() == name
-    return True
+    if len(name) == 64:
+        return sha256_of(path) == name
+    content = path.read_bytes() if len(name) == 40 else b""
+    return len(name) != 40 or hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest() == name
 
 
 @lru_cache(maxsize=1)
@@ -169,11 +160,8 @@ def hub_is_reachable() -> bool:
     try:
         get_session().head(huggingface_hub.constants.ENDPOINT, timeout=_REACH_TIMEOUT)
     except (httpx.HTTPError, OSError) as error:
-        log.warning(
-            "the hub (%s) cannot be reached (%s): using what is in the cache",
-            huggingface_hub.constants.ENDPOINT,
-            first_line(error),
-        )
+        message = "the hub (%s) cannot be reached (%s): using what is in the cache"
+        log.warning(message, huggingface_hub.constants.ENDPOINT, first_line(error))
         import datasets
 
         huggingface_hub.constants.HF_HUB_OFFLINE = True

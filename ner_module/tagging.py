@@ -1,8 +1,8 @@
 """Tagging schemes: per-word tags <-> entity spans, and the label inventory a model is trained on.
 
-Everything about *what a tag means* lives here, in plain Python, without torch. Three ideas carry the module:
+What a tag means is defined here, in plain Python, without torch, by three ideas:
 
-* **Reading is one rule for every scheme.** Spans are read from prefixed tags by the rules of the CoNLL-2000 script
+* **One rule reads every scheme.** Spans are read from prefixed tags by the rules of the CoNLL-2000 script
   `conlleval` (https://www.clips.uantwerpen.be/conll2000/chunking/output.html), as seqeval's default mode applies them:
   a span starts at ``B-``/``S-``, after ``E-``/``S-``, after an outside word, and wherever the type changes. ``L-`` and
   ``U-`` (BILOU) are read as ``E-`` and ``S-``. The rule is total: any tag sequence has spans, a broken one too.
@@ -18,8 +18,7 @@ the same rules on tensors (`metrics/functional.py`).
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ner_module.errors import SchemeError
@@ -142,7 +141,7 @@ def check_scheme(scheme: str) -> str:
 def tags_to_spans(tags: Sequence[str], scheme: str = "iob2", outside_label: str | None = OUTSIDE) -> list[Span]:
     """Read the spans of one sentence, in order.
 
-    Prefixed schemes are all read by the one rule in the module's docstring; ``scheme`` only tells ``flat`` apart.
+    Prefixed schemes are all read by the one rule in the module's docstring; ``scheme`` matters only for ``flat``.
 
     Args:
         tags: one tag per word.
@@ -190,37 +189,42 @@ def spans_to_tags(
     ordered = sorted(spans)
     tags: list[str | None] = [outside_label] * length
     reached = 0
-    for index, (start, end, entity_type) in enumerate(ordered):
-        if not reached <= start < end <= length:
-            raise SchemeError(f"the span {ordered[index]} overlaps another one, is empty or leaves the sentence")
-        reached = end
-        if scheme == "flat":
-            if end - start > 1:
-                raise SchemeError(f"'flat' labels hold single words only, not {ordered[index]}")
-            tags[start] = entity_type
-            continue
-        before, after = ordered[index - 1 : index], ordered[index + 1 : index + 2]
-        touches_before = bool(before) and before[0].end == start and before[0].entity_type == entity_type
-        touches_after = bool(after) and after[0].start == end and after[0].entity_type == entity_type
-        for position in range(start, end):
-            prefix = canonical_prefix(scheme, position == start, position == end - 1, touches_before, touches_after)
-            tags[position] = join_tag(prefix, entity_type)
+    for span in ordered:
+        if not reached <= span.start < span.end <= length:
+            raise SchemeError(f"the span {span} overlaps another one, is empty or leaves the sentence")
+        if scheme == "flat" and span.end - span.start > 1:
+            raise SchemeError(f"'flat' labels hold single words only, not {span}")
+        reached = span.end
+    for position, entity_type, place in word_places(ordered):
+        tags[position] = entity_type if scheme == "flat" else join_tag(canonical_prefix(scheme, place), entity_type)
     if None in tags:
         raise SchemeError("'flat' labels without an outside label need a span on every word")
     return [tag for tag in tags if tag is not None]
 
 
-def canonical_prefix(scheme: str, first: bool, last: bool, touches_before: bool, touches_after: bool) -> str:
-    """The prefix of one word of a span; ``touches_*``: the neighbour span has the same type and no gap."""
-    if scheme == "iob1":
-        return "B" if first and touches_before else "I"
-    if scheme == "iob2":
-        return "B" if first else "I"
-    if scheme == "ioe1":
-        return "E" if last and touches_after else "I"
-    if scheme == "ioe2":
-        return "E" if last else "I"
-    end, single = ("E", "S") if scheme == "bioes" else ("L", "U")
+WordPlace = tuple[bool, bool, bool, bool]
+"""Whether a word is the first of its span, is the last of it, and whether a span of the same type touches that span
+before and after. In every scheme this decides the word's prefix."""
+
+
+def word_places(spans: Sequence[Span]) -> Iterator[tuple[int, str, WordPlace]]:
+    """Position, entity type and place of each word in the spans of one sentence."""
+    starts = {(span.start, span.entity_type) for span in spans}
+    ends = {(span.end, span.entity_type) for span in spans}
+    for start, end, entity_type in spans:
+        touches_before, touches_after = (start, entity_type) in ends, (end, entity_type) in starts
+        for position in range(start, end):
+            yield position, entity_type, (position == start, position == end - 1, touches_before, touches_after)
+
+
+def canonical_prefix(scheme: str, place: WordPlace) -> str:
+    """The prefix that a scheme writes on a word at this place of its span."""
+    first, last, touches_before, touches_after = place
+    if scheme in ("iob1", "iob2"):
+        return "B" if first and (touches_before or scheme == "iob2") else "I"
+    if scheme in ("ioe1", "ioe2"):
+        return "E" if last and (touches_after or scheme == "ioe2") else "I"
+    end, single = PREFIXES[scheme][2], PREFIXES[scheme][3]
     if first:
         return single if last else "B"
     return end if last else "I"
@@ -260,8 +264,8 @@ def convert_tags(
         source_scheme: theirs.
         scheme: of the result.
         outside_label: for ``flat``, the label that is no unit.
-        label_map: entity type (flat: label) -> its new name, ``O`` or the outside label to drop it. Spans are renamed,
-            not words: two that touch and get the same type stay two, wherever the scheme can tell.
+        label_map: entity type (flat: label) -> its new name; ``O`` or the outside label drops it. Spans are renamed,
+            not words: two that touch and get the same type stay two if the scheme can write that.
 
     >>> convert_tags(["I-PER", "I-PER", "B-PER"], "iob1", "bilou")
     ['B-PER', 'L-PER', 'U-PER']
@@ -271,20 +275,8 @@ def convert_tags(
     >>> convert_tags(["I-boss", "I-king", "I-misc"], "iob1", "iob1", label_map=merged)
     ['I-PER', 'B-PER', 'O']
     """
-    if label_map:
-        return _map_tags(tags, source_scheme, scheme, outside_label, label_map)
-    if scheme == "flat" and source_scheme != "flat":
-        return [split_tag(tag)[1] or outside_label or OUTSIDE for tag in tags]
-    if scheme != "flat" and source_scheme != "flat" and all(tag == OUTSIDE for tag in tags):
-        return list(tags)
-    outside = outside_label if scheme == "flat" else OUTSIDE
-    return spans_to_tags(tags_to_spans(tags, source_scheme, outside_label), len(tags), scheme, outside)
-
-
-def _map_tags(
-    tags: Sequence[str], source_scheme: str, scheme: str, outside_label: str | None, label_map: Mapping[str, str]
-) -> list[str]:
-    dropped = {OUTSIDE, outside_label}
+    label_map = label_map or {}
+    dropped = {OUTSIDE, outside_label} if label_map else set()
     if scheme == "flat":
         outside = outside_label or OUTSIDE
         types = tags if source_scheme == "flat" else [split_tag(tag)[1] or outside for tag in tags]
@@ -309,21 +301,11 @@ def map_label_names(
     for name in names:
         prefix, entity_type = ("", name) if scheme == "flat" or name == OUTSIDE else split_tag(name)
         target = label_map.get(entity_type, entity_type)
-        if target not in (OUTSIDE, outside_label):
-            mapped.append(join_tag(prefix, target) if prefix else target)
-        elif scheme == "flat" or name == OUTSIDE:
+        if not prefix:
             mapped.append(target)
+        elif target not in (OUTSIDE, outside_label):
+            mapped.append(join_tag(prefix, target))
     return list(dict.fromkeys(mapped))
-
-
-def count_types(tags: Sequence[str], scheme: str, wanted: Iterable[str]) -> Counter[str]:
-    """How many spans (``flat``: words) each of the wanted types has in a sentence.
-
-    >>> count_types(["B-PER", "I-PER", "B-PER", "B-LOC"], "iob2", ["PER"])
-    Counter({'PER': 2})
-    """
-    chosen = set(wanted)
-    return Counter(span.entity_type for span in tags_to_spans(tags, scheme, None) if span.entity_type in chosen)
 
 
 def entity_types(label_names: Sequence[str], scheme: str, outside_label: str | None = OUTSIDE) -> list[str]:
@@ -349,20 +331,17 @@ def complete_label_set(tags: Iterable[str], scheme: str, outside_label: str | No
     ['B-PER', 'O', 'I-PER']
     """
     ordered = list(dict.fromkeys(tags)) if isinstance(tags, (list, tuple)) else []
-    seen = ordered or sorted(set(tags))
-    types = entity_types([tag for tag in seen if tag != outside_label], scheme, outside_label)
-    if not ordered:
-        types.sort()
-    outside = [] if outside_label is None else [outside_label]
+    types = entity_types([tag for tag in ordered or sorted(set(tags)) if tag != outside_label], scheme, outside_label)
+    types = types if ordered else sorted(types)
     if scheme == "flat":
-        complete = outside + types
+        complete = types if outside_label is None else [outside_label, *types]
     else:
-        complete = [OUTSIDE] + [join_tag(prefix, name) for name in types for prefix in PREFIXES[scheme]]
+        complete = [OUTSIDE, *(join_tag(prefix, name) for name in types for prefix in PREFIXES[scheme])]
     return list(dict.fromkeys(ordered + complete))
 
 
 def continuation_tag(tag: str) -> str:
-    """The tag of a word's further subwords when all of them are labelled: a mention does not begin twice.
+    """The tag of a word's further subword tokens when all of them are labelled: a mention does not begin twice.
 
     >>> continuation_tag("B-PER"), continuation_tag("U-PER"), continuation_tag("E-PER"), continuation_tag("O")
     ('I-PER', 'I-PER', 'E-PER', 'O')

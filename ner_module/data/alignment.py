@@ -1,26 +1,27 @@
-"""Words -> subwords -> rows for the encoder, with windows over what is too long, and back to one place per word.
+"""Words -> subword tokens -> encoder inputs, with windows over what is too long, and back to one place per word.
 
 The rules, each of which some other tool gets wrong:
 
-* A fast tokenizer encodes pre-split words one by one, so the subwords of a word do not depend on its neighbours. Each
-  distinct form is encoded once (:class:`Subwords`), which makes ``word_ids`` trivial and the work proportional to the
-  vocabulary rather than to the text. `tests/unit/test_alignment.py` holds this against ``tokenizer.word_ids()``.
-* A word that becomes no subword (control and zero-width characters) keeps its place: position -1, never a shift.
+* A fast tokenizer encodes pre-split words one by one, so the subword tokens of a word do not depend on its neighbours.
+  Each distinct form is encoded once (:class:`Subwords`), which makes ``word_ids`` trivial and the work proportional to
+  the vocabulary rather than to the text. `tests/unit/test_alignment.py` checks this against ``tokenizer.word_ids()``.
+* A word that becomes no subword token (control and zero-width characters) keeps its place: position -1, never a shift.
 * A sentence past ``max_seq_length`` becomes overlapping **windows**. Each word is *owned* by exactly one of them, the
-  one where it has most context; only owned words are labelled in the loss, predicted and scored. A word alone longer
-  than a window keeps its first subwords.
-* A sentence that fits one row may be read with words of its document around it (`context.py`): whole words, nearest
-  first, as many on one side as on the other where both have them. They are not owned by the row, so they are neither
-  labelled nor predicted. A sentence in windows has none: it fills its rows.
+  one that gives it most context; only owned words are labelled in the loss, predicted and scored. A word alone longer
+  than a window keeps its first subword tokens.
+* A sentence that fits one sequence may be read with words of its document around it (`context.py`): whole words,
+  nearest first, as many on one side as on the other where both have them. The sequence does not own them, so they are
+  neither labelled nor predicted. A sentence in windows has none: it fills its sequences.
 
-Terms: a *row* is one encoder input, with its special tokens. ``labels`` are per subword, as indices into the label
-names of the split (:data:`UNLABELLED` where the loss must not look); ``word_positions`` are per owned word, the place
-of its first subword in the row.
+Terms: a *sequence* is one encoder input, with its special tokens. ``labels`` are per subword token, as indices into the
+label names of the split (:data:`UNLABELLED` where the loss must not look); ``word_positions`` are per owned word, the
+place of its first subword token in the sequence.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,15 +30,15 @@ import numpy.typing as npt
 from ner_module.data.context import NO_CONTEXT, Context
 
 UNLABELLED = -1
-"""In stored arrays: a subword without a label. Batches carry ``IGNORE_INDEX`` in its place."""
+"""In stored arrays: a subword token without a label. Batches carry ``IGNORE_INDEX`` in its place."""
 
 NO_SUBWORD = -1
-"""The position of a word that became no subword."""
+"""The position of a word that became no subword token."""
 
 _PROBE = "a"
 
 
-class Row(NamedTuple):
+class EncodedSequence(NamedTuple):
     """One encoder input and the words it owns: ``first_word`` to ``last_word`` (exclusive) of the sentence."""
 
     input_ids: list[int]
@@ -47,7 +48,7 @@ class Row(NamedTuple):
 
 
 class Subwords:
-    """The subword ids of words, each distinct form encoded once.
+    """The subword token ids of words, each distinct form encoded once.
 
     Args:
         tokenizer: a fast tokenizer from :func:`ner_module.pretrained.load_tokenizer`.
@@ -66,7 +67,7 @@ class Subwords:
 
     @property
     def num_special(self) -> int:
-        """How many places of a row the special tokens take."""
+        """How many places of a sequence the special tokens take."""
         return len(self.prefix) + len(self.suffix)
 
     def _encode(self, words: Sequence[str]) -> list[tuple[int, ...]]:
@@ -75,8 +76,8 @@ class Subwords:
         )
         return [tuple(encoding.ids) for encoding in encodings]
 
-    def learn(self, sentences: Sequence[Sequence[str]]) -> None:
-        """Encode the forms of some sentences that were not seen before, all at once (the tokenizer uses all cores)."""
+    def cache(self, sentences: Iterable[Sequence[str]]) -> None:
+        """Encode the new forms of some sentences, all at once: the tokenizer uses all cores."""
         new = list(dict.fromkeys(word for tokens in sentences for word in tokens if word not in self._known))
         self._known.update(zip(new, self._encode(new), strict=True))
 
@@ -91,45 +92,44 @@ def make_sequences(
     stride: int,
     context: Context = NO_CONTEXT,
     context_size: int = 0,
-) -> list[Row]:
-    """Encode one sentence as one row, or as windows when it is too long.
+) -> list[EncodedSequence]:
+    """Encode one sentence as one sequence, or as windows when it is too long.
 
     Args:
-        tokens: the words; may be empty, which gives one row of special tokens.
-        subwords: has learnt every word of ``tokens``.
-        max_seq_length: subwords of a row at most, special tokens included.
-        stride: subwords that neighbouring windows share, at most (whole words only); at most half of
+        tokens: the words; without any, the sequence consists of special tokens.
+        subwords: has cached every word of ``tokens`` and of ``context``.
+        max_seq_length: subword tokens of a sequence at most, special tokens included.
+        stride: subword tokens that neighbouring windows share, at most (whole words only); at most half of
             ``max_seq_length``.
-        context: the words around the sentence in its document; the subwords have learnt them too.
-        context_size: how many subwords of them are taken at most, both sides together.
+        context: the words around the sentence in its document.
+        context_size: how many subword tokens of them are taken at most, both sides together.
 
     Returns:
-        Rows in order; their owned words are the words of the sentence, each once.
+        Sequences in order; their owned words are the words of the sentence, each once.
     """
     budget = max_seq_length - subwords.num_special
-    pieces = [subwords[word] for word in tokens]
-    lengths = [len(piece) for piece in pieces]
-    if sum(lengths) <= budget:
-        row = _row(pieces, lengths, 0, len(tokens), 0, len(tokens), subwords)
-        room = min(context_size, budget - sum(lengths))
-        return [_with_context(row, context, room, subwords) if room and tokens else row]
-    pieces = [piece[:budget] for piece in pieces]
-    lengths = [len(piece) for piece in pieces]
+    words = [subwords[word] for word in tokens]
+    room = budget - sum(map(len, words))
+    if room >= 0:
+        around = _context_ids(context, min(context_size, room), subwords) if tokens else ([], [])
+        return [_sequence(words, range(len(words)), range(len(words)), subwords, *around)]
+    words = [ids[:budget] for ids in words]
+    lengths = [len(ids) for ids in words]
     windows = _windows(lengths, budget, stride)
-    rows = []
+    sequences = []
     owned_from = 0
     for index, (start, end) in enumerate(windows):
         owned_to = _boundary(lengths, windows[index + 1][0], end) if index + 1 < len(windows) else end
         # Between long words a window may own none, since its neighbours see more of their context: it is left out.
         if any(lengths[owned_from:owned_to]):
             assert start <= owned_from
-            rows.append(_row(pieces, lengths, start, end, owned_from, owned_to, subwords))
+            sequences.append(_sequence(words, range(start, end), range(owned_from, owned_to), subwords))
             owned_from = owned_to
-    return rows
+    return sequences
 
 
 def _windows(lengths: Sequence[int], budget: int, stride: int) -> list[tuple[int, int]]:
-    """Word ranges that fill the budget, each overlapping the one before by about ``stride`` subwords."""
+    """Word ranges that fill the budget, each overlapping the one before by about ``stride`` subword tokens."""
     windows = []
     start = 0
     while True:
@@ -163,74 +163,67 @@ def _boundary(lengths: Sequence[int], start: int, end: int) -> int:
     return end
 
 
-def _row(
-    pieces: Sequence[tuple[int, ...]],
-    lengths: Sequence[int],
-    start: int,
-    end: int,
-    owned_from: int,
-    owned_to: int,
+def _sequence(
+    words: Sequence[Sequence[int]],
+    window: range,
+    owned: range,
     subwords: Subwords,
-) -> Row:
-    input_ids = list(subwords.prefix)
+    before: Sequence[int] = (),
+    after: Sequence[int] = (),
+) -> EncodedSequence:
+    """The words of a window, of which some are owned, between the ids of the context."""
+    input_ids = [*subwords.prefix, *before]
     positions = []
-    for word in range(start, end):
-        if owned_from <= word < owned_to:
-            positions.append(len(input_ids) if lengths[word] else NO_SUBWORD)
-        input_ids.extend(pieces[word])
-    input_ids.extend(subwords.suffix)
-    return Row(input_ids, owned_from, owned_to, positions)
+    for word in window:
+        if word in owned:
+            positions.append(len(input_ids) if words[word] else NO_SUBWORD)
+        input_ids.extend(words[word])
+    input_ids += [*after, *subwords.suffix]
+    return EncodedSequence(input_ids, owned.start, owned.stop, positions)
 
 
-def _with_context(row: Row, context: Context, room: int, subwords: Subwords) -> Row:
-    """Put words of the document around a row's own, ``room`` subwords at most."""
+def _context_ids(context: Context, room: int, subwords: Subwords) -> tuple[list[int], list[int]]:
+    """The ids of whole context words before and after a sentence, ``room`` of them at most."""
     before = [subwords[word] for word in reversed(context.before)]
     after = [subwords[word] for word in context.after]
     # Half the room each; what one side leaves, the other takes.
     taken_before = _fitting(before, room // 2)
-    taken_after = _fitting(after, room - sum(map(len, before[:taken_before])))
-    taken_before = _fitting(before, room - sum(map(len, after[:taken_after])))
-    left = [piece for word in reversed(before[:taken_before]) for piece in word]
-    right = [piece for word in after[:taken_after] for piece in word]
-    start, end = len(subwords.prefix), len(row.input_ids) - len(subwords.suffix)
-    own, positions = row.input_ids[start:end], row.word_positions
-    return row._replace(
-        input_ids=[*subwords.prefix, *left, *own, *right, *subwords.suffix],
-        word_positions=[place if place == NO_SUBWORD else place + len(left) for place in positions],
-    )
+    taken_after = _fitting(after, room - sum(map(len, taken_before)))
+    taken_before = _fitting(before, room - sum(map(len, taken_after)))
+    return list(chain(*reversed(taken_before))), list(chain(*taken_after))
 
 
-def _fitting(pieces: Sequence[tuple[int, ...]], room: int) -> int:
-    """How many of the words fit, one after the other."""
-    for count, piece in enumerate(pieces):
-        room -= len(piece)
+def _fitting(words: Sequence[Sequence[int]], room: int) -> Sequence[Sequence[int]]:
+    """The first words, as many as fit."""
+    for count, ids in enumerate(words):
+        room -= len(ids)
         if room < 0:
-            return count
-    return len(pieces)
+            return words[:count]
+    return words
 
 
 def subword_labels(
-    row: Row,
+    sequence: EncodedSequence,
     labels: Sequence[int],
     num_suffix: int,
     continuation: Sequence[int] | None = None,
     word_lengths: Sequence[int] | None = None,
 ) -> npt.NDArray[np.int16]:
-    """The label of each subword of a row: on first subwords, or on all when ``continuation`` is given.
+    """The label of each subword token: on the first one of each word, or on all when ``continuation`` is given.
 
     Args:
-        row: from :func:`make_sequences`.
+        sequence: from :func:`make_sequences`.
         labels: label index of each word of the sentence.
-        num_suffix: special tokens at the row's end.
-        continuation: label index -> the index its further subwords get (``B-`` becomes ``I-``).
-        word_lengths: subwords of each word of the sentence; needed with ``continuation``.
+        num_suffix: special tokens at the end of the sequence.
+        continuation: label index -> the index that a word's further subword tokens get (``B-`` becomes ``I-``).
+        word_lengths: subword tokens of each word of the sentence; needed with ``continuation``.
 
     Returns:
-        ``[len(row.input_ids)]``, :data:`UNLABELLED` where the loss must not look.
+        ``[len(sequence.input_ids)]``, :data:`UNLABELLED` where the loss must not look.
     """
-    aligned = np.full(len(row.input_ids), UNLABELLED, dtype=np.int16)
-    last = len(row.input_ids) - num_suffix
-    for word, position in zip(range(row.first_word, row.last_word), row.word_positions, strict=True):
+    aligned = np.full(len(sequence.input_ids), UNLABELLED, dtype=np.int16)
+    last = len(sequence.input_ids) - num_suffix
+    for word, position in zip(range(sequence.first_word, sequence.last_word), sequence.word_positions, strict=True):
         if position == NO_SUBWORD:
             continue
         aligned[position] = labels[word]

@@ -2,13 +2,13 @@
 
 Training is planned step by step for *all* processes at once: every process computes the same plan from seed and epoch
 and takes its own part, so nothing is duplicated, the number of steps is equal everywhere, and each batch knows how many
-labelled subwords its whole optimisation step has (over processes and accumulated micro-batches). Dividing by that
+labelled subword tokens its whole optimisation step has (over processes and accumulated micro-batches). Dividing by that
 number makes the loss of accumulated or distributed training equal to that of one large batch.
 
-Evaluation and prediction deal whole batches of whole sentences to the processes, sorted by length; results carry the
-index of their sentence and are put back in order by whoever collects them.
+Evaluation and prediction distribute whole batches of whole sentences, sorted by length, over the processes; results
+carry the index of their sentence, by which whoever collects them restores the order.
 
-The samplers yield whole batches (``DataLoader(batch_size=None)``): Lightning neither replaces nor shards them.
+Not here: the loaders around this (`loaders.py`), and how the model computes a batch (`model/packed.py`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Sampler
 
 from ner_module.data.alignment import NO_SUBWORD
 from ner_module.data.encoded import EncodedSplit
@@ -29,10 +29,12 @@ from ner_module.tagging import IGNORE_INDEX
 
 Batching = Literal["random", "grouped"]
 
+Selection = npt.NDArray[np.int64] | None
+"""Indices of some sentences of an encoded split; ``None`` for all."""
+
 # `grouped` sorts by length inside chunks of this many batches: large enough that a batch is even, small enough that
 # batches differ from epoch to epoch. transformers' `group_by_length` uses the same factor.
 _GROUP_BATCHES = 50
-
 
 LOOK_AHEAD = 10_000
 """Predictions are sorted by length within this many sentences, so that they can be written as they come."""
@@ -42,15 +44,15 @@ LOOK_AHEAD = 10_000
 class TrainingItem:
     """What one process computes in one micro-batch."""
 
-    rows: npt.NDArray[np.int64]
+    sequences: npt.NDArray[np.int64]
     labelled_in_step: int
-    """Labelled subwords of the whole optimisation step, over all processes and accumulated micro-batches."""
+    """Labelled subword tokens of the whole optimisation step, over all processes and accumulated micro-batches."""
 
 
 def epoch_order(
     lengths: npt.NDArray[np.int64], batch_size: int, batching: Batching, seed: int, epoch: int
 ) -> npt.NDArray[np.int64]:
-    """The order of all rows in one epoch, a permutation that depends on seed and epoch alone.
+    """The order of all sequences in one epoch, a permutation that depends on seed and epoch alone.
 
     ``random``: uniform. ``grouped``: uniform, then sorted by length within chunks of 50 batches, whole batches
     shuffled; only a last, smaller batch stays last.
@@ -68,16 +70,16 @@ def epoch_order(
 def token_batches(
     lengths: npt.NDArray[np.int64], number: int, world_size: int, batching: Batching, seed: int, epoch: int
 ) -> list[npt.NDArray[np.int64]]:
-    """Cut an epoch into exactly ``number`` batches with almost the same number of subwords.
+    """Cut an epoch into exactly ``number`` batches with almost the same number of subword tokens.
 
-    A batch holds the rows that begin in its even share of all subwords, so it exceeds that share by less than the
-    longest row. Their number does not depend on the order: Lightning drops the surplus, or skips the validation, when
-    it changes from epoch to epoch.
+    A batch holds the sequences that begin in its even share of all subword tokens, so it exceeds that share by less
+    than the longest sequence. The number of batches does not depend on the order: Lightning drops the surplus, or skips
+    the validation, when it changes from epoch to epoch.
 
     Args:
-        lengths: subwords of each row.
+        lengths: subword tokens of each sequence.
         number: a multiple of ``world_size``.
-        world_size: that many batches after each other are computed at once, and stay together.
+        world_size: that many consecutive batches are computed at once, and stay together.
         batching: see :func:`epoch_order`.
         seed: decides, with the epoch, the order.
         epoch: which one.
@@ -105,50 +107,50 @@ def count_batches(lengths: npt.NDArray[np.int64], batch_size: int, max_tokens: i
     """Micro-batches of an epoch, the same for each process and in every epoch.
 
     Args:
-        lengths: subwords of each row.
-        batch_size: rows of one process in one micro-batch.
-        max_tokens: subwords of one process in one micro-batch, in place of the number of rows.
+        lengths: subword tokens of each sequence.
+        batch_size: sequences of one process in one micro-batch.
+        max_tokens: subword tokens of one process in one micro-batch, in place of the number of sequences.
         world_size: how many processes there are.
 
     Raises:
-        DataError: the budget is less than two of the longest row.
+        DataError: the budget is less than two of the longest sequence.
     """
     if max_tokens is None or not len(lengths):
         return -(-len(lengths) // (batch_size * world_size))
     longest = int(lengths.max())
     if max_tokens < 2 * longest:
-        problem = f"it is {max_tokens}, less than two of the longest row, which has {longest} subwords"
+        problem = f"it is {max_tokens}, less than two of the longest sequence, which has {longest} subword tokens"
         raise DataError("--data.max_tokens", None, problem, f"give at least {2 * longest}")
-    # A batch exceeds its even share by less than a row.
+    # A batch exceeds its even share by less than a sequence.
     return -(-int(lengths.sum()) // ((max_tokens - longest) * world_size))
 
 
 class TrainingSampler(Sampler[TrainingItem]):
     """The micro-batches of this process, epoch by epoch.
 
-    A micro-batch takes ``batch_size`` rows for each process, or rows of at most ``max_tokens`` subwords. The last one
-    deals out what is left; when that is fewer than there are processes, some get no rows.
+    A micro-batch takes ``batch_size`` sequences for each process, or as many as hold ``max_tokens`` subword tokens at
+    most. The last one distributes the rest; when that is fewer than there are processes, some get no sequence.
 
     Args:
         split: the encoded training data.
-        rows: which rows to train on; ``None`` for all.
-        batch_size: rows of one process in one micro-batch.
-        batching: which rows share a step, see :func:`epoch_order`.
+        sequences: which ones to train on; ``None`` for all.
+        batch_size: sequences of one process in one micro-batch.
+        batching: which sequences share a step, see :func:`epoch_order`.
         seed: decides, with the epoch, the order.
         accumulate: micro-batches of an optimisation step.
         rank: this process.
         world_size: how many there are.
         current_epoch: asked when an epoch begins; Lightning calls ``set_epoch`` too late for a resumed one.
         resume_at: the epoch and the micro-batch in it at which the first iteration begins. Given here, since Lightning
-            may make the iterator, and its workers fetch, before it restores what it knows of the position.
-        max_tokens: subwords of one process in one micro-batch at most, in place of ``batch_size``; at least twice the
-            longest row.
+            may make the iterator, and its workers fetch, before it restores the position.
+        max_tokens: subword tokens of one process in one micro-batch at most, in place of ``batch_size``; at least twice
+            the longest sequence.
     """
 
     def __init__(
         self,
         split: EncodedSplit,
-        rows: npt.NDArray[np.int64] | None,
+        sequences: npt.NDArray[np.int64] | None,
         batch_size: int,
         batching: Batching,
         seed: int,
@@ -159,9 +161,9 @@ class TrainingSampler(Sampler[TrainingItem]):
         resume_at: tuple[int, int] | None = None,
         max_tokens: int | None = None,
     ) -> None:
-        self._rows = np.arange(split.num_sequences) if rows is None else rows
-        self._lengths = split.row_lengths()[self._rows]
-        self._labelled = np.asarray(split.sequence_labelled)[self._rows]
+        self._sequences = np.arange(split.num_sequences) if sequences is None else sequences
+        self._lengths = split.sequence_lengths()[self._sequences]
+        self._labelled = np.asarray(split.sequence_labelled)[self._sequences]
         self.batch_size, self.batching, self.seed = batch_size, batching, seed
         self.accumulate, self.rank, self.world_size = accumulate, rank, world_size
         self._current_epoch = current_epoch
@@ -173,7 +175,7 @@ class TrainingSampler(Sampler[TrainingItem]):
         return self._number
 
     def _epoch(self, epoch: int) -> list[list[npt.NDArray[np.int64]]]:
-        """Micro-batches, and in each the rows of every process."""
+        """Micro-batches, and in each the sequences of every process."""
         world_size = self.world_size
         if self.max_tokens is None:
             width = self.batch_size * world_size
@@ -188,11 +190,11 @@ class TrainingSampler(Sampler[TrainingItem]):
         epoch, start = self._resume_at or (self._current_epoch(), 0)
         self._resume_at = None
         batches = self._epoch(epoch)
-        labelled = [sum(int(self._labelled[rows].sum()) for rows in together) for together in batches]
+        labelled = [sum(int(self._labelled[part].sum()) for part in together) for together in batches]
         for index in range(start, len(self)):
             step = index - index % self.accumulate
             in_step = sum(labelled[step : step + self.accumulate])
-            yield TrainingItem(self._rows[batches[index][self.rank]], in_step)
+            yield TrainingItem(self._sequences[batches[index][self.rank]], in_step)
 
 
 def evaluation_batches(
@@ -201,7 +203,7 @@ def evaluation_batches(
     """Batches of sentence indices, longest first so that memory runs out at once or never.
 
     Args:
-        lengths: subwords of each sentence.
+        lengths: subword tokens of each sentence.
         batch_size: sentences of a batch.
         look_ahead: sort within that many consecutive sentences only, so that results can be written as they come.
 
@@ -220,7 +222,7 @@ class EvaluationSampler(Sampler[npt.NDArray[np.int64]]):
     """Every ``world_size``-th of the given batches, from this process's rank on.
 
     Where there are fewer batches than processes, some get one batch without a sentence: Lightning lets a process that
-    has no batch at all skip the evaluation, and the others would wait for its counts for ever.
+    has no batch at all skip the evaluation, and the others would wait for its counts forever.
     """
 
     def __init__(self, batches: Sequence[npt.NDArray[np.int64]], rank: int = 0, world_size: int = 1) -> None:
@@ -236,9 +238,7 @@ class EvaluationSampler(Sampler[npt.NDArray[np.int64]]):
 
 
 class BatchAssembler:
-    """Turns rows of an :class:`EncodedSplit` into tensors: all rows one after the other, without padding.
-
-    How the model computes them, padded or not, is its own business (`model/unpadded.py`).
+    """Turns sequences of an :class:`EncodedSplit` into tensors: one after the other, without padding.
 
     Args:
         split: the arrays.
@@ -250,93 +250,62 @@ class BatchAssembler:
         # The last entry is what UNLABELLED (-1) indexes.
         self._label_ids = np.asarray([*label_ids, IGNORE_INDEX], dtype=np.int64)
 
-    def rows(self, rows: npt.NDArray[np.int64]) -> dict[str, Any]:
-        """``input_ids`` and ``labels`` ``[subwords]``, and ``lengths``, the subwords of each row, as a list.
+    def sequences(self, sequences: npt.NDArray[np.int64]) -> dict[str, Any]:
+        """``input_ids`` and ``labels`` ``[subwords]``, and ``lengths``, the subword tokens of each sequence, as a list.
 
         The lengths stay on the host, where attention is planned: asking a GPU for them would make it wait.
         """
         split = self.split
-        starts, ends = split.sequence_offsets[rows], split.sequence_offsets[rows + 1]
-        slices = [slice(start, end) for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
-        input_ids = np.concatenate([split.input_ids[part] for part in slices]) if slices else np.empty(0)
-        labels = np.concatenate([split.labels[part] for part in slices]) if slices else np.empty(0, dtype=np.int64)
+        starts, ends = split.sequence_offsets[sequences], split.sequence_offsets[sequences + 1]
+        parts = [slice(start, end) for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
         return {
-            "input_ids": torch.from_numpy(input_ids.astype(np.int64)),
-            "labels": torch.from_numpy(self._label_ids[labels]),
+            "input_ids": torch.from_numpy(_gather(split.input_ids, parts).astype(np.int64)),
+            "labels": torch.from_numpy(self._label_ids[_gather(split.labels, parts)]),
             "lengths": (ends - starts).tolist(),
         }
 
-    def sentences(self, sentences: npt.NDArray[np.int64]) -> dict[str, Any]:
-        """All rows of some sentences, and where their words are.
+    def micro_batch(self, item: TrainingItem) -> dict[str, Any]:
+        """The sequences of an item, and ``labelled_in_step``."""
+        # With fewer sequences than processes, this one computes one that counts nothing: collectives need everybody.
+        idle = len(item.sequences) == 0
+        batch = self.sequences(np.zeros(1, dtype=np.int64) if idle else item.sequences)
+        if idle:
+            batch["labels"].fill_(IGNORE_INDEX)
+        return {**batch, "labelled_in_step": item.labelled_in_step}
+
+    def sentences(self, indices: npt.NDArray[np.int64], chosen: Selection = None) -> dict[str, Any]:
+        """All sequences of some sentences, and where their words are.
+
+        Args:
+            indices: which sentences.
+            chosen: the sentences of the split that these indices count.
 
         Returns:
-            What :meth:`rows` gives, and ``word_positions`` ``[sentences, words]``: the place of a word's first subword
-            among all subwords, ``NO_SUBWORD`` where it has none or the sentence is shorter; ``gold``
+            What :meth:`sequences` gives, and ``word_positions`` ``[sentences, words]``: the place of a word's first
+            subword token among all of them, ``NO_SUBWORD`` where it has none or the sentence is shorter; ``gold``
             ``[sentences, words]``: label ids, ``IGNORE_INDEX`` past the sentence's end or without annotation;
             ``sentence_index`` and ``num_words`` ``[sentences]``.
         """
         split = self.split
-        sequences_of = [
-            np.arange(split.sentence_sequences[index], split.sentence_sequences[index + 1]) for index in sentences
-        ]
-        batch = self.rows(np.concatenate(sequences_of) if sequences_of else np.empty(0, dtype=np.int64))
-        num_words = np.array(
-            [split.sequence_words[rows[-1] + 1] - split.sequence_words[rows[0]] for rows in sequences_of], np.int64
-        )
-        shape = (len(sentences), max(int(num_words.max()), 1) if len(sentences) else 1)
-        positions = np.full(shape, NO_SUBWORD, dtype=np.int64)
-        gold = np.full(shape, IGNORE_INDEX, dtype=np.int64)
-        row_start = 0
-        for index, rows in enumerate(sequences_of):
-            word = 0
-            for row in rows:
-                place = np.asarray(
-                    split.word_positions[split.sequence_words[row] : split.sequence_words[row + 1]], np.int64
-                )
-                positions[index, word : word + len(place)] = np.where(
-                    place == NO_SUBWORD, NO_SUBWORD, place + row_start
-                )
-                word += len(place)
-                row_start += int(split.sequence_offsets[row + 1] - split.sequence_offsets[row])
-            gold[index, :word] = self._label_ids[split.word_labels[split.words_of(int(sentences[index]))]]
+        sentences = indices if chosen is None else chosen[indices]
+        sequences = split.sequences_of(sentences)
+        batch = self.sequences(sequences)
+        words = [split.words_of(index) for index in sentences.tolist()]
+        num_words = np.array([part.stop - part.start for part in words], dtype=np.int64)
+        starts = np.cumsum([0, *batch["lengths"]])[:-1]
+        start_of = np.repeat(starts, split.sequence_words[sequences + 1] - split.sequence_words[sequences])
+        places = _gather(split.word_positions, words).astype(np.int64)
+        present = np.arange(max(int(num_words.max(initial=0)), 1)) < num_words[:, None]
+        positions, gold = np.full(present.shape, NO_SUBWORD), np.full(present.shape, IGNORE_INDEX)
+        positions[present] = np.where(places == NO_SUBWORD, NO_SUBWORD, places + start_of)
+        gold[present] = self._label_ids[_gather(split.word_labels, words)]
         return batch | {
             "word_positions": torch.from_numpy(positions),
             "gold": torch.from_numpy(gold),
-            "sentence_index": torch.from_numpy(np.asarray(sentences, dtype=np.int64)),
+            "sentence_index": torch.from_numpy(np.ascontiguousarray(indices)),
             "num_words": torch.from_numpy(num_words),
         }
 
 
-class TrainingBatches(Dataset[dict[str, Any]]):
-    """Rows to tensors, for a loader whose sampler yields :class:`TrainingItem`."""
-
-    def __init__(self, assembler: BatchAssembler) -> None:
-        self._assembler = assembler
-
-    def __getitem__(self, item: TrainingItem) -> dict[str, Any]:
-        if len(item.rows) == 0:
-            # Fewer rows than processes: this one computes a row that counts nothing, for collectives need everybody.
-            batch = self._assembler.rows(np.zeros(1, dtype=np.int64))
-            batch["labels"].fill_(IGNORE_INDEX)
-        else:
-            batch = self._assembler.rows(item.rows)
-        return {**batch, "labelled_in_step": item.labelled_in_step}
-
-
-class SentenceBatches(Dataset[dict[str, Any]]):
-    """Sentences to tensors, for a loader whose sampler yields sentence indices.
-
-    Args:
-        assembler: of the split.
-        sentences: which sentences of the split these indices count, ``None`` for all.
-    """
-
-    def __init__(self, assembler: BatchAssembler, sentences: npt.NDArray[np.int64] | None = None) -> None:
-        self._assembler = assembler
-        self._sentences = sentences
-
-    def __getitem__(self, indices: npt.NDArray[np.int64]) -> dict[str, Any]:
-        sentences = indices if self._sentences is None else self._sentences[indices]
-        return self._assembler.sentences(sentences) | {
-            "sentence_index": torch.from_numpy(np.ascontiguousarray(indices))
-        }
+def _gather(array: npt.NDArray[Any], parts: Sequence[slice]) -> npt.NDArray[Any]:
+    return np.concatenate([array[:0], *(array[part] for part in parts)])

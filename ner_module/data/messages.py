@@ -1,4 +1,4 @@
-"""What is said of the data when a command has read it: sizes, and everything that was not taken as it stood."""
+"""What is logged about the data after a command has read it: sizes, and everything that was not taken as it was."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ log = logging.getLogger(__name__)
 _FINDINGS = {
     "illegal_tags": "an illegal tag sequence, the first of {count:,} illegal tags; entities are read by the conlleval "
     "rule",
-    "windowed_sentences": "longer than {rows} subwords, the first of {count:,} such sentences; split into overlapping "
-    "windows, nothing is cut",
-    "clipped_words": "a word longer than {rows} subwords, the first of {count:,} such words; the model sees its "
+    "windowed_sentences": "longer than {limit} subword tokens, the first of {count:,} such sentences; split into "
+    "overlapping windows, nothing is cut",
+    "clipped_words": "a word longer than {limit} subword tokens, the first of {count:,} such words; the model sees its "
     "beginning",
-    "words_without_subword": "a word that becomes no subword (control or zero-width characters), the first of "
+    "words_without_subword": "a word that becomes no subword token (control or zero-width characters), the first of "
     "{count:,}; it keeps its place and is predicted as outside any entity",
 }
 
@@ -33,26 +33,24 @@ def report_split(name: str, stored: StoredSplit, found: EncodingSummary, max_seq
     if stored.meta["changed_spans"]:
         log.warning("%s: %s", shown, stored.meta["changed_spans"])
     for finding, text in _FINDINGS.items():
-        count = getattr(found, finding)
-        if count:
+        if count := getattr(found, finding):
             path, line = stored.origin(found.examples[finding])
-            log.warning("%s:%s: %s", path, line, text.format(count=count, rows=max_seq_length))
+            log.warning("%s:%s: %s", path, line, text.format(count=count, limit=max_seq_length))
 
 
 def report_label_map(
-    label_map: Mapping[str, str], found: Iterable[EncodingSummary], scheme: str, outside_label: str | None
+    label_map: Mapping[str, str], found: Iterable[EncodingSummary], source_scheme: str, outside: str | None
 ) -> None:
     """One line for what was renamed and dropped, over all splits."""
     counts: Counter[str] = Counter()
     for summary in found:
         counts.update(summary.mapped)
-    parts = []
-    for source, target in label_map.items():
-        count = counts[source]
-        unit = "word" if scheme == "flat" else "entity"
-        units = unit if count == 1 else {"word": "words", "entity": "entities"}[unit]
-        dropped = " dropped" if target in (OUTSIDE, outside_label) else ""
-        parts.append(f"{source} -> {target} {count:,} {units}{dropped}")
+    one, many = ("word", "words") if source_scheme == "flat" else ("entity", "entities")
+    parts = [
+        f"{source} -> {target} {counts[source]:,} {one if counts[source] == 1 else many}"
+        + (" dropped" if target in (OUTSIDE, outside) else "")
+        for source, target in label_map.items()
+    ]
     if parts:
         log.info("label_map: %s", ", ".join(parts))
 
@@ -62,12 +60,12 @@ def report_context(name: str, found: EncodingSummary, context_size: int) -> None
     if not context_size or not found.sentences:
         return
     if found.sentences_with_context:
-        count = f"{found.sentences_with_context:,}"
-        log.info("%-10s %9s sentences are read with up to %d subwords of their document", name, count, context_size)
+        message = "%-10s %9s sentences are read with up to %d subword tokens of their document"
+        log.info(message, name, f"{found.sentences_with_context:,}", context_size)
     elif found.sentences > 1:
         log.warning(
-            "%s: no sentence has context: the data marks no documents of several sentences that leave room in a row; "
-            "--data.documents file makes one of each file",
+            "%s: no sentence has context: the data marks no documents of several sentences that leave room in a "
+            "sequence; --data.documents file makes one of each file",
             name,
         )
 

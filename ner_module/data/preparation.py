@@ -11,8 +11,9 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +21,18 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ner_module.data.alignment import Subwords
-from ner_module.data.encoded import ENCODED_FILES, EncodingOptions, encode_split
+from ner_module.data.encoded import ENCODED_FILES, EncodedSplit, EncodingOptions, encode_split
 from ner_module.data.formats import ReadingOptions, expand_files, read_sentences
 from ner_module.data.formats.char_spans import SpanCounts
 from ner_module.data.hub import HubColumns, choose_columns, hub_sentences, is_unlabelled, load_hub_dataset
-from ner_module.data.sentence import Sentence
 from ner_module.data.store import STORED_FILES, Documents, StoredSplit, store_sentences
-from ner_module.data.tag_census import TagCensus
 from ner_module.errors import DataError
 from ner_module.files import sha256_of
 
 log = logging.getLogger(__name__)
 
 # Part of every key: raise it when what is stored changes its meaning.
-_VERSION = 2
+_VERSION = 3
 
 # Which splits a command reads. `fit` reads the test data too: the label inventory is taken over all splits.
 _SPLITS = {
@@ -43,13 +42,13 @@ _SPLITS = {
     "predict": ("predict",),
 }
 NEEDED = {"fit": "train", "validate": "validation", "test": "test", "predict": "predict"}
-"""The split a command cannot do without."""
+"""The split a command cannot run without."""
 
 # Below this many sentences encoding takes a moment, and a bar would only flicker.
 _SHOW_PROGRESS_FROM = 20_000
 
 
-def store_splits(options: Any, command: str, cache: Path) -> dict[str, Path]:
+def store_splits(options: Any, command: str, cache: Path) -> dict[str, StoredSplit]:
     """Read what a command needs.
 
     Args:
@@ -58,52 +57,42 @@ def store_splits(options: Any, command: str, cache: Path) -> dict[str, Path]:
         cache: where the sentences go.
 
     Returns:
-        Split -> folder of its sentences.
+        The splits by name.
 
     Raises:
         DataError: a file or dataset cannot be read, or the split the command is about is missing or empty.
     """
-    wanted = set(_SPLITS[command])
     hub: dict[str, Any] = {}
     if options.dataset_name is not None and command != "predict":
         hub = load_hub_dataset(options.dataset_name, options.dataset_config_name, options.dataset_revision)
+    wanted, needed = set(_SPLITS[command]), NEEDED[command]
     if "validation" in wanted and options.validation_file is None and "validation" not in hub:
         wanted.add("train")  # the validation data is a part of it
-    names = options.label_names
-    needed = NEEDED[command]
-    folders = {}
+    stored = {}
     for split in sorted(wanted):
-        files = options[f"{split}_file"]
-        if files is not None:
-            reading = ReadingOptions(
-                format=options.format,
-                encoding=options.encoding,
-                text_column_name=options.text_column_name,
-                label_column_name=options.label_column_name,
-                label_names=tuple(names) if names else None,
-                tagged=split != "predict",
-            )
-            folders[split] = store_files(cache, expand_files(files), reading)
+        if options[f"{split}_file"] is not None:
+            reading = ReadingOptions.of(options, tagged=split != "predict")
+            stored[split] = StoredSplit(store_files(cache, expand_files(options[f"{split}_file"]), reading))
         elif split in hub:
             where = f"dataset {options.dataset_name!r}, split {split!r}"
-            columns = choose_columns(hub[split], where, options.text_column_name, options.label_column_name, names)
+            names = (options.text_column_name, options.label_column_name, options.label_names)
+            columns = choose_columns(hub[split], where, *names)
             if split != needed and is_unlabelled(hub[split], columns):
                 log.info("%-10s left out: all labels of %s are -1, which is how hidden ones are given", split, where)
                 continue
-            folders[split] = store_hub_split(cache, hub[split], where, columns)
-    if needed not in folders and not (needed == "validation" and "train" in folders):
+            stored[split] = StoredSplit(store_hub_split(cache, hub[split], where, columns))
+    if needed not in stored and not (needed == "validation" and "train" in stored):
         have = f"the dataset has the splits {', '.join(hub)}" if hub else "none is given"
         raise DataError(f"{needed} data", None, f"`{command}` needs it, but {have}", f"give --data.{needed}_file")
-    for split, folder in folders.items():
-        stored = StoredSplit(folder)
-        if len(stored) == 0 and split != "predict":
-            sources = ", ".join(stored.meta["sources"])
-            raise DataError(sources, None, f"the {split} data has no sentence", "give data, or leave the split out")
-    return folders
+    for name, found in stored.items():
+        if len(found) == 0 and name != "predict":
+            sources = ", ".join(found.meta["sources"])
+            raise DataError(sources, None, f"the {name} data has no sentence", "give data, or leave the split out")
+    return stored
 
 
 def store_files(cache: Path, files: list[Path], reading: ReadingOptions) -> Path:
-    """Read files into the cache; returns the folder, at once when the same bytes were read the same way before.
+    """Read files into the cache; returns the folder, at once if the same bytes were read the same way before.
 
     Raises:
         DataError: a file cannot be read; with its line.
@@ -118,7 +107,7 @@ def store_files(cache: Path, files: list[Path], reading: ReadingOptions) -> Path
             for index, path in enumerate(files)
             for sentence in read_sentences(path, reading, changed_spans)
         )
-        _store(folder, names, sentences, {"sha256": digests, "declared_names": None}, changed_spans)
+        store_sentences(folder, names, sentences, changed_spans, {"sha256": digests, "declared_names": None})
     return folder
 
 
@@ -128,54 +117,35 @@ def store_hub_split(cache: Path, dataset: Any, where: str, columns: HubColumns) 
     if not _is_there(folder, STORED_FILES):
         sentences = ((0, sentence) for sentence in hub_sentences(dataset, where, columns))
         meta = {"sha256": [dataset._fingerprint], "declared_names": columns.names}
-        _store(folder, [where], sentences, meta, SpanCounts())
+        store_sentences(folder, [where], sentences, SpanCounts(), meta)
     return folder
-
-
-def _store(
-    folder: Path,
-    names: list[str],
-    sentences: Iterable[tuple[int, Sentence]],
-    meta: dict[str, Any],
-    changed_spans: SpanCounts,
-) -> None:
-    census = TagCensus()
-
-    def counted() -> Iterator[tuple[int, Sentence]]:
-        for source, sentence in sentences:
-            if sentence.tags is not None:
-                census.add(sentence.tags, names[source], sentence.line, sentence.tokens, sentence.word_per_line)
-            yield source, sentence
-        meta.update(
-            tag_counts=census.counts(),
-            first_seen=census.first_seen(),
-            first_words=census.first_words(),
-            schemes=census.scheme_report(),
-            changed_spans=None if changed_spans.is_clean else changed_spans.summary(),
-            first_changed_span=changed_spans.first_change,
-        )
-
-    store_sentences(folder, names, counted(), meta)
 
 
 def encode_stored(
-    cache: Path, stored: Path, tokenizer: Any, options: EncodingOptions, name: str, documents: Documents = "marked"
-) -> Path:
-    """Encode a stored split into the cache; returns the folder, at once when it is there."""
+    cache: Path, stored: StoredSplit, tokenizer: Any, options: EncodingOptions, name: str, documents: Documents
+) -> EncodedSplit:
+    """Encode a stored split into the cache and open it; at once when it is there.
+
+    Args:
+        cache: where the arrays go.
+        stored: the sentences.
+        tokenizer: a fast one.
+        options: alignment and scheme.
+        name: of the split, to show progress.
+        documents: which sentences are of one document, see :meth:`StoredSplit.chunks`.
+    """
     backend = hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
     which = documents if options.context_size else None
-    folder = cache / f"encoded-{_key(stored.name, backend, asdict(options), which)}"
-    if not _is_there(folder, ENCODED_FILES):
-        split = StoredSplit(stored)
-        console = Console(stderr=True)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        hidden = len(split) < _SHOW_PROGRESS_FROM or not console.is_terminal
-        with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
-            task = progress.add_task(f"Tokenising {name}", total=len(split))
-            encode_split(
-                folder, split.chunks(which), Subwords(tokenizer), options, lambda count: progress.advance(task, count)
-            )
-    return folder
+    folder = cache / f"encoded-{_key(stored.folder.name, backend, asdict(options), which)}"
+    if _is_there(folder, ENCODED_FILES):
+        return EncodedSplit(folder)
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    hidden = len(stored) < _SHOW_PROGRESS_FROM or not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
+        task = progress.add_task(f"Tokenising {name}", total=len(stored))
+        advance = partial(progress.advance, task)
+        return encode_split(folder, stored.chunks(which), Subwords(tokenizer), options, advance)
 
 
 def _is_there(folder: Path, files: Iterable[str]) -> bool:
@@ -183,7 +153,7 @@ def _is_there(folder: Path, files: Iterable[str]) -> bool:
     if all((folder / name).is_file() for name in files):
         return True
     if folder.is_dir():
-        log.warning("%s is damaged: a file is missing; it is made again", folder)
+        log.warning("%s is damaged: a file is missing; it is rebuilt", folder)
         shutil.rmtree(folder, ignore_errors=True)
     return False
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from ner_module.errors import SchemeError
-from ner_module.tagging import OUTSIDE, canonical_prefix, has_prefix, tags_to_spans
+from ner_module.tagging import OUTSIDE, WordPlace, canonical_prefix, has_prefix, tags_to_spans, word_places
 
 # Preferred first when several schemes explain the tags equally well: a file whose entities are all one word long and
 # tagged B- is IOB2; one without adjacent entities and without B- is IOB1.
@@ -16,12 +16,12 @@ _DETECTION_ORDER = ("iob2", "bioes", "bilou", "iob1", "ioe2", "ioe1")
 class SchemeCensus:
     """Finds the scheme of a corpus in one pass, in constant memory.
 
-    Each tag is canonical in a scheme or not depending only on its prefix and on where it stands in its span, so it is
-    enough to count those few situations.
+    Whether a tag is canonical in a scheme depends only on its prefix and its place in its span, so counting those few
+    combinations is enough.
     """
 
     def __init__(self) -> None:
-        self._situations: Counter[tuple[str, bool, bool, bool, bool]] = Counter()
+        self._prefixes: Counter[tuple[str, WordPlace]] = Counter()
         self.flat_tags: Counter[str] = Counter()
         """Tags without a prefix (other than ``O``) and how often each was seen."""
 
@@ -31,26 +31,18 @@ class SchemeCensus:
         if unprefixed:
             self.flat_tags.update(unprefixed)
             return
-        spans = tags_to_spans(tags)
-        for index, (start, end, entity_type) in enumerate(spans):
-            before, after = spans[index - 1 : index], spans[index + 1 : index + 2]
-            touches_before = bool(before) and before[0].end == start and before[0].entity_type == entity_type
-            touches_after = bool(after) and after[0].start == end and after[0].entity_type == entity_type
-            for position in range(start, end):
-                prefix = tags[position][0]
-                self._situations[prefix, position == start, position == end - 1, touches_before, touches_after] += 1
+        for position, _, place in word_places(tags_to_spans(tags)):
+            self._prefixes[tags[position][0], place] += 1
 
     @property
     def prefixed_words(self) -> int:
         """How many words carried a prefixed tag."""
-        return sum(self._situations.values())
+        return sum(self._prefixes.values())
 
     def illegal_words(self, scheme: str) -> int:
         """How many words seen so far are illegal under ``scheme``."""
         return sum(
-            count
-            for (prefix, *situation), count in self._situations.items()
-            if prefix != canonical_prefix(scheme, *situation)
+            count for (prefix, place), count in self._prefixes.items() if prefix != canonical_prefix(scheme, place)
         )
 
     def detect(self) -> str:
@@ -61,7 +53,7 @@ class SchemeCensus:
         """
         if not self.flat_tags:
             return min(_DETECTION_ORDER, key=self.illegal_words)
-        if not self._situations:
+        if not self._prefixes:
             return "flat"
         rare = min(self.flat_tags, key=self.flat_tags.__getitem__)
         raise SchemeError(

@@ -1,7 +1,7 @@
 """One sentence as the rest of the project sees it.
 
 Every reader yields :class:`Sentence`, whatever the file looked like; nothing after the readers knows about formats.
-Not here: label ids, subwords and windows (`data/alignment.py`).
+Not here: label ids, subword tokens and windows (`data/alignment.py`).
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ class Sentence:
         tokens: the words.
         tags: one tag per word as the file spells it (IOB2 where the file held character spans); ``None`` when no tags
             were wanted.
-        line: where the first word stands in its file, from 1; the row in Parquet files and `datasets` folders.
+        line: that of the first word in its file, from 1; the row in Parquet files and `datasets` folders.
         document: identity of the document it belongs to; ``None`` where the file does not say.
         text: the raw text, when the source had it.
         offsets: start and end (exclusive) of each word in ``text``, in characters.
-        word_per_line: word ``i`` stands on line ``line + i`` of the file (unbroken sentences of column files).
+        word_per_line: word ``i`` is on line ``line + i`` of the file (unbroken sentences of column files).
     """
 
     tokens: list[str]

@@ -1,14 +1,12 @@
 """Sentences on disk as one Arrow file a split: read once, memory-mapped after, with where each one came from.
 
-Every source (files of any format, hub datasets) passes through here, so that all that follows knows one form only and
-no process ever holds the text of a corpus.
+Every source (files of any format, hub datasets) passes through here, so that all that follows handles one form only
+and no process ever holds the text of a corpus.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import Hashable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -19,11 +17,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from ner_module.data.context import Chunk
-from ner_module.data.encoded import publish
+from ner_module.data.formats.char_spans import SpanCounts
 from ner_module.data.sentence import Sentence
+from ner_module.data.tag_census import TagCensus
+from ner_module.files import folder_written_whole
 
 STORED_FILES = ("meta.json", "sentences.arrow")
-"""What a whole folder holds."""
+"""The files of a complete folder."""
 
 _CHUNK = 2_000
 
@@ -48,10 +48,12 @@ class StoredSplit:
     """The sentences of one split, memory-mapped.
 
     Attributes:
-        meta: what was written with them: ``sources`` (file names by index) and what the reader found.
+        folder: where they are.
+        meta: what was written with them: ``sources`` (file names by index) and what was found in them.
     """
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.meta: dict[str, Any] = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         self._table = pa.ipc.open_file(pa.memory_map(str(folder / "sentences.arrow"))).read_all()
 
@@ -75,10 +77,8 @@ class StoredSplit:
 
     def origin(self, index: int, word: int = 0) -> tuple[str, int]:
         """The file (or dataset) and the 1-based line (or row) a sentence came from, or one of its words."""
-        line = self._table["line"][index].as_py()
-        if self._table["word_per_line"][index].as_py():
-            line += word
-        return self.meta["sources"][self._table["source"][index].as_py()], line
+        [row] = self._table.select(["source", "line", "word_per_line"]).slice(index, 1).to_pylist()
+        return self.meta["sources"][row["source"]], row["line"] + word * row["word_per_line"]
 
     def documents(self) -> npt.NDArray[np.int64] | None:
         """The number of the document each sentence belongs to; ``None`` where some sentence belongs to none.
@@ -89,8 +89,9 @@ class StoredSplit:
             return None
         names = self._table["document"].combine_chunks().dictionary_encode()
         name = names.indices.to_numpy(zero_copy_only=False).astype(np.int64)
-        source = self._table["source"].to_numpy().astype(np.int64)
-        _, numbers = np.unique(source * (len(names.dictionary) + 1) + name, return_inverse=True)
+        _, numbers = np.unique(
+            self.sources().astype(np.int64) * (len(names.dictionary) + 1) + name, return_inverse=True
+        )
         return numbers.astype(np.int64)
 
     def chunks(self, documents: Documents | None = None) -> Iterator[Chunk]:
@@ -116,57 +117,54 @@ class StoredSplit:
 
     def slice(self, start: int, stop: int) -> list[Sentence]:
         """Some consecutive sentences, whole."""
-        return [
-            Sentence(
-                tokens=row["tokens"],
-                tags=row["tags"],
-                line=row["line"],
-                document=row["document"],
-                text=row["text"],
-                offsets=None if row["starts"] is None else list(zip(row["starts"], row["ends"], strict=True)),
-                word_per_line=row["word_per_line"],
-            )
-            for row in self._table.slice(start, stop - start).to_pylist()
-        ]
+        sentences = []
+        for row in self._table.slice(start, stop - start).to_pylist():
+            del row["source"]
+            starts, ends = row.pop("starts"), row.pop("ends")
+            sentences.append(Sentence(**row, offsets=None if starts is None else list(zip(starts, ends, strict=True))))
+        return sentences
 
 
 def store_sentences(
-    folder: Path, sources: list[str], sentences: Iterable[tuple[int, Sentence]], meta: dict[str, Any]
-) -> StoredSplit:
-    """Write sentences to ``folder`` and open them.
+    folder: Path,
+    sources: list[str],
+    sentences: Iterable[tuple[int, Sentence]],
+    changed_spans: SpanCounts,
+    meta: dict[str, Any],
+) -> None:
+    """Write sentences to ``folder``, and what was found in them.
 
     Args:
-        folder: where they go; renamed into place when whole.
+        folder: where they go; it appears whole or not at all.
         sources: names of the files.
         sentences: each with the index of its source.
-        meta: kept beside them; filled by the caller while ``sentences`` is consumed.
+        changed_spans: filled by the reader of the sentences.
+        meta: stored beside the findings.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
-    scratch.chmod(0o755)  # a cache may be shared
-    try:
+    census = TagCensus()
+    with folder_written_whole(folder) as scratch:
         with pa.OSFile(str(scratch / "sentences.arrow"), "wb") as sink, pa.ipc.new_file(sink, _SCHEMA) as writer:
             stream = iter(sentences)
             while chunk := list(islice(stream, _CHUNK)):
-                writer.write_batch(pa.RecordBatch.from_pydict(_columns(chunk), schema=_SCHEMA))
-        text = json.dumps({"sources": sources, **meta}, ensure_ascii=False)
+                for source, each in chunk:
+                    if each.tags is not None:
+                        census.add(each.tags, sources[source], each.line, each.tokens, each.word_per_line)
+                rows = [_row(source, sentence) for source, sentence in chunk]
+                writer.write_batch(pa.RecordBatch.from_pylist(rows, schema=_SCHEMA))
+        found = {
+            "tag_counts": census.counts(),
+            "first_seen": census.first_seen(),
+            "first_words": census.first_words(),
+            "schemes": census.scheme_report(),
+            "changed_spans": None if changed_spans.is_clean else changed_spans.summary(),
+            "first_changed_span": changed_spans.first_change,
+        }
+        text = json.dumps({"sources": sources, **meta, **found}, ensure_ascii=False)
         (scratch / "meta.json").write_text(text, encoding="utf-8")
-        publish(scratch, folder)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    return StoredSplit(folder)
 
 
-def _columns(chunk: list[tuple[int, Sentence]]) -> dict[str, list[Any]]:
-    offsets = [sentence.offsets for _, sentence in chunk]
-    return {
-        "tokens": [sentence.tokens for _, sentence in chunk],
-        "tags": [sentence.tags for _, sentence in chunk],
-        "document": [sentence.document for _, sentence in chunk],
-        "source": [source for source, _ in chunk],
-        "line": [sentence.line for _, sentence in chunk],
-        "word_per_line": [sentence.word_per_line for _, sentence in chunk],
-        "text": [sentence.text for _, sentence in chunk],
-        "starts": [None if spans is None else [start for start, _ in spans] for spans in offsets],
-        "ends": [None if spans is None else [end for _, end in spans] for spans in offsets],
-    }
+def _row(source: int, sentence: Sentence) -> dict[str, Any]:
+    row: dict[str, Any] = {name: getattr(sentence, name, None) for name in _SCHEMA.names}
+    if sentence.offsets is not None:
+        row |= {"starts": [start for start, _ in sentence.offsets], "ends": [end for _, end in sentence.offsets]}
+    return row | {"source": source}

@@ -1,8 +1,8 @@
 """Which tags a corpus holds, how often, where first; and which of them look like typing errors.
 
-A tag can be wrong only against the others: ``PRE`` beside ten thousand ``PER``, ``BPER`` where tags are ``B-PER``, a
-word where columns were swapped on one line. :class:`TagCensus` collects in one pass and in memory that depends on the
-inventory alone; :func:`suspicious_tags` judges, also over several splits put together.
+A tag can be wrong only in comparison with the others: ``PRE`` beside ten thousand ``PER``, ``BPER`` where tags are
+``B-PER``, a word where columns were swapped on one line. :class:`TagCensus` counts in one pass and in memory that
+depends on the inventory alone; :func:`suspicious_tags` judges the counts, of one split or several.
 
 Not here: cells that can be no tag at all (`formats/tag_cells.py`), and legal tags in an illegal order (`tagging.py`).
 """
@@ -14,6 +14,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from ner_module.data.schemes import SchemeCensus
@@ -34,12 +35,8 @@ class Suspicion:
     """A tag that is likely misspelt.
 
     Attributes:
-        tag: as it stands in the file.
-        count: how many words have it.
-        path: the file where it was seen first.
-        line: the line there.
-        problem: what speaks against it.
-        advice: what to do.
+        tag: as the file has it; ``count`` words carry it, the first one at ``path`` and ``line``.
+        problem: why it is suspicious; ``advice``: what to do.
         certain: whether it should stop a run; the others deserve a warning.
     """
 
@@ -79,7 +76,7 @@ class TagCensus:
             path: the file.
             line: its line there.
             tokens: the words; with them, words and tags that changed places on a line are found.
-            word_per_line: word ``i`` stands on line ``line + i`` (`Sentence.word_per_line`).
+            word_per_line: word ``i`` is on line ``line + i`` (`Sentence.word_per_line`).
         """
         self._counts.update(tags)
         if len(self._counts) != len(self._first):
@@ -103,7 +100,7 @@ class TagCensus:
         return {tag: word for tag, (_, _, word) in self._first.items()}
 
     def scheme_report(self) -> dict[str, Any]:
-        """What speaks for which tagging scheme, as JSON can hold it.
+        """The evidence for each tagging scheme, as JSON can hold it.
 
         Returns:
             ``flat_words`` and ``prefixed_words``, words with a tag without and with a prefix; ``rarest_flat``, tag,
@@ -145,109 +142,128 @@ def suspicious_tags(
     >>> str(found.error())
     "train.conll:7: the tag 'B-PRE' occurs once, 'B-PER' 90 times; correct it if that is what was meant"
     """
-    words = first_words or {}
     found: dict[str, Suspicion] = {}
-    for tag, problem, advice, certain in _findings(counts, words, flat):
-        if tag not in found or certain >= found[tag].certain:  # the later finding says more
-            path, line = first_seen.get(tag, ("(unknown file)", None))
-            found[tag] = Suspicion(tag, counts[tag], path, line, problem, advice, certain)
+    for suspicion in _Rules(counts, first_seen, first_words or {}, flat).suspicions():
+        known = found.get(suspicion.tag)
+        if known is None or suspicion.certain >= known.certain:  # the later rule is more specific
+            found[suspicion.tag] = suspicion
     return sorted(found.values(), key=lambda suspicion: (not suspicion.certain, suspicion.count))
 
 
-_Finding = tuple[str, str, str, bool]
+class _Rules:
+    """The rules, from the general to the specific, over the counts of a corpus."""
 
+    def __init__(
+        self,
+        counts: Mapping[str, int],
+        first_seen: Mapping[str, Sequence[Any]],
+        words: Mapping[str, str | None],
+        flat: bool,
+    ) -> None:
+        self.counts, self.first_seen, self.words = counts, first_seen, words
+        tags = {tag: count for tag, count in counts.items() if tag != OUTSIDE}
+        self.prefixed = {tag: count for tag, count in tags.items() if has_prefix(tag) and not flat}
+        self.flat = {tag: count for tag, count in tags.items() if tag not in self.prefixed}
+        self.prefix_uses: Counter[str] = Counter()
+        for tag, count in self.prefixed.items():
+            self.prefix_uses[tag[0]] += count
 
-def _findings(counts: Mapping[str, int], words: Mapping[str, str | None], all_flat: bool) -> Iterator[_Finding]:
-    prefixed = {tag: n for tag, n in counts.items() if tag != OUTSIDE and has_prefix(tag) and not all_flat}
-    flat = {tag: count for tag, count in counts.items() if tag != OUTSIDE and tag not in prefixed}
-    yield from _swapped(counts, words)
-    if sum(prefixed.values()) >= sum(flat.values()):
-        for tag, count in flat.items() if prefixed else ():
-            meant = _nearest(tag, {**prefixed, OUTSIDE: counts.get(OUTSIDE, 0)})
-            problem = f"the tag {tag!r} ({_times(count)}) has no prefix such as B- or I-, unlike the others"
-            yield tag, problem, f"did you mean {meant!r}?" if meant else "correct it", True
-        yield from _bare(prefixed)
-        yield from _odd_prefixes(prefixed)
-        yield from _misspelt_types(prefixed)
-    else:
-        for tag, count in prefixed.items():
-            problem = f"the tag {tag!r} ({_times(count)}) has a prefix, unlike the others"
-            yield tag, problem, "correct it, or name the scheme flat if no label is meant to have one", False
-        inventory = {**flat, OUTSIDE: counts[OUTSIDE]} if OUTSIDE in counts else flat
-        for rare, frequent, certain in _close_pairs(inventory):
-            # Short labels (NN, NNS, NNP) differ by a letter by design; only spelling variants are certain.
-            yield (*_misspelt(rare, frequent, counts), certain and _folded(rare) == _folded(frequent))
+    def suspicions(self) -> Iterator[Suspicion]:
+        yield from self.swapped_columns()
+        if self.prefix_uses.total() < sum(self.flat.values()):
+            for tag in self.prefixed:
+                advice = "correct it, or name the scheme flat if no label is meant to have one"
+                yield self.odd(tag, "has a prefix, unlike the others", advice, certain=False)
+            yield from self.close_labels()
+            return
+        for tag in self.flat if self.prefixed else ():
+            meant = _nearest(tag, {**self.prefixed, OUTSIDE: self.counts.get(OUTSIDE, 0)})
+            advice = f"did you mean {meant!r}?" if meant else "correct it"
+            yield self.odd(tag, "has no prefix such as B- or I-, unlike the others", advice)
+        bare = [tag for tag in self.prefixed if split_tag(tag)[1] == UNTYPED]
+        if sum(self.prefixed[tag] for tag in bare) * 2 < self.prefix_uses.total():
+            for tag in bare:
+                advice = f"write it out, as in {tag}-PER, or write O"
+                yield self.odd(tag, "names no entity type, unlike the others", advice)
+        yield from self.odd_prefixes()
+        yield from self.rare_types()
+        yield from self.close_types()
 
+    def suspect(self, tag: str, problem: str, advice: str, certain: bool) -> Suspicion:
+        path, line = self.first_seen.get(tag, ("(unknown file)", None))
+        return Suspicion(tag, self.counts[tag], path, line, problem, advice, certain)
 
-def _swapped(counts: Mapping[str, int], words: Mapping[str, str | None]) -> Iterator[_Finding]:
-    """Rare tags whose word is itself a frequent tag: the two columns changed places."""
-    for tag, count in counts.items():
-        word = words.get(tag)
-        if word is not None and count <= _RARE and word != tag and counts.get(word, 0) >= _RATIO * count:
-            problem = f"the word {word!r} has the tag {tag!r}, which occurs {_times(count)}: they look swapped"
-            yield tag, problem, "exchange them", True
+    def odd(self, tag: str, problem: str, advice: str, certain: bool = True) -> Suspicion:
+        return self.suspect(tag, f"the tag {tag!r} ({_times(self.counts[tag])}) {problem}", advice, certain)
 
+    def misspelt(self, tag: str, meant: str, usual: int, certain: bool) -> Suspicion:
+        problem = f"the tag {tag!r} occurs {_times(self.counts[tag])}, {meant!r} {_times(usual)}"
+        return self.suspect(tag, problem, "correct it if that is what was meant", certain)
 
-def _bare(prefixed: dict[str, int]) -> Iterator[_Finding]:
-    bare = {tag: count for tag, count in prefixed.items() if split_tag(tag)[1] == UNTYPED}
-    if sum(bare.values()) * 2 < sum(prefixed.values()):
-        for tag, count in bare.items():
-            problem = f"the tag {tag!r} ({_times(count)}) names no entity type, unlike the others"
-            yield tag, problem, f"write it out, as in {tag}-PER, or write O", True
+    def swapped_columns(self) -> Iterator[Suspicion]:
+        """Rare tags whose word is itself a frequent tag."""
+        for tag, count in self.counts.items():
+            word = self.words.get(tag)
+            if word is not None and count <= _RARE and word != tag and self.counts.get(word, 0) >= _RATIO * count:
+                problem = f"the word {word!r} has the tag {tag!r}, which occurs {_times(count)}: they look swapped"
+                yield self.suspect(tag, problem, "exchange them", certain=True)
 
+    def odd_prefixes(self) -> Iterator[Suspicion]:
+        """Prefixes of a scheme that the corpus does not follow: in BIOES, as many mentions end (E-) as begin (B-)."""
+        uses = self.prefix_uses
+        odd: set[str] = set()
+        for end, single in ("ES", "LU"):
+            few = uses[end] <= _RARE and uses[end] != uses["B"] and uses["B"] + uses["I"] >= _RATIO * uses[end]
+            if few or uses[end] * _RATIO <= uses["B"]:
+                odd.add(end)
+                if uses[single] * _RATIO <= uses["B"] + uses["I"]:
+                    odd.add(single)
+        if uses["E"] >= _RATIO * uses["B"] and not uses["S"]:
+            odd.add("B")
+        usual = ", ".join(f"{prefix}-" for prefix in "BIESLU" if uses[prefix] and prefix not in odd)
+        for tag in self.prefixed:
+            if tag[0] in odd:
+                yield self.odd(tag, "has a prefix that the others do not use", f"use {usual}")
 
-def _odd_prefixes(prefixed: dict[str, int]) -> Iterator[_Finding]:
-    """Prefixes of a scheme that the corpus does not follow: in BIOES, as many mentions end (E-) as begin (B-)."""
-    uses: Counter[str] = Counter()
-    for tag, count in prefixed.items():
-        uses[tag[0]] += count
-    odd: set[str] = set()
-    for end, single in ("ES", "LU"):
-        few = uses[end] <= _RARE and uses[end] != uses["B"] and uses["B"] + uses["I"] >= _RATIO * uses[end]
-        if few or uses[end] * _RATIO <= uses["B"]:
-            odd.add(end)
-            if uses[single] * _RATIO <= uses["B"] + uses["I"]:
-                odd.add(single)
-    if uses["E"] >= _RATIO * uses["B"] and not uses["S"]:
-        odd.add("B")
-    usual = ", ".join(f"{prefix}-" for prefix in "BIESLU" if uses[prefix] and prefix not in odd)
-    for tag, count in prefixed.items():
-        if tag[0] in odd:
-            problem = f"the tag {tag!r} ({_times(count)}) has a prefix that the others do not use"
-            yield tag, problem, f"use {usual}", True
-
-
-def _misspelt_types(prefixed: dict[str, int]) -> Iterator[_Finding]:
-    # A mention counts once where tags tell where it begins; in IOB1 and IOE, words count.
-    begun = sum(count for tag, count in prefixed.items() if tag[0] in "BSU")
-    by_mention = begun * _RATIO >= sum(prefixed.values())
-    mentions: Counter[str] = Counter()
-    words: Counter[str] = Counter()
-    prefixes: dict[str, str] = {}
-    for tag, count in prefixed.items():
-        prefix, entity_type = split_tag(tag)
-        words[entity_type] += count
-        mentions[entity_type] += count if prefix in "BSU" else 0
-        prefixes[entity_type] = prefixes.get(entity_type, "") + prefix
-    types = {name: mentions[name] if by_mention and mentions[name] else words[name] for name in words}
-    top = max(types, key=types.__getitem__, default="")
-    for tag in prefixed:
-        name = split_tag(tag)[1]
-        if types[name] <= _RARE and types[top] >= _RATIO * types[name]:
-            problem = f"the type of {tag!r} occurs {_times(types[name])} in all, {top!r} {_times(types[top])}"
-            yield tag, problem, "correct it if it is misspelt; a type this rare cannot be learnt", False
-    for rare, frequent, certain in _close_pairs(types, prefixes):
-        for tag in prefixed:
+    @cached_property
+    def types(self) -> dict[str, int]:
+        """Entity type -> its mentions where tags show where one begins; in IOB1 and IOE, its words."""
+        words: Counter[str] = Counter()
+        mentions: Counter[str] = Counter()
+        for tag, count in self.prefixed.items():
             prefix, entity_type = split_tag(tag)
-            if entity_type == rare:
+            words[entity_type] += count
+            mentions[entity_type] += count if prefix in "BSU" else 0
+        by_mention = mentions.total() * _RATIO >= words.total()
+        return {name: (by_mention and mentions[name]) or words[name] for name in words}
+
+    def rare_types(self) -> Iterator[Suspicion]:
+        top = max(self.types, key=self.types.__getitem__, default="")
+        for tag in self.prefixed:
+            count = self.types[split_tag(tag)[1]]
+            if count <= _RARE and self.types[top] >= _RATIO * count:
+                problem = f"the type of {tag!r} occurs {_times(count)} in all, {top!r} {_times(self.types[top])}"
+                advice = "correct it if it is misspelt; a type this rare cannot be learnt"
+                yield self.suspect(tag, problem, advice, certain=False)
+
+    def close_types(self) -> Iterator[Suspicion]:
+        prefix_of: dict[str, dict[str, str]] = {name: {} for name in self.types}  # by type and tag
+        for tag in self.prefixed:
+            prefix, entity_type = split_tag(tag)
+            prefix_of[entity_type][tag] = prefix
+        prefixes = {name: set(of_tag.values()) for name, of_tag in prefix_of.items()}
+        for rare, frequent, certain in _close_pairs(self.types, prefixes):
+            for tag, prefix in prefix_of[rare].items():
                 meant = f"{prefix}-{frequent}"
-                usual = {meant: prefixed.get(meant, types[frequent]), tag: prefixed[tag]}
-                yield (*_misspelt(tag, meant, usual), certain)
+                yield self.misspelt(tag, meant, self.prefixed.get(meant, self.types[frequent]), certain)
 
-
-def _misspelt(tag: str, meant: str, counts: Mapping[str, int]) -> tuple[str, str, str]:
-    problem = f"the tag {tag!r} occurs {_times(counts[tag])}, {meant!r} {_times(counts[meant])}"
-    return tag, problem, "correct it if that is what was meant"
+    def close_labels(self) -> Iterator[Suspicion]:
+        counts = self.counts
+        labels = {**self.flat, OUTSIDE: counts[OUTSIDE]} if OUTSIDE in counts else self.flat
+        for rare, frequent, certain in _close_pairs(labels):
+            # Short labels (NN, NNS, NNP) differ by a letter by design; only spelling variants are certain.
+            spelling = certain and _folded(rare) == _folded(frequent)
+            yield self.misspelt(rare, frequent, counts[frequent], spelling)
 
 
 def _times(count: int) -> str:
@@ -255,7 +271,7 @@ def _times(count: int) -> str:
 
 
 def _close_pairs(
-    counts: Mapping[str, int], prefixes: Mapping[str, str] | None = None
+    counts: Mapping[str, int], prefixes: Mapping[str, set[str]] | None = None
 ) -> Iterator[tuple[str, str, bool]]:
     """``(rare, frequent, certain)`` names that differ in spelling only, or by a letter and much in frequency.
 
@@ -273,7 +289,7 @@ def _close_pairs(
                 continue
             # Names of one or two letters differ by a letter by design.
             often = counts[frequent] >= _RATIO * counts[rare] and len(frequent) > 2
-            apart = prefixes is not None and not set(prefixes[rare]) & set(prefixes[frequent])
+            apart = prefixes is not None and not prefixes[rare] & prefixes[frequent]
             if often or apart or counts[rare] <= _RARE:
                 subtype = cut and not frequent[len(rare)].isalnum()
                 yield rare, frequent, often and len(rare) > 1 and not subtype
@@ -305,11 +321,10 @@ def one_edit_apart(first: str, second: str) -> bool:
         first, second = second, first
     if len(first) - len(second) > 1 or first == second:
         return False
-    start = 0
-    while start < len(second) and first[start] == second[start]:
-        start += 1
-    if len(first) > len(second):
-        return first[start + 1 :] == second[start:]
-    if first[start + 1 :] == second[start + 1 :]:
-        return not (first[start].isdigit() and second[start].isdigit())
-    return first[start : start + 2] == second[start : start + 2][::-1] and first[start + 2 :] == second[start + 2 :]
+    start = next((i for i, pair in enumerate(zip(first, second, strict=False)) if pair[0] != pair[1]), len(second))
+    rest, other = first[start:], second[start:]
+    if len(rest) > len(other):
+        return rest[1:] == other
+    if rest[1:] == other[1:]:
+        return not (rest[0].isdigit() and other[0].isdigit())
+    return rest[:2] == other[:2][::-1] and rest[2:] == other[2:]

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ner_module.data.batching import BatchAssembler, TrainingBatches, TrainingSampler
+from ner_module.data.batching import BatchAssembler, TrainingSampler
 from ner_module.data.datamodule import NERDataModule
 from ner_module.model.module import NERModule, _loss_sum
 from ner_module.model.optimizer import make_optimizer
@@ -46,10 +46,10 @@ def epoch(module: NERModule, data: NERDataModule) -> list[float]:
     module.train()
     optimizer = make_optimizer(module, 5e-5, 0.0, fused=True)
     split = data.encoded["train"]
-    batches = TrainingBatches(BatchAssembler(split, data.label_ids("train")))
+    assembler = BatchAssembler(split, data.label_ids("train"))
     found = []
     for item in TrainingSampler(split, None, 16, "random", 42):
-        batch = batches[item]
+        batch = assembler.micro_batch(item)
         loss: Tensor = _loss_sum(module(batch["input_ids"], batch["lengths"]), batch["labels"]) / item.labelled_in_step
         loss.backward()
         nn.utils.clip_grad_norm_(module.parameters(), 1.0)

@@ -1,4 +1,4 @@
-"""Words, subwords, rows and labels, against `tokenizer(…, is_split_into_words=True).word_ids()` of every family."""
+"""Words, sequences and labels, against `tokenizer(…, is_split_into_words=True).word_ids()` of every family."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tiny_models import FAMILIES
 from tokenizers import pre_tokenizers
 from transformers import AutoTokenizer
 
-from ner_module.data.alignment import NO_SUBWORD, UNLABELLED, Row, Subwords, make_sequences, subword_labels
+from ner_module.data.alignment import NO_SUBWORD, UNLABELLED, EncodedSequence, Subwords, make_sequences, subword_labels
 from ner_module.pretrained import load_tokenizer
 
 NO_LIMIT = 1_000_000
@@ -58,12 +58,12 @@ def first_positions(word_ids: list[int | None], num_words: int) -> list[int]:
 
 
 def check_against_transformers(tokens: list[str], reference: Any, subwords: Subwords) -> None:
-    subwords.learn([tokens])
+    subwords.cache([tokens])
     encoding = reference(tokens, is_split_into_words=True)
-    [row] = make_sequences(tokens, subwords, NO_LIMIT, 0)
-    assert row.input_ids == encoding.input_ids
-    assert row.word_positions == first_positions(encoding.word_ids(), len(tokens))
-    assert (row.first_word, row.last_word) == (0, len(tokens))
+    [one] = make_sequences(tokens, subwords, NO_LIMIT, 0)
+    assert one.input_ids == encoding.input_ids
+    assert one.word_positions == first_positions(encoding.word_ids(), len(tokens))
+    assert (one.first_word, one.last_word) == (0, len(tokens))
 
 
 # ---------------------------------------------------------------- against transformers
@@ -83,9 +83,9 @@ def test_nasty_words_become_what_the_tokenizer_makes_of_them(family: str, tokeni
 def test_some_words_become_nothing_where_the_tokenizer_drops_them(family: str, tokenizers: Callable[..., Any]) -> None:
     subwords = tokenizers(family)[2]
     tokens = ["", "was", "\u200b", "", "born", "\x03"]
-    subwords.learn([tokens])
-    [row] = make_sequences(tokens, subwords, NO_LIMIT, 0)
-    dropped = {index for index, position in enumerate(row.word_positions) if position == NO_SUBWORD}
+    subwords.cache([tokens])
+    [one] = make_sequences(tokens, subwords, NO_LIMIT, 0)
+    dropped = {index for index, position in enumerate(one.word_positions) if position == NO_SUBWORD}
     assert {0, 3} <= dropped
     assert not {1, 4} & dropped
     if family.startswith("bert"):
@@ -114,9 +114,11 @@ def test_any_words_become_what_the_tokenizer_makes_of_them(
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_an_empty_sentence_is_a_row_of_special_tokens(family: str, tokenizers: Callable[..., Any]) -> None:
+def test_an_empty_sentence_is_a_sequence_of_special_tokens(family: str, tokenizers: Callable[..., Any]) -> None:
     _, reference, subwords = tokenizers(family)
-    assert make_sequences([], subwords, 16, 4) == [Row(reference([], is_split_into_words=True).input_ids, 0, 0, [])]
+    assert make_sequences([], subwords, 16, 4) == [
+        EncodedSequence(reference([], is_split_into_words=True).input_ids, 0, 0, [])
+    ]
     assert subwords.num_special == 2
     assert [*subwords.prefix, *subwords.suffix] == [reference.cls_token_id, reference.sep_token_id]
 
@@ -125,11 +127,11 @@ def test_an_empty_sentence_is_a_row_of_special_tokens(family: str, tokenizers: C
 def test_byte_level_words_are_those_of_running_text(family: str, tokenizers: Callable[..., Any]) -> None:
     ours, reference, subwords = tokenizers(family)
     tokens = ["The", "European", "Union", "said", "."]
-    subwords.learn([tokens])
-    [row] = make_sequences(tokens, subwords, NO_LIMIT, 0)
-    assert row.input_ids == AutoTokenizer.from_pretrained(reference.name_or_path)(" " + " ".join(tokens)).input_ids
+    subwords.cache([tokens])
+    [one] = make_sequences(tokens, subwords, NO_LIMIT, 0)
+    assert one.input_ids == AutoTokenizer.from_pretrained(reference.name_or_path)(" " + " ".join(tokens)).input_ids
     # Also what the tokenizer does when others call it, after it travelled.
-    assert ours(tokens, is_split_into_words=True).input_ids == row.input_ids
+    assert ours(tokens, is_split_into_words=True).input_ids == one.input_ids
 
 
 @pytest.mark.parametrize("family", ["bert-cased", "roberta", "modernbert"])
@@ -166,59 +168,59 @@ class Sentence:
         self.tokens = [
             self.MARKS[index % len(self.MARKS)] * length if length else "\u200b" for index, length in enumerate(lengths)
         ]
-        subwords.learn([self.tokens])
+        subwords.cache([self.tokens])
         assert [len(subwords[word]) for word in self.tokens] == lengths
 
 
-def window_of(row: Row, offsets: list[int], stream: list[int], subwords: Subwords) -> tuple[int, int]:
-    """Which slice of the sentence's subwords a row holds, from the place of its first owned word with a subword."""
-    inner = row.input_ids[len(subwords.prefix) : len(row.input_ids) - len(subwords.suffix)]
+def window_of(one: EncodedSequence, offsets: list[int], stream: list[int], subwords: Subwords) -> tuple[int, int]:
+    """Which slice of the sentence's subwords a sequence holds, by its first owned word with a subword."""
+    inner = one.input_ids[len(subwords.prefix) : len(one.input_ids) - len(subwords.suffix)]
     word, position = next(
         (word, position)
-        for word, position in zip(range(row.first_word, row.last_word), row.word_positions, strict=True)
+        for word, position in zip(range(one.first_word, one.last_word), one.word_positions, strict=True)
         if position != NO_SUBWORD
     )
     start = offsets[word] - (position - len(subwords.prefix))
-    assert inner == stream[start : start + len(inner)], "a row is a part of the sentence"
+    assert inner == stream[start : start + len(inner)], "a sequence is a part of the sentence"
     return start, start + len(inner)
 
 
-def check_windows(lengths: list[int], max_seq_length: int, stride: int, subwords: Subwords) -> list[Row]:
+def check_windows(lengths: list[int], max_seq_length: int, stride: int, subwords: Subwords) -> list[EncodedSequence]:
     sentence = Sentence(lengths, subwords)
     budget = max_seq_length - 2
-    rows = make_sequences(sentence.tokens, subwords, max_seq_length, stride)
-    assert all(len(row.input_ids) <= max_seq_length for row in rows)
-    assert all(row.input_ids[:1] == subwords.prefix and row.input_ids[-1:] == subwords.suffix for row in rows)
+    sequences = make_sequences(sentence.tokens, subwords, max_seq_length, stride)
+    assert all(len(one.input_ids) <= max_seq_length for one in sequences)
+    assert all(one.input_ids[:1] == subwords.prefix and one.input_ids[-1:] == subwords.suffix for one in sequences)
 
     # Every word is owned once, in order.
-    assert rows[0].first_word == 0
-    assert rows[-1].last_word == len(lengths)
-    assert all(before.last_word == after.first_word for before, after in pairwise(rows))
-    assert all(len(row.word_positions) == row.last_word - row.first_word for row in rows)
-    positions = [position for row in rows for position in row.word_positions]
+    assert sequences[0].first_word == 0
+    assert sequences[-1].last_word == len(lengths)
+    assert all(before.last_word == after.first_word for before, after in pairwise(sequences))
+    assert all(len(one.word_positions) == one.last_word - one.first_word for one in sequences)
+    positions = [position for one in sequences for position in one.word_positions]
     assert [position == NO_SUBWORD for position in positions] == [length == 0 for length in lengths]
 
     if sum(lengths) <= budget:
-        assert len(rows) == 1
-        return rows
+        assert len(sequences) == 1
+        return sequences
     kept = [min(length, budget) for length in lengths]
     offsets = [0, *accumulate(kept)]
     stream = [piece for word in sentence.tokens for piece in subwords[word][:budget]]
-    # No row is there for nothing.
-    assert all(any(position != NO_SUBWORD for position in row.word_positions) for row in rows)
-    windows = [window_of(row, offsets, stream, subwords) for row in rows]
+    # No sequence is there for nothing.
+    assert all(any(position != NO_SUBWORD for position in one.word_positions) for one in sequences)
+    windows = [window_of(one, offsets, stream, subwords) for one in sequences]
     assert windows[0][0] == 0
     assert windows[-1][1] == len(stream)
     assert all(edge in offsets for window in windows for edge in window), "no word is cut by a window's edge"
     for (start, end), (next_start, next_end) in pairwise(windows):
         assert start < next_start <= end < next_end
         assert end - next_start <= stride
-    for row in rows:
-        for word, position in zip(range(row.first_word, row.last_word), row.word_positions, strict=True):
+    for one in sequences:
+        for word, position in zip(range(one.first_word, one.last_word), one.word_positions, strict=True):
             if position == NO_SUBWORD:
                 continue
             begin, end = offsets[word], offsets[word + 1]
-            assert row.input_ids[position : position + kept[word]] == list(subwords[sentence.tokens[word]][:budget])
+            assert one.input_ids[position : position + kept[word]] == list(subwords[sentence.tokens[word]][:budget])
             contexts = {
                 window: min(
                     begin - window[0] if window[0] else NO_LIMIT,
@@ -227,8 +229,8 @@ def check_windows(lengths: list[int], max_seq_length: int, stride: int, subwords
                 for window in windows
                 if window[0] <= begin and end <= window[1]
             }
-            assert contexts[windows[rows.index(row)]] == max(contexts.values()), "owned where it has most context"
-    return rows
+            assert contexts[windows[sequences.index(one)]] == max(contexts.values()), "owned where it has most context"
+    return sequences
 
 
 @pytest.fixture(scope="session")
@@ -258,32 +260,42 @@ def test_windows_of_any_sentence(lengths: list[int], max_seq_length: int, share:
 def test_windows_of_a_long_document(max_seq_length: int, share: float, marks: Subwords) -> None:
     chance = np.random.default_rng(0)
     lengths = chance.choice([0, 1, 1, 1, 2, 3, 7], size=3000).tolist()
-    rows = check_windows(lengths, max_seq_length, int(max_seq_length * share), marks)
-    inner = sum(len(row.input_ids) - 2 for row in rows)
+    sequences = check_windows(lengths, max_seq_length, int(max_seq_length * share), marks)
+    inner = sum(len(one.input_ids) - 2 for one in sequences)
     if share == 0:
         assert inner == sum(lengths), "without overlap nothing is computed twice"
-    assert len(rows) < 2.2 * sum(lengths) / (max_seq_length - 2) / (1 - share)
+    assert len(sequences) < 2.2 * sum(lengths) / (max_seq_length - 2) / (1 - share)
 
 
-def test_a_sentence_that_just_fits_is_one_row(marks: Subwords) -> None:
+def test_a_sentence_that_just_fits_is_one_sequence(marks: Subwords) -> None:
     assert len(check_windows([1] * 14, 16, 4, marks)) == 1
     assert len(check_windows([1] * 15, 16, 4, marks)) == 2
     assert len(check_windows([1] * 14 + [0], 16, 4, marks)) == 1
 
 
 def test_windows_worked_by_hand(marks: Subwords) -> None:
-    # 20 words of one subword, rows of 10 (8 words), overlap 4: words 0-7, 4-11, 8-15, 12-19; they meet in the middle.
-    rows = check_windows([1] * 20, 10, 4, marks)
-    assert [(row.first_word, row.last_word) for row in rows] == [(0, 6), (6, 10), (10, 14), (14, 20)]
-    assert [row.word_positions for row in rows] == [[1, 2, 3, 4, 5, 6], [3, 4, 5, 6], [3, 4, 5, 6], [3, 4, 5, 6, 7, 8]]
+    # 20 words of one subword, windows of 10 (8 words), overlap 4: words 0-7, 4-11, 8-15, 12-19; they meet midway.
+    sequences = check_windows([1] * 20, 10, 4, marks)
+    assert [(one.first_word, one.last_word) for one in sequences] == [
+        (0, 6),
+        (6, 10),
+        (10, 14),
+        (14, 20),
+    ]
+    assert [one.word_positions for one in sequences] == [
+        [1, 2, 3, 4, 5, 6],
+        [3, 4, 5, 6],
+        [3, 4, 5, 6],
+        [3, 4, 5, 6, 7, 8],
+    ]
 
 
 def test_a_word_longer_than_a_window_keeps_its_first_subwords(marks: Subwords) -> None:
-    rows = check_windows([1, 30, 1], 16, 4, marks)
-    assert [len(row.input_ids) for row in rows] == [3, 16, 3]
-    assert [row.word_positions for row in rows] == [[1], [1], [1]]
-    [row] = check_windows([30], 16, 4, marks)
-    assert len(row.input_ids) == 16
+    sequences = check_windows([1, 30, 1], 16, 4, marks)
+    assert [len(one.input_ids) for one in sequences] == [3, 16, 3]
+    assert [one.word_positions for one in sequences] == [[1], [1], [1]]
+    [one] = check_windows([30], 16, 4, marks)
+    assert len(one.input_ids) == 16
 
 
 # ---------------------------------------------------------------- labels
@@ -291,17 +303,17 @@ def test_a_word_longer_than_a_window_keeps_its_first_subwords(marks: Subwords) -
 
 def test_only_first_subwords_are_labelled(marks: Subwords) -> None:
     sentence = Sentence([2, 0, 3, 1], marks)
-    [row] = make_sequences(sentence.tokens, marks, 16, 4)
-    aligned = subword_labels(row, [5, 6, 7, 8], num_suffix=1)
+    [one] = make_sequences(sentence.tokens, marks, 16, 4)
+    aligned = subword_labels(one, [5, 6, 7, 8], num_suffix=1)
     assert aligned.tolist() == [-1, 5, -1, 7, -1, -1, 8, -1]
     assert aligned.dtype == np.int16
 
 
 def test_all_subwords_are_labelled_with_the_continuation(marks: Subwords) -> None:
     sentence = Sentence([2, 0, 3, 1], marks)
-    [row] = make_sequences(sentence.tokens, marks, 16, 4)
+    [one] = make_sequences(sentence.tokens, marks, 16, 4)
     # 0 O, 1 B-A, 2 I-A
-    aligned = subword_labels(row, [0, 1, 1, 2], 1, continuation=[0, 2, 2], word_lengths=sentence.lengths)
+    aligned = subword_labels(one, [0, 1, 1, 2], 1, continuation=[0, 2, 2], word_lengths=sentence.lengths)
     assert aligned.tolist() == [-1, 0, 0, 1, 2, 2, 2, -1]
 
 
@@ -324,10 +336,10 @@ def test_over_all_windows_each_word_is_labelled_once(
         expected += [label] * (length > 0)
         expected += [label + 1] * (min(length, budget) - 1) if all_subwords else []
     found = []
-    for row in make_sequences(sentence.tokens, marks, max_seq_length, int(max_seq_length * share)):
+    for one in make_sequences(sentence.tokens, marks, max_seq_length, int(max_seq_length * share)):
         options = (continuation, lengths) if all_subwords else (None, None)
-        aligned = subword_labels(row, labels, 1, *options)
-        assert len(aligned) == len(row.input_ids)
+        aligned = subword_labels(one, labels, 1, *options)
+        assert len(aligned) == len(one.input_ids)
         assert aligned[0] == aligned[-1] == UNLABELLED
         found += aligned[aligned != UNLABELLED].tolist()
     assert found == expected

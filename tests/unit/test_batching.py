@@ -21,14 +21,14 @@ from ner_module.data.batching import (
     BatchAssembler,
     Batching,
     EvaluationSampler,
-    SentenceBatches,
-    TrainingBatches,
     TrainingItem,
     TrainingSampler,
     epoch_order,
     evaluation_batches,
 )
+from ner_module.data.context import Chunk
 from ner_module.data.encoded import EncodedSplit, EncodingOptions, encode_split
+from ner_module.data.loaders import Batches
 from ner_module.errors import DataError
 from ner_module.model.module import NERModule
 from ner_module.model.packed import pad_sequences
@@ -56,19 +56,19 @@ def make_split(subwords: Subwords, tmp_path_factory: pytest.TempPathFactory) -> 
             words = ["was", "born", "Zyqxw", "the", "\u200b", "."]
             tokens = [chance.choice(words, length).tolist() for length in chance.integers(0, 24, size)]
             tags = [chance.choice(TAGS, len(sentence)).tolist() for sentence in tokens]
-            made[size] = encode_split(folder / str(size), [(tokens, tags)], subwords, OPTIONS)
+            made[size] = encode_split(folder / str(size), [Chunk(tokens, tags)], subwords, OPTIONS)
         return made[size]
 
     return make
 
 
 def epoch(split: EncodedSplit, number: int = 0, **options: Any) -> list[TrainingItem]:
-    defaults: dict[str, Any] = {"rows": None, "batch_size": 4, "batching": "random", "seed": 7}
+    defaults: dict[str, Any] = {"sequences": None, "batch_size": 4, "batching": "random", "seed": 7}
     return list(TrainingSampler(split, **{**defaults, **options}, current_epoch=lambda: number))
 
 
 def sequences_of(items: list[TrainingItem]) -> list[int]:
-    return list(chain.from_iterable(item.rows.tolist() for item in items))
+    return list(chain.from_iterable(item.sequences.tolist() for item in items))
 
 
 # ---------------------------------------------------------------- the order of an epoch
@@ -82,7 +82,7 @@ def sequences_of(items: list[TrainingItem]) -> list[int]:
     number=st.integers(0, 5),
 )
 @settings(max_examples=60, deadline=None)
-def test_every_row_once_per_epoch(
+def test_every_sequence_once_per_epoch(
     lengths: list[int], batch_size: int, batching: Batching, seed: int, number: int
 ) -> None:
     array = np.array(lengths, dtype=np.int64)
@@ -98,7 +98,7 @@ def test_the_order_differs_from_epoch_to_epoch_and_from_seed_to_seed(batching: B
         tuple(epoch_order(lengths, 8, batching, seed, number).tolist()) for seed in range(3) for number in range(3)
     }
     assert len(orders) == 9
-    # Not only the order of batches: which rows share one differs too.
+    # Not only the order of batches: which sequences share one differs too.
     batches = [
         {frozenset(batch.tolist()) for batch in epoch_order(lengths, 8, batching, 0, number).reshape(-1, 8)}
         for number in range(2)
@@ -140,7 +140,7 @@ def test_processes_share_an_epoch_without_gaps_or_duplicates(
     ranks = [epoch(split, rank=rank, world_size=world_size, batching=batching) for rank in range(world_size)]
     assert len({len(items) for items in ranks}) == 1, "each process has the same number of batches"
     assert sorted(chain.from_iterable(map(sequences_of, ranks))) == list(range(split.num_sequences))
-    assert all(len(item.rows) <= 4 for items in ranks for item in items)
+    assert all(len(item.sequences) <= 4 for items in ranks for item in items)
     sampler = TrainingSampler(split, None, 4, batching, 7, world_size=world_size)
     assert len(sampler) == len(ranks[0]) == -(-split.num_sequences // (4 * world_size))
 
@@ -157,7 +157,7 @@ def test_a_step_is_the_same_however_many_processes_compute_it(
             for rank in range(world_size)
         ]
         for alone, together in zip(one, zip(*ranks, strict=True), strict=True):
-            assert sorted(alone.rows) == sorted(np.concatenate([item.rows for item in together]))
+            assert sorted(alone.sequences) == sorted(np.concatenate([item.sequences for item in together]))
             assert {item.labelled_in_step for item in together} == {alone.labelled_in_step}
 
 
@@ -179,10 +179,10 @@ def test_labelled_in_step_counts_the_whole_optimisation_step(
     assert sum(item.labelled_in_step for item in ranks[0][::accumulate]) == labelled.sum()
 
 
-def test_training_on_a_part_of_the_rows(make_split: Callable[[int], EncodedSplit]) -> None:
+def test_training_on_a_part_of_the_sequences(make_split: Callable[[int], EncodedSplit]) -> None:
     split = make_split(37)
     chosen = np.arange(0, split.num_sequences, 3)
-    items = epoch(split, rows=chosen, accumulate=2)
+    items = epoch(split, sequences=chosen, accumulate=2)
     assert sorted(sequences_of(items)) == chosen.tolist()
     assert sum(item.labelled_in_step for item in items[::2]) == split.sequence_labelled[chosen].sum()
 
@@ -202,8 +202,8 @@ def test_a_resumed_epoch_goes_on_where_it_was(
 
 
 def assert_same(first: list[TrainingItem], second: list[TrainingItem]) -> None:
-    assert [(item.rows.tolist(), item.labelled_in_step) for item in first] == [
-        (item.rows.tolist(), item.labelled_in_step) for item in second
+    assert [(item.sequences.tolist(), item.labelled_in_step) for item in first] == [
+        (item.sequences.tolist(), item.labelled_in_step) for item in second
     ]
 
 
@@ -218,7 +218,7 @@ def test_a_budget_of_subwords_is_kept_and_the_number_of_batches_stays(
     size: int, max_tokens: int, world_size: int, batching: Batching, make_split: Callable[[int], EncodedSplit]
 ) -> None:
     split = make_split(size)
-    lengths = split.row_lengths()
+    lengths = split.sequence_lengths()
     options: dict[str, Any] = {"max_tokens": max_tokens, "batching": batching, "world_size": world_size}
     numbers = set()
     orders = set()
@@ -226,7 +226,7 @@ def test_a_budget_of_subwords_is_kept_and_the_number_of_batches_stays(
         ranks = [epoch(split, number, rank=rank, **options) for rank in range(world_size)]
         numbers |= {len(items) for items in ranks}
         assert sorted(chain.from_iterable(map(sequences_of, ranks))) == list(range(split.num_sequences))
-        assert all(lengths[item.rows].sum() <= max_tokens for items in ranks for item in items)
+        assert all(lengths[item.sequences].sum() <= max_tokens for items in ranks for item in items)
         orders.add(tuple(sequences_of(ranks[0])))
     assert numbers == {len(TrainingSampler(split, None, 4, batching, 7, world_size=world_size, max_tokens=max_tokens))}
     if size == 101:
@@ -235,17 +235,17 @@ def test_a_budget_of_subwords_is_kept_and_the_number_of_batches_stays(
 
 def test_batches_by_subwords_are_evenly_large(make_split: Callable[[int], EncodedSplit]) -> None:
     split = make_split(101)
-    lengths = split.row_lengths()
-    sizes = [int(lengths[item.rows].sum()) for item in epoch(split, max_tokens=100)]
+    lengths = split.sequence_lengths()
+    sizes = [int(lengths[item.sequences].sum()) for item in epoch(split, max_tokens=100)]
     assert max(sizes) - min(sizes) < 2 * lengths.max()
     assert np.mean(sizes) > 100 - 2 * lengths.max()
 
 
 def test_grouped_batches_by_subwords_follow_the_length(make_split: Callable[[int], EncodedSplit]) -> None:
     split = make_split(101)
-    lengths = split.row_lengths()
+    lengths = split.sequence_lengths()
     spread = {
-        batching: np.mean([np.ptp(lengths[item.rows]) for item in epoch(split, max_tokens=64, batching=batching)])
+        batching: np.mean([np.ptp(lengths[item.sequences]) for item in epoch(split, max_tokens=64, batching=batching)])
         for batching in ("random", "grouped")
     }
     assert spread["grouped"] < 0.3 * spread["random"]
@@ -266,8 +266,8 @@ def test_a_budget_resumes_and_counts_labels_like_a_batch_size(
         assert {item.labelled_in_step for item in step} == {expected}
 
 
-def test_a_budget_below_two_of_the_longest_row_is_an_error(make_split: Callable[[int], EncodedSplit]) -> None:
-    longest = int(make_split(37).row_lengths().max())
+def test_a_budget_below_two_of_the_longest_sequence_is_an_error(make_split: Callable[[int], EncodedSplit]) -> None:
+    longest = int(make_split(37).sequence_lengths().max())
     with pytest.raises(DataError, match=f"give at least {2 * longest}"):
         epoch(make_split(37), max_tokens=2 * longest - 1)
 
@@ -312,25 +312,25 @@ def label_ids(split: EncodedSplit) -> list[int]:
     return [TAGS.index(tag) for tag in split.tag_names]
 
 
-def test_rows_lie_one_after_the_other(make_split: Callable[[int], EncodedSplit]) -> None:
+def test_sequences_lie_one_after_the_other(make_split: Callable[[int], EncodedSplit]) -> None:
     split = make_split(37)
-    rows = np.array([5, 0, 11, 3])
-    batch = BatchAssembler(split, label_ids(split)).rows(rows)
-    assert batch["lengths"] == split.row_lengths()[rows].tolist()
+    sequences = np.array([5, 0, 11, 3])
+    batch = BatchAssembler(split, label_ids(split)).sequences(sequences)
+    assert batch["lengths"] == split.sequence_lengths()[sequences].tolist()
     assert batch["input_ids"].dtype == batch["labels"].dtype == torch.int64
-    rows_of_ids, rows_of_labels = (batch[name].split(batch["lengths"]) for name in ("input_ids", "labels"))
-    for index, row in enumerate(rows):
-        start, end = split.sequence_offsets[row], split.sequence_offsets[row + 1]
-        assert rows_of_ids[index].tolist() == list(split.input_ids[start:end])
+    sequences_of_ids, sequences_of_labels = (batch[name].split(batch["lengths"]) for name in ("input_ids", "labels"))
+    for index, sequence in enumerate(sequences):
+        start, end = split.sequence_offsets[sequence], split.sequence_offsets[sequence + 1]
+        assert sequences_of_ids[index].tolist() == list(split.input_ids[start:end])
         expected = [
             IGNORE_INDEX if label < 0 else TAGS.index(split.tag_names[label]) for label in split.labels[start:end]
         ]
-        assert rows_of_labels[index].tolist() == expected
+        assert sequences_of_labels[index].tolist() == expected
 
 
-def test_no_rows_at_all(make_split: Callable[[int], EncodedSplit]) -> None:
+def test_no_sequences_at_all(make_split: Callable[[int], EncodedSplit]) -> None:
     split = make_split(5)
-    batch = BatchAssembler(split, label_ids(split)).rows(np.array([], dtype=np.int64))
+    batch = BatchAssembler(split, label_ids(split)).sequences(np.array([], dtype=np.int64))
     assert (batch["input_ids"].shape, batch["labels"].shape, batch["lengths"]) == ((0,), (0,), [])
 
 
@@ -354,14 +354,14 @@ def test_sentences_carry_where_their_words_are(batch_size: int, make_split: Call
                 split.tag_names[label] for label in split.word_labels[words]
             ]
             # At its place stands the first subword of the word, with the word's own label, whatever the window.
-            first_row = int(split.sentence_sequences[sentence])
-            for row in range(first_row, int(split.sentence_sequences[sentence + 1])):
-                for word in range(split.sequence_words[row], split.sequence_words[row + 1]):
+            first_sequence = int(split.sentence_sequences[sentence])
+            for sequence in range(first_sequence, int(split.sentence_sequences[sentence + 1])):
+                for word in range(split.sequence_words[sequence], split.sequence_words[sequence + 1]):
                     stored = split.word_positions[word]
                     position = positions[word - words.start]
                     assert (position == NO_SUBWORD) == (stored == NO_SUBWORD)
                     if position != NO_SUBWORD:
-                        assert flat_ids[position] == split.input_ids[split.sequence_offsets[row] + stored]
+                        assert flat_ids[position] == split.input_ids[split.sequence_offsets[sequence] + stored]
                         assert flat_labels[position] == gold[word - words.start]
             seen.append(sentence)
         assert (batch["labels"] != IGNORE_INDEX).sum() == (batch["word_positions"] != NO_SUBWORD).sum()
@@ -372,24 +372,24 @@ def test_a_chosen_part_of_the_sentences_is_counted_from_zero(make_split: Callabl
     split = make_split(37)
     chosen = np.array([3, 8, 20])
     assembler = BatchAssembler(split, label_ids(split))
-    batch = SentenceBatches(assembler, chosen)[np.array([2, 0])]
+    batch = assembler.sentences(np.array([2, 0]), chosen)
     assert batch["sentence_index"].tolist() == [2, 0]
     expected = assembler.sentences(np.array([20, 3]))
     assert batch["lengths"] == expected["lengths"]
     tensors = [name for name in expected if name not in ("sentence_index", "lengths")]
     assert all(torch.equal(batch[name], expected[name]) for name in tensors)
-    assert SentenceBatches(assembler)[np.array([2])]["sentence_index"].tolist() == [2]
+    assert assembler.sentences(np.array([2]))["sentence_index"].tolist() == [2]
 
 
-def test_a_process_without_rows_counts_nothing(make_split: Callable[[int], EncodedSplit]) -> None:
+def test_a_process_without_sequences_counts_nothing(make_split: Callable[[int], EncodedSplit]) -> None:
     split = make_split(5)
-    batches = TrainingBatches(BatchAssembler(split, label_ids(split)))
+    assembler = BatchAssembler(split, label_ids(split))
     items = [epoch(split, batch_size=split.num_sequences - 1, rank=rank, world_size=2) for rank in range(2)]
     assert sum(map(len, map(sequences_of, items))) == split.num_sequences
-    one_row = epoch(split, rows=np.array([1]), rank=1, world_size=2)
-    assert [len(item.rows) for item in one_row] == [0]
-    batch = batches[one_row[0]]
-    assert batch["lengths"] == [len(batch["input_ids"])] == [split.row_lengths()[0]]
+    one_sequence = epoch(split, sequences=np.array([1]), rank=1, world_size=2)
+    assert [len(item.sequences) for item in one_sequence] == [0]
+    batch = assembler.micro_batch(one_sequence[0])
+    assert batch["lengths"] == [len(batch["input_ids"])] == [split.sequence_lengths()[0]]
     assert (batch["labels"] == IGNORE_INDEX).all()
     assert batch["labelled_in_step"] == split.sequence_labelled[1]
 
@@ -423,11 +423,10 @@ def test_accumulated_and_distributed_gradients_are_those_of_one_large_batch(
     size: int, world_size: int, accumulate: int, module: NERModule, make_split: Callable[[int], EncodedSplit]
 ) -> None:
     split = make_split(13)
-    rows = np.flatnonzero(split.sequence_labelled)[:size]
+    sequences = np.flatnonzero(split.sequence_labelled)[:size]
     assembler = BatchAssembler(split, label_ids(split))
-    batches = TrainingBatches(assembler)
     ranks = [
-        epoch(split, rows=rows, batch_size=2, rank=rank, world_size=world_size, accumulate=accumulate)
+        epoch(split, sequences=sequences, batch_size=2, rank=rank, world_size=world_size, accumulate=accumulate)
         for rank in range(world_size)
     ]
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
@@ -438,7 +437,7 @@ def test_accumulated_and_distributed_gradients_are_those_of_one_large_batch(
         step = [item for items in ranks for item in items[start : start + accumulate]]
         # The mean over all labelled subwords of the step, by transformers' own loss.
         module.zero_grad()
-        large = assembler.rows(np.array(sequences_of(step), dtype=np.int64))
+        large = assembler.sequences(np.array(sequences_of(step), dtype=np.int64))
         input_ids, real = pad_sequences(large["input_ids"], large["lengths"], 0)
         labels, _ = pad_sequences(large["labels"], large["lengths"], IGNORE_INDEX)
         module.model(input_ids=input_ids, attention_mask=real.long(), labels=labels).loss.backward()
@@ -446,7 +445,7 @@ def test_accumulated_and_distributed_gradients_are_those_of_one_large_batch(
         module.zero_grad()
         for item in step:
             # Lightning divides by the accumulated micro-batches, DDP averages over the processes.
-            (module.training_step(batches[item], 0) / accumulate / world_size).backward()
+            (module.training_step(assembler.micro_batch(item), 0) / accumulate / world_size).backward()
         found = gradients(module)
         assert found.keys() == expected.keys()
         for name in expected:
@@ -464,7 +463,7 @@ def test_a_batch_without_a_label_has_loss_zero_not_nan(
         world_size=1, accumulate_grad_batches=1, optimizers=[optimizer]
     )
     module.zero_grad()
-    batch = TrainingBatches(BatchAssembler(split, label_ids(split)))[TrainingItem(empty, 0)]
+    batch = BatchAssembler(split, label_ids(split)).micro_batch(TrainingItem(empty, 0))
     loss = module.training_step(batch, 0)
     loss.backward()
     assert loss == 0
@@ -476,9 +475,9 @@ def test_a_loader_passes_batches_through_whole(workers: int, make_split: Callabl
     split = make_split(37)
     assembler = BatchAssembler(split, label_ids(split))
     sampler = TrainingSampler(split, None, 4, "random", 7)
-    loader = DataLoader(TrainingBatches(assembler), sampler=sampler, batch_size=None, num_workers=workers)
+    loader = DataLoader(Batches(assembler.micro_batch), sampler=sampler, batch_size=None, num_workers=workers)
     expected = epoch(split)
     assert len(loader) == len(expected)
     for batch, item in zip(loader, expected, strict=True):
-        assert torch.equal(batch["input_ids"], assembler.rows(item.rows)["input_ids"])
+        assert torch.equal(batch["input_ids"], assembler.sequences(item.sequences)["input_ids"])
         assert batch["labelled_in_step"] == item.labelled_in_step

@@ -45,9 +45,9 @@ def encode(folder: Path, subwords: Subwords, chunks: Sequence[Any], context_size
     return encode_split(folder, chunks, subwords, options)
 
 
-def row_ids(split: EncodedSplit, sentence: int) -> list[int]:
-    row = int(split.sentence_sequences[sentence])
-    return split.input_ids[split.sequence_offsets[row] : split.sequence_offsets[row + 1]].tolist()
+def first_ids(split: EncodedSplit, sentence: int) -> list[int]:
+    sequence = int(split.sentence_sequences[sentence])
+    return split.input_ids[split.sequence_offsets[sequence] : split.sequence_offsets[sequence + 1]].tolist()
 
 
 @given(
@@ -56,8 +56,9 @@ def row_ids(split: EncodedSplit, sentence: int) -> list[int]:
 )
 def test_the_neighbours_of_any_sentence(sentences: Sentences, size: int) -> None:
     """Against the definition: all words of the run of sentences with its document, cut to the nearest ones."""
-    found = list(sentence_contexts(iter(sentences), size))
-    assert [tokens for tokens, _ in found] == [tokens for tokens, _ in sentences]
+    chunk = Chunk([tokens for tokens, _ in sentences], None, [document for _, document in sentences])
+    found = list(sentence_contexts([chunk], size))
+    assert [sentence.tokens for sentence in found] == chunk.tokens
     for index, (_, document) in enumerate(sentences):
         first, last = index, index + 1
         while document is not None and first > 0 and sentences[first - 1][1] == document:
@@ -66,8 +67,8 @@ def test_the_neighbours_of_any_sentence(sentences: Sentences, size: int) -> None
             last += 1
         before = [word for tokens, _ in sentences[first:index] for word in tokens]
         after = [word for tokens, _ in sentences[index + 1 : last] for word in tokens]
-        assert list(found[index][1].before) == before[-size:]
-        assert list(found[index][1].after) == after[:size]
+        assert list(found[index].context.before) == before[-size:]
+        assert list(found[index].context.after) == after[:size]
 
 
 def test_reading_ahead_is_bounded() -> None:
@@ -78,7 +79,7 @@ def test_reading_ahead_is_bounded() -> None:
         nonlocal taken
         while True:
             taken += 1
-            yield ["a", "b"], 1
+            yield Chunk([["a", "b"]], None, [1])
 
     stream = sentence_contexts(endless(), 10)
     for _ in range(50):
@@ -89,7 +90,7 @@ def test_reading_ahead_is_bounded() -> None:
 def test_without_context_nothing_changes(subwords: Subwords, tmp_path: Path) -> None:
     """Size 0, or no documents: the arrays are byte for byte those of sentences encoded without any documents."""
     tokens, tags, documents = corpus(0)
-    encode(tmp_path / "plain", subwords, [(tokens, tags)], 0)
+    encode(tmp_path / "plain", subwords, [Chunk(tokens, tags)], 0)
     encode(tmp_path / "zero", subwords, [Chunk(tokens, tags, documents)], 0)
     encode(tmp_path / "alone", subwords, [Chunk(tokens, tags, [None] * len(tokens))], 40)
     encode(tmp_path / "single", subwords, [Chunk(tokens, tags, range(len(tokens)))], 40)
@@ -105,22 +106,22 @@ def test_own_words_each_once_and_no_others(
 ) -> None:
     tokens, tags, documents = corpus(1)
     options = {"label_all_tokens": label_all_tokens}
-    alone = encode(tmp_path / "alone", subwords, [(tokens, tags)], 0, **options)
+    alone = encode(tmp_path / "alone", subwords, [Chunk(tokens, tags)], 0, **options)
     split = encode(tmp_path / "split", subwords, [Chunk(tokens, tags, documents)], context_size, **options)
-    # Everything but what stands around: words, labels, owners, rows.
+    # Everything but what stands around: words, labels, owners, sequences.
     assert split.tag_names == alone.tag_names
     for name in ("word_labels", "sequence_words", "sentence_sequences", "sequence_labelled"):
         assert np.array_equal(getattr(split, name), getattr(alone, name)), name
-    assert split.row_lengths().max() <= 64
+    assert split.sequence_lengths().max() <= 64
     assert (split.labels != UNLABELLED).sum() == (alone.labels != UNLABELLED).sum()
     grown = 0
     for index, words in enumerate(tokens):
         own = [piece for word in words for piece in subwords[word]]
         if split.sentence_sequences[index + 1] - split.sentence_sequences[index] > 1:
-            assert row_ids(split, index) == row_ids(alone, index), "windows stay as they are"
+            assert first_ids(split, index) == first_ids(alone, index), "windows stay as they are"
             continue
-        row = row_ids(split, index)
-        added = len(row) - len(own) - subwords.num_special
+        sequence = first_ids(split, index)
+        added = len(sequence) - len(own) - subwords.num_special
         assert 0 <= added <= min(context_size, 64 - len(own) - subwords.num_special)
         grown += added > 0
         place = split.words_of(index)
@@ -130,11 +131,11 @@ def test_own_words_each_once_and_no_others(
             pieces = list(subwords[word])
             assert (position == NO_SUBWORD) == (not pieces)
             if pieces:
-                assert row[position : position + len(pieces)] == pieces
+                assert sequence[position : position + len(pieces)] == pieces
                 start = start or int(position)
         # The labels are those of the sentence alone, moved to where its words are.
         first = int(split.sequence_offsets[split.sentence_sequences[index]])
-        labels = split.labels[first : first + len(row)].tolist()
+        labels = split.labels[first : first + len(sequence)].tolist()
         base = int(alone.sequence_offsets[alone.sentence_sequences[index]])
         core = alone.labels[base + 1 : base + 1 + len(own)].tolist()
         if own:
@@ -151,14 +152,14 @@ def test_context_is_the_nearest_words_half_on_each_side(subwords: Subwords, tmp_
     split = encode(tmp_path / "split", subwords, [Chunk(tokens, None, documents)], 6)
     (was,), (inn,), (the,), (dot,) = one["was"], one["in"], one["the"], one["."]
     (cls,), (sep,) = subwords.prefix, subwords.suffix
-    assert row_ids(split, 1) == [cls, *[was] * 3, inn, *[the] * 3, sep]
-    assert row_ids(split, 0) == [cls, *[was] * 9, inn, *[the] * 5, sep], "nothing before: all of it after"
-    assert row_ids(split, 2) == [cls, *[was] * 5, inn, *[the] * 9, sep]
-    assert row_ids(split, 3) == [cls, dot, dot, sep], "another document"
+    assert first_ids(split, 1) == [cls, *[was] * 3, inn, *[the] * 3, sep]
+    assert first_ids(split, 0) == [cls, *[was] * 9, inn, *[the] * 5, sep], "nothing before: all of it after"
+    assert first_ids(split, 2) == [cls, *[was] * 5, inn, *[the] * 9, sep]
+    assert first_ids(split, 3) == [cls, dot, dot, sep], "another document"
     # A word that does not fit whole ends the context; the other side takes what it leaves.
     split = encode(tmp_path / "whole", subwords, [Chunk([["Zyqxw" * 3], ["in"], ["the"] * 9], None, [1] * 3)], 6)
     assert len(subwords["Zyqxw" * 3]) > 6
-    assert row_ids(split, 1) == [cls, inn, *[the] * 6, sep]
+    assert first_ids(split, 1) == [cls, inn, *[the] * 6, sep]
 
 
 def test_the_size_of_chunks_changes_nothing(subwords: Subwords, tmp_path: Path) -> None:
@@ -186,7 +187,7 @@ def data_module(tiny_model: Callable[..., Path], path: Path, **options: Any) -> 
 
 
 def lengths(data: NERDataModule) -> list[int]:
-    return data.encoded["train"].row_lengths().tolist()
+    return data.encoded["train"].sequence_lengths().tolist()
 
 
 def test_documents_are_those_that_the_data_marks(tiny_model: Callable[..., Path], tmp_path: Path) -> None:
@@ -215,7 +216,7 @@ def test_documents_of_the_same_name_in_two_files_are_two(tiny_model: Callable[..
     assert numbers.tolist() == [0, 1]
 
 
-def test_a_size_beyond_the_row_is_refused(tiny_model: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_size_beyond_the_sequence_is_refused(tiny_model: Callable[..., Path], tmp_path: Path) -> None:
     (tmp_path / "a.conll").write_text(TEXT, encoding="utf-8")
-    with pytest.raises(ValueError, match=r"--data.context_size: it is 999 in rows of 66; give 0 to 66"):
+    with pytest.raises(ValueError, match=r"--data.context_size: it is 999 in sequences of 66; give 0 to 66"):
         data_module(tiny_model, tmp_path / "a.conll", context_size=999)

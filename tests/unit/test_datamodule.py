@@ -21,6 +21,8 @@ from tiny_models import FAMILIES
 
 from ner_module.data.alignment import NO_SUBWORD
 from ner_module.data.datamodule import NERDataModule
+from ner_module.data.preparation import store_splits
+from ner_module.data.store import StoredSplit
 from ner_module.errors import DataError, PretrainedError
 from ner_module.pretrained import load_tokenizer
 from ner_module.tagging import IGNORE_INDEX, Span, tags_to_spans
@@ -53,6 +55,11 @@ def make(tiny_model: Callable[..., Path], tmp_path: Path) -> Make:
         return start(data, command)
 
     return build
+
+
+def num_sentences(data: NERDataModule, split: str) -> int:
+    source, chosen = data.sentences_of(split)
+    return len(data.stored[source] if chosen is None else chosen)
 
 
 def start(data: NERDataModule, command: str | None = None) -> NERDataModule:
@@ -90,7 +97,7 @@ def evaluated(data: NERDataModule, split: str) -> list[tuple[list[str], list[str
         for index, length, gold in rows:
             assert index not in found
             found[index] = [data.label_names[label] if label >= 0 else "?" for label in gold[:length]]
-    assert sorted(found) == list(range(data.num_sentences(split)))
+    assert sorted(found) == list(range(num_sentences(data, split)))
     return [(data.tokens_of(split, index), found[index]) for index in sorted(found)]
 
 
@@ -309,7 +316,7 @@ def test_a_dataset_folder_offline(
     data = make(dataset_name=folder, **options)
     assert data.label_names == names
     assert evaluated(data, "validation") == [(["Ada", "was"], ["B-PER", "O"]), (["in", "Rome"], ["O", "B-LOC"])]
-    assert data.num_sentences("train") == 2
+    assert num_sentences(data, "train") == 2
     # What is asked for next is in the cache: a second process encodes nothing.
     before = snapshot(data.cache)
     again = make(dataset_name=folder, **options)
@@ -328,7 +335,7 @@ def test_integer_tags_without_names_are_refused(make: Make, parquet: Callable[[s
 def test_held_out_sentences_are_not_trained_on(make: Make, corpus: Path) -> None:
     data = make(train_file=corpus / "train.conll", validation_fraction=0.25)
     whole = make(train_file=corpus / "train.conll", validation_file=corpus / "train.conll")
-    assert (data.num_sentences("train"), data.num_sentences("validation")) == (90, 30)
+    assert (num_sentences(data, "train"), num_sentences(data, "validation")) == (90, 30)
     held_out = evaluated(data, "validation")
     everything = evaluated(whole, "validation")
     assert all(sentence in everything for sentence in held_out)
@@ -351,7 +358,7 @@ def test_held_out_by_document(make: Make, tmp_path: Path) -> None:
     data = make(train_file=path, validation_fraction=0.2)
     held_out = Counter(tokens[0] for tokens, _ in evaluated(data, "validation"))
     assert list(held_out.values()) == [4, 4, 4]
-    assert not held_out.keys() & {data.tokens_of("train", index)[0] for index in range(data.num_sentences("train"))}
+    assert not held_out.keys() & {data.tokens_of("train", index)[0] for index in range(num_sentences(data, "train"))}
 
 
 def test_the_seed_decides_what_is_held_out_and_the_order(make: Make, corpus: Path) -> None:
@@ -496,6 +503,25 @@ def test_a_restored_module_finds_what_training_left_in_the_cache(family: str, ma
     assert snapshot(data.cache) == before, "a tokenizer from a checkpoint is the same tokenizer"
 
 
+def test_setup_uses_what_its_process_prepared(make: Make, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads = []
+
+    def counted(options: Any, command: str, cache: Path) -> dict[str, StoredSplit]:
+        reads.append(command)
+        return store_splits(options, command, cache)
+
+    monkeypatch.setattr("ner_module.data.datamodule.store_splits", counted)
+    data = make(train_file=write("B-PER O"), validation_file=write("O", name="dev"))
+    assert reads == ["fit"], "once, by prepare_data"
+    data.setup("fit")
+    assert reads == ["fit", "fit"], "a process that has not prepared reads the cache itself"
+    other = NERDataModule(**data.hparams)
+    other.prepare_data()
+    other.load_state_dict(data.state_dict())
+    other.setup("fit")
+    assert reads == ["fit"] * 4, "what was encoded before a checkpoint brought its tokenizer is not used"
+
+
 def test_labels_keep_the_checkpoints_order_and_a_smaller_inventory_is_fine(make: Make, write: Write) -> None:
     data = make(
         train_file=write("I-B B-A B-C"), validation_file=write("O", name="dev"), label_names=["B-C", "B-A", "B-B"]
@@ -629,10 +655,10 @@ def test_what_was_not_taken_as_it_stood_is_said_with_its_place(
     with caplog.at_level(logging.WARNING):
         make(train_file=path, validation_file=path)
     said = caplog.text
-    assert "train.conll:3: longer than 66 subwords, the first of 1 such" in said
+    assert "train.conll:3: longer than 66 subword tokens, the first of 1 such" in said
     assert "train.conll:104: an illegal tag sequence, the first of 1" in said
-    assert "train.conll:104: a word that becomes no subword" in said
-    assert "train.conll:107: a word longer than 66 subwords" in said
+    assert "train.conll:104: a word that becomes no subword token" in said
+    assert "train.conll:107: a word longer than 66 subword tokens" in said
 
 
 def test_one_data_module_keeps_its_labels_from_fit_to_test(make: Make, write: Write) -> None:
@@ -689,4 +715,4 @@ def test_same_named_documents_of_two_files_are_held_out_apart(make: Make, tmp_pa
         text = "".join(f"# newdoc id = {name}\nword{number}x{name}\tB-PER\n\nother\tO\n\n" for name in (1, 2))
         (tmp_path / f"{number:02}.conll").write_text(text, encoding="utf-8")
     data = make(train_file=str(tmp_path / "*.conll"), validation_fraction=0.1)
-    assert data.num_sentences("validation") == 6, "three of 24 documents, two sentences each"
+    assert num_sentences(data, "validation") == 6, "three of 24 documents, two sentences each"

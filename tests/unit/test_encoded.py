@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import pytest
 from seqeval.metrics.sequence_labeling import get_entities
 
 from ner_module.data.alignment import NO_SUBWORD, UNLABELLED, Subwords
+from ner_module.data.context import Chunk
 from ner_module.data.encoded import EncodedSplit, EncodingOptions, encode_split
 from ner_module.pretrained import load_tokenizer
 from ner_module.tagging import Span, tags_to_spans
@@ -33,7 +34,7 @@ def subwords(tiny_model: Callable[..., Path]) -> Subwords:
 def encode(
     folder: Path, subwords: Subwords, tokens: list[list[str]], tags: list[list[str]] | None, **changes: Any
 ) -> EncodedSplit:
-    return encode_split(folder / "split", [(tokens, tags)], subwords, options(**changes))
+    return encode_split(folder / "split", [Chunk(tokens, tags)], subwords, options(**changes))
 
 
 def tags_of(split: EncodedSplit, sentence: int) -> list[str]:
@@ -41,9 +42,9 @@ def tags_of(split: EncodedSplit, sentence: int) -> list[str]:
 
 
 def sequences_of(split: EncodedSplit, sentence: int) -> Iterator[tuple[list[int], list[int]]]:
-    """Subword ids and labels of each row of a sentence."""
-    for row in range(split.sentence_sequences[sentence], split.sentence_sequences[sentence + 1]):
-        place = slice(split.sequence_offsets[row], split.sequence_offsets[row + 1])
+    """Subword ids and labels of each sequence of a sentence."""
+    for sequence in range(split.sentence_sequences[sentence], split.sentence_sequences[sentence + 1]):
+        place = slice(split.sequence_offsets[sequence], split.sequence_offsets[sequence + 1])
         yield split.input_ids[place].tolist(), split.labels[place].tolist()
 
 
@@ -90,9 +91,9 @@ def test_the_corpus_comes_back(
         label_all_tokens=label_all_tokens,
     )
     assert len(split) == split.summary.sentences == len(tokens)
-    assert split.num_sequences == len(split.row_lengths()) == split.sentence_sequences[-1]
-    assert split.row_lengths().max() <= max_seq_length
-    assert split.row_lengths().sum() == len(split.input_ids) == len(split.labels) == split.summary.subwords
+    assert split.num_sequences == len(split.sequence_lengths()) == split.sentence_sequences[-1]
+    assert split.sequence_lengths().max() <= max_seq_length
+    assert split.sequence_lengths().sum() == len(split.input_ids) == len(split.labels) == split.summary.subwords
     assert split.summary.words == len(split.word_labels) == len(split.word_positions) == sum(map(len, tokens))
     assert split.sentence_lengths().sum() == len(split.input_ids)
     for sentence, expected in enumerate(tags):
@@ -108,8 +109,11 @@ def test_the_corpus_comes_back(
     missing = sum(map(len, tokens)) - visible
     assert split.summary.words_without_subword == missing == (split.word_positions == NO_SUBWORD).sum()
     # Where a word is said to be, its first subword is, with its label.
-    for row in range(split.num_sequences):
-        start, words = split.sequence_offsets[row], slice(split.sequence_words[row], split.sequence_words[row + 1])
+    for sequence in range(split.num_sequences):
+        start, words = (
+            split.sequence_offsets[sequence],
+            slice(split.sequence_words[sequence], split.sequence_words[sequence + 1]),
+        )
         for position, label in zip(split.word_positions[words], split.word_labels[words], strict=True):
             if position != NO_SUBWORD:
                 assert split.labels[start + position] == label
@@ -122,22 +126,21 @@ def test_the_corpus_comes_back(
 def test_chunks_do_not_matter(subwords: Subwords, tmp_path: Path) -> None:
     tokens = [[SHORT, LONG], [], [LONG] * 40, [NOTHING], [SHORT]]
     tags = [["O", "B-A"], [], ["B-B"] * 40, ["O"], ["I-B"]]
-    chunks: list[tuple[Sequence[Sequence[str]], Sequence[Sequence[str]] | None]]
-    chunks = [(tokens[i : i + 1], tags[i : i + 1]) for i in range(5)]
+    chunks = [Chunk(tokens[i : i + 1], tags[i : i + 1]) for i in range(5)]
     done: list[int] = []
-    one = encode_split(tmp_path / "one", [(tokens, tags)], subwords, options())
-    five = encode_split(tmp_path / "five", [*chunks, ([], [])], subwords, options(), done.append)
-    assert done == [1, 1, 1, 1, 1, 0]
+    one = encode_split(tmp_path / "one", [Chunk(tokens, tags)], subwords, options())
+    five = encode_split(tmp_path / "five", [*chunks, Chunk([], [])], subwords, options(), done.append)
+    assert done == [5]
     for path in sorted((tmp_path / "one").iterdir()):
         assert path.read_bytes() == (tmp_path / "five" / path.name).read_bytes()
     assert asdict(one.summary) == asdict(five.summary)
 
 
-@pytest.mark.parametrize("chunks", [[], [([], [])], [([], None)]])
+@pytest.mark.parametrize("chunks", [[], [Chunk([], [])], [Chunk([], None)]])
 def test_no_sentences(chunks: list[Any], subwords: Subwords, tmp_path: Path) -> None:
     split = encode_split(tmp_path / "split", chunks, subwords, options())
     assert (len(split), split.num_sequences, len(split.input_ids), split.tag_names) == (0, 0, 0, [])
-    assert split.row_lengths().tolist() == split.sentence_lengths().tolist() == []
+    assert split.sequence_lengths().tolist() == split.sentence_lengths().tolist() == []
 
 
 def test_without_tags_nothing_is_labelled(subwords: Subwords, tmp_path: Path) -> None:
@@ -204,7 +207,7 @@ def test_flat_labels_continue_as_themselves_also_when_they_look_like_prefixes(
 
 
 def subwords_of(subwords: Subwords, word: str) -> tuple[int, ...]:
-    subwords.learn([[word]])
+    subwords.cache([[word]])
     return subwords[word]
 
 
@@ -251,15 +254,15 @@ def test_a_clipped_word_alone_in_its_sentence_is_reported(subwords: Subwords, tm
     split = encode(tmp_path, subwords, tokens, [["O"]] * 3, max_seq_length=16, stride=4)
     assert split.summary.clipped_words == 1
     assert split.summary.examples["clipped_words"] == 1
-    assert split.row_lengths().tolist() == [3, 16, 16]
+    assert split.sequence_lengths().tolist() == [3, 16, 16]
 
 
 # ---------------------------------------------------------------- on disk
 
 
 def test_a_crash_leaves_nothing_behind(subwords: Subwords, tmp_path: Path) -> None:
-    def chunks() -> Iterator[tuple[list[list[str]], list[list[str]]]]:
-        yield [[SHORT]], [["O"]]
+    def chunks() -> Iterator[Chunk]:
+        yield Chunk([[SHORT]], [["O"]])
         raise RuntimeError("the disk is full")
 
     with pytest.raises(RuntimeError, match="the disk is full"):
@@ -268,10 +271,10 @@ def test_a_crash_leaves_nothing_behind(subwords: Subwords, tmp_path: Path) -> No
 
 
 def test_the_faster_of_two_processes_wins(subwords: Subwords, tmp_path: Path) -> None:
-    def chunks() -> Iterator[tuple[list[list[str]], list[list[str]]]]:
+    def chunks() -> Iterator[Chunk]:
         # While this one is at work, another one finishes the same split.
         encode(tmp_path, subwords, [[SHORT]], [["O"]])
-        yield [[SHORT]], [["O"]]
+        yield Chunk([[SHORT]], [["O"]])
 
     split = encode_split(tmp_path / "split", chunks(), subwords, options())
     assert len(split) == 1

@@ -9,17 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from ner_module.data.inventory import (
-    check_known,
-    check_tags,
-    choose_outside_label,
-    choose_source_scheme,
-    new_inventory,
-)
+from ner_module.data.alignment import Subwords
+from ner_module.data.encoded import EncodingOptions, encode_split
+from ner_module.data.inventory import Tags, check_known, choose_source_scheme
 from ner_module.data.preparation import ReadingOptions, store_files
 from ner_module.data.store import StoredSplit
 from ner_module.errors import DataError
-from ner_module.tagging import SCHEMES
+from ner_module.pretrained import load_tokenizer
+from ner_module.tagging import SCHEMES, LabelSet
 
 Store = Callable[..., StoredSplit]
 
@@ -37,6 +34,11 @@ def store(tmp_path: Path) -> Store:
         return StoredSplit(store_files(tmp_path / "cache", [path], ReadingOptions(format="conll")))
 
     return make
+
+
+def tags_of(*splits: StoredSplit, scheme: str = "iob2", declared: list[str] | None = None) -> Tags:
+    named = dict(zip(("train", "validation", "test"), splits, strict=False))
+    return Tags(named, dict.fromkeys(named, scheme), declared)
 
 
 # ---------------------------------------------------------------- schemes
@@ -81,22 +83,21 @@ def test_tags_with_and_without_prefix_are_refused_with_the_line(store: Store) ->
 
 def test_the_outside_label(store: Store) -> None:
     with_o, without, other = store("N O V"), store("N V", name="b"), store("none N V", name="c")
-    assert choose_outside_label([with_o], "flat", None) == "O"
-    assert choose_outside_label([without], "flat", None) is None
-    assert choose_outside_label([without, with_o], "flat", None) == "O"
-    assert choose_outside_label([other], "flat", "none") == "none"
-    assert choose_outside_label([store("B-A", name="d")], "iob2", None) == "O"
+    assert tags_of(with_o).outside_label("flat", None) == "O"
+    assert tags_of(without).outside_label("flat", None) is None
+    assert tags_of(without, with_o).outside_label("flat", None) == "O"
+    assert tags_of(other).outside_label("flat", "none") == "none"
+    assert tags_of(store("B-A", name="d")).outside_label("iob2", None) == "O"
     with pytest.raises(DataError, match=r"--data.outside_label: no word has the tag 'nil'; tags are none, N, V"):
-        choose_outside_label([other], "flat", "nil")
+        tags_of(other).outside_label("flat", "nil")
 
 
 # ---------------------------------------------------------------- inventories
 
 
 def inventory(splits: dict[str, StoredSplit], declared: list[str] | None = None, scheme: str = "iob2") -> list[str]:
-    tags = sorted({tag for split in splits.values() for tag in split.meta["tag_counts"]})
-    outside = choose_outside_label(list(splits.values()), scheme, None)
-    return new_inventory(splits, tags, declared, scheme, outside)
+    tags = tags_of(*splits.values(), scheme=scheme, declared=declared)
+    return list(tags.label_set(tags.counts, scheme, tags.outside_label(scheme, None)).names)
 
 
 def test_a_type_with_b_only_gets_its_i(store: Store) -> None:
@@ -151,14 +152,14 @@ def test_declared_labels_are_closed(store: Store) -> None:
 def test_labels_declared_in_another_scheme_than_the_trained(
     scheme: str, tags: set[str], expected: set[str], store: Store
 ) -> None:
-    names = new_inventory({"train": store("B-PER O")}, sorted(tags), ["O", "B-PER", "I-PER"], scheme, "O")
+    names = tags_of(store("B-PER O"), declared=["O", "B-PER", "I-PER"]).label_set(tags, scheme, "O").names
     assert set(names) == expected, "a label that the scheme does not write would never be right"
     assert len(names) == len(expected)
 
 
 def test_flat_labels_declared_and_trained_with_prefixes(store: Store) -> None:
-    names = new_inventory({"train": store("PER O")}, ["B-PER", "O"], ["O", "PER", "LOC"], "iob2", "O")
-    assert names == ["O", "B-PER", "I-PER"]
+    labels = tags_of(store("PER O"), scheme="flat", declared=["O", "PER", "LOC"]).label_set(["B-PER", "O"], "iob2", "O")
+    assert labels == LabelSet(("O", "B-PER", "I-PER"), "iob2", "O")
 
 
 # ---------------------------------------------------------------- what is refused
@@ -169,12 +170,12 @@ def test_an_undeclared_tag_is_refused_with_its_line(store: Store) -> None:
     with pytest.raises(
         DataError, match=r"dev.conll:5: the tag 'B-LOC' is not among the labels O, B-PER, I-PER; correct"
     ):
-        check_tags(splits, ["O", "B-PER", "I-PER"], "iob2")
-    check_tags(splits, ["O", "B-PER", "I-PER", "B-LOC"], "iob2")
+        tags_of(*splits, declared=["O", "B-PER", "I-PER"]).check_spelling()
+    tags_of(*splits, declared=["O", "B-PER", "I-PER", "B-LOC"]).check_spelling()
 
 
 def test_the_continuation_of_a_declared_label_is_declared(store: Store) -> None:
-    check_tags([store("B-PER I-PER O")], ["B-PER"], "iob2")
+    tags_of(store("B-PER I-PER O"), declared=["B-PER"]).check_spelling()
 
 
 def test_a_misspelt_tag_is_refused_unless_declared(store: Store, caplog: pytest.LogCaptureFixture) -> None:
@@ -183,13 +184,13 @@ def test_a_misspelt_tag_is_refused_unless_declared(store: Store, caplog: pytest.
     with pytest.raises(
         DataError, match=r"train.conll:242: .*'B-PRE' occurs once, 'B-PER' 60 times.*--data.label_names"
     ):
-        check_tags([stored], None, "iob2")
-    check_tags([stored], ["O", "B-PER", "I-PER", "B-PRE"], "iob2")
+        tags_of(stored).check_spelling()
+    tags_of(stored, declared=["O", "B-PER", "I-PER", "B-PRE"]).check_spelling()
 
 
 def test_a_rare_type_is_a_warning(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        check_tags([store(*["B-PER I-PER O"] * 60, "O B-FACILITY")], None, "iob2")
+        tags_of(store(*["B-PER I-PER O"] * 60, "O B-FACILITY")).check_spelling()
     assert "train.conll:242: the type of 'B-FACILITY' occurs once" in caplog.text
 
 
@@ -197,20 +198,40 @@ def test_an_honest_corpus_passes_in_silence(corpus: Path, tmp_path: Path, caplog
     files = [corpus / f"{split}.conll" for split in ("train", "validation", "test")]
     splits = [StoredSplit(store_files(tmp_path, [path], ReadingOptions())) for path in files]
     with caplog.at_level(logging.WARNING):
-        check_tags(splits, None, "iob2")
+        tags_of(*splits).check_spelling()
     assert caplog.text == ""
 
 
-def test_a_label_the_checkpoint_does_not_know_is_refused_with_its_line(store: Store) -> None:
-    names = ["O", "B-PER", "I-PER"]
-    stored = store("O O", "O B-LOC", name="test")
-    check_known(names, ["O", "B-PER"], stored)
-    with pytest.raises(DataError, match=r"test.conll:5: the label 'B-LOC' is unknown .* which has O, B-PER, I-PER; "):
-        check_known(names, ["O", "B-LOC"], stored)
-    # The file is IOB1, the model IOB2: the label stands there as I-LOC.
-    stored = store("O O", "O I-PER", "O I-LOC", name="other")
-    with pytest.raises(DataError, match=r"other.conll:8: the label 'B-LOC'"):
-        check_known(names, ["O", "B-PER", "B-LOC"], stored)
-    # The model is flat.
-    with pytest.raises(DataError, match=r"other.conll:8: the label 'LOC'"):
-        check_known(["O", "PER"], ["O", "PER", "LOC"], stored)
+@pytest.mark.parametrize(
+    ("sentences", "scheme", "names", "message"),
+    [
+        (
+            ("O O", "O B-LOC"),
+            "iob2",
+            ("O", "B-PER", "I-PER"),
+            r"5: the label 'B-LOC' is unknown .* has O, B-PER, I-PER; ",
+        ),
+        (("O O", "O I-PER", "O I-LOC"), "iob1", ("O", "B-PER", "I-PER"), r"8: the label 'B-LOC'"),
+        (("O O", "O I-PER", "O I-LOC"), "iob1", ("O", "PER"), r"8: the label 'LOC'"),
+        (("O B-PER", "O"), "iob2", ("O", "B-PER", "I-PER"), None),
+    ],
+)
+def test_a_label_the_checkpoint_does_not_know_is_refused_with_its_line(
+    sentences: tuple[str, ...],
+    scheme: str,
+    names: tuple[str, ...],
+    message: str | None,
+    store: Store,
+    tiny_model: Callable[..., Path],
+    tmp_path: Path,
+) -> None:
+    """Whatever scheme the file and the model are in: the file is IOB1 and the model IOB2 or flat, for example."""
+    stored, labels = store(*sentences, name="test"), LabelSet(names, "iob2" if "B-PER" in names else "flat")
+    options = EncodingOptions(64, 16, False, scheme, labels.scheme, "O")
+    subwords = Subwords(load_tokenizer(str(tiny_model())))
+    encoded = encode_split(tmp_path / "encoded", stored.chunks(), subwords, options)
+    if message is None:
+        check_known(labels, stored, encoded)
+    else:
+        with pytest.raises(DataError, match=rf"test.conll:{message}"):
+            check_known(labels, stored, encoded)

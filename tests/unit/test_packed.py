@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers import AutoModelForTokenClassification
 
-from ner_module.data.batching import BatchAssembler, TrainingBatches, TrainingSampler
+from ner_module.data.batching import BatchAssembler, TrainingSampler
 from ner_module.data.datamodule import NERDataModule
 from ner_module.model import layout as layout_module
 from ner_module.model import packed
@@ -261,10 +261,10 @@ def epoch_losses(tiny_model: Callable[..., Path], corpus: Path) -> Callable[[str
         assert module.packed == (padding == "none")
         optimizer = make_optimizer(module, 1e-3, 0.0, fused=True)
         split = data.encoded["train"]
-        batches = TrainingBatches(BatchAssembler(split, data.label_ids("train")))
+        assembler = BatchAssembler(split, data.label_ids("train"))
         losses = []
         for item in TrainingSampler(split, None, 8, "random", 0):
-            batch = batches[item]
+            batch = assembler.micro_batch(item)
             loss = _loss_sum(module(batch["input_ids"], batch["lengths"]), batch["labels"]) / item.labelled_in_step
             loss.backward()
             optimizer.step()

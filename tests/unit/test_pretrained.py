@@ -201,7 +201,7 @@ def test_no_conversion_service_is_asked(tiny_model: Callable[..., Path], monkeyp
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_row_of_that_length_runs(family: str, tmp_path: Path) -> None:
+def test_a_sequence_of_that_length_runs(family: str, tmp_path: Path) -> None:
     folder = make_tiny_model(family, tmp_path, max_positions=40, model_max_length=1000)
     tokenizer, config = load_tokenizer(str(folder)), AutoConfig.from_pretrained(folder)
     limit = max_sequence_length(config, tokenizer)

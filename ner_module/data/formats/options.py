@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,13 @@ class ReadingOptions:
     label_column_name: str | None = None
     label_names: tuple[str, ...] | None = None
     tagged: bool = True
+
+    @classmethod
+    def of(cls, options: Any, tagged: bool) -> ReadingOptions:
+        """From the arguments of ``NERDataModule``, or a mapping of the same names."""
+        names = tuple(options["label_names"]) if options["label_names"] else None
+        columns = options["text_column_name"], options["label_column_name"]
+        return cls(options["format"], options["encoding"], *columns, names, tagged)
 
     @property
     def column_names(self) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 from ner_module.data.datamodule import NERDataModule
 from ner_module.data.formats import expand_files
 from ner_module.data.held_out import choose_held_out
-from ner_module.data.inventory import check_label_map, choose_source_scheme
+from ner_module.data.inventory import Tags, choose_source_scheme
 from ner_module.data.preparation import store_splits
 from ner_module.data.store import StoredSplit
 from ner_module.errors import DataError
@@ -49,18 +49,17 @@ def read_data(data: NERDataModule) -> Reading:
     options, failure = data.hparams, None
     findings: list[Finding] = []
     if options["train_file"] is None and options["dataset_name"] is None:
-        folders, findings = _one_by_one(options, data.cache)
-        if not folders and not findings:
+        stored, findings = _one_by_one(options, data.cache)
+        if not stored and not findings:
             raise DataError("the data", None, "no split is given", "give --data.train_file, or another split's")
     else:
         try:
-            folders = store_splits(options, "fit", data.cache)
+            stored = store_splits(options, "fit", data.cache)
         except DataError as error:
             failure = error
-            folders, findings = _one_by_one(options, data.cache)
-    if not folders and failure is not None:
+            stored, findings = _one_by_one(options, data.cache)
+    if not stored and failure is not None:
         raise failure
-    stored = {name: StoredSplit(folder) for name, folder in folders.items()}
     sources: dict[str, Source] = {}
     for name, split in stored.items():
         try:
@@ -85,7 +84,7 @@ def read_data(data: NERDataModule) -> Reading:
     findings += misspelt_tags(list(stored.values()), declared, scheme)
     label_map = dict(options["label_map"] or {})
     try:
-        check_label_map(label_map, list(stored.values()), scheme)
+        Tags(stored, dict.fromkeys(stored, scheme), declared, label_map).check_label_map()
     except DataError as error:
         findings.append(_unreadable(error, "label_map"))
         label_map = {}
@@ -93,9 +92,9 @@ def read_data(data: NERDataModule) -> Reading:
     return Reading(sources, outside_label, findings, failure, label_map)
 
 
-def _one_by_one(options: Any, cache: Path) -> tuple[dict[str, Path], list[Finding]]:
+def _one_by_one(options: Any, cache: Path) -> tuple[dict[str, StoredSplit], list[Finding]]:
     """Each split, and each file of a split, by itself; files that cannot be read are left out and told."""
-    folders: dict[str, Path] = {}
+    stored: dict[str, StoredSplit] = {}
     findings: list[Finding] = []
     for split in SPLITS:
         files = options[f"{split}_file"]
@@ -114,8 +113,8 @@ def _one_by_one(options: Any, cache: Path) -> tuple[dict[str, Path], list[Findin
             except DataError as error:
                 findings.append(_unreadable(error))
         if readable:
-            folders[split] = store_splits(_only(options, split, readable), _COMMANDS[split], cache)[split]
-    return folders, findings
+            stored[split] = store_splits(_only(options, split, readable), _COMMANDS[split], cache)[split]
+    return stored, findings
 
 
 def _only(options: Any, split: str, files: list[str]) -> Any:

@@ -104,7 +104,7 @@ def _encode_forms(forms: list[str], tokenizer: Any) -> tuple[npt.NDArray[np.int3
     for start in range(0, len(forms), _FORMS_AT_ONCE):
         some = forms[start : start + _FORMS_AT_ONCE]
         subwords = Subwords(tokenizer)  # a new one each time, which forgets what it learnt
-        subwords.learn([some])
+        subwords.cache([some])
         for index, form in enumerate(some, start):
             pieces = subwords[form]
             sizes[index] = len(pieces)
@@ -141,7 +141,7 @@ class _Windows:
         train_rows: list[int] = []
         for sentence in long.tolist():
             tokens = corpus.tokens(chunk.first_sentence + sentence)
-            self._subwords.learn([tokens])
+            self._subwords.cache([tokens])
             rows = make_sequences(tokens, self._subwords, self._tokenization.max_seq_length, self._tokenization.stride)
             split = corpus.splits[corpus.split_of[chunk.first_sentence + sentence]]
             if split == "train":
