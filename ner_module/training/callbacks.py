@@ -10,7 +10,6 @@ from typing import Any
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import RichProgressBar
 
-from ner_module.arguments import Run
 from ner_module.offers import call_all
 from ner_module.training.evaluation_files import EvaluationFiles
 from ner_module.training.out_of_memory import OutOfMemory
@@ -21,6 +20,7 @@ from ner_module.training.progress import LineProgress
 from ner_module.training.random_state import RandomState
 from ner_module.training.relocatable_checkpoint import RelocatableCheckpoint
 from ner_module.training.results import ResultsTable
+from ner_module.training.runs import Run
 from ner_module.training.world_size import WorldSizeChange
 
 VALIDATION_METRICS = ("loss", "precision", "recall", "f1", "f1_macro", "f1_weighted", "accuracy")

@@ -1,13 +1,7 @@
-"""Random number generators travel in checkpoints, so that dropout after a resume is the dropout of an unbroken run.
-
-Each process has states of its own, and from the start a stream of its own: with the same masks everywhere, dropout
-would drop the same units in all parts of a batch. They are put back at the first batch after loading: making loaders
-and iterators draws from them before.
-"""
+"""The states of random number generators in checkpoints, so that dropout continues as in an uninterrupted run."""
 
 from __future__ import annotations
 
-import logging
 import random
 from typing import Any
 
@@ -15,32 +9,35 @@ import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-log = logging.getLogger(__name__)
-
 
 class RandomState(Callback):
-    """Saves the states of Python's, NumPy's and torch's generators (CPU and GPU) of all processes."""
+    """Saves and restores Python's, NumPy's and torch's generators (CPU and GPU), for each process its own.
+
+    From the start each process has a stream of its own: with a common one, dropout would drop the same units in all
+    parts of a batch. States are restored at the first batch after loading, because creating loaders and iterators
+    draws from them.
+    """
 
     def __init__(self) -> None:
         self._rank, self._world_size = 0, 1
-        self._loaded: list[dict[str, Any]] | None = None
+        self._loaded: dict[str, Any] | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Learn how many processes there are."""
+        """Note which process this is, and how many there are."""
         self._rank, self._world_size = trainer.global_rank, trainer.world_size
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Give each process a stream of its own; the first keeps that of a single process."""
-        if self._loaded is None and trainer.global_rank > 0:
-            seed = (torch.initial_seed() + trainer.global_rank) % 2**32
+        """Seed each process but the first, which keeps the stream of a single process."""
+        if self._loaded is None and self._rank > 0:
+            seed = (torch.initial_seed() + self._rank) % 2**32
             random.seed(seed)
             np.random.seed(seed)
             torch.manual_seed(seed)
 
     def state_dict(self) -> dict[str, Any]:
         """The states of all processes as plain lists and tensors: checkpoints are loaded with ``weights_only``."""
-        # Not put back yet where a resumed run had only an evaluation to finish.
-        mine = self._loaded[self._rank] if self._loaded and self._rank < len(self._loaded) else _state()
+        # Where a resumed run had only an evaluation to finish, the loaded state was never restored, and still counts.
+        mine = self._loaded or _state()
         states: list[Any] = [mine]
         if self._world_size > 1:
             states = [None] * self._world_size
@@ -48,16 +45,15 @@ class RandomState(Callback):
         return {"ranks": states}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Keep the states until training goes on."""
-        self._loaded = state_dict["ranks"]
+        """Hold this process's state until training resumes; with more processes than before, new ones have none."""
+        states = state_dict["ranks"]
+        self._loaded = states[self._rank] if self._rank < len(states) else None
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
-        """Put the states back, once."""
-        if self._loaded is None:
-            return
-        if self._rank < len(self._loaded):
-            _restore(self._loaded[self._rank])
-        self._loaded = None
+        """Restore the state, once."""
+        if self._loaded is not None:
+            _restore(self._loaded)
+            self._loaded = None
 
 
 def _state() -> dict[str, Any]:
