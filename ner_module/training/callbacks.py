@@ -17,11 +17,9 @@ from ner_module.training.prediction_file import PredictionFile
 from ner_module.training.prediction_progress import PredictionProgress
 from ner_module.training.preemption import PreemptionCheckpoint
 from ner_module.training.progress import LineProgress
-from ner_module.training.random_state import RandomState
-from ner_module.training.relocatable_checkpoint import RelocatableCheckpoint
 from ner_module.training.results import ResultsTable
+from ner_module.training.resume import RandomState, RelocatableCheckpoint, WorldSizeChange
 from ner_module.training.runs import Run
-from ner_module.training.world_size import WorldSizeChange
 
 VALIDATION_METRICS = ("loss", "precision", "recall", "f1", "f1_macro", "f1_weighted", "accuracy")
 """What is logged after each validation as ``val/…``; precision, recall, f1 and support also for each type."""

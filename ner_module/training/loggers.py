@@ -50,15 +50,13 @@ def remember_wandb_run(logger: Any, run_dir: Path) -> None:
 @contextlib.contextmanager
 def own_wandb_variables() -> Iterator[None]:
     """Restore the environment's W&B variables after a command."""
-    saved = {name: os.environ.get(name) for name in _RUN_VARIABLES}
+    saved = {name: os.environ[name] for name in _RUN_VARIABLES if name in os.environ}
     try:
         yield
     finally:
-        for name, value in saved.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        for name in _RUN_VARIABLES:
+            os.environ.pop(name, None)
+        os.environ.update(saved)
 
 
 def _name_wandb_run(run_dir: Path, seed: int) -> None:
