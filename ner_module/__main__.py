@@ -1,4 +1,4 @@
-"""``python -m ner_module COMMAND``: dispatch, and one clear line for what a user can mend."""
+"""``python -m ner_module COMMAND``: dispatches to a command, and prints one clear line for what a user can fix."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        The exit code: 0, or 1 for what is wrong with data, model or run. Wrong options exit with 2, Ctrl-C with 130; a
+        The exit code: 0, or 1 for a problem with data, model or run. Wrong options exit with 2, Ctrl-C with 130; a
         training that was saved on SIGTERM with 143, on SIGUSR1 with 75.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     _set_up_messages()
     if os.getpid() == 1:
-        signal.signal(signal.SIGTERM, _end)
+        signal.signal(signal.SIGTERM, _exit)
     from ner_module.errors import UserError
     from ner_module.offers import call, call_all, find_commands
 
@@ -35,37 +35,36 @@ def main(arguments: list[str] | None = None) -> int:
 
         run_command(arguments)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return _fail(str(error))
     except BrokenPipeError:
-        # The reader of our output (`head`, say) has had enough; what Python flushes at exit goes nowhere.
+        # The reader of our output (such as `head`) has closed it: discard what Python flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
         if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
-        # A path that cannot be written: a folder, another's, or a full disk.
-        print(
-            f"error: {error.filename or 'a file'}: {error.strerror}; check the path, its permissions and the disk",
-            file=sys.stderr,
-        )
-        return 1
+        return _fail(f"{error.filename or 'a file'}: {error.strerror}; check the path, its permissions and the disk")
     except KeyboardInterrupt as stop:
         return getattr(stop, "exit_code", 130)
     return 0
 
 
-def _end(number: int, frame: FrameType | None) -> None:
-    """End at SIGTERM; for the first process of a container, for which the kernel leaves out the default action.
+def _fail(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return 1
 
-    A trainer that sets a handler of its own calls this one too, and decides alone.
+
+def _exit(number: int, frame: FrameType | None) -> None:
+    """Exit on SIGTERM as the first process of a container, for which the kernel has no default action.
+
+    A trainer that sets its own handler also calls this one, and decides alone.
     """
-    if signal.getsignal(signal.SIGTERM) is _end:
+    if signal.getsignal(signal.SIGTERM) is _exit:
         sys.exit(128 + number)
 
 
 def _set_up_messages() -> None:
-    """One line a message, from the first process only; the libraries' chatter is left out."""
+    """Log one line per message, from the first process only, and ignore advice that does not apply here."""
     first = os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("SLURM_PROCID", "0") == "0"
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
@@ -73,15 +72,10 @@ def _set_up_messages() -> None:
     logger.handlers = [handler]
     logger.setLevel(logging.INFO if first else logging.ERROR)
     logger.propagate = False
-    # Advice that does not hold here: batches are cheap to assemble, and every epoch is short enough to log.
-    # An empty file of text has no predictions, and says so by an empty result.
-    for message in (
-        ".*does not have many workers.*",
-        ".*LeafSpec.*",
-        ".*is smaller than the logging interval.*",
-        "Total length of `DataLoader` across ranks is zero.*",
-    ):
-        warnings.filterwarnings("ignore", message=message)
+    # Batches are cheap to assemble, short epochs are logged at their end, and an empty input has no predictions.
+    for message in ("does not have many workers", "LeafSpec", "is smaller than the logging interval"):
+        warnings.filterwarnings("ignore", message=f".*{message}.*")
+    warnings.filterwarnings("ignore", message="Total length of `DataLoader` across ranks is zero.*")
 
 
 if __name__ == "__main__":

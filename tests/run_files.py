@@ -10,24 +10,25 @@ from typing import Any
 import torch
 import yaml
 
+from ner_module.offers import find_offers
+
 ROOT_DATA = Path(__file__).parent.parent / "ner_module" / "data" / "sample"
 """The bundled corpus."""
 
+_FILES_OF_EXTRAS = {"audit": {"audit.json"}, "card": {"README.md"}, "report": {"report.html", "report.png"}}
+
 RUN_FILES = {
-    "README.md",
-    "audit.json",
     "config.yaml",
     "metrics.csv",
     "results.json",
     "train_entities.json",
-    *(f"checkpoints/{name}.ckpt{end}" for name in ("best", "last", "previous") for end in ("", ".sha256")),
-    "report.html",
-    "report.png",
+    *(f"checkpoints/{name}.ckpt" for name in ("best", "last", "previous")),
+    *(file for extra in find_offers() for file in _FILES_OF_EXTRAS.get(extra, ())),
 }
-"""What `fit` leaves behind."""
+"""What `fit` leaves behind, with the extras that are installed."""
 
-SHORT_RUN_FILES = RUN_FILES - {"checkpoints/previous.ckpt", "checkpoints/previous.ckpt.sha256"}
-"""The same for a run that saved once, and has nothing before it to keep."""
+SHORT_RUN_FILES = RUN_FILES - {"checkpoints/previous.ckpt"}
+"""The same for a run that saved only once."""
 
 
 def files_in(folder: Path) -> set[str]:
@@ -54,9 +55,8 @@ def checkpoint(run: Path, name: str) -> dict[str, Any]:
 
 
 def replace_checkpoint(content: dict[str, Any], path: Path) -> None:
-    """Put another checkpoint in the place of one of a run; its checksum no longer holds."""
+    """Put another checkpoint in the place of one of a run."""
     torch.save(content, path)
-    path.with_name(path.name + ".sha256").unlink(missing_ok=True)
 
 
 def json_lines(text: str) -> list[dict[str, Any]]:

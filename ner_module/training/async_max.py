@@ -1,4 +1,4 @@
-"""One question that all processes answer together at each step, without waiting for each other."""
+"""The largest number over all processes, updated at each step without any of them waiting."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import distributed as dist
 
 
 class AsyncMax:
-    """The largest number any process gave at the step before.
+    """The largest number that any process gave one step earlier.
 
-    The exchange is started at one step and read at the next, through main memory (gloo) whatever the devices: no
-    process waits for another, and no GPU for the CPU. All processes must ask equally often.
+    The exchange starts at one step and is read at the next, through main memory (gloo) whatever the devices: no
+    process waits for another, and no GPU for the CPU. All processes must call :meth:`update` equally often.
     """
 
     def __init__(self) -> None:
@@ -21,22 +21,19 @@ class AsyncMax:
         self._work: Any = None
         self._numbers = torch.zeros(1, dtype=torch.int64)
 
-    def ask(self, trainer: Trainer, number: int) -> int:
-        """Give this process's number, and get the largest one of the step before (of now, for a single process)."""
+    def update(self, trainer: Trainer, number: int) -> int:
+        """Give this process's number; returns the largest one of the step before (a single process's own, of now)."""
         if trainer.world_size == 1:
             return number
         if self._group is None:
             self._group = dist.new_group(backend="gloo", timeout=getattr(trainer.strategy, "_timeout", None))
-        answer = self._read()
+        largest = self.close()
         self._numbers = torch.tensor([number], dtype=torch.int64)
         self._work = dist.all_reduce(self._numbers, dist.ReduceOp.MAX, group=self._group, async_op=True)
-        return answer
+        return largest
 
-    def close(self) -> None:
-        """Wait for what is under way."""
-        self._read()
-
-    def _read(self) -> int:
+    def close(self) -> int:
+        """Wait for the exchange under way; returns its result, 0 if there is none."""
         if self._work is None:
             return 0
         self._work.wait()

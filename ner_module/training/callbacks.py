@@ -8,16 +8,14 @@ from typing import Any
 
 from lightning.pytorch import Callback
 
-from ner_module.arguments import Run
 from ner_module.offers import call_all
 from ner_module.training.out_of_memory import OutOfMemory
 from ner_module.training.predictions import EvaluationFiles, PredictionFile
 from ner_module.training.preemption import PreemptionCheckpoint
 from ner_module.training.progress import progress_bar as progress_bar_of
-from ner_module.training.random_state import RandomState
-from ner_module.training.relocatable_checkpoint import RelocatableCheckpoint
 from ner_module.training.results import ResultsTable
-from ner_module.training.world_size import WorldSizeChange
+from ner_module.training.resume import RandomState, RelocatableCheckpoint, WorldSizeChange
+from ner_module.training.runs import Run
 
 VALIDATION_METRICS = ("loss", "precision", "recall", "f1", "f1_macro", "f1_weighted", "accuracy")
 """What is logged after each validation as ``val/…``; precision, recall, f1 and support also for each type."""

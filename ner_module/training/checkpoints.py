@@ -1,4 +1,4 @@
-"""Reading a checkpoint without trusting it, and writing it so that it can be trusted to be whole."""
+"""What is in a checkpoint: reading it as data only, whatever version wrote it, and writing it durably."""
 
 from __future__ import annotations
 
@@ -11,43 +11,58 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from ner_module.errors import RunError
-from ner_module.training.checkpoint_files import damage, remove_checkpoint, write_checkpoint
+from ner_module.training.checkpoint_files import damage, write_checkpoint
 
 log = logging.getLogger(__name__)
 
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Open a checkpoint of this project; tensors stay on disk until they are used.
-
-    Raises:
-        RunError: the file is damaged, or not such a checkpoint.
-    """
-    check_whole(path)
-    try:
-        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:
-        raise RunError(f"{path} cannot be read as a checkpoint ({type(error).__name__}); it may be damaged") from error
-    if not isinstance(checkpoint, dict) or "ner_module" not in checkpoint:
-        raise RunError(f"{path} is not a checkpoint of this project: name a file that `fit` wrote")
-    return checkpoint
+# Callbacks whose state earlier versions saved under another class name.
+_RENAMED_CALLBACKS = {"OtherProcesses": "WorldSizeChange", "MovableCheckpoint": "RelocatableCheckpoint"}
 
 
-def check_whole(path: Path) -> None:
-    """Refuse a damaged checkpoint: torch itself loads a flipped byte in silence.
+def read_checkpoint(path: Path, mmap: bool = True) -> dict[str, Any]:
+    """Open a checkpoint of this project, of any version, on the CPU.
+
+    Args:
+        path: the file.
+        mmap: leave tensors on the disk until they are used.
 
     Raises:
-        RunError: it is not what was written.
+        RunError: the file is damaged (torch itself loads a flipped byte silently), or is not such a checkpoint.
     """
     problem = damage(path)
     if problem is not None:
         raise RunError(f"{path} is damaged: {problem}; use another checkpoint or a copy of this one")
+    try:
+        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+    except Exception as error:
+        raise RunError(f"{path} cannot be read as a checkpoint ({type(error).__name__}); it may be damaged") from error
+    if not isinstance(checkpoint, dict) or "ner_module" not in checkpoint:
+        raise RunError(f"{path} is not a checkpoint of this project: name a file that `fit` wrote")
+    upgrade_checkpoint(checkpoint)
+    return checkpoint
+
+
+def upgrade_checkpoint(checkpoint: dict[str, Any]) -> None:
+    """Bring the callback states of a checkpoint that an earlier version wrote up to date, in place.
+
+    Lightning finds them by class name, followed by options in braces for some classes. Version 0.1 saved the random
+    state of one process, without a list of processes.
+    """
+    states = checkpoint.get("callbacks", {})
+    for key in list(states):
+        name, brace, options = key.partition("{")
+        if name in _RENAMED_CALLBACKS:
+            states[_RENAMED_CALLBACKS[name] + brace + options] = states.pop(key)
+    random_state = states.get("RandomState", {})
+    if "torch" in random_state:
+        states["RandomState"] = {"ranks": [random_state]}
 
 
 class DurableCheckpointIO(TorchCheckpointIO):
-    """Lightning's way to files: atomic, with a checksum, and with the last ``last.ckpt`` but one kept.
+    """Lightning's access to checkpoint files: atomic writes, checked reads, and one ``last.ckpt`` kept in reserve.
 
     A checkpoint that cannot be written (a full disk) costs a warning, not the training: what was saved before is whole,
-    and there may be room the next time. :attr:`failed` tells at the end.
+    and there may be room the next time. :func:`check_saved` reports it at the end.
     """
 
     def __init__(self) -> None:
@@ -59,16 +74,15 @@ class DurableCheckpointIO(TorchCheckpointIO):
         """Write a checkpoint; the one it replaces stays as ``previous.ckpt`` if it was ``last.ckpt``."""
         path = Path(path)
         keep = path.with_name("previous.ckpt") if path.name == "last.ckpt" else None
-        step = int(checkpoint["global_step"])
         try:
-            write_checkpoint(path, lambda file: torch.save(checkpoint, file), step, keep)  # type: ignore[arg-type]
+            write_checkpoint(path, lambda file: torch.save(checkpoint, file), keep)  # type: ignore[arg-type]
         except OSError as error:
             self.failed[path] = error.strerror or str(error)
-            before = "what was saved before is whole" if path.is_file() else "nothing was saved before"
+            before = "the one saved before is whole" if path.is_file() else "none was saved before"
             log.warning(
-                "%s could not be saved after step %d: %s; %s, and training goes on",
+                "%s could not be saved after step %d: %s; %s, and training continues",
                 path,
-                step,
+                checkpoint["global_step"],
                 self.failed[path],
                 before,
             )
@@ -78,31 +92,20 @@ class DurableCheckpointIO(TorchCheckpointIO):
     def load_checkpoint(
         self, path: Any, map_location: Callable[..., Any] | None = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """Read a whole checkpoint; a damaged one is refused."""
-        check_whole(Path(path))
-        loaded: dict[str, Any] = super().load_checkpoint(path, map_location or _stay, weights_only)
-        return loaded
-
-    def remove_checkpoint(self, path: Any) -> None:
-        """Remove a checkpoint with its checksum."""
-        remove_checkpoint(Path(path))
+        """Read a checkpoint into main memory; its tensors go to the device with the module."""
+        return read_checkpoint(Path(path), mmap=False)
 
 
 def check_saved(checkpoint_io: Any, run_dir: Path | None) -> None:
-    """Complain, when training has ended, of a last state that could not be written.
+    """Report, after training, that its last state could not be written.
 
     Raises:
-        RunError: it says what, why, and how to go on.
+        RunError: names the files and causes, and how to resume.
     """
     failed: dict[Path, str] = getattr(checkpoint_io, "failed", {})
     if failed:
-        what = "; ".join(f"{path}: {problem}" for path, problem in failed.items())
+        files = "; ".join(f"{path}: {problem}" for path, problem in failed.items())
         raise RunError(
-            f"training has ended, but its last state could not be saved ({what}); make room and go on with "
+            f"training has ended, but its last state could not be saved ({files}); free some space and resume with "
             f"`fit --run_dir {run_dir} --ckpt_path auto`"
         )
-
-
-def _stay(storage: Any, location: str) -> Any:
-    """Leave tensors in main memory; they go to the device with the module."""
-    return storage

@@ -1,7 +1,7 @@
-"""What SLURM and torchrun say of the job this process belongs to: its shape, its name, whether it was started again.
+"""The job that this process belongs to under SLURM or torchrun: its shape, its name, whether it was restarted.
 
-All of it comes from environment variables, so that the command is the same everywhere. Nothing here launches processes:
-that is what ``srun`` and ``torchrun`` are for.
+All of it comes from environment variables, so the command is the same everywhere. Nothing here launches processes:
+``srun`` and ``torchrun`` do.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ PREEMPTED = 75
 """Exit code of a training that was saved because its time is up: run the same command again (``EX_TEMPFAIL``)."""
 
 TERMINATED = 143
-"""Exit code of a training that was saved because it was told to end (128 + SIGTERM)."""
+"""Exit code of a training that was saved because it received SIGTERM (128 + 15)."""
 
 MAX_RESTARTS = 20
-"""How often a SLURM job puts itself back into the queue; ``$NER_MODULE_MAX_RESTARTS`` replaces it."""
+"""How often a SLURM job requeues itself at most; ``$NER_MODULE_MAX_RESTARTS`` overrides it."""
 
 
 def under_slurm() -> bool:
@@ -26,12 +26,12 @@ def under_slurm() -> bool:
 
 
 def under_torchrun() -> bool:
-    """Whether ``torchrun`` started this process; also within a SLURM job, where it then counts."""
+    """Whether ``torchrun`` started this process; within a SLURM job it takes precedence."""
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
 def topology() -> tuple[int, int] | None:
-    """Nodes, and processes on each, as launched; ``None`` where no launcher says so."""
+    """The number of nodes, and of processes on each, as launched; ``None`` without a launcher."""
     if under_torchrun():
         here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         return int(os.environ.get("WORLD_SIZE", "1")) // here, here
@@ -42,7 +42,7 @@ def topology() -> tuple[int, int] | None:
 
 
 def is_restart() -> bool:
-    """Whether SLURM or torchrun started this job before: after a requeue, a lost node or a dead process."""
+    """Whether SLURM or torchrun has restarted this job, after a requeue, a lost node or a dead process."""
     counts = (os.environ.get(name, "0") for name in ("SLURM_RESTART_COUNT", "TORCHELASTIC_RESTART_COUNT"))
     return any(count.isdigit() and int(count) > 0 for count in counts)
 
@@ -57,11 +57,11 @@ def job_name() -> str | None:
     return rendezvous if rendezvous and rendezvous != "none" else None
 
 
-def agreed(proposal: str) -> str:
+def agree_on(proposal: str) -> str:
     """The first process's proposal, in every process that ``torchrun`` started.
 
-    Asked through the store that torchrun keeps for the job, before there is a process group. The store outlives the
-    processes: those that are started again hear what was agreed on before.
+    It is shared through the store that torchrun keeps for the job, before there is a process group. The store outlives
+    the processes: restarted ones get the same answer.
     """
     from torch.distributed.rendezvous import rendezvous
 
@@ -73,22 +73,19 @@ def agreed(proposal: str) -> str:
     return answer.decode()
 
 
-def requeue() -> str | None:
-    """Put this SLURM job back into the queue, if it may be and ``scontrol`` is here.
+def requeue(job: str) -> str | None:
+    """Requeue a SLURM job, if it may be restarted and ``scontrol`` is available.
 
     Returns:
-        Why not, in words; ``None`` when it was done. In a container without ``scontrol`` the batch script does it, on
+        Why not, in words; ``None`` if it was done. In a container without ``scontrol`` the batch script does it, on
         exit code 75.
     """
-    job = os.environ.get("SLURM_JOB_ID")
-    if job is None:
-        return "this is no SLURM job"
     restarts = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
     limit = int(os.environ.get("NER_MODULE_MAX_RESTARTS", str(MAX_RESTARTS)))
     if restarts >= limit:
-        return f"it was restarted {restarts} times already (NER_MODULE_MAX_RESTARTS is {limit})"
+        return f"it was already restarted {restarts} times (NER_MODULE_MAX_RESTARTS is {limit})"
     scontrol = shutil.which("scontrol")
     if scontrol is None:
-        return "scontrol is not here; the batch script can do it"
+        return "scontrol is not available; the batch script can do it"
     done = subprocess.run([scontrol, "requeue", job], capture_output=True, text=True, check=False)
     return None if done.returncode == 0 else f"scontrol requeue: {done.stderr.strip() or done.returncode}"

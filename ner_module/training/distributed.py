@@ -1,6 +1,6 @@
-"""How the trainer is set up for the job it runs in, and what is said when that job falls apart.
+"""The trainer's setup for the job it runs in, and errors when that job falls apart.
 
-Which variables say what is in `cluster.py`; how data is shared out in `data/batching.py`.
+The job itself is described in `cluster.py`; `data/batching.py` shares out the data.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from ner_module.training import cluster
 from ner_module.training.checkpoints import DurableCheckpointIO
 
 TIMEOUT = timedelta(minutes=10)
-"""How long processes wait for each other. With Lightning's own 30 minutes a cut link keeps an allocation busy; much
-less would end a job whose first process is still downloading a model. A DDPStrategy in the configuration has its own.
+"""How long processes wait for each other, unless the configuration has a DDPStrategy of its own. Lightning's 30 minutes
+would keep an allocation busy after a network failure; much less would end a job whose first process is downloading.
 """
 
 _GRACE = 3.0
-"""Seconds for which a process that has lost another leaves the terminal to that one's own error."""
+"""Seconds for which a process that has lost contact leaves the terminal to the other one's own error."""
 
 # What gloo, NCCL and the store say when the other side is gone; torch has no exception of its own for it.
 _LOST = (
@@ -45,13 +45,13 @@ _LOST = (
 )
 
 
-def with_own_plugins(asked: Any) -> list[Any]:
-    """The trainer's plugins, and our own where nothing else of the kind is: durable checkpoints, and SLURM as it is.
+def with_own_plugins(configured: Any) -> list[Any]:
+    """The configured plugins, durable checkpoints unless there is another `CheckpointIO`, and SLURM without requeueing.
 
-    Lightning's own way to requeue saves within the signal handler, together with the other processes, and sometimes
-    hangs; `PreemptionCheckpoint` does it at the end of a step.
+    Lightning requeues by saving within the signal handler, together with the other processes, and sometimes hangs;
+    `PreemptionCheckpoint` does it at the end of a step.
     """
-    plugins = list(asked) if isinstance(asked, (list, tuple)) else [asked] if asked else []
+    plugins = list(configured) if isinstance(configured, (list, tuple)) else [configured] if configured else []
     if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
         plugins.append(DurableCheckpointIO())
     if cluster.under_slurm() and not cluster.under_torchrun():
@@ -60,7 +60,7 @@ def with_own_plugins(asked: Any) -> list[Any]:
 
 
 def fit_to_launcher(trainer: Any) -> None:
-    """Take nodes and processes from srun or torchrun, which know them, and bound how long processes wait.
+    """Take the number of nodes and processes from srun or torchrun, and bound how long processes wait.
 
     Args:
         trainer: the trainer's options; changed in place.
@@ -74,10 +74,7 @@ def fit_to_launcher(trainer: Any) -> None:
 
 
 def leave_group() -> None:
-    """End the connection to the other processes.
-
-    Left to the end of the process, gloo sometimes aborts it, and a finished job looks failed.
-    """
+    """Close the connection to the other processes; left to the end of the process, gloo sometimes aborts it."""
     if dist.is_available() and dist.is_initialized():
         with contextlib.suppress(Exception):
             dist.destroy_process_group()
@@ -92,19 +89,19 @@ def lost_contact(error: RuntimeError) -> str | None:
     cause = re.sub(r"^\[\S*\] ", "", str(error).strip()).splitlines()[0].rstrip(".")  # without gloo's own source line
     return (
         f"process {rank} on {socket.gethostname()} lost contact with another process of this job ({cause}). "
-        "That process ended, see its own error, or the network is cut."
+        "That process ended, see its own error, or the network is down."
     )
 
 
 def wait_for_peer_error() -> None:
-    """Wait a moment before reporting lost contact: a failed process says why only after its connections are closed.
+    """Wait a moment before reporting lost contact: a failed process prints why only after its connections are closed.
 
-    SIGTERM ends the wait: a launcher sends it when the other process has ended, and so has said all.
+    SIGTERM ends the wait: a launcher sends it once the other process has ended. This process then ends by itself, after
+    its message.
     """
-    told: list[int] = []
-    previous = signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
+    received: list[int] = []
+    previous = signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
     deadline = time.monotonic() + _GRACE
-    while not told and time.monotonic() < deadline:
+    while not received and time.monotonic() < deadline:
         time.sleep(0.05)
-    # Told to end, it ends by itself, after its message.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN if told else previous or signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN if received else previous or signal.SIG_DFL)

@@ -1,7 +1,7 @@
-"""Where loggers write, and that one training is one Weights & Biases run: through resuming, validating and testing.
+"""Where loggers write, and that one training is one Weights & Biases run: when resumed, validated and tested, too.
 
-The id of a W&B run is kept in ``RUN/wandb_id``. It reaches W&B through the environment, where ``wandb.init`` looks for
-what it is not told: in the saved configuration it would make another training go on in this run.
+``RUN/wandb_id`` holds the id of the W&B run. It reaches W&B through the environment, not through the configuration:
+another training with the same configuration must not continue this run.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ _RUN_VARIABLES = ("WANDB_RUN_ID", "WANDB_NAME", "WANDB_RUN_GROUP", "WANDB_TAGS")
 
 
 def set_up_loggers(trainer: Any, command: str, run_dir: Path, seed: int) -> None:
-    """Let the configured loggers write into the run directory.
+    """Direct the configured loggers into the run directory.
 
-    ``validate`` and ``test`` go on in the training's W&B run, if it has one; there is nothing else for them to log.
+    ``validate`` and ``test`` log into the training's W&B run if there is one, and nowhere else; ``predict`` never logs.
 
     Args:
         trainer: the trainer's options; changed in place.
@@ -38,35 +38,34 @@ def set_up_loggers(trainer: Any, command: str, run_dir: Path, seed: int) -> None
             run_dir.mkdir(parents=True, exist_ok=True)
             logger.init_args.save_dir = str(run_dir)
         if _is_wandb(logger):
-            _complete_environment(run_dir, seed)
+            _name_wandb_run(run_dir, seed)
 
 
 def remember_wandb_run(logger: Any, run_dir: Path) -> None:
-    """Keep the id of a ``WandbLogger``'s run; nothing is done for other loggers."""
+    """Save the id of a ``WandbLogger``'s run; does nothing for other loggers."""
     if type(logger).__name__ == "WandbLogger":
         _id_file(run_dir).write_text(f"{logger.experiment.id}\n", encoding="ascii")
 
 
 @contextlib.contextmanager
 def own_wandb_variables() -> Iterator[None]:
-    """Put the environment's W&B variables back when a command has ended."""
-    saved = {name: os.environ.get(name) for name in _RUN_VARIABLES}
+    """Restore the environment's W&B variables after a command."""
+    saved = {name: os.environ[name] for name in _RUN_VARIABLES if name in os.environ}
     try:
         yield
     finally:
-        for name, value in saved.items():
-            if value is None:
-                os.environ.pop(name, None)
+        for name in _RUN_VARIABLES:
+            os.environ.pop(name, None)
+        os.environ.update(saved)
 
 
-def _complete_environment(run_dir: Path, seed: int) -> None:
-    """Id, name, group and tags of the run; what the user has set stays.
+def _name_wandb_run(run_dir: Path, seed: int) -> None:
+    """Set id, name, group and tags of the run, except those the user has set.
 
-    The group is the recipe's name, so that runs of one recipe with several seeds stand together.
+    The group is the recipe's name, so that runs of one recipe with several seeds are shown together.
     """
-    id_file = _id_file(run_dir)
-    if id_file.is_file():
-        os.environ["WANDB_RUN_ID"] = id_file.read_text(encoding="ascii").strip()
+    if _id_file(run_dir).is_file():
+        os.environ["WANDB_RUN_ID"] = _id_file(run_dir).read_text(encoding="ascii").strip()
     group, name = run_dir.absolute().parts[-2:]
     os.environ.setdefault("WANDB_RUN_ID", secrets.token_hex(4))
     os.environ.setdefault("WANDB_NAME", f"{group}/{name}")

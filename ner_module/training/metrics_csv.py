@@ -1,4 +1,4 @@
-"""``metrics.csv`` in the run directory: Lightning's CSV logger, which a resumed run continues instead of deleting."""
+"""``metrics.csv`` in the run directory: Lightning's CSV logger, which a resumed run extends instead of overwriting."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class MetricsCSV(CSVLogger):
     """Writes every logged metric to ``RUN/metrics.csv``.
 
     Args:
-        run_dir: the run directory; ``log_dir`` of the trainer becomes the same.
+        run_dir: the run directory; the trainer's ``log_dir`` becomes the same.
     """
 
     def __init__(self, run_dir: Path) -> None:
@@ -35,13 +35,13 @@ class MetricsCSV(CSVLogger):
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
-        """The writer, made on first use, on rank 0."""
+        """The writer, created on first use, on rank 0."""
         if self._experiment is None:
-            self._experiment = _ContinuingWriter(self.log_dir)
+            self._experiment = _ExtendingWriter(self.log_dir)
         return self._experiment
 
 
-class _ContinuingWriter(ExperimentWriter):
+class _ExtendingWriter(ExperimentWriter):
     def _check_log_dir_exists(self) -> None:
         path = Path(self.metrics_file_path)
         if path.is_file():

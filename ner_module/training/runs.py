@@ -1,4 +1,4 @@
-"""Run directories and checkpoints: where a command writes, and which checkpoint it means. No torch.
+"""Run directories: where a command writes, and which checkpoint it means. No torch.
 
 ``runs/<name>/<time>`` holds one training; ``--ckpt_path best|last`` means the one in ``--run_dir``, else in the newest
 run.
@@ -9,30 +9,53 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shutil
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 from ner_module.errors import RunError
 from ner_module.training import cluster
-from ner_module.training.checkpoint_files import damage, saved_step
+from ner_module.training.checkpoint_files import damage
 
 log = logging.getLogger(__name__)
 
 RUNS = Path("runs")
 
+_NAMES = ("best", "last", "previous")
 _RUN_DIR_VARIABLE = "NER_MODULE_RUN_DIR"
 
 
-class Stopped(KeyboardInterrupt):
-    """Training was saved and ended on request; Lightning shuts down on it as on Ctrl-C.
+def _launch() -> str:
+    """How to start this program again: ``python`` where that is this interpreter, else the interpreter's path."""
+    executable = Path(sys.executable).absolute()
+    found = shutil.which("python")
+    if found and Path(found).absolute() == executable:
+        return "python -m ner_module"
+    if executable.is_relative_to(Path.cwd()):
+        executable = executable.relative_to(Path.cwd())
+    return f"{executable} -m ner_module"
 
-    Args:
-        exit_code: what the program ends with.
+
+@dataclass(frozen=True)
+class Run:
+    """What a command line means beyond its options.
+
+    Attributes:
+        command: ``fit``, ``validate``, ``test`` or ``predict``.
+        arguments: the complete command line.
+        run_dir: where the command writes; ``None`` where it runs nothing (``--help``).
+        checkpoint: the file it starts from.
+        launch: how to start this program again, for messages.
     """
 
-    def __init__(self, exit_code: int) -> None:
-        super().__init__()
-        self.exit_code = exit_code
+    command: str
+    arguments: list[str]
+    run_dir: Path | None
+    checkpoint: Path | None
+    launch: str = field(default_factory=_launch)
 
 
 def checkpoint_path(run_dir: Path, name: str) -> Path:
@@ -43,35 +66,37 @@ def checkpoint_path(run_dir: Path, name: str) -> Path:
 def new_run_dir(name: str) -> Path:
     """The directory of a run that starts now.
 
-    It is made at once, so that of several runs started in the same second each has its own. A job or rendezvous id
-    takes the place of the time, so that all processes of a job, and the job after a requeue, mean the same directory.
+    It is created at once, so that several runs started in the same second each have their own. A job or rendezvous id
+    takes the place of the time, so that all processes of a job, and the job after a requeue, agree on the directory.
     Processes that Lightning itself starts inherit the first one's choice.
     """
     inherited = os.environ.get(_RUN_DIR_VARIABLE)
     if inherited and "LOCAL_RANK" in os.environ:
         return Path(inherited)
     job = cluster.job_name()
-    run_dir = RUNS / name / (job or datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
-    first, number = run_dir, 1
-    while job is None:
-        try:
-            run_dir.mkdir(parents=True)
-            break
-        except FileExistsError:
-            number += 1
-            run_dir = first.with_name(f"{first.name}-{number}")
-    if job is None and cluster.under_torchrun() and int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        run_dir = _agreed(run_dir)
+    if job is not None:
+        run_dir = RUNS / name / job
+    else:
+        run_dir = _create(RUNS / name / datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
+        if cluster.under_torchrun() and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            # torchrun without --rdzv-id gives its processes no common name: the first one's directory counts.
+            mine, run_dir = run_dir, Path(cluster.agree_on(str(run_dir)))
+            if run_dir != mine:
+                remove_if_unused(mine)
     os.environ[_RUN_DIR_VARIABLE] = str(run_dir)
     return run_dir
 
 
-def _agreed(mine: Path) -> Path:
-    """The run directory of the first process: torchrun without ``--rdzv-id`` gives the processes no name in common."""
-    theirs = Path(cluster.agreed(str(mine)))
-    if theirs != mine:
-        remove_if_unused(mine)
-    return theirs
+def _create(folder: Path) -> Path:
+    """Create a folder, with a number after its name if the name is taken."""
+    candidate, number = folder, 1
+    while True:
+        try:
+            candidate.mkdir(parents=True)
+            return candidate
+        except FileExistsError:
+            number += 1
+            candidate = folder.with_name(f"{folder.name}-{number}")
 
 
 def remove_if_unused(run_dir: Path) -> None:
@@ -83,78 +108,70 @@ def remove_if_unused(run_dir: Path) -> None:
 
 
 def check_free(run_dir: Path) -> None:
-    """Refuse a directory in which something was trained; what a failed start left does not count.
+    """Refuse a directory that holds a training; what a failed start left does not count.
 
     Raises:
         RunError: it holds results, metrics or checkpoints.
     """
-    last = checkpoint_path(run_dir, "last")
-    if last.is_file():
-        raise RunError(
-            f"{run_dir} holds a run already: go on with `fit --run_dir {run_dir} --ckpt_path last`, "
-            "or choose another --run_dir"
-        )
+    if has_progress(run_dir):
+        resume = f"resume it with `fit --run_dir {run_dir} --ckpt_path last`"
+        raise RunError(f"{run_dir} already holds a run: {resume}, or choose another --run_dir")
     if any((run_dir / name).exists() for name in ("results.json", "metrics.csv", "checkpoints")):
-        raise RunError(f"{run_dir} holds a run already: choose another --run_dir, or delete it")
+        raise RunError(f"{run_dir} already holds a run: choose another --run_dir, or delete it")
+
+
+def has_progress(run_dir: Path) -> bool:
+    """Whether a run has a checkpoint to resume from."""
+    return any(checkpoint_path(run_dir, name).is_file() for name in ("last", "previous"))
 
 
 def find_checkpoint(asked: str, run_dir: Path | None) -> Path:
-    """The file that ``--ckpt_path best|last|previous|FILE`` means. A damaged ``last`` gives way to ``previous``.
+    """The file that ``--ckpt_path best|last|previous|FILE`` means; ``previous`` replaces a damaged or missing ``last``.
 
     Raises:
-        RunError: it does not exist, or is damaged; the message names what there is.
+        RunError: it does not exist, or is damaged; the message names the alternatives.
     """
-    if asked not in ("best", "last", "previous"):
-        path = Path(asked)
-        if path.is_file():
-            return path
-        raise RunError(f"no checkpoint {asked}: give best, last or an existing file; {_what_exists()}")
+    if asked not in _NAMES:
+        if Path(asked).is_file():
+            return Path(asked)
+        raise RunError(f"no checkpoint {asked}: give best, last or an existing file; {_existing()}")
     if run_dir is not None:
         path = checkpoint_path(run_dir, asked)
     else:
-        found = sorted(RUNS.glob(f"*/*/checkpoints/{asked}.ckpt"), key=lambda path: path.stat().st_mtime)
-        if not found:
-            raise RunError(f"no run here has a checkpoint {asked!r}: {_what_exists()}")
-        path = found[-1]
-    problem = damage(path) if path.is_file() else None
-    if problem is None and path.is_file():
+        path = next(reversed(_by_age(RUNS.glob(f"*/*/checkpoints/{asked}.ckpt"))), Path())
+        if path == Path():
+            raise RunError(f"no run here has a checkpoint {asked!r}: {_existing()}")
+    problem = damage(path) if path.is_file() else "no such file"
+    if problem is None:
         return path
-    previous = path.with_name("previous.ckpt")
-    if asked == "last" and previous.is_file() and damage(previous) is None:
-        fault = "is not there" if problem is None else f"is damaged ({problem})"
-        log.warning("%s %s: using %s instead%s", path, fault, previous.name, _loss(path, previous))
-        return previous
+    whole = [name for name in _NAMES if _is_whole(path.with_name(f"{name}.ckpt"))]
+    if asked == "last" and "previous" in whole:
+        log.warning("%s is damaged or missing (%s): using previous.ckpt instead", path, problem)
+        return path.with_name("previous.ckpt")
     if not path.is_file():
-        raise RunError(f"no checkpoint {path}: {_what_exists()}")
-    others = {name: path.with_name(f"{name}.ckpt") for name in ("best", "last", "previous") if name != asked}
-    whole = [name for name, other in others.items() if other.is_file() and damage(other) is None]
+        raise RunError(f"no checkpoint {path}: {_existing()}")
     remedy = f"give --ckpt_path {' or '.join(whole)}" if whole else "no other one of this run is whole; train again"
     raise RunError(f"{path} is damaged: {problem}; {remedy}")
 
 
-def has_progress(run_dir: Path) -> bool:
-    """Whether a run has a checkpoint to go on from."""
-    return any(checkpoint_path(run_dir, name).is_file() for name in ("last", "previous"))
-
-
-def _loss(path: Path, previous: Path) -> str:
-    """What it costs to go back from one checkpoint to another, as far as their checksum files tell."""
-    steps = saved_step(path), saved_step(previous)
-    if steps[0] is None or steps[1] is None or steps[0] <= steps[1]:
-        return ""
-    return f", saved after step {steps[1]:,}; the {steps[0] - steps[1]:,} steps since are lost"
-
-
 def run_dir_of(checkpoint: Path) -> Path | None:
-    """The run a checkpoint lies in; ``None`` for a file that was moved elsewhere."""
+    """The run that a checkpoint lies in; ``None`` for a file that was moved elsewhere."""
     run_dir = checkpoint.absolute().parent.parent
     if checkpoint.absolute().parent.name == "checkpoints" and (run_dir / "config.yaml").is_file():
         return Path(os.path.relpath(run_dir)) if run_dir.is_relative_to(Path.cwd()) else run_dir
     return None
 
 
-def _what_exists() -> str:
-    found = sorted(RUNS.glob("*/*/checkpoints/*.ckpt"), key=lambda path: path.stat().st_mtime)
+def _is_whole(path: Path) -> bool:
+    return path.is_file() and damage(path) is None
+
+
+def _by_age(paths: Iterable[Path]) -> list[Path]:
+    return sorted(paths, key=lambda path: path.stat().st_mtime)
+
+
+def _existing() -> str:
+    found = _by_age(RUNS.glob("*/*/checkpoints/*.ckpt"))
     if not found:
         return f"there is none in {RUNS}/ either; train first with `fit`"
     return "there are " + ", ".join(str(path) for path in found[-4:])

@@ -1,4 +1,4 @@
-"""The files that say what a run was: ``config.yaml`` and ``train_entities.json``."""
+"""The files that record what a run was: ``config.yaml`` and ``train_entities.json``."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class SaveRun(SaveConfigCallback):
             pl_module.config_text = _portable_config(self.parser.dump(self.config, skip_unset=False))  # type: ignore[assignment]
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save, on the first process, once data, model and optimiser stand: a run that cannot start leaves nothing.
+        """Save, on the first process, once data, model and optimiser exist: a run that cannot start leaves nothing.
 
-        What the training data taught is kept too: later analyses ask which entities were seen.
+        The entities of the training data are saved, too: later analyses ask which ones were seen.
         """
         if trainer.is_global_zero:
             run_dir = Path(trainer.default_root_dir)
@@ -45,8 +45,7 @@ def _portable_config(text: str) -> str:
         config.pop(name, None)
     loggers = config.get("trainer", {}).get("logger")
     for logger in loggers if isinstance(loggers, list) else [loggers]:
-        # Set to the run directory by `cli.py`, which the next run's will replace.
         if isinstance(logger, dict) and "save_dir" in logger.get("init_args", {}):
-            logger["init_args"]["save_dir"] = "."
+            logger["init_args"]["save_dir"] = "."  # the run directory, for `set_up_loggers`
     dumped: str = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
     return dumped

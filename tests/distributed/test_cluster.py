@@ -62,7 +62,7 @@ def test_torchrun_starts_a_dead_process_again(
         children = Path(f"/proc/{agent.pid}/task/{agent.pid}/children").read_text().split()
         os.kill(int(children[-1]), signal.SIGKILL)
         assert agent.wait(timeout=300) == 0, (tmp_path / "output.txt").read_text()
-    assert "going on from" in (tmp_path / "output.txt").read_text()
+    assert "resuming from" in (tmp_path / "output.txt").read_text()
     found, expected = (
         torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True) for name in ("run", "whole")
     )
@@ -186,7 +186,7 @@ def test_slurm_job_goes_on_after_a_requeue(
     wait_for(lambda: (run / "results.json").exists() and len(epochs(run)) > 2, "the third epoch")
     rows = epochs(run)[:2]
     slurm(*(["scancel", "--signal=USR1", job] if how == "preempted" else ["scontrol", "requeue", job]))
-    wait_for(lambda: "going on from" in output.read_text(), "the job to go on", 300)
+    wait_for(lambda: "resuming from" in output.read_text(), "the job to go on", 300)
     wait_for(lambda: slurm("squeue", "-h", "-j", job) == "", "the job to end", 300)
     assert "JobState=COMPLETED" in slurm("scontrol", "show", "job", job), output.read_text()
     assert "Restarts=1" in slurm("scontrol", "show", "job", job)

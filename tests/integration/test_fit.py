@@ -168,7 +168,7 @@ def test_run_dir_and_ckpt_path_in_a_config_file_count(
     assert files_in(tmp_path) == {"a.yaml", *(f"from_yaml/{name}" for name in SHORT_RUN_FILES)}
     again = run_main("fit", "--config", "a.yaml", *options, check=False)
     assert again.code == 1
-    assert "from_yaml holds a run already" in again.err
+    assert "from_yaml already holds a run" in again.err
     run_main("fit", "--config", "a.yaml", *options, "--run_dir", "flag")
     assert files_in(tmp_path / "flag") == SHORT_RUN_FILES, "the command line wins"
     write_config(tmp_path / "b.yaml", {"run_dir": "from_yaml", "ckpt_path": "last", "trainer": {"max_epochs": 2}})

@@ -82,13 +82,13 @@ def test_without_scontrol_the_script_is_told_by_the_exit_code(task: Task, tmp_pa
     first = task([3])
     assert first.code == 75, first.out + first.err
     assert "Traceback" not in first.err
-    assert "scontrol is not here; the batch script can do it" in first.out
-    assert "queue again and will" not in first.out
+    assert "scontrol is not available; the batch script can do it" in first.out
+    assert "is in the queue again" not in first.out
     run = tmp_path / "runs" / "recipe" / "4711"
     assert checkpoint(run, "last")["global_step"] == 4
     second = task([], SLURM_RESTART_COUNT="1")
     assert second.code == 0, second.out + second.err
-    assert "going on from" in second.err
+    assert "resuming from" in second.err
     assert [row["epoch"] for row in results(run)["epochs"]] == [1, 2]
     assert [path.name for path in run.parent.iterdir()] == ["4711"]
 
@@ -121,7 +121,7 @@ def test_with_scontrol_the_program_does_it_itself(task: Task, tmp_path: Path) ->
     done = task([3], SLURM_RESTART_COUNT="19")
     assert done.code == 75, done.out + done.err
     assert log.read_text() == "requeue 4711\n"
-    assert "The job 4711 is in the queue again" in done.out
+    assert "Job 4711 is in the queue again" in done.out
 
 
 @pytest.mark.parametrize(("variables", "limit"), [({}, 20), ({"NER_MODULE_MAX_RESTARTS": "2"}, 2)])
@@ -130,7 +130,7 @@ def test_not_for_ever(task: Task, tmp_path: Path, variables: dict[str, str], lim
     done = task([3], SLURM_RESTART_COUNT=str(limit), **variables)
     assert done.code == 75, done.out + done.err
     assert not log.exists()
-    assert f"restarted {limit} times already (NER_MODULE_MAX_RESTARTS is {limit})" in done.out
+    assert f"already restarted {limit} times (NER_MODULE_MAX_RESTARTS is {limit})" in done.out
     assert (tmp_path / "runs" / "recipe" / "4711" / "checkpoints" / "last.ckpt").is_file(), "saved all the same"
 
 

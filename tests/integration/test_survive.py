@@ -180,7 +180,7 @@ def test_twenty_kills_change_no_bit(start: Start, fit_options: list[str], unbrok
             [
                 f"step:{generator.randint(1, 14)}",
                 f"write:{generator.randint(1, 6)}:{generator.randint(1, 40)}",
-                f"rename:{generator.randint(1, 20)}",
+                f"rename:{generator.randint(1, 12)}",
                 f"validation:{generator.randint(1, 3)}:{generator.randint(0, 3)}",
             ]
         )

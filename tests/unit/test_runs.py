@@ -126,10 +126,10 @@ def test_a_used_directory_is_not_free(name: str) -> None:
     check_free(run)
     (run / name).parent.mkdir(exist_ok=True)
     (run / name).write_text("", encoding="utf-8")
-    with pytest.raises(RunError, match=r"holds a run already: choose another --run_dir, or delete it"):
+    with pytest.raises(RunError, match=r"already holds a run: choose another --run_dir, or delete it"):
         check_free(run)
     make_checkpoint(f"bert/{run.name}", "last", 1)
-    with pytest.raises(RunError, match=r"go on with `fit --run_dir runs/bert/.* --ckpt_path last`"):
+    with pytest.raises(RunError, match=r"resume it with `fit --run_dir runs/bert/.* --ckpt_path last`"):
         check_free(run)
 
 
@@ -190,7 +190,7 @@ def test_the_run_of_a_checkpoint(tmp_path: Path) -> None:
 def test_a_damaged_checkpoint_is_said_to_be(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "last.ckpt"
     path.write_bytes(content)
-    with pytest.raises(RunError, match=r"last\.ckpt is damaged: it is incomplete or no checkpoint"):
+    with pytest.raises(RunError, match=r"last\.ckpt is damaged: it is incomplete or not a checkpoint"):
         read_checkpoint(path)
 
 
