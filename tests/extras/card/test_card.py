@@ -15,9 +15,10 @@ from huggingface_hub.repocard_data import model_index_to_eval_results
 
 from ner_module.extras.card.card import card_of, write_run_card
 from ner_module.extras.card.facts import CardFacts, read_run_facts, run_name
-from ner_module.extras.export.parity import Parity
+from ner_module.tables import Column, Table, count
+from ner_module.tagging import LabelSet
 
-LABELS = ["O", "B-PER", "I-PER", "B-A|B", "I-A|B"]
+LABELS = LabelSet(("O", "B-PER", "I-PER", "B-A|B", "I-A|B"))
 SCORES = {"precision": 0.5, "recall": 0.25, "f1": 0.3333, "accuracy": 0.9}
 TEST = {f"test/{key}": value for key, value in SCORES.items()} | {"test/f1_low": 0.2, "test/f1_high": 0.4}
 TYPE = {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 4.0}
@@ -31,7 +32,7 @@ def facts(**changes: Any) -> CardFacts:
         "trainer": {"max_epochs": 3, "precision": "bf16-mixed"},
     }
     given = {"config": config, "results": {"epochs": [], "test": TEST}} | changes
-    return CardFacts(name="tagger", label_names=LABELS, scheme="iob2", outside_label="O", **given)
+    return CardFacts(name="tagger", labels=LABELS, **given)
 
 
 def metadata(card: ModelCard) -> dict[str, Any]:
@@ -122,11 +123,11 @@ def test_limits_name_what_failed_and_what_the_audit_found() -> None:
 
 
 def test_export_sections() -> None:
-    parity = Parity("transformers", 10, 2, 7, 1, 0, 0.49, 0.5, True)
-    text = card_of(facts(parity=[parity], export_format="transformers", repo="alice/tagger")).text
-    assert "| transformers | 10 | 2 | 7 | 1 | 0 | 0.5000 → 0.4900 |" in text
+    parity = Table("", [Column("Run by"), Column("Sentences", count)], [["transformers", 10]], note="A note.")
+    text = card_of(facts(parity=parity, export_format="transformers", repo="alice/tagger")).text
+    assert "| Run by | Sentences |\n| --- | ---: |\n| transformers | 10 |\n\nA note." in text
     assert 'pipeline("token-classification", "alice/tagger"' in text
-    bioes = CardFacts("t", ["O", "S-A", "B-A", "I-A", "E-A"], "bioes", "O", export_format="transformers")
+    bioes = CardFacts("t", LabelSet(("O", "S-A", "B-A", "I-A", "E-A"), "bioes"), export_format="transformers")
     assert "these labels are bioes" in card_of(bioes).text
 
 
@@ -160,6 +161,6 @@ def test_a_damaged_audit_does_not_stop_a_run(trained_run: Path, run_main: Callab
 
 
 def test_reading_a_run(trained_run: Path, tmp_path: Path) -> None:
-    assert read_run_facts(trained_run).label_names[0] == "O"
-    with pytest.raises(FileNotFoundError):
+    assert read_run_facts(trained_run).labels.names[0] == "O"
+    with pytest.raises(KeyError):
         write_run_card(tmp_path)
