@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ner_module.extras.health.memory import memory_in_use
-from ner_module.extras.health.rules import History, Step, Validation, findings, memory_close
+from ner_module.extras.health.rules import History, Step, Validation, findings
 
 GIB = 2.0**30
 
@@ -108,9 +108,9 @@ def test_memory() -> None:
     history = _history([1.0])
     for used, near in ((91.9, False), (92.1, True)):
         history.memory = (used * GIB, 100 * GIB)
-        assert (memory_close(history) is not None) is near
+        assert _codes(history) == ["memory_close_to_limit"] * near
     history.memory = (1.0, 0.0)
-    assert memory_close(history) is None
+    assert _codes(history) == []
 
 
 def test_memory_of_this_process_is_known() -> None:
