@@ -7,6 +7,7 @@ language that is not known is not stated.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +16,6 @@ from typing import Any
 import yaml
 
 from ner_module.files import read_json_object
-from ner_module.tables import Table
 from ner_module.tagging import LabelSet
 
 # The hub model whose weights a package carries, and its licence (`pretrained.py` checks the bytes).
@@ -38,7 +38,7 @@ class CardFacts:
         config: the run's ``config.yaml``.
         results: the run's ``results.json``.
         audit: the run's ``audit.json``.
-        parity: the comparison of an export with its checkpoint.
+        parity: the comparison of an export with its checkpoint, a line for each way to run it.
         export_format: ``transformers``, ``onnx`` or ``onnx-int8``; ``None`` in a run directory.
         repo: the id under which the model is published.
         licence, language: as the user states them.
@@ -49,7 +49,7 @@ class CardFacts:
     config: dict[str, Any] = field(default_factory=dict)
     results: dict[str, Any] = field(default_factory=dict)
     audit: dict[str, Any] = field(default_factory=dict)
-    parity: Table | None = None
+    parity: Sequence[str] = ()
     export_format: str | None = None
     repo: str | None = None
     licence: str | None = None

@@ -26,7 +26,7 @@ from ner_module.errors import RunError
 from ner_module.extras.card.card import card_of
 from ner_module.extras.card.facts import CardFacts, run_name
 from ner_module.extras.export.onnx import quantize_onnx, write_onnx
-from ner_module.extras.export.parity import Parity, check_parity, parity_table
+from ner_module.extras.export.parity import Parity, check_parity
 from ner_module.extras.export.push import check_can_push, push_folder
 from ner_module.files import folder_written_whole, read_json_object
 from ner_module.inference.model_folder import ONNX, save_model_folder
@@ -69,15 +69,15 @@ def main(argv: Sequence[str]) -> int:
         licence=options.license,
         language=options.language,
     )
-    words, gold, source = _comparison_data(options.data, run_dir, facts, options.max_sentences)
+    stream, reading, source = _comparison_data(options.data, run_dir, facts)
+    sentences = list(islice(stream, options.max_sentences))
     _say(f"checkpoint   {checkpoint}\ncomparing on {source}")
     with folder_written_whole(output) as folder:
         _write_model(tagger, folder, options.format)
-        parities = check_parity(tagger, folder, words, gold)
-        for parity in parities:
-            _say(f"  {parity.summary()}")
+        parities = check_parity(tagger, folder, [sentence.tokens for sentence in sentences], _gold(sentences, reading))
+        facts.parity = [parity.summary() for parity in parities]
+        _say("\n".join(f"  {line}" for line in facts.parity))
         _check_drop(parities, options.max_f1_drop, options.format)
-        facts.parity = parity_table(parities)
         card_of(facts).save(folder / "README.md")
         if output.exists():
             shutil.rmtree(output)
@@ -138,30 +138,29 @@ def _check_drop(parities: Sequence[Parity], asked: float | None, kind: str) -> N
 
 
 def _comparison_data(
-    asked: list[str] | None, run_dir: Path | None, facts: CardFacts, limit: int
-) -> tuple[list[list[str]], list[set[Span]], str]:
+    asked: list[str] | None, run_dir: Path | None, facts: CardFacts
+) -> tuple[Iterable[Sentence], dict[str, Any], str]:
     """What to compare on: ``--data``, else the data the run was scored on, else the bundled corpus.
 
     Returns:
-        The words of each sentence, its gold entities, and where they come from.
+        Sentences, the data options they are read with, and where they come from.
     """
     if asked is not None:
-        return *_annotated(_read(asked, {}), {}, limit), ", ".join(asked)
+        return _read(asked, {}), {}, ", ".join(asked)
     if run_dir is not None:
-        written = {"format": "jsonl", "label_column_name": "gold_tags", "source_scheme": facts.results.get("scheme")}
-        written["outside_label"] = facts.results.get("outside_label")
         options = facts.config.get("data") or {}
-        known = [([str(run_dir / "predictions" / f"{split}.jsonl")], written) for split in _SPLITS]
-        for split in _SPLITS:
-            named = options.get(f"{split}_file") or []
-            known.append(([named] if isinstance(named, str) else named, options))
-        for files, reading in known:
+        labels = {"source_scheme": facts.results.get("scheme"), "outside_label": facts.results.get("outside_label")}
+        written: dict[str, Any] = {"format": "jsonl", "label_column_name": "gold_tags", **labels}
+        known: list[tuple[Any, dict[str, Any]]]
+        known = [(str(run_dir / "predictions" / f"{split}.jsonl"), written) for split in _SPLITS]
+        known += [(options.get(f"{split}_file"), options) for split in _SPLITS]
+        for named, reading in known:
+            files = [named] if isinstance(named, str) else named or []
             if files and all(Path(file).is_file() for file in files):
-                return *_annotated(_read(files, reading), reading, limit), ", ".join(files)
+                return _read(files, reading), reading, ", ".join(files)
         if options.get("dataset_name"):
-            return *_annotated(_read_hub(options), options, limit), f"dataset {options['dataset_name']}"
-    source = "the bundled corpus (the run's own data is not here)"
-    return *_annotated(_read([str(sample_file("test"))], {}), {}, limit), source
+            return _read_hub(options), options, f"dataset {options['dataset_name']}"
+    return _read([str(sample_file("test"))], {}), {}, "the bundled corpus (the run's own data is not here)"
 
 
 def _read(files: list[str], options: dict[str, Any]) -> Iterable[Sentence]:
@@ -179,17 +178,15 @@ def _read_hub(options: dict[str, Any]) -> Iterable[Sentence]:
     return hub_sentences(splits[split], where, choose_columns(splits[split], where, *asked))
 
 
-def _annotated(
-    stream: Iterable[Sentence], options: dict[str, Any], limit: int
-) -> tuple[list[list[str]], list[set[Span]]]:
-    """The words and gold entities of the first sentences."""
-    sentences = list(islice(stream, limit))
+def _gold(sentences: Iterable[Sentence], options: dict[str, Any]) -> list[set[Span]]:
     tags = [sentence.tags or [] for sentence in sentences]
-    census = SchemeCensus()
-    for row in tags:
-        census.add(row)
-    scheme, outside = options.get("source_scheme") or census.detect(), options.get("outside_label") or OUTSIDE
-    return [sentence.tokens for sentence in sentences], [set(tags_to_spans(row, scheme, outside)) for row in tags]
+    scheme = options.get("source_scheme")
+    if scheme is None:
+        census = SchemeCensus()
+        for row in tags:
+            census.add(row)
+        scheme = census.detect()
+    return [set(tags_to_spans(row, scheme, options.get("outside_label") or OUTSIDE)) for row in tags]
 
 
 def _say(text: str) -> None:

@@ -21,7 +21,6 @@ from typing import Any
 
 from ner_module.inference.model_folder import ONNX
 from ner_module.inference.tagger import NERTagger
-from ner_module.tables import Column, Table, count
 from ner_module.tagging import LabelSet, Span
 
 _BATCH = 16
@@ -59,28 +58,13 @@ class Parity:
         return 100 * (self.original_f1 - self.f1)
 
     def summary(self) -> str:
-        """One line."""
-        same = "identical" if not self.missing and not self.added else f"{self.missing} missing, {self.added} added"
-        f1 = f"; F1 {self.original_f1:.4f} -> {self.f1:.4f}" if self.against_gold else ""
+        """One line, for the terminal and the model card."""
         left_out = f" ({self.too_long:,} too long)" if self.too_long else ""
-        return f"{self.way}: {self.entities:,} entities in {self.sentences:,} sentences{left_out}, {same}{f1}"
-
-
-def parity_table(parities: Sequence[Parity]) -> Table:
-    """The comparison for the model card."""
-    numbers = ("sentences", "too_long", "entities", "missing", "added")
-    rows = [
-        [
-            parity.way,
-            *(getattr(parity, name) for name in numbers),
-            f"{parity.original_f1:.4f} → {parity.f1:.4f}" if parity.against_gold else f"{parity.f1:.4f} *",
-        ]
-        for parity in parities
-    ]
-    columns = [Column(name.replace("_", " ").capitalize(), count) for name in numbers]
-    starred = not all(parity.against_gold for parity in parities)
-    note = "\\* against the checkpoint's own entities, since the text has no gold annotation of these types."
-    return Table("", [Column("Run by"), *columns, Column("F1")], rows, note=note if starred else "")
+        same = "identical" if not self.missing and not self.added else f"{self.missing} missing, {self.added} added"
+        f1 = f"F1 {self.original_f1:.4f} -> {self.f1:.4f}"
+        if not self.against_gold:  # the text has no gold annotation of these types
+            f1 = f"F1 {self.f1:.4f} against the checkpoint's entities"
+        return f"{self.way}: {self.entities:,} entities in {self.sentences:,} sentences{left_out}, {same}; {f1}"
 
 
 def check_parity(

@@ -13,9 +13,9 @@ import yaml
 from huggingface_hub import ModelCard
 from huggingface_hub.repocard_data import model_index_to_eval_results
 
-from ner_module.extras.card.card import card_of, write_run_card
+from ner_module.extras.card.card import card_of, to_markdown, write_run_card
 from ner_module.extras.card.facts import CardFacts, read_run_facts, run_name
-from ner_module.tables import Column, Table, count
+from ner_module.tables import Column, Table, score
 from ner_module.tagging import LabelSet
 
 LABELS = LabelSet(("O", "B-PER", "I-PER", "B-A|B", "I-A|B"))
@@ -123,12 +123,18 @@ def test_limits_name_what_failed_and_what_the_audit_found() -> None:
 
 
 def test_export_sections() -> None:
-    parity = Table("", [Column("Run by"), Column("Sentences", count)], [["transformers", 10]], note="A note.")
-    text = card_of(facts(parity=parity, export_format="transformers", repo="alice/tagger")).text
-    assert "| Run by | Sentences |\n| --- | ---: |\n| transformers | 10 |\n\nA note." in text
+    lines = ["transformers: 7 entities", "NERTagger: 8 entities"]
+    text = card_of(facts(parity=lines, export_format="transformers", repo="alice/tagger")).text
+    assert "checkpoint\n\n- transformers: 7 entities\n- NERTagger: 8 entities\n\n" in text
     assert 'pipeline("token-classification", "alice/tagger"' in text
     bioes = CardFacts("t", LabelSet(("O", "S-A", "B-A", "I-A", "E-A"), "bioes"), export_format="transformers")
     assert "these labels are bioes" in card_of(bioes).text
+
+
+def test_tables_in_markdown() -> None:
+    table = Table("", [Column("Name"), Column("Score", score)], [["a|b", 0.5], ["c", None]], frozenset({1}), "A note.")
+    rows = ("| Name | Score |", "| --- | ---: |", "| a\\|b | 0.5000 |", "| **c** |  |")
+    assert to_markdown(table) == "\n".join(rows) + "\n\nA note."
 
 
 def test_names_of_runs() -> None:
