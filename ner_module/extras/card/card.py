@@ -77,17 +77,16 @@ def to_markdown(table: Table) -> str:
 
 
 def types_table(scores: Mapping[str, float], prefix: str, labels: LabelSet, title: str) -> Table:
-    """Scores of each entity type, then the averages and the accuracy."""
-    keys = ("precision", "recall", "f1", "support")
+    """Precision, recall, F1 and support of each entity type, then the averages and the accuracy."""
+    keys = ("precision", "recall", "f1")
     rows: list[list[Any]] = [
-        [name, *(scores[f"{prefix}{key}/{name}"] for key in keys)]
+        [name, *(scores[f"{prefix}{key}/{name}"] for key in keys), int(scores[f"{prefix}support/{name}"])]
         for name in sorted(labels.entity_types)
-        if f"{prefix}f1/{name}" in scores
     ]
     support = sum(row[-1] for row in rows)
-    for name, end in (("micro average", ""), ("macro average", "_macro")):
-        rows.append([name, *(scores.get(f"{prefix}{key}{end}") for key in keys[:3]), support])
-    rows.append(["word accuracy", None, None, scores[f"{prefix}accuracy"], None])
+    rows.append(["micro average", *(scores[prefix + key] for key in keys), support])
+    rows.append(["macro average", *(scores[f"{prefix}{key}_macro"] for key in keys), support])
+    rows.append(["word accuracy", None, None, scores[prefix + "accuracy"], None])
     columns = [Column("Entity type"), *(Column(name, score) for name in ("Precision", "Recall", "F1"))]
     return Table(title, [*columns, Column("Support", count)], rows, frozenset({len(rows) - 3}))
 

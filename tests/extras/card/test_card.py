@@ -20,8 +20,10 @@ from ner_module.tagging import LabelSet
 
 LABELS = LabelSet(("O", "B-PER", "I-PER", "B-A|B", "I-A|B"))
 SCORES = {"precision": 0.5, "recall": 0.25, "f1": 0.3333, "accuracy": 0.9}
-TEST = {f"test/{key}": value for key, value in SCORES.items()} | {"test/f1_low": 0.2, "test/f1_high": 0.4}
-TYPE = {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 4.0}
+KEYS = ("precision", "recall", "f1")
+TYPES = {f"{key}/{name}": 0.0 for key in (*KEYS, "support") for name in ("PER", "A|B")}
+ALL = SCORES | TYPES | {f"{key}_macro": 0.125 for key in KEYS}
+TEST = {f"test/{key}": value for key, value in ALL.items()} | {"test/f1_low": 0.2, "test/f1_high": 0.4}
 
 
 def facts(**changes: Any) -> CardFacts:
@@ -85,7 +87,7 @@ def test_which_scores(results: dict[str, Any], split: str, f1: float) -> None:
 
 def common(row: dict[str, float]) -> dict[str, float]:
     prefix = next(iter(row)).split("/")[0]
-    return {f"{prefix}/{key}": 0.5 for key in SCORES} | row
+    return {f"{prefix}/{key}": 0.5 for key in ALL} | row
 
 
 def test_local_data_and_folders_tell_no_paths(tmp_path: Path) -> None:
@@ -110,8 +112,7 @@ def test_packaged_weights_are_named_as_on_the_hub() -> None:
 
 
 def test_limits_name_what_failed_and_what_the_audit_found() -> None:
-    scores = TEST | {f"test/{key}/{name}": value for key, value in TYPE.items() for name in ("PER", "A|B")}
-    scores |= {"test/f1/PER": 0.5, "test/f1_unseen": 0.1234}
+    scores = TEST | {"test/support/PER": 2.0, "test/support/A|B": 4.0, "test/f1/PER": 0.5, "test/f1_unseen": 0.1234}
     audit = {"version": 1, "findings": [{"code": "leak", "severity": "warning", "message": "12 sentences twice"}]}
     text = card_of(facts(results={"test": scores}, audit=audit)).text
     assert "It found no entity of A|B in the test data." in text
