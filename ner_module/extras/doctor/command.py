@@ -7,10 +7,11 @@ import json
 import sys
 import threading
 from dataclasses import asdict
+from itertools import groupby
 
 from ner_module import __version__
 from ner_module.extras.doctor.check import Check, probe
-from ner_module.extras.doctor.libraries import LIBRARIES, libraries
+from ner_module.extras.doctor.libraries import LIBRARIES, libraries, tested_versions
 from ner_module.extras.doctor.machine import communication, devices, storage
 from ner_module.extras.doctor.services import HUB_TIMEOUT, accounts, ask_hub, no_hub
 
@@ -62,23 +63,24 @@ def main(arguments: list[str]) -> int:
 def _print(checks: list[Check]) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
     console = Console(highlight=False)
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_header=False)
-    fine = [check for check in checks if check.name in LIBRARIES and check.status == "ok"]
-    summary = Check("libraries", "as tested", "ok", ", ".join(f"{check.name} {check.value}" for check in fine))
-    section = ""
-    for check in checks:
-        if check in fine[1:]:
-            continue
-        shown = summary if check in fine else check
-        if section and shown.section != section:
-            table.add_section()
-        title, section = "" if shown.section == section else f"[bold]{shown.section}[/]", shown.section
-        text = escape(shown.value) + (f"\n[dim]→ {escape(shown.advice)}[/]" if shown.advice else "")
-        table.add_row(title, shown.name, f"[{_COLOURS[shown.status]}]{shown.status}[/]", text)
+    for section, group in groupby(checks, key=lambda check: check.section):
+        rows = list(group)
+        # Libraries without a problem share a row.
+        fine = [check for check in rows if check.name in LIBRARIES and check.status == "ok"]
+        if fine:
+            name = "as tested" if tested_versions() else "installed"
+            text = ", ".join(f"{check.name} {check.value}" for check in fine)
+            rows = [*(check for check in rows if check not in fine), Check(section, name, "ok", text)]
+        for index, check in enumerate(rows):
+            value = Text(check.value).append(f"\n→ {check.advice}" if check.advice else "", style="dim")
+            title = Text("" if index else section, style="bold")
+            table.add_row(title, check.name, Text(check.status, style=_COLOURS[check.status]), value)
+        table.add_section()
     console.print(table)
     counts = {status: sum(check.status == status for check in checks) for status in ("error", "warning")}
     found = [f"{count} {status}{'s' * (count != 1)}" for status, count in counts.items() if count]

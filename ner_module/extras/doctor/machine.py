@@ -52,22 +52,13 @@ def devices() -> Iterator[Check]:
 def communication() -> Iterator[Check]:
     """A sum over gloo, and over NCCL where there is a GPU."""
     import torch
-    import torch.distributed as dist
 
-    if not dist.is_available():
-        advice = "this build of PyTorch can only run one process"
-        yield Check("communication", "torch.distributed", "warning", "not in this build", advice)
-        return
-    yield _sum_over("gloo", "cpu", "warning")  # one process on a CPU does not need it
-    if torch.cuda.is_available() and dist.is_nccl_available():
-        version = ".".join(map(str, torch.cuda.nccl.version()))  # type: ignore[no-untyped-call]
-        yield _sum_over("nccl", "cuda:0", "error", f"{version} sums")
-    elif torch.cuda.device_count() > 1:
-        advice = "several GPUs need it: install a build of PyTorch with NCCL"
-        yield Check("communication", "nccl", "warning", "not in this build", advice)
+    yield _sum_over("gloo", "cpu", needed=False)
+    if torch.cuda.is_available():
+        yield _sum_over("nccl", "cuda:0", needed=torch.cuda.device_count() > 1)
 
 
-def _sum_over(backend: str, device: str, failed: str, text: str = "sums") -> Check:
+def _sum_over(backend: str, device: str, needed: bool) -> Check:
     """Set up a group of this process alone, and sum a tensor over it."""
     import torch
     import torch.distributed as dist
@@ -78,14 +69,16 @@ def _sum_over(backend: str, device: str, failed: str, text: str = "sums") -> Che
         dist.init_process_group(backend, store=store, rank=0, world_size=1, timeout=timedelta(seconds=20))
         values = torch.arange(4.0, device=device)
         dist.all_reduce(values)
-        if values.tolist() == [0.0, 1.0, 2.0, 3.0]:
-            return Check("communication", backend, "ok", text)
-        return Check("communication", backend, "error", f"a wrong sum: {values.tolist()}", "do not train here")
+        if values.tolist() != [0.0, 1.0, 2.0, 3.0]:
+            return Check("communication", backend, "error", f"a wrong sum: {values.tolist()}", "do not train here")
+        version = torch.cuda.nccl.version() if backend == "nccl" else ()  # type: ignore[no-untyped-call]
+        return Check("communication", backend, "ok", f"{'.'.join(map(str, version))} sums".strip())
     except Exception as error:
-        advice = "does the host name resolve, and does NCCL_SOCKET_IFNAME or GLOO_SOCKET_IFNAME name an interface?"
-        return Check("communication", backend, failed, describe(error), advice)
+        advice = "is it in this build of PyTorch, does the host name resolve, and does NCCL_SOCKET_IFNAME or "
+        advice += "GLOO_SOCKET_IFNAME name an interface? One process works without it"
+        return Check("communication", backend, "error" if needed else "warning", describe(error), advice)
     finally:
-        if dist.is_initialized():
+        if dist.is_available() and dist.is_initialized():
             dist.destroy_process_group()
 
 

@@ -90,7 +90,7 @@ def common(row: dict[str, float]) -> dict[str, float]:
     return {f"{prefix}/{key}": 0.5 for key in ALL} | row
 
 
-def test_local_data_and_folders_tell_no_paths(tmp_path: Path) -> None:
+def test_paths_of_local_data_and_folders_are_not_published(tmp_path: Path) -> None:
     config = {
         "model": {"model_name_or_path": str(tmp_path / "secret" / "my-bert")},
         "data": {"train_file": str(tmp_path / "a" / "train.conll"), "test_file": [str(tmp_path / "b" / "t.jsonl")]},

@@ -1,4 +1,4 @@
-"""`doctor`: what it finds is so, and what is broken is an error."""
+"""`doctor`: what it reports is true, and what is broken is an error."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
 
 
-def test_this_machine_is_well(offline: None, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_this_machine_has_no_errors(offline: None, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     started = time.monotonic()
     assert main(["--json"]) == 0
     assert time.monotonic() - started < 15  # 4 s on two quiet cores
@@ -105,7 +105,7 @@ def test_a_local_build_is_the_tested_version(monkeypatch: pytest.MonkeyPatch) ->
     assert by_name(list(libraries.libraries()))["torch"].status == "ok"
 
 
-def test_a_part_that_fails_is_a_check_and_the_others_go_on(
+def test_a_section_that_fails_is_an_error_and_the_others_still_run(
     monkeypatch: pytest.MonkeyPatch, offline: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def broken() -> Iterator[Check]:

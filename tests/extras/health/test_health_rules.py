@@ -32,7 +32,7 @@ def _codes(history: History) -> list[str]:
 
 
 @pytest.mark.parametrize("steps", [0, 1, 9, 10, 11])
-def test_too_little_is_known_to_say_anything(steps: int) -> None:
+def test_too_few_steps_give_no_finding(steps: int) -> None:
     assert _codes(_history([2.5] * min(steps, 4))) == []
 
 
@@ -93,7 +93,7 @@ def test_overfitting_needs_a_rise_that_lasts_and_an_f1_that_does_not_grow() -> N
     assert _codes(history) == [], "F1 still grows"
 
 
-def test_no_entity_is_told_when_half_of_the_training_is_over() -> None:
+def test_no_entity_is_reported_when_half_of_the_training_is_over() -> None:
     history = _history([])
     nothing = _validation(400, 0.5, 0.3, 0.0)._replace(predicted={"O": 100, "B-PER": 0})
     history.validations = [nothing]
