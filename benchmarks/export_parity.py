@@ -25,7 +25,7 @@ from corpora import add_arguments, find_corpus
 
 from ner_module import NERTagger
 from ner_module.extras.export.onnx import write_onnx
-from ner_module.extras.export.parity import AnnotatedSentence, check_parity
+from ner_module.extras.export.parity import check_parity
 from ner_module.inference.model_folder import ONNX, save_model_folder
 
 _DOCUMENT = 40
@@ -51,7 +51,7 @@ def main() -> int:
             documents = [[word for words in sentences[at : at + _DOCUMENT] for word in words] for at in starts]
             for folder in folders:
                 for kind, texts in (("sentences", sentences), ("documents", documents)):
-                    for parity in check_parity(checkpoint, folder, [AnnotatedSentence(words, None) for words in texts]):
+                    for parity in check_parity(checkpoint, folder, texts):
                         print(f"{name} {folder.name} {kind}: {parity.summary()}", flush=True)
                         failures += parity.missing + parity.added
                         compared += parity.entities if (folder.name, kind, parity.way) == _COUNTED else 0

@@ -6,5 +6,5 @@ from ner_module.offers import Offer
 
 OFFER = Offer(
     callbacks="ner_module.extras.card.callback:callbacks",
-    after=("analysis", "audit", "health", "provenance", "throughput"),
+    after=("analysis", "audit"),  # the files the card is written from
 )

@@ -1,46 +1,43 @@
-"""``python -m ner_module doctor``: everything in order, as a table or JSON."""
+"""``python -m ner_module doctor``: all checks in order, as a table or JSON."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import threading
 from dataclasses import asdict
-from typing import Any
+from itertools import groupby
 
 from ner_module import __version__
-from ner_module.extras.doctor.finding import Finding, probe
+from ner_module.extras.doctor.check import Check, probe
 from ner_module.extras.doctor.libraries import LIBRARIES, libraries, tested_versions
 from ner_module.extras.doctor.machine import communication, devices, storage
 from ner_module.extras.doctor.services import HUB_TIMEOUT, accounts, ask_hub, no_hub
 
+_COLOURS = {"ok": "green", "info": "default", "warning": "yellow", "error": "red"}
 
-def diagnose(quick: bool = False) -> list[Finding]:
-    """Look at everything, in the order it is listed.
+
+def diagnose(quick: bool = False) -> list[Check]:
+    """Check everything, in the order it is listed.
 
     Args:
         quick: leave out what needs torch or the network: devices, communication and the hub.
     """
-    # Resolving a name can outlast the timeout of an HTTP client: the hub is asked beside the rest.
-    answers: list[Finding] = []
+    if quick:
+        return [*probe("libraries", libraries), *probe("storage", storage), *probe("services", accounts)]
+    # Resolving a name can outlast the timeout of an HTTP client: the hub is asked in parallel.
+    answers: list[Check] = []
     asking = threading.Thread(target=lambda: answers.extend(probe("services", ask_hub)), daemon=True)
-    if not quick:
-        asking.start()
-    findings = [*probe("libraries", libraries)]
-    if not quick:
-        findings += probe("devices", devices)
-        findings += probe("communication", communication)
-    findings += probe("storage", storage)
-    if not quick:
-        asking.join(HUB_TIMEOUT)
-        findings += answers[:] or [no_hub(os.environ.get("HF_ENDPOINT", "https://huggingface.co"), "no answer in time")]
-    return [*findings, *probe("services", accounts)]
+    asking.start()
+    sections = {"libraries": libraries, "devices": devices, "communication": communication, "storage": storage}
+    checks = [check for section, look in sections.items() for check in probe(section, look)]
+    asking.join(HUB_TIMEOUT)
+    return [*checks, *(answers or [no_hub("no answer in time")]), *probe("services", accounts)]
 
 
 def main(arguments: list[str]) -> int:
-    """Print what was found.
+    """Print the checks.
 
     Returns:
         The exit code: 1 when something every run needs is broken, else 0.
@@ -53,51 +50,38 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--quick", action="store_true", help="only what needs neither torch nor the network")
     options = parser.parse_args(arguments)
-    findings = diagnose(options.quick)
+    checks = diagnose(options.quick)
+    ok = all(check.status != "error" for check in checks)
     if options.json:
-        print(json.dumps(_as_json(findings), indent=2))
+        print(json.dumps({"version": __version__, "ok": ok, "checks": list(map(asdict, checks))}, indent=2))
     else:
-        _print(findings)
+        _print(checks)
     sys.stdout.flush()
-    return int(any(finding.status == "error" for finding in findings))
+    return 0 if ok else 1
 
 
-def _as_json(findings: list[Finding]) -> dict[str, Any]:
-    ok = all(finding.status != "error" for finding in findings)
-    return {"version": __version__, "ok": ok, "checks": [asdict(finding) for finding in findings]}
-
-
-def _print(findings: list[Finding]) -> None:
+def _print(checks: list[Check]) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
     console = Console(highlight=False)
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_header=False)
-    colours = {"ok": "green", "info": "", "warning": "yellow", "error": "red"}
-    section = ""
-    for finding in _folded(findings):
-        if section and finding.section != section:
-            table.add_section()
-        first, section = finding.section != section, finding.section
-        text = escape(finding.value) + (f"\n[dim]→ {escape(finding.advice)}[/]" if finding.advice else "")
-        colour = colours[finding.status]
-        status = f"[{colour}]{finding.status}[/]" if colour else finding.status
-        table.add_row(f"[bold]{section}[/]" if first else "", finding.name, status, text)
+    for section, group in groupby(checks, key=lambda check: check.section):
+        rows = list(group)
+        # Libraries without a problem share a row.
+        fine = [check for check in rows if check.name in LIBRARIES and check.status == "ok"]
+        if fine:
+            name = "as tested" if tested_versions() else "installed"
+            text = ", ".join(f"{check.name} {check.value}" for check in fine)
+            rows = [*(check for check in rows if check not in fine), Check(section, name, "ok", text)]
+        for index, check in enumerate(rows):
+            value = Text(check.value).append(f"\n→ {check.advice}" if check.advice else "", style="dim")
+            title = Text("" if index else section, style="bold")
+            table.add_row(title, check.name, Text(check.status, style=_COLOURS[check.status]), value)
+        table.add_section()
     console.print(table)
-    counts = {status: sum(finding.status == status for finding in findings) for status in ("error", "warning")}
+    counts = {status: sum(check.status == status for check in checks) for status in ("error", "warning")}
     found = [f"{count} {status}{'s' * (count != 1)}" for status, count in counts.items() if count]
     console.print(", ".join(found) if found else "Ready.")
-
-
-def _folded(findings: list[Finding]) -> list[Finding]:
-    """The libraries that are well in one row."""
-    fine = [finding for finding in findings if finding.name in LIBRARIES and finding.status == "ok"]
-    if not fine:
-        return findings
-    text = ", ".join(f"{finding.name} {finding.value}" for finding in fine)
-    row = Finding("libraries", "as tested" if tested_versions() else "installed", "ok", text)
-    place = findings.index(fine[0])
-    rest = [finding for finding in findings[place:] if finding not in fine]
-    return [*findings[:place], row, *rest]

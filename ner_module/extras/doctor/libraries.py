@@ -1,65 +1,56 @@
-"""Are the libraries there, and are they the tested ones."""
+"""Are the libraries installed, in the versions this project was tested with."""
 
 from __future__ import annotations
 
 import platform
+import re
 import sys
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
 import ner_module
-from ner_module.extras.doctor.finding import Finding
+from ner_module.extras.doctor.check import Check
 
 LIBRARIES = (
     *("torch", "lightning", "jsonargparse", "transformers", "tokenizers", "safetensors", "datasets"),
     *("huggingface-hub", "torchmetrics", "wandb", "numpy", "pyarrow", "pyyaml", "regex", "rich"),
     *("jinja2", "matplotlib"),
 )
-"""What every run imports: the dependencies in pyproject.toml."""
+"""The dependencies in pyproject.toml."""
 
 # https://github.com/Lightning-AI/pytorch-lightning/security/advisories: stolen releases, pulled from PyPI.
-_COMPROMISED = {"lightning": ("2.6.2", "2.6.3"), "pytorch-lightning": ("2.6.2", "2.6.3")}
+_COMPROMISED = {("lightning", "2.6.2"), ("lightning", "2.6.3")}
 
 
 def tested_versions() -> dict[str, str]:
-    """The versions in constraints.txt, by normalised name; empty where the file did not come along."""
+    """The versions in constraints.txt by name; empty where there is no such file."""
     package = Path(ner_module.__file__).parent
-    for folder in (package.parent, package):  # a clone, or an installed wheel
-        if (folder / "constraints.txt").is_file():
-            text = (folder / "constraints.txt").read_text(encoding="utf-8")
-            lines = (line.partition("==") for line in text.splitlines())
-            return {_normalised(name): version.strip() for name, equals, version in lines if equals and name[0] != "#"}
+    for path in (package.parent / "constraints.txt", package / "constraints.txt"):  # a clone, or an installed wheel
+        if path.is_file():
+            pins = re.findall(r"^([\w.-]+)==(\S+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+            return {name.lower().replace("_", "-"): version for name, version in pins}
     return {}
 
 
-def _normalised(name: str) -> str:
-    return name.strip().lower().replace("_", "-")
-
-
-def libraries() -> Iterator[Finding]:
-    """Python and each of :data:`LIBRARIES`, beside the versions that were tested; nothing is imported."""
-    version = platform.python_version()
-    yield (
-        Finding("libraries", "Python", "ok", f"{version}, {platform.system()} {platform.machine()}")
-        if sys.version_info >= (3, 11)
-        else Finding("libraries", "Python", "error", version, "use Python 3.11 or newer")
-    )
-    yield Finding("libraries", "ner_module", "ok", ner_module.__version__)
+def libraries() -> Iterator[Check]:
+    """Python and each of :data:`LIBRARIES`, compared with the tested versions; nothing is imported."""
+    version = f"{platform.python_version()}, {platform.system()} {platform.machine()}"
+    old = sys.version_info < (3, 11)
+    yield Check("libraries", "Python", "error" if old else "ok", version, "use Python 3.11 or newer" if old else "")
+    yield Check("libraries", "ner_module", "ok", ner_module.__version__)
     tested = tested_versions()
     for name in LIBRARIES:
+        status, advice = "ok", ""
         try:
             found = metadata.version(name)
         except metadata.PackageNotFoundError:
+            status, found = "error", "not installed"
             advice = "install the project: `make setup`, or `pip install -c constraints.txt -e .`"
-            yield Finding("libraries", name, "error", "not installed", advice)
-            continue
-        expected = tested.get(name)
-        if found in _COMPROMISED.get(name, ()):
-            advice = "a compromised release: install another at once, and change every secret this machine knew"
-            yield Finding("libraries", name, "error", found, advice)
-        elif expected and found.partition("+")[0] != expected:
-            advice = f"tested with {expected}: `pip install {name}=={expected}`"
-            yield Finding("libraries", name, "warning", found, advice)
         else:
-            yield Finding("libraries", name, "ok", found)
+            if (name, found) in _COMPROMISED:
+                status = "error"
+                advice = "a compromised release: install another at once, and change every secret this machine knew"
+            elif found.partition("+")[0] != tested.get(name, found.partition("+")[0]):
+                status, advice = "warning", f"tested with {tested[name]}: `pip install {name}=={tested[name]}`"
+        yield Check("libraries", name, status, found, advice)

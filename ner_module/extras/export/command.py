@@ -1,7 +1,7 @@
 """``python -m ner_module export``: a checkpoint as a folder that anyone can load, checked against the checkpoint.
 
-The folder is written beside its place, compared with the checkpoint on real text (`parity.py`), given its card, and
-only then moved there: what lies at ``--output`` has passed.
+The folder is written beside its destination, compared with the checkpoint on real text (`parity.py`), given its card,
+and only then moved into place: what is at ``--output`` has passed.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import argparse
 import shutil
 import tempfile
-from collections.abc import Sequence
-from itertools import islice
+from collections.abc import Iterable, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -23,29 +23,27 @@ from ner_module.data.sample import sample_file
 from ner_module.data.schemes import SchemeCensus
 from ner_module.data.sentence import Sentence
 from ner_module.errors import RunError
-from ner_module.extras.analysis.sentences import read_predictions
 from ner_module.extras.card.card import card_of
-from ner_module.extras.card.facts import CardFacts, read_json, run_name
+from ner_module.extras.card.facts import CardFacts, run_name
 from ner_module.extras.export.onnx import quantize_onnx, write_onnx
-from ner_module.extras.export.parity import AnnotatedSentence, Parity, check_parity
+from ner_module.extras.export.parity import Parity, check_parity
 from ner_module.extras.export.push import check_can_push, push_folder
+from ner_module.files import folder_written_whole, read_json_object
 from ner_module.inference.model_folder import ONNX, save_model_folder
 from ner_module.inference.tagger import NERTagger
-from ner_module.tagging import OUTSIDE, tags_to_spans
+from ner_module.tagging import OUTSIDE, Span, tags_to_spans
 from ner_module.training.checkpoints import read_checkpoint
 from ner_module.training.runs import find_checkpoint, run_dir_of
 
-FORMATS = ("transformers", "onnx", "onnx-int8")
-
-# Rounding to eight bits changes a few entities; half a point is less than two seeds differ by.
+# Format -> the largest loss of F1, in points. Rounding to eight bits changes a few entities; half a point is less than
+# two seeds differ by.
 _MAX_F1_DROP = {"transformers": 0.0, "onnx": 0.0, "onnx-int8": 0.5}
+
+_SPLITS = ("test", "validation")
 
 
 def main(argv: Sequence[str]) -> int:
-    """Export, check, and push if asked to.
-
-    Returns:
-        0. What is wrong is raised, for the dispatcher to show.
+    """Export, compare, and push if asked to; returns 0.
 
     Raises:
         RunError: no checkpoint, a taken output, a failed comparison, or a hub that refuses.
@@ -53,45 +51,48 @@ def main(argv: Sequence[str]) -> int:
     """
     options = _parser().parse_args(list(argv))
     output: Path = options.output
-    if output.exists() and not options.overwrite and (not output.is_dir() or any(output.iterdir())):
+    if output.is_file() or (output.is_dir() and any(output.iterdir()) and not options.overwrite):
         raise RunError(f"{output} exists already: choose another --output, or add --overwrite")
     repo = check_can_push(options.push_to_hub) if options.push_to_hub else None
     checkpoint = find_checkpoint(options.ckpt_path, options.run_dir)
     run_dir = options.run_dir or run_dir_of(checkpoint)
     tagger = NERTagger.load(checkpoint)
-    sentences, source = _comparison_data(options.data, run_dir, options.max_sentences)
-    console = get_console()
-    console.print(f"checkpoint   {checkpoint}\ncomparing on {source}", highlight=False, soft_wrap=True)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as scratch:
-        folder = Path(scratch) / "model"
+    name = run_name(run_dir) if run_dir else checkpoint.stem
+    facts = CardFacts(
+        name=repo.rpartition("/")[2] if repo else options.name or name,
+        labels=tagger.data.labels,
+        config=yaml.safe_load(read_checkpoint(checkpoint)["ner_module"]["config"] or "{}"),
+        results=read_json_object(run_dir / "results.json") if run_dir else {},
+        audit=read_json_object(run_dir / "audit.json") if run_dir else {},
+        export_format=options.format,
+        repo=repo,
+        licence=options.license,
+        language=options.language,
+    )
+    stream, reading, source = _comparison_data(options.data, run_dir, facts)
+    sentences = list(islice(stream, options.max_sentences))
+    _say(f"checkpoint   {checkpoint}\ncomparing on {source}")
+    with folder_written_whole(output) as folder:
         _write_model(tagger, folder, options.format)
-        parity = check_parity(tagger, folder, sentences)
-        for comparison in parity:
-            console.print(f"  {comparison.summary()}", highlight=False, soft_wrap=True)
-        _check_drop(parity, options.max_f1_drop, options.format)
-        facts = _facts(tagger, checkpoint, run_dir)
-        facts.name = repo.rpartition("/")[2] if repo else options.name or facts.name
-        facts.repo, facts.licence, facts.language = repo, options.license, options.language
-        facts.parity, facts.export_format = parity, options.format
+        parities = check_parity(tagger, folder, [sentence.tokens for sentence in sentences], _gold(sentences, reading))
+        facts.parity = [parity.summary() for parity in parities]
+        _say("\n".join(f"  {line}" for line in facts.parity))
+        _check_drop(parities, options.max_f1_drop, options.format)
         card_of(facts).save(folder / "README.md")
         if output.exists():
             shutil.rmtree(output)
-        folder.chmod(0o755)
-        folder.replace(output)
     size = sum(path.stat().st_size for path in output.rglob("*") if path.is_file()) / 1e6
-    console.print(f"Saved in {output} ({options.format}, {size:,.0f} MB)", highlight=False, soft_wrap=True)
+    _say(f"Saved in {output} ({options.format}, {size:,.0f} MB)")
     if repo:
-        address = push_folder(output, repo, options.private or None)
-        console.print(f"Pushed to {address}", highlight=False, soft_wrap=True)
+        _say(f"Pushed to {push_folder(output, repo, options.private or None)}")
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m ner_module export",
-        description="Write a checkpoint as a model folder for transformers or onnxruntime, with a model card, and\n"
-        "compare its entities with the checkpoint's; a folder that finds others is refused.",
+        description="Write a checkpoint as a model folder for transformers or onnxruntime, with a model card. Its\n"
+        "entities are compared with the checkpoint's; a folder that finds different ones is refused.",
         epilog="Examples:\n"
         "  python -m ner_module export --ckpt_path best --output exported\n"
         "  python -m ner_module export --ckpt_path best --output exported-onnx --format onnx\n"
@@ -103,9 +104,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--ckpt_path", default="best", metavar="best|last|FILE", help="the checkpoint (best)")
     add("--run_dir", type=Path, metavar="DIR", help="the run that best and last are of (the newest)")
     add("--output", type=Path, required=True, metavar="DIR", help="the folder to write")
-    add("--format", choices=FORMATS, default="transformers", help="what to write (transformers)")
+    add("--format", choices=_MAX_F1_DROP, default="transformers", help="what to write (transformers)")
     add("--data", nargs="+", metavar="FILE", help="annotated data to compare on (the run's test or validation data)")
-    add("--max_sentences", type=int, default=1000, metavar="N", help="of it at most so many sentences (1000)")
+    add("--max_sentences", type=int, default=1000, metavar="N", help="how many of its sentences at most (1000)")
     add("--max_f1_drop", type=float, metavar="POINTS", help="refuse a larger loss of F1 (0; for onnx-int8 0.5)")
     add("--name", help="the model's name in its card (the run's)")
     add("--license", metavar="ID", help="licence for the card, such as apache-2.0 (the base model's, where known)")
@@ -126,9 +127,9 @@ def _write_model(tagger: NERTagger, folder: Path, kind: str) -> None:
             quantize_onnx(Path(scratch) / ONNX, folder / ONNX)
 
 
-def _check_drop(parity: Sequence[Parity], asked: float | None, kind: str) -> None:
+def _check_drop(parities: Sequence[Parity], asked: float | None, kind: str) -> None:
     bound = _MAX_F1_DROP[kind] if asked is None else asked
-    worst = max(parity, key=lambda comparison: comparison.f1_drop)
+    worst = max(parities, key=lambda parity: parity.f1_drop)
     if worst.f1_drop > bound + 1e-9:
         raise RunError(
             f"the {kind} export loses {worst.f1_drop:.2f} points of F1 (run by {worst.way}), more than the "
@@ -136,75 +137,57 @@ def _check_drop(parity: Sequence[Parity], asked: float | None, kind: str) -> Non
         )
 
 
-def _comparison_data(files: list[str] | None, run_dir: Path | None, limit: int) -> tuple[list[AnnotatedSentence], str]:
-    """Sentences to compare on, and where they are from: ``--data``, what the run was scored on, or the sample."""
-    if files is None and run_dir is not None:
-        for split in ("test", "validation"):
-            path = run_dir / "predictions" / f"{split}.jsonl"
-            if path.is_file():
-                known = read_json(run_dir / "results.json") or {}
-                rows = read_predictions(path, known.get("scheme"), known.get("outside_label", OUTSIDE))
-                return [AnnotatedSentence(row.tokens, row.gold) for row in rows[:limit]], str(path)
-        options = _run_config(run_dir).get("data") or {}
-        named = [options.get(f"{split}_file") for split in ("test", "validation")]
-        existing = [file for file in named if file and _exist(file)]
-        if existing:
-            return _read(existing[0], limit, options), str(existing[0])
+def _comparison_data(
+    asked: list[str] | None, run_dir: Path | None, facts: CardFacts
+) -> tuple[Iterable[Sentence], dict[str, Any], str]:
+    """What to compare on: ``--data``, else the data the run was scored on, else the bundled corpus.
+
+    Returns:
+        Sentences, the data options they are read with, and where they come from.
+    """
+    if asked is not None:
+        return _read(asked, {}), {}, ", ".join(asked)
+    if run_dir is not None:
+        options = facts.config.get("data") or {}
+        labels = {"source_scheme": facts.results.get("scheme"), "outside_label": facts.results.get("outside_label")}
+        written: dict[str, Any] = {"format": "jsonl", "label_column_name": "gold_tags", **labels}
+        known: list[tuple[Any, dict[str, Any]]]
+        known = [(str(run_dir / "predictions" / f"{split}.jsonl"), written) for split in _SPLITS]
+        known += [(options.get(f"{split}_file"), options) for split in _SPLITS]
+        for named, reading in known:
+            files = [named] if isinstance(named, str) else named or []
+            if files and all(Path(file).is_file() for file in files):
+                return _read(files, reading), reading, ", ".join(files)
         if options.get("dataset_name"):
-            return _read_hub(options, limit), f"dataset {options['dataset_name']}"
-    if files is not None:
-        return _read(files, limit, {}), ", ".join(files)
-    return _read(str(sample_file("test")), limit, {}), "the bundled corpus (the run's own data is not here)"
+            return _read_hub(options), options, f"dataset {options['dataset_name']}"
+    return _read([str(sample_file("test"))], {}), {}, "the bundled corpus (the run's own data is not here)"
 
 
-def _exist(files: str | list[str]) -> bool:
-    return all(Path(file).is_file() for file in ([files] if isinstance(files, str) else files))
-
-
-def _read(files: str | list[str], limit: int, options: dict[str, Any]) -> list[AnnotatedSentence]:
+def _read(files: list[str], options: dict[str, Any]) -> Iterable[Sentence]:
     names = ("format", "encoding", "text_column_name", "label_column_name", "label_names")
     reading = ReadingOptions(**{name: options[name] for name in names if options.get(name) is not None})
-    stream = (sentence for path in expand_files(files) for sentence in read_sentences(path, reading))
-    return _annotated(list(islice(stream, limit)), options)
+    return chain.from_iterable(read_sentences(path, reading) for path in expand_files(files))
 
 
-def _read_hub(options: dict[str, Any], limit: int) -> list[AnnotatedSentence]:
-    names = (options["dataset_name"], options.get("dataset_config_name"), options.get("dataset_revision"))
-    splits = load_hub_dataset(*names)
-    split = next(name for name in ("test", "validation", *splits) if name in splits)
-    where = f"dataset {names[0]!r}, split {split!r}"
+def _read_hub(options: dict[str, Any]) -> Iterable[Sentence]:
+    name = options["dataset_name"]
+    splits = load_hub_dataset(name, options.get("dataset_config_name"), options.get("dataset_revision"))
+    split = next(split for split in (*_SPLITS, *splits) if split in splits)
+    where = f"dataset {name!r}, split {split!r}"
     asked = (options.get(name) for name in ("text_column_name", "label_column_name", "label_names"))
-    columns = choose_columns(splits[split], where, *asked)
-    return _annotated(list(islice(hub_sentences(splits[split], where, columns), limit)), options)
+    return hub_sentences(splits[split], where, choose_columns(splits[split], where, *asked))
 
 
-def _annotated(rows: list[Sentence], options: dict[str, Any]) -> list[AnnotatedSentence]:
+def _gold(sentences: Iterable[Sentence], options: dict[str, Any]) -> list[set[Span]]:
+    tags = [sentence.tags or [] for sentence in sentences]
     scheme = options.get("source_scheme")
     if scheme is None:
         census = SchemeCensus()
-        for row in rows:
-            census.add(row.tags or [])
+        for row in tags:
+            census.add(row)
         scheme = census.detect()
-    outside = options.get("outside_label") or OUTSIDE
-    return [AnnotatedSentence(row.tokens, tags_to_spans(row.tags or [], scheme, outside)) for row in rows]
+    return [set(tags_to_spans(row, scheme, options.get("outside_label") or OUTSIDE)) for row in tags]
 
 
-def _facts(tagger: NERTagger, checkpoint: Path, run_dir: Path | None) -> CardFacts:
-    """What the card says; of a checkpoint that was moved away from its run, its own configuration."""
-    facts = CardFacts(
-        name=run_name(run_dir) if run_dir else checkpoint.stem,
-        label_names=tagger.label_names,
-        scheme=tagger.scheme,
-        outside_label=tagger.outside_label,
-        config=yaml.safe_load(read_checkpoint(checkpoint)["ner_module"]["config"] or "{}"),
-    )
-    if run_dir is not None:
-        facts.results = read_json(run_dir / "results.json") or {}
-        facts.audit = read_json(run_dir / "audit.json")
-    return facts
-
-
-def _run_config(run_dir: Path) -> dict[str, Any]:
-    path = run_dir / "config.yaml"
-    loaded: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return loaded
+def _say(text: str) -> None:
+    get_console().print(text, highlight=False, soft_wrap=True)

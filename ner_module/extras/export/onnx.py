@@ -1,74 +1,61 @@
-"""A trained model as ONNX: writing it, making it smaller, and running it in the place of the torch model.
+"""A trained model as ONNX: writing it, and making it smaller. `inference/onnx_model.py` runs it.
 
-:class:`OnnxModel` takes and gives what the transformers model takes and gives, so windows, decoding and entities around
-it are the same code. Written with torch's exporter (``dynamo=True``); its older one loses the attention mask of BERT
-under transformers 5.23: logits off by 2, no warning.
-
-Needs the optional packages of ``pip install 'ner-module[onnx]'``; only onnxruntime to run a model.
+Written with torch's exporter (``dynamo=True``); its older one loses the attention mask of BERT under transformers 5.23:
+logits off by 2, no warning. Needs the optional packages of ``pip install 'ner-module[onnx]'``.
 """
 
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
-import tempfile
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from ner_module.errors import RunError
+from ner_module.hub_files import first_line
 from ner_module.inference.onnx_model import need_package
-
-_INPUTS = ("input_ids", "attention_mask")
 
 # A protocol-buffer file holds 2 GiB; larger weights go beside it.
 _LARGEST_SINGLE_FILE = 1_800_000_000
 
 
-class _Logits(nn.Module):
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        logits: Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask).logits
-        return logits
-
-
 def write_onnx(model: Any, path: Path) -> None:
-    """Write a model in evaluation mode as ONNX, for any number of rows of any length.
+    """Write a model in evaluation mode as ONNX, for any batch size and length.
 
     Raises:
         RunError: a package is missing, or torch cannot export this architecture.
     """
     need_package("onnxscript")
-    # Sizes of 0 and 1 would be taken for constants.
-    example = torch.arange(14).view(2, 7)
-    shapes = {name: {0: torch.export.Dim("batch"), 1: torch.export.Dim("sequence")} for name in _INPUTS}
+    example = torch.arange(14).view(2, 7)  # sizes of 0 and 1 would be taken for constants
+    dimensions = {0: torch.export.Dim("batch"), 1: torch.export.Dim("sequence")}
     size = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
     try:
         with _quiet():
             torch.onnx.export(
-                _Logits(model),
-                (example, torch.ones_like(example)),
+                model,
+                (),
                 str(path),
+                kwargs={"input_ids": example, "attention_mask": torch.ones_like(example)},
                 dynamo=True,
                 verbose=False,
-                input_names=list(_INPUTS),
+                input_names=["input_ids", "attention_mask"],
                 output_names=["logits"],
-                dynamic_shapes=shapes,
+                dynamic_shapes={"input_ids": dimensions, "attention_mask": dimensions},
                 external_data=size > _LARGEST_SINGLE_FILE,
             )
     except Exception as error:  # whatever the exporter meets on its way
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise RunError(f"torch cannot export this model to ONNX ({reason}): use --format transformers") from error
+        raise RunError(
+            f"torch cannot export this model to ONNX ({first_line(error)}): use --format transformers"
+        ) from error
 
 
 def quantize_onnx(source: Path, path: Path) -> None:
-    """Write a copy of an ONNX model with int8 weights; activations are quantised as they come ("dynamic").
+    """Write a copy of an ONNX model with int8 weights; activations are quantised at run time ("dynamic").
 
     Raises:
         RunError: a package is missing.
@@ -83,16 +70,12 @@ def quantize_onnx(source: Path, path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _quiet() -> Any:
-    """Hide what the exporters print, log and warn of; what counts is compared afterwards (`parity.py`)."""
+def _quiet() -> Iterator[None]:
+    """Hide what the exporters print, log and warn of; the result is compared afterwards (`parity.py`)."""
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with (
-            warnings.catch_warnings(),
-            tempfile.TemporaryFile("w") as nowhere,
-            contextlib.redirect_stdout(nowhere),
-        ):
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:

@@ -1,10 +1,11 @@
 """Does an exported model still find the same entities? Compared on real text, entity by entity.
 
-Two ways into the exported folder are held against the model it was made from:
+The exported folder is run in two ways, and both are compared with the model it was made from:
 
 * **plain code**, as anyone would write it without this project: the folder's tokenizer with ``is_split_into_words``,
-  transformers or onnxruntime, the highest logit at each word's first subword. Nothing of this project's alignment,
-  windows or decoding is used, so it checks those as well. It cannot take text past a row: such sentences are left to
+  transformers or onnxruntime, the highest logit at each word's first subword token. It uses nothing of this project's
+  alignment, windows or decoding, so it checks those as well. It cannot take text beyond the model's limit, which is
+  left to
 * **NERTagger** on the folder, which takes any length.
 
 With gold annotation for the model's types, F1 (micro, conlleval spans) of both sides is compared; without, F1 of the
@@ -14,39 +15,25 @@ exported model against the original's entities.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from ner_module.inference.model_folder import ONNX
 from ner_module.inference.tagger import NERTagger
-from ner_module.tagging import Span, entity_types, tags_to_spans
-
-Logits = Callable[[npt.NDArray[np.int64], npt.NDArray[np.int64]], npt.NDArray[np.float32]]
-"""Subword ids and mask ``[R, L]`` -> logits ``[R, L, C]``."""
+from ner_module.tagging import LabelSet, Span
 
 _BATCH = 16
 
 
 @dataclass(frozen=True)
-class AnnotatedSentence:
-    """Words, and their gold entities where they are annotated."""
-
-    tokens: list[str]
-    gold: list[Span] | None
-
-
-@dataclass(frozen=True)
 class Parity:
-    """How one way into an exported model compares with the original.
+    """How one way of running an exported model compares with the original.
 
     Attributes:
         way: ``transformers``, ``onnxruntime`` or ``NERTagger``.
         sentences: how many were compared.
-        too_long: how many were not, being longer than a row.
+        too_long: how many were not, since they exceed the model's limit.
         entities: how many the original found in them.
         missing: of these, how many the exported model does not find.
         added: how many it finds besides.
@@ -67,81 +54,88 @@ class Parity:
 
     @property
     def f1_drop(self) -> float:
-        """How many points of F1 (of 100) the export cost."""
+        """How many points of F1 (of 100) the export costs."""
         return 100 * (self.original_f1 - self.f1)
 
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON, with ``f1_drop``."""
-        return asdict(self) | {"f1_drop": round(self.f1_drop, 4)}
-
     def summary(self) -> str:
-        """One line."""
+        """One line, for the terminal and the model card."""
+        left_out = f" ({self.too_long:,} too long)" if self.too_long else ""
         same = "identical" if not self.missing and not self.added else f"{self.missing} missing, {self.added} added"
-        f1 = f"; F1 {self.original_f1:.4f} -> {self.f1:.4f}" if self.against_gold else ""
-        left_out = f" ({self.too_long:,} longer than a row left out)" if self.too_long else ""
-        return f"{self.way}: {self.entities:,} entities in {self.sentences:,} sentences{left_out}, {same}{f1}"
+        f1 = f"F1 {self.original_f1:.4f} -> {self.f1:.4f}"
+        if not self.against_gold:  # the text has no gold annotation of these types
+            f1 = f"F1 {self.f1:.4f} against the checkpoint's entities"
+        return f"{self.way}: {self.entities:,} entities in {self.sentences:,} sentences{left_out}, {same}; {f1}"
 
 
-def check_parity(original: NERTagger, folder: Path, sentences: Sequence[AnnotatedSentence]) -> list[Parity]:
-    """Compare an exported folder with the model it was made from, in both ways."""
-    words = [sentence.tokens for sentence in sentences]
-    expected = [_spans(found["entities"]) for found in original.predict(words)]
-    plain = plain_entities(folder, words, original.data.max_seq_length, original.scheme, original.outside_label)
-    exported = [_spans(found["entities"]) for found in NERTagger.load(folder).predict(words)]
-    types = set(entity_types(original.label_names, original.scheme, original.outside_label))
-    gold_types = {span.entity_type for sentence in sentences for span in sentence.gold or []}
-    annotated = bool(types & gold_types) and all(sentence.gold is not None for sentence in sentences)
-    gold = [set(sentence.gold or []) for sentence in sentences] if annotated else None
+def check_parity(
+    original: NERTagger,
+    folder: Path,
+    sentences: Sequence[Sequence[str]],
+    gold: Sequence[set[Span]] | None = None,
+) -> list[Parity]:
+    """Compare an exported folder with the model it was made from, in both ways.
+
+    Args:
+        original: the model.
+        folder: the exported folder.
+        sentences: lists of words.
+        gold: their entities, if they are annotated.
+    """
+    labels = original.data.labels
+    expected = _tagged(original, sentences)
+    truth = gold or []
+    if not {span.entity_type for spans in truth for span in spans}.intersection(labels.entity_types):
+        truth = expected
     way = "onnxruntime" if (folder / ONNX).is_file() else "transformers"
-    return [_compare(way, expected, plain, gold), _compare("NERTagger", expected, exported, gold)]
+    ways: dict[str, Sequence[set[Span] | None]] = {
+        way: plain_entities(folder, sentences, original.data.max_seq_length, labels),
+        "NERTagger": _tagged(NERTagger.load(folder), sentences),
+    }
+    return [_compare(way, expected, found, truth) for way, found in ways.items()]
 
 
 def plain_entities(
-    folder: Path,
-    sentences: Sequence[Sequence[str]],
-    max_length: int,
-    scheme: str = "iob2",
-    outside_label: str | None = "O",
+    folder: Path, sentences: Sequence[Sequence[str]], max_length: int, labels: LabelSet
 ) -> list[set[Span] | None]:
-    """The entities that code without this project finds; ``None`` for a sentence that is longer than a row.
+    """The entities that code without this project finds; ``None`` for a sentence that is too long.
 
     Args:
         folder: an exported model.
         sentences: lists of words.
-        max_length: subwords of a row.
-        scheme: of the model's labels.
-        outside_label: for ``flat`` labels, the one that is no entity.
+        max_length: the longest sequence, in subword tokens.
+        labels: the model's.
     """
     from transformers import AutoConfig, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
     names = AutoConfig.from_pretrained(str(folder), local_files_only=True).id2label
-    logits = _onnx_logits(folder) if (folder / ONNX).is_file() else _transformers_logits(folder)
-    found: list[set[Span] | None] = [set() for _ in sentences]
-    rows: list[tuple[int, list[int], list[int | None]]] = []
-    for index, tokens in enumerate(sentences):
-        if not tokens:
-            continue
-        encoded = tokenizer(list(tokens), is_split_into_words=True, verbose=False)
-        if len(encoded["input_ids"]) > max_length:
-            found[index] = None
-        else:
-            rows.append((index, encoded["input_ids"], encoded.word_ids()))
-    rows.sort(key=lambda row: -len(row[1]))
-    for start in range(0, len(rows), _BATCH):
-        batch = rows[start : start + _BATCH]
-        padded = tokenizer.pad({"input_ids": [ids for _, ids, _ in batch]}, return_tensors="np", verbose=False)
-        best = logits(padded["input_ids"].astype(np.int64), padded["attention_mask"].astype(np.int64)).argmax(-1)
-        for (index, _, word_ids), row in zip(batch, best, strict=True):
-            tags: list[str] = [outside_label or "O"] * len(sentences[index])
-            for position, word in enumerate(word_ids):
-                if word is not None and word_ids[position - 1] != word:
-                    tags[word] = names[int(row[position])]
-            found[index] = set(tags_to_spans(tags, scheme, outside_label))
+    logits = _plain_model(folder)
+    words = [list(tokens) for tokens in sentences]
+    lengths = [len(tokenizer(tokens, is_split_into_words=True, verbose=False)["input_ids"]) for tokens in words]
+    found: list[set[Span] | None] = [None if length > max_length else set() for length in lengths]
+    order = sorted((i for i, spans in enumerate(found) if spans is not None and words[i]), key=lengths.__getitem__)
+    for start in range(0, len(order), _BATCH):
+        batch = order[start : start + _BATCH]
+        # Padded, so that an export that ignores the attention mask is noticed.
+        encoded = tokenizer([words[i] for i in batch], is_split_into_words=True, padding=True, return_tensors="np")
+        best = logits(encoded["input_ids"], encoded["attention_mask"]).argmax(-1)
+        for row, index in enumerate(batch):
+            tags = [labels.outside or "O"] * len(words[index])
+            for position, word in reversed(list(enumerate(encoded.word_ids(row)))):  # the first token has the last say
+                if word is not None:
+                    tags[word] = names[int(best[row, position])]
+            found[index] = set(labels.spans(tags))
     return found
 
 
-def _transformers_logits(folder: Path) -> Logits:
+def _plain_model(folder: Path) -> Callable[[Any, Any], Any]:
+    """A function from NumPy token ids and mask, int64 ``[B, L]``, to logits ``[B, L, C]``."""
+    if (folder / ONNX).is_file():
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(str(folder / ONNX), providers=["CPUExecutionProvider"])
+        return lambda ids, mask: session.run(["logits"], {"input_ids": ids, "attention_mask": mask})[0]
+
     import torch
     from transformers import AutoModelForTokenClassification
     from transformers.utils import logging
@@ -149,47 +143,34 @@ def _transformers_logits(folder: Path) -> Logits:
     logging.disable_progress_bar()
     model = AutoModelForTokenClassification.from_pretrained(str(folder), local_files_only=True).eval()
 
-    def run(input_ids: npt.NDArray[np.int64], attention_mask: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    def run(ids: Any, mask: Any) -> Any:
         with torch.inference_mode():
-            output = model(input_ids=torch.from_numpy(input_ids), attention_mask=torch.from_numpy(attention_mask))
-        logits: npt.NDArray[np.float32] = output.logits.float().numpy()
-        return logits
+            return model(input_ids=torch.from_numpy(ids), attention_mask=torch.from_numpy(mask)).logits.numpy()
 
     return run
 
 
-def _onnx_logits(folder: Path) -> Logits:
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(folder / ONNX), providers=["CPUExecutionProvider"])
-
-    def run(input_ids: npt.NDArray[np.int64], attention_mask: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        feed = {"input_ids": input_ids, "attention_mask": attention_mask}
-        logits: npt.NDArray[np.float32] = session.run(["logits"], feed)[0]
-        return logits
-
-    return run
-
-
-def _spans(entities: Sequence[dict[str, Any]]) -> set[Span]:
-    return {Span(entity["start"], entity["end"], entity["type"]) for entity in entities}
+def _tagged(tagger: NERTagger, sentences: Sequence[Sequence[str]]) -> list[set[Span]]:
+    return [
+        {Span(entity["start"], entity["end"], entity["type"]) for entity in found["entities"]}
+        for found in tagger.predict(sentences)
+    ]
 
 
 def _compare(
-    way: str, expected: Sequence[set[Span]], found: Sequence[set[Span] | None], gold: Sequence[set[Span]] | None
+    way: str, expected: Sequence[set[Span]], found: Sequence[set[Span] | None], truth: Sequence[set[Span]]
 ) -> Parity:
-    pairs = [(index, spans) for index, spans in enumerate(found) if spans is not None]
-    truth = expected if gold is None else gold
+    compared = [(*sets, spans) for *sets, spans in zip(expected, truth, found, strict=True) if spans is not None]
     return Parity(
         way=way,
-        sentences=len(pairs),
-        too_long=len(found) - len(pairs),
-        entities=sum(len(expected[index]) for index, _ in pairs),
-        missing=sum(len(expected[index] - spans) for index, spans in pairs),
-        added=sum(len(spans - expected[index]) for index, spans in pairs),
-        f1=_f1([(truth[index], spans) for index, spans in pairs]),
-        original_f1=_f1([(truth[index], expected[index]) for index, _ in pairs]),
-        against_gold=gold is not None,
+        sentences=len(compared),
+        too_long=len(found) - len(compared),
+        entities=sum(len(original) for original, _, _ in compared),
+        missing=sum(len(original - spans) for original, _, spans in compared),
+        added=sum(len(spans - original) for original, _, spans in compared),
+        f1=_f1([(true, spans) for _, true, spans in compared]),
+        original_f1=_f1([(true, original) for original, true, _ in compared]),
+        against_gold=truth is not expected,
     )
 
 

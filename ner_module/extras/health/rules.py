@@ -1,41 +1,35 @@
-"""What can be wrong with a training, told from its history: pure functions, each `History` -> `Finding` or ``None``.
+"""What can be wrong with a training, concluded from its history: pure functions from a `History` to findings.
 
-The bounds are rules of thumb, chosen so that they hold on the failures the tests cause and stay silent on the corpora
-`docs/troubleshooting.md` names; they are no measurements of a law. Losses are medians of several logged steps, since
+The thresholds are rules of thumb, chosen so that they fire on the failures the tests cause and stay silent on the
+corpora `docs/troubleshooting.md` names; they are not measured laws. Losses are medians of several logged steps, since
 that of a single batch says little.
 
-Not here: how the history is collected, and who is told (`health.py`).
+Not here: how the history is collected, and who is told (`callback.py`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import median
 from typing import NamedTuple
 
+from ner_module.extras.findings import Finding
+
 _TOO_FEW_STEPS = 100
 """The published few-shot run had 6 steps and found nothing, the small one 260."""
 
 _WINDOW = 10
-"""Logged steps whose median is taken for the loss, or the norm, at that time."""
+"""Logged steps whose median is the loss, or the gradient norm, at that time."""
 
 _ENOUGH_STEPS = 50
-"""Before that a model that predicts one label everywhere is only young."""
-
-
-class Finding(NamedTuple):
-    """Something wrong, in plain words."""
-
-    code: str
-    message: str
-    advice: str
+"""Before that, a model that predicts one label everywhere is only young."""
 
 
 class Step(NamedTuple):
-    """What was logged at an optimiser step."""
+    """Values logged at an optimiser step."""
 
     step: int
     loss: float
@@ -43,7 +37,7 @@ class Step(NamedTuple):
 
 
 class Validation(NamedTuple):
-    """A validation within ``fit``."""
+    """A validation within ``fit``; ``predicted`` and ``gold`` count the words of each label."""
 
     step: int
     epoch: float
@@ -51,246 +45,40 @@ class Validation(NamedTuple):
     val_loss: float
     f1: float
     predicted: dict[str, int]
-    """Words of each predicted label."""
     gold: dict[str, int]
-    """Words of each gold label."""
 
 
 @dataclass
 class History:
-    """A training so far."""
+    """A training so far; ``memory`` is bytes in use and bytes available."""
 
-    learning_rate: float
-    total_steps: float
-    max_epochs: int
-    outside_label: str | None
+    learning_rate: float = 0.0
+    total_steps: float = math.inf
+    max_epochs: int = 1
+    outside_label: str | None = None
     num_labels: int = 2
     clip: float | None = None
     steps: list[Step] = field(default_factory=list)
     validations: list[Validation] = field(default_factory=list)
     memory: tuple[float, float] | None = None
-    """Bytes in use at most, and bytes there are."""
     finished: bool = False
 
 
-def too_few_steps(history: History) -> Finding | None:
-    """A new head needs some hundred steps to leave "no entity" behind; known before the first one."""
-    steps, epochs = history.total_steps, max(history.max_epochs, 1)
-    if steps >= _TOO_FEW_STEPS:
-        return None
-    enough = math.ceil(3 * _TOO_FEW_STEPS / (steps / epochs))
-    return Finding(
-        "too_few_steps",
-        f"This training has {steps:g} steps in all ({epochs} epochs of {math.ceil(steps / epochs)}): a new head needs "
-        "some hundred to leave 'no entity' behind, so expect F1 near 0.",
-        f"Give --trainer.max_epochs {enough}, or more sentences.",
-    )
+def findings(history: History, said: Collection[str] = ()) -> list[Finding]:
+    """All findings but those reported before, and those that are only consequences of others.
 
-
-def loss_not_finite(history: History) -> Finding | None:
-    """A loss of nan or infinity: the weights are lost."""
-    for entry in history.steps:
-        if not math.isfinite(entry.loss):
-            return Finding(
-                "loss_not_finite",
-                f"The training loss is {entry.loss} at step {entry.step:,}: the weights are lost, and no later step "
-                "mends them.",
-                f"Stop, and train anew with a lower --model.learning_rate (now {history.learning_rate:g}), with "
-                "--model.warmup_ratio 0.1, or with --trainer.precision bf16-mixed or 32-true instead of 16-mixed; "
-                "configs/overlays/debug.yaml names the operation at fault.",
-            )
-    return None
-
-
-def diverging_loss(history: History) -> Finding | None:
-    """The loss rises well above what it had come down to, or started from."""
-    losses = _medians([entry.loss for entry in history.steps])
-    if len(losses) < 2 or not all(map(math.isfinite, losses)):
-        return None
-    first, lowest, last = losses[0], min(losses), losses[-1]
-    # Single windows of an easy corpus double by chance; what was learnt must be mostly gone, too.
-    if not (last > 2 * lowest and last > 0.7 * first and last > 0.2):
-        return None
-    return Finding(
-        "diverging_loss",
-        f"The training loss has gone up again, from {lowest:.3g} to {last:.3g} by step {history.steps[-1].step:,}.",
-        f"The learning rate {history.learning_rate:g} is too high: give a lower --model.learning_rate (2e-5 to 5e-5 "
-        "suit most encoders) and --model.warmup_ratio 0.1.",
-    )
-
-
-def flat_loss(history: History) -> Finding | None:
-    """The loss has not come down: nothing is learnt."""
-    losses = [entry.loss for entry in history.steps]
-    if len(losses) < 5 or history.steps[-1].step < _ENOUGH_STEPS or not all(map(math.isfinite, losses)):
-        return None
-    # The highest of the first: a healthy training has come down from there within these few already.
-    first, last = max(losses[:3]), median(losses[len(losses) // 2 :][-_WINDOW:])
-    if last < 0.9 * first or last > 2 * first:
-        return None
-    # With few labels even the first logged loss, of step 10, has come down already: what an untrained head has is the
-    # logarithm of the number of labels.
-    if last < 0.7 * math.log(max(history.num_labels, 2)):
-        return None
-    rate = history.learning_rate
-    advice = (
-        f"The learning rate {rate:g} is too low: give --model.learning_rate 5e-5."
-        if rate < 1e-5
-        else f"The learning rate {rate:g} is high: give --model.learning_rate 2e-5 and --model.warmup_ratio 0.1."
-        if rate > 1e-4
-        else f"Check that the tags fit the words, then try another --model.learning_rate (now {rate:g})."
-    )
-    return Finding(
-        "flat_loss",
-        f"The training loss has hardly changed in {history.steps[-1].step:,} steps: {first:.3g} at first, {last:.3g} "
-        "now.",
-        advice,
-    )
-
-
-def no_entity_predicted(history: History) -> Finding | None:
-    """Every word is predicted to be outside, though there are entities; told when half of the training is over."""
-    if not history.validations or history.outside_label is None:
-        return None
-    last = history.validations[-1]
-    entity_words = sum(last.gold.values()) - last.gold.get(history.outside_label, 0)
-    predicted = sum(count for label, count in last.predicted.items() if label != history.outside_label)
-    half_done = last.step >= max(_ENOUGH_STEPS, history.total_steps / 2)
-    if predicted or not entity_words or not (half_done or history.finished):
-        return None
-    causes = "Most often training is too short: give more --trainer.max_epochs or data. Else the learning rate " + (
-        f"({history.learning_rate:g}) is too low, or so high that one label is predicted everywhere."
-    )
-    return Finding(
-        "no_entity_predicted",
-        f"No entity at all is predicted after {last.step:,} steps, where the validation data has {entity_words:,} "
-        "words in entities: F1 is 0.0.",
-        causes,
-    )
-
-
-def nothing_correct(history: History) -> Finding | None:
-    """Entities were predicted, and never one was right; told at the end."""
-    if not history.finished or not history.validations or any(entry.f1 > 0 for entry in history.validations):
-        return None
-    if no_entity_predicted(history) or not any(
-        label != history.outside_label and count for entry in history.validations for label, count in entry.gold.items()
-    ):
-        return None
-    return Finding(
-        "nothing_correct",
-        f"F1 stayed 0.0: entities were predicted, and not one was entirely right in {history.validations[-1].step:,} "
-        "steps.",
-        "Most often training is too short: give more --trainer.max_epochs; else the learning rate "
-        f"({history.learning_rate:g}) does not suit, or the tags of training and validation data do not agree.",
-    )
-
-
-def one_label(history: History) -> Finding | None:
-    """Collapse: the same label for every word, and not the outside one; the published binary run, epochs 2 and 3."""
-    if not history.validations:
-        return None
-    last = history.validations[-1]
-    total, most = sum(last.predicted.values()), max(last.predicted.values(), default=0)
-    label = max(last.predicted, key=lambda name: last.predicted[name], default="")
-    if last.step < _ENOUGH_STEPS or not total or most < 0.999 * total or label == history.outside_label:
-        return None
-    share = last.gold.get(label, 0) / max(sum(last.gold.values()), 1)
-    if share > 0.99:
-        return None
-    return Finding(
-        "one_label",
-        f"The model predicts one label, {label!r}, for every word after {last.step:,} steps; it is right for "
-        f"{share:.0%} of them.",
-        f"It has collapsed, most often because the learning rate {history.learning_rate:g} is too high: give "
-        "--model.learning_rate 2e-5 and --model.warmup_ratio 0.1, and use the epochs before (best.ckpt).",
-    )
-
-
-def overfitting(history: History) -> Finding | None:
-    """Training loss falls, validation loss rises, and F1 has not grown for two epochs or more."""
-    rows = history.validations
-    if len(rows) < 3 or rows[-1].step < _ENOUGH_STEPS:
-        return None
-    best = max(range(len(rows)), key=lambda index: (rows[index].f1, -index))
-    lowest = min(range(len(rows)), key=lambda index: rows[index].val_loss)
-    last = rows[-1]
-    risen = min(last.val_loss, rows[-2].val_loss)  # twice, so that a single bad epoch says nothing
-    rising = risen > 1.25 * rows[lowest].val_loss and risen > rows[lowest].val_loss + 0.02
-    learning = last.train_loss < 0.7 * rows[lowest].train_loss
-    if len(rows) - 1 - best < 2 or not rising or not learning:
-        return None
-    return Finding(
-        "overfitting",
-        f"The model learns the training data by heart: since epoch {rows[lowest].epoch:g} the training loss fell to "
-        f"{last.train_loss:.3g} and the validation loss rose from {rows[lowest].val_loss:.3g} to {last.val_loss:.3g}; "
-        f"F1 has not grown since epoch {rows[best].epoch:g}, which best.ckpt holds.",
-        "Give fewer --trainer.max_epochs (--config configs/overlays/early_stopping.yaml ends by itself), or add "
-        "training data.",
-    )
-
-
-def gradient_norm(history: History) -> Finding | None:
-    """Gradients that are not finite, explode, or vanish while there is much to learn."""
-    known = [entry for entry in history.steps if entry.grad_norm is not None]
-    for entry in known:
-        if entry.grad_norm is not None and not math.isfinite(entry.grad_norm) and math.isfinite(entry.loss):
-            return Finding(
-                "gradients_not_finite",
-                f"The gradients are not finite at step {entry.step:,}, though the loss is.",
-                f"Give a lower --model.learning_rate (now {history.learning_rate:g}), or --trainer.precision "
-                "bf16-mixed or 32-true instead of 16-mixed.",
-            )
-    if len(known) < _WINDOW:
-        return None
-    norm = median(entry.grad_norm or 0.0 for entry in known[-_WINDOW:])
-    loss = median(entry.loss for entry in known[-_WINDOW:])
-    if norm > 100:
-        clipped = f" and are cut to {history.clip:g} in every step" if history.clip else " and are not clipped"
-        return Finding(
-            "exploding_gradients",
-            f"The gradients are very large (norm {norm:.3g}){clipped}.",
-            "Give a lower --model.learning_rate and --model.warmup_ratio 0.1"
-            + ("." if history.clip else ", and --trainer.gradient_clip_val 1.0."),
-        )
-    if norm < 1e-3 and loss > 0.1:
-        return Finding(
-            "vanishing_gradients",
-            f"The gradients have vanished (norm {norm:.3g}) though the training loss is still {loss:.3g}: nothing is "
-            "learnt any more.",
-            f"The learning rate {history.learning_rate:g} may have destroyed the weights: train anew with "
-            "--model.learning_rate 2e-5.",
-        )
-    return None
-
-
-def memory_close(history: History) -> Finding | None:
-    """Nine tenths of the memory and more: a longer batch may be one too many."""
-    if history.memory is None:
-        return None
-    used, limit = history.memory
-    if limit <= 0 or used < 0.92 * limit:
-        return None
-    return Finding(
-        "memory_close_to_limit",
-        f"Memory is nearly full: {used / 2**30:.1f} of {limit / 2**30:.1f} GiB.",
-        "A batch of longer sentences may not fit: halve --data.batch_size and give --trainer.accumulate_grad_batches "
-        "2, or shorten --data.max_seq_length, or train with configs/overlays/bf16.yaml.",
-    )
-
-
-RULES: tuple[Callable[[History], Finding | None], ...] = (
-    too_few_steps,
-    loss_not_finite,
-    diverging_loss,
-    flat_loss,
-    no_entity_predicted,
-    nothing_correct,
-    one_label,
-    overfitting,
-    gradient_norm,
-    memory_close,
-)
+    Args:
+        history: the training so far.
+        said: the codes of earlier findings.
+    """
+    rules = (_length, _loss, _scores, _collapse, _overfitting, _gradients, _memory)
+    found = {finding.code: finding for rule in rules for finding in rule(history)}
+    known = {*found, *said}
+    return [
+        finding
+        for code, finding in found.items()
+        if code not in said and not known.intersection(_EXPLAINED_BY.get(code, ()))
+    ]
 
 
 _EXPLAINED_BY: dict[str, set[str]] = {
@@ -301,32 +89,188 @@ _EXPLAINED_BY: dict[str, set[str]] = {
     "overfitting": {"loss_not_finite", "diverging_loss", "exploding_gradients", "one_label"},
     "exploding_gradients": {"loss_not_finite"},
 }
-"""A finding -> those of which it would only be a consequence; nobody needs to hear it then."""
+"""A finding -> those of which it would only be a consequence."""
 
 
-def findings(history: History, said: Collection[str] = ()) -> list[Finding]:
-    """What the rules find, without what was said before and what that already explains.
+def _warning(code: str, message: str, advice: str) -> Finding:
+    return Finding(code, "warning", 1, message, None, advice)
 
-    Args:
-        history: the training so far.
-        said: the codes of earlier findings.
-    """
-    found = {finding.code: finding for rule in RULES if (finding := rule(history)) is not None}
-    known = {*found, *said}
-    return [
-        finding
-        for code, finding in found.items()
-        if code not in said and not known.intersection(_EXPLAINED_BY.get(code, ()))
-    ]
+
+def _slower(history: History) -> str:
+    """The remedy for a learning rate that is too high."""
+    return (
+        f"Lower --model.learning_rate (now {history.learning_rate:g}; 2e-5 to 5e-5 suit most encoders) and give "
+        "--model.warmup_ratio 0.1"
+    )
+
+
+def _length(history: History) -> Iterator[Finding]:
+    """A new head needs some hundred steps before it predicts entities; known before the first step."""
+    steps, epochs = history.total_steps, max(history.max_epochs, 1)
+    if 0 < steps < _TOO_FEW_STEPS:
+        yield _warning(
+            "too_few_steps",
+            f"This training has {steps:g} steps in all ({epochs} epochs of {math.ceil(steps / epochs)}): a new head "
+            "needs some hundred before it predicts any entity, so expect F1 near 0.",
+            f"Give --trainer.max_epochs {math.ceil(3 * _TOO_FEW_STEPS * epochs / steps)}, or more sentences.",
+        )
+
+
+def _loss(history: History) -> Iterator[Finding]:
+    """The training loss is lost, rises again, or does not fall."""
+    losses = [entry.loss for entry in history.steps]
+    broken = next((entry for entry in history.steps if not math.isfinite(entry.loss)), None)
+    if broken is not None:
+        yield _warning(
+            "loss_not_finite",
+            f"The training loss is {broken.loss} at step {broken.step:,}: the weights are lost, and training cannot "
+            "recover.",
+            f"Stop and start again. {_slower(history)}, or train with --trainer.precision bf16-mixed or 32-true "
+            "instead of 16-mixed; configs/overlays/debug.yaml names the operation at fault.",
+        )
+        return
+    medians = _medians(losses)
+    # Single windows of an easy corpus double by chance: most of the progress must be gone, too.
+    if len(medians) > 1 and medians[-1] > max(2 * min(medians), 0.7 * medians[0], 0.2):
+        yield _warning(
+            "diverging_loss",
+            f"The training loss diverges: it rose again from {min(medians):.3g} to {medians[-1]:.3g} by step "
+            f"{history.steps[-1].step:,}.",
+            f"{_slower(history)}.",
+        )
+    if len(losses) < 5 or history.steps[-1].step < _ENOUGH_STEPS:
+        return
+    # The highest of the first: within these few, a healthy training has come down from there already.
+    first, last = max(losses[:3]), median(losses[len(losses) // 2 :][-_WINDOW:])
+    # With few labels even the first logged loss, of step 10, has come down already: that of an untrained head is the
+    # logarithm of the number of labels.
+    if 0.9 * first <= last <= 2 * first and last >= 0.7 * math.log(max(history.num_labels, 2)):
+        rate = history.learning_rate
+        advice = f"Check that the tags belong to the words, then try another --model.learning_rate (now {rate:g})."
+        if rate < 1e-5:
+            advice = f"The learning rate {rate:g} is too low: give --model.learning_rate 5e-5."
+        elif rate > 1e-4:
+            advice = f"{_slower(history)}."
+        yield _warning(
+            "flat_loss",
+            f"The training loss has hardly changed in {history.steps[-1].step:,} steps: {first:.3g} at first, "
+            f"{last:.3g} now.",
+            advice,
+        )
+
+
+def _scores(history: History) -> Iterator[Finding]:
+    """No entity is predicted, reported when half of the training is over; or none was ever right, at its end."""
+    if not history.validations:
+        return
+    last, outside = history.validations[-1], history.outside_label
+    entity_words = sum(count for label, count in last.gold.items() if label != outside)
+    predicted = sum(count for label, count in last.predicted.items() if label != outside)
+    half_done = history.finished or last.step >= max(_ENOUGH_STEPS, history.total_steps / 2)
+    cause = "Most often training is too short: give more --trainer.max_epochs or data. Otherwise the learning rate "
+    cause += f"({history.learning_rate:g}) "
+    if not entity_words:
+        return
+    if not predicted and half_done:
+        yield _warning(
+            "no_entity_predicted",
+            f"No entity at all is predicted after {last.step:,} steps, though the validation data has "
+            f"{entity_words:,} words in entities: F1 is 0.0.",
+            f"{cause}is too low, or so high that one label is predicted everywhere.",
+        )
+    elif history.finished and not any(entry.f1 > 0 for entry in history.validations):
+        yield _warning(
+            "nothing_correct",
+            f"F1 stayed at 0.0: entities were predicted, but none was entirely correct in {last.step:,} steps.",
+            f"{cause}is unsuitable, or the tags of training and validation data do not agree.",
+        )
+
+
+def _collapse(history: History) -> Iterator[Finding]:
+    """The same label for every word, and not the outside one; the published binary run, epochs 2 and 3."""
+    if not history.validations or history.validations[-1].step < _ENOUGH_STEPS:
+        return
+    last = history.validations[-1]
+    label, most = max(last.predicted.items(), key=lambda entry: entry[1], default=("", 0))
+    right = last.gold.get(label, 0) / max(sum(last.gold.values()), 1)
+    if most and most >= 0.999 * sum(last.predicted.values()) and label != history.outside_label and right <= 0.99:
+        yield _warning(
+            "one_label",
+            f"The model predicts one label, {label!r}, for every word after {last.step:,} steps; that is correct for "
+            f"{right:.0%} of them.",
+            f"It has collapsed, most often because the learning rate is too high. {_slower(history)}; the epochs "
+            "before may be usable (best.ckpt).",
+        )
+
+
+def _overfitting(history: History) -> Iterator[Finding]:
+    """Training loss falls, validation loss rises, and F1 has not grown for two epochs or more."""
+    rows = history.validations
+    if len(rows) < 3 or rows[-1].step < _ENOUGH_STEPS:
+        return
+    best = max(range(len(rows)), key=lambda index: (rows[index].f1, -index))
+    lowest, last = min(rows, key=lambda row: row.val_loss), rows[-1]
+    risen = min(last.val_loss, rows[-2].val_loss)  # twice, since a single bad epoch says nothing
+    rising = risen > 1.25 * lowest.val_loss and risen > lowest.val_loss + 0.02
+    if len(rows) - 1 - best >= 2 and rising and last.train_loss < 0.7 * lowest.train_loss:
+        yield _warning(
+            "overfitting",
+            f"The model memorises the training data: since epoch {lowest.epoch:g} the training loss fell to "
+            f"{last.train_loss:.3g} and the validation loss rose from {lowest.val_loss:.3g} to {last.val_loss:.3g}; "
+            f"F1 has not grown since epoch {rows[best].epoch:g}, which best.ckpt holds.",
+            "Give fewer --trainer.max_epochs (--config configs/overlays/early_stopping.yaml stops by itself), or add "
+            "training data.",
+        )
+
+
+def _gradients(history: History) -> Iterator[Finding]:
+    """Gradients that are not finite, explode, or vanish before the training loss is low."""
+    known = [(entry.step, entry.loss, entry.grad_norm) for entry in history.steps if entry.grad_norm is not None]
+    broken = next((step for step, loss, norm in known if math.isfinite(loss) and not math.isfinite(norm)), None)
+    if broken is not None:
+        yield _warning(
+            "gradients_not_finite",
+            f"The gradients are not finite at step {broken:,}, though the loss is.",
+            f"{_slower(history)}, or train with --trainer.precision bf16-mixed or 32-true instead of 16-mixed.",
+        )
+        return
+    if len(known) < _WINDOW:
+        return
+    loss, norm = (median(entry[index] for entry in known[-_WINDOW:]) for index in (1, 2))
+    if norm > 100:
+        clipped = f"are clipped to {history.clip:g} in every step" if history.clip else "are not clipped"
+        yield _warning(
+            "exploding_gradients",
+            f"The gradients are very large (norm {norm:.3g}) and {clipped}.",
+            _slower(history) + ("." if history.clip else ", and --trainer.gradient_clip_val 1.0."),
+        )
+    elif norm < 1e-3 and loss > 0.1:
+        yield _warning(
+            "vanishing_gradients",
+            f"The gradients have vanished (norm {norm:.3g}) though the training loss is still {loss:.3g}: the model "
+            "no longer improves.",
+            f"The learning rate may have destroyed the weights: start again. {_slower(history)}.",
+        )
+
+
+def _memory(history: History) -> Iterator[Finding]:
+    """More than nine tenths of the memory is in use: a longer batch may not fit."""
+    used, limit = history.memory or (0.0, 0.0)
+    if limit > 0 and used >= 0.92 * limit:
+        yield _warning(
+            "memory_close_to_limit",
+            f"Memory is nearly full: {used / 2**30:.1f} of {limit / 2**30:.1f} GiB.",
+            "A batch of longer sentences may not fit: halve --data.batch_size and give "
+            "--trainer.accumulate_grad_batches 2, or lower --data.max_seq_length, or train with "
+            "configs/overlays/bf16.yaml.",
+        )
 
 
 def _medians(values: Sequence[float]) -> list[float]:
-    """Medians of consecutive windows, the last ones whole: what is left over belongs to the first.
+    """Medians of consecutive windows, the last ones whole: the remainder belongs to the first.
 
     >>> _medians([9, *range(10), *[7] * 10])
     [5, 7.0]
     """
-    count = len(values) // _WINDOW
-    start = len(values) - count * _WINDOW
-    edges = [0, *(start + _WINDOW * number for number in range(1, count + 1))]
+    edges = [0, *range(len(values) % _WINDOW + _WINDOW, len(values) + 1, _WINDOW)]
     return [median(values[low:high]) for low, high in pairwise(edges)]

@@ -1,4 +1,4 @@
-"""Where a model comes from: command, code, data, libraries and machine, kept in ``results.json`` as ``environment``."""
+"""Where a model comes from: command, code, data, libraries and machine, as ``environment`` in ``results.json``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ _LIBRARIES = ("torch", "lightning", "transformers", "tokenizers", "datasets", "t
 
 
 class Provenance(Callback):
-    """Keeps what a training was started with, and how long it took.
+    """Records the start of a training, and how long it has taken after each validation.
 
     Args:
         run_dir: the run directory.
@@ -36,33 +36,22 @@ class Provenance(Callback):
         self._begin = 0.0
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Ask once."""
+        """Collect the record: later, files and code may have changed."""
         self._begin = time.monotonic()
         if trainer.is_global_zero:
             self._record = provenance(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep it from the first results on."""
-        if trainer.state.fn == "fit" and not trainer.sanity_checking:
-            self._keep(trainer)
-
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep it, with the whole time."""
-        self._keep(trainer)
-
-    def _keep(self, trainer: Trainer) -> None:
-        if trainer.is_global_zero:
+        """Write it as soon as the run has results; an interrupted one has it, too."""
+        if trainer.is_global_zero and not trainer.sanity_checking:
             seconds = round(time.monotonic() - self._begin, 1)
             update_results(self.run_dir, {"environment": self._record | {"seconds": seconds}})
 
+    on_fit_end = on_validation_end
+
 
 def provenance(trainer: Trainer) -> dict[str, Any]:
-    """The record of a training that is about to start.
-
-    Returns:
-        ``command``; ``started`` (UTC); ``code`` (`code_state`); ``data`` (`data_fingerprints`); ``libraries``, their
-        versions; ``python``, ``platform``, ``device``, ``processes`` and ``precision``.
-    """
+    """The record of a training that is about to start; see :func:`code_state` and :func:`data_fingerprints`."""
     device = trainer.strategy.root_device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type}, {os.cpu_count()} cores"
     return {
@@ -70,7 +59,7 @@ def provenance(trainer: Trainer) -> dict[str, Any]:
         "started": datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
         "code": code_state(),
         "data": data_fingerprints(trainer.datamodule),  # type: ignore[attr-defined]
-        "libraries": {"ner-module": ner_module.__version__} | {name: _version(name) for name in _LIBRARIES},
+        "libraries": {"ner-module": ner_module.__version__} | {name: version(name) for name in _LIBRARIES},
         "python": platform.python_version(),
         "platform": platform.platform(),
         "device": name,
@@ -80,42 +69,28 @@ def provenance(trainer: Trainer) -> dict[str, Any]:
 
 
 def code_state() -> dict[str, Any]:
-    """The git commit of this project's code, and whether files differ from it; ``commit`` is ``None`` outside git."""
-    folder = Path(ner_module.__file__).parent
-    commit = _git(folder, "rev-parse", "HEAD")
-    changed = _git(folder, "status", "--porcelain", "--untracked-files=no", ".") if commit else None
+    """The git ``commit`` of this project's code and whether files differ from it (``dirty``); ``None`` outside git."""
+    commit = _git("rev-parse", "HEAD")
+    changed = _git("status", "--porcelain", "--untracked-files=no", ".") if commit else None
     return {"commit": commit, "dirty": None if changed is None else bool(changed)}
+
+
+def _git(*arguments: str) -> str | None:
+    command = ["git", "-C", str(Path(ner_module.__file__).parent), *arguments]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
 
 
 def data_fingerprints(data: NERDataModule) -> dict[str, Any]:
     """For each split its ``sources``, their ``sha256``, and how many ``sentences`` it has."""
     return {
-        name: {
-            "sentences": len(stored),
-            "sources": list(map(str, stored.meta["sources"])),
-            "sha256": list(map(str, stored.meta["sha256"])),
-        }
+        name: {"sentences": len(stored), "sources": stored.meta["sources"], "sha256": stored.meta["sha256"]}
         for name, stored in data.stored.items()
     }
 
 
-def _git(folder: Path, *arguments: str) -> str | None:
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "not installed"
-
-
 def callbacks(run: Any) -> list[Callback]:
-    """What a command runs with."""
+    """The callbacks of a run."""
     return [Provenance(run.run_dir)] if run.command == "fit" else []

@@ -13,14 +13,17 @@ import yaml
 from huggingface_hub import ModelCard
 from huggingface_hub.repocard_data import model_index_to_eval_results
 
-from ner_module.extras.card.card import card_of, write_run_card
+from ner_module.extras.card.card import card_of, to_markdown, write_run_card
 from ner_module.extras.card.facts import CardFacts, read_run_facts, run_name
-from ner_module.extras.export.parity import Parity
+from ner_module.tables import Column, Table, score
+from ner_module.tagging import LabelSet
 
-LABELS = ["O", "B-PER", "I-PER", "B-A|B", "I-A|B"]
+LABELS = LabelSet(("O", "B-PER", "I-PER", "B-A|B", "I-A|B"))
 SCORES = {"precision": 0.5, "recall": 0.25, "f1": 0.3333, "accuracy": 0.9}
-TEST = {f"test/{key}": value for key, value in SCORES.items()} | {"test/f1_low": 0.2, "test/f1_high": 0.4}
-TYPE = {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 4.0}
+KEYS = ("precision", "recall", "f1")
+TYPES = {f"{key}/{name}": 0.0 for key in (*KEYS, "support") for name in ("PER", "A|B")}
+ALL = SCORES | TYPES | {f"{key}_macro": 0.125 for key in KEYS}
+TEST = {f"test/{key}": value for key, value in ALL.items()} | {"test/f1_low": 0.2, "test/f1_high": 0.4}
 
 
 def facts(**changes: Any) -> CardFacts:
@@ -31,7 +34,7 @@ def facts(**changes: Any) -> CardFacts:
         "trainer": {"max_epochs": 3, "precision": "bf16-mixed"},
     }
     given = {"config": config, "results": {"epochs": [], "test": TEST}} | changes
-    return CardFacts(name="tagger", label_names=LABELS, scheme="iob2", outside_label="O", **given)
+    return CardFacts(name="tagger", labels=LABELS, **given)
 
 
 def metadata(card: ModelCard) -> dict[str, Any]:
@@ -84,10 +87,10 @@ def test_which_scores(results: dict[str, Any], split: str, f1: float) -> None:
 
 def common(row: dict[str, float]) -> dict[str, float]:
     prefix = next(iter(row)).split("/")[0]
-    return {f"{prefix}/{key}": 0.5 for key in SCORES} | row
+    return {f"{prefix}/{key}": 0.5 for key in ALL} | row
 
 
-def test_local_data_and_folders_tell_no_paths(tmp_path: Path) -> None:
+def test_paths_of_local_data_and_folders_are_not_published(tmp_path: Path) -> None:
     config = {
         "model": {"model_name_or_path": str(tmp_path / "secret" / "my-bert")},
         "data": {"train_file": str(tmp_path / "a" / "train.conll"), "test_file": [str(tmp_path / "b" / "t.jsonl")]},
@@ -109,8 +112,7 @@ def test_packaged_weights_are_named_as_on_the_hub() -> None:
 
 
 def test_limits_name_what_failed_and_what_the_audit_found() -> None:
-    scores = TEST | {f"test/{key}/{name}": value for key, value in TYPE.items() for name in ("PER", "A|B")}
-    scores |= {"test/f1/PER": 0.5, "test/f1_unseen": 0.1234}
+    scores = TEST | {"test/support/PER": 2.0, "test/support/A|B": 4.0, "test/f1/PER": 0.5, "test/f1_unseen": 0.1234}
     audit = {"version": 1, "findings": [{"code": "leak", "severity": "warning", "message": "12 sentences twice"}]}
     text = card_of(facts(results={"test": scores}, audit=audit)).text
     assert "It found no entity of A|B in the test data." in text
@@ -122,12 +124,18 @@ def test_limits_name_what_failed_and_what_the_audit_found() -> None:
 
 
 def test_export_sections() -> None:
-    parity = Parity("transformers", 10, 2, 7, 1, 0, 0.49, 0.5, True)
-    text = card_of(facts(parity=[parity], export_format="transformers", repo="alice/tagger")).text
-    assert "| transformers | 10 | 2 | 7 | 1 | 0 | 0.5000 → 0.4900 |" in text
+    lines = ["transformers: 7 entities", "NERTagger: 8 entities"]
+    text = card_of(facts(parity=lines, export_format="transformers", repo="alice/tagger")).text
+    assert "checkpoint\n\n- transformers: 7 entities\n- NERTagger: 8 entities\n\n" in text
     assert 'pipeline("token-classification", "alice/tagger"' in text
-    bioes = CardFacts("t", ["O", "S-A", "B-A", "I-A", "E-A"], "bioes", "O", export_format="transformers")
+    bioes = CardFacts("t", LabelSet(("O", "S-A", "B-A", "I-A", "E-A"), "bioes"), export_format="transformers")
     assert "these labels are bioes" in card_of(bioes).text
+
+
+def test_tables_in_markdown() -> None:
+    table = Table("", [Column("Name"), Column("Score", score)], [["a|b", 0.5], ["c", None]], frozenset({1}), "A note.")
+    rows = ("| Name | Score |", "| --- | ---: |", "| a\\|b | 0.5000 |", "| **c** |  |")
+    assert to_markdown(table) == "\n".join(rows) + "\n\nA note."
 
 
 def test_names_of_runs() -> None:
@@ -160,6 +168,6 @@ def test_a_damaged_audit_does_not_stop_a_run(trained_run: Path, run_main: Callab
 
 
 def test_reading_a_run(trained_run: Path, tmp_path: Path) -> None:
-    assert read_run_facts(trained_run).label_names[0] == "O"
-    with pytest.raises(FileNotFoundError):
+    assert read_run_facts(trained_run).labels.names[0] == "O"
+    with pytest.raises(KeyError):
         write_run_card(tmp_path)

@@ -1,4 +1,4 @@
-"""`doctor`: what it finds is so, and what is broken is an error."""
+"""`doctor`: what it reports is true, and what is broken is an error."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from typing import Any
 import pytest
 
 from ner_module.extras.doctor import libraries, machine, services
+from ner_module.extras.doctor.check import Check
 from ner_module.extras.doctor.command import diagnose, main
-from ner_module.extras.doctor.finding import Finding
 from ner_module.extras.doctor.libraries import LIBRARIES
 
 ROOT = Path(__file__).parents[3]
 
 
-def by_name(findings: list[Finding]) -> dict[str, Finding]:
-    return {finding.name: finding for finding in findings}
+def by_name(checks: list[Check]) -> dict[str, Check]:
+    return {check.name: check for check in checks}
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
 
 
-def test_this_machine_is_well(offline: None, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_this_machine_has_no_errors(offline: None, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     started = time.monotonic()
     assert main(["--json"]) == 0
     assert time.monotonic() - started < 15  # 4 s on two quiet cores
@@ -93,9 +93,9 @@ def test_versions(
 
     monkeypatch.setattr(libraries.metadata, "version", version)
     (name,) = versions
-    finding = by_name(diagnose(quick=True))[name]
-    assert finding.status == status
-    assert text in finding.advice
+    check = by_name(diagnose(quick=True))[name]
+    assert check.status == status
+    assert text in check.advice
     assert main(["--quick"]) == (status == "error")
 
 
@@ -105,11 +105,11 @@ def test_a_local_build_is_the_tested_version(monkeypatch: pytest.MonkeyPatch) ->
     assert by_name(list(libraries.libraries()))["torch"].status == "ok"
 
 
-def test_a_part_that_fails_is_a_finding_and_the_others_go_on(
+def test_a_section_that_fails_is_an_error_and_the_others_still_run(
     monkeypatch: pytest.MonkeyPatch, offline: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def broken() -> Iterator[Finding]:
-        yield Finding("storage", "first", "ok", "fine")
+    def broken() -> Iterator[Check]:
+        yield Check("storage", "first", "ok", "fine")
         raise RuntimeError("the second\nis broken")
 
     monkeypatch.setattr("ner_module.extras.doctor.command.storage", broken)
@@ -127,9 +127,9 @@ def test_a_folder_that_is_a_file_or_full_or_short(tmp_path: Path, monkeypatch: p
     assert machine.check_folder("runs", tmp_path / "a" / "b").status in ("ok", "warning")
     assert not (tmp_path / "a").exists()
     (tmp_path / "file").touch()
-    finding = machine.check_folder("runs", tmp_path / "file" / "runs")
-    assert (finding.status, "Not a directory" in finding.value) == ("error", True)
-    assert machine.check_folder("hub cache", tmp_path / "file" / "hub", needed=False).status == "warning"
+    check = machine.check_folder("runs", tmp_path / "file" / "runs")
+    assert (check.status, "Not a directory" in check.value) == ("error", True)
+    assert machine.check_folder("hub cache", tmp_path / "file" / "hub", broken="warning").status == "warning"
     for free, status in ((machine._NO_DISK - 1, "error"), (machine._LITTLE_DISK - 1, "warning"), (1 << 40, "ok")):
         usage = shutil._ntuple_diskusage(1 << 41, 0, free)  # type: ignore[attr-defined]
         monkeypatch.setattr(machine.shutil, "disk_usage", lambda path, usage=usage: usage)
@@ -165,9 +165,9 @@ def test_little_shared_memory(monkeypatch: pytest.MonkeyPatch, offline: None) ->
         pytest.skip("this system has no /dev/shm")
     usage = shutil._ntuple_diskusage(64 << 20, 0, 64 << 20)  # type: ignore[attr-defined]
     monkeypatch.setattr(machine.shutil, "disk_usage", lambda path: usage)
-    finding = by_name(list(machine.storage()))["shared memory"]
-    assert (finding.status, finding.value) == ("warning", "64 MiB")
-    assert "--shm-size" in finding.advice
+    check = by_name(list(machine.storage()))["shared memory"]
+    assert (check.status, check.value) == ("warning", "0.1 GiB")
+    assert "--shm-size" in check.advice
 
 
 @pytest.mark.parametrize(
@@ -222,8 +222,8 @@ def test_the_hub_is_asked_without_the_token(
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_canary")
     server = hub(status)
-    (finding,) = services.ask_hub()
-    assert finding.status == expected
+    (check,) = services.ask_hub()
+    assert check.status == expected
     assert len(server.asked) == 1  # type: ignore[attr-defined]
     assert "hf_canary" not in str(server.asked)  # type: ignore[attr-defined]
 
@@ -236,10 +236,10 @@ def test_a_hub_that_is_not_there_or_silent(monkeypatch: pytest.MonkeyPatch, tmp_
         for endpoint, patience in ((f"http://127.0.0.1:{silent.getsockname()[1]}", 2), ("http://127.0.0.1:9", 1)):
             monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", endpoint)
             started = time.monotonic()
-            (finding,) = services.ask_hub()
+            (check,) = services.ask_hub()
             assert time.monotonic() - started < patience
-            assert finding.status == "warning"
-            assert endpoint in finding.value
+            assert check.status == "warning"
+            assert endpoint in check.value
 
 
 def test_tokens_are_yes_or_no(
@@ -249,10 +249,7 @@ def test_tokens_are_yes_or_no(
     for name in (
         "HF_TOKEN",
         "HUGGING_FACE_HUB_TOKEN",
-        "WANDB_API_KEY",
-        "WANDB_MODE",
-        "WANDB_DISABLED",
-        "WANDB_BASE_URL",
+        *(f"WANDB_{x}" for x in ("API_KEY", "MODE", "DISABLED", "BASE_URL")),
     ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))

@@ -145,9 +145,9 @@ def test_card(exported: Path, trained_run: Path) -> None:
         card = ModelCard.load(exported / kind / "README.md")
         assert card.data.library_name == library
         assert card.data.pipeline_tag == "token-classification"
-        assert f"| {'onnxruntime' if kind == 'onnx' else kind} | " in card.text
+        assert f"- {'onnxruntime' if kind == 'onnx' else kind}: " in card.text
         assert ("`pipeline` follows rules of its own" in card.text) == (kind == "transformers")
-    assert "## Compared with the checkpoint" not in (trained_run / "README.md").read_text()
+    assert "## Compared with its checkpoint" not in (trained_run / "README.md").read_text()
 
 
 def test_a_worse_export_is_refused(

@@ -1,4 +1,4 @@
-"""Training health: each warning is caused by a real training, and a healthy one is told nothing."""
+"""Training health: each warning is caused by a real training, and a healthy one causes none."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,10 +16,11 @@ import torch
 from run_files import ROOT_DATA, results
 
 from ner_module.extras.health import memory
+from ner_module.extras.health.callback import TrainingHealth
 
 RunMain = Callable[..., Any]
 
-# Tiny models learn with this; see `trained_run`.
+# Tiny models train well with this; see `trained_run`.
 _COMMON = ("--data.batch_size", 8, "--model.dropout", 0, "--trainer.log_every_n_steps", 1)
 
 
@@ -39,8 +41,8 @@ def train(run_main: RunMain, tiny_model: Callable[..., Path], corpus: Path, tmp_
         health = results(tmp_path / run_dir)["health"]
         for finding in health:
             assert set(finding) == {"code", "step", "message", "advice"}
-            said = outcome.out.count(finding["message"])
-            assert said == 1, f"said {said} times: {finding}"
+            printed = outcome.out.count(finding["message"])
+            assert printed == 1, f"printed {printed} times: {finding}"
             assert "--" in finding["advice"] or "Check" in finding["advice"], "it says what to do"
         return {finding["code"] for finding in health}, outcome.out
 
@@ -59,7 +61,7 @@ def binary(corpus: Path, tmp_path: Path) -> Path:
     return path
 
 
-def test_a_healthy_training_is_told_nothing(train: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_healthy_training_causes_no_warning(train: Callable[..., Any], tmp_path: Path) -> None:
     codes, printed = train("--model.learning_rate", "1e-2", "--trainer.max_epochs", 20, "--model.warmup_ratio", 0.1)
     assert max(row["val/f1"] for row in results(tmp_path / "run")["epochs"]) > 0.8
     assert codes == set()
@@ -80,7 +82,7 @@ def test_memory_close_to_a_containers_limit(train: Callable[..., Any], tmp_path:
     assert "batch_size" in printed
 
 
-def test_the_published_few_shot_recipe_is_told_of_its_6_steps(
+def test_the_published_few_shot_recipe_has_too_few_steps(
     train: Callable[..., Any], corpus: Path, tmp_path: Path
 ) -> None:
     few = tmp_path / "few.conll"
@@ -117,7 +119,7 @@ def test_learning_rates_that_cannot_work(
     assert expected <= codes
     assert not codes & {"overfitting", "too_few_steps", "memory_close_to_limit"}
     if "loss_not_finite" in expected:
-        assert codes == expected, "what follows from lost weights is not told, too"
+        assert codes == expected, "consequences of lost weights are not reported, too"
 
 
 def test_collapse_to_one_label(train: Callable[..., Any], binary: Path, tmp_path: Path) -> None:
@@ -180,13 +182,31 @@ def test_gradient_norms_are_logged_where_losses_are(train: Callable[..., Any], t
     assert all(float(row["train/grad_norm"]) > 0 for row in logged)
 
 
+def test_the_device_is_only_asked_at_logged_steps(tmp_path: Path) -> None:
+    """Reading ``logged_metrics`` waits for a GPU."""
+    asked = []
+
+    class Trainer(SimpleNamespace):
+        @property
+        def logged_metrics(self) -> dict[str, float]:
+            asked.append(self.global_step)
+            return {"train/loss": 1.0}
+
+    health = TrainingHealth(tmp_path)
+    strategy = SimpleNamespace(root_device=torch.device("cpu"))
+    for step in range(25):
+        health._read_logged(Trainer(global_step=step, log_every_n_steps=10, strategy=strategy, is_global_zero=True))  # type: ignore[arg-type]
+    assert asked == [10, 20]
+    assert [entry.step for entry in health.history.steps] == [10, 20]
+
+
 SHARED = Path(os.environ.get("NER_SHARED_DATA", Path(__file__).parents[4] / "shared" / "data"))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", ["wnut17", "wikigold", "ncbi_disease"])
-def test_healthy_corpora_are_told_nothing(name: str, run_main: RunMain, tmp_path: Path) -> None:
+def test_healthy_corpora_cause_no_warning(name: str, run_main: RunMain, tmp_path: Path) -> None:
     """MiniLM with the benchmarks' recipe, two epochs: minutes for each corpus."""
     if not SHARED.is_dir():
         pytest.skip(f"no corpora in {SHARED}")

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ner_module.extras.health.memory import memory_in_use
-from ner_module.extras.health.rules import History, Step, Validation, findings, memory_close
+from ner_module.extras.health.rules import History, Step, Validation, findings
 
 GIB = 2.0**30
 
@@ -32,7 +32,7 @@ def _codes(history: History) -> list[str]:
 
 
 @pytest.mark.parametrize("steps", [0, 1, 9, 10, 11])
-def test_too_little_is_known_to_say_anything(steps: int) -> None:
+def test_too_few_steps_give_no_finding(steps: int) -> None:
     assert _codes(_history([2.5] * min(steps, 4))) == []
 
 
@@ -93,7 +93,7 @@ def test_overfitting_needs_a_rise_that_lasts_and_an_f1_that_does_not_grow() -> N
     assert _codes(history) == [], "F1 still grows"
 
 
-def test_no_entity_is_told_when_half_of_the_training_is_over() -> None:
+def test_no_entity_is_reported_when_half_of_the_training_is_over() -> None:
     history = _history([])
     nothing = _validation(400, 0.5, 0.3, 0.0)._replace(predicted={"O": 100, "B-PER": 0})
     history.validations = [nothing]
@@ -108,9 +108,9 @@ def test_memory() -> None:
     history = _history([1.0])
     for used, near in ((91.9, False), (92.1, True)):
         history.memory = (used * GIB, 100 * GIB)
-        assert (memory_close(history) is not None) is near
+        assert _codes(history) == ["memory_close_to_limit"] * near
     history.memory = (1.0, 0.0)
-    assert memory_close(history) is None
+    assert _codes(history) == []
 
 
 def test_memory_of_this_process_is_known() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -15,14 +17,15 @@ from ner_module.data.formats import read_sentences
 from ner_module.extras.render.command import as_text, html_page, terminal_line
 from ner_module.tagging import Span, tags_to_spans
 
-TEXT = {
+ROOT = Path(__file__).parents[3]
+TEXT: dict[str, Any] = {
     "text": "Ada <b> met <i>& Bo.",
     "entities": [
         {"type": "PER", "text": "Ada <b>", "start": 0, "end": 7, "score": 0.9},
         {"type": 'A"<i>', "text": "Bo", "start": 17, "end": 19, "score": 0.5},
     ],
 }
-WORDS = {
+WORDS: dict[str, Any] = {
     "tokens": ["in", "New", "York", ""],
     "entities": [{"type": "LOC", "text": "New York", "start": 1, "end": 3, "score": 0.7}],
 }
@@ -89,11 +92,11 @@ def test_html_without_texts() -> None:
 
 
 def test_terminal() -> None:
-    assert terminal_line(TEXT, {}).plain == "Ada <b> met <i>& Bo.".replace("Ada <b>", "[Ada <b> PER]").replace(
+    assert terminal_line(as_text(TEXT), {}).plain == "Ada <b> met <i>& Bo.".replace("Ada <b>", "[Ada <b> PER]").replace(
         "Bo", '[Bo A"<i>]'
     )
-    assert terminal_line(WORDS, {}).plain == "in [New York LOC] "
-    assert terminal_line(EMPTY, {}).plain == ""
+    assert terminal_line(as_text(WORDS), {}).plain == "in [New York LOC] "
+    assert terminal_line(as_text(EMPTY), {}).plain == ""
 
 
 @pytest.mark.parametrize(
@@ -155,21 +158,27 @@ def test_command(run_main: Callable[..., Any], predictions: Path, tmp_path: Path
     assert "no such file" in run_main("render", "nothing.jsonl", check=False).errors()[0]
 
 
-def test_predict_renders(run_main: Callable[..., Any], trained_run: Path, corpus: Path, tmp_path: Path) -> None:
-    """``predict --render``: the entities of the JSON, inside their text."""
-    command = (
-        "predict",
-        "--run_dir",
-        trained_run,
-        "--ckpt_path",
-        "best",
-        "--data.predict_file",
-        corpus / "train.conll",
-    )
-    rows = json_lines(run_main(*command).out)
-    shown = run_main(*command, "--render").out.splitlines()
-    assert shown == [terminal_line(row, {}).plain for row in rows]
+def test_predictions_are_piped_through(run_main: Callable[..., Any], trained_run: Path, corpus: Path) -> None:
+    """``predict … | render -``: the entities of the JSON, inside their text."""
+    command = ("predict", "--run_dir", trained_run, "--ckpt_path", "best")
+    printed = run_main(*command, "--data.predict_file", corpus / "train.conll").out
+    shown = run_main("render", "-", stdin=printed.encode()).out.splitlines()
+    assert shown == [terminal_line(as_text(row), {}).plain for row in json_lines(printed)]
     assert sum("PER]" in line for line in shown) > 10
-    both = run_main(*command, "--render", "--output", "found.jsonl").out.splitlines()
-    assert both == shown
-    assert json_lines((tmp_path / "found.jsonl").read_text(encoding="utf-8")) == rows
+
+
+@pytest.mark.parametrize("target", ["terminal", "doccano"])
+def test_lines_are_shown_as_they_arrive(target: str) -> None:
+    """A line is printed while the pipe is still open."""
+    command = [sys.executable, "-m", "ner_module", "render", "-", "--to", target]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8", cwd=ROOT
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for row in (WORDS, TEXT):
+            process.stdin.write(json.dumps(row) + "\n")
+            process.stdin.flush()
+            assert as_text(row)["text"][:2] in process.stdout.readline()
+        process.stdin.close()
+        assert process.wait(timeout=60) == 0
