@@ -1,19 +1,18 @@
-"""Reading what can be read: what ``fit`` would stop at becomes a finding, and the rest is audited all the same."""
+"""Reading what can be read: an error at which ``fit`` would stop becomes a finding, and the rest is still audited."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ner_module.data.datamodule import NERDataModule
 from ner_module.data.formats import expand_files
 from ner_module.data.held_out import choose_held_out
-from ner_module.data.inventory import check_label_map, choose_source_scheme
+from ner_module.data.inventory import check_label_map, choose_outside_label, choose_source_scheme
 from ner_module.data.preparation import store_splits
 from ner_module.data.store import StoredSplit
 from ner_module.errors import DataError
-from ner_module.extras.audit.corpus import SPLITS, Source
+from ner_module.extras.audit.corpus import SPLITS, Corpus, Source, read_corpus
 from ner_module.extras.audit.tags import misspelt_tags
 from ner_module.extras.findings import Example, Finding
 from ner_module.tagging import OUTSIDE
@@ -21,53 +20,41 @@ from ner_module.tagging import OUTSIDE
 _COMMANDS = {"train": "fit", "validation": "validate", "test": "test"}
 
 
-@dataclass
-class Reading:
+class Reading(NamedTuple):
     """What could be read.
 
     Attributes:
-        sources: the splits.
-        outside_label: the label of words outside any entity, if there is one.
-        findings: what stood in the way, and what is wrong with the tags.
+        corpus: the splits.
+        findings: what stood in the way, and what is wrong with the inventory of tags.
         failure: why ``fit`` would not get as far as this, where some file could not be read.
-        label_map: how types are renamed or dropped.
     """
 
-    sources: dict[str, Source]
-    outside_label: str | None
+    corpus: Corpus
     findings: list[Finding]
     failure: DataError | None
-    label_map: dict[str, str]
 
 
 def read_data(data: NERDataModule) -> Reading:
-    """Read all splits that a configuration names.
+    """Read all splits that a configuration names, or take those that the data module has read.
 
     Raises:
         DataError: none of them can be read.
     """
-    options, failure = data.hparams, None
-    findings: list[Finding] = []
-    if options["train_file"] is None and options["dataset_name"] is None:
-        folders, findings = _one_by_one(options, data.cache)
-        if not folders and not findings:
-            raise DataError("the data", None, "no split is given", "give --data.train_file, or another split's")
-    else:
-        try:
-            folders = store_splits(options, "fit", data.cache)
-        except DataError as error:
-            failure = error
-            folders, findings = _one_by_one(options, data.cache)
-    if not folders and failure is not None:
-        raise failure
-    stored = {name: StoredSplit(folder) for name, folder in folders.items()}
+    options = data.hparams
+    stored = dict(data.stored)
+    errors: list[DataError] = []
+    failure: DataError | None = None
+    if not stored:
+        folders, errors, failure = _store(options, data.cache)
+        stored = {name: StoredSplit(folder) for name, folder in folders.items()}
+    findings = [_finding(error) for error in errors]
     sources: dict[str, Source] = {}
     for name, split in stored.items():
         try:
             scheme = choose_source_scheme(split, options["source_scheme"])
         except DataError as error:
             if not split.meta["schemes"]["prefixed_words"]:  # else the tags in question are found below, one by one
-                findings.append(_unreadable(error, "labels_without_prefix"))
+                findings.append(_finding(error, "labels_without_prefix"))
             illegal = split.meta["schemes"]["illegal_words"]
             scheme = min(illegal, key=illegal.__getitem__) if split.meta["schemes"]["prefixed_words"] else "flat"
         sources[name] = Source(split, scheme)
@@ -77,73 +64,68 @@ def read_data(data: NERDataModule) -> Reading:
             held_out = choose_held_out(train.stored, options["validation_fraction"], options["seed"])
             sources["train"] = Source(train.stored, train.scheme, held_out)
         except DataError as error:
-            findings.append(_unreadable(error, "too_few_sentences"))
-    declared = options["label_names"] or next(
-        (split.meta["declared_names"] for split in stored.values() if split.meta["declared_names"]), None
-    )
-    scheme = next(iter(sources.values())).scheme
-    findings += misspelt_tags(list(stored.values()), declared, scheme)
-    label_map = dict(options["label_map"] or {})
+            findings.append(_finding(error, "too_few_sentences"))
+    splits, scheme = list(stored.values()), next(iter(sources.values())).scheme
+    declared = next((split.meta["declared_names"] for split in splits if split.meta["declared_names"]), None)
+    findings += misspelt_tags(splits, options["label_names"] or declared, scheme)
+    label_map = data.label_map
     try:
-        check_label_map(label_map, list(stored.values()), scheme)
+        check_label_map(label_map, splits, scheme)
     except DataError as error:
-        findings.append(_unreadable(error, "label_map"))
+        findings.append(_finding(error, "label_map"))
         label_map = {}
-    outside_label = _outside_label(stored, scheme, options["outside_label"], findings)
-    return Reading(sources, outside_label, findings, failure, label_map)
+    asked = options["outside_label"]
+    try:
+        outside_label = choose_outside_label(splits, scheme, asked, label_map)
+    except DataError as error:
+        findings.append(_finding(error, "outside_label"))
+        outside_label = asked if scheme == "flat" else OUTSIDE
+    return Reading(read_corpus(sources, outside_label, label_map), findings, failure)
 
 
-def _one_by_one(options: Any, cache: Path) -> tuple[dict[str, Path], list[Finding]]:
-    """Each split, and each file of a split, by itself; files that cannot be read are left out and told."""
-    folders: dict[str, Path] = {}
-    findings: list[Finding] = []
-    for split in SPLITS:
-        files = options[f"{split}_file"]
-        if files is None:
-            continue
+def _store(options: Any, cache: Path) -> tuple[dict[str, Path], list[DataError], DataError | None]:
+    """The folders of the splits; without what cannot be read, which is the second, and why ``fit`` would stop."""
+    failure = None
+    if options["train_file"] is not None or options["dataset_name"] is not None:
         try:
-            paths = [str(path) for path in expand_files(files)]
+            return store_splits(options, "fit", cache), [], None
         except DataError as error:
-            findings.append(_unreadable(error))
+            failure = error
+    folders, errors = _store_one_by_one(options, cache)
+    if not folders:
+        nothing = DataError("the data", None, "no split is given", "give --data.train_file, or another split's")
+        raise failure or next(iter(errors), nothing)
+    return folders, errors, failure
+
+
+def _store_one_by_one(options: Any, cache: Path) -> tuple[dict[str, Path], list[DataError]]:
+    """Each split, and each file of a split, by itself."""
+    folders: dict[str, Path] = {}
+    errors: list[DataError] = []
+
+    def store(split: str, files: list[str]) -> Path:
+        others = {f"{name}_file": None for name in SPLITS}
+        chosen = type(options)({**options, **others, "dataset_name": None, f"{split}_file": files})
+        return store_splits(chosen, _COMMANDS[split], cache)[split]
+
+    for split in SPLITS:
+        if options[f"{split}_file"] is None:
             continue
         readable = []
-        for path in paths:
-            try:
-                store_splits(_only(options, split, [path]), _COMMANDS[split], cache)
-                readable.append(path)
-            except DataError as error:
-                findings.append(_unreadable(error))
+        try:
+            for path in expand_files(options[f"{split}_file"]):
+                try:
+                    store(split, [str(path)])
+                    readable.append(str(path))
+                except DataError as error:
+                    errors.append(error)
+        except DataError as error:
+            errors.append(error)
         if readable:
-            folders[split] = store_splits(_only(options, split, readable), _COMMANDS[split], cache)[split]
-    return folders, findings
+            folders[split] = store(split, readable)
+    return folders, errors
 
 
-def _only(options: Any, split: str, files: list[str]) -> Any:
-    """The options with the files of one split."""
-    others = {f"{name}_file": None for name in SPLITS}
-    return type(options)({**options, **others, "dataset_name": None, f"{split}_file": files})
-
-
-def _unreadable(error: DataError, code: str = "unreadable") -> Finding:
+def _finding(error: DataError, code: str = "unreadable") -> Finding:
     example = Example(str(error.path), error.line, error.problem)
     return Finding(code, "error", 1, error.problem, example, error.advice)
-
-
-def _outside_label(
-    stored: dict[str, StoredSplit], scheme: str, asked: str | None, findings: list[Finding]
-) -> str | None:
-    tags = {tag for split in stored.values() for tag in split.meta["tag_counts"]}
-    if asked is not None and asked not in tags:
-        findings.append(
-            Finding(
-                "outside_label",
-                "error",
-                1,
-                f"no word has the outside label {asked!r}",
-                Example("--data.outside_label", None, asked),
-                f"tags are {', '.join(sorted(tags))}",
-            )
-        )
-    if scheme != "flat":
-        return OUTSIDE
-    return asked if asked is not None else OUTSIDE if OUTSIDE in tags else None

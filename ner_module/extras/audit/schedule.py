@@ -1,19 +1,16 @@
 """How many steps the planned training has, and whether they can be enough. Counted, not guessed.
 
-Rows are counted with the model's windows where its tokenizer is known, else sentences are. The arithmetic is that of
-`data/batching.py` and of Lightning's ``estimated_stepping_batches``; `tests/integration/test_audit.py` holds it against
-a real training.
+Sequences are counted with the model's windows where its tokenizer is known, else sentences are. The arithmetic is that
+of `data/batching.py` and of Lightning's ``estimated_stepping_batches``; a test holds it against a real training.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ner_module.data.batching import count_batches
 from ner_module.extras.audit.wording import plural
@@ -23,87 +20,70 @@ from ner_module.extras.findings import Finding
 TOO_FEW_STEPS = 100
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """The planned training.
-
-    Attributes:
-        rows: training rows.
-        batch_size: rows of a micro-batch on one device.
-        devices: how many there are, over all nodes.
-        accumulate: micro-batches of a step.
-        epochs: how many are begun; ``None`` without an end.
-        steps_per_epoch: optimiser steps.
-        steps: in all; ``None`` without an end.
-        warmup_steps: over which the rate rises.
-    """
-
-    rows: int
-    batch_size: int
-    devices: int
-    accumulate: int
-    epochs: int | None
-    steps_per_epoch: int
-    steps: int | None
-    warmup_steps: int
-
-    def as_json(self) -> dict[str, Any]:
-        """Plain data."""
-        return asdict(self)
-
-
 def plan(
     rows: int,
     batch_size: int,
     trainer: Mapping[str, Any],
     warmup_ratio: float = 0.0,
-    row_lengths: npt.NDArray[np.int64] | None = None,
+    row_lengths: Sequence[int] | None = None,
     max_tokens: int | None = None,
-) -> Schedule:
+) -> dict[str, Any]:
     """Count the steps of a training.
 
     Args:
-        rows: training rows.
+        rows: training sequences.
         batch_size: of one micro-batch on one device.
         trainer: the trainer's options.
         warmup_ratio: share of the steps.
-        row_lengths: subwords of each row, where they are known.
-        max_tokens: the budget of a micro-batch in subwords, if there is one.
+        row_lengths: subword tokens of each sequence, where they are known.
+        max_tokens: the budget of a micro-batch in subword tokens, if there is one.
+
+    Returns:
+        ``rows``, training sequences; ``batch_size`` of a micro-batch on one device; ``devices`` over all nodes;
+        ``accumulate``, micro-batches of a step; ``epochs``, how many are begun; ``steps_per_epoch``; ``steps`` in all;
+        ``warmup_steps``. Without an end ``epochs`` and ``steps`` are ``None``.
 
     Raises:
-        DataError: the budget is too small for the rows.
+        DataError: the budget is too small for the sequences.
     """
     devices = count_devices(trainer)
     accumulate = trainer.get("accumulate_grad_batches") or 1
-    lengths = np.ones(rows, dtype=np.int64) if row_lengths is None else row_lengths
-    batches = count_batches(lengths, batch_size, max_tokens if row_lengths is not None else None, devices)
+    if row_lengths is None:
+        row_lengths, max_tokens = [1] * rows, None
+    batches = count_batches(np.asarray(row_lengths, np.int64), batch_size, max_tokens, devices)
     limit = trainer.get("limit_train_batches")
     if isinstance(limit, float):
         batches = int(batches * limit)
     elif limit is not None:
         batches = min(batches, limit)
     per_epoch = math.ceil(batches / accumulate)
-    asked = trainer.get("max_steps")
-    max_steps: int = -1 if asked is None else int(asked)
-    max_epochs = trainer.get("max_epochs")
-    if max_epochs in (None, -1):
-        steps: int | None = max_steps if max_steps >= 0 else None
-        epochs: int | None = math.ceil(steps / per_epoch) if steps is not None and per_epoch else None
-    else:
-        steps, epochs = max_epochs * per_epoch, max_epochs
-        if 0 <= max_steps < max_epochs * per_epoch:
-            steps, epochs = max_steps, math.ceil(max_steps / per_epoch)
-    warmup = math.ceil((steps or 0) * warmup_ratio)
-    return Schedule(rows, batch_size, devices, accumulate, epochs, per_epoch, steps, warmup)
+    epochs, steps = trainer.get("max_epochs"), None
+    if epochs == -1:
+        epochs = None
+    if epochs is not None:
+        steps = epochs * per_epoch
+    limit = trainer.get("max_steps")
+    if limit not in (None, -1) and (steps is None or limit < steps):
+        steps, epochs = limit, math.ceil(limit / per_epoch) if per_epoch else epochs
+    return {
+        "rows": rows,
+        "batch_size": batch_size,
+        "devices": devices,
+        "accumulate": accumulate,
+        "epochs": epochs,
+        "steps_per_epoch": per_epoch,
+        "steps": steps,
+        "warmup_steps": math.ceil((steps or 0) * warmup_ratio),
+    }
 
 
 def count_devices(trainer: Mapping[str, Any]) -> int:
     """How many devices the options mean, over all nodes; ``auto`` means those of this machine."""
     devices = trainer.get("devices", "auto")
     nodes = int(trainer.get("num_nodes") or 1)
-    if isinstance(devices, str) and devices not in ("auto", "-1"):
-        devices = [part for part in devices.split(",") if part] if "," in devices else int(devices)
-    if isinstance(devices, (list, tuple)):
+    if isinstance(devices, str) and "," in devices:
+        devices = [part for part in devices.split(",") if part]
+    if isinstance(devices, Sequence) and not isinstance(devices, str):
         return max(len(devices), 1) * nodes
     if devices in ("auto", "-1", -1, None):
         import torch
@@ -113,31 +93,18 @@ def count_devices(trainer: Mapping[str, Any]) -> int:
     return max(int(devices), 1) * nodes
 
 
-def schedule_findings(schedule: Schedule) -> list[Finding]:
-    """The plain warning that training is too short, and one that it never ends."""
-    if schedule.steps is None:
-        return [
-            Finding(
-                "no_end",
-                "error",
-                1,
-                "training has no end: neither epochs nor steps are limited",
-                None,
-                "give --trainer.max_epochs or --trainer.max_steps",
-            )
-        ]
-    if schedule.steps >= TOO_FEW_STEPS:
+def schedule_findings(schedule: Mapping[str, Any]) -> list[Finding]:
+    """A warning where training is too short, an error where it never ends."""
+    steps, per_epoch = schedule["steps"], schedule["steps_per_epoch"]
+    if steps is None:
+        problem = "training has no end: neither epochs nor steps are limited"
+        return [Finding("no_end", "error", 1, problem, None, "give --trainer.max_epochs or --trainer.max_steps")]
+    if steps >= TOO_FEW_STEPS:
         return []
-    epochs = math.ceil(3 * TOO_FEW_STEPS / max(schedule.steps_per_epoch, 1))
-    return [
-        Finding(
-            "few_steps",
-            "warning",
-            schedule.steps,
-            f"this training has {plural(schedule.steps, 'step')} in all ({plural(schedule.epochs or 0, 'epoch')} of "
-            f"{schedule.steps_per_epoch}): a new head needs some hundred to leave 'no entity' behind, so expect F1 "
-            "near 0",
-            None,
-            f"give --trainer.max_epochs {epochs}, a smaller --data.batch_size, or more sentences",
-        )
-    ]
+    message = (
+        f"this training has {plural(steps, 'step')} in all ({plural(schedule['epochs'] or 0, 'epoch')} of "
+        f"{per_epoch}): a new head needs some hundred before it predicts entities at all, so expect F1 near 0"
+    )
+    epochs = math.ceil(3 * TOO_FEW_STEPS / max(per_epoch, 1))
+    advice = f"give --trainer.max_epochs {epochs}, a smaller --data.batch_size, or more sentences"
+    return [Finding("few_steps", "warning", steps, message, None, advice)]

@@ -6,12 +6,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from ner_module.data.store import StoredSplit
 from ner_module.data.tag_census import suspicious_tags
 from ner_module.extras.audit.corpus import Corpus, Source
-from ner_module.extras.audit.spans import find_illegal, find_spans
 from ner_module.extras.audit.wording import plural
 from ner_module.extras.findings import Example, Finding
 from ner_module.tagging import OUTSIDE, complete_label_set
@@ -66,7 +63,7 @@ def changed_spans(sources: Mapping[str, Source]) -> list[Finding]:
             "changed_spans",
             "warning",
             1,
-            f"not every character span could be kept as it was: {source.stored.meta['changed_spans']}",
+            f"not every character span could be stored as it was: {source.stored.meta['changed_spans']}",
             Example(source.stored.meta["sources"][0], None, f"{name} data"),
             "a tagger gives each whole word one type: check that what was widened or dropped is what you meant",
         )
@@ -77,37 +74,19 @@ def changed_spans(sources: Mapping[str, Source]) -> list[Finding]:
 
 def illegal_tags(corpus: Corpus) -> list[Finding]:
     """Words whose tag is not what the scheme writes there: for each file how many, and where the first one is."""
-    counts: Counter[tuple[str, str]] = Counter()
+    counts: Counter[tuple[str, str]] = Counter()  # by file and scheme
     first: dict[tuple[str, str], Example] = {}
-    for chunk in corpus.chunks():
-        spans = find_spans(chunk.tags, chunk.table, chunk.first_words, dropped=True)
-        illegal = find_illegal(chunk.tags, chunk.table, spans, chunk.first_words, chunk.scheme)
-        words = np.flatnonzero(illegal)
-        if not len(words):
-            continue
-        sentences = chunk.sentence_of(words)
-        distinct, where, each = np.unique(sentences, return_index=True, return_counts=True)
-        files = corpus.file_of(distinct + chunk.first_sentence)
-        for file, sentence, index, count in zip(files, distinct.tolist(), where.tolist(), each.tolist(), strict=True):
-            key = file, chunk.scheme
-            counts[key] += count
+    for sentence in corpus.sentences:
+        if illegal := sentence.annotation.illegal:
+            key = sentence.source.stored.origin(sentence.number)[0], sentence.source.scheme
+            counts[key] += len(illegal)
             if key not in first:
-                word = int(words[index] - chunk.offsets[sentence])
-                tag = corpus.tag(chunk.first_word + int(words[index]))
-                before = (
-                    "at the start" if word == 0 else f"after {corpus.tag(chunk.first_word + int(words[index]) - 1)}"
-                )
-                example = corpus.example(sentence + chunk.first_sentence, word, word + 1)
-                first[key] = Example(example.file, example.line, f"{example.text}  has {tag} {before}")
-    return [
-        Finding(
-            "illegal_tags",
-            "warning",
-            count,
-            f"{plural(count, 'tag')} where {scheme.upper()} does not allow {'it' if count == 1 else 'them'}; "
-            "entities are read by the conlleval rule",
-            first[file, scheme],
-            "correct the tags, or name another scheme with --data.source_scheme",
-        )
-        for (file, scheme), count in counts.items()
-    ]
+                at, tags = illegal[0], sentence.tags
+                before = f"after {tags[at - 1]}" if at else "at the start"
+                first[key] = sentence.example(at, at + 1, f"  has {tags[at]} {before}")
+    advice = "correct the tags, or name another scheme with --data.source_scheme"
+    found = []
+    for (file, scheme), count in counts.items():
+        message = f"{plural(count, 'tag')} not allowed by {scheme.upper()}; entities are read by the conlleval rule"
+        found.append(Finding("illegal_tags", "warning", count, message, first[file, scheme], advice))
+    return found
