@@ -14,8 +14,8 @@ from ner_module.errors import DataError, PretrainedError
 from ner_module.extras.audit.consistency import consistency_findings
 from ner_module.extras.audit.corpus import Corpus
 from ner_module.extras.audit.entities import balance_findings, count_forms, split_sizes
+from ner_module.extras.audit.plan import count_steps, schedule_findings
 from ner_module.extras.audit.reading import read_data
-from ner_module.extras.audit.schedule import plan, schedule_findings
 from ner_module.extras.audit.sentences import duplicate_findings
 from ner_module.extras.audit.sequences import Tokenization, count_sequences
 from ner_module.extras.audit.tags import changed_spans, illegal_tags
@@ -38,7 +38,7 @@ class Audit:
         types: entity types, the most frequent in training first.
         tokenizer: its name and the length of sequences, where a model is configured.
         schedule: the planned steps, where there is training data.
-        memory: see `memory.py`.
+        memory: see `plan.py`.
         longest_sequence: subword tokens of the longest training sequence; not in the JSON.
         failure: why ``fit`` would not get as far as this, where some file could not be read; likewise.
     """
@@ -101,7 +101,7 @@ def audit_data(data: NERDataModule, trainer: Mapping[str, Any], warmup_ratio: fl
     if "train" in audit.splits:
         rows = audit.splits["train"]["sentences"] if lengths is None else len(lengths)
         options = data.hparams
-        audit.schedule = plan(rows, options["batch_size"], trainer, warmup_ratio, lengths, options["max_tokens"])
+        audit.schedule = count_steps(rows, options["batch_size"], trainer, warmup_ratio, lengths, options["max_tokens"])
         audit.findings = most_severe_first([*audit.findings, *schedule_findings(audit.schedule)])
         audit.longest_sequence = max(lengths or [0])
     return audit

@@ -16,7 +16,7 @@ from transformers import AutoConfig
 
 from ner_module.data.datamodule import NERDataModule
 from ner_module.extras.audit.audit import audit_data
-from ner_module.extras.audit.memory import count_memory
+from ner_module.extras.audit.plan import count_memory
 from ner_module.extras.audit.planned import parse_as_fit
 from ner_module.extras.audit.suspects_command import run_suspects
 from ner_module.extras.audit.view import show

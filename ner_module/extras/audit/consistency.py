@@ -14,13 +14,12 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
 from typing import Any
 
 from ner_module.extras.audit.corpus import Corpus, Sentence
 from ner_module.extras.audit.entities import Form
 from ner_module.extras.audit.wording import plural
-from ner_module.extras.findings import Finding
+from ner_module.extras.findings import Example, Finding
 from ner_module.tagging import Span
 
 OUTSIDE_READING = "outside"
@@ -43,41 +42,35 @@ class Reading:
     places: list[tuple[Sentence, int]] = field(default_factory=list)
 
 
-@dataclass
 class Conflict:
-    """A form with several readings, the usual one first."""
+    """A form with several readings, the usual one first.
 
-    form: Form
-    readings: list[Reading]
+    Attributes:
+        unusual_count: occurrences with another reading.
+        certainty: the lower end of the Wilson interval of the usual reading's share.
+        rank: higher is more worth looking at.
+        is_slip: whether an unusual reading is likely a mistake, not one of two honest meanings of a word.
+    """
 
-    @property
-    def unusual_count(self) -> int:
-        """Occurrences with another reading than the usual one."""
-        return sum(reading.count for reading in self.readings[1:])
+    def __init__(self, form: Form, readings: list[Reading]) -> None:
+        self.form, self.readings = form, readings
+        total = sum(reading.count for reading in readings)
+        self.unusual_count = total - readings[0].count
+        self.certainty = wilson_lower(readings[0].count, total)
+        usually_outside = readings[0].name == OUTSIDE_READING
+        self.rank = self.certainty / (4 if usually_outside else 1), self.unusual_count
+        self.is_slip = not usually_outside or len(form) > 1 or self.unusual_count < _RARELY_ENTITY * total
 
-    @cached_property
-    def certainty(self) -> float:
-        """The lower end of the Wilson interval of the usual reading's share."""
-        return wilson_lower(self.readings[0].count, self.readings[0].count + self.unusual_count)
-
-    @property
-    def rank(self) -> tuple[float, int]:
-        """Higher is more worth looking at."""
-        return self.certainty / (4 if self.readings[0].name == OUTSIDE_READING else 1), self.unusual_count
-
-    @property
-    def is_slip(self) -> bool:
-        """Whether an unusual reading is likely a mistake, not one of two honest meanings of a word."""
-        usual = self.readings[0]
-        rare = self.unusual_count < _RARELY_ENTITY * (usual.count + self.unusual_count)
-        return usual.name != OUTSIDE_READING or len(self.form) > 1 or rare
+    def places(self, reading: Reading) -> list[Example]:
+        """The first places of a reading."""
+        return [sentence.example(start, start + len(self.form)) for sentence, start in reading.places]
 
     def as_json(self) -> dict[str, Any]:
         """Plain data."""
-        readings = []
-        for reading in self.readings:
-            examples = [sentence.example(start, start + len(self.form)) for sentence, start in reading.places]
-            readings.append({"reading": reading.name, "count": reading.count, "places": [*map(asdict, examples)]})
+        readings = [
+            {"reading": reading.name, "count": reading.count, "places": [*map(asdict, self.places(reading))]}
+            for reading in self.readings
+        ]
         return {"form": " ".join(self.form), "certainty": round(self.certainty, 4), "readings": readings}
 
 
@@ -156,9 +149,6 @@ def _finding(code: str, conflicts: list[Conflict], problem: str, advice: str) ->
         against = plural(sum(conflict.unusual_count for conflict in clear), "place")
         message += f"; of {len(clear):,} the usual reading is clear, with {against} against it"
     slips = [conflict for conflict in conflicts if conflict.is_slip]
-    example = None
-    if slips:
-        sentence, start = slips[0].readings[-1].places[0]
-        example = sentence.example(start, start + len(slips[0].form))
+    example = slips[0].places(slips[0].readings[-1])[0] if slips else None
     details = [conflict.as_json() for conflict in slips[:_DETAILS]]
     return Finding(code, "warning" if clear else "info", len(conflicts), message, example, advice, details)

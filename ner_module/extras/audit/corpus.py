@@ -1,6 +1,6 @@
 """The sentences of all splits in memory, read as training will read them, each with its place in a file.
 
-Equal words, and equal sequences of tags with their spans, are one object: some 400 bytes a sentence.
+Equal words, and equal sequences of tags with their spans, are one object; a sentence of 15 words takes some 400 bytes.
 """
 
 from __future__ import annotations
@@ -20,42 +20,24 @@ from ner_module.tagging import OUTSIDE, Span, has_prefix, illegal_words, tags_to
 SPLITS = ("train", "validation", "test")
 
 
-@dataclass(frozen=True)
-class Source:
-    """A stored split to audit.
-
-    Attributes:
-        stored: its sentences.
-        scheme: how its files write entities.
-        held_out: indices of the sentences that are validation data; for training data without a validation file.
-    """
+class Source(NamedTuple):
+    """A stored split, the scheme of its files, and the indices of its sentences that are held out for validation."""
 
     stored: StoredSplit
     scheme: str
     held_out: npt.NDArray[np.int64] | None = None
 
 
-class Annotation(NamedTuple):
-    """What a sequence of tags means: the entities, renamed or dropped by the label map, and illegal words."""
-
-    spans: list[Span]
-    illegal: list[int]
-
-
 class Sentence(NamedTuple):
-    """A sentence: its split, words, tags as the file writes them, their meaning, and its place in a stored split."""
+    """A sentence: words and tags as the file writes them, entities, words that are illegally tagged, and its place."""
 
     split: str
     tokens: tuple[str, ...]
     tags: tuple[str, ...]
-    annotation: Annotation
+    spans: list[Span]
+    illegal: list[int]
     source: Source
     number: int
-
-    @property
-    def spans(self) -> list[Span]:
-        """The entities."""
-        return self.annotation.spans
 
     def example(self, start: int = 0, end: int = 0, note: str = "") -> Example:
         """The sentence as an example, the words from ``start`` to ``end`` in brackets, and a note after it."""
@@ -98,27 +80,31 @@ def read_corpus(
     sentences = []
     for name, source in sources.items():
         held_out = set() if source.held_out is None else set(source.held_out.tolist())
-        annotations: dict[tuple[str, ...], tuple[tuple[str, ...], Annotation]] = {}
+        known: dict[tuple[str, ...], tuple[tuple[str, ...], list[Span], list[int]]] = {}
         number = 0
         for chunk in source.stored.chunks():
             assert chunk.tags is not None
             for tokens, tags in zip(chunk.tokens, map(tuple, chunk.tags), strict=True):
-                if tags not in annotations:
-                    annotations[tags] = tags, annotate(tags, source.scheme, outside_label, label_map or {})
+                if tags not in known:
+                    known[tags] = tags, *annotate(tags, source.scheme, outside_label, label_map or {})
                 words = tuple([forms.setdefault(word, word) for word in tokens])
                 split = "validation" if number in held_out else name
-                sentences.append(Sentence(split, words, *annotations[tags], source, number))
+                sentences.append(Sentence(split, words, *known[tags], source, number))
                 number += 1
     split_off = any(source.held_out is not None for source in sources.values())
     splits = [name for name in SPLITS if name in sources or (name == "validation" and split_off)]
     return Corpus(sources, splits, sentences, list(forms))
 
 
-def annotate(tags: tuple[str, ...], scheme: str, outside_label: str | None, label_map: Mapping[str, str]) -> Annotation:
-    """Read tags; under a prefixed scheme one without a prefix, which is an error of its own, counts as outside.
+def annotate(
+    tags: tuple[str, ...], scheme: str, outside_label: str | None, label_map: Mapping[str, str]
+) -> tuple[list[Span], list[int]]:
+    """The entities, renamed or dropped by the label map, and the words that are illegally tagged.
+
+    Under a prefixed scheme a tag without a prefix, which is an error of its own, counts as outside.
 
     >>> annotate(("B-boss", "I-boss", "O", "I-misc", "PER"), "iob2", "O", {"boss": "PER", "misc": "O"})
-    Annotation(spans=[Span(start=0, end=2, entity_type='PER')], illegal=[3])
+    ([Span(start=0, end=2, entity_type='PER')], [3])
     """
     readable = tags if scheme == "flat" else [tag if has_prefix(tag) else OUTSIDE for tag in tags]
     illegal = illegal_words(readable, scheme)
@@ -126,4 +112,4 @@ def annotate(tags: tuple[str, ...], scheme: str, outside_label: str | None, labe
     if label_map:
         named = [Span(start, end, label_map.get(name, name)) for start, end, name in spans]
         spans = [span for span in named if span.entity_type not in (OUTSIDE, outside_label)]
-    return Annotation(spans, illegal)
+    return spans, illegal

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from ner_module.data.datamodule import NERDataModule
 from ner_module.data.formats import expand_files
@@ -20,82 +21,68 @@ from ner_module.tagging import OUTSIDE
 _COMMANDS = {"train": "fit", "validation": "validate", "test": "test"}
 
 
-class Reading(NamedTuple):
-    """What could be read.
-
-    Attributes:
-        corpus: the splits.
-        findings: what stood in the way, and what is wrong with the inventory of tags.
-        failure: why ``fit`` would not get as far as this, where some file could not be read.
-    """
-
-    corpus: Corpus
-    findings: list[Finding]
-    failure: DataError | None
-
-
-def read_data(data: NERDataModule) -> Reading:
+def read_data(data: NERDataModule) -> tuple[Corpus, list[Finding], DataError | None]:
     """Read all splits that a configuration names, or take those that the data module has read.
 
+    Returns:
+        The sentences; what stood in the way, and what is wrong with the inventory of tags; why ``fit`` would stop where
+        some file cannot be read.
+
     Raises:
-        DataError: none of them can be read.
+        DataError: no file can be read.
     """
-    options = data.hparams
-    stored = dict(data.stored)
-    errors: list[DataError] = []
+    options, stored = data.hparams, dict(data.stored)
+    findings: list[Finding] = []
     failure: DataError | None = None
     if not stored:
         folders, errors, failure = _store(options, data.cache)
         stored = {name: StoredSplit(folder) for name, folder in folders.items()}
-    findings = [_finding(error) for error in errors]
+        findings = [_finding("unreadable", error) for error in errors]
+
+    def attempt(code: str, otherwise: Any, check: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return check(*arguments)
+        except DataError as error:
+            findings.append(_finding(code, error))
+            return otherwise
+
     sources: dict[str, Source] = {}
     for name, split in stored.items():
-        try:
-            scheme = choose_source_scheme(split, options["source_scheme"])
-        except DataError as error:
-            if not split.meta["schemes"]["prefixed_words"]:  # else the tags in question are found below, one by one
-                findings.append(_finding(error, "labels_without_prefix"))
-            illegal = split.meta["schemes"]["illegal_words"]
-            scheme = min(illegal, key=illegal.__getitem__) if split.meta["schemes"]["prefixed_words"] else "flat"
+        census = split.meta["schemes"]
+        if census["flat_words"] and census["prefixed_words"] and options["source_scheme"] != "flat":
+            # The tags in question are found below, one by one.
+            scheme = min(census["illegal_words"], key=census["illegal_words"].__getitem__)
+        else:
+            asked = options["source_scheme"]
+            scheme = attempt("labels_without_prefix", "flat", choose_source_scheme, split, asked)
         sources[name] = Source(split, scheme)
     if "train" in sources and "validation" not in sources and options["validation_file"] is None:
-        train = sources["train"]
-        try:
-            held_out = choose_held_out(train.stored, options["validation_fraction"], options["seed"])
-            sources["train"] = Source(train.stored, train.scheme, held_out)
-        except DataError as error:
-            findings.append(_finding(error, "too_few_sentences"))
+        train, share, seed = sources["train"], options["validation_fraction"], options["seed"]
+        held_out = attempt("too_few_sentences", None, choose_held_out, train.stored, share, seed)
+        sources["train"] = train._replace(held_out=held_out)
     splits, scheme = list(stored.values()), next(iter(sources.values())).scheme
     declared = next((split.meta["declared_names"] for split in splits if split.meta["declared_names"]), None)
     findings += misspelt_tags(splits, options["label_names"] or declared, scheme)
     label_map = data.label_map
-    try:
-        check_label_map(label_map, splits, scheme)
-    except DataError as error:
-        findings.append(_finding(error, "label_map"))
+    if attempt("label_map", "refused", check_label_map, label_map, splits, scheme) == "refused":
         label_map = {}
     asked = options["outside_label"]
-    try:
-        outside_label = choose_outside_label(splits, scheme, asked, label_map)
-    except DataError as error:
-        findings.append(_finding(error, "outside_label"))
-        outside_label = asked if scheme == "flat" else OUTSIDE
-    return Reading(read_corpus(sources, outside_label, label_map), findings, failure)
+    otherwise = asked if scheme == "flat" else OUTSIDE
+    outside = attempt("outside_label", otherwise, choose_outside_label, splits, scheme, asked, label_map)
+    return read_corpus(sources, outside, label_map), findings, failure
 
 
 def _store(options: Any, cache: Path) -> tuple[dict[str, Path], list[DataError], DataError | None]:
-    """The folders of the splits; without what cannot be read, which is the second, and why ``fit`` would stop."""
-    failure = None
-    if options["train_file"] is not None or options["dataset_name"] is not None:
-        try:
-            return store_splits(options, "fit", cache), [], None
-        except DataError as error:
-            failure = error
+    """The folders of what can be read, an error for each file that cannot, and why ``fit`` would stop."""
+    try:
+        return store_splits(options, "fit", cache), [], None
+    except DataError as error:
+        failure = error
     folders, errors = _store_one_by_one(options, cache)
     if not folders:
-        nothing = DataError("the data", None, "no split is given", "give --data.train_file, or another split's")
-        raise failure or next(iter(errors), nothing)
-    return folders, errors, failure
+        raise failure
+    without_training = options["train_file"] is None and options["dataset_name"] is None
+    return folders, errors, None if without_training else failure
 
 
 def _store_one_by_one(options: Any, cache: Path) -> tuple[dict[str, Path], list[DataError]]:
@@ -126,6 +113,6 @@ def _store_one_by_one(options: Any, cache: Path) -> tuple[dict[str, Path], list[
     return folders, errors
 
 
-def _finding(error: DataError, code: str = "unreadable") -> Finding:
+def _finding(code: str, error: DataError) -> Finding:
     example = Example(str(error.path), error.line, error.problem)
     return Finding(code, "error", 1, error.problem, example, error.advice)

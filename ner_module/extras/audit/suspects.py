@@ -32,19 +32,13 @@ Kind = Literal["agreed", "type", "boundary", "only annotated", "only predicted"]
 
 @dataclass(frozen=True)
 class Suspect:
-    """One case.
+    """One case: words ``start`` to ``end`` (exclusive) of a sentence, where they stand, and the text around them.
 
     Attributes:
         score: the model's lowest probability of a gold tag in it; low is suspicious.
-        file: where it stands.
-        line: the line there, of its first word where the file has a word a line.
         kind: how gold and prediction differ.
-        gold: annotated entities: ``type``, ``text``, ``start`` and ``end`` in words.
-        predicted: the model's, likewise.
-        start: first word.
-        end: last word, exclusive.
+        gold, predicted: entities: ``type``, ``text``, ``start`` and ``end`` in words.
         sentence: index of the sentence in the stored split.
-        text: the sentence around it.
     """
 
     score: float
@@ -94,19 +88,10 @@ def rank_suspects(
             predicted_spans = labels.spans([labels.names[label] for label in predicted])
             for start, end, annotated, found in cases(gold_spans, predicted_spans):
                 tokens = stored.tokens(index)
-                suspects.append(
-                    Suspect(
-                        round(min(confidences[start:end]), 6),
-                        *stored.origin(index, start),
-                        kind=kind_of(annotated, found),
-                        gold=[_as_json(span, tokens) for span in annotated],
-                        predicted=[_as_json(span, tokens) for span in found],
-                        start=start,
-                        end=end,
-                        sentence=index,
-                        text=excerpt(tokens, start, end),
-                    )
-                )
+                score, kind = round(min(confidences[start:end]), 6), kind_of(annotated, found)
+                text = excerpt(tokens, start, end)
+                sides = _as_json(annotated, tokens), _as_json(found, tokens)
+                suspects.append(Suspect(score, *stored.origin(index, start), kind, *sides, start, end, index, text))
     return most_suspicious_first(suspects)
 
 
@@ -150,6 +135,7 @@ def kind_of(gold: list[Span], predicted: list[Span]) -> Kind:
     return "type" if [span[:2] for span in gold] == [span[:2] for span in predicted] else "boundary"
 
 
-def _as_json(span: Span, tokens: list[str]) -> dict[str, Any]:
-    text = " ".join(tokens[span.start : span.end])
-    return {"type": span.entity_type, "text": text, "start": span.start, "end": span.end}
+def _as_json(spans: list[Span], tokens: list[str]) -> list[dict[str, Any]]:
+    return [
+        {"type": name, "text": " ".join(tokens[start:end]), "start": start, "end": end} for start, end, name in spans
+    ]

@@ -10,7 +10,7 @@ from ner_module.data.store import StoredSplit
 from ner_module.data.tag_census import suspicious_tags
 from ner_module.extras.audit.corpus import Corpus, Source
 from ner_module.extras.audit.wording import plural
-from ner_module.extras.findings import Example, Finding
+from ner_module.extras.findings import Example, Finding, Severity
 from ner_module.tagging import OUTSIDE, complete_label_set
 
 
@@ -29,47 +29,40 @@ def misspelt_tags(splits: Sequence[StoredSplit], declared: Sequence[str] | None,
         counts.update(split.meta["tag_counts"])
         places = split.meta["first_seen"] | places
         words = split.meta["first_words"] | words
+
+    def finding(code: str, severity: Severity, tag: str, problem: str, advice: str) -> Finding:
+        file, line = places[tag]
+        example = Example(file, line, f"{words.get(tag)} {tag}")
+        return Finding(code, severity, counts[tag], problem, example, advice)
+
     if declared is not None:
-        known = {OUTSIDE, *complete_label_set(list(declared), scheme, None)}
+        unknown = [tag for tag in counts if tag not in {OUTSIDE, *complete_label_set(list(declared), scheme, None)}]
+        problems = {tag: f"the tag {tag!r} ({plural(counts[tag], 'word')}) is not among the labels" for tag in unknown}
+        labels, advice = ", ".join(declared), "correct the tag, or add it to --data.label_names"
         return [
-            Finding(
-                "unknown_tag",
-                "error",
-                count,
-                f"the tag {tag!r} ({plural(count, 'word')}) is not among the labels {', '.join(declared)}",
-                Example(places[tag][0], places[tag][1], f"{words.get(tag)} {tag}"),
-                "correct the tag, or add it to --data.label_names",
-            )
-            for tag, count in counts.items()
-            if tag not in known
+            finding("unknown_tag", "error", tag, f"{problem} {labels}", advice) for tag, problem in problems.items()
         ]
-    return [
-        Finding(
-            "misspelt_tag" if suspicion.certain else "rare_tag",
-            "error" if suspicion.certain else "warning",
-            suspicion.count,
-            suspicion.problem,
-            Example(suspicion.path, suspicion.line, f"{words.get(suspicion.tag)} {suspicion.tag}"),
-            suspicion.advice + (", or name all labels in --data.label_names" if suspicion.certain else ""),
-        )
-        for suspicion in suspicious_tags(counts, places, words, flat=scheme == "flat")
-    ]
+    found = []
+    for suspicion in suspicious_tags(counts, places, words, flat=scheme == "flat"):
+        tag, problem, advice = suspicion.tag, suspicion.problem, suspicion.advice
+        if suspicion.certain:
+            advice += ", or name all labels in --data.label_names"
+            found.append(finding("misspelt_tag", "error", tag, problem, advice))
+        else:
+            found.append(finding("rare_tag", "warning", tag, problem, advice))
+    return found
 
 
 def changed_spans(sources: Mapping[str, Source]) -> list[Finding]:
     """Character spans that did not fall on words, overlapped or nested."""
-    return [
-        Finding(
-            "changed_spans",
-            "warning",
-            1,
-            f"not every character span could be stored as it was: {source.stored.meta['changed_spans']}",
-            Example(source.stored.meta["sources"][0], None, f"{name} data"),
-            "a tagger gives each whole word one type: check that what was widened or dropped is what you meant",
-        )
-        for name, source in sources.items()
-        if source.stored.meta["changed_spans"]
-    ]
+    advice = "a tagger gives each whole word one type: check that what was widened or dropped is what you meant"
+    found = []
+    for name, source in sources.items():
+        if changes := source.stored.meta["changed_spans"]:
+            message = f"not every character span could be stored as it was: {changes}"
+            example = Example(source.stored.meta["sources"][0], None, f"{name} data")
+            found.append(Finding("changed_spans", "warning", 1, message, example, advice))
+    return found
 
 
 def illegal_tags(corpus: Corpus) -> list[Finding]:
@@ -77,7 +70,7 @@ def illegal_tags(corpus: Corpus) -> list[Finding]:
     counts: Counter[tuple[str, str]] = Counter()  # by file and scheme
     first: dict[tuple[str, str], Example] = {}
     for sentence in corpus.sentences:
-        if illegal := sentence.annotation.illegal:
+        if illegal := sentence.illegal:
             key = sentence.source.stored.origin(sentence.number)[0], sentence.source.scheme
             counts[key] += len(illegal)
             if key not in first:

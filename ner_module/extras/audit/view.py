@@ -40,6 +40,21 @@ _SIZES = (
     ("words in entities", "words_in_entities", "words"),
 )
 
+_PLAN = (
+    ("steps in all (empty: no end)", "schedule.steps"),
+    ("epochs", "schedule.epochs"),
+    ("steps an epoch", "schedule.steps_per_epoch"),
+    ("sequences (without a model: sentences)", "schedule.rows"),
+    ("sequences of a batch on one device", "schedule.batch_size"),
+    ("devices", "schedule.devices"),
+    ("batches of a step", "schedule.accumulate"),
+    ("parameters", "memory.parameters"),
+    ("bytes of weights", "memory.weights"),
+    ("bytes of gradients", "memory.gradients"),
+    ("bytes of AdamW's moments", "memory.optimizer"),
+    ("bytes of activations at most (float32)", "memory.activations"),
+)
+
 
 def show(audit: Audit, console: Console) -> None:
     """Print all of it."""
@@ -52,8 +67,9 @@ def show(audit: Audit, console: Console) -> None:
     note = f"and {plural(hidden, 'rarer type')}, which --output FILE.json lists" if hidden > 0 else ""
     if types:
         console.print(Table("Entities by type", columns, types, note=note).for_terminal(), "")
-    for line in _plan(audit):
-        console.print(line, "", highlight=False, markup=False)
+    plan = [[label, _cell(audit.as_json(), key)] for label, key in _PLAN]
+    if audit.schedule is not None:
+        console.print(Table("Training", [Column(""), Column("", count)], plan).for_terminal(), "")
     if not audit.findings:
         console.print("No problems found.", style="bold green")
         return
@@ -66,37 +82,11 @@ def show(audit: Audit, console: Console) -> None:
     console.print(Text(audit.summary(), style="bold"))
 
 
-def _cell(numbers: Any, key: str, whole: str) -> Any:
-    value = numbers
+def _cell(numbers: dict[str, Any], key: str, whole: str = "") -> Any:
+    value: Any = numbers
     for part in key.split("."):
         value = value.get(part) if isinstance(value, dict) else None
     return value if value is None or not whole else share(value, numbers[whole])
-
-
-def _plan(audit: Audit) -> Iterator[str]:
-    if (schedule := audit.schedule) is not None:
-        unit = "sequences" if audit.tokenizer else "sentences"
-        devices = f" x {schedule['devices']} devices" if schedule["devices"] > 1 else ""
-        accumulated = f" x {schedule['accumulate']} accumulated" if schedule["accumulate"] > 1 else ""
-        steps = "no end" if schedule["steps"] is None else f"{schedule['steps']:,} steps in all"
-        epochs = "" if schedule["epochs"] is None else f" in {plural(schedule['epochs'], 'epoch')}"
-        yield (
-            f"Training: {steps}{epochs}, {schedule['steps_per_epoch']:,} an epoch ({schedule['rows']:,} {unit}, "
-            f"batches of {schedule['batch_size']}{devices}{accumulated})"
-        )
-    if (memory := audit.memory) is not None:
-        fixed = memory["weights"] + memory["gradients"] + memory["optimizer"]
-        text = f"Memory: {_bytes(fixed)} for {memory['parameters'] / 1e6:.1f} million weights, gradients and AdamW"
-        if memory["activations"] is not None:
-            text += (
-                f", and up to {_bytes(memory['activations'])} for a batch of {memory['rows']} x {memory['row_length']} "
-                "subword tokens (float32; GPU attention kernels need less)"
-            )
-        yield text
-
-
-def _bytes(number: float) -> str:
-    return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{number / 1e6:.0f} MB"
 
 
 def _evidence(finding: Finding) -> Iterator[str]:

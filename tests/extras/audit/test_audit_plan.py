@@ -10,8 +10,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForTokenClassification
 
-from ner_module.extras.audit.memory import count_memory, saved_bytes
-from ner_module.extras.audit.schedule import count_devices, plan, schedule_findings
+from ner_module.extras.audit.plan import count_devices, count_memory, count_steps, saved_bytes, schedule_findings
 
 
 @pytest.mark.parametrize(
@@ -33,25 +32,25 @@ from ner_module.extras.audit.schedule import count_devices, plan, schedule_findi
 def test_steps(
     rows: int, batch: int, options: dict[str, Any], per_epoch: int, steps: int | None, epochs: int | None
 ) -> None:
-    schedule = plan(rows, batch, {"devices": 1, **options}, warmup_ratio=0.1)
+    schedule = count_steps(rows, batch, {"devices": 1, **options}, warmup_ratio=0.1)
     assert (schedule["steps_per_epoch"], schedule["steps"], schedule["epochs"]) == (per_epoch, steps, epochs)
     [code] = [finding.code for finding in schedule_findings(schedule)]
     assert code == ("no_end" if steps is None else "few_steps")
 
 
 def test_enough_steps_are_no_finding_and_the_advice_is_enough() -> None:
-    assert schedule_findings(plan(1600, 16, {"max_epochs": 1, "devices": 1})) == []
-    [found] = schedule_findings(plan(16, 8, {"max_epochs": 3, "devices": 1}))
+    assert schedule_findings(count_steps(1600, 16, {"max_epochs": 1, "devices": 1})) == []
+    [found] = schedule_findings(count_steps(16, 8, {"max_epochs": 3, "devices": 1}))
     assert "6 steps in all (3 epochs of 2)" in found.message
     advised = int(found.advice.split("max_epochs ")[1].split(",")[0])
-    assert schedule_findings(plan(16, 8, {"max_epochs": advised, "devices": 1})) == []
+    assert schedule_findings(count_steps(16, 8, {"max_epochs": advised, "devices": 1})) == []
 
 
 @pytest.mark.parametrize(
     ("devices", "expected"), [(2, 2), ("2", 2), ([0, 1, 2], 3), ("0,1", 2), ("auto", 1), (-1, 1), (None, 1)]
 )
 def test_devices(devices: Any, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     assert count_devices({"devices": devices}) == expected
 
 

@@ -1,7 +1,10 @@
-"""How many steps the planned training has, and whether they can be enough. Counted, not guessed.
+"""The planned training: how many steps it has, whether they can be enough, and how much memory it needs. All counted.
 
-Sequences are counted with the model's windows where its tokenizer is known, else sentences are. The arithmetic is that
-of `data/batching.py` and of Lightning's ``estimated_stepping_batches``; a test holds it against a real training.
+Steps: the arithmetic of `data/batching.py` and of Lightning's ``estimated_stepping_batches``; a test holds it against a
+real training. Memory: the model is built on PyTorch's ``meta`` device, which has shapes but no data, and one forward
+pass of the largest batch records every tensor that the backward pass will need. On the CPU in float32 a real step
+stores the same number of bytes, which is a test too. A GPU's attention kernels and bfloat16 need less; caching
+allocators, temporary tensors and libraries need more. Needs no weights.
 """
 
 from __future__ import annotations
@@ -11,6 +14,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
+import torch.nn.functional as F
+from transformers import AutoModelForTokenClassification
+from transformers.utils import logging
 
 from ner_module.data.batching import count_batches
 from ner_module.extras.audit.wording import plural
@@ -20,7 +27,7 @@ from ner_module.extras.findings import Finding
 TOO_FEW_STEPS = 100
 
 
-def plan(
+def count_steps(
     rows: int,
     batch_size: int,
     trainer: Mapping[str, Any],
@@ -80,17 +87,13 @@ def plan(
 def count_devices(trainer: Mapping[str, Any]) -> int:
     """How many devices the options mean, over all nodes; ``auto`` means those of this machine."""
     devices = trainer.get("devices", "auto")
-    nodes = int(trainer.get("num_nodes") or 1)
-    if isinstance(devices, str) and "," in devices:
-        devices = [part for part in devices.split(",") if part]
-    if isinstance(devices, Sequence) and not isinstance(devices, str):
-        return max(len(devices), 1) * nodes
     if devices in ("auto", "-1", -1, None):
-        import torch
-
-        on_cpu = trainer.get("accelerator") == "cpu" or not torch.cuda.is_available()
-        return (1 if on_cpu else torch.cuda.device_count()) * nodes
-    return max(int(devices), 1) * nodes
+        count = 1 if trainer.get("accelerator") == "cpu" else torch.cuda.device_count()
+    elif isinstance(devices, str) and "," in devices:
+        count = len(devices.strip(",").split(","))
+    else:
+        count = len(devices) if isinstance(devices, (list, tuple)) else int(devices)
+    return max(count, 1) * int(trainer.get("num_nodes") or 1)
 
 
 def schedule_findings(schedule: Mapping[str, Any]) -> list[Finding]:
@@ -108,3 +111,53 @@ def schedule_findings(schedule: Mapping[str, Any]) -> list[Finding]:
     epochs = math.ceil(3 * TOO_FEW_STEPS / max(per_epoch, 1))
     advice = f"give --trainer.max_epochs {epochs}, a smaller --data.batch_size, or more sentences"
     return [Finding("few_steps", "warning", steps, message, None, advice)]
+
+
+def count_memory(config: Any, num_labels: int, rows: int, row_length: int) -> dict[str, int | None]:
+    """Bytes of one training process in float32.
+
+    Args:
+        config: the base model's.
+        num_labels: of the head.
+        rows: sequences of the largest batch.
+        row_length: subword tokens of its longest sequence.
+
+    Returns:
+        ``parameters``, trained weights in number; ``weights``, ``gradients`` and ``optimizer`` (AdamW's two moments);
+        ``activations`` stored for the backward pass, ``None`` where the architecture cannot be traced without data;
+        ``rows`` and ``row_length``.
+    """
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        config.num_labels = num_labels
+        with torch.device("meta"):
+            model = AutoModelForTokenClassification.from_config(config, dtype=torch.float32).train()
+    finally:
+        logging.set_verbosity(verbosity)
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+    try:
+        activations: int | None = saved_bytes(model, rows, row_length, "meta")
+    except (RuntimeError, NotImplementedError):  # asks for a value, which a tensor without data does not have
+        activations = None
+    sizes = {"parameters": trained, "weights": weights, "gradients": 4 * trained, "optimizer": 8 * trained}
+    return {**sizes, "activations": activations, "rows": rows, "row_length": row_length}
+
+
+def saved_bytes(model: torch.nn.Module, rows: int, row_length: int, device: str) -> int:
+    """Bytes that one forward pass saves for the backward pass; the model's own tensors are not counted."""
+    own = {tensor.untyped_storage()._cdata for tensor in (*model.parameters(), *model.buffers())}
+    saved: dict[int, torch.UntypedStorage] = {}  # held, so that no other tensor gets the same address
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in own:
+            saved[storage._cdata] = storage
+        return tensor
+
+    ids = torch.zeros((rows, row_length), dtype=torch.long, device=device)
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        logits = model(input_ids=ids, attention_mask=None).logits
+        F.cross_entropy(logits.flatten(0, 1).float(), torch.zeros_like(ids).flatten())
+    return sum(storage.nbytes() for storage in saved.values())
