@@ -13,7 +13,7 @@ from ner_module.data.datamodule import NERDataModule
 from ner_module.errors import DataError, PretrainedError
 from ner_module.extras.audit.consistency import consistency_findings
 from ner_module.extras.audit.corpus import Corpus
-from ner_module.extras.audit.entities import balance_findings, count_forms, split_sizes
+from ner_module.extras.audit.entities import balance_findings, split_sizes
 from ner_module.extras.audit.plan import count_steps, schedule_findings
 from ner_module.extras.audit.reading import read_data
 from ner_module.extras.audit.sentences import duplicate_findings
@@ -121,7 +121,7 @@ def audit_corpus(
         The audit without the planned training; the length of each training sequence where there is a tokenizer.
     """
     types = list(dict.fromkeys(span.entity_type for sentence in corpus.sentences for span in sentence.spans))
-    sizes = split_sizes(corpus, count_forms(corpus), types)
+    sizes = split_sizes(corpus, types)
     mentions = {split: numbers["entities_by_type"] for split, numbers in sizes.items()}
     found = [
         *findings,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import bisect
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from itertools import accumulate
 from typing import Any
+
+import numpy as np
 
 from ner_module.extras.audit.corpus import Corpus
 from ner_module.extras.audit.wording import plural
@@ -26,27 +27,13 @@ HISTOGRAM_EDGES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 Form = tuple[str, ...]
 """The words of an entity."""
 
-Forms = dict[str, Counter[tuple[Form, str]]]
-"""Split -> (words, type) -> occurrences."""
 
-
-def count_forms(corpus: Corpus) -> Forms:
-    """Count the distinct entities of each split."""
-    forms: Forms = {split: Counter() for split in corpus.splits}
+def split_sizes(corpus: Corpus, types: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The numbers of each split, as JSON holds them."""
+    forms: dict[str, Counter[tuple[Form, str]]] = {split: Counter() for split in corpus.splits}
     for sentence in corpus.sentences:
         for start, end, name in sentence.spans:
             forms[sentence.split][sentence.tokens[start:end], name] += 1
-    return forms
-
-
-def split_sizes(corpus: Corpus, forms: Forms, types: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """The numbers of each split, as JSON holds them.
-
-    Args:
-        corpus: the sentences.
-        forms: their entities.
-        types: the entity types.
-    """
     train = forms.get("train", Counter())
     known = {form for form, _ in train}
     sizes = {}
@@ -81,20 +68,13 @@ def distribution(lengths: Sequence[int]) -> dict[str, Any]:
     >>> distribution([1, 2, 3, 40])["p50"], distribution([])["longest"]
     (2, 0)
     """
-    counts = sorted(Counter(lengths).items())
-    up_to = list(accumulate(count for _, count in counts))
-    histogram = [0] * (len(HISTOGRAM_EDGES) + 1) if counts else []
-    for length, count in counts:
-        histogram[bisect.bisect(HISTOGRAM_EDGES, length)] += count
-
-    def percentile(percent: int) -> int:
-        return counts[bisect.bisect_left(up_to, len(lengths) * percent / 100)][0] if counts else 0
-
+    ordered = np.sort(np.array(lengths, dtype=int))
+    size = len(ordered)
     return {
-        "mean": round(sum(lengths) / max(len(lengths), 1), 2),
-        **{f"p{percent}": percentile(percent) for percent in _PERCENTILES},
-        "longest": counts[-1][0] if counts else 0,
-        "histogram": histogram,
+        "mean": round(float(ordered.mean()), 2) if size else 0.0,
+        **{f"p{p}": int(ordered[math.ceil(size * p / 100) - 1]) if size else 0 for p in _PERCENTILES},
+        "longest": int(ordered[-1]) if size else 0,
+        "histogram": np.bincount(np.digitize(ordered, HISTOGRAM_EDGES), minlength=11).tolist() if size else [],
     }
 
 
@@ -120,7 +100,7 @@ def balance_findings(corpus: Corpus, mentions: Mapping[str, Mapping[str, int]]) 
         where = [split for split, counts in mentions.items() if any(counts[name] for name in absent)]
         message = (
             f"{plural(len(absent), 'type')} of the {' and '.join(where)} data {'does' if len(absent) == 1 else 'do'} "
-            f"not occur in the training data and cannot be learnt: {_listed(absent)}"
+            "not occur in the training data and cannot be learnt"
         )
         found.append(_types_finding(corpus, "type_not_in_training", message, absent, "add examples, or drop the type"))
     rarest = dict(sorted(train.items(), key=lambda item: item[1]))
@@ -128,17 +108,15 @@ def balance_findings(corpus: Corpus, mentions: Mapping[str, Mapping[str, int]]) 
     if rarest:
         message = (
             f"{plural(len(rarest), 'type has', 'types have')} fewer than {_FEW_TO_LEARN} of the "
-            f"{sum(train.values()):,} training entities, too few to learn well: {_listed(rarest)}"
+            f"{sum(train.values()):,} training entities, too few to learn well"
         )
         advice = "annotate more, merge with another type, or drop; correct it if it is a misspelling"
         found.append(_types_finding(corpus, "rare_type", message, rarest, advice))
     for split, counts in mentions.items():
         few = {name: count for name, count in counts.items() if count < _FEW_TO_SCORE}
         if few and split != "train" and split not in empty:
-            message = (
-                f"the {split} data has fewer than {_FEW_TO_SCORE} entities of {plural(len(few), 'type')}: "
-                f"{_listed(few)}"
-            )
+            of_types = f"{plural(len(few), 'type')}: {_listed(few)}"
+            message = f"the {split} data has fewer than {_FEW_TO_SCORE} entities of {of_types}"
             advice = "do not read much into the scores of these types, nor into macro averages"
             found.append(Finding("few_to_score", "info", len(few), message, None, advice))
     return found
@@ -151,7 +129,8 @@ def _types_finding(corpus: Corpus, code: str, message: str, counts: Mapping[str,
     places = ((sentence, span) for sentence in sentences for span in sentence.spans if span.entity_type == first)
     sentence, span = next(places)
     details = [{"type": name, "count": count} for name, count in counts.items()]
-    return Finding(code, "warning", len(counts), message, sentence.example(span.start, span.end), advice, details)
+    message, example = f"{message}: {_listed(counts)}", sentence.example(span.start, span.end)
+    return Finding(code, "warning", len(counts), message, example, advice, details)
 
 
 def _listed(counts: Mapping[str, int]) -> str:

@@ -25,6 +25,11 @@ Pairs = list[tuple[Sentence, Sentence]]
 
 def duplicate_findings(corpus: Corpus) -> list[Finding]:
     """Contradictions first, then leakage, then mere repetition."""
+    fold = cache(folded)
+
+    def folded_hash(sentence: Sentence) -> int:
+        return hash("".join(map(fold, sentence.tokens)))
+
     first: dict[tuple[str, ...], Sentence] = {}
     train: dict[tuple[str, ...], Sentence] = {}
     folded_train: dict[int, Sentence] = {}
@@ -32,7 +37,7 @@ def duplicate_findings(corpus: Corpus) -> list[Finding]:
         first.setdefault(sentence.tokens, sentence)
         if sentence.split == "train" and sentence.tokens:
             train.setdefault(sentence.tokens, sentence)
-            folded_train.setdefault(_folded_hash(sentence), sentence)
+            folded_train.setdefault(folded_hash(sentence), sentence)
     differing: Pairs = []
     equal: dict[tuple[str, str], Pairs] = defaultdict(list)
     for sentence in corpus.sentences:
@@ -47,11 +52,11 @@ def duplicate_findings(corpus: Corpus) -> list[Finding]:
             continue
         if sentence.tokens in train:
             equal["leakage", sentence.split].append((sentence, train[sentence.tokens]))
-        elif (folded := _folded_hash(sentence)) in folded_train:
-            equal["near_leakage", sentence.split].append((sentence, folded_train[folded]))
+        elif (key := folded_hash(sentence)) in folded_train:
+            equal["near_leakage", sentence.split].append((sentence, folded_train[key]))
     codes = [(code, split) for split in corpus.splits for code in ("leakage", "near_leakage")]
     codes += [("duplicate_sentences", split) for split in corpus.splits]
-    found = [_repetition(corpus, *key, equal[key]) for key in codes if key in equal]
+    found = [_repetition(corpus, *pair, equal[pair]) for pair in codes if pair in equal]
     return [_contradiction(differing), *found] if differing else found
 
 
@@ -64,9 +69,9 @@ def _repetition(corpus: Corpus, code: str, split: str, pairs: Pairs) -> Finding:
     if code == "duplicate_sentences":
         message += f"words or more) {'repeats' if count == 1 else 'repeat'} an earlier one"
         severe = split == "train" and len(long) > _MANY * size
-        harm = "they count several times in the score"
-        advice = "remove repetitions unless their frequency is what you want to learn"
-        advice = advice if split == "train" else f"remove repetitions: {harm}"
+        reason = " unless their frequency is what you want to learn"
+        reason = reason if split == "train" else ": they count several times in the score"
+        advice = f"remove repetitions{reason}"
     else:
         how = "" if code == "leakage" else " but for case, white space or tokenisation"
         message += f"words or more) {'is' if count == 1 else 'are'} in the training data too{how}"
@@ -95,11 +100,6 @@ def _contradiction(pairs: Pairs) -> Finding:
     )
 
 
-def _folded_hash(sentence: Sentence) -> int:
-    return hash("".join([folded(word) for word in sentence.tokens]))
-
-
-@cache
 def folded(form: str) -> str:
     r"""A word without what people vary when they copy text: case, white space, compatibility forms.
 

@@ -10,8 +10,8 @@ from ner_module.data.alignment import Subwords, make_sequences
 from ner_module.extras.audit.corpus import Corpus, Sentence
 from ner_module.extras.audit.entities import distribution
 from ner_module.extras.audit.wording import plural, share
-from ner_module.extras.audit.words import count_words
-from ner_module.extras.findings import Example, Finding, Severity
+from ner_module.extras.audit.words import count_words, word_findings
+from ner_module.extras.findings import Example, Finding
 
 _FORMS_AT_ONCE = 20_000
 
@@ -114,12 +114,7 @@ def _word_findings(
             "choose a base model of this language and script if these words matter",
         ),
     }
-    found = []
-    for code, (problem, advice) in kinds.items():
-        if count := totals.get(code, 0):
-            severity: Severity = "info" if code == _UNKNOWN and unknown <= _MANY_UNKNOWN * num_words else "warning"
-            found.append(Finding(code, severity, count, f"{plural(count, 'word')} {problem}", first[code], advice))
-    return found
+    return word_findings(kinds, totals, first, mild=_UNKNOWN if unknown <= _MANY_UNKNOWN * num_words else "")
 
 
 def _window_findings(windowed: Sequence[_Windowed], longest: int) -> list[Finding]:

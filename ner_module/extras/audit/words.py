@@ -71,6 +71,18 @@ def count_words(
     return counts, first
 
 
+def word_findings(
+    kinds: Mapping[str, tuple[str, str]], totals: Mapping[str, int], first: Mapping[str, Example], mild: str
+) -> list[Finding]:
+    """A warning for each kind that occurs, and a note for a mild one, from its problem and advice."""
+    found = []
+    for code, (problem, advice) in kinds.items():
+        if count := totals.get(code, 0):
+            severity: Severity = "info" if code == mild else "warning"
+            found.append(Finding(code, severity, count, f"{plural(count, 'word')} {problem}", first[code], advice))
+    return found
+
+
 def character_kinds(form: str) -> list[str]:
     r"""What is odd about the characters of a word.
 
@@ -98,12 +110,7 @@ def character_findings(corpus: Corpus) -> list[Finding]:
     kinds = {form: found for form in corpus.forms if (found := character_kinds(form))}
     counts, first = count_words(corpus, kinds)
     totals = {kind: sum(counts[kind, split] for split in corpus.splits) for kind in first}
-    findings = []
-    for code, (problem, advice) in _KINDS.items():
-        if code in totals:
-            severity: Severity = "info" if code == "space_in_words" else "warning"
-            message = f"{plural(totals[code], 'word')} {problem}"
-            findings.append(Finding(code, severity, totals[code], message, first[code], advice))
+    findings = word_findings(_KINDS, totals, first, mild="space_in_words")
     if not {_COMPOSED, _DECOMPOSED} <= set(totals):
         return findings
     rare, usual = sorted((_COMPOSED, _DECOMPOSED), key=totals.__getitem__)
