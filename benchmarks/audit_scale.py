@@ -50,9 +50,9 @@ def anonymous() -> int:
 def measure(folder: Path) -> dict[str, Any]:
     """Audit one store; runs in a process of its own."""
     from ner_module.data.store import StoredSplit
-    from ner_module.extras.audit.audit import audit_sources
-    from ner_module.extras.audit.corpus import Source
-    from ner_module.extras.audit.subwords import Tokenization
+    from ner_module.extras.audit.audit import audit_corpus
+    from ner_module.extras.audit.corpus import Source, read_corpus
+    from ner_module.extras.audit.sequences import Tokenization
     from ner_module.pretrained import load_tokenizer
 
     stored = StoredSplit(folder)
@@ -67,9 +67,7 @@ def measure(folder: Path) -> dict[str, Any]:
     watcher = threading.Thread(target=watch)
     watcher.start()
     begun = time.perf_counter()
-    audit = audit_sources(
-        {"train": Source(stored, "iob2")}, "O", tokenization=Tokenization(tokenizer, 128, 32), trainer={"max_epochs": 1}
-    )
+    audit, _ = audit_corpus(read_corpus({"train": Source(stored, "iob2")}, "O"), Tokenization(tokenizer, 128, 32))
     seconds = time.perf_counter() - begun
     done.set()
     watcher.join()

@@ -1,27 +1,28 @@
-"""The whole audit: from sources to numbers and findings, and both as JSON."""
+"""The whole audit: from the data to numbers and findings, and both as JSON."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from ner_module.extras.audit.balance import balance_findings, count_balance
-from ner_module.extras.audit.characters import character_findings
+from ner_module.data.datamodule import NERDataModule
+from ner_module.errors import DataError, PretrainedError
 from ner_module.extras.audit.consistency import consistency_findings
-from ner_module.extras.audit.corpus import Corpus, Source
-from ner_module.extras.audit.duplicates import duplicate_findings
-from ner_module.extras.audit.entities import collect_entities
-from ner_module.extras.audit.schedule import plan, schedule_findings
-from ner_module.extras.audit.sizes import split_sizes
-from ner_module.extras.audit.subwords import Tokenization, count_subwords
+from ner_module.extras.audit.corpus import Corpus
+from ner_module.extras.audit.entities import balance_findings, split_sizes
+from ner_module.extras.audit.plan import count_steps, schedule_findings
+from ner_module.extras.audit.reading import read_data
+from ner_module.extras.audit.sentences import duplicate_findings
+from ner_module.extras.audit.sequences import Tokenization, count_sequences
 from ner_module.extras.audit.tags import changed_spans, illegal_tags
-from ner_module.extras.findings import Finding, most_severe_first
+from ner_module.extras.audit.wording import plural
+from ner_module.extras.audit.words import character_findings
+from ner_module.extras.findings import SEVERITIES, Finding, most_severe_first
+from ner_module.files import write_atomically
 
 VERSION = 1
 """Of the JSON; raised when a reader of the old one would misread the new."""
@@ -35,10 +36,11 @@ class Audit:
         splits: numbers of each split.
         findings: the most severe first.
         types: entity types, the most frequent in training first.
-        tokenizer: its name and the rows' length, where a model is configured.
+        tokenizer: its name and the length of sequences, where a model is configured.
         schedule: the planned steps, where there is training data.
-        memory: see `cost.py`.
-        time: likewise.
+        memory: see `plan.py`.
+        longest_sequence: subword tokens of the longest training sequence; not in the JSON.
+        failure: why ``fit`` would not get as far as this, where some file could not be read; likewise.
     """
 
     splits: dict[str, dict[str, Any]]
@@ -47,9 +49,8 @@ class Audit:
     tokenizer: dict[str, Any] | None = None
     schedule: dict[str, Any] | None = None
     memory: dict[str, Any] | None = None
-    time: dict[str, Any] | None = None
-    row_lengths: npt.NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, dtype=np.int32))
-    """Of the training rows, for `cost.py`; not in the JSON."""
+    longest_sequence: int = 0
+    failure: DataError | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Plain data: what ``audit.json`` and ``--json`` hold."""
@@ -61,84 +62,87 @@ class Audit:
             "tokenizer": self.tokenizer,
             "schedule": self.schedule,
             "memory": self.memory,
-            "time": self.time,
+            "time": None,  # version 1 has it; nothing is measured now
         }
 
     def write(self, path: Path) -> None:
         """Write the JSON, whole or not at all."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = path.with_name(f".{path.name}.tmp")
-        scratch.write_text(json.dumps(self.as_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        scratch.replace(path)
+        write_atomically(path, json.dumps(self.as_json(), indent=1, ensure_ascii=False) + "\n")
 
-    def count(self, *severities: str) -> int:
-        """How many findings have one of these severities."""
-        return sum(finding.severity in severities for finding in self.findings)
+    def summary(self) -> str:
+        """How many errors, warnings and notes there are; empty without any."""
+        counts = Counter(finding.severity for finding in self.findings)
+        nouns = {"error": "error", "warning": "warning", "info": "note"}
+        return ", ".join(plural(counts[severity], nouns[severity]) for severity in SEVERITIES if counts[severity])
 
 
-def audit_sources(
-    sources: Mapping[str, Source],
-    outside_label: str | None,
-    *,
-    tokenization: Tokenization | None = None,
-    batch_size: int = 16,
-    trainer: Mapping[str, Any] | None = None,
-    warmup_ratio: float = 0.0,
-    findings: list[Finding] | None = None,
-    label_map: Mapping[str, str] | None = None,
-    max_tokens: int | None = None,
-) -> Audit:
-    """Look at everything but memory and time.
+def audit_data(data: NERDataModule, trainer: Mapping[str, Any], warmup_ratio: float) -> Audit:
+    """Audit the data that a configuration names, and the training planned on it.
 
     Args:
-        sources: the stored splits by name.
-        outside_label: of flat labels, if there is one.
-        tokenization: the tokenizer; without it, what needs subwords is left out.
-        batch_size: of a training step on one device.
-        trainer: the trainer's options; without them, steps are not counted.
+        data: its splits are read unless it has read them.
+        trainer: the trainer's options.
         warmup_ratio: share of the steps.
-        findings: what was found while reading.
-        label_map: renames or drops types, as training will.
-        max_tokens: of a training step on one device, in place of ``batch_size``.
+
+    Raises:
+        DataError: no split can be read, or ``max_tokens`` is too small.
     """
-    found = list(findings or [])
-    with Corpus(sources, outside_label, label_map) as corpus:
-        entities = collect_entities(corpus)
-        balance = count_balance(corpus, entities)
-        files = {
-            name: sources[name if name in sources else "train"].stored.meta["sources"][0] for name in corpus.splits
-        }
-        found += illegal_tags(corpus)
-        found += changed_spans(sources)
-        found += balance_findings(corpus, entities, balance, files)
-        found += duplicate_findings(corpus)
-        found += consistency_findings(corpus, entities)
-        found += character_findings(corpus)
-        subwords = count_subwords(corpus, tokenization) if tokenization is not None else None
-        sizes = split_sizes(corpus, balance, subwords)
-        frequency = balance.mentions.get("train") or next(iter(balance.mentions.values()), {})
-        types = sorted(corpus.types, key=lambda name: (-frequency[name], name))
-    schedule = None
-    if subwords is not None:
-        found += subwords.findings
-    if trainer is not None and "train" in sizes:
-        rows = sizes["train"]["rows" if subwords is not None else "sentences"]
-        lengths = subwords.row_lengths.astype(np.int64) if subwords is not None else None
-        planned = plan(rows, batch_size, trainer, warmup_ratio, lengths, max_tokens)
-        schedule = planned.as_json()
-        found += schedule_findings(planned)
-    tokenizer = None
+    corpus, findings, failure = read_data(data)
+    tokenization = None
+    try:
+        if data.tokenizer is not None or data.hparams["model_name_or_path"] is not None:
+            data.load_tokenizer()
+            tokenization = Tokenization(data.tokenizer, data.max_seq_length, data.stride)
+    except PretrainedError as error:
+        advice = "what needs subword tokens is left out here"
+        findings.append(Finding("no_tokenizer", "error", 1, str(error), None, advice))
+    audit, lengths = audit_corpus(corpus, tokenization, findings)
+    audit.failure = failure
+    if "train" in audit.splits:
+        rows = audit.splits["train"]["sentences"] if lengths is None else len(lengths)
+        options = data.hparams
+        audit.schedule = count_steps(rows, options["batch_size"], trainer, warmup_ratio, lengths, options["max_tokens"])
+        audit.findings = most_severe_first([*audit.findings, *schedule_findings(audit.schedule)])
+        audit.longest_sequence = max(lengths or [0])
+    return audit
+
+
+def audit_corpus(
+    corpus: Corpus, tokenization: Tokenization | None = None, findings: Sequence[Finding] = ()
+) -> tuple[Audit, list[int] | None]:
+    """Audit sentences.
+
+    Args:
+        corpus: the sentences.
+        tokenization: the tokenizer; without it, what needs subword tokens is left out.
+        findings: what was found while reading.
+
+    Returns:
+        The audit without the planned training; the length of each training sequence where there is a tokenizer.
+    """
+    types = list(dict.fromkeys(span.entity_type for sentence in corpus.sentences for span in sentence.spans))
+    sizes = split_sizes(corpus, types)
+    mentions = {split: numbers["entities_by_type"] for split, numbers in sizes.items()}
+    found = [
+        *findings,
+        *illegal_tags(corpus),
+        *changed_spans(corpus.sources),
+        *balance_findings(corpus, mentions),
+        *duplicate_findings(corpus),
+        *consistency_findings(corpus, types),
+        *character_findings(corpus),
+    ]
+    tokenizer, lengths = None, None
     if tokenization is not None:
+        sequences = count_sequences(corpus, tokenization)
+        sizes = {split: numbers | sequences.sizes[split] for split, numbers in sizes.items()}
+        found += sequences.findings
+        lengths = sequences.train_lengths
         tokenizer = {
             "name": tokenization.tokenizer.name_or_path,
             "max_seq_length": tokenization.max_seq_length,
             "stride": tokenization.stride,
         }
-    return Audit(
-        sizes,
-        most_severe_first(found),
-        types,
-        tokenizer,
-        schedule,
-        row_lengths=subwords.row_lengths if subwords is not None else np.zeros(0, dtype=np.int32),
-    )
+    frequency = next(iter(mentions.values()))
+    ordered = sorted(types, key=lambda name: (-frequency[name], name))
+    return Audit(sizes, most_severe_first(found), ordered, tokenizer), lengths

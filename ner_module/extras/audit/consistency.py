@@ -10,24 +10,23 @@ words, or of a rate below 5 %, are taken for slips, and they come after the othe
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from ner_module.extras.audit.corpus import Corpus
-from ner_module.extras.audit.entities import Entities, sentence_at
-from ner_module.extras.audit.hashing import Hashes, RangeHashes, mix
+from ner_module.extras.audit.corpus import Corpus, Sentence
+from ner_module.extras.audit.entities import Form
 from ner_module.extras.audit.wording import plural
-from ner_module.extras.findings import Finding
+from ner_module.extras.findings import Example, Finding
+from ner_module.tagging import Span
 
 OUTSIDE_READING = "outside"
 
 # Longer entities are hardly ever repeated outside, and each length costs a look at every word.
 _LONGEST = 8
-_KEPT = 200
+_DETAILS = 200
 _PLACES = 3
 # The usual reading must have at least this lower bound of its share for the others to look like slips.
 _CLEAR = 0.5
@@ -35,111 +34,101 @@ _RARELY_ENTITY = 0.05
 
 
 @dataclass
-class Form:
-    """A form with several readings.
+class Reading:
+    """One way a form is annotated: how often, and its first places: sentence and first word."""
+
+    name: str
+    count: int = 0
+    places: list[tuple[Sentence, int]] = field(default_factory=list)
+
+
+class Conflict:
+    """A form with several readings, the usual one first.
 
     Attributes:
-        hash: of its words.
-        readings: reading -> occurrences, the usual one first.
+        unusual_count: occurrences with another reading.
         certainty: the lower end of the Wilson interval of the usual reading's share.
-        places: reading -> some of its places, as a word of the corpus.
-        length: words of the form.
+        rank: higher is more worth looking at.
+        is_slip: whether an unusual reading is likely a mistake, not one of two honest meanings of a word.
     """
 
-    hash: int
-    readings: dict[str, int]
-    certainty: float
-    places: dict[str, list[int]]
-    length: int
+    def __init__(self, form: Form, readings: list[Reading]) -> None:
+        self.form, self.readings = form, readings
+        total = sum(reading.count for reading in readings)
+        self.unusual_count = total - readings[0].count
+        self.certainty = wilson_lower(readings[0].count, total)
+        usually_outside = readings[0].name == OUTSIDE_READING
+        self.rank = self.certainty / (4 if usually_outside else 1), self.unusual_count
+        self.is_slip = not usually_outside or len(form) > 1 or self.unusual_count < _RARELY_ENTITY * total
 
-    @property
-    def usual(self) -> str:
-        """The reading that most places have."""
-        return next(iter(self.readings))
+    def places(self, reading: Reading) -> list[Example]:
+        """The first places of a reading."""
+        return [sentence.example(start, start + len(self.form)) for sentence, start in reading.places]
 
-    @property
-    def unusual_count(self) -> int:
-        """Occurrences with another reading."""
-        return sum(self.readings.values()) - self.readings[self.usual]
-
-    @property
-    def rank(self) -> tuple[float, int]:
-        """Higher is more worth looking at."""
-        return self.certainty / (4 if self.usual == OUTSIDE_READING else 1), self.unusual_count
+    def as_json(self) -> dict[str, Any]:
+        """Plain data."""
+        readings = [
+            {"reading": reading.name, "count": reading.count, "places": [*map(asdict, self.places(reading))]}
+            for reading in self.readings
+        ]
+        return {"form": " ".join(self.form), "certainty": round(self.certainty, 4), "readings": readings}
 
 
-def consistency_findings(corpus: Corpus, entities: Entities) -> list[Finding]:
-    """Forms of several types, and forms that are entities here and outside there."""
-    forms = conflicting_forms(corpus, entities)
-    several = [form for form in forms if sum(reading != OUTSIDE_READING for reading in form.readings) > 1]
-    typed = {form.hash for form in several}
-    outside = [form for form in forms if form.hash not in typed and OUTSIDE_READING in form.readings and _is_slip(form)]
-    found = []
-    if several:
-        found.append(
-            _finding(
-                corpus,
-                several,
-                "conflicting_types",
-                "{forms} {are} annotated with different types",
-                "look at the unusual ones first; if both are right, state in the guidelines when each applies",
-            )
-        )
+def consistency_findings(corpus: Corpus, types: Sequence[str]) -> list[Finding]:
+    """Forms of several types, and forms that are entities here and outside there.
+
+    Args:
+        corpus: the sentences.
+        types: the entity types; of readings equally frequent, the first is the usual one.
+    """
+    several, outside = [], []
+    for conflict in find_conflicts(corpus, types):
+        if sum(reading.name != OUTSIDE_READING for reading in conflict.readings) > 1:
+            several.append(conflict)
+        elif conflict.is_slip:
+            outside.append(conflict)
+    advice = "look at the unusual ones first; if both are right, state in the guidelines when each applies"
+    found = [_finding("conflicting_types", several, "annotated with different types", advice)] if several else []
     if outside:
-        found.append(
-            _finding(
-                corpus,
-                outside,
-                "entity_or_outside",
-                "{forms} {are} an entity in some places and not annotated in others",
-                "look at the unusual places: is one forgotten, or annotated by mistake?",
-            )
-        )
+        problem = "an entity in some places and not annotated in others"
+        advice = "look at the unusual places: is one forgotten, or annotated by mistake?"
+        found.append(_finding("entity_or_outside", outside, problem, advice))
     return found
 
 
-def _is_slip(form: Form) -> bool:
-    """Whether an unusual reading is likely a mistake, not one of two honest meanings of a word."""
-    if form.usual != OUTSIDE_READING:
-        return True
-    total = sum(form.readings.values())
-    return form.length > 1 or total - form.readings[form.usual] < _RARELY_ENTITY * total
-
-
-def conflicting_forms(corpus: Corpus, entities: Entities) -> list[Form]:
-    """All forms with several readings, the most telling first; the first of them with places."""
-    readings: dict[int, dict[str, int]] = defaultdict(dict)
-    lengths: dict[int, int] = {}
-    hashes, index_of = np.unique(entities.hashes, return_inverse=True)
-    by_length = {
-        int(length): np.unique(entities.hashes[entities.lengths == length])
-        for length in np.unique(entities.lengths)
-        if length <= _LONGEST
+def find_conflicts(corpus: Corpus, types: Sequence[str]) -> list[Conflict]:
+    """All forms with several readings, the most telling first."""
+    found: dict[Form, dict[str, Reading]] = {
+        sentence.tokens[start:end]: {} for sentence in corpus.sentences for start, end, _ in sentence.spans
     }
-    outside = _count_outside(corpus, by_length, _first_words(corpus, entities))
-    several = np.zeros(len(hashes), dtype=bool)
-    types_of = np.full(len(hashes), -1, dtype=np.int32)
-    for row, form in enumerate(index_of.tolist()):
-        if types_of[form] == -1:
-            types_of[form] = entities.types[row]
-        elif types_of[form] != entities.types[row]:
-            several[form] = True
-    for row in np.flatnonzero(
-        several[index_of] | np.isin(entities.hashes, np.array(list(outside), dtype=np.uint64))
-    ).tolist():
-        key, name = int(entities.hashes[row]), corpus.types[entities.types[row]]
-        readings[key][name] = readings[key].get(name, 0) + int(entities.counts[row])
-        lengths[key] = int(entities.lengths[row])
-    forms = []
-    for key, counts in readings.items():
-        if key in outside:
-            counts[OUTSIDE_READING] = outside[key]
-        ordered = dict(sorted(counts.items(), key=lambda item: -item[1]))
-        certainty = wilson_lower(next(iter(ordered.values())), sum(ordered.values()))
-        forms.append(Form(key, ordered, certainty, {}, lengths[key]))
-    forms.sort(key=lambda form: form.rank, reverse=True)
-    _find_places(corpus, [form for form in forms if _is_slip(form)][: 2 * _KEPT])
-    return forms
+    lengths: dict[str, set[int]] = defaultdict(set)  # of the forms that begin with a word
+    for form in found:
+        if len(form) <= _LONGEST:
+            lengths[form[0]].add(len(form))
+
+    def note(form: Form, name: str, sentence: Sentence, start: int) -> None:
+        reading = found[form].setdefault(name, Reading(name))
+        reading.count += 1
+        if len(reading.places) < _PLACES:
+            reading.places.append((sentence, start))
+
+    for sentence in corpus.sentences:
+        tokens, gap = sentence.tokens, 0
+        for start, end, name in [*sentence.spans, Span(len(tokens), len(tokens), "")]:
+            for at in range(gap, start):
+                for length in lengths.get(tokens[at], ()):
+                    if at + length <= start and tokens[at : at + length] in found:
+                        note(tokens[at : at + length], OUTSIDE_READING, sentence, at)
+            if name:
+                note(tokens[start:end], name, sentence, start)
+            gap = end
+    order = {name: number for number, name in enumerate([*types, OUTSIDE_READING])}
+    conflicts = [
+        Conflict(form, sorted(readings.values(), key=lambda reading: (-reading.count, order[reading.name])))
+        for form, readings in found.items()
+        if len(readings) > 1
+    ]
+    return sorted(conflicts, key=lambda conflict: conflict.rank, reverse=True)
 
 
 def wilson_lower(successes: int, trials: int, z: float = 1.96) -> float:
@@ -149,110 +138,17 @@ def wilson_lower(successes: int, trials: int, z: float = 1.96) -> float:
     (0.76, 0.21, 0.35)
     """
     p = successes / trials
-    spread = z * np.sqrt(p * (1 - p) / trials + z * z / (4 * trials * trials))
-    return float((p + z * z / (2 * trials) - spread) / (1 + z * z / trials))
+    spread = z * math.sqrt(p * (1 - p) / trials + z * z / (4 * trials * trials))
+    return (p + z * z / (2 * trials) - spread) / (1 + z * z / trials)
 
 
-def _first_words(corpus: Corpus, entities: Entities) -> npt.NDArray[np.bool_]:
-    """Which forms begin an entity: ``[forms]``; nowhere else need an entity be looked for."""
-    firsts = np.zeros(len(corpus.forms), dtype=bool)
-    firsts[corpus.words_at(entities.first)] = True
-    return firsts
-
-
-def _matches(corpus: Corpus, wanted: dict[int, Hashes], firsts: npt.NDArray[np.bool_]) -> Any:
-    """Places where wanted words stand wholly outside entities: (hashes, first words) for each chunk and length."""
-    for chunk in corpus.chunks():
-        outside = chunk.table.types[chunk.tags] < 0
-        candidates = np.flatnonzero(outside & firsts[chunk.words])
-        if not len(candidates):
-            continue
-        hashes = RangeHashes(mix(chunk.words))
-        inside = np.concatenate([[0], np.cumsum(~outside)])
-        sentence_ends = chunk.offsets[1:][chunk.sentence_of(candidates)]
-        for length, values in wanted.items():
-            ends = candidates + length
-            fits = ends <= sentence_ends
-            starts, ends = candidates[fits], ends[fits]
-            clear = inside[ends] == inside[starts]
-            starts, ends = starts[clear], ends[clear]
-            found = hashes(starts, ends)
-            at = np.searchsorted(values, found)
-            at[at == len(values)] = 0
-            hit = values[at] == found
-            if hit.any():
-                yield found[hit], starts[hit] + chunk.first_word
-
-
-def _count_outside(corpus: Corpus, wanted: dict[int, Hashes], firsts: npt.NDArray[np.bool_]) -> dict[int, int]:
-    counts: dict[int, int] = defaultdict(int)
-    for found, _ in _matches(corpus, wanted, firsts):
-        distinct, each = np.unique(found, return_counts=True)
-        for key, count in zip(distinct.tolist(), each.tolist(), strict=True):
-            counts[key] += count
-    return dict(counts)
-
-
-def _find_places(corpus: Corpus, forms: list[Form]) -> None:
-    """Add the first places of each reading to some forms."""
-    if not forms:
-        return
-    by_hash = {form.hash: form for form in forms}
-    wanted = np.array(sorted(by_hash), dtype=np.uint64)
-
-    def note(keys: Hashes, names: npt.NDArray[np.int16], words: npt.NDArray[np.int64]) -> None:
-        # Only the first few of each key: of a frequent word there are thousands.
-        order = np.lexsort((words, names, keys))
-        new = np.ones(len(order), dtype=bool)
-        new[1:] = (keys[order][1:] != keys[order][:-1]) | (names[order][1:] != names[order][:-1])
-        rank = np.arange(len(order)) - np.maximum.accumulate(np.where(new, np.arange(len(order)), 0))
-        few = order[rank < _PLACES]
-        for key, index, word in zip(keys[few].tolist(), names[few].tolist(), words[few].tolist(), strict=True):
-            name = OUTSIDE_READING if index < 0 else corpus.types[index]
-            places = by_hash[key].places.setdefault(name, [])
-            if len(places) < _PLACES:
-                places.append(word)
-
-    firsts = np.zeros(len(corpus.forms), dtype=bool)
-    for chunk in corpus.chunks():
-        spans = chunk.spans()
-        found = RangeHashes(mix(chunk.words))(spans.starts, spans.ends)
-        hit = np.isin(found, wanted)
-        firsts[chunk.words[spans.starts[hit]]] = True
-        note(found[hit], spans.types[hit], spans.starts[hit] + chunk.first_word)
-    by_length: dict[int, list[int]] = defaultdict(list)
-    for form in forms:
-        by_length[form.length].append(form.hash)
-    arrays = {length: np.array(sorted(keys), dtype=np.uint64) for length, keys in by_length.items()}
-    for found, words in _matches(corpus, arrays, firsts):
-        note(found, np.full(len(words), -1, dtype=np.int16), words)
-
-
-def _finding(corpus: Corpus, forms: list[Form], code: str, message: str, advice: str) -> Finding:
-    clear = [form for form in forms if form.certainty >= _CLEAR]
-    cases = sum(form.unusual_count for form in clear)
-    text = message.format(forms=plural(len(forms), "form"), are="is" if len(forms) == 1 else "are")
+def _finding(code: str, conflicts: list[Conflict], problem: str, advice: str) -> Finding:
+    message = f"{plural(len(conflicts), 'form is', 'forms are')} {problem}"
+    clear = [conflict for conflict in conflicts if conflict.certainty >= _CLEAR]
     if clear:
-        text += f"; of {len(clear):,} the usual reading is clear, with {plural(cases, 'place')} against it"
-    details = [_as_json(corpus, form) for form in forms[:_KEPT] if form.places]
-    top = next((form for form in forms if form.places), None)
-    example = None
-    if top is not None:
-        unusual = next(reading for reading in reversed(top.readings) if top.places.get(reading))
-        sentence, word = sentence_at(corpus, top.places[unusual][0])
-        example = corpus.example(sentence, word, word + top.length)
-    return Finding(code, "warning" if clear else "info", len(forms), text, example, advice, details)
-
-
-def _as_json(corpus: Corpus, form: Form) -> dict[str, Any]:
-    readings = []
-    text = ""
-    for reading, count in form.readings.items():
-        places = []
-        for word in form.places.get(reading, []):
-            sentence, at = sentence_at(corpus, word)
-            example = corpus.example(sentence, at, at + form.length)
-            text = text or " ".join(corpus.tokens(sentence)[at : at + form.length])
-            places.append({"file": example.file, "line": example.line, "text": example.text})
-        readings.append({"reading": reading, "count": count, "places": places})
-    return {"form": text, "certainty": round(form.certainty, 4), "readings": readings}
+        against = plural(sum(conflict.unusual_count for conflict in clear), "place")
+        message += f"; of {len(clear):,} the usual reading is clear, with {against} against it"
+    slips = [conflict for conflict in conflicts if conflict.is_slip]
+    example = slips[0].places(slips[0].readings[-1])[0] if slips else None
+    details = [conflict.as_json() for conflict in slips[:_DETAILS]]
+    return Finding(code, "warning" if clear else "info", len(conflicts), message, example, advice, details)

@@ -1,8 +1,8 @@
-"""Reading what can be read: what ``fit`` would stop at becomes a finding, and the rest is audited all the same."""
+"""Reading what can be read: an error at which ``fit`` would stop becomes a finding, and the rest is still audited."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from ner_module.data.inventory import Tags, choose_source_scheme
 from ner_module.data.preparation import store_splits
 from ner_module.data.store import StoredSplit
 from ner_module.errors import DataError
-from ner_module.extras.audit.corpus import SPLITS, Source
+from ner_module.extras.audit.corpus import SPLITS, Corpus, Source, read_corpus
 from ner_module.extras.audit.tags import misspelt_tags
 from ner_module.extras.findings import Example, Finding
 from ner_module.tagging import OUTSIDE
@@ -21,128 +21,95 @@ from ner_module.tagging import OUTSIDE
 _COMMANDS = {"train": "fit", "validation": "validate", "test": "test"}
 
 
-@dataclass
-class Reading:
-    """What could be read.
+def read_data(data: NERDataModule) -> tuple[Corpus, list[Finding], DataError | None]:
+    """Read all splits that a configuration names, or take those that the data module has read.
 
-    Attributes:
-        sources: the splits.
-        outside_label: the label of words outside any entity, if there is one.
-        findings: what stood in the way, and what is wrong with the tags.
-        failure: why ``fit`` would not get as far as this, where some file could not be read.
-        label_map: how types are renamed or dropped.
-    """
-
-    sources: dict[str, Source]
-    outside_label: str | None
-    findings: list[Finding]
-    failure: DataError | None
-    label_map: dict[str, str]
-
-
-def read_data(data: NERDataModule) -> Reading:
-    """Read all splits that a configuration names.
+    Returns:
+        The sentences; what stood in the way, and what is wrong with the inventory of tags; why ``fit`` would stop where
+        some file cannot be read.
 
     Raises:
-        DataError: none of them can be read.
+        DataError: no file can be read.
     """
-    options, failure = data.hparams, None
+    options, stored = data.hparams, dict(data.stored)
     findings: list[Finding] = []
-    if options["train_file"] is None and options["dataset_name"] is None:
-        stored, findings = _one_by_one(options, data.cache)
-        if not stored and not findings:
-            raise DataError("the data", None, "no split is given", "give --data.train_file, or another split's")
-    else:
+    failure: DataError | None = None
+    if not stored:
+        stored, errors, failure = _store(options, data.cache)
+        findings = [_finding("unreadable", error) for error in errors]
+
+    def attempt(code: str, otherwise: Any, check: Callable[..., Any], *arguments: Any) -> Any:
         try:
-            stored = store_splits(options, "fit", data.cache)
+            return check(*arguments)
         except DataError as error:
-            failure = error
-            stored, findings = _one_by_one(options, data.cache)
-    if not stored and failure is not None:
-        raise failure
+            findings.append(_finding(code, error))
+            return otherwise
+
     sources: dict[str, Source] = {}
     for name, split in stored.items():
-        try:
-            scheme = choose_source_scheme(split, options["source_scheme"])
-        except DataError as error:
-            if not split.meta["schemes"]["prefixed_words"]:  # else the tags in question are found below, one by one
-                findings.append(_unreadable(error, "labels_without_prefix"))
-            illegal = split.meta["schemes"]["illegal_words"]
-            scheme = min(illegal, key=illegal.__getitem__) if split.meta["schemes"]["prefixed_words"] else "flat"
+        census = split.meta["schemes"]
+        if census["flat_words"] and census["prefixed_words"] and options["source_scheme"] != "flat":
+            # The tags in question are found below, one by one.
+            scheme = min(census["illegal_words"], key=census["illegal_words"].__getitem__)
+        else:
+            asked = options["source_scheme"]
+            scheme = attempt("labels_without_prefix", "flat", choose_source_scheme, split, asked)
         sources[name] = Source(split, scheme)
     if "train" in sources and "validation" not in sources and options["validation_file"] is None:
-        train = sources["train"]
-        try:
-            held_out = choose_held_out(train.stored, options["validation_fraction"], options["seed"])
-            sources["train"] = Source(train.stored, train.scheme, held_out)
-        except DataError as error:
-            findings.append(_unreadable(error, "too_few_sentences"))
-    declared = options["label_names"] or next(
-        (split.meta["declared_names"] for split in stored.values() if split.meta["declared_names"]), None
-    )
-    scheme = next(iter(sources.values())).scheme
-    findings += misspelt_tags(list(stored.values()), declared, scheme)
-    label_map = dict(options["label_map"] or {})
+        train, share, seed = sources["train"], options["validation_fraction"], options["seed"]
+        held_out = attempt("too_few_sentences", None, choose_held_out, train.stored, share, seed)
+        sources["train"] = train._replace(held_out=held_out)
+    schemes = {name: source.scheme for name, source in sources.items()}
+    tags = Tags(stored, schemes, options["label_names"], data.label_map)
+    findings += misspelt_tags(tags)
+    if attempt("label_map", "refused", tags.check_label_map) == "refused":
+        tags.label_map = {}
+    asked, scheme = options["outside_label"], next(iter(schemes.values()))
+    outside = attempt("outside_label", asked if scheme == "flat" else OUTSIDE, tags.outside_label, scheme, asked)
+    return read_corpus(sources, outside, tags.label_map), findings, failure
+
+
+def _store(options: Any, cache: Path) -> tuple[dict[str, StoredSplit], list[DataError], DataError | None]:
+    """The splits that can be read, an error for each file that cannot, and why ``fit`` would stop."""
     try:
-        Tags(stored, dict.fromkeys(stored, scheme), declared, label_map).check_label_map()
+        return store_splits(options, "fit", cache), [], None
     except DataError as error:
-        findings.append(_unreadable(error, "label_map"))
-        label_map = {}
-    outside_label = _outside_label(stored, scheme, options["outside_label"], findings)
-    return Reading(sources, outside_label, findings, failure, label_map)
+        failure = error
+    found, errors = _store_one_by_one(options, cache)
+    if not found:
+        raise failure
+    without_training = options["train_file"] is None and options["dataset_name"] is None
+    return found, errors, None if without_training else failure
 
 
-def _one_by_one(options: Any, cache: Path) -> tuple[dict[str, StoredSplit], list[Finding]]:
-    """Each split, and each file of a split, by itself; files that cannot be read are left out and told."""
-    stored: dict[str, StoredSplit] = {}
-    findings: list[Finding] = []
+def _store_one_by_one(options: Any, cache: Path) -> tuple[dict[str, StoredSplit], list[DataError]]:
+    """Each split, and each file of a split, by itself."""
+    found: dict[str, StoredSplit] = {}
+    errors: list[DataError] = []
+
+    def store(split: str, files: list[str]) -> StoredSplit:
+        others = {f"{name}_file": None for name in SPLITS}
+        chosen = type(options)({**options, **others, "dataset_name": None, f"{split}_file": files})
+        return store_splits(chosen, _COMMANDS[split], cache)[split]
+
     for split in SPLITS:
-        files = options[f"{split}_file"]
-        if files is None:
-            continue
-        try:
-            paths = [str(path) for path in expand_files(files)]
-        except DataError as error:
-            findings.append(_unreadable(error))
+        if options[f"{split}_file"] is None:
             continue
         readable = []
-        for path in paths:
-            try:
-                store_splits(_only(options, split, [path]), _COMMANDS[split], cache)
-                readable.append(path)
-            except DataError as error:
-                findings.append(_unreadable(error))
+        try:
+            for path in expand_files(options[f"{split}_file"]):
+                try:
+                    store(split, [str(path)])
+                    readable.append(str(path))
+                except DataError as error:
+                    errors.append(error)
+        except DataError as error:
+            errors.append(error)
         if readable:
-            stored[split] = store_splits(_only(options, split, readable), _COMMANDS[split], cache)[split]
-    return stored, findings
+            found[split] = store(split, readable)
+    return found, errors
 
 
-def _only(options: Any, split: str, files: list[str]) -> Any:
-    """The options with the files of one split."""
-    others = {f"{name}_file": None for name in SPLITS}
-    return type(options)({**options, **others, "dataset_name": None, f"{split}_file": files})
-
-
-def _unreadable(error: DataError, code: str = "unreadable") -> Finding:
+def _finding(code: str, error: DataError) -> Finding:
     example = Example(str(error.path), error.line, error.problem)
     return Finding(code, "error", 1, error.problem, example, error.advice)
-
-
-def _outside_label(
-    stored: dict[str, StoredSplit], scheme: str, asked: str | None, findings: list[Finding]
-) -> str | None:
-    tags = {tag for split in stored.values() for tag in split.meta["tag_counts"]}
-    if asked is not None and asked not in tags:
-        findings.append(
-            Finding(
-                "outside_label",
-                "error",
-                1,
-                f"no word has the outside label {asked!r}",
-                Example("--data.outside_label", None, asked),
-                f"tags are {', '.join(sorted(tags))}",
-            )
-        )
-    if scheme != "flat":
-        return OUTSIDE
-    return asked if asked is not None else OUTSIDE if OUTSIDE in tags else None

@@ -14,7 +14,7 @@ A model that was trained on an annotation has learnt to believe it. `folds.py` a
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -25,31 +25,25 @@ from ner_module.data.batching import BatchAssembler, evaluation_batches
 from ner_module.data.datamodule import NERDataModule
 from ner_module.extras.audit.wording import excerpt
 from ner_module.model.module import NERModule
-from ner_module.tagging import Span, tags_to_spans
+from ner_module.tagging import Span
 
 Kind = Literal["agreed", "type", "boundary", "only annotated", "only predicted"]
 
 
 @dataclass(frozen=True)
 class Suspect:
-    """One case.
+    """One case: words ``start`` to ``end`` (exclusive) of a sentence, where they stand, and the text around them.
 
     Attributes:
         score: the model's lowest probability of a gold tag in it; low is suspicious.
-        file: where it stands.
-        line: the line there, of its first word where the file has a word a line.
         kind: how gold and prediction differ.
-        gold: annotated entities: ``type``, ``text``, ``start`` and ``end`` in words.
-        predicted: the model's, likewise.
-        start: first word.
-        end: last word, exclusive.
+        gold, predicted: entities: ``type``, ``text``, ``start`` and ``end`` in words.
         sentence: index of the sentence in the stored split.
-        text: the sentence around it.
     """
 
     score: float
     file: str
-    line: int | None
+    line: int
     kind: Kind
     gold: list[dict[str, Any]]
     predicted: list[dict[str, Any]]
@@ -58,11 +52,8 @@ class Suspect:
     sentence: int
     text: str
 
-    def as_json(self) -> dict[str, Any]:
-        """Plain data."""
-        return asdict(self)
 
-
+@torch.inference_mode()
 def rank_suspects(
     data: NERDataModule, module: NERModule, split: str, sentences: npt.NDArray[np.int64] | None = None
 ) -> list[Suspect]:
@@ -75,34 +66,37 @@ def rank_suspects(
         sentences: only these of the stored split; by default all that belong to the split.
     """
     source, chosen = data.sentences_of(split)
-    stored, encoded = data.stored[source], data.encoded[source]
+    stored, encoded, labels = data.stored[source], data.encoded[source], data.labels
     if sentences is None:
         sentences = np.arange(len(stored)) if chosen is None else chosen
+    module = module.eval()
+    assembler = BatchAssembler(encoded, data.label_ids(source))
     suspects = []
-    for index, gold, predicted, confidences in _predictions(data, module, source, sentences):
-        names = [encoded.tag_names[label] for label in encoded.word_labels[encoded.words_of(index)]]
-        gold_spans = tags_to_spans(names, data.scheme, data.outside_label)
-        predicted_spans = tags_to_spans(predicted, data.scheme, data.outside_label)
-        assert len(gold) == len(names)
-        if not gold_spans and not predicted_spans:
-            continue
-        tokens = stored.tokens(index)
-        for start, end, annotated, found in cases(gold_spans, predicted_spans):
-            file, line = stored.origin(index, start)
-            suspects.append(
-                Suspect(
-                    score=round(min(confidences[start:end]), 6),
-                    file=file,
-                    line=line,
-                    kind=kind_of(annotated, found),
-                    gold=[_as_json(span, tokens) for span in annotated],
-                    predicted=[_as_json(span, tokens) for span in found],
-                    start=start,
-                    end=end,
-                    sentence=index,
-                    text=excerpt(tokens, start, end),
-                )
-            )
+    for indices in evaluation_batches(encoded.sentence_lengths()[sentences], data.hparams["eval_batch_size"]):
+        batch = assembler.sentences(sentences[indices])
+        for name in ("input_ids", "word_positions", "gold"):
+            batch[name] = batch[name].to(module.device)
+        logits_TC, words = module.predict_words(batch)
+        positions_NW, gold_NW = batch["word_positions"], batch["gold"]
+        of_words_NWC = logits_TC[positions_NW.clamp(min=0)].float().softmax(dim=-1)
+        confidence_NW = of_words_NWC.gather(-1, gold_NW.clamp(min=0).unsqueeze(-1)).squeeze(-1)
+        confidence_NW[positions_NW < 0] = 1.0  # the model cannot see such a word, and has no opinion of it
+        columns = (batch["num_words"], gold_NW, words.label_ids, confidence_NW)
+        for index, length, *of_words in zip(sentences[indices].tolist(), *(c.tolist() for c in columns), strict=True):
+            gold, predicted, confidences = (values[:length] for values in of_words)
+            gold_spans = labels.spans([labels.names[label] for label in gold])
+            predicted_spans = labels.spans([labels.names[label] for label in predicted])
+            for start, end, annotated, found in cases(gold_spans, predicted_spans):
+                tokens = stored.tokens(index)
+                score, kind = round(min(confidences[start:end]), 6), kind_of(annotated, found)
+                text = excerpt(tokens, start, end)
+                sides = _as_json(annotated, tokens), _as_json(found, tokens)
+                suspects.append(Suspect(score, *stored.origin(index, start), kind, *sides, start, end, index, text))
+    return most_suspicious_first(suspects)
+
+
+def most_suspicious_first(suspects: list[Suspect]) -> list[Suspect]:
+    """By score; equal ones in the order of the data."""
     return sorted(suspects, key=lambda suspect: (suspect.score, suspect.sentence, suspect.start))
 
 
@@ -113,14 +107,13 @@ def cases(gold: list[Span], predicted: list[Span]) -> Iterator[tuple[int, int, l
     [(0, 3, [Span(start=0, end=2, entity_type='PER')], [Span(start=1, end=3, entity_type='PER')]), \
 (5, 6, [Span(start=5, end=6, entity_type='LOC')], [])]
     """
-    ordered = sorted([(span, 0) for span in gold] + [(span, 1) for span in predicted])
     start = end = 0
     group: tuple[list[Span], list[Span]] = ([], [])
-    for span, side in ordered:
+    for span, side in sorted([(span, 0) for span in gold] + [(span, 1) for span in predicted]):
         if span.start >= end:
             if end:
                 yield start, end, *group
-            start, end, group = span.start, span.end, ([], [])
+            start, group = span.start, ([], [])
         end = max(end, span.end)
         group[side].append(span)
     if end:
@@ -142,37 +135,7 @@ def kind_of(gold: list[Span], predicted: list[Span]) -> Kind:
     return "type" if [span[:2] for span in gold] == [span[:2] for span in predicted] else "boundary"
 
 
-def _as_json(span: Span, tokens: list[str]) -> dict[str, Any]:
-    text = " ".join(tokens[span.start : span.end])
-    return {"type": span.entity_type, "text": text, "start": span.start, "end": span.end}
-
-
-@torch.inference_mode()
-def _predictions(
-    data: NERDataModule, module: NERModule, source: str, sentences: npt.NDArray[np.int64]
-) -> Iterator[tuple[int, list[int], list[str], list[float]]]:
-    """Index, gold label ids, predicted tags, and the probability of each word's gold label, for some sentences."""
-    module = module.eval()
-    encoded = data.encoded[source]
-    assembler = BatchAssembler(encoded, data.label_ids(source))
-    lengths = encoded.sentence_lengths()[sentences]
-    for indices in evaluation_batches(lengths, data.hparams["eval_batch_size"]):
-        batch = assembler.sentences(sentences[indices])
-        for name in ("input_ids", "word_positions", "gold"):
-            batch[name] = batch[name].to(module.device)
-        logits_TC, words = module.predict_words(batch)
-        positions_NW, gold_NW = batch["word_positions"], batch["gold"]
-        of_words_NWC = logits_TC[positions_NW.clamp(min=0)].float().softmax(dim=-1)
-        confidence_NW = of_words_NWC.gather(-1, gold_NW.clamp(min=0).unsqueeze(-1)).squeeze(-1)
-        confidence_NW[positions_NW < 0] = 1.0  # the model cannot see such a word, and has no opinion of it
-        rows = zip(
-            sentences[indices].tolist(),
-            batch["num_words"].tolist(),
-            gold_NW.tolist(),
-            words.label_ids.tolist(),
-            confidence_NW.tolist(),
-            strict=True,
-        )
-        for sentence, length, gold, predicted, confidences in rows:
-            tags = [data.label_names[label] for label in predicted[:length]]
-            yield sentence, gold[:length], tags, confidences[:length]
+def _as_json(spans: list[Span], tokens: list[str]) -> list[dict[str, Any]]:
+    return [
+        {"type": name, "text": " ".join(tokens[start:end]), "start": start, "end": end} for start, end, name in spans
+    ]

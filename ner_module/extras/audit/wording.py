@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 _LONGEST = 100
 
 
-def plural(count: int, noun: str) -> str:
-    """A number with its noun.
+def plural(count: int, one: str, many: str | None = None) -> str:
+    """A number with its noun, or with a noun and its verb.
 
-    >>> plural(1, "sentence"), plural(1200, "sentence"), plural(2, "entity")
-    ('1 sentence', '1,200 sentences', '2 entities')
+    >>> plural(1, "sentence"), plural(1200, "sentence"), plural(2, "entity"), plural(2, "word is", "words are")
+    ('1 sentence', '1,200 sentences', '2 entities', '2 words are')
     """
     if count == 1:
-        return f"1 {noun}"
-    return f"{count:,} {noun[:-1]}ies" if noun.endswith("y") else f"{count:,} {noun}s"
+        return f"1 {one}"
+    return f"{count:,} {many or (f'{one[:-1]}ies' if one.endswith('y') else f'{one}s')}"
 
 
 def share(part: int, whole: int) -> str:
@@ -28,35 +30,23 @@ def share(part: int, whole: int) -> str:
     return f"{percent:.0f} %" if 1 <= percent <= 99 else f"{percent:.2g} %" if percent < 1 else f"{percent:.2f} %"
 
 
-def excerpt(tokens: list[str], start: int = 0, end: int = 0) -> str:
+def excerpt(tokens: Sequence[str], start: int = 0, end: int = 0) -> str:
     r"""The words of a sentence around those from ``start`` to ``end``, which are put in brackets.
 
-    Characters that cannot be seen are written as escapes, so that an example shows what is wrong.
+    Invisible characters are written as escapes, so that an example shows what is wrong.
 
     >>> excerpt(["He", "left", "New", "York", "."], 2, 4)
     'He left [New York] .'
     >>> excerpt(["zero\u200bwidth", ""], 1, 2)
     'zero\\u200bwidth []'
     """
-    marked = " ".join(visible(token) for token in tokens[start:end])
+    words = [visible(token) for token in tokens]
     if end <= start:
-        return _cut(" ".join(visible(token) for token in tokens), _LONGEST)
-    marked = f"[{_cut(marked, _LONGEST)}]"
+        return _cut(" ".join(words))
+    marked = f"[{_cut(' '.join(words[start:end]))}]"
     room = max((_LONGEST - len(marked)) // 2, 20)
-    before, after = "", ""
-    for index in range(start - 1, -1, -1):
-        longer = f"{visible(tokens[index])} {before}"
-        if len(longer) > room:
-            before = f"… {before}"
-            break
-        before = longer
-    for index in range(end, len(tokens)):
-        longer = f"{after} {visible(tokens[index])}"
-        if len(longer) > room:
-            after = f"{after} …"
-            break
-        after = longer
-    return f"{before}{marked}{after}"
+    before, after = _fitting(reversed(words[:start]), room), _fitting(words[end:], room)
+    return " ".join([*reversed(before), marked, *after])
 
 
 def visible(token: str) -> str:
@@ -70,5 +60,16 @@ def visible(token: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in token)
 
 
-def _cut(text: str, longest: int) -> str:
-    return text if len(text) <= longest else text[: longest - 1] + "…"
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+
+
+def _fitting(words: Iterable[str], room: int) -> list[str]:
+    """The first words, as many as fit into ``room`` characters."""
+    taken: list[str] = []
+    for word in words:
+        room -= len(word) + 1
+        if room < 0:
+            return [*taken, "…"]
+        taken.append(word)
+    return taken

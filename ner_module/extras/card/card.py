@@ -20,11 +20,7 @@ from ner_module.extras.card.facts import CardFacts, file_names, licence_on_hub, 
 from ner_module.inference.model_folder import public_name
 from ner_module.tables import Column, Table, count, score
 from ner_module.tagging import LabelSet
-from ner_module.training.results import _COLUMNS
-
-_EPOCH_COLUMNS = tuple(
-    (Column(title, {"epoch": "{:.2f}".format, "step": count}.get(key, score)), key) for title, key in _COLUMNS
-)
+from ner_module.training.results import EPOCH_COLUMNS
 
 # Group of options -> those the card lists.
 _SETTINGS = {
@@ -124,5 +120,5 @@ def _settings(facts: CardFacts) -> dict[str, Any]:
 
 
 def _epochs(rows: list[dict[str, float]]) -> Table:
-    cells = [[row.get(key) for _, key in _EPOCH_COLUMNS] for row in rows]
-    return Table("", [column for column, _ in _EPOCH_COLUMNS], cells)
+    cells = [[row.get(key) for _, key in EPOCH_COLUMNS] for row in rows]
+    return Table("", [column for column, _ in EPOCH_COLUMNS], cells)

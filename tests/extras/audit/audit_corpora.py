@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ner_module.data.preparation import ReadingOptions, store_files
 from ner_module.data.store import StoredSplit
-from ner_module.extras.audit.corpus import Corpus, Source
+from ner_module.extras.audit.corpus import Corpus, Source, read_corpus
 from ner_module.extras.findings import Finding
 
 
@@ -17,14 +17,14 @@ def column_file(path: Path, sentences: list[str]) -> Path:
     return path
 
 
-def read_corpus(folder: Path, splits: dict[str, list[str]], scheme: str = "iob2", held_out: object = None) -> Corpus:
+def corpus_of(folder: Path, splits: dict[str, list[str]], scheme: str = "iob2", held_out: object = None) -> Corpus:
     """The corpus of some splits, stored under ``folder``."""
     sources = {}
     for name, sentences in splits.items():
         path = column_file(folder / f"{name}.conll", sentences)
         stored = StoredSplit(store_files(folder / "cache", [path], ReadingOptions()))
         sources[name] = Source(stored, scheme, held_out if name == "train" else None)  # type: ignore[arg-type]
-    return Corpus(sources, "O")
+    return read_corpus(sources, "O")
 
 
 def by_code(findings: list[Finding]) -> dict[str, Finding]:

@@ -8,33 +8,33 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from audit_corpora import by_code, read_corpus
+from audit_corpora import by_code, corpus_of
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ner_module.data.preparation import ReadingOptions, store_files
 from ner_module.data.store import StoredSplit
-from ner_module.extras.analysis.breakdown import SEEN, by_training
-from ner_module.extras.analysis.sentences import TaggedSentence
-from ner_module.extras.audit.audit import audit_sources
-from ner_module.extras.audit.balance import balance_findings, count_balance
-from ner_module.extras.audit.characters import character_findings
-from ner_module.extras.audit.consistency import conflicting_forms, consistency_findings
-from ner_module.extras.audit.corpus import SPLITS, Source
-from ner_module.extras.audit.duplicates import duplicate_findings
-from ner_module.extras.audit.entities import collect_entities
-from ner_module.extras.audit.spans import find_illegal, find_spans, tag_table
+from ner_module.extras.audit.audit import Audit, audit_corpus
+from ner_module.extras.audit.consistency import consistency_findings, find_conflicts
+from ner_module.extras.audit.corpus import Corpus, Source, annotate, read_corpus
+from ner_module.extras.audit.sentences import duplicate_findings
 from ner_module.extras.audit.tags import illegal_tags
+from ner_module.extras.audit.words import character_findings
 from ner_module.extras.findings import Finding
-from ner_module.tagging import Span, tags_to_spans
+from ner_module.tagging import convert_tags, spans_to_tags, tags_to_spans
 
 CLEAN = "Ada/B-PER Lovelace/I-PER met/O Bob/B-PER today/O"
+
+
+def audit_of(corpus: Corpus) -> Audit:
+    return audit_corpus(corpus)[0]
 
 
 # ---------------------------------------------------------------------- duplicates
 
 
 def duplicates(folder: Path, splits: dict[str, list[str]]) -> dict[str, Finding]:
-    with read_corpus(folder, splits) as corpus:
-        return by_code(duplicate_findings(corpus))
+    return by_code(duplicate_findings(corpus_of(folder, splits)))
 
 
 def test_leakage_names_both_places(tmp_path: Path) -> None:
@@ -63,9 +63,9 @@ def test_near_leakage_sees_through_case_spacing_and_tokenisation(tmp_path: Path)
 
 
 def test_leakage_within_training_data_of_which_a_part_is_held_out(tmp_path: Path) -> None:
-    with read_corpus(tmp_path, {"train": [CLEAN, "It/O rains/O", CLEAN]}, held_out=np.array([2])) as corpus:
-        assert corpus.splits == ("train", "validation")
-        found = by_code(duplicate_findings(corpus))
+    corpus = corpus_of(tmp_path, {"train": [CLEAN, "It/O rains/O", CLEAN]}, held_out=np.array([2]))
+    assert corpus.splits == ["train", "validation"]
+    found = by_code(duplicate_findings(corpus))
     assert set(found) == {"leakage"}
     assert found["leakage"].message.startswith("1 sentence of the validation data (100 %")
 
@@ -91,8 +91,7 @@ def test_nothing_to_find(tmp_path: Path, sentences: list[str]) -> None:
 
 
 def conflicts(folder: Path, splits: dict[str, list[str]]) -> dict[str, Finding]:
-    with read_corpus(folder, splits) as corpus:
-        return by_code(consistency_findings(corpus, collect_entities(corpus)))
+    return by_code(consistency_findings(corpus_of(folder, splits), ["LOC", "ORG", "PER"]))
 
 
 def test_a_form_with_two_types_and_one_that_was_forgotten(tmp_path: Path) -> None:
@@ -143,17 +142,16 @@ def test_counts_are_those_of_a_plain_search(tmp_path: Path) -> None:
                     counts["outside"] += 1
     expected = sorted(sorted(counts.items()) for form, counts in readings.items() if len(counts) > 1 and len(form) <= 8)
     lines = [" ".join(f"{word}/{tag}" for word, tag in sentence) for sentence in sentences]
-    with read_corpus(tmp_path, {"train": lines}) as corpus:
-        forms = conflicting_forms(corpus, collect_entities(corpus))
-    assert sorted(sorted(form.readings.items()) for form in forms) == expected
+    conflicts = find_conflicts(corpus_of(tmp_path, {"train": lines}), ["X", "Y"])
+    found = [[(reading.name, reading.count) for reading in conflict.readings] for conflict in conflicts]
+    assert sorted(map(sorted, found)) == expected
 
 
 # ---------------------------------------------------------------------- characters
 
 
 def characters(folder: Path, sentences: list[str]) -> dict[str, Finding]:
-    with read_corpus(folder, {"train": sentences}) as corpus:
-        return by_code(character_findings(corpus))
+    return by_code(character_findings(corpus_of(folder, {"train": sentences})))
 
 
 def test_composed_and_decomposed_accents(tmp_path: Path) -> None:
@@ -162,8 +160,8 @@ def test_composed_and_decomposed_accents(tmp_path: Path) -> None:
     mixed = found.pop("mixed_unicode_forms")
     assert not found
     assert mixed.count == 1
-    assert "1 word with accents is not NFC" in mixed.message
-    assert "3 NFC" in mixed.message
+    assert "1 word with accents not in NFC" in mixed.message
+    assert "3 in NFC" in mixed.message
     assert mixed.details == [{"form": decomposed}]
     assert mixed.example is not None
     assert mixed.example.line == 7
@@ -191,20 +189,22 @@ def test_odd_characters_with_their_line(tmp_path: Path, word: str, code: str) ->
     path = tmp_path / "train.jsonl"
     path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
     stored = StoredSplit(store_files(tmp_path / "cache", [path], ReadingOptions()))
-    found = by_code(audit_sources({"train": Source(stored, "iob2")}, "O").findings)
+    found = by_code(audit_of(read_corpus({"train": Source(stored, "iob2")}, "O")).findings)
     assert set(found) - {"no_entities"} == {code}
     assert found[code].count == 2
-    assert found[code].example is not None
-    assert found[code].example.line == 2
+    example = found[code].example
+    assert example is not None
+    assert example.line == 2
     if code in ("zero_width_characters", "control_characters"):
-        assert "\\" in found[code].example.text, "what cannot be seen is shown as an escape"
+        assert "\\" in example.text, "what cannot be seen is shown as an escape"
 
 
 def test_empty_words(tmp_path: Path) -> None:
     path = tmp_path / "train.jsonl"
     path.write_text('{"tokens": ["a", "", "\\t"], "tags": ["B-X", "O", "O"]}\n', encoding="utf-8")
     stored = StoredSplit(store_files(tmp_path / "cache", [path], ReadingOptions()))
-    found = {finding.code: finding for finding in audit_sources({"train": Source(stored, "iob2")}, "O").findings}
+    findings = audit_of(read_corpus({"train": Source(stored, "iob2")}, "O")).findings
+    found = {finding.code: finding for finding in findings}
     assert found["empty_words"].count == 2
 
 
@@ -218,8 +218,7 @@ def test_what_scripts_and_emoji_need_is_no_finding(tmp_path: Path) -> None:
 
 def test_illegal_tags_have_count_file_and_line_of_the_word(tmp_path: Path) -> None:
     splits = {"train": [CLEAN, "a/O b/I-PER c/I-LOC", "d/I-PER"], "test": [CLEAN, "e/O f/O g/I-ORG"]}
-    with read_corpus(tmp_path, splits) as corpus:
-        train, test = illegal_tags(corpus)
+    train, test = illegal_tags(corpus_of(tmp_path, splits))
     assert (train.count, test.count) == (3, 1)
     assert train.example is not None
     assert test.example is not None
@@ -229,8 +228,7 @@ def test_illegal_tags_have_count_file_and_line_of_the_word(tmp_path: Path) -> No
 
 
 def test_what_is_illegal_in_one_scheme_is_legal_in_another(tmp_path: Path) -> None:
-    with read_corpus(tmp_path, {"train": ["a/O b/I-PER"]}, scheme="iob1") as corpus:
-        assert illegal_tags(corpus) == []
+    assert illegal_tags(corpus_of(tmp_path, {"train": ["a/O b/I-PER"]}, scheme="iob1")) == []
 
 
 # ---------------------------------------------------------------------- balance
@@ -238,16 +236,13 @@ def test_what_is_illegal_in_one_scheme_is_legal_in_another(tmp_path: Path) -> No
 
 def test_missing_and_rare_types(tmp_path: Path) -> None:
     train = ["a/B-PER b/B-PER"] * 10 + ["c/B-LOC"]
-    with read_corpus(tmp_path, {"train": train, "validation": ["a/B-PER", "d/B-ORG"]}) as corpus:
-        entities = collect_entities(corpus)
-        balance = count_balance(corpus, entities)
-        found = by_code(balance_findings(corpus, entities, balance, {"train": "train.conll", "validation": "v"}))
-    assert balance.mentions == {
-        "train": {"PER": 20, "LOC": 1, "ORG": 0},
-        "validation": {"PER": 1, "LOC": 0, "ORG": 1},
-    }
-    assert balance.distinct["train"] == {"PER": 2, "LOC": 1, "ORG": 0}
-    assert balance.seen == {"validation": {"same_type": 1, "other_type": 0, "unseen": 1}}
+    audit = audit_of(corpus_of(tmp_path, {"train": train, "validation": ["a/B-PER", "d/B-ORG"]}))
+    found = {finding.code: finding for finding in audit.findings}
+    assert audit.splits["train"]["entities_by_type"] == {"PER": 20, "LOC": 1, "ORG": 0}
+    assert audit.splits["validation"]["entities_by_type"] == {"PER": 1, "LOC": 0, "ORG": 1}
+    assert audit.splits["train"]["distinct_entities_by_type"] == {"PER": 2, "LOC": 1, "ORG": 0}
+    seen = audit.splits["validation"]["entities_seen_in_training"]
+    assert seen == {"same_type": 1, "other_type": 0, "unseen": 1}
     assert found["rare_type"].count == 1
     assert (
         found["rare_type"].message
@@ -258,60 +253,30 @@ def test_missing_and_rare_types(tmp_path: Path) -> None:
     assert found["few_to_score"].count == 3
 
 
-def test_seen_and_unseen_are_those_of_the_scores(tmp_path: Path) -> None:
-    sample = Path(__file__).parents[3] / "ner_module" / "data" / "sample"
-    stored = {
-        split: StoredSplit(store_files(tmp_path, [sample / f"{split}.conll"], ReadingOptions())) for split in SPLITS
-    }
-    audit = audit_sources({name: Source(split, "iob2") for name, split in stored.items()}, "O")
-    entities: dict[str, dict[str, int]] = {}
-    for sentence in stored["train"].slice(0, len(stored["train"])):
-        for start, end, name in tags_to_spans(sentence.tags or []):
-            form = " ".join(sentence.tokens[start:end])
-            entities.setdefault(name, {}).setdefault(form, 0)
-            entities[name][form] += 1
-    part_of = by_training(entities)
-    counts: Counter[str] = Counter()
-    for sentence in stored["test"].slice(0, len(stored["test"])):
-        spans = [Span(*span) for span in tags_to_spans(sentence.tags or [])]
-        counts.update(part_of(TaggedSentence(sentence.tokens, spans, [], None), span) for span in spans)
-    seen = audit.splits["test"]["entities_seen_in_training"]
-    assert [seen["same_type"], seen["other_type"], seen["unseen"]] == [counts[part] for part in SEEN]
-    assert audit.splits["train"]["distinct_entities"] == sum(len(forms) for forms in entities.values())
-    assert audit.splits["train"]["entities"] == sum(sum(forms.values()) for forms in entities.values())
-
-
 @pytest.mark.parametrize(("split", "severity"), [("train", "error"), ("test", "warning")])
 def test_a_split_without_entities(tmp_path: Path, split: str, severity: str) -> None:
     splits = {"train": [CLEAN], "test": [CLEAN]} | {split: ["a/O b/O"]}
-    with read_corpus(tmp_path, splits) as corpus:
-        entities = collect_entities(corpus)
-        balance = count_balance(corpus, entities)
-        files = {name: f"{name}.conll" for name in splits}
-        found = {finding.code: finding for finding in balance_findings(corpus, entities, balance, files)}
+    found = {finding.code: finding for finding in audit_of(corpus_of(tmp_path, splits)).findings}
     assert found["no_entities"].severity == severity
 
 
 def test_one_sentence_without_entities_is_audited(tmp_path: Path) -> None:
-    with read_corpus(tmp_path, {"train": ["a/O"]}) as corpus:
-        assert len(collect_entities(corpus).hashes) == 0
-        assert consistency_findings(corpus, collect_entities(corpus)) == []
-        assert (len(corpus), corpus.types, corpus.lengths().tolist()) == (1, [], [1])
+    audit = audit_of(corpus_of(tmp_path, {"train": ["a/O"]}))
+    assert (audit.types, [finding.code for finding in audit.findings]) == ([], ["no_entities"])
+    assert (audit.splits["train"]["sentences"], audit.splits["train"]["words"]) == (1, 1)
 
 
-def test_a_label_map_counts_what_training_will_see() -> None:
-    """Renamed types are one, dropped ones are outside, and entities that touch stay two (hand-worked)."""
-    tags = ["B-boss", "B-king", "I-king", "O", "B-misc", "I-misc", "I-boss"]
-    index = np.arange(len(tags))
-    first = np.array([True, *[False] * 6])
-    table = tag_table(tags, False, "O", {"boss": "PER", "king": "PER", "misc": "O"})
-    spans = find_spans(index, table, first)
-    assert table.type_names == ["PER"]
-    assert list(zip(spans.starts.tolist(), spans.ends.tolist(), spans.types.tolist(), strict=True)) == [
-        (0, 1, 0),
-        (1, 3, 0),
-        (6, 7, 0),
-    ]
-    every = find_spans(index, table, first, dropped=True)
-    assert every.types.tolist() == [0, 0, -1, 0]
-    assert find_illegal(index, table, every, first, "iob2").tolist() == [False] * 6 + [True]
+TAGS = ["O", *(f"{prefix}-{name}" for prefix in "BIESLU" for name in ("boss", "king", "misc"))]
+MAP = {"boss": "PER", "king": "PER", "misc": "O"}
+
+
+@given(st.lists(st.sampled_from(TAGS), max_size=9))
+def test_a_label_map_counts_what_training_will_see(tags: list[str]) -> None:
+    spans, _ = annotate(tuple(tags), "iob2", "O", MAP)
+    assert spans_to_tags(spans, len(tags)) == convert_tags(tags, "iob2", "iob2", label_map=MAP)
+
+
+@pytest.mark.parametrize(("outside", "expected"), [("O", [1, 2]), (None, [0, 1, 2])])
+def test_flat_labels_are_units_of_one_word(outside: str | None, expected: list[int]) -> None:
+    spans, illegal = annotate(("O", "X", "X"), "flat", outside, {})
+    assert ([span.start for span in spans], illegal) == (expected, [])
