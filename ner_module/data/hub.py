@@ -5,18 +5,17 @@ Only data, never code: `datasets` 5 runs no loading scripts, and this module ask
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from ner_module.data.formats.names import DOCUMENTS, TAGS, WORDS, first_in
 from ner_module.data.sentence import Sentence
 from ner_module.errors import DataError
 from ner_module.hub_files import fetch_dataset_files, hub_is_reachable, retried
 
-_TEXT_COLUMNS = ("tokens", "words")
-_LABEL_COLUMNS = ("ner_tags", "tags", "labels", "ner", "label")
-_DOCUMENT_COLUMNS = ("document", "document_id", "doc_id")
+_STRINGS = ("string", "large_string")
 _SPLIT_NAMES = {"dev": "validation", "valid": "validation"}
 _BATCH = 1_000
 
@@ -41,19 +40,21 @@ def load_hub_dataset(name: str, config_name: str | None, revision: str | None) -
     try:
         loaded = _load(name, config_name, revision)
     except Exception as error:
+        module = type(error).__module__
+        if not (
+            isinstance(error, (OSError, ValueError, RuntimeError))
+            or module.startswith(("httpx", "huggingface_hub", "datasets"))
+        ):
+            raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         if "scripts are no longer supported" in reason:
             advice = "use a repository with data files, such as lhoestq/conll2003, or revision refs/convert/parquet"
         elif "/" not in name:
             advice = "ids on the hub have the form namespace/name"
-        elif isinstance(error, ConnectionError) or type(error).__module__.startswith(("httpx", "httpcore")):
+        elif isinstance(error, ConnectionError) or module.startswith(("httpx", "httpcore")):
             advice = "check the network; without one, name local files with --data.train_file"
         else:
             advice = "check --data.dataset_name, --data.dataset_config_name and --data.dataset_revision"
-        if not isinstance(error, (OSError, ValueError, RuntimeError)) and not type(error).__module__.startswith(
-            ("httpx", "huggingface_hub", "datasets")
-        ):
-            raise
         raise DataError(where, None, f"cannot be loaded ({reason})", advice) from error
     if not isinstance(loaded, dict):
         raise DataError(where, None, "has no splits", "name a dataset with a train split")
@@ -88,40 +89,39 @@ def choose_columns(
     import datasets
 
     features = dataset.features
-    text = _pick(features, where, text_column, _TEXT_COLUMNS, "--data.text_column_name")
-    label = _pick(features, where, label_column, _LABEL_COLUMNS, "--data.label_column_name")
-    words = getattr(features[text], "feature", None)
-    if str(getattr(words, "dtype", None)) not in ("string", "large_string"):
+    text = _pick(features, where, text_column, WORDS, "--data.text_column_name")
+    label = _pick(features, where, label_column, TAGS, "--data.label_column_name")
+    words, tags = (getattr(features[column], "feature", None) for column in (text, label))
+    if str(getattr(words, "dtype", None)) not in _STRINGS:
         problem = f"column {text!r} is not a list of words"
         raise DataError(where, None, problem, "name one with --data.text_column_name")
-    inner = getattr(features[label], "feature", None)
-    if inner is None:
-        raise DataError(
-            where, None, f"column {label!r} is not a list of tags", "name one with --data.label_column_name"
-        )
-    scalars = ("string", "large_string", "int32", "int64")
-    document = next((c for c in _DOCUMENT_COLUMNS if str(getattr(features.get(c), "dtype", None)) in scalars), None)
-    if isinstance(inner, datasets.ClassLabel):
-        return HubColumns(text, label, list(inner.names), document)
-    if str(inner.dtype).startswith(("int", "uint")):
-        if not label_names:
-            raise DataError(where, None, f"column {label!r} holds integers without names", "give --data.label_names")
-        return HubColumns(text, label, label_names, document)
-    if str(inner.dtype) not in ("string", "large_string"):
-        problem = f"column {label!r} holds {inner.dtype}, neither names nor integers"
+    if tags is None:
+        problem = f"column {label!r} is not a list of tags"
+        raise DataError(where, None, problem, "name one with --data.label_column_name")
+    scalars = (*_STRINGS, "int32", "int64")
+    document = next((c for c in DOCUMENTS if str(getattr(features.get(c), "dtype", None)) in scalars), None)
+    kind = str(tags.dtype)
+    if isinstance(tags, datasets.ClassLabel):
+        label_names = list(tags.names)
+    elif kind in _STRINGS:
+        label_names = None
+    elif not kind.startswith(("int", "uint")):
+        problem = f"column {label!r} holds {kind}, neither names nor integers"
         raise DataError(where, None, problem, "name another with --data.label_column_name")
-    return HubColumns(text, label, None, document)
+    elif not label_names:
+        raise DataError(where, None, f"column {label!r} holds integers without names", "give --data.label_names")
+    return HubColumns(text, label, label_names, document)
 
 
-def _pick(features: Any, where: str, asked: str | None, usual: tuple[str, ...], option: str) -> str:
+def _pick(features: Any, where: str, asked: str | None, usual: Sequence[str], option: str) -> str:
+    lists = [column for column in features if getattr(features[column], "feature", None) is not None]
+    found = (first_in(usual, lists) or first_in(usual, features)) if asked is None else first_in((asked,), features)
+    if found is not None:
+        return found
+    columns = f"(columns: {', '.join(features)})"
     if asked is not None:
-        if asked in features:
-            return asked
-        raise DataError(where, None, f"has no column {asked!r} (columns: {', '.join(features)})", f"correct {option}")
-    for name in usual:
-        if name in features:
-            return name
-    raise DataError(where, None, f"has none of the columns {', '.join(usual)} (columns: {', '.join(features)})", option)
+        raise DataError(where, None, f"has no column {asked!r} {columns}", f"correct {option}")
+    raise DataError(where, None, f"has none of the columns {', '.join(usual)} {columns}", option)
 
 
 def is_unlabelled(dataset: Any, columns: HubColumns) -> bool:
@@ -141,17 +141,16 @@ def hub_sentences(dataset: Any, where: str, columns: HubColumns) -> Iterator[Sen
     Raises:
         DataError: a row whose words and tags differ in number or that lacks some, or an integer tag without a name.
     """
-    row = 0
     wanted = [columns.text, columns.label] + ([columns.document] if columns.document else [])
+    row = 0
     for batch in dataset.select_columns(wanted).iter(batch_size=_BATCH):
         documents = batch[columns.document] if columns.document else [None] * len(batch[columns.text])
         for tokens, tags, document in zip(batch[columns.text], batch[columns.label], documents, strict=True):
             row += 1
             for column, cells in ((columns.text, tokens), (columns.label, tags)):
                 if cells is None or None in cells:
-                    raise DataError(
-                        where, row, f"column {column!r} is null, or holds null", "correct or remove the row"
-                    )
+                    problem = f"column {column!r} is null, or holds null"
+                    raise DataError(where, row, problem, "correct or remove the row")
             if len(tags) != len(tokens):
                 raise DataError(where, row, f"{len(tokens)} words but {len(tags)} tags", "correct or remove the row")
             if columns.names is not None:

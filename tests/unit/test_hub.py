@@ -76,6 +76,11 @@ def test_columns_by_their_usual_or_given_names(text: str, label: str) -> None:
     assert choose_columns(rows, "here", *asked, None) == HubColumns(text, label, None)
 
 
+def test_a_class_of_the_sentence_is_no_column_of_tags() -> None:
+    rows = Dataset.from_dict({"tokens": TOKENS, "label": [0, 1, 0], "ner": TAGS})
+    assert choose_columns(rows, "here", None, None, None) == HubColumns("tokens", "ner", None)
+
+
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
@@ -95,7 +100,9 @@ def test_wrong_columns_are_named(asked: tuple[str | None, str | None], message: 
 
 
 def test_unusual_column_names_must_be_given() -> None:
-    with pytest.raises(DataError, match=r"here: has none of the columns tokens, words \(columns: id, Wort, Etikett\)"):
+    with pytest.raises(
+        DataError, match=r"here: has none of the columns tokens, words, .* \(columns: id, Wort, Etikett\)"
+    ):
         choose_columns(dataset("str", "Etikett", "Wort"), "here", None, None, None)
 
 
