@@ -73,9 +73,8 @@ def _set_up_messages() -> None:
     logger.setLevel(logging.INFO if first else logging.ERROR)
     logger.propagate = False
     # Batches are cheap to assemble, short epochs are logged at their end, and an empty input has no predictions.
-    for message in ("does not have many workers", "LeafSpec", "is smaller than the logging interval"):
-        warnings.filterwarnings("ignore", message=f".*{message}.*")
-    warnings.filterwarnings("ignore", message="Total length of `DataLoader` across ranks is zero.*")
+    chatter = ("does not have many workers", "LeafSpec", "smaller than the logging interval", "across ranks is zero")
+    warnings.filterwarnings("ignore", message=f".*({'|'.join(chatter)})")
 
 
 if __name__ == "__main__":

@@ -180,13 +180,8 @@ class NERCLI(LightningCLI):
         for name in _FIXED_ON_RESUME:
             given = self.model.hparams[name]
             if given != saved[name]:
-                log.warning(
-                    "--model.%s %s has no effect: training resumes from a checkpoint made with %s. "
-                    "To train anew with other settings, omit --ckpt_path.",
-                    name,
-                    given,
-                    saved[name],
-                )
+                effect = f"no effect: training resumes from a checkpoint made with {saved[name]}"
+                log.warning("--model.%s %s has %s. To train anew, omit --ckpt_path.", name, given, effect)
 
     # ------------------------------------------------------------------ running
 
@@ -205,9 +200,7 @@ class NERCLI(LightningCLI):
         log.info("%-10s %s %s", "run", self.run.run_dir, how)
         finished = self.datamodule.finished_epochs
         if finished and trainer.max_epochs is not None and finished >= trainer.max_epochs > 0:
-            log.warning(
-                "All %d epochs are done; to train further, give --trainer.max_epochs %d", finished, finished + 1
-            )
+            log.warning("All %d epochs are done; to continue, give --trainer.max_epochs %d", finished, finished + 1)
 
     def fit(self, **kwargs: Any) -> None:
         """Train; when training resumes in another directory, the best checkpoint so far is copied there."""
@@ -264,11 +257,7 @@ def _as_list(value: Any) -> list[Any]:
 
 
 def run_command(arguments: list[str]) -> None:
-    """Run ``fit``, ``validate``, ``test`` or ``predict``.
-
-    Raises:
-        UserError: for what a user can fix, errors of the libraries included.
-    """
+    """Run ``fit``, ``validate``, ``test`` or ``predict``; a :class:`RunError` explains failures of the libraries."""
     _silence_libraries()
     run = complete_arguments(arguments)
     # The processes that Lightning starts for DDP run the same command line, which it takes from here.

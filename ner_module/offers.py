@@ -1,7 +1,7 @@
-"""The one door between the core and its extras: what each folder under ``extras/`` offers, found by looking.
+"""The one door between the core and its extras: what each folder under ``extras/`` offers.
 
 The core never names an extra. An extra is a folder in ``ner_module/extras`` whose ``__init__.py`` imports nothing heavy
-and says what it has by a module-level :class:`Offer` named ``OFFER``. Deleting the folder takes the offer away.
+and declares what it has by a module-level :class:`Offer` named ``OFFER``. Deleting the folder removes the offer.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ class Offer:
 
     Attributes:
         commands: ``python -m ner_module NAME`` -> ``main(arguments) -> exit code``.
-        callbacks: a function from a :class:`~ner_module.arguments.Run` to the callbacks it wants in that run.
-        model: a function that is given each transformers model once it is built; it changes how the model computes,
+        callbacks: a function from a :class:`~ner_module.training.runs.Run` to the callbacks it adds to that run.
+        model: a function called with each transformers model once it is built; it may change how the model computes,
             never what.
         start: a function without arguments, called before torch is imported.
         needs: extras that this one imports; without one of them it is left out.
-        after: extras whose callbacks run before this one's, where they are there.
+        after: extras whose callbacks run before this one's, if they are installed.
     """
 
     commands: Mapping[str, str] = field(default_factory=dict)

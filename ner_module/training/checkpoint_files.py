@@ -31,17 +31,13 @@ def damage(path: Path) -> str | None:
         return None
     identity = _identity(path)
     if identity not in _checked:
-        _checked[identity] = _damage(path)
+        try:
+            with zipfile.ZipFile(path) as archive:
+                entry = archive.testzip()
+            _checked[identity] = entry and f"its content does not match its checksum ({entry})"
+        except (zipfile.BadZipFile, EOFError, NotImplementedError, OSError, ValueError) as error:
+            _checked[identity] = f"it is incomplete or not a checkpoint ({error})"
     return _checked[identity]
-
-
-def _damage(path: Path) -> str | None:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, OSError, ValueError) as error:
-        return f"it is incomplete or not a checkpoint ({error})"
-    return damaged and f"its content does not match its checksum ({damaged})"
 
 
 def _identity(path: Path) -> _Identity:

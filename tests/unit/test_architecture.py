@@ -9,6 +9,7 @@ import ast
 import os
 import shutil
 from collections.abc import Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -53,13 +54,19 @@ def modules(package: Path) -> dict[str, Path]:
     return found
 
 
+@cache
+def nodes_of(source: str) -> tuple[ast.AST, ...]:
+    """The syntax of a module; most copies below are equal."""
+    return tuple(ast.walk(ast.parse(source)))
+
+
 def imports_of(module: str, path: Path, known: set[str]) -> set[str]:
     """The modules of this package that a module imports, or names in a string that may be imported.
 
     A name that is no module, such as a class or a missing extra, counts as the module or folder that would hold it.
     """
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes_of(path.read_text(encoding="utf-8")):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -87,7 +94,7 @@ def extra_of(module: str) -> str:
 
 def needs_of(extra: Path) -> set[str]:
     """The extras that the ``OFFER`` of an extra names in ``needs``."""
-    for node in ast.walk(ast.parse((extra / "__init__.py").read_text(encoding="utf-8"))):
+    for node in nodes_of((extra / "__init__.py").read_text(encoding="utf-8")):
         if isinstance(node, ast.keyword) and node.arg == "needs":
             return set(ast.literal_eval(node.value))
     return set()
