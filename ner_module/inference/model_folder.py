@@ -1,15 +1,15 @@
 """A trained model as a folder: the files of transformers, and what this project needs beside them.
 
-``ner_module.json`` holds what transformers has no place for: the scheme, how long rows are and how far windows overlap,
-by which rules raw text was split into words. With it `NERTagger` finds the same entities as
-from the checkpoint; without it any transformers code loads the folder. A folder from elsewhere, without it, is read as
-far as its labels explain themselves.
+``ner_module.json`` holds what transformers has no place for: the scheme, how long sequences are and how far windows
+overlap, by which rules raw text was split into words. With it `NERTagger` finds the same entities as from the
+checkpoint; without it any transformers code loads the folder. A folder from elsewhere, without it, is read as far as
+its labels explain themselves.
 
     config.json              with the labels
     model.safetensors        or model.onnx
     tokenizer.json, …        without the truncation and padding that a base model's file may carry
     ner_module.json
-    README.md                the model card, by `card.py`
+    README.md                the model card, where that is written
 """
 
 from __future__ import annotations
@@ -23,9 +23,8 @@ import torch
 from ner_module import __version__
 from ner_module.data.datamodule import NERDataModule
 from ner_module.data.options import DEFAULT_MAX_SEQ_LENGTH
-from ner_module.data.schemes import SchemeCensus
 from ner_module.data.words import WORDS_VERSION
-from ner_module.errors import RunError, SchemeError
+from ner_module.errors import RunError
 from ner_module.inference.onnx_model import OnnxModel
 from ner_module.model.encoder import build_from_folder, save_to_folder
 from ner_module.model.module import NERModule
@@ -36,7 +35,7 @@ from ner_module.pretrained import (
     resolve_model_path,
     tokenizer_to_files,
 )
-from ner_module.tagging import OUTSIDE
+from ner_module.tagging import OUTSIDE, LabelSet, has_prefix
 
 ABOUT = "ner_module.json"
 ONNX = "model.onnx"
@@ -82,18 +81,26 @@ def load_model_folder(folder: Path, device: str | torch.device = "cpu") -> tuple
     """
     from transformers import AutoConfig
 
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    about = _read_about(folder) or _infer_about(folder, config)
-    state = about["data"]
-    labels = config.get("id2label") or {}
-    if [labels[index] for index in sorted(labels, key=int)] != state["label_names"]:
+    named = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("id2label") or {}
+    label_names = [named[index] for index in sorted(named, key=int)]
+    config = from_pretrained(AutoConfig.from_pretrained, str(folder), None)
+    tokenizer = load_tokenizer(str(folder))
+    about = _read_about(folder / ABOUT)
+    if about is None:
+        labels = _infer_labels(folder, label_names).to_fields()
+        length = min(DEFAULT_MAX_SEQ_LENGTH, max_sequence_length(config, tokenizer))
+        alignment = {"max_seq_length": length, "stride": length // 4, "label_all_tokens": False}
+        state: dict[str, Any] = {**labels, **alignment, "words_version": WORDS_VERSION, "train_sha256": []}
+        hparams = {"model_name_or_path": folder.name, **labels}
+    else:
+        state, hparams = about["data"], about["model"]
+    if label_names != state["label_names"]:
         raise RunError(f"{folder}: config.json and {ABOUT} name other labels: export the model again")
     data = NERDataModule()
-    files = tokenizer_to_files(load_tokenizer(str(folder)))
-    data.load_state_dict(state | {"tokenizer": files, "position": [0, 0]})
-    module = NERModule(**about["model"])
+    data.load_state_dict(state | {"tokenizer": tokenizer_to_files(tokenizer), "position": [0, 0]})
+    module = NERModule(**hparams)
     if (folder / ONNX).is_file():
-        module.model = OnnxModel(folder / ONNX, from_pretrained(AutoConfig.from_pretrained, str(folder), None), device)
+        module.model = OnnxModel(folder / ONNX, config, device)
     else:
         module.use_model(build_from_folder(str(folder)))
         module.to(device)
@@ -104,21 +111,20 @@ def load_hub_model(name: str, revision: str | None, device: str | torch.device) 
     """A model folder on the hub, by its id.
 
     Raises:
-        PretrainedError: it is not there, or cannot be had.
+        PretrainedError: it is not there, or cannot be loaded.
         RunError: see :func:`load_model_folder`.
     """
-    return load_model_folder(from_pretrained(_folder, resolve_model_path(name), revision), device)
+
+    def check(path: str, **_: Any) -> Path:
+        """Stands where a ``from_pretrained`` of transformers does, with its arguments; nothing is loaded yet."""
+        if not is_model_folder(Path(path)):
+            raise OSError("neither is it a folder here, nor is it in the cache, and the hub cannot be asked")
+        return Path(path)
+
+    return load_model_folder(from_pretrained(check, resolve_model_path(name), revision), device)
 
 
-def _folder(path: str, **_: Any) -> Path:
-    """Stands where a ``from_pretrained`` of transformers does, with its arguments; nothing is loaded yet."""
-    if not is_model_folder(Path(path)):
-        raise OSError("neither is it a folder here, nor is it in the cache, and the hub cannot be asked")
-    return Path(path)
-
-
-def _read_about(folder: Path) -> dict[str, Any] | None:
-    path = folder / ABOUT
+def _read_about(path: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
@@ -131,33 +137,16 @@ def _read_about(folder: Path) -> dict[str, Any] | None:
     return about
 
 
-def _infer_about(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
-    """What :data:`ABOUT` would say of a tagger that was trained elsewhere."""
-    from transformers import AutoConfig
-
-    labels = config.get("id2label") or {}
-    names = [labels[index] for index in sorted(labels, key=int)]
+def _infer_labels(folder: Path, names: list[str]) -> LabelSet:
+    """What the labels of a tagger that was trained elsewhere mean, as far as they explain themselves."""
     if not names or all(name.startswith("LABEL_") for name in names):
         raise RunError(f"{folder} is no tagger: its config.json names no labels; train it first with `fit`")
-    census = SchemeCensus()
-    for name in names:
-        census.add([name])
-    try:
-        scheme = census.detect()
-    except SchemeError as error:
-        raise RunError(f"{folder}: labels with and without a prefix ({', '.join(names)})") from error
-    prefixes = {name[0] for name in names if name != OUTSIDE}
-    if scheme != "flat":  # single labels tell less than running text
-        scheme = {"S": "bioes", "U": "bilou"}.get(
-            (prefixes & set("SU") or {""}).pop(), "ioe2" if "E" in prefixes else "iob2"
-        )
-    tokenizer = load_tokenizer(str(folder))
-    parsed = from_pretrained(AutoConfig.from_pretrained, str(folder), None)
-    length = min(DEFAULT_MAX_SEQ_LENGTH, max_sequence_length(parsed, tokenizer))
-    outside = OUTSIDE if OUTSIDE in names or scheme != "flat" else None
-    labels_known = {"label_names": names, "scheme": scheme, "outside_label": outside}
-    rows = {"max_seq_length": length, "stride": length // 4, "label_all_tokens": False}
-    return {
-        "data": {**labels_known, **rows, "words_version": WORDS_VERSION, "train_sha256": []},
-        "model": {"model_name_or_path": folder.name, **labels_known},
-    }
+    inside = [name for name in names if name != OUTSIDE]
+    prefixed = [name for name in inside if has_prefix(name)]
+    if not prefixed and inside:
+        return LabelSet(tuple(names), "flat", OUTSIDE if OUTSIDE in names else None)
+    if len(prefixed) < len(inside):
+        raise RunError(f"{folder}: labels with and without a prefix ({', '.join(names)})")
+    prefixes = {name[0] for name in prefixed}
+    found = [scheme for prefix, scheme in (("S", "bioes"), ("U", "bilou"), ("E", "ioe2")) if prefix in prefixes]
+    return LabelSet(tuple(names), [*found, "iob2"][0])

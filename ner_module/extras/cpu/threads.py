@@ -1,23 +1,66 @@
-"""As many threads as there are cores to use, and threads that sleep while they wait. Before torch is imported."""
+"""As many threads as this process has cores, and threads that soon sleep while they wait. Before torch is imported.
+
+Not here: what torch, MKL or a package sets itself; a variable that the user has set stands.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
-from pathlib import Path
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+WAITING = {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "0"}
+"""How OpenMP's threads wait: for libgomp (torch's wheels) and libiomp (conda's builds)."""
 
 
-def usable_cpus(cgroup: Path = Path("/sys/fs/cgroup/cpu.max")) -> float:
-    """How many cores this process may use: those it is bound to, within the container's quota (cgroup v2)."""
-    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
-    try:
-        quota, period = cgroup.read_text(encoding="ascii").split()
-        return min(float(bound), int(quota) / int(period))
-    except (OSError, ValueError):  # no cgroup v2, or the quota is "max"
-        return float(bound)
+def limit_threads(root: Path = Path("/")) -> None:
+    """Set OpenMP's variables where the user has not.
 
+    torch starts a thread for each core that the process is bound to, whatever a container's quota is; then the kernel
+    stops all of them for most of each period.
 
-def limit_threads() -> None:
-    """Set OpenMP's variables where the user has not."""
-    cores = usable_cpus()
+    Args:
+        root: where ``proc`` and ``sys`` are.
+    """
+    cores = usable_cpus(root)
     if cores < (os.cpu_count() or 1):
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, int(cores))))
+    if "OMP_WAIT_POLICY" not in os.environ:
+        for name, value in WAITING.items():
+            os.environ.setdefault(name, value)
+
+
+def usable_cpus(root: Path = Path("/")) -> float:
+    """How many cores this process may use: those it is bound to, within the quotas of its control groups."""
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    return min([float(bound), *_quotas(root)])
+
+
+def _quotas(root: Path) -> Iterator[float]:
+    """The quotas, in cores, of the control groups that this process is in, and of those around them.
+
+    A group is limited by all that it is nested in. ``/proc/self/cgroup`` names them; in a container it may name them as
+    the host sees them, and the container's own group is then the root of what is mounted.
+    """
+    try:
+        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:  # no Linux
+        return
+    for line in lines:
+        _, controllers, name = line.split(":", 2)
+        if controllers == "":  # version 2: one tree
+            mounts, files = [""], ["cpu.max"]
+        elif "cpu" in controllers.split(","):  # version 1: a tree for each controller
+            mounts, files = [controllers, "cpu"], ["cpu.cfs_quota_us", "cpu.cfs_period_us"]
+        else:
+            continue
+        group = PurePosixPath(name)
+        for mount in mounts:
+            for path in (group, *group.parents):
+                folder = root / "sys/fs/cgroup" / mount / str(path).lstrip("/")
+                # "max", or -1, where there is no quota.
+                with contextlib.suppress(OSError, ValueError):
+                    quota, period = " ".join((folder / file).read_text(encoding="ascii") for file in files).split()
+                    if int(quota) > 0:
+                        yield int(quota) / int(period)
