@@ -145,7 +145,8 @@ def _plain_model(folder: Path) -> Callable[[Any, Any], Any]:
 
     def run(ids: Any, mask: Any) -> Any:
         with torch.inference_mode():
-            return model(input_ids=torch.from_numpy(ids), attention_mask=torch.from_numpy(mask)).logits.numpy()
+            output = model(input_ids=torch.from_numpy(ids), attention_mask=torch.from_numpy(mask))
+        return output.logits.float().numpy()  # NumPy has no bfloat16
 
     return run
 

@@ -20,7 +20,6 @@ def check_can_push(repo: str) -> str:
         RunError: there is no token, the hub does not accept it, or cannot be reached.
     """
     from huggingface_hub import HfApi, get_token
-    from huggingface_hub.constants import is_offline_mode
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
@@ -28,11 +27,9 @@ def check_can_push(repo: str) -> str:
         validate_repo_id(repo)
     except HFValidationError as error:
         raise RunError(f"--push_to_hub {repo}: {first_line(error)}") from error
-    if is_offline_mode():
-        raise RunError("--push_to_hub: HF_HUB_OFFLINE is set, so the hub is not asked; unset it")
     if get_token() is None:
         raise RunError("--push_to_hub needs a token with write access: `hf auth login`, or set HF_TOKEN")
-    with _hub_errors("the token", "check HF_TOKEN or `hf auth login`, and the network"):
+    with _hub_errors("the token", "check HF_TOKEN or `hf auth login`, the network and HF_HUB_OFFLINE"):
         account = retried(HfApi().whoami)
     return repo if "/" in repo else f"{account['name']}/{repo}"
 

@@ -53,7 +53,7 @@ class Provenance(Callback):
 def provenance(trainer: Trainer) -> dict[str, Any]:
     """The record of a training that is about to start; see :func:`code_state` and :func:`data_fingerprints`."""
     device = trainer.strategy.root_device
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type}, {os.cpu_count()} cores"
+    on_gpu = device.type == "cuda"
     return {
         "command": f"python -m ner_module {shlex.join(sys.argv[1:])}",
         "started": datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
@@ -62,7 +62,7 @@ def provenance(trainer: Trainer) -> dict[str, Any]:
         "libraries": {"ner-module": ner_module.__version__} | {name: version(name) for name in _LIBRARIES},
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "device": name,
+        "device": torch.cuda.get_device_name(device) if on_gpu else f"{device.type}, {os.cpu_count()} cores",
         "processes": trainer.world_size,
         "precision": str(trainer.precision),
     }
