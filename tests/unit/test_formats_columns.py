@@ -54,6 +54,9 @@ def test_words_before_the_first_docstart_are_a_document(read):
     assert None not in documents
     assert documents[0] != documents[1] == documents[2]
     assert [s.document for s in read("a O\n\nb O\n")] == [None, None]
+    late = [s.document for s in read("a O\n\n" * 1500 + "-DOCSTART- O\n\nb O\n")]  # beyond the lines looked at first
+    assert set(late[:-1]) == {None}
+    assert late[-1] is not None
 
 
 def test_wnut_words_that_look_like_comments(read):

@@ -200,7 +200,7 @@ def test_text_without_its_ending_is_not_read_as_columns(tmp_path, content, messa
     assert len(list(read_sentences(path, ReadingOptions(tagged=False, format="conll")))) == 1
 
 
-def test_text_named_as_columns_is_told_how_to_be_read(tmp_path):
+def test_raw_text_named_as_columns_gets_advice(tmp_path):
     for content in ("Ada met the mayor .\nShe left\nand came back again\n", "a b\nc d\ne\nf g\nh i\nj k\n"):
         path = write(tmp_path / "notes.conll", content.encode())
         with pytest.raises(DataError, match=r"--data\.format text"):

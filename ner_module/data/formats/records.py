@@ -29,8 +29,6 @@ from ner_module.data.words import split_words
 from ner_module.errors import DataError, SchemeError
 from ner_module.tagging import Span, spans_to_tags
 
-__all__ = ["Record", "RecordReader"]
-
 
 class RecordReader:
     """Turns the records of one file into sentences.
@@ -48,15 +46,11 @@ class RecordReader:
         self._is_tagged = options.tagged
         self._counts = counts
         self.has_spans: bool | None = True if options.format == "spans" else None
-        """Whether records are text with spans (else tokens with tags); ``None`` until the first record has told."""
+        """Whether records are text with spans (else tokens with tags); ``None`` before the first record."""
         self._cells = TagCells(options.label_names)
 
     def read_all(self, records: Iterable[tuple[int, Record]]) -> Iterator[Sentence]:
-        """Yield the sentences of (line, record) pairs.
-
-        Raises:
-            DataError: see :meth:`read`.
-        """
+        """Yield the sentences of (line, record) pairs, as :meth:`read` gives them."""
         for line, record in records:
             sentence = self.read(line, record)
             if sentence is not None:

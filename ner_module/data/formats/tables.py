@@ -24,7 +24,8 @@ from ner_module.data.formats import names as usual
 from ner_module.data.formats.char_spans import SpanCounts
 from ner_module.data.formats.files import read_lines
 from ner_module.data.formats.options import ReadingOptions
-from ner_module.data.formats.records import Record, RecordReader
+from ner_module.data.formats.records import RecordReader
+from ner_module.data.formats.span_records import Record
 from ner_module.data.formats.tag_cells import MisfitError, TagCells, describe
 from ner_module.data.sentence import Sentence
 from ner_module.errors import DataError

@@ -1,22 +1,8 @@
 """``python -m ner_module convert IN… OUT``: annotated data from one format to another.
 
-Reads twice: once to learn the tags and to refuse what cannot be read before anything is written, once to write. What
-the target cannot hold is never dropped in silence: each kind of loss is reported with the number of sentences.
-
-==========================  ============  ============  =========  =========  ===============  ================
-format                      tags          words         raw text   documents  empty sentences  line breaks
-==========================  ============  ============  =========  =========  ===============  ================
-jsonl, json                 any           any           yes        yes        yes              in words, text
-parquet, datasets           any           any           yes        yes        yes              in words, text
-conll, tsv                  any           without tabs  no         yes        no               no
-csv                         any           any           no         yes        no               in words
-prodigy                     as spans      visible ones  yes        yes        yes              in words, text
-doccano, label-studio       as spans      found again   yes        yes        yes              in words, text
-brat                        as spans      found again   yes        yes        no               inside entities
-text                        no            found again   yes        no         yes              no
-==========================  ============  ============  =========  =========  ===============  ================
-
-"As spans": which words are an entity, not the prefixes (they come back as IOB2). "Found again": by `words.py`.
+Reads twice: first to find the tagging scheme and to refuse what cannot be read before anything is written, then to
+write. What the target cannot hold (`docs/data.md` has a table) is never dropped silently: each kind of loss is reported
+with the number of sentences.
 """
 
 from __future__ import annotations
