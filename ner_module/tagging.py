@@ -19,6 +19,7 @@ the same rules on tensors (`metrics/functional.py`).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from ner_module.errors import SchemeError
@@ -93,6 +94,7 @@ class LabelSet(NamedTuple):
         return tags_to_spans(tags, self.scheme, self.outside)
 
 
+@lru_cache(maxsize=1 << 12)
 def split_tag(tag: str) -> tuple[str, str]:
     """Split a prefixed tag into prefix and entity type.
 
@@ -106,10 +108,9 @@ def split_tag(tag: str) -> tuple[str, str]:
     """
     if tag == OUTSIDE:
         return OUTSIDE, ""
-    prefix, dash, entity_type = tag.partition("-")
-    if prefix in _ANY_PREFIX and bool(dash) == bool(entity_type):
-        return prefix, entity_type or UNTYPED
-    raise SchemeError(f"the tag {tag!r} is neither 'O' nor a type with one of the prefixes B- I- E- S- L- U-")
+    if not has_prefix(tag):
+        raise SchemeError(f"the tag {tag!r} is neither 'O' nor a type with one of the prefixes B- I- E- S- L- U-")
+    return tag[0], tag[2:] or UNTYPED
 
 
 def join_tag(prefix: str, entity_type: str) -> str:
@@ -241,11 +242,8 @@ def illegal_words(tags: Sequence[str], scheme: str) -> list[int]:
     if scheme == "flat" or all(tag == OUTSIDE for tag in tags):
         return []
     canonical = spans_to_tags(tags_to_spans(tags, scheme), len(tags), scheme)
-    return [
-        i
-        for i, (tag, expected) in enumerate(zip(tags, canonical, strict=True))
-        if tag != expected and split_tag(tag) != split_tag(expected)  # "B-_" is another way to write "B"
-    ]
+    pairs = enumerate(zip(tags, canonical, strict=True))
+    return [i for i, (tag, expected) in pairs if split_tag(tag) != split_tag(expected)]  # "B-_" is "B", spelt otherwise
 
 
 def convert_tags(
