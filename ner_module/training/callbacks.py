@@ -9,10 +9,10 @@ from typing import Any
 from lightning.pytorch import Callback
 
 from ner_module.offers import call_all
+from ner_module.training import progress
 from ner_module.training.out_of_memory import OutOfMemory
 from ner_module.training.predictions import EvaluationFiles, PredictionFile
 from ner_module.training.preemption import PreemptionCheckpoint
-from ner_module.training.progress import progress_bar as progress_bar_of
 from ner_module.training.results import ResultsTable
 from ner_module.training.resume import RandomState, RelocatableCheckpoint, WorldSizeChange
 from ner_module.training.runs import Run
@@ -59,7 +59,7 @@ def standard_callbacks(
                 callbacks += [*_checkpoints(run_dir), PreemptionCheckpoint(run_dir, run.launch, *every)]
         callbacks += [callback for offered in call_all("callbacks", run) for callback in offered]
     if progress_bar:
-        callbacks.append(progress_bar_of(run.command))
+        callbacks.append(progress.progress_bar(run.command))
     return callbacks
 
 

@@ -53,10 +53,8 @@ class ResultsTable(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the rows of a resumed training."""
-        if self.rows:
-            self._print(trainer, [column.title for column, _ in EPOCH_COLUMNS], style="bold")
-            for row in self.rows:
-                self._print_row(trainer, row)
+        for row in self.rows:
+            self._print(trainer, row)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
         """Have a training that ends within an epoch (``max_steps``) end with a validation, too."""
@@ -81,9 +79,7 @@ class ResultsTable(Callback):
         }
         self.rows.append(row)
         self._write(pl_module, {"epochs": self.rows})
-        if len(self.rows) == 1:
-            self._print(trainer, [column.title for column, _ in EPOCH_COLUMNS], style="bold")
-        self._print_row(trainer, row)
+        self._print(trainer, row)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print and write the test scores."""
@@ -98,9 +94,9 @@ class ResultsTable(Callback):
         epoch = f"{best['epoch']:g}"
         what = "The best epoch is" if saved is None else "best.ckpt holds epoch"
         console = get_console()
-        text = f"\n{what} {epoch} (step {best['step']:,}), with F1 {best['val/f1']:.4f}\n"
+        text = f"\n{what} {epoch} (step {best['step']:,}), with F1 {best['val/f1']:.4f} on validation data\n"
         console.print(text, style="bold green", highlight=False, soft_wrap=True)
-        title = f"Entity types after epoch {epoch}, the best (validation data)"
+        title = f"Entity types after epoch {epoch}, the best"
         labels = LabelSet.from_fields(pl_module.hparams)
         console.print(types_table(best, "val/", labels, title).for_terminal())
 
@@ -117,15 +113,15 @@ class ResultsTable(Callback):
             labels = {name: pl_module.hparams[name] for name in ("scheme", "label_names", "outside_label")}
             update_results(self.run_dir, labels | update)
 
-    def _print_row(self, trainer: Trainer, row: dict[str, float]) -> None:
-        self._print(trainer, [column.cell(row.get(key)) for column, key in EPOCH_COLUMNS])
-
-    def _print(self, trainer: Trainer, cells: list[str], style: str | None = None) -> None:
-        # Columns wide enough for each title, and all together for a terminal of 80 characters.
-        widths = (max(len(column.title), 7) + 2 for column, _ in EPOCH_COLUMNS)
-        if trainer.is_global_zero:
-            line = "".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
-            get_console().print(line, style=style, highlight=False, soft_wrap=True)
+    def _print(self, trainer: Trainer, row: dict[str, float]) -> None:
+        """Print a row, the first one under the titles; for a terminal of 80 characters."""
+        if not trainer.is_global_zero:
+            return
+        titles = {key: column.title for column, key in EPOCH_COLUMNS}
+        cells = {key: column.cell(row.get(key)) for column, key in EPOCH_COLUMNS}
+        for line, style in [(titles, "bold")] * (row is self.rows[0]) + [(cells, "none")]:
+            text = "".join(line[key].rjust(max(len(title), 7) + 2) for key, title in titles.items())
+            get_console().print(text, style=style, highlight=False, soft_wrap=True)
 
 
 def update_results(run_dir: Path, update: dict[str, Any]) -> None:

@@ -14,10 +14,10 @@ from pathlib import Path
 from rich import get_console
 from transformers import AutoConfig
 
+from ner_module.cli import parse_fit_options
 from ner_module.data.datamodule import NERDataModule
 from ner_module.extras.audit.audit import audit_data
 from ner_module.extras.audit.plan import count_memory
-from ner_module.extras.audit.planned import parse_as_fit
 from ner_module.extras.audit.suspects_command import run_suspects
 from ner_module.extras.audit.view import show
 from ner_module.pretrained import from_pretrained
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
     own, others = _parser().parse_known_args(list(arguments))
     if own.ckpt_path is not None or own.folds is not None:
         return run_suspects(own, others)
-    config = parse_as_fit(others)
+    config = parse_fit_options(others)
     data = NERDataModule(**config["data"])
     audit = audit_data(data, config["trainer"], config["model"]["warmup_ratio"])
     if audit.tokenizer is not None and audit.schedule is not None and audit.longest_sequence:

@@ -14,10 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from ner_module.arguments import complete_arguments
+from ner_module.cli import parse_fit_options
 from ner_module.data.datamodule import NERDataModule
 from ner_module.errors import RunError
 from ner_module.extras.audit.folds import best_device, rank_out_of_fold
-from ner_module.extras.audit.planned import parse_as_fit
 from ner_module.extras.audit.suspects import Suspect, rank_suspects
 from ner_module.extras.audit.wording import plural
 from ner_module.files import write_atomically
@@ -54,7 +54,7 @@ def run_suspects(own: argparse.Namespace, others: Sequence[str]) -> int:
 
 
 def _read(arguments: Sequence[str], split: str, checkpoint: Path | None) -> NERDataModule:
-    options = parse_as_fit(arguments)["data"]
+    options = parse_fit_options(arguments)["data"]
     if split != "test":
         options["test_file"] = None
     data = NERDataModule(**options)

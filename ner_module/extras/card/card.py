@@ -18,9 +18,8 @@ from jinja2 import Environment, FileSystemLoader
 
 from ner_module.extras.card.facts import CardFacts, file_names, licence_on_hub, metadata, read_run_facts
 from ner_module.inference.model_folder import public_name
-from ner_module.tables import Column, Table, count, score
-from ner_module.tagging import LabelSet
-from ner_module.training.results import EPOCH_COLUMNS
+from ner_module.tables import Column, Table, score
+from ner_module.training.results import EPOCH_COLUMNS, types_table
 
 # Group of options -> those the card lists.
 _SETTINGS = {
@@ -70,21 +69,6 @@ def to_markdown(table: Table) -> str:
         lines.append([f"**{cell}**" if cell and index in table.emphasised else cell for cell in cells])
     text = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
     return f"{text}\n\n{table.note}" if table.note else text
-
-
-def types_table(scores: Mapping[str, float], prefix: str, labels: LabelSet, title: str) -> Table:
-    """Precision, recall, F1 and support of each entity type, then the averages and the accuracy."""
-    keys = ("precision", "recall", "f1")
-    rows: list[list[Any]] = [
-        [name, *(scores[f"{prefix}{key}/{name}"] for key in keys), int(scores[f"{prefix}support/{name}"])]
-        for name in sorted(labels.entity_types)
-    ]
-    support = sum(row[-1] for row in rows)
-    rows.append(["micro average", *(scores[prefix + key] for key in keys), support])
-    rows.append(["macro average", *(scores[f"{prefix}{key}_macro"] for key in keys), support])
-    rows.append(["word accuracy", None, None, scores[prefix + "accuracy"], None])
-    columns = [Column("Entity type"), *(Column(name, score) for name in ("Precision", "Recall", "F1"))]
-    return Table(title, [*columns, Column("Support", count)], rows, frozenset({len(rows) - 3}))
 
 
 def _pairs(first: str, second: str, values: Mapping[str, Any]) -> Table:

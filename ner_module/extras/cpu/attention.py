@@ -2,11 +2,11 @@
 
 With dropout, torch computes attention on CPU by the formula as well; :func:`attend` takes fewer operators for it, and
 masks that are drawn fast (`dropout.py`). Without dropout torch's is fused, but in bfloat16 forward and backward take
-two to three times as long as these matrix products (rows of 8 to 90 subwords, one thread).
+two to three times as long as these matrix products (sequences of 8 to 90 subword tokens, one thread).
 
-Not here: evaluation and CUDA, which are torch's; which rows are computed together (`unpadded.py`).
+Not here: evaluation and CUDA, which are torch's; which sequences are computed together (`model/layout.py`).
 
-Shapes: N rows of equal (padded) length L, H heads, D units of a head.
+Shapes: N sequences of equal (padded) length L, H heads, D units of a head.
 """
 
 from __future__ import annotations
@@ -65,9 +65,9 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, p: fl
 
     Args:
         query: ``[N, H, L, D]``, as key and value.
-        key: what queries look at.
+        key: what queries attend to.
         value: what they take from there.
-        mask: bool, broadcast to ``[N, H, L, L]``: where queries may look, at one key at least; ``None`` for everywhere.
+        mask: bool, broadcast to ``[N, H, L, L]``: the keys that queries attend to, one at least; ``None`` for all.
         p: the probability of dropping a share of attention; less than 1.
         scale: of the scores; one over the root of D if not given.
 

@@ -4,7 +4,7 @@ torch draws a mask on CPU one element after the other (seen on an AMD EPYC; not 
 MiniLM in bfloat16 that is a seventh of a training step. Here each 64 random bits decide about four elements, and
 every element is kept with the probability ``round((1 - p) * 65536) / 65536``, exactly; what is kept is divided by
 that probability, so the expectation is exact whatever ``p`` is. The bits come from torch's generator: a seed fixes
-them, and a checkpoint carries them on.
+them, and a resumed run continues them.
 
 Not here: dropout inside attention (`attention.py`); CUDA, where torch's own kernels are fast and used.
 """

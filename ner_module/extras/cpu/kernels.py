@@ -30,7 +30,7 @@ def use_cpu_kernels(model: Any) -> None:
 
 
 def _length_multiple(device: torch.device) -> int:
-    """16 on CPU, where oneDNN multiplies: it makes and keeps kernels for each length, and few lengths come again.
+    """16 on CPU, where oneDNN multiplies: it makes kernels for each length and stores them, so few lengths are better.
 
     A step of MiniLM took 4 to 7 % less time, and 250 to 450 MB less were held (`benchmarks/README.md`).
     """
@@ -39,7 +39,7 @@ def _length_multiple(device: torch.device) -> int:
 
 
 class KeepFreedMemory(Callback):
-    """Lets the memory of one training step serve the next, on CPU."""
+    """Has the memory of one training step serve the next, on CPU."""
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Tell the allocator."""
