@@ -1,4 +1,4 @@
-"""Something worth telling a user about data or a training: one form for terminal, JSON and messages."""
+"""Problems and remarks about data or a training, in one form for terminal, JSON and messages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
 
 @dataclass(frozen=True)
 class Example:
-    """One place in the data: the file, the line there (``None`` where it has none), and what stands there."""
+    """One place in the data: the file, the line (``None`` where it has no lines), and the text there."""
 
     file: str
     line: int | None
@@ -27,15 +27,15 @@ class Example:
 
 @dataclass(frozen=True)
 class Finding:
-    """One kind of thing worth knowing.
+    """One kind of problem or remark.
 
     Attributes:
-        code: what kind, for programs; stable between versions.
+        code: the kind, for programs; stable between versions.
         severity: ``error`` stops a training or makes it worthless, ``warning`` costs score or makes scores wrong,
             ``info`` is worth knowing.
         count: how many cases (words, sentences, entities or forms: the message says which).
         message: one sentence for people.
-        example: the first case, where there is a single one to show.
+        example: the first case, where one can be shown.
         advice: what to do.
         details: further cases and numbers for programs; plain data.
     """
@@ -62,5 +62,5 @@ class Finding:
 
 
 def most_severe_first(findings: Iterable[Finding]) -> list[Finding]:
-    """By severity; findings of one severity stay in the order they were made."""
+    """Sorted by severity; findings of equal severity keep their order."""
     return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))
