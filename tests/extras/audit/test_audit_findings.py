@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from audit_corpora import by_code, corpus_of
+from audit_corpora import by_code, corpus_of, example_of, place_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,9 +43,8 @@ def test_leakage_names_both_places(tmp_path: Path) -> None:
     assert not found
     assert (leak.severity, leak.count) == ("warning", 1)
     assert leak.message.startswith("1 sentence of the test data (33 %; 1 of 5 words or more) is in the training data")
-    assert leak.example is not None
-    assert (Path(leak.example.file).name, leak.example.line) == ("test.conll", 3)
-    assert leak.example.text.endswith("train.conll:4)")
+    assert place_of(leak) == ("test.conll", 3)
+    assert example_of(leak).text.endswith("train.conll:4)")
 
 
 def test_a_short_sentence_in_two_splits_is_only_a_note(tmp_path: Path) -> None:
@@ -58,8 +57,7 @@ def test_near_leakage_sees_through_case_spacing_and_tokenisation(tmp_path: Path)
     found = duplicates(tmp_path, {"train": [CLEAN], "validation": [other, "Ada/B-PER met/O Lovelace/O Bob/O today/O"]})
     assert set(found) == {"near_leakage"}
     assert found["near_leakage"].count == 1
-    assert found["near_leakage"].example is not None
-    assert found["near_leakage"].example.line == 1
+    assert place_of(found["near_leakage"]) == ("validation.conll", 1)
 
 
 def test_leakage_within_training_data_of_which_a_part_is_held_out(tmp_path: Path) -> None:
@@ -75,8 +73,7 @@ def test_repetition_and_contradiction(tmp_path: Path) -> None:
     found = duplicates(tmp_path, {"train": [CLEAN, CLEAN, "x/O", contradicting]})
     assert found["duplicate_sentences"].count == 2
     assert found["contradicting_duplicates"].count == 1
-    example = found["contradicting_duplicates"].example
-    assert example is not None
+    example = example_of(found["contradicting_duplicates"])
     assert "[Bob]" in example.text
     assert example.text.endswith("O here, B-PER in " + example.file + ":4")
     assert example.line == 17 + 1
@@ -163,8 +160,7 @@ def test_composed_and_decomposed_accents(tmp_path: Path) -> None:
     assert "1 word with accents not in NFC" in mixed.message
     assert "3 in NFC" in mixed.message
     assert mixed.details == [{"form": decomposed}]
-    assert mixed.example is not None
-    assert mixed.example.line == 7
+    assert place_of(mixed) == ("train.conll", 7)
 
 
 @pytest.mark.parametrize("text", ["caf\u00e9", "cafe\u0301"])
@@ -192,8 +188,7 @@ def test_odd_characters_with_their_line(tmp_path: Path, word: str, code: str) ->
     found = by_code(audit_of(read_corpus({"train": Source(stored, "iob2")}, "O")).findings)
     assert set(found) - {"no_entities"} == {code}
     assert found[code].count == 2
-    example = found[code].example
-    assert example is not None
+    example = example_of(found[code])
     assert example.line == 2
     if code in ("zero_width_characters", "control_characters"):
         assert "\\" in example.text, "what cannot be seen is shown as an escape"
@@ -220,11 +215,8 @@ def test_illegal_tags_have_count_file_and_line_of_the_word(tmp_path: Path) -> No
     splits = {"train": [CLEAN, "a/O b/I-PER c/I-LOC", "d/I-PER"], "test": [CLEAN, "e/O f/O g/I-ORG"]}
     train, test = illegal_tags(corpus_of(tmp_path, splits))
     assert (train.count, test.count) == (3, 1)
-    assert train.example is not None
-    assert test.example is not None
-    assert (Path(train.example.file).name, train.example.line) == ("train.conll", 8)
-    assert train.example.text == "a [b] c  has I-PER after O"
-    assert (Path(test.example.file).name, test.example.line) == ("test.conll", 9)
+    assert (place_of(train), place_of(test)) == (("train.conll", 8), ("test.conll", 9))
+    assert example_of(train).text == "a [b] c  has I-PER after O"
 
 
 def test_what_is_illegal_in_one_scheme_is_legal_in_another(tmp_path: Path) -> None:
@@ -248,8 +240,7 @@ def test_missing_and_rare_types(tmp_path: Path) -> None:
         found["rare_type"].message
         == "1 type has fewer than 20 of the 21 training entities, too few to learn well: LOC 1"
     )
-    assert found["type_not_in_training"].example is not None
-    assert found["type_not_in_training"].example.line == 3
+    assert place_of(found["type_not_in_training"]) == ("validation.conll", 3)
     assert found["few_to_score"].count == 3
 
 
