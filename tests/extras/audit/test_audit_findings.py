@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from ner_module.data.preparation import ReadingOptions, store_files
 from ner_module.data.store import StoredSplit
-from ner_module.extras.audit.audit import Audit, audit_corpus
+from ner_module.extras.audit.audit import audit_corpus
 from ner_module.extras.audit.consistency import consistency_findings, find_conflicts
-from ner_module.extras.audit.corpus import Corpus, Source, annotate, read_corpus
+from ner_module.extras.audit.corpus import Source, annotate, read_corpus
 from ner_module.extras.audit.sentences import duplicate_findings
 from ner_module.extras.audit.tags import illegal_tags
 from ner_module.extras.audit.words import character_findings
@@ -24,10 +24,6 @@ from ner_module.extras.findings import Finding
 from ner_module.tagging import convert_tags, spans_to_tags, tags_to_spans
 
 CLEAN = "Ada/B-PER Lovelace/I-PER met/O Bob/B-PER today/O"
-
-
-def audit_of(corpus: Corpus) -> Audit:
-    return audit_corpus(corpus)[0]
 
 
 # ---------------------------------------------------------------------- duplicates
@@ -185,7 +181,7 @@ def test_odd_characters_with_their_line(tmp_path: Path, word: str, code: str) ->
     path = tmp_path / "train.jsonl"
     path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
     stored = StoredSplit(store_files(tmp_path / "cache", [path], ReadingOptions()))
-    found = by_code(audit_of(read_corpus({"train": Source(stored, "iob2")}, "O")).findings)
+    found = by_code(audit_corpus(read_corpus({"train": Source(stored, "iob2")}, "O")).findings)
     assert set(found) - {"no_entities"} == {code}
     assert found[code].count == 2
     example = example_of(found[code])
@@ -198,7 +194,7 @@ def test_empty_words(tmp_path: Path) -> None:
     path = tmp_path / "train.jsonl"
     path.write_text('{"tokens": ["a", "", "\\t"], "tags": ["B-X", "O", "O"]}\n', encoding="utf-8")
     stored = StoredSplit(store_files(tmp_path / "cache", [path], ReadingOptions()))
-    findings = audit_of(read_corpus({"train": Source(stored, "iob2")}, "O")).findings
+    findings = audit_corpus(read_corpus({"train": Source(stored, "iob2")}, "O")).findings
     found = {finding.code: finding for finding in findings}
     assert found["empty_words"].count == 2
 
@@ -228,7 +224,7 @@ def test_what_is_illegal_in_one_scheme_is_legal_in_another(tmp_path: Path) -> No
 
 def test_missing_and_rare_types(tmp_path: Path) -> None:
     train = ["a/B-PER b/B-PER"] * 10 + ["c/B-LOC"]
-    audit = audit_of(corpus_of(tmp_path, {"train": train, "validation": ["a/B-PER", "d/B-ORG"]}))
+    audit = audit_corpus(corpus_of(tmp_path, {"train": train, "validation": ["a/B-PER", "d/B-ORG"]}))
     found = {finding.code: finding for finding in audit.findings}
     assert audit.splits["train"]["entities_by_type"] == {"PER": 20, "LOC": 1, "ORG": 0}
     assert audit.splits["validation"]["entities_by_type"] == {"PER": 1, "LOC": 0, "ORG": 1}
@@ -247,12 +243,12 @@ def test_missing_and_rare_types(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("split", "severity"), [("train", "error"), ("test", "warning")])
 def test_a_split_without_entities(tmp_path: Path, split: str, severity: str) -> None:
     splits = {"train": [CLEAN], "test": [CLEAN]} | {split: ["a/O b/O"]}
-    found = {finding.code: finding for finding in audit_of(corpus_of(tmp_path, splits)).findings}
+    found = {finding.code: finding for finding in audit_corpus(corpus_of(tmp_path, splits)).findings}
     assert found["no_entities"].severity == severity
 
 
 def test_one_sentence_without_entities_is_audited(tmp_path: Path) -> None:
-    audit = audit_of(corpus_of(tmp_path, {"train": ["a/O"]}))
+    audit = audit_corpus(corpus_of(tmp_path, {"train": ["a/O"]}))
     assert (audit.types, [finding.code for finding in audit.findings]) == ([], ["no_entities"])
     assert (audit.splits["train"]["sentences"], audit.splits["train"]["words"]) == (1, 1)
 
