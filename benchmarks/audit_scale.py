@@ -67,7 +67,7 @@ def measure(folder: Path) -> dict[str, Any]:
     watcher = threading.Thread(target=watch)
     watcher.start()
     begun = time.perf_counter()
-    audit, _ = audit_corpus(read_corpus({"train": Source(stored, "iob2")}, "O"), Tokenization(tokenizer, 128, 32))
+    audit = audit_corpus(read_corpus({"train": Source(stored, "iob2")}, "O"), Tokenization(tokenizer, 128, 32))
     seconds = time.perf_counter() - begun
     done.set()
     watcher.join()

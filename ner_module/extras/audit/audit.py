@@ -39,7 +39,7 @@ class Audit:
         tokenizer: its name and the length of sequences, where a model is configured.
         schedule: the planned steps, where there is training data.
         memory: see `plan.py`.
-        longest_sequence: subword tokens of the longest training sequence; not in the JSON.
+        train_lengths: subword tokens of each training sequence, where a model is configured; not in the JSON.
         failure: why ``fit`` would not get as far as this, where some file could not be read; likewise.
     """
 
@@ -49,7 +49,7 @@ class Audit:
     tokenizer: dict[str, Any] | None = None
     schedule: dict[str, Any] | None = None
     memory: dict[str, Any] | None = None
-    longest_sequence: int = 0
+    train_lengths: list[int] | None = None
     failure: DataError | None = None
 
     def as_json(self) -> dict[str, Any]:
@@ -96,29 +96,24 @@ def audit_data(data: NERDataModule, trainer: Mapping[str, Any], warmup_ratio: fl
     except PretrainedError as error:
         advice = "what needs subword tokens is left out here"
         findings.append(Finding("no_tokenizer", "error", 1, str(error), None, advice))
-    audit, lengths = audit_corpus(corpus, tokenization, findings)
+    audit = audit_corpus(corpus, tokenization, findings)
     audit.failure = failure
     if "train" in audit.splits:
-        rows = audit.splits["train"]["sentences"] if lengths is None else len(lengths)
-        options = data.hparams
-        audit.schedule = count_steps(rows, options["batch_size"], trainer, warmup_ratio, lengths, options["max_tokens"])
+        lengths, options = audit.train_lengths, data.hparams
+        if lengths is None:  # each sentence counts as one sequence
+            lengths, options = [1] * audit.splits["train"]["sentences"], {**options, "max_tokens": None}
+        audit.schedule = count_steps(lengths, options["batch_size"], options["max_tokens"], trainer, warmup_ratio)
         audit.findings = most_severe_first([*audit.findings, *schedule_findings(audit.schedule)])
-        audit.longest_sequence = max(lengths or [0])
     return audit
 
 
-def audit_corpus(
-    corpus: Corpus, tokenization: Tokenization | None = None, findings: Sequence[Finding] = ()
-) -> tuple[Audit, list[int] | None]:
-    """Audit sentences.
+def audit_corpus(corpus: Corpus, tokenization: Tokenization | None = None, findings: Sequence[Finding] = ()) -> Audit:
+    """Audit sentences, without the planned training.
 
     Args:
         corpus: the sentences.
         tokenization: the tokenizer; without it, what needs subword tokens is left out.
         findings: what was found while reading.
-
-    Returns:
-        The audit without the planned training; the length of each training sequence where there is a tokenizer.
     """
     types = list(dict.fromkeys(span.entity_type for sentence in corpus.sentences for span in sentence.spans))
     sizes = split_sizes(corpus, types)
@@ -145,4 +140,4 @@ def audit_corpus(
         }
     frequency = next(iter(mentions.values()))
     ordered = sorted(types, key=lambda name: (-frequency[name], name))
-    return Audit(sizes, most_severe_first(found), ordered, tokenizer), lengths
+    return Audit(sizes, most_severe_first(found), ordered, tokenizer, train_lengths=lengths)

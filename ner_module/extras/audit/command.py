@@ -44,11 +44,11 @@ def main(arguments: Sequence[str]) -> int:
     config = parse_fit_options(others)
     data = NERDataModule(**config["data"])
     audit = audit_data(data, config["trainer"], config["model"]["warmup_ratio"])
-    if audit.tokenizer is not None and audit.schedule is not None and audit.longest_sequence:
+    if audit.train_lengths:
         base = from_pretrained(AutoConfig.from_pretrained, data.hparams["model_name_or_path"], data.hparams["revision"])
         labels = 1 + 2 * len(audit.types)  # exact for IOB2; the head is a thousandth of a model
-        rows = min(data.hparams["batch_size"], audit.schedule["rows"])
-        audit.memory = count_memory(base, labels, rows, audit.longest_sequence)
+        rows = min(data.hparams["batch_size"], len(audit.train_lengths))
+        audit.memory = count_memory(base, labels, rows, max(audit.train_lengths))
     if own.output is not None:
         audit.write(own.output)
     if own.json:

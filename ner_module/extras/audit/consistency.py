@@ -107,7 +107,8 @@ def find_conflicts(corpus: Corpus, types: Sequence[str]) -> list[Conflict]:
             lengths[form[0]].add(len(form))
 
     def note(form: Form, name: str, sentence: Sentence, start: int) -> None:
-        reading = found[form].setdefault(name, Reading(name))
+        readings = found[form]
+        reading = readings.get(name) or readings.setdefault(name, Reading(name))
         reading.count += 1
         if len(reading.places) < _PLACES:
             reading.places.append((sentence, start))

@@ -28,22 +28,20 @@ TOO_FEW_STEPS = 100
 
 
 def count_steps(
-    rows: int,
+    lengths: Sequence[int],
     batch_size: int,
+    max_tokens: int | None,
     trainer: Mapping[str, Any],
     warmup_ratio: float = 0.0,
-    row_lengths: Sequence[int] | None = None,
-    max_tokens: int | None = None,
 ) -> dict[str, Any]:
     """Count the steps of a training.
 
     Args:
-        rows: training sequences.
-        batch_size: of one micro-batch on one device.
+        lengths: subword tokens of each training sequence.
+        batch_size: sequences of one micro-batch on one device.
+        max_tokens: the budget of a micro-batch in subword tokens, if there is one.
         trainer: the trainer's options.
         warmup_ratio: share of the steps.
-        row_lengths: subword tokens of each sequence, where they are known.
-        max_tokens: the budget of a micro-batch in subword tokens, if there is one.
 
     Returns:
         ``rows``, training sequences; ``batch_size`` of a micro-batch on one device; ``devices`` over all nodes;
@@ -55,9 +53,7 @@ def count_steps(
     """
     devices = count_devices(trainer)
     accumulate = trainer.get("accumulate_grad_batches") or 1
-    if row_lengths is None:
-        row_lengths, max_tokens = [1] * rows, None
-    batches = count_batches(np.asarray(row_lengths, np.int64), batch_size, max_tokens, devices)
+    batches = count_batches(np.asarray(lengths, np.int64), batch_size, max_tokens, devices)
     limit = trainer.get("limit_train_batches")
     if isinstance(limit, float):
         batches = int(batches * limit)
@@ -73,7 +69,7 @@ def count_steps(
     if limit not in (None, -1) and (steps is None or limit < steps):
         steps, epochs = limit, math.ceil(limit / per_epoch) if per_epoch else epochs
     return {
-        "rows": rows,
+        "rows": len(lengths),
         "batch_size": batch_size,
         "devices": devices,
         "accumulate": accumulate,

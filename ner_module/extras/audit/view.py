@@ -41,7 +41,7 @@ _SIZES = (
 )
 
 _PLAN = (
-    ("steps in all (empty: no end)", "schedule.steps"),
+    ("steps in all", "schedule.steps"),
     ("epochs", "schedule.epochs"),
     ("steps an epoch", "schedule.steps_per_epoch"),
     ("sequences (without a model: sentences)", "schedule.rows"),
@@ -67,7 +67,7 @@ def show(audit: Audit, console: Console) -> None:
     note = f"and {plural(hidden, 'rarer type')}, which --output FILE.json lists" if hidden > 0 else ""
     if types:
         console.print(Table("Entities by type", columns, types, note=note).for_terminal(), "")
-    plan = [[label, _cell(audit.as_json(), key)] for label, key in _PLAN]
+    plan = [[label, cell] for label, key in _PLAN if (cell := _cell(audit.as_json(), key)) is not None]
     if audit.schedule is not None:
         console.print(Table("Training", [Column(""), Column("", count)], plan).for_terminal(), "")
     if not audit.findings:

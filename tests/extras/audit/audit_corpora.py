@@ -7,7 +7,7 @@ from pathlib import Path
 from ner_module.data.preparation import ReadingOptions, store_files
 from ner_module.data.store import StoredSplit
 from ner_module.extras.audit.corpus import Corpus, Source, read_corpus
-from ner_module.extras.findings import Finding
+from ner_module.extras.findings import Example, Finding
 
 
 def column_file(path: Path, sentences: list[str]) -> Path:
@@ -32,3 +32,15 @@ def by_code(findings: list[Finding]) -> dict[str, Finding]:
     codes = [finding.code for finding in findings]
     assert len(codes) == len(set(codes)), codes
     return {finding.code: finding for finding in findings}
+
+
+def example_of(finding: Finding) -> Example:
+    """Its example, which must exist."""
+    assert finding.example is not None
+    return finding.example
+
+
+def place_of(finding: Finding) -> tuple[str, int | None]:
+    """Name of the file and line of its example."""
+    example = example_of(finding)
+    return Path(example.file).name, example.line

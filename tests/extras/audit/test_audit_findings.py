@@ -8,15 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from audit_corpora import by_code, corpus_of
+from audit_corpora import by_code, corpus_of, example_of, place_of
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ner_module.data.preparation import ReadingOptions, store_files
 from ner_module.data.store import StoredSplit
-from ner_module.extras.audit.audit import Audit, audit_corpus
+from ner_module.extras.audit.audit import audit_corpus
 from ner_module.extras.audit.consistency import consistency_findings, find_conflicts
-from ner_module.extras.audit.corpus import Corpus, Source, annotate, read_corpus
+from ner_module.extras.audit.corpus import Source, annotate, read_corpus
 from ner_module.extras.audit.sentences import duplicate_findings
 from ner_module.extras.audit.tags import illegal_tags
 from ner_module.extras.audit.words import character_findings
@@ -24,10 +24,6 @@ from ner_module.extras.findings import Finding
 from ner_module.tagging import convert_tags, spans_to_tags, tags_to_spans
 
 CLEAN = "Ada/B-PER Lovelace/I-PER met/O Bob/B-PER today/O"
-
-
-def audit_of(corpus: Corpus) -> Audit:
-    return audit_corpus(corpus)[0]
 
 
 # ---------------------------------------------------------------------- duplicates
@@ -43,9 +39,8 @@ def test_leakage_names_both_places(tmp_path: Path) -> None:
     assert not found
     assert (leak.severity, leak.count) == ("warning", 1)
     assert leak.message.startswith("1 sentence of the test data (33 %; 1 of 5 words or more) is in the training data")
-    assert leak.example is not None
-    assert (Path(leak.example.file).name, leak.example.line) == ("test.conll", 3)
-    assert leak.example.text.endswith("train.conll:4)")
+    assert place_of(leak) == ("test.conll", 3)
+    assert example_of(leak).text.endswith("train.conll:4)")
 
 
 def test_a_short_sentence_in_two_splits_is_only_a_note(tmp_path: Path) -> None:
@@ -58,8 +53,7 @@ def test_near_leakage_sees_through_case_spacing_and_tokenisation(tmp_path: Path)
     found = duplicates(tmp_path, {"train": [CLEAN], "validation": [other, "Ada/B-PER met/O Lovelace/O Bob/O today/O"]})
     assert set(found) == {"near_leakage"}
     assert found["near_leakage"].count == 1
-    assert found["near_leakage"].example is not None
-    assert found["near_leakage"].example.line == 1
+    assert place_of(found["near_leakage"]) == ("validation.conll", 1)
 
 
 def test_leakage_within_training_data_of_which_a_part_is_held_out(tmp_path: Path) -> None:
@@ -75,8 +69,7 @@ def test_repetition_and_contradiction(tmp_path: Path) -> None:
     found = duplicates(tmp_path, {"train": [CLEAN, CLEAN, "x/O", contradicting]})
     assert found["duplicate_sentences"].count == 2
     assert found["contradicting_duplicates"].count == 1
-    example = found["contradicting_duplicates"].example
-    assert example is not None
+    example = example_of(found["contradicting_duplicates"])
     assert "[Bob]" in example.text
     assert example.text.endswith("O here, B-PER in " + example.file + ":4")
     assert example.line == 17 + 1
@@ -163,8 +156,7 @@ def test_composed_and_decomposed_accents(tmp_path: Path) -> None:
     assert "1 word with accents not in NFC" in mixed.message
     assert "3 in NFC" in mixed.message
     assert mixed.details == [{"form": decomposed}]
-    assert mixed.example is not None
-    assert mixed.example.line == 7
+    assert place_of(mixed) == ("train.conll", 7)
 
 
 @pytest.mark.parametrize("text", ["caf\u00e9", "cafe\u0301"])
@@ -189,11 +181,10 @@ def test_odd_characters_with_their_line(tmp_path: Path, word: str, code: str) ->
     path = tmp_path / "train.jsonl"
     path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
     stored = StoredSplit(store_files(tmp_path / "cache", [path], ReadingOptions()))
-    found = by_code(audit_of(read_corpus({"train": Source(stored, "iob2")}, "O")).findings)
+    found = by_code(audit_corpus(read_corpus({"train": Source(stored, "iob2")}, "O")).findings)
     assert set(found) - {"no_entities"} == {code}
     assert found[code].count == 2
-    example = found[code].example
-    assert example is not None
+    example = example_of(found[code])
     assert example.line == 2
     if code in ("zero_width_characters", "control_characters"):
         assert "\\" in example.text, "what cannot be seen is shown as an escape"
@@ -203,7 +194,7 @@ def test_empty_words(tmp_path: Path) -> None:
     path = tmp_path / "train.jsonl"
     path.write_text('{"tokens": ["a", "", "\\t"], "tags": ["B-X", "O", "O"]}\n', encoding="utf-8")
     stored = StoredSplit(store_files(tmp_path / "cache", [path], ReadingOptions()))
-    findings = audit_of(read_corpus({"train": Source(stored, "iob2")}, "O")).findings
+    findings = audit_corpus(read_corpus({"train": Source(stored, "iob2")}, "O")).findings
     found = {finding.code: finding for finding in findings}
     assert found["empty_words"].count == 2
 
@@ -220,11 +211,8 @@ def test_illegal_tags_have_count_file_and_line_of_the_word(tmp_path: Path) -> No
     splits = {"train": [CLEAN, "a/O b/I-PER c/I-LOC", "d/I-PER"], "test": [CLEAN, "e/O f/O g/I-ORG"]}
     train, test = illegal_tags(corpus_of(tmp_path, splits))
     assert (train.count, test.count) == (3, 1)
-    assert train.example is not None
-    assert test.example is not None
-    assert (Path(train.example.file).name, train.example.line) == ("train.conll", 8)
-    assert train.example.text == "a [b] c  has I-PER after O"
-    assert (Path(test.example.file).name, test.example.line) == ("test.conll", 9)
+    assert (place_of(train), place_of(test)) == (("train.conll", 8), ("test.conll", 9))
+    assert example_of(train).text == "a [b] c  has I-PER after O"
 
 
 def test_what_is_illegal_in_one_scheme_is_legal_in_another(tmp_path: Path) -> None:
@@ -236,7 +224,7 @@ def test_what_is_illegal_in_one_scheme_is_legal_in_another(tmp_path: Path) -> No
 
 def test_missing_and_rare_types(tmp_path: Path) -> None:
     train = ["a/B-PER b/B-PER"] * 10 + ["c/B-LOC"]
-    audit = audit_of(corpus_of(tmp_path, {"train": train, "validation": ["a/B-PER", "d/B-ORG"]}))
+    audit = audit_corpus(corpus_of(tmp_path, {"train": train, "validation": ["a/B-PER", "d/B-ORG"]}))
     found = {finding.code: finding for finding in audit.findings}
     assert audit.splits["train"]["entities_by_type"] == {"PER": 20, "LOC": 1, "ORG": 0}
     assert audit.splits["validation"]["entities_by_type"] == {"PER": 1, "LOC": 0, "ORG": 1}
@@ -248,20 +236,19 @@ def test_missing_and_rare_types(tmp_path: Path) -> None:
         found["rare_type"].message
         == "1 type has fewer than 20 of the 21 training entities, too few to learn well: LOC 1"
     )
-    assert found["type_not_in_training"].example is not None
-    assert found["type_not_in_training"].example.line == 3
+    assert place_of(found["type_not_in_training"]) == ("validation.conll", 3)
     assert found["few_to_score"].count == 3
 
 
 @pytest.mark.parametrize(("split", "severity"), [("train", "error"), ("test", "warning")])
 def test_a_split_without_entities(tmp_path: Path, split: str, severity: str) -> None:
     splits = {"train": [CLEAN], "test": [CLEAN]} | {split: ["a/O b/O"]}
-    found = {finding.code: finding for finding in audit_of(corpus_of(tmp_path, splits)).findings}
+    found = {finding.code: finding for finding in audit_corpus(corpus_of(tmp_path, splits)).findings}
     assert found["no_entities"].severity == severity
 
 
 def test_one_sentence_without_entities_is_audited(tmp_path: Path) -> None:
-    audit = audit_of(corpus_of(tmp_path, {"train": ["a/O"]}))
+    audit = audit_corpus(corpus_of(tmp_path, {"train": ["a/O"]}))
     assert (audit.types, [finding.code for finding in audit.findings]) == ([], ["no_entities"])
     assert (audit.splits["train"]["sentences"], audit.splits["train"]["words"]) == (1, 1)
 

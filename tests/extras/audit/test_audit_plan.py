@@ -32,18 +32,18 @@ from ner_module.extras.audit.plan import count_devices, count_memory, count_step
 def test_steps(
     rows: int, batch: int, options: dict[str, Any], per_epoch: int, steps: int | None, epochs: int | None
 ) -> None:
-    schedule = count_steps(rows, batch, {"devices": 1, **options}, warmup_ratio=0.1)
+    schedule = count_steps([1] * rows, batch, None, {"devices": 1, **options}, warmup_ratio=0.1)
     assert (schedule["steps_per_epoch"], schedule["steps"], schedule["epochs"]) == (per_epoch, steps, epochs)
     [code] = [finding.code for finding in schedule_findings(schedule)]
     assert code == ("no_end" if steps is None else "few_steps")
 
 
 def test_enough_steps_are_no_finding_and_the_advice_is_enough() -> None:
-    assert schedule_findings(count_steps(1600, 16, {"max_epochs": 1, "devices": 1})) == []
-    [found] = schedule_findings(count_steps(16, 8, {"max_epochs": 3, "devices": 1}))
+    assert schedule_findings(count_steps([1] * 1600, 16, None, {"max_epochs": 1, "devices": 1})) == []
+    [found] = schedule_findings(count_steps([1] * 16, 8, None, {"max_epochs": 3, "devices": 1}))
     assert "6 steps in all (3 epochs of 2)" in found.message
     advised = int(found.advice.split("max_epochs ")[1].split(",")[0])
-    assert schedule_findings(count_steps(16, 8, {"max_epochs": advised, "devices": 1})) == []
+    assert schedule_findings(count_steps([1] * 16, 8, None, {"max_epochs": advised, "devices": 1})) == []
 
 
 @pytest.mark.parametrize(
