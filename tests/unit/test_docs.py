@@ -21,7 +21,8 @@ from conftest import Outcome, run_in_process
 from tiny_models import FAMILIES
 
 from ner_module.arguments import COMMANDS
-from ner_module.data.formats import read_sentences
+from ner_module.data import formats
+from ner_module.data.formats import ReadingOptions, Sentence, read_sentences
 from ner_module.errors import DataError
 from ner_module.offers import find_commands
 from ner_module.tagging import SCHEMES, Span, spans_to_tags, tags_to_spans
@@ -265,3 +266,19 @@ def test_styles_that_load_from_elsewhere_are_found(tmp_path: Path, problems: Cal
 
 def test_no_pages_is_a_problem(tmp_path: Path, problems: Callable[[Path], list[str]]) -> None:
     assert problems(tmp_path)
+
+
+def test_the_reader_of_the_docs_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    [code] = re.findall(
+        r"```python\n(# ner_module/data/formats/pairs.py\n.*?)```", _text(DOCS / "extending.md"), re.DOTALL
+    )
+    scope: dict[str, Any] = {}
+    exec(code, scope)  # what a reader of the page copies
+    monkeypatch.setitem(formats._READERS, "pairs", scope["read_pairs"])
+    monkeypatch.setattr(formats, "FORMATS", (*formats.FORMATS, "pairs"))
+    path = tmp_path / "train.pairs"
+    path.write_text('[["Ada", "B-PER"], ["slept", "O"]]\n[["Ada", "B-PER"], ["slept"]]\n', encoding="utf-8")
+    sentences = read_sentences(path, ReadingOptions(format="pairs"))
+    assert next(sentences) == Sentence(["Ada", "slept"], ["B-PER", "O"], 1)
+    with pytest.raises(DataError, match=r"train\.pairs:2: not a list of \[word, tag\] pairs"):
+        next(sentences)
