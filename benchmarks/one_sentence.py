@@ -37,13 +37,14 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "validation.conll"
         path.write_text(_SENTENCE * 2, encoding="utf-8")
-        data = NERDataModule(
+        data: Any = NERDataModule(
             model_folder, train_file=str(path), validation_file=str(path), cache_dir=str(Path(folder) / "cache")
         )
         data.prepare_data()
         data.setup("fit")  # settles the labels, which a checkpoint would bring
         module = NERModule(model_folder)
-        module.set_labels(data.label_names, data.scheme, data.outside_label)
+        labels = [data.labels] if hasattr(data, "labels") else [data.label_names, data.scheme, data.outside_label]
+        module.set_labels(*labels)  # versions before 0.3 kept the three apart
         module.build()
         again = NERDataModule(model_folder, validation_file=str(path), cache_dir=str(Path(folder) / "other"))
         again.load_state_dict(data.state_dict())

@@ -232,11 +232,6 @@ class NERDataModule(LightningDataModule):
         for name, encoded in self.encoded.items():
             messages.report_context(name, encoded.summary, self.context_size)
 
-    # for callers until all use labels
-    label_names = property(lambda self: list(self.labels.names))
-    scheme = property(lambda self: self.labels.scheme)
-    outside_label = property(lambda self: self.labels.outside)
-
     def label_ids(self, split: str) -> list[int]:
         """The model's label id of each tag of a split."""
         ids = {name: index for index, name in enumerate(self.labels.names)}

@@ -107,20 +107,20 @@ class NERModule(LightningModule):
         """What the head predicts."""
         return LabelSet.from_fields(self.hparams)
 
-    def set_labels(self, label_names: Sequence[str], scheme: str, outside_label: str | None) -> None:
+    def set_labels(self, labels: LabelSet) -> None:
         """Fix what the head predicts; before the model is built.
 
         Raises:
             ValueError: the model exists already, with other labels.
         """
-        if self.model is not None and list(label_names) != self.hparams["label_names"]:
-            raise ValueError(f"the model predicts {self.hparams['label_names']}, the data has {label_names}")
-        self.hparams.update(LabelSet(tuple(label_names), scheme, outside_label).to_fields())
+        if self.model is not None and labels.names != self.labels.names:
+            raise ValueError(f"the model predicts {list(self.labels.names)}, the data has {list(labels.names)}")
+        self.hparams.update(labels.to_fields())
 
     def restore(self, checkpoint: dict[str, Any]) -> None:
         """Take labels and architecture from a checkpoint, so that no base weights are read; weights follow later."""
         self._encoder_config = checkpoint["ner_module"]["encoder_config"]
-        self.set_labels(*LabelSet.from_fields(checkpoint["hyper_parameters"]))
+        self.set_labels(LabelSet.from_fields(checkpoint["hyper_parameters"]))
 
     def configure_model(self) -> None:
         """Build the model once; Lightning calls this after the data's ``setup``.
@@ -131,7 +131,7 @@ class NERModule(LightningModule):
             return
         datamodule = getattr(self.trainer, "datamodule", None) if self._trainer is not None else None
         if self._encoder_config is None and datamodule is not None:
-            self.set_labels(*datamodule.labels)
+            self.set_labels(datamodule.labels)
         self.build()
 
     def build(self) -> None:

@@ -33,7 +33,7 @@ def test_every_loss_of_an_epoch(train: str) -> None:
     for padding in ("longest", "none"):
         torch.manual_seed(0)
         module = NERModule(MINILM, dropout=0.0, padding=padding)  # type: ignore[arg-type]
-        module.set_labels(data.label_names, data.scheme, data.outside_label)
+        module.set_labels(data.labels)
         module.build()
         assert module.packed == (padding == "none")
         losses[padding] = epoch(module, data)

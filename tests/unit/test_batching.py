@@ -33,7 +33,7 @@ from ner_module.errors import DataError
 from ner_module.model.module import NERModule
 from ner_module.model.packed import pad_sequences
 from ner_module.pretrained import load_tokenizer
-from ner_module.tagging import IGNORE_INDEX
+from ner_module.tagging import IGNORE_INDEX, LabelSet
 
 TAGS = ["O", "B-A", "I-A", "B-B", "I-B"]
 OPTIONS = EncodingOptions(16, 4, False, "iob2", "iob2", "O")
@@ -408,7 +408,7 @@ class SilentModule(NERModule):
 def module(tiny_model: Callable[..., Path]) -> NERModule:
     torch.manual_seed(0)
     built = SilentModule(str(tiny_model()), dropout=0.0)
-    built.set_labels(TAGS, "iob2", "O")
+    built.set_labels(LabelSet(tuple(TAGS), "iob2", "O"))
     built.build()
     return built.train()
 

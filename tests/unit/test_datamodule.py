@@ -25,7 +25,7 @@ from ner_module.data.preparation import store_splits
 from ner_module.data.store import StoredSplit
 from ner_module.errors import DataError, PretrainedError
 from ner_module.pretrained import load_tokenizer
-from ner_module.tagging import IGNORE_INDEX, Span, tags_to_spans
+from ner_module.tagging import IGNORE_INDEX, LabelSet, Span, tags_to_spans
 
 Sentences = list[list[tuple[str, str]]]
 Make = Callable[..., NERDataModule]
@@ -96,7 +96,7 @@ def evaluated(data: NERDataModule, split: str) -> list[tuple[list[str], list[str
         rows = zip(batch["sentence_index"].tolist(), batch["num_words"].tolist(), batch["gold"].tolist(), strict=True)
         for index, length, gold in rows:
             assert index not in found
-            found[index] = [data.label_names[label] if label >= 0 else "?" for label in gold[:length]]
+            found[index] = [data.labels.names[label] if label >= 0 else "?" for label in gold[:length]]
     assert sorted(found) == list(range(num_sentences(data, split)))
     return [(data.tokens_of(split, index), found[index]) for index in sorted(found)]
 
@@ -135,7 +135,7 @@ def test_every_word_with_a_subword_is_labelled_once_and_every_word_evaluated(
     batches = list(data.train_dataloader())
     assert max(max(batch["lengths"]) for batch in batches) <= max_seq_length
     found = Counter(
-        data.label_names[label] for batch in batches for label in batch["labels"][batch["labels"] >= 0].tolist()
+        data.labels.names[label] for batch in batches for label in batch["labels"][batch["labels"] >= 0].tolist()
     )
     assert found == labels
     assert {batch["labels"].min().item() for batch in batches} == {IGNORE_INDEX}
@@ -157,7 +157,7 @@ def test_labels_on_all_subwords(make: Make, corpus: Path) -> None:
 
     def counts(data: NERDataModule) -> Counter[str]:
         return Counter(
-            data.label_names[label]
+            data.labels.names[label]
             for batch in data.train_dataloader()
             for label in batch["labels"][batch["labels"] >= 0].tolist()
         )
@@ -165,7 +165,7 @@ def test_labels_on_all_subwords(make: Make, corpus: Path) -> None:
     pieces = {word: len(every.tokenizer([word], is_split_into_words=True).input_ids) - 2 for word in words}
     assert counts(every).total() == sum(pieces[word] for word in words)
     assert counts(first).total() == len(words)
-    for label in first.label_names:
+    for label in first.labels.names:
         if label.startswith("B-"):
             assert counts(every)[label] == counts(first)[label], "a mention begins once"
     assert counts(every)["I-PER"] > counts(first)["I-PER"]
@@ -185,7 +185,7 @@ def test_a_label_only_in_validation_or_test_is_a_label(
     }
     with caplog.at_level(logging.WARNING):
         data = make(**files)
-    assert data.label_names == ["O", "B-LOC", "I-LOC", "B-ORG", "I-ORG", "B-PER", "I-PER"]
+    assert list(data.labels.names) == ["O", "B-LOC", "I-LOC", "B-ORG", "I-ORG", "B-PER", "I-PER"]
     assert "dev.conll:4: the label 'B-LOC' does not occur in the training data" in caplog.text
     assert "test.conll:1: the label 'B-ORG' does not occur in the training data" in caplog.text
     assert [tags for _, tags in evaluated(data, "validation")] == [["O", "O"], ["B-LOC", "I-LOC"]]
@@ -231,9 +231,9 @@ def test_flat_labels_and_other_schemes(
 ) -> None:
     path = write(*sentences)
     data = make(train_file=path, validation_file=path, **options)
-    assert data.label_names == names
+    assert list(data.labels.names) == names
     assert [tags for _, tags in evaluated(data, "validation")] == gold
-    assert data.outside_label == (names[0] if names[0] in ("O", "none") else None)
+    assert data.labels.outside == (names[0] if names[0] in ("O", "none") else None)
     # Another process with the checkpoint reads the same files the same way.
     again = start(restored(data, validation_file=str(path), **options), "validate")
     assert [tags for _, tags in evaluated(again, "validation")] == gold
@@ -243,7 +243,7 @@ def test_a_file_in_iob1_is_trained_as_iob2_with_the_same_spans(make: Make, write
     sentences = ["I-A I-A B-A O I-B", "O I-A I-B", "O", "I-A O I-A"]
     path = write(*sentences)
     data = make(train_file=path, validation_file=path)
-    assert (data.scheme, data.label_names) == ("iob2", ["O", "B-A", "I-A", "B-B", "I-B"])
+    assert (data.labels.scheme, list(data.labels.names)) == ("iob2", ["O", "B-A", "I-A", "B-B", "I-B"])
     for sentence, (_, tags) in zip(sentences, evaluated(data, "validation"), strict=True):
         expected = [Span(start, end + 1, name) for name, start, end in get_entities(sentence.split())]
         assert tags_to_spans(tags) == expected
@@ -253,7 +253,7 @@ def test_a_file_in_iob1_is_trained_as_iob2_with_the_same_spans(make: Make, write
 def test_splits_in_different_schemes_meet_in_the_trained_one(make: Make, write: Write) -> None:
     train, dev = write("B-A I-A O B-A"), write("B-A E-A O S-A", name="dev")
     data = make(train_file=train, validation_file=dev)
-    assert data.label_names == ["O", "B-A", "I-A"]
+    assert list(data.labels.names) == ["O", "B-A", "I-A"]
     assert evaluated(data, "validation")[0][1] == ["B-A", "I-A", "O", "B-A"]
 
 
@@ -314,13 +314,13 @@ def test_a_dataset_folder_offline(
 ) -> None:
     folder = parquet(kind)
     data = make(dataset_name=folder, **options)
-    assert data.label_names == names
+    assert list(data.labels.names) == names
     assert evaluated(data, "validation") == [(["Ada", "was"], ["B-PER", "O"]), (["in", "Rome"], ["O", "B-LOC"])]
     assert num_sentences(data, "train") == 2
     # What is asked for next is in the cache: a second process encodes nothing.
     before = snapshot(data.cache)
     again = make(dataset_name=folder, **options)
-    assert again.label_names == names
+    assert list(again.labels.names) == names
     assert snapshot(data.cache) == before
 
 
@@ -479,7 +479,7 @@ def test_a_restored_module_needs_neither_model_nor_training_files(
     again = NERDataModule(str(model), **files, cache_dir=str(tmp_path / "cache2"))
     again.load_state_dict(state)
     start(again, "test")
-    assert (again.label_names, again.scheme, again.outside_label) == (data.label_names, "iob2", "O")
+    assert again.labels == LabelSet(data.labels.names, "iob2", "O")
     assert (again.max_seq_length, again.stride) == (24, 3)
     found = [batch["input_ids"] for batch in again.test_dataloader()]
     assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
@@ -526,9 +526,9 @@ def test_labels_keep_the_checkpoints_order_and_a_smaller_inventory_is_fine(make:
     data = make(
         train_file=write("I-B B-A B-C"), validation_file=write("O", name="dev"), label_names=["B-C", "B-A", "B-B"]
     )
-    assert data.label_names == ["B-C", "B-A", "B-B", "O", "I-C", "I-A", "I-B"]
+    assert list(data.labels.names) == ["B-C", "B-A", "B-B", "O", "I-C", "I-A", "I-B"]
     test = start(restored(data, test_file=str(write("O B-A", name="test"))), "test")
-    assert test.label_names == data.label_names
+    assert test.labels.names == data.labels.names
     assert evaluated(test, "test")[0][1] == ["O", "B-A"]
 
 
@@ -667,10 +667,10 @@ def test_one_data_module_keeps_its_labels_from_fit_to_test(make: Make, write: Wr
         train_file=write("B-A B-B O"), validation_file=write("B-A O", name="dev"), test_file=write("B-B O", name="test")
     )
     start(data)
-    labels = list(data.label_names)
+    labels = list(data.labels.names)
     start(data, "test")
-    assert data.label_names == labels
-    assert [data.label_names[index] for index in data.label_ids("test")] == data.encoded["test"].tag_names
+    assert list(data.labels.names) == labels
+    assert [data.labels.names[index] for index in data.label_ids("test")] == data.encoded["test"].tag_names
 
 
 # ---------------------------------------------------------------- what a user's cache and datasets may hold

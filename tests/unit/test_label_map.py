@@ -94,9 +94,9 @@ def test_merged_neighbours_stay_two(make: Make, caplog: pytest.LogCaptureFixture
     options = {"label_map": {"person": "PER", "human": "PER", "misc": "O"}}
     with caplog.at_level(logging.INFO):
         data = make(IOB1, **options)
-    assert data.scheme == "iob2"
+    assert data.labels.scheme == "iob2"
     assert tags_of(data) == ["B-PER", "B-PER", "I-PER", "O", "O"]
-    assert data.label_names == ["O", "B-PER", "I-PER", "B-place", "I-place"]
+    assert list(data.labels.names) == ["O", "B-PER", "I-PER", "B-place", "I-place"]
     said = [record.getMessage() for record in caplog.records if record.getMessage().startswith("label_map")]
     assert said == ["label_map: person -> PER 6 entities, human -> PER 2 entities, misc -> O 2 entities dropped"]
     assert tags_of(make(IOB1, scheme="iob1", **options)) == ["I-PER", "B-PER", "I-PER", "O", "O"]
@@ -115,9 +115,9 @@ def test_flat_labels_through_the_data_module(make: Make, caplog: pytest.LogCaptu
     text = columns([("a", "NN"), ("b", "NNS"), ("c", "VB"), ("d", "NN")])
     with caplog.at_level(logging.INFO):
         data = make(text, label_map={"NNS": "NN", "VB": "O"})
-    assert (data.scheme, data.outside_label) == ("flat", "O")
+    assert (data.labels.scheme, data.labels.outside) == ("flat", "O")
     assert tags_of(data) == ["NN", "NN", "O", "NN"]
-    assert data.label_names == ["O", "NN"]
+    assert list(data.labels.names) == ["O", "NN"]
     assert "label_map: NNS -> NN 2 words, VB -> O 2 words dropped" in caplog.messages
 
 
@@ -125,7 +125,7 @@ def test_integer_tags_with_names_follow(make: Make) -> None:
     row = '{"tokens": ["a", "b"], "ner_tags": [1, 3]}\n'
     names = ["O", "B-person", "I-person", "B-misc", "I-misc"]
     data = make(row, "data.jsonl", label_names=names, label_map={"person": "PER", "misc": "O"})
-    assert data.label_names == ["O", "B-PER", "I-PER"]
+    assert list(data.labels.names) == ["O", "B-PER", "I-PER"]
     assert tags_of(data) == ["B-PER", "O"]
 
 
@@ -152,7 +152,7 @@ def test_a_type_only_in_validation_may_be_mapped(make: Make, tmp_path: Path, cap
     (tmp_path / "dev.conll").write_text("Ann\tI-woman\n", encoding="utf-8")
     options = {"validation_file": str(tmp_path / "dev.conll"), "label_map": {"woman": "person", "misc": "O"}}
     data = make(IOB1, **options)
-    assert "B-woman" not in data.label_names
+    assert "B-woman" not in data.labels.names
     assert not [message for message in caplog.messages if "cannot be learnt" in message]
 
 
@@ -162,7 +162,7 @@ def test_a_checkpoint_keeps_its_map(make: Make, tmp_path: Path) -> None:
     data = NERDataModule(train_file=str(tmp_path / "data.conll"), validation_file=str(tmp_path / "data.conll"))
     data.load_state_dict(state)
     data.setup("fit")
-    assert data.label_names == trained.label_names
+    assert data.labels.names == trained.labels.names
     assert tags_of(data) == tags_of(trained)
     (tmp_path / "new.conll").write_text("Ann\tI-woman\nBen\tI-person\n", encoding="utf-8")
     files = {"train_file": str(tmp_path / "new.conll"), "validation_file": str(tmp_path / "new.conll")}
@@ -196,7 +196,7 @@ def test_a_bare_tag_written_out_is_legal(make: Make) -> None:
     text = columns([("a", "B-_"), ("b", "I"), ("c", "O"), ("d", "B")])
     data = make(text, strict=True)
     assert tags_of(data) == ["B", "I", "O", "B"]
-    assert data.label_names == ["O", "B", "I"]
+    assert list(data.labels.names) == ["O", "B", "I"]
     assert data.encoded["train"].summary.illegal_tags == 0
 
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from ner_module.data.datamodule import NERDataModule
 from ner_module.model.module import NERModule
 from ner_module.model.packed import pad_sequences
-from ner_module.tagging import IGNORE_INDEX
+from ner_module.tagging import IGNORE_INDEX, LabelSet
 
 MakeData = Callable[..., NERDataModule]
 
@@ -63,7 +63,7 @@ def built(module: NERModule, data: NERDataModule) -> NERModule:
     """Built for the labels of the data, without a trainer."""
     data.prepare_data()
     data.setup("fit")
-    module.set_labels(data.label_names, data.scheme, data.outside_label)
+    module.set_labels(data.labels)
     module.build()
     return module
 
@@ -316,7 +316,7 @@ def trained(trained_once: tuple[NERModule, NERDataModule]) -> tuple[NERModule, N
     """A model that finds most entities, in windows of 24 subwords; a copy for each test."""
     module, data = trained_once
     again = NERModule(module.hparams["model_name_or_path"])
-    again.set_labels(data.label_names, data.scheme, data.outside_label)
+    again.set_labels(data.labels)
     again.build()
     again.load_state_dict(module.state_dict())
     return again, data
@@ -330,7 +330,7 @@ def test_scores_are_those_of_seqeval_whatever_the_batches(
     for eval_batch_size in (1, 7, 32):
         other = NERDataModule(test_file=data.hparams["test_file"], eval_batch_size=eval_batch_size)
         other.load_state_dict(data.state_dict())
-        words = Words(lambda: data.label_names)
+        words = Words(lambda: data.labels.names)
         [scores] = new_trainer(tmp_path, callbacks=[words]).test(module, other, verbose=False)
         gold, predicted, _ = zip(*(words.sentences[index] for index in range(50)), strict=True)
         gold, predicted = list(gold), list(predicted)
@@ -381,7 +381,7 @@ def test_a_word_without_subword_is_outside_and_shifts_nothing(
     path.write_text("\n".join(rows) + "\n", encoding="utf-8")
     other = NERDataModule(predict_file=str(path))
     other.load_state_dict(data.state_dict())
-    words = Words(lambda: data.label_names)
+    words = Words(lambda: data.labels.names)
     new_trainer(tmp_path, callbacks=[words]).predict(module, other, return_predictions=False)
     _, tags, scores = words.sentences[0]
     _, holed_tags, holed_scores = words.sentences[1]
@@ -413,7 +413,7 @@ def test_a_checkpoint_needs_no_base_model(family: str, corpus: Path, tmp_path: P
 
     torch.manual_seed(99)
     again = NERModule.load_from_checkpoint(tmp_path / "model.ckpt", weights_only=True)
-    assert again.hparams["label_names"] == data.label_names
+    assert again.hparams["label_names"] == list(data.labels.names)
     assert {parameter.dtype for parameter in again.model.parameters()} == {torch.float32}
     with torch.inference_mode():
         found, found_words = again.eval().predict_words(batch)
@@ -509,13 +509,13 @@ def test_labels_are_needed_and_cannot_change(make_module: Callable[..., NERModul
     module = make_module()
     with pytest.raises(ValueError, match=r"the labels are not known: train with a NERDataModule, or call set_labels"):
         module.build()
-    module.set_labels(["O", "B-A", "I-A"], "iob2", "O")
+    module.set_labels(LabelSet(("O", "B-A", "I-A"), "iob2", "O"))
     module.build()
-    module.set_labels(["O", "B-A", "I-A"], "iob2", "O")
+    module.set_labels(LabelSet(("O", "B-A", "I-A"), "iob2", "O"))
     with pytest.raises(
         ValueError, match=r"the model predicts \['O', 'B-A', 'I-A'\], the data has \['B-A', 'O', 'I-A'\]"
     ):
-        module.set_labels(["B-A", "O", "I-A"], "iob2", "O")
+        module.set_labels(LabelSet(("B-A", "O", "I-A"), "iob2", "O"))
 
 
 def test_a_training_without_end_is_refused(
@@ -532,7 +532,7 @@ def test_the_label_of_unseen_words(make_module: Callable[..., NERModule]) -> Non
         (["N", "V"], "flat", None, 0),
     ):
         module = make_module()
-        module.set_labels(names, scheme, outside)
+        module.set_labels(LabelSet(tuple(names), scheme, outside))
         assert module.labels.outside_id == expected
 
 
@@ -545,7 +545,7 @@ def test_flat_labels_are_trained_and_scored(
     data = NERDataModule(str(tiny_model()), train_file=str(path), batch_size=4)
     trainer = new_trainer(tmp_path, max_epochs=12, limit_val_batches=0)
     trainer.fit(module, data)
-    assert (data.scheme, data.label_names) == ("flat", ["DET", "NOUN", "VERB"])
+    assert (data.labels.scheme, list(data.labels.names)) == ("flat", ["DET", "NOUN", "VERB"])
     [scores] = new_trainer(tmp_path).validate(module, data, verbose=False)
     assert scores["val/f1"] == scores["val/accuracy"] == 1.0
 

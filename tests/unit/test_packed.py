@@ -256,7 +256,7 @@ def epoch_losses(tiny_model: Callable[..., Path], corpus: Path) -> Callable[[str
     def run(padding: str) -> list[float]:
         torch.manual_seed(0)
         module = NERModule(str(tiny_model()), dropout=0.0, padding=padding)  # type: ignore[arg-type]
-        module.set_labels(data.label_names, data.scheme, data.outside_label)
+        module.set_labels(data.labels)
         module.build()
         assert module.packed == (padding == "none")
         optimizer = make_optimizer(module, 1e-3, 0.0, fused=True)

@@ -72,7 +72,7 @@ def test_the_score_is_the_lowest_probability_of_a_gold_tag(tmp_path: Path, tiny_
     data.setup("fit")
     torch.manual_seed(0)
     module = NERModule(str(tiny_model()))
-    module.set_labels(data.label_names, data.scheme, data.outside_label)
+    module.set_labels(data.labels)
     module.build()
     with torch.no_grad():
         module.model.classifier.weight.mul_(30)  # not all the same
@@ -88,7 +88,7 @@ def test_the_score_is_the_lowest_probability_of_a_gold_tag(tmp_path: Path, tiny_
             logits = module.model.eval()(**{k: encoded[k] for k in ("input_ids", "attention_mask")}).logits[0]
         firsts = [encoded.word_ids().index(word) for word in range(len(tokens[suspect.sentence]))]
         expected = min(
-            float(logits[firsts[word]].softmax(-1)[data.label_names.index(gold[suspect.sentence][word])])
+            float(logits[firsts[word]].softmax(-1)[data.labels.names.index(gold[suspect.sentence][word])])
             for word in range(suspect.start, suspect.end)
         )
         assert suspect.score == pytest.approx(expected, abs=1e-5)

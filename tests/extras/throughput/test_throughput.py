@@ -14,6 +14,7 @@ from run_files import csv_rows, results
 from ner_module.extras.cpu import linear
 from ner_module.extras.throughput.callback import matmul_rate, peak_memory
 from ner_module.model.module import NERModule
+from ner_module.tagging import LabelSet
 
 
 def test_a_run_says_how_fast_it_was(fit_options: list[str], run_main: Callable[..., Outcome], tmp_path: Path) -> None:
@@ -52,7 +53,7 @@ def test_work_is_counted_as_the_profiler_counts_it(
     from ner_module.extras.throughput.callback import Throughput
 
     module = NERModule(str(tiny_model()), dropout=0.0, padding="longest")
-    module.set_labels(["O", "B-A", "I-A"], "iob2", "O")
+    module.set_labels(LabelSet(("O", "B-A", "I-A"), "iob2", "O"))
     module.build()
     lengths = [20] * 6
     counter: Any = FlopCounterMode(display=False)
