@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 WAITING = {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "0"}
 """How OpenMP's threads wait: in libgomp (torch's wheels) and in libiomp (conda's builds).
 
-A waiting thread of libgomp spins 300,000 times before it sleeps, some milliseconds of a core that another process, or
+A waiting thread of libgomp spins 300,000 times before it sleeps, some 3 milliseconds of a core that another process, or
 another thread of this one, may need. A two-thread training step of MiniLM-L6's shape (batch 16, float32) on 2 cores for
 which 6 to 12 other processes competed; policies in turn, medians of three processes each:
 
@@ -22,7 +22,8 @@ which 6 to 12 other processes competed; policies in turn, medians of three proce
     1,000 spins        1.1            460
     none (passive)     1.3            410
 
-1,000 is what libgomp itself takes when it has more active threads than cores. No spinning at all sends threads to sleep
+1,000 spins, some 10 microseconds, are what libgomp itself allows where more threads than cores wait actively. No
+spinning at all sends threads to sleep
 between any two operators, which was slower on quiet cores (130 to 210 ms a step in bfloat16); 1,000 was not measured
 there. ``benchmarks/threads.py`` measures alone and beside busy processes.
 """
