@@ -11,7 +11,22 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 WAITING = {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "0"}
-"""How OpenMP's threads wait: for libgomp (torch's wheels) and libiomp (conda's builds)."""
+"""How OpenMP's threads wait: in libgomp (torch's wheels) and in libiomp (conda's builds).
+
+A waiting thread of libgomp spins 300,000 times before it sleeps, some 3 milliseconds of a core that another process, or
+another thread of this one, may need. A two-thread training step of MiniLM-L6's shape (batch 16, float32) on 2 cores for
+which 6 to 12 other processes competed; policies in turn, medians of three processes each:
+
+    default            0.2 steps/s    2,100 ms of CPU a step (one of the three did not finish 8 steps in 2 minutes)
+    10,000 spins       0.7            950
+    1,000 spins        1.1            460
+    none (passive)     1.3            410
+
+1,000 spins, some 10 microseconds, are what libgomp itself allows where more threads than cores wait actively. No
+spinning at all sends threads to sleep
+between any two operators, which was slower on quiet cores (130 to 210 ms a step in bfloat16); 1,000 was not measured
+there. ``benchmarks/threads.py`` measures alone and beside busy processes.
+"""
 
 
 def limit_threads(root: Path = Path("/")) -> None:
