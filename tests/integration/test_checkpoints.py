@@ -366,7 +366,7 @@ def test_scores_in_a_new_process(
     (only_the_run / "results.json").unlink()
     done = program("test", "--run_dir", "run", "--ckpt_path", "best")
     assert scores_of(only_the_run) == scores
-    assert "(micro)" in done.stdout
+    assert "test: precision" in done.stdout
     assert "Warning" not in done.stderr
     assert "Traceback" not in done.stderr
 
