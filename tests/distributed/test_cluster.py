@@ -45,7 +45,7 @@ def epochs(run: Path) -> list[dict[str, float]]:
 def test_torchrun_starts_a_dead_process_again(
     fit_options: list[str], tmp_path: Path, environment: dict[str, str]
 ) -> None:
-    """The second process is killed once; all are started again and go on from the last checkpoint, to the same end."""
+    """The second process is killed once; all are restarted and resume from the last checkpoint, to the same end."""
     options = [*fit_options, "--trainer.max_epochs", "40", "--save_every_steps", "5", "--data.batch_size", "8"]
     whole = [*TORCHRUN, "--standalone", "--nproc-per-node", "2", "-m", "ner_module", "fit", *options]
     done = subprocess.run(

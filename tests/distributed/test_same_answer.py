@@ -103,7 +103,7 @@ def test_training_has_the_same_losses(on_processes: Program, fit_options: list[s
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_stopped_and_resumed_on_two_processes(on_processes: Program, fit_options: list[str], tmp_path: Path) -> None:
-    """Each process has its own stream of dropout, and goes on with it."""
+    """Each process has its own stream of dropout, and continues it."""
     options = [*fit_options, "--model.dropout", "0.1", "--data.batch_size", "8", "--save_every_steps", "3"]
     on_processes(2, "fit", *options, "--run_dir", "whole")
     weights = torch.load(tmp_path / "whole" / "checkpoints" / "last.ckpt", weights_only=True)
@@ -125,7 +125,7 @@ def test_stopped_and_resumed_on_two_processes(on_processes: Program, fit_options
 @pytest.mark.ddp
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_going_on_with_fewer_processes(on_processes: Program, fit_options: list[str], tmp_path: Path) -> None:
+def test_resuming_with_fewer_processes(on_processes: Program, fit_options: list[str], tmp_path: Path) -> None:
     """From the middle of an epoch, which one process finishes with twice the steps."""
     options = [*fit_options, "--data.batch_size", "8", "--save_every_steps", "3", "--save_every_minutes", "0"]
     on_processes(2, "fit", *options, "--run_dir", "run")

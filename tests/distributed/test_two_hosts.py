@@ -75,7 +75,7 @@ def hosts() -> Iterator[Hosts]:
 
 
 def test_a_cut_cable(hosts: Hosts, fit_options: list[str], tmp_path: Path, cache: Path) -> None:
-    """Both ends give up after the configured time and say why; the same command goes on to the same end."""
+    """Both ends give up after the configured time and say why; the same command resumes to the same end."""
     strategy = {
         "class_path": "lightning.pytorch.strategies.DDPStrategy",
         "init_args": {"timeout": f"0:00:{TIMEOUT}"},

@@ -194,7 +194,7 @@ def truncate(path: Path) -> None:
 
 @pytest.mark.parametrize("harm", [flip_a_byte, truncate])
 def test_a_damaged_last_gives_way_to_previous(run_main: RunMain, run_dir: Path, harm: Callable[[Path], None]) -> None:
-    """Training goes on from the epoch before, and ends where it would have."""
+    """Training resumes from the epoch before, and ends where it would have."""
     rows, before = results(run_dir)["epochs"], checkpoint(run_dir, "last")
     harm(run_dir / "checkpoints" / "last.ckpt")
     outcome = run_main("fit", "--run_dir", run_dir, "--ckpt_path", "last")
@@ -233,7 +233,7 @@ def test_last_is_saved_every_few_minutes(run_main: RunMain, fit_options: list[st
 
 
 def test_a_full_disk_leaves_the_last_checkpoint_whole(run_main: RunMain, run_dir: Path) -> None:
-    """A warning while training goes on; an error at the end; and with room again all goes on."""
+    """A warning while training continues; an error at the end; and with free space training resumes."""
     resource = pytest.importorskip("resource")
     kept = (run_dir / "checkpoints" / "last.ckpt").read_bytes()
     more = len(results(run_dir)["epochs"]) + 2
@@ -254,7 +254,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole(run_main: RunMain, run_dir
     assert len(results(run_dir)["epochs"]) == more
 
 
-def test_going_on_elsewhere_takes_the_best_checkpoint_along(run_main: RunMain, run_dir: Path, tmp_path: Path) -> None:
+def test_resuming_elsewhere_takes_the_best_checkpoint_along(run_main: RunMain, run_dir: Path, tmp_path: Path) -> None:
     """What the table of results calls the best is what `best.ckpt` holds; also where it could not come along."""
     last, best = run_dir / "checkpoints" / "last.ckpt", checkpoint(run_dir, "best")
     worse = checkpoint(run_dir, "last")
@@ -366,7 +366,7 @@ def test_scores_in_a_new_process(
     (only_the_run / "results.json").unlink()
     done = program("test", "--run_dir", "run", "--ckpt_path", "best")
     assert scores_of(only_the_run) == scores
-    assert "(micro)" in done.stdout
+    assert "test: precision" in done.stdout
     assert "Warning" not in done.stderr
     assert "Traceback" not in done.stderr
 

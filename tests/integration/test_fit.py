@@ -211,7 +211,7 @@ def test_validation_data_is_held_out_when_none_is_given(
     assert files_in(tmp_path / "run") == SHORT_RUN_FILES
     # `validate` scores the same part, by itself.
     validated = run_main("validate", "--run_dir", "run", "--ckpt_path", "last")
-    assert "(micro)" in validated.out
+    assert "validate: precision" in validated.out
     row = results(tmp_path / "run")["epochs"][-1]
     again = results(tmp_path / "run")["validate"]
     same = {name: value for name, value in row.items() if name.startswith("val/")}

@@ -1,4 +1,4 @@
-"""Ctrl-C during training, and going on from where it stopped."""
+"""Ctrl-C during training, and resuming from there."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _rows(run: Path) -> int:
     return len(json.loads(path.read_text())["epochs"]) if path.exists() else 0
 
 
-def test_ctrl_c_saves_leaves_best_alone_and_says_how_to_go_on(
+def test_ctrl_c_saves_leaves_best_alone_and_says_how_to_resume(
     fit_options: list[str], tmp_path: Path, program: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     run = tmp_path / "run"

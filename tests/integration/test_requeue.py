@@ -1,4 +1,4 @@
-"""A SLURM job whose time is nearly up: who puts it back into the queue, how often, and what goes on in the same place.
+"""A SLURM job whose time is nearly up: who requeues it, how often, and that it resumes in the same directory.
 
 The program runs as the task of a job here, with the variables SLURM sets; under a real SLURM the same is tested by
 `tests/distributed/test_cluster.py`.
@@ -78,7 +78,7 @@ def scontrol(folder: Path) -> Path:
 
 
 def test_without_scontrol_the_script_is_told_by_the_exit_code(task: Task, tmp_path: Path) -> None:
-    """As in a container; started again, the job goes on in its own directory."""
+    """As in a container; when restarted, the job resumes in its own directory."""
     first = task([3])
     assert first.code == 75, first.out + first.err
     assert "Traceback" not in first.err
