@@ -84,7 +84,7 @@ def _train(data: NERDataModule, arguments: Sequence[str], sentences: npt.NDArray
         "data.validation_file": str(folder / "validation.jsonl"),
         "data.format": "auto",
         "data.label_names": list(labels.names),
-        "data.tags.source_scheme": labels.scheme,
+        "data.source_scheme": labels.scheme,
         "data.scheme": labels.scheme,
         "data.strict": False,
         "data.outside_label": labels.outside if labels.scheme == "flat" else None,

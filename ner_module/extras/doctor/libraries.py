@@ -15,7 +15,7 @@ from ner_module.extras.doctor.check import Check
 LIBRARIES = (
     *("torch", "lightning", "jsonargparse", "transformers", "tokenizers", "safetensors", "datasets"),
     *("huggingface-hub", "torchmetrics", "wandb", "numpy", "pyarrow", "pyyaml", "regex", "rich"),
-    *("jinja2", "matplotlib"),
+    *("jinja2", "matplotlib", "scipy"),
 )
 """The dependencies in pyproject.toml."""
 

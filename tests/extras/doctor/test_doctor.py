@@ -170,16 +170,6 @@ def test_little_shared_memory(monkeypatch: pytest.MonkeyPatch, offline: None) ->
     assert "--shm-size" in check.advice
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"), [("150000 100000", 1.5), ("max 100000", None), ("1000000000 100000", None), ("", None)]
-)
-def test_cpu_quota_of_a_container(text: str, expected: float | None, tmp_path: Path) -> None:
-    (tmp_path / "cpu.max").write_text(text, encoding="ascii")
-    bound = float(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-    assert machine.usable_cpus(tmp_path / "cpu.max") == (bound if expected is None else min(expected, bound))
-    assert machine.usable_cpus(tmp_path / "none") == bound
-
-
 # ---------------------------------------------------------------------- hub and tokens
 
 
