@@ -29,7 +29,7 @@ from ner_module.model.encoder import build_from_base, build_from_config, config_
 from ner_module.model.optimizer import SchedulerType, clip_within_step, make_optimizer, make_scheduler
 from ner_module.model.packed import (
     EXACT_FAMILIES,
-    attention_subwords,
+    attention_tokens,
     is_exact,
     packed_logits,
     padded_length,
@@ -187,13 +187,13 @@ class NERModule(LightningModule):
         compute = packed_logits if self.packed else padded_logits
         return compute(self.model, input_ids, lengths)
 
-    def computed_subwords(self, lengths: list[int]) -> tuple[int, int]:
+    def computed_tokens(self, lengths: list[int]) -> tuple[int, int]:
         """How many tokens, padding included, sequences of these lengths cost: in layers but attention, and in it."""
         if not self.packed:
             padded = len(lengths) * max(lengths, default=0)
             return padded, padded
         size = padded_length(self.model, sum(lengths), self.device, self._compiled is not None)
-        return size, attention_subwords(self.model, self.device, lengths)
+        return size, attention_tokens(self.model, self.device, lengths)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """The batch's part of the step's loss.

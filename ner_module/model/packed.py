@@ -209,7 +209,7 @@ def padded_length(model: Any, length: int, device: torch.device, few_shapes: boo
     return -(-length // multiple) * multiple
 
 
-def attention_subwords(model: Any, device: torch.device, lengths: Sequence[int]) -> int:
+def attention_tokens(model: Any, device: torch.device, lengths: Sequence[int]) -> int:
     """Tokens that attention computes for sequences of these lengths, padding inside the blocks included."""
     if takes_flash(model, device):
         return sum(lengths)

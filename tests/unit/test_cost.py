@@ -103,7 +103,7 @@ def test_only_real_subwords_are_computed(watch: Callable[..., list[Any]]) -> Non
 def test_an_epoch_computes_each_subword_once_and_attention_little_more(
     watch: Callable[..., list[Any]], tiny_model: Callable[..., Path], corpus: Path
 ) -> None:
-    from ner_module.model.packed import attention_subwords
+    from ner_module.model.packed import attention_tokens
 
     steps = watch()
     total = sum(sum(lengths) for lengths, _ in steps)
@@ -113,7 +113,7 @@ def test_an_epoch_computes_each_subword_once_and_attention_little_more(
     data.prepare_data()
     data.setup("fit")
     assert total == data.encoded["train"].sequence_lengths().sum()
-    attention = sum(attention_subwords(None, torch.device("cpu"), lengths) for lengths, _ in steps)
+    attention = sum(attention_tokens(None, torch.device("cpu"), lengths) for lengths, _ in steps)
     assert attention < 1.15 * total
 
 

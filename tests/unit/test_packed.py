@@ -204,7 +204,7 @@ def test_regrouping_moves_every_subword_and_back(lengths: list[int]) -> None:
     regrouped = values[layout.take]
     assert torch.equal(regrouped[layout.place], values)
     computed = sum(block.size for block in layout.blocks)
-    assert computed == len(regrouped) == packed.attention_subwords(None, CPU, lengths)
+    assert computed == len(regrouped) == packed.attention_tokens(None, CPU, lengths)
     rows = values.split(lengths)
     found = []
     for block in layout.blocks:

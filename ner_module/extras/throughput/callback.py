@@ -82,7 +82,7 @@ class Throughput(Callback):
             lengths = batch["lengths"]
             subwords = sum(lengths)
             flops = subwords * self._flops_per_subword + sum(n * n for n in lengths) * self._flops_per_pair
-            computed = pl_module.computed_subwords(lengths)  # type: ignore[operator]
+            computed = pl_module.computed_tokens(lengths)  # type: ignore[operator]
             self._pending.append(([1, len(lengths), subwords, *computed, flops, waited], marks))
         if trainer._logger_connector.should_update_logs:
             self._read()
@@ -105,7 +105,7 @@ class Throughput(Callback):
         update_results(self.run_dir, {"throughput": {name: round(value, 4) for name, value in numbers.items()}})
         shares = ", ".join(f"{part} {numbers[f'{part}_ms'] / numbers['step_ms']:.0%}" for part in _PARTS)
         line = (
-            "Speed: {sentences_per_second:,.0f} sentences/s, {subwords_per_second:,.0f} subwords/s; padding "
+            "Speed: {sentences_per_second:,.0f} sentences/s, {subwords_per_second:,.0f} subword tokens/s; padding "
             "{padding:.0%} of what is computed (in attention {attention_padding:.0%}); {step_ms:,.0f} ms a batch "
             "({shares}); {utilization:.0%} of this machine's matrix products ({matmul_gflops_per_second:,.0f} "
             "GFLOP/s); peak memory {peak_memory_mb:,.0f} MB"
