@@ -93,18 +93,19 @@ def tests_for(path: Path) -> list[list[str]]:
     return [[str(path.relative_to(ROOT)), *naming], *([group] for group in core), ["tests/extras"]]
 
 
-def is_noticed(mutation: Mutation) -> bool:
-    """Whether some test fails; the tests run on a copy of the repository."""
+def is_noticed(mutation: Mutation | None) -> bool:
+    """Whether some test fails on a copy of the repository with this mistake, or with none."""
     with tempfile.TemporaryDirectory(prefix="ner-mutation-") as folder:
         copy = Path(folder) / "copy"
         ignored = shutil.ignore_patterns(".git", ".venv", "runs", "build", "__pycache__", ".*_cache", ".hypothesis")
         shutil.copytree(ROOT, copy, ignore=ignored)
-        target = copy / mutation.path.relative_to(ROOT)
-        lines = target.read_text(encoding="utf-8").splitlines()
-        lines[mutation.line - 1] = mutation.after
-        target.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        if mutation:
+            target = copy / mutation.path.relative_to(ROOT)
+            lines = target.read_text(encoding="utf-8").splitlines()
+            lines[mutation.line - 1] = mutation.after
+            target.write_text("\n".join(lines) + "\n", encoding="utf-8")
         environment = {**os.environ, "PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1"}
-        for group in tests_for(mutation.path):
+        for group in tests_for(mutation.path) if mutation else [["ner_module", "tests"]]:
             command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *group]
             done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, check=False)
             if done.returncode not in (0, 5):
@@ -133,6 +134,9 @@ def main() -> int:
     parser.add_argument("--only", nargs="*", default=[], metavar="PATH", help="beginnings of paths below ner_module/")
     arguments = parser.parse_args()
     chosen = choose(arguments.seed, arguments.only)
+    if is_noticed(None):
+        print("some test fails without a mistake, too; mend it first", file=sys.stderr)
+        return 1
     noticed = 0
     with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
         for mutation, seen in zip(chosen, pool.map(is_noticed, chosen), strict=True):
