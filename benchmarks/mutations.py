@@ -4,7 +4,7 @@
     python benchmarks/mutations.py --seed 1 --only data/batching.py training/
 
 A mistake is a comparison turned around, ``and`` for ``or``, a sum for a difference, a ``not`` left out, or a number
-off by one. Tests that name the module come first, then all other fast ones. What survives is printed with its line:
+off by one. Unit tests that name the module come first, then all other fast ones. What survives is printed with its line:
 either a test is missing there, or the mistake changes nothing that matters, which a person decides.
 """
 
@@ -85,12 +85,12 @@ def _broken(node: ast.expr) -> str | None:
 
 
 def tests_for(path: Path) -> list[list[str]]:
-    """Groups of pytest arguments, the likeliest to fail first."""
+    """Groups of pytest arguments, the quickest and likeliest to fail first."""
     name = str(path.relative_to(ROOT).with_suffix("")).replace("/", ".")
     files = sorted((ROOT / "tests").rglob("test_*.py"))
     naming = [str(file.relative_to(ROOT)) for file in files if name in file.read_text(encoding="utf-8")]
-    core = [group for group in ("tests/unit", "tests/integration") if (ROOT / group).is_dir()]
-    return [[str(path.relative_to(ROOT)), *naming], *([group] for group in core), ["tests/extras"]]
+    unit = [file for file in naming if file.startswith("tests/unit/")]
+    return [[str(path.relative_to(ROOT)), *unit], ["tests/unit"], ["tests/integration"], ["tests/extras"]]
 
 
 def is_noticed(mutation: Mutation | None) -> bool:
