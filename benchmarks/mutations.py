@@ -4,8 +4,8 @@
     python benchmarks/mutations.py --seed 1 --only data/batching.py training/
 
 A mistake is a comparison turned around, ``and`` for ``or``, a sum for a difference, a ``not`` left out, or a number
-off by one. Unit tests that name the module come first, then all other fast ones. What survives is printed with its line:
-either a test is missing there, or the mistake changes nothing that matters, which a person decides.
+off by one. Unit tests that name the module come first, then all other fast ones. What survives is printed with its
+line: either a test is missing there, or the mistake changes nothing that matters, which a person decides.
 """
 
 from __future__ import annotations
