@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ner_module.data.context import Chunk
+from ner_module.data.alignment import Chunk
 from ner_module.data.formats.char_spans import SpanCounts
 from ner_module.data.sentence import Sentence
 from ner_module.data.tag_census import TagCensus

@@ -13,8 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ner_module import NERDataModule
-from ner_module.data.alignment import NO_SUBWORD, UNLABELLED, Subwords
-from ner_module.data.context import Chunk, sentence_contexts
+from ner_module.data.alignment import NO_SUBWORD, UNLABELLED, Chunk, Subwords, sentence_contexts
 from ner_module.data.encoded import ENCODED_FILES, EncodedSplit, EncodingOptions, encode_split
 from ner_module.pretrained import load_tokenizer
 

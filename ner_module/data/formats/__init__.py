@@ -16,7 +16,7 @@ A reader is a generator of :class:`Sentence` from a path, the options and the co
 to; a new one gets a line in :data:`_READERS`. What does not fit ends it with a :class:`DataError` that names the line.
 Every text file may be gzipped. Reading streams in constant memory, but for the text of a ``json`` file or a brat
 document. Hub datasets are not read here (`data/hub.py`), and whether tags are likely misspelt is for the whole corpus
-to tell (`data/tag_census.py`).
+to tell (`data/tag_spelling.py`).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """One tag cell of a file -> a tag: integers get their names, and what cannot be a tag is refused.
 
-Which tags are *likely misspelt* can only be said of a whole corpus: `data/tag_census.py`.
+Which tags are *likely misspelt* can only be said of a whole corpus: `data/tag_spelling.py`.
 """
 
 from __future__ import annotations
