@@ -145,7 +145,7 @@ def test_census_of_sentences():
     assert (report["flat_words"], report["rarest_flat"], report["detected"]) == (1, ["NOUN", "c", 9], None)
     assert [s.tag for s in suspicious(census) if s.certain] == ["NOUN"]
     empty = TagCensus()
-    assert (empty.counts(), empty.suspicious(), empty.scheme_report()["detected"]) == ({}, [], "iob2")
+    assert (empty.counts(), suspicious(empty), empty.scheme_report()["detected"]) == ({}, [], "iob2")
 
 
 @pytest.mark.parametrize("scheme", ["iob1", "iob2", "ioe1", "ioe2", "bioes", "bilou"])
