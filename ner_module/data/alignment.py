@@ -73,17 +73,18 @@ class EncodedSequence(NamedTuple):
     word_positions: list[int]
 
 
-class Subwords:
-    """The subword token ids of words, each distinct form encoded once.
+class Subwords(dict[str, tuple[int, ...]]):
+    """The subword token ids of words that were cached, each distinct form encoded once.
 
     Args:
         tokenizer: a fast tokenizer from :func:`ner_module.pretrained.load_tokenizer`.
     """
 
     def __init__(self, tokenizer: Any) -> None:
+        super().__init__()
         self._backend = tokenizer.backend_tokenizer
-        self._known: dict[str, tuple[int, ...]] = {}
-        bare = self._encode([_PROBE])[0]
+        self.cache([[_PROBE]])
+        bare = self[_PROBE]
         whole = list(self._backend.encode([_PROBE], is_pretokenized=True, add_special_tokens=True).ids)
         start = next(i for i in range(len(whole)) if tuple(whole[i : i + len(bare)]) == bare)
         self.prefix: list[int] = whole[:start]
@@ -93,19 +94,11 @@ class Subwords:
         self.num_special = len(whole) - len(bare)
         """How many places of a sequence the special tokens take."""
 
-    def _encode(self, words: Sequence[str]) -> list[tuple[int, ...]]:
-        encodings = self._backend.encode_batch(
-            [[word] for word in words], is_pretokenized=True, add_special_tokens=False
-        )
-        return [tuple(encoding.ids) for encoding in encodings]
-
     def cache(self, sentences: Iterable[Sequence[str]]) -> None:
         """Encode the new forms of some sentences, all at once: the tokenizer uses all cores."""
-        new = list(dict.fromkeys(word for tokens in sentences for word in tokens if word not in self._known))
-        self._known.update(zip(new, self._encode(new), strict=True))
-
-    def __getitem__(self, word: str) -> tuple[int, ...]:
-        return self._known[word]
+        new = list(dict.fromkeys(word for tokens in sentences for word in tokens if word not in self))
+        encodings = self._backend.encode_batch([[word] for word in new], is_pretokenized=True, add_special_tokens=False)
+        self.update(zip(new, (tuple(encoding.ids) for encoding in encodings), strict=True))
 
 
 def sentence_contexts(chunks: Iterable[Chunk], size: int) -> Iterator[SentenceInContext]:
@@ -173,7 +166,7 @@ def make_sequences(
     words = [subwords[word] for word in tokens]
     room = budget - sum(map(len, words))
     if room >= 0:
-        around = _context_ids(context, min(context_size, room), subwords) if tokens else ([], [])
+        around = _context_ids(context, min(context_size, room), subwords) if tokens and context_size else ([], [])
         return [_sequence(words, range(len(words)), range(len(words)), subwords, *around)]
     words = [ids[:budget] for ids in words]
     lengths = [len(ids) for ids in words]

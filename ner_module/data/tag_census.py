@@ -49,7 +49,7 @@ class SchemeCensus:
     @property
     def prefixed_words(self) -> int:
         """How many words carried a prefixed tag."""
-        return sum(self._prefixes.values())
+        return self._prefixes.total()
 
     def illegal_words(self, scheme: str) -> int:
         """How many words seen so far are illegal under ``scheme``."""
@@ -69,7 +69,7 @@ class SchemeCensus:
             return "flat"
         rare = min(self.flat_tags, key=self.flat_tags.__getitem__)
         raise SchemeError(
-            f"{self.prefixed_words} words have a tag with a prefix (B-, I-, …), but {sum(self.flat_tags.values())} "
+            f"{self.prefixed_words} words have a tag with a prefix (B-, I-, …), but {self.flat_tags.total()} "
             f"have none, such as {rare!r}: correct those tags, or name the scheme with --data.source_scheme=flat"
         )
 

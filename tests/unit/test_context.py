@@ -144,7 +144,8 @@ def test_own_words_each_once_and_no_others(
 
 
 def test_context_is_the_nearest_words_half_on_each_side(subwords: Subwords, tmp_path: Path) -> None:
-    one = {word: subwords._encode([word])[0] for word in ("was", "in", "the", ".")}
+    subwords.cache([["was", "in", "the", "."]])
+    one = {word: subwords[word] for word in ("was", "in", "the", ".")}
     assert all(len(pieces) == 1 for pieces in one.values())
     tokens = [["was"] * 9, ["in"], ["the"] * 9, [".", "."], ["was"]]
     documents = [1, 1, 1, 2, 3]

@@ -231,7 +231,11 @@ def _first_id(lines: list[str], shape: _Layout) -> int | None:
         if len(cells) == shape.width and line.strip(" \t"):
             ids.append(cells[0])
         elif ids and not line.startswith("#"):
-            start = _counts_from(ids)
+            numbers = [int(cell) for cell in ids if _WORD_ID.fullmatch(cell)]
+            others_fit = all(_WORD_ID.fullmatch(cell) or _SKIPPED_ID.fullmatch(cell) for cell in ids)
+            start = numbers[0] if numbers and others_fit else None
+            if start not in (0, 1) or numbers != list(range(start, start + len(numbers))):
+                start = None
             if start is None or len(ids) > 1:
                 starts[start] += 1
             lone += start == 1
@@ -240,13 +244,6 @@ def _first_id(lines: list[str], shape: _Layout) -> int | None:
         return 1 if lone and shape.width > 2 else None
     start, count = starts.most_common(1)[0]
     return start if count * 2 >= starts.total() else None
-
-
-def _counts_from(ids: list[str]) -> int | None:
-    numbers = [int(cell) for cell in ids if _WORD_ID.fullmatch(cell)]
-    others_fit = all(_WORD_ID.fullmatch(cell) or _SKIPPED_ID.fullmatch(cell) for cell in ids)
-    first = numbers[0] if numbers and others_fit else None
-    return first if first in (0, 1) and numbers == list(range(first, first + len(numbers))) else None
 
 
 def _column_names(lines: list[str], width: int, first_id: int | None) -> tuple[str, ...]:
