@@ -64,11 +64,6 @@ class _Layout:
         """The cells of a line that has no line end."""
         return line.split("\t") if self.tabs else _CELLS.findall(line)
 
-    def describe(self) -> str:
-        """The shape of a line, for messages."""
-        columns = "1 column" if self.width == 1 else f"{self.width} columns"
-        return f"{columns} (separated by {'tabs' if self.tabs else 'spaces'})"
-
 
 def read_columns(path: Path, options: ReadingOptions, counts: SpanCounts) -> Iterator[Sentence]:
     """Yield the sentences of a column file."""
@@ -136,7 +131,9 @@ def _unusual_line(line: str, layout: _Layout, inside: bool) -> list[str]:
         return [DOCSTART] * layout.width
     if line[0] == "#" and not inside and (line[1:2] in (" ", "\t") or layout.width > 3):
         return []
-    problem = f"the line has {len(cells)} column{'s' * (len(cells) != 1)} where the file has {layout.describe()}"
+    found, usual = (f"{count} column{'s' * (count != 1)}" for count in (len(cells), layout.width))
+    separator = "tabs" if layout.tabs else "spaces"
+    problem = f"the line has {found} where the file has {usual} (separated by {separator})"
     if line[0] == "#" and inside:
         raise MisfitError(problem, "complete the line, or move it before the sentence if it is a comment")
     if layout.tabs or (len(cells) < layout.width and layout.label is not None):
