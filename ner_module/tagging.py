@@ -12,7 +12,7 @@ What a tag means is defined here, in plain Python, without torch, by three ideas
 
 ``flat`` labels carry no prefix: each word that is not outside is one unit (part-of-speech tags, binary tagging).
 
-Not here: which scheme a corpus is written in (`data/schemes.py`), label ids (`data/alignment.py`), and
+Not here: which scheme a corpus is written in (`data/tag_census.py`), label ids (`data/alignment.py`), and
 the same rules on tensors (`metrics/functional.py`).
 """
 

@@ -9,9 +9,9 @@ The rules, each of which some other tool gets wrong:
 * A sentence past ``max_seq_length`` becomes overlapping **windows**. Each word is *owned* by exactly one of them, the
   one that gives it most context; only owned words are labelled in the loss, predicted and scored. A word alone longer
   than a window keeps its first subword tokens.
-* A sentence that fits one sequence may be read with words of its document around it (`context.py`): whole words,
-  nearest first, as many on one side as on the other where both have them. The sequence does not own them, so they are
-  neither labelled nor predicted. A sentence in windows has none: it fills its sequences.
+* A sentence that fits one sequence may be read with words of its document around it: whole words, nearest first, as
+  many on one side as on the other where both have them. The sequence does not own them, so they are neither labelled
+  nor predicted. A sentence in windows has none: it fills its sequences.
 
 Terms: a *sequence* is one encoder input, with its special tokens. ``labels`` are per subword token, as indices into the
 label names of the split (:data:`UNLABELLED` where the loss must not look); ``word_positions`` are per owned word, the
@@ -20,14 +20,13 @@ place of its first subword token in the sequence.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from itertools import chain
+from collections import deque
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from itertools import chain, islice, repeat
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-
-from ner_module.data.context import NO_CONTEXT, Context
 
 UNLABELLED = -1
 """In stored arrays: a subword token without a label. Batches carry ``IGNORE_INDEX`` in its place."""
@@ -36,6 +35,33 @@ NO_SUBWORD = -1
 """The position of a word that became no subword token."""
 
 _PROBE = "a"
+
+
+class Context(NamedTuple):
+    """The words of the document before and after a sentence, nearest to it: at the end of ``before``."""
+
+    before: Sequence[str]
+    after: Sequence[str]
+
+
+NO_CONTEXT = Context((), ())
+
+
+class Chunk(NamedTuple):
+    """Some consecutive sentences: their words, their tags (``None``: not annotated) and their documents."""
+
+    tokens: Sequence[Sequence[str]]
+    tags: Sequence[Sequence[str]] | None
+    documents: Sequence[Hashable] | None = None
+    """Per sentence, the identity of its document; ``None`` for a sentence on its own."""
+
+
+class SentenceInContext(NamedTuple):
+    """One sentence: its words, its tags (``None``: not annotated) and the words around it."""
+
+    tokens: Sequence[str]
+    tags: Sequence[str] | None
+    context: Context
 
 
 class EncodedSequence(NamedTuple):
@@ -47,42 +73,71 @@ class EncodedSequence(NamedTuple):
     word_positions: list[int]
 
 
-class Subwords:
-    """The subword token ids of words, each distinct form encoded once.
+class Subwords(dict[str, tuple[int, ...]]):
+    """The subword token ids of words that were cached, each distinct form encoded once.
 
     Args:
         tokenizer: a fast tokenizer from :func:`ner_module.pretrained.load_tokenizer`.
     """
 
     def __init__(self, tokenizer: Any) -> None:
+        super().__init__()
         self._backend = tokenizer.backend_tokenizer
-        self._known: dict[str, tuple[int, ...]] = {}
-        bare = self._encode([_PROBE])[0]
+        self.cache([[_PROBE]])
+        bare = self[_PROBE]
         whole = list(self._backend.encode([_PROBE], is_pretokenized=True, add_special_tokens=True).ids)
         start = next(i for i in range(len(whole)) if tuple(whole[i : i + len(bare)]) == bare)
         self.prefix: list[int] = whole[:start]
         """Ids of the special tokens before the words (``[CLS]``)."""
         self.suffix: list[int] = whole[start + len(bare) :]
         """Ids of the special tokens after the words (``[SEP]``)."""
-
-    @property
-    def num_special(self) -> int:
+        self.num_special = len(whole) - len(bare)
         """How many places of a sequence the special tokens take."""
-        return len(self.prefix) + len(self.suffix)
-
-    def _encode(self, words: Sequence[str]) -> list[tuple[int, ...]]:
-        encodings = self._backend.encode_batch(
-            [[word] for word in words], is_pretokenized=True, add_special_tokens=False
-        )
-        return [tuple(encoding.ids) for encoding in encodings]
 
     def cache(self, sentences: Iterable[Sequence[str]]) -> None:
         """Encode the new forms of some sentences, all at once: the tokenizer uses all cores."""
-        new = list(dict.fromkeys(word for tokens in sentences for word in tokens if word not in self._known))
-        self._known.update(zip(new, self._encode(new), strict=True))
+        new = list(dict.fromkeys(word for tokens in sentences for word in tokens if word not in self))
+        encodings = self._backend.encode_batch([[word] for word in new], is_pretokenized=True, add_special_tokens=False)
+        self.update(zip(new, (tuple(encoding.ids) for encoding in encodings), strict=True))
 
-    def __getitem__(self, word: str) -> tuple[int, ...]:
-        return self._known[word]
+
+def sentence_contexts(chunks: Iterable[Chunk], size: int) -> Iterator[SentenceInContext]:
+    """Each sentence with at most ``size`` words of its document on either side.
+
+    Streams: a sentence waits only until enough words behind it are known.
+
+    >>> found = sentence_contexts([Chunk([["a", "b"], ["c"], ["d"]], None, [1, 1, 2])], 2)
+    >>> [(list(context.before), context.after) for _, _, context in found]
+    [([], ['c']), (['a', 'b'], []), ([], [])]
+    """
+    stream = chain.from_iterable(
+        zip(tokens, tags or repeat(None, len(tokens)), documents or repeat(None, len(tokens)), strict=True)
+        for tokens, tags, documents in chunks
+    )
+    waiting: deque[tuple[Sequence[str], Sequence[str] | None, Hashable]] = deque()
+    words_waiting = 0  # all but those of the first
+    before: deque[str] = deque(maxlen=size)
+    previous: Hashable = None
+    while True:
+        while not waiting or (waiting[0][2] is not None and waiting[-1][2] == waiting[0][2] and words_waiting < size):
+            following = next(stream, None)
+            if following is None:
+                break
+            words_waiting += len(following[0]) if waiting else 0
+            waiting.append(following)
+        if not waiting:
+            return
+        tokens, tags, document = waiting.popleft()
+        words_waiting -= len(waiting[0][0]) if waiting else 0
+        if document is None or document != previous:
+            before.clear()
+        after: list[str] = []
+        if document is not None:
+            same = (words for words, _, other in waiting if other == document)  # the last one at most is of another
+            after = list(islice(chain.from_iterable(same), size))
+        yield SentenceInContext(tokens, tags, Context(list(before), after))
+        before.extend(tokens)
+        previous = document
 
 
 def make_sequences(
@@ -111,7 +166,7 @@ def make_sequences(
     words = [subwords[word] for word in tokens]
     room = budget - sum(map(len, words))
     if room >= 0:
-        around = _context_ids(context, min(context_size, room), subwords) if tokens else ([], [])
+        around = _context_ids(context, min(context_size, room), subwords) if tokens and context_size else ([], [])
         return [_sequence(words, range(len(words)), range(len(words)), subwords, *around)]
     words = [ids[:budget] for ids in words]
     lengths = [len(ids) for ids in words]

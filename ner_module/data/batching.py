@@ -1,4 +1,4 @@
-"""Which sentences share a step, which process computes them, and how they become tensors.
+"""Which sentences share a step, which process computes them, and the data loaders that yield them.
 
 Training is planned step by step for *all* processes at once: every process computes the same plan from seed and epoch
 and takes its own part, so nothing is duplicated, the number of steps is equal everywhere, and each batch knows how many
@@ -8,29 +8,26 @@ number makes the loss of accumulated or distributed training equal to that of on
 Evaluation and prediction distribute whole batches of whole sentences, sorted by length, over the processes; results
 carry the index of their sentence, by which whoever collects them restores the order.
 
-Not here: the loaders around this (`loaders.py`), and how the model computes a batch (`model/packed.py`).
+The samplers yield whole batches (``DataLoader(batch_size=None)``): Lightning neither replaces nor shards them.
+
+Not here: how a batch becomes tensors (`encoded.py`), and how the model computes it (`model/packed.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.utils.data import Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
-from ner_module.data.alignment import NO_SUBWORD
-from ner_module.data.encoded import EncodedSplit
+from ner_module.data.encoded import BatchAssembler, EncodedSplit, Selection, TrainingItem
 from ner_module.errors import DataError
-from ner_module.tagging import IGNORE_INDEX
 
 Batching = Literal["random", "grouped"]
-
-Selection = npt.NDArray[np.int64] | None
-"""Indices of some sentences of an encoded split; ``None`` for all."""
 
 # `grouped` sorts by length inside chunks of this many batches: large enough that a batch is even, small enough that
 # batches differ from epoch to epoch. transformers' `group_by_length` uses the same factor.
@@ -38,15 +35,6 @@ _GROUP_BATCHES = 50
 
 LOOK_AHEAD = 10_000
 """Predictions are sorted by length within this many sentences, so that they can be written as they come."""
-
-
-@dataclass(frozen=True)
-class TrainingItem:
-    """What one process computes in one micro-batch."""
-
-    sequences: npt.NDArray[np.int64]
-    labelled_in_step: int
-    """Labelled subword tokens of the whole optimisation step, over all processes and accumulated micro-batches."""
 
 
 def epoch_order(
@@ -237,75 +225,80 @@ class EvaluationSampler(Sampler[npt.NDArray[np.int64]]):
         return iter(self._mine)
 
 
-class BatchAssembler:
-    """Turns sequences of an :class:`EncodedSplit` into tensors: one after the other, without padding.
+def training_loader(
+    assembler: BatchAssembler, chosen: Selection, options: Any, trainer: Any, resume_at: tuple[int, int] | None
+) -> DataLoader[Any]:
+    """Batches of sequences in a new order each epoch.
 
     Args:
-        split: the arrays.
-        label_ids: ``[len(split.tag_names)]``, the model's label id of each tag of the split.
+        assembler: of the encoded split.
+        chosen: the sentences to train on.
+        options: the arguments of ``NERDataModule``.
+        trainer: whose processes, accumulation and epochs are planned for; ``None`` for one process.
+        resume_at: the epoch and the micro-batch in it to begin with.
     """
-
-    def __init__(self, split: EncodedSplit, label_ids: Sequence[int]) -> None:
-        self.split = split
-        # The last entry is what UNLABELLED (-1) indexes.
-        self._label_ids = np.asarray([*label_ids, IGNORE_INDEX], dtype=np.int64)
-
-    def sequences(self, sequences: npt.NDArray[np.int64]) -> dict[str, Any]:
-        """``input_ids`` and ``labels`` ``[subwords]``, and ``lengths``, the subword tokens of each sequence, as a list.
-
-        The lengths stay on the host, where attention is planned: asking a GPU for them would make it wait.
-        """
-        split = self.split
-        starts, ends = split.sequence_offsets[sequences], split.sequence_offsets[sequences + 1]
-        parts = [slice(start, end) for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
-        return {
-            "input_ids": torch.from_numpy(_gather(split.input_ids, parts).astype(np.int64)),
-            "labels": torch.from_numpy(self._label_ids[_gather(split.labels, parts)]),
-            "lengths": (ends - starts).tolist(),
-        }
-
-    def micro_batch(self, item: TrainingItem) -> dict[str, Any]:
-        """The sequences of an item, and ``labelled_in_step``."""
-        # With fewer sequences than processes, this one computes one that counts nothing: collectives need everybody.
-        idle = len(item.sequences) == 0
-        batch = self.sequences(np.zeros(1, dtype=np.int64) if idle else item.sequences)
-        if idle:
-            batch["labels"].fill_(IGNORE_INDEX)
-        return {**batch, "labelled_in_step": item.labelled_in_step}
-
-    def sentences(self, indices: npt.NDArray[np.int64], chosen: Selection = None) -> dict[str, Any]:
-        """All sequences of some sentences, and where their words are.
-
-        Args:
-            indices: which sentences.
-            chosen: the sentences of the split that these indices count.
-
-        Returns:
-            What :meth:`sequences` gives, and ``word_positions`` ``[sentences, words]``: the place of a word's first
-            subword token among all of them, ``NO_SUBWORD`` where it has none or the sentence is shorter; ``gold``
-            ``[sentences, words]``: label ids, ``IGNORE_INDEX`` past the sentence's end or without annotation;
-            ``sentence_index`` and ``num_words`` ``[sentences]``.
-        """
-        split = self.split
-        sentences = indices if chosen is None else chosen[indices]
-        sequences = split.sequences_of(sentences)
-        batch = self.sequences(sequences)
-        words = [split.words_of(index) for index in sentences.tolist()]
-        num_words = np.array([part.stop - part.start for part in words], dtype=np.int64)
-        starts = np.cumsum([0, *batch["lengths"]])[:-1]
-        start_of = np.repeat(starts, split.sequence_words[sequences + 1] - split.sequence_words[sequences])
-        places = _gather(split.word_positions, words).astype(np.int64)
-        present = np.arange(max(int(num_words.max(initial=0)), 1)) < num_words[:, None]
-        positions, gold = np.full(present.shape, NO_SUBWORD), np.full(present.shape, IGNORE_INDEX)
-        positions[present] = np.where(places == NO_SUBWORD, NO_SUBWORD, places + start_of)
-        gold[present] = self._label_ids[_gather(split.word_labels, words)]
-        return batch | {
-            "word_positions": torch.from_numpy(positions),
-            "gold": torch.from_numpy(gold),
-            "sentence_index": torch.from_numpy(np.ascontiguousarray(indices)),
-            "num_words": torch.from_numpy(num_words),
-        }
+    sampler = TrainingSampler(
+        assembler.split,
+        None if chosen is None else assembler.split.sequences_of(chosen),
+        options.batch_size,
+        options.batching,
+        options.seed,
+        1 if trainer is None else trainer.accumulate_grad_batches,
+        *_ranks(trainer),
+        current_epoch=lambda: 0 if trainer is None else trainer.current_epoch,
+        resume_at=resume_at,
+        max_tokens=options.max_tokens,
+    )
+    return _loader(assembler.micro_batch, sampler, options)
 
 
-def _gather(array: npt.NDArray[Any], parts: Sequence[slice]) -> npt.NDArray[Any]:
-    return np.concatenate([array[:0], *(array[part] for part in parts)])
+def evaluation_loader(
+    assembler: BatchAssembler,
+    chosen: Selection,
+    options: Any,
+    trainer: Any,
+    look_ahead: int | None = None,
+    skipped: int = 0,
+) -> DataLoader[Any]:
+    """Whole sentences, sorted by length.
+
+    Args:
+        assembler: of the encoded split.
+        chosen: the sentences to evaluate.
+        options: the arguments of ``NERDataModule``.
+        trainer: whose processes share the batches; ``None`` for one process.
+        look_ahead: see :func:`evaluation_batches`.
+        skipped: the number of first sentences to leave out, whole stretches of ``look_ahead``.
+    """
+    lengths = assembler.split.sentence_lengths()
+    batches = evaluation_batches(lengths if chosen is None else lengths[chosen], options.eval_batch_size, look_ahead)
+    sampler = EvaluationSampler([batch for batch in batches if batch[0] >= skipped], *_ranks(trainer))
+    return _loader(partial(assembler.sentences, chosen=chosen), sampler, options)
+
+
+def _ranks(trainer: Any) -> tuple[int, int]:
+    return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
+
+
+class Batches(Dataset[dict[str, Any]]):
+    """What a function makes of each item of the sampler."""
+
+    def __init__(self, assemble: Callable[[Any], dict[str, Any]]) -> None:
+        self._assemble = assemble
+
+    def __getitem__(self, item: Any) -> dict[str, Any]:
+        return self._assemble(item)
+
+
+def _loader(assemble: Callable[[Any], dict[str, Any]], sampler: Sampler[Any], options: Any) -> DataLoader[Any]:
+    return DataLoader(
+        Batches(assemble),
+        sampler=sampler,
+        batch_size=None,
+        num_workers=options.num_workers,
+        persistent_workers=options.num_workers > 0,
+        pin_memory=torch.cuda.is_available(),
+        # Each iteration draws a seed for its workers; from a generator of its own, so that loaders and their number of
+        # workers leave the global one, and with it training, unchanged.
+        generator=torch.Generator().manual_seed(options.seed),
+    )

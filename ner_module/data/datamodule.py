@@ -21,13 +21,11 @@ from torch.utils.data import DataLoader
 
 from ner_module import pretrained
 from ner_module.data import messages
-from ner_module.data.batching import LOOK_AHEAD, BatchAssembler, Batching, Selection
-from ner_module.data.encoded import EncodedSplit, EncodingOptions
+from ner_module.data.batching import LOOK_AHEAD, Batching, evaluation_loader, training_loader
+from ner_module.data.encoded import BatchAssembler, EncodedSplit, EncodingOptions, Selection
 from ner_module.data.entities import count_entities
-from ner_module.data.held_out import choose_held_out
 from ner_module.data.inventory import Tags, check_known
-from ner_module.data.loaders import evaluation_loader, training_loader
-from ner_module.data.options import check_options, sequence_limits
+from ner_module.data.options import check_options, choose_held_out, sequence_limits
 from ner_module.data.preparation import NEEDED, encode_stored, store_splits
 from ner_module.data.store import Documents, StoredSplit
 from ner_module.data.words import WORDS_VERSION

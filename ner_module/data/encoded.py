@@ -1,8 +1,9 @@
 """A split as flat arrays on disk: written once per node in one pass, memory-mapped by every process after.
 
 Sentences become sequences (`alignment.py`), sequences become slices of a few one-dimensional files, and batch assembly
-becomes slicing. Nothing here depends on the labels of a model: ``labels`` index the split's own ``tag_names``, and a
-lookup table turns them into label ids when a batch is made, so one encoded split serves any order of labels.
+(:class:`BatchAssembler`) becomes slicing. The files do not depend on the labels of a model: ``labels`` index the
+split's own ``tag_names``, and a lookup table turns them into label ids when a batch is made, so one encoded split
+serves any order of labels.
 """
 
 from __future__ import annotations
@@ -17,11 +18,20 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
-from ner_module.data.alignment import UNLABELLED, Subwords, make_sequences, subword_labels
-from ner_module.data.context import Chunk, SentenceInContext, sentence_contexts
+from ner_module.data.alignment import (
+    NO_SUBWORD,
+    UNLABELLED,
+    Chunk,
+    SentenceInContext,
+    Subwords,
+    make_sequences,
+    sentence_contexts,
+    subword_labels,
+)
 from ner_module.files import folder_written_whole
-from ner_module.tagging import UNTYPED, continuation_tag, convert_tags, illegal_words, tags_to_spans
+from ner_module.tagging import IGNORE_INDEX, UNTYPED, continuation_tag, convert_tags, illegal_words, tags_to_spans
 
 _ARRAYS: dict[str, Any] = {
     "input_ids": np.int32,  # [subwords]
@@ -36,6 +46,9 @@ _ARRAYS: dict[str, Any] = {
 
 ENCODED_FILES = ("meta.json", *(f"{name}.bin" for name in _ARRAYS))
 """The files of a complete folder."""
+
+Selection = npt.NDArray[np.int64] | None
+"""Indices of some sentences of an encoded split; ``None`` for all."""
 
 # Sentences whose new words are tokenised together.
 _BLOCK = 2_000
@@ -245,3 +258,86 @@ class _Encoder:
         if count:
             setattr(self.summary, finding, getattr(self.summary, finding) + count)
             self.summary.examples.setdefault(finding, self.summary.sentences)
+
+
+@dataclass(frozen=True)
+class TrainingItem:
+    """What one process computes in one micro-batch."""
+
+    sequences: npt.NDArray[np.int64]
+    labelled_in_step: int
+    """Labelled subword tokens of the whole optimisation step, over all processes and accumulated micro-batches."""
+
+
+class BatchAssembler:
+    """Turns sequences of an :class:`EncodedSplit` into tensors: one after the other, without padding.
+
+    Args:
+        split: the arrays.
+        label_ids: ``[len(split.tag_names)]``, the model's label id of each tag of the split.
+    """
+
+    def __init__(self, split: EncodedSplit, label_ids: Sequence[int]) -> None:
+        self.split = split
+        # The last entry is what UNLABELLED (-1) indexes.
+        self._label_ids = np.asarray([*label_ids, IGNORE_INDEX], dtype=np.int64)
+
+    def sequences(self, sequences: npt.NDArray[np.int64]) -> dict[str, Any]:
+        """``input_ids`` and ``labels`` ``[subwords]``, and ``lengths``, the subword tokens of each sequence, as a list.
+
+        The lengths stay on the host, where attention is planned: asking a GPU for them would make it wait.
+        """
+        split = self.split
+        starts, ends = split.sequence_offsets[sequences], split.sequence_offsets[sequences + 1]
+        parts = [slice(start, end) for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+        return {
+            "input_ids": torch.from_numpy(_gather(split.input_ids, parts).astype(np.int64)),
+            "labels": torch.from_numpy(self._label_ids[_gather(split.labels, parts)]),
+            "lengths": (ends - starts).tolist(),
+        }
+
+    def micro_batch(self, item: TrainingItem) -> dict[str, Any]:
+        """The sequences of an item, and ``labelled_in_step``."""
+        # With fewer sequences than processes, this one computes one that counts nothing: collectives need everybody.
+        idle = len(item.sequences) == 0
+        batch = self.sequences(np.zeros(1, dtype=np.int64) if idle else item.sequences)
+        if idle:
+            batch["labels"].fill_(IGNORE_INDEX)
+        return {**batch, "labelled_in_step": item.labelled_in_step}
+
+    def sentences(self, indices: npt.NDArray[np.int64], chosen: Selection = None) -> dict[str, Any]:
+        """All sequences of some sentences, and where their words are.
+
+        Args:
+            indices: which sentences.
+            chosen: the sentences of the split that these indices count.
+
+        Returns:
+            What :meth:`sequences` gives, and ``word_positions`` ``[sentences, words]``: the place of a word's first
+            subword token among all of them, ``NO_SUBWORD`` where it has none or the sentence is shorter; ``gold``
+            ``[sentences, words]``: label ids, ``IGNORE_INDEX`` past the sentence's end or without annotation;
+            ``sentence_index`` and ``num_words`` ``[sentences]``.
+        """
+        split = self.split
+        sentences = indices if chosen is None else chosen[indices]
+        sequences = split.sequences_of(sentences)
+        batch = self.sequences(sequences)
+        words = [split.words_of(index) for index in sentences.tolist()]
+        num_words = np.array([part.stop - part.start for part in words], dtype=np.int64)
+        starts = np.cumsum([0, *batch["lengths"]])[:-1]
+        start_of = np.repeat(starts, split.sequence_words[sequences + 1] - split.sequence_words[sequences])
+        places = _gather(split.word_positions, words).astype(np.int64)
+        present = np.arange(max(int(num_words.max(initial=0)), 1)) < num_words[:, None]
+        positions, gold = np.full(present.shape, NO_SUBWORD), np.full(present.shape, IGNORE_INDEX)
+        positions[present] = np.where(places == NO_SUBWORD, NO_SUBWORD, places + start_of)
+        gold[present] = self._label_ids[_gather(split.word_labels, words)]
+        return batch | {
+            "word_positions": torch.from_numpy(positions),
+            "gold": torch.from_numpy(gold),
+            "sentence_index": torch.from_numpy(np.ascontiguousarray(indices)),
+            "num_words": torch.from_numpy(num_words),
+        }
+
+
+def _gather(array: npt.NDArray[Any], parts: Sequence[slice]) -> npt.NDArray[Any]:
+    return np.concatenate([array[:0], *(array[part] for part in parts)])

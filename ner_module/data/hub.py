@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from ner_module.data.formats.names import DOCUMENTS, TAGS, WORDS, first_in
+from ner_module.data.formats.options import DOCUMENTS, TAGS, WORDS, first_in
 from ner_module.data.sentence import Sentence
 from ner_module.errors import DataError
 from ner_module.hub_files import fetch_dataset_files, hub_is_reachable, retried

@@ -14,7 +14,7 @@ from typing import Any
 
 from ner_module.data.encoded import EncodedSplit
 from ner_module.data.store import StoredSplit
-from ner_module.data.tag_census import suspicious_tags
+from ner_module.data.tag_spelling import suspicious_tags
 from ner_module.errors import DataError
 from ner_module.tagging import (
     OUTSIDE,

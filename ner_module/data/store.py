@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ner_module.data.context import Chunk
+from ner_module.data.alignment import Chunk
 from ner_module.data.formats.char_spans import SpanCounts
 from ner_module.data.sentence import Sentence
 from ner_module.data.tag_census import TagCensus
@@ -146,10 +146,14 @@ def store_sentences(
         with pa.OSFile(str(scratch / "sentences.arrow"), "wb") as sink, pa.ipc.new_file(sink, _SCHEMA) as writer:
             stream = iter(sentences)
             while chunk := list(islice(stream, _CHUNK)):
+                rows = []
                 for source, each in chunk:
                     if each.tags is not None:
                         census.add(each.tags, sources[source], each.line, each.tokens, each.word_per_line)
-                rows = [_row(source, sentence) for source, sentence in chunk]
+                    row = {name: getattr(each, name, None) for name in _SCHEMA.names} | {"source": source}
+                    if each.offsets is not None:
+                        row["starts"], row["ends"] = ([offset[side] for offset in each.offsets] for side in (0, 1))
+                    rows.append(row)
                 writer.write_batch(pa.RecordBatch.from_pylist(rows, schema=_SCHEMA))
         found = {
             "tag_counts": census.counts(),
@@ -161,10 +165,3 @@ def store_sentences(
         }
         text = json.dumps({"sources": sources, **meta, **found}, ensure_ascii=False)
         (scratch / "meta.json").write_text(text, encoding="utf-8")
-
-
-def _row(source: int, sentence: Sentence) -> dict[str, Any]:
-    row: dict[str, Any] = {name: getattr(sentence, name, None) for name in _SCHEMA.names}
-    if sentence.offsets is not None:
-        row |= {"starts": [start for start, _ in sentence.offsets], "ends": [end for _, end in sentence.offsets]}
-    return row | {"source": source}

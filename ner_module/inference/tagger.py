@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from ner_module.data.alignment import Subwords
-from ner_module.data.batching import BatchAssembler, evaluation_batches
-from ner_module.data.context import Chunk
+from ner_module.data.alignment import Chunk, Subwords
+from ner_module.data.batching import evaluation_batches
 from ner_module.data.datamodule import NERDataModule
-from ner_module.data.encoded import EncodingOptions, encode_split
+from ner_module.data.encoded import BatchAssembler, EncodingOptions, encode_split
 from ner_module.data.entities import prediction
 from ner_module.data.sentence import Sentence
 from ner_module.data.words import split_words

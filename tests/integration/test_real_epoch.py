@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ner_module.data.batching import BatchAssembler, TrainingSampler
+from ner_module.data.batching import TrainingSampler
 from ner_module.data.datamodule import NERDataModule
+from ner_module.data.encoded import BatchAssembler
 from ner_module.model.module import NERModule, _loss_sum
 from ner_module.model.optimizer import make_optimizer
 

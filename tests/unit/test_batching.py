@@ -16,19 +16,16 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ner_module.data.alignment import NO_SUBWORD, Subwords
+from ner_module.data.alignment import NO_SUBWORD, Chunk, Subwords
 from ner_module.data.batching import (
-    BatchAssembler,
+    Batches,
     Batching,
     EvaluationSampler,
-    TrainingItem,
     TrainingSampler,
     epoch_order,
     evaluation_batches,
 )
-from ner_module.data.context import Chunk
-from ner_module.data.encoded import EncodedSplit, EncodingOptions, encode_split
-from ner_module.data.loaders import Batches
+from ner_module.data.encoded import BatchAssembler, EncodedSplit, EncodingOptions, TrainingItem, encode_split
 from ner_module.errors import DataError
 from ner_module.model.module import NERModule
 from ner_module.model.packed import pad_sequences

@@ -13,8 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ner_module import NERDataModule
-from ner_module.data.alignment import NO_SUBWORD, UNLABELLED, Subwords
-from ner_module.data.context import Chunk, sentence_contexts
+from ner_module.data.alignment import NO_SUBWORD, UNLABELLED, Chunk, Subwords, sentence_contexts
 from ner_module.data.encoded import ENCODED_FILES, EncodedSplit, EncodingOptions, encode_split
 from ner_module.pretrained import load_tokenizer
 
@@ -145,7 +144,8 @@ def test_own_words_each_once_and_no_others(
 
 
 def test_context_is_the_nearest_words_half_on_each_side(subwords: Subwords, tmp_path: Path) -> None:
-    one = {word: subwords._encode([word])[0] for word in ("was", "in", "the", ".")}
+    subwords.cache([["was", "in", "the", "."]])
+    one = {word: subwords[word] for word in ("was", "in", "the", ".")}
     assert all(len(pieces) == 1 for pieces in one.values())
     tokens = [["was"] * 9, ["in"], ["the"] * 9, [".", "."], ["was"]]
     documents = [1, 1, 1, 2, 3]

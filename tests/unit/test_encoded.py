@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 from seqeval.metrics.sequence_labeling import get_entities
 
-from ner_module.data.alignment import NO_SUBWORD, UNLABELLED, Subwords
-from ner_module.data.context import Chunk
+from ner_module.data.alignment import NO_SUBWORD, UNLABELLED, Chunk, Subwords
 from ner_module.data.encoded import EncodedSplit, EncodingOptions, encode_split
 from ner_module.pretrained import load_tokenizer
 from ner_module.tagging import Span, tags_to_spans

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers import AutoModelForTokenClassification
 
-from ner_module.data.batching import BatchAssembler, TrainingSampler
+from ner_module.data.batching import TrainingSampler
 from ner_module.data.datamodule import NERDataModule
+from ner_module.data.encoded import BatchAssembler
 from ner_module.model import layout as layout_module
 from ner_module.model import packed
 from ner_module.model.layout import BLOCK_COST, Layout, plan_blocks

@@ -7,7 +7,7 @@ from seqeval.metrics.sequence_labeling import get_entities
 from seqeval.scheme import Tokens
 from test_metrics_references import SEQEVAL_SCHEMES, TYPE_NAMES
 
-from ner_module.data.schemes import SchemeCensus
+from ner_module.data.tag_census import SchemeCensus
 from ner_module.tagging import (
     PREFIXES,
     SCHEMES,

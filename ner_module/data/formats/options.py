@@ -1,9 +1,29 @@
-"""How files are read: the options that every reader gets whole."""
+"""What every reader shares: the options it gets whole, and what columns and keys are usually called."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+# The usual names of columns and keys, the preferred one first. Columns of tables compare in lower case.
+WORDS = ("tokens", "words", "token", "word", "form")
+TAGS = (
+    *("ner_tags", "tags", "labels", "ner_labels", "label", "ner"),
+    *("bio_tags", "tag", "ner_tag", "ner_label", "iob", "bio"),
+)
+TEXTS = ("text", "sentence", "content")
+WORD_SPANS = ("entities", "spans")
+"""Spans counted in words, beside a list of words."""
+CHAR_SPANS = ("spans", "entities", "label", "labels", "annotations", "ner")
+"""Spans counted in characters, beside a text."""
+SENTENCE_IDS = ("sentence_id", "sentence #", "sentence_idx", "sentence_number", "sent_id", "sentence no", "sent #")
+DOCUMENTS = ("document", "document_id", "doc_id")
+NUMBER = re.compile(r"-?[0-9]{1,6}")
+"""A column that is named by its number, from 0 or from the end."""
+MANY_WORDS = ("tokens", "words", *TEXTS)
+"""Columns of a table that hold more than one word a row."""
 
 
 @dataclass(frozen=True)
@@ -40,3 +60,20 @@ class ReadingOptions:
     def column_names(self) -> list[str]:
         """The columns asked for, of words and of tags."""
         return [name for name in (self.text_column_name, self.label_column_name) if name is not None]
+
+
+def first_in(names: Iterable[str], holder: Container[str]) -> str | None:
+    """The first of the names that a record or header has."""
+    return next((name for name in names if name in holder), None)
+
+
+def is_header(cells: Sequence[str], asked: Iterable[str]) -> bool:
+    """Whether cells name the columns of a table: asked-for names, or usual ones of words and of tags.
+
+    >>> is_header(["Sentence #", "Word", "POS", "Tag"], []), is_header(["word", "O"], [])
+    (True, False)
+    """
+    lower = [cell.strip().lower() for cell in cells]
+    if len(lower) > 1 and any(name.lower() in lower for name in asked if not NUMBER.fullmatch(name)):
+        return True
+    return first_in((*WORDS, *TEXTS), lower) is not None and first_in(TAGS, lower) is not None

@@ -1,18 +1,22 @@
-"""Records (JSON objects, table rows) -> sentences: lists of tokens and tags, or text with character spans.
+"""JSONL and JSON files -> records, and records of any format -> sentences.
 
-Shared by every format whose unit is a record. Which of the two kinds a file holds is detected from its first record;
-every later one must have the same keys. `span_records.py` knows what the annotation tools write.
+A record (a JSON object, a table row) holds lists of tokens and tags, or text with character spans. Which of the two a
+file holds is detected from its first record; every later one must have the same keys. `span_records.py` knows what the
+annotation tools write.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from ner_module.data.formats.char_spans import SpanCounts, locate_words, tag_words
-from ner_module.data.formats.names import DOCUMENTS, TAGS, WORD_SPANS, WORDS, first_in
-from ner_module.data.formats.options import ReadingOptions
+from ner_module.data.formats.files import read_lines
+from ner_module.data.formats.options import DOCUMENTS, TAGS, WORD_SPANS, WORDS, ReadingOptions, first_in
 from ner_module.data.formats.span_records import (
     Record,
     find_spans,
@@ -28,6 +32,10 @@ from ner_module.data.sentence import Sentence
 from ner_module.data.words import split_words
 from ner_module.errors import DataError, SchemeError
 from ner_module.tagging import Span, spans_to_tags
+
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_SPACE = re.compile(r"[ \t\r\n]*")
+_HEAD_LINES = 100
 
 
 class RecordReader:
@@ -176,3 +184,94 @@ def _document(record: Record) -> str | None:
         if isinstance(holder, dict) and (name := first_in(DOCUMENTS, holder)) and holder[name] is not None:
             return str(holder[name])
     return None
+
+
+def read_json(path: Path, options: ReadingOptions, counts: SpanCounts) -> Iterator[Sentence]:
+    """Yield the sentences of JSON objects: one a line (``jsonl``), or in a list or over several lines (``json``)."""
+    lines = read_lines(path, options.encoding)
+    kind = options.format
+    if kind == "spans":
+        head = list(islice(lines, _HEAD_LINES))
+        kind, lines = json_kind(head), chain(head, lines)
+    records = _json(path, lines) if kind == "json" else _jsonl(path, lines, keep_blank=not options.tagged)
+    return RecordReader(path, options, counts).read_all(records)
+
+
+def json_kind(head: Sequence[str]) -> str:
+    """``jsonl`` where the first lines are an object each, or at least look like it; else ``json``."""
+    first = next((line.strip(" \t\r\n") for line in head if line.strip(" \t\r\n")), "")
+    # An object over several lines opens with a short line; a broken line of JSONL holds keys.
+    opens_object = len(first) < 3 and first != "{}" and len(head) > 1
+    return "json" if first.startswith("[") or opens_object else "jsonl"
+
+
+def _jsonl(path: Path, lines: Iterable[str], keep_blank: bool) -> Iterator[tuple[int, Record]]:
+    """The objects of a JSONL file; an empty one for a blank line where output has to follow the input line by line."""
+    for number, line in enumerate(lines, 1):
+        if line.strip(" \t\r\n"):
+            try:
+                record = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise _no_json(path, number, error) from None
+            yield number, _checked(path, number, record, line)
+        elif keep_blank:
+            yield number, {}
+
+
+def _json(path: Path, lines: Iterable[str]) -> Iterator[tuple[int, Record]]:
+    """The objects of a JSON file: a list of objects, or objects one after the other over any number of lines."""
+    text = "".join(lines)
+    decode = json.JSONDecoder().raw_decode
+    position, line = 0, 1
+
+    def peek(start: int) -> str:
+        """Go to ``start`` and on to what is no space: one character, none at the end of the file."""
+        nonlocal position, line
+        end = _SPACE.match(text, start).end()  # type: ignore[union-attr]
+        line += text.count("\n", position, end)
+        position = end
+        return text[position : position + 1]
+
+    opening = char = peek(0)
+    if opening not in ("[", "{"):
+        problem = "the file is not JSON" if char else "the file is empty"
+        raise DataError(path, line, problem, "a JSON file here is a list of objects: [{…}, {…}]")
+    if opening == "[":
+        char = peek(position + 1)
+    while char and not (opening == "[" and char == "]"):
+        try:
+            record, end = decode(text, position)
+        except (ValueError, RecursionError) as error:
+            raise _no_json(path, error.lineno if isinstance(error, json.JSONDecodeError) else line, error) from None
+        yield line, _checked(path, line, record, text[position:end])
+        char = peek(end)
+        if opening == "[" and char == ",":
+            char = peek(position + 1)
+        elif opening == "[" and char != "]":
+            raise DataError(path, line, "a comma or the end of the list is missing", "correct the JSON")
+    if opening == "[" and not char:
+        raise DataError(path, line, "the list does not end", "the file was cut short; make or fetch it again")
+    if char and peek(position + 1):
+        raise DataError(path, line, "something follows the end of the list", "remove it")
+
+
+def _checked(path: Path, line: int, record: object, source: str) -> Record:
+    if not isinstance(record, dict):
+        problem = f"this is not a JSON object but {describe(record)}"
+        advice = "give every sentence as an object, {…}; a list of them goes in a .json file"
+        raise DataError(path, line, problem, advice)
+    if "\\u" in source and _SURROGATE.search(source):
+        try:
+            json.dumps(record, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            advice = "write characters beyond U+FFFF as such, or as two \\u escapes"
+            raise DataError(path, line, "a \\u escape is half of a character", advice) from None
+    return record
+
+
+def _no_json(path: Path, line: int, error: Exception) -> DataError:
+    if isinstance(error, json.JSONDecodeError):
+        problem = f"no valid JSON ({error.msg[0].lower()}{error.msg[1:]} at column {error.colno})"
+    else:
+        problem = f"no JSON that can be read ({'nested too deeply' if isinstance(error, RecursionError) else error})"
+    return DataError(path, line, problem, "correct or remove it")

@@ -18,7 +18,7 @@ from __future__ import annotations
 from typing import Any
 
 from ner_module.data.formats.char_spans import CharSpan, SpanCounts, from_utf16
-from ner_module.data.formats.names import CHAR_SPANS, TEXTS, first_in
+from ner_module.data.formats.options import CHAR_SPANS, TEXTS, first_in
 from ner_module.data.formats.tag_cells import MisfitError, describe
 
 Record = dict[str, Any]

@@ -20,10 +20,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from ner_module.data.formats import names as usual
 from ner_module.data.formats.char_spans import SpanCounts
 from ner_module.data.formats.files import read_lines
-from ner_module.data.formats.options import ReadingOptions
+from ner_module.data.formats.options import (
+    DOCUMENTS,
+    MANY_WORDS,
+    NUMBER,
+    SENTENCE_IDS,
+    TAGS,
+    TEXTS,
+    WORDS,
+    ReadingOptions,
+    first_in,
+    is_header,
+)
 from ner_module.data.formats.records import RecordReader
 from ner_module.data.formats.span_records import Record
 from ner_module.data.formats.tag_cells import MisfitError, TagCells, describe
@@ -37,7 +47,7 @@ _MAX_CELL = 1 << 24
 # Without a column of sentence ids, a longer sentence means that it was overlooked.
 _MAX_SENTENCE = 2_000
 
-_WORDS = (*usual.WORDS, *usual.TEXTS)
+_WORDS = (*WORDS, *TEXTS)
 _ITEM = re.compile(r"""[\s,]*('(?:[^'\\]|\\.)*+'|"(?:[^"\\]|\\.)*+"|-?[0-9]++)?""", re.DOTALL)
 
 Row = tuple[int, list[str]]
@@ -66,7 +76,7 @@ class Layout:
 
     def has_sentence_rows(self, rows: Iterable[list[str]]) -> bool:
         """Whether a row is a sentence, not a word: a list, or as many tags as words (a tag may hold a space)."""
-        if self.names and self.names[self.text] in usual.MANY_WORDS:
+        if self.names and self.names[self.text] in MANY_WORDS:
             return True
         for cells in rows if self.sentence is None else ():
             words = cells[self.text].strip()
@@ -74,18 +84,6 @@ class Layout:
             if (tags.startswith("[") and len(tags) > 1) or (" " in tags and len(tags.split()) == len(words.split())):
                 return True
         return False
-
-
-def is_header(cells: Sequence[str], asked: Iterable[str]) -> bool:
-    """Whether cells name the columns of a table: asked-for names, or usual ones of words and of tags.
-
-    >>> is_header(["Sentence #", "Word", "POS", "Tag"], []), is_header(["word", "O"], [])
-    (True, False)
-    """
-    lower = [cell.strip().lower() for cell in cells]
-    if len(lower) > 1 and any(name.lower() in lower for name in asked if not usual.NUMBER.fullmatch(name)):
-        return True
-    return usual.first_in(_WORDS, lower) is not None and usual.first_in(usual.TAGS, lower) is not None
 
 
 def read_table(path: Path, options: ReadingOptions, counts: SpanCounts) -> Iterator[Sentence]:
@@ -136,31 +134,31 @@ def _is_quoted(line: str) -> bool:
 def _find_layout(first: list[str], options: ReadingOptions) -> Layout:
     """The layout of a table by its first row: its header, or a row of words; refuses one that lacks a column."""
     lower = tuple(cell.strip().lower() for cell in first)
-    alone = not options.tagged and usual.first_in(_WORDS, lower) is not None
-    is_named = any(not usual.NUMBER.fullmatch(name) for name in options.column_names)
+    alone = not options.tagged and first_in(_WORDS, lower) is not None
+    is_named = any(not NUMBER.fullmatch(name) for name in options.column_names)
     names = lower if is_named or alone or is_header(first, options.column_names) else ()
     option_names = "name the columns with --data.text_column_name and --data.label_column_name"
-    if not names and not options.column_names and {*_WORDS, *usual.TAGS, *usual.SENTENCE_IDS}.intersection(lower):
+    if not names and not options.column_names and {*_WORDS, *TAGS, *SENTENCE_IDS}.intersection(lower):
         problem = f"the header {first[:12]} does not name a column of words and one of tags as usual"
         raise MisfitError(problem, f"{option_names} (a number counts from 0)")
 
     def choose(asked_name: str | None, usual_names: Sequence[str], default: int, what: str) -> int:
-        if asked_name is not None and usual.NUMBER.fullmatch(asked_name):
+        if asked_name is not None and NUMBER.fullmatch(asked_name):
             if -len(first) <= int(asked_name) < len(first):
                 return int(asked_name) % len(first)
         elif not names:
             return default % len(first)
-        elif found := usual.first_in(usual_names if asked_name is None else (asked_name.lower(),), names):
+        elif found := first_in(usual_names if asked_name is None else (asked_name.lower(),), names):
             return names.index(found)
         problem = f"there is no column {asked_name!r}" if asked_name is not None else f"no column of {what} is named"
         raise MisfitError(problem, f"{option_names} (there are {', '.join(map(repr, first[:12]))})")
 
     text = choose(options.text_column_name, _WORDS, 0, "words")
-    label = choose(options.label_column_name, usual.TAGS, -1, "tags") if options.tagged else None
+    label = choose(options.label_column_name, TAGS, -1, "tags") if options.tagged else None
     if label == text:
         advice = "name two with --data.text_column_name and --data.label_column_name"
         raise MisfitError(f"words and tags would be the same column, {text}", advice)
-    others = [usual.first_in(columns, names) for columns in (usual.SENTENCE_IDS, usual.DOCUMENTS)]
+    others = [first_in(columns, names) for columns in (SENTENCE_IDS, DOCUMENTS)]
     sentence, document = (None if name is None else names.index(name) for name in others)
     return Layout(names, len(first), text, label, sentence, document)
 
@@ -208,7 +206,7 @@ def _by_sentence(
 ) -> Iterator[Sentence]:
     # From here on a row is a record like any other, under keys that no usual name can shadow.
     reader = RecordReader(path, replace(options, text_column_name="words", label_column_name="tags"), counts)
-    splits_at_spaces = bool(layout.names) and layout.names[layout.text] in usual.WORDS
+    splits_at_spaces = bool(layout.names) and layout.names[layout.text] in WORDS
 
     def record_of(cells: list[str]) -> Record:
         record: Record = {"words": cells[layout.text]}

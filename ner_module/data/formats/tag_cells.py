@@ -1,6 +1,6 @@
 """One tag cell of a file -> a tag: integers get their names, and what cannot be a tag is refused.
 
-Which tags are *likely misspelt* can only be said of a whole corpus: `data/tag_census.py`.
+Which tags are *likely misspelt* can only be said of a whole corpus: `data/tag_spelling.py`.
 """
 
 from __future__ import annotations
@@ -44,9 +44,29 @@ class TagCells:
         if type(cell) is not str and type(cell) is not int:
             advice = "tags are strings, or integers with --data.label_names"
             raise MisfitError(f"a tag is {describe(cell)}", advice)
-        if cell not in self.known:
-            self.known[cell] = self._check(cell)
-        return self.known[cell]
+        if cell in self.known:
+            return self.known[cell]
+        names = self.label_names
+        tag = cell.strip(" \t\r") if isinstance(cell, str) else str(cell)
+        if isinstance(cell, int) or (names is not None and tag not in names and _INTEGER.fullmatch(tag)):
+            if names is None:
+                raise MisfitError(f"the tag {tag} is an integer without a name", "name them with --data.label_names")
+            if not 0 <= int(tag) < len(names):
+                problem = f"the tag {int(tag)} is not among the names, which are 0 to {len(names) - 1}"
+                raise MisfitError(problem, "correct the tag or complete --data.label_names")
+            tag = names[int(tag)]
+        elif not tag:
+            raise MisfitError("the tag is empty", "write O for a word outside any entity")
+        elif tag[0] in "BIESLUO" and tag[1:] in ("-", "_"):
+            raise MisfitError(f"the tag {tag!r} names no entity type", "write it out, as in B-PER")
+        elif not tag.isprintable() or (" " in tag and not has_prefix(tag)):
+            problem = f"the tag {tag!r} holds white space or control characters"
+            raise MisfitError(problem, "name the tag column, or correct it")
+        elif len(self.known) >= MAX_TAGS:
+            problem = f"the tag column holds more than {MAX_TAGS:,} different values, as a column of words would"
+            raise MisfitError(problem, "name the columns with --data.text_column_name and --data.label_column_name")
+        self.known[cell] = tag
+        return tag
 
     def read_all(self, cells: Iterable[object]) -> list[str]:
         """The tags of a sentence; a misfit says at which word."""
@@ -58,28 +78,6 @@ class TagCells:
             problem, advice = misfit.args
             raise MisfitError(f"{problem} (word {len(tags) + 1} of the sentence)", advice) from None
         return tags
-
-    def _check(self, cell: str | int) -> str:
-        names = self.label_names
-        tag = cell.strip(" \t\r") if isinstance(cell, str) else str(cell)
-        if isinstance(cell, int) or (names is not None and tag not in names and _INTEGER.fullmatch(tag)):
-            if names is None:
-                raise MisfitError(f"the tag {tag} is an integer without a name", "name them with --data.label_names")
-            if not 0 <= int(tag) < len(names):
-                problem = f"the tag {int(tag)} is not among the names, which are 0 to {len(names) - 1}"
-                raise MisfitError(problem, "correct the tag or complete --data.label_names")
-            return names[int(tag)]
-        if not tag:
-            raise MisfitError("the tag is empty", "write O for a word outside any entity")
-        if tag[0] in "BIESLUO" and tag[1:] in ("-", "_"):
-            raise MisfitError(f"the tag {tag!r} names no entity type", "write it out, as in B-PER")
-        if not tag.isprintable() or (" " in tag and not has_prefix(tag)):
-            problem = f"the tag {tag!r} holds white space or control characters"
-            raise MisfitError(problem, "name the tag column, or correct it")
-        if len(self.known) >= MAX_TAGS:
-            problem = f"the tag column holds more than {MAX_TAGS:,} different values, as a column of words would"
-            raise MisfitError(problem, "name the columns with --data.text_column_name and --data.label_column_name")
-        return tag
 
 
 def describe(value: object) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ner_module.data.schemes import SchemeCensus
+from ner_module.data.tag_census import SchemeCensus
 from ner_module.errors import DataError, SchemeError
 from ner_module.files import read_json_object
 from ner_module.tagging import OUTSIDE, Span, tags_to_spans

@@ -8,8 +8,8 @@ from typing import Any
 
 from ner_module.data.datamodule import NERDataModule
 from ner_module.data.formats import expand_files
-from ner_module.data.held_out import choose_held_out
 from ner_module.data.inventory import Tags, choose_source_scheme
+from ner_module.data.options import choose_held_out
 from ner_module.data.preparation import store_splits
 from ner_module.data.store import StoredSplit
 from ner_module.errors import DataError

@@ -21,8 +21,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ner_module.data.batching import BatchAssembler, evaluation_batches
+from ner_module.data.batching import evaluation_batches
 from ner_module.data.datamodule import NERDataModule
+from ner_module.data.encoded import BatchAssembler
 from ner_module.extras.audit.wording import excerpt
 from ner_module.model.module import NERModule
 from ner_module.tagging import Span

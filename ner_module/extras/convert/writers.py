@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from ner_module.data.formats.char_spans import locate_words
-from ner_module.data.formats.column_layout import DOCSTART
+from ner_module.data.formats.columns import DOCSTART
 from ner_module.data.sentence import Sentence
 from ner_module.extras.convert import losses as lost
 from ner_module.extras.convert.losses import Annotated, Losses

@@ -20,8 +20,8 @@ from rich import get_console
 from ner_module.data.formats import ReadingOptions, expand_files, read_sentences
 from ner_module.data.hub import choose_columns, hub_sentences, load_hub_dataset
 from ner_module.data.sample import sample_file
-from ner_module.data.schemes import SchemeCensus
 from ner_module.data.sentence import Sentence
+from ner_module.data.tag_census import SchemeCensus
 from ner_module.errors import RunError
 from ner_module.extras.card.card import card_of
 from ner_module.extras.card.facts import CardFacts, run_name

@@ -18,6 +18,7 @@ import pytest
 from ner_module.data.formats import read_sentences
 from ner_module.data.formats.char_spans import SpanCounts
 from ner_module.data.tag_census import TagCensus
+from ner_module.data.tag_spelling import Suspicion, suspicious_tags
 from ner_module.errors import DataError
 from ner_module.extras.convert.command import main as convert
 
@@ -53,6 +54,10 @@ COLUMNS = {
     "tsv": ("\t", 1, 2),
 }
 SECONDS_PER_FILE = 20
+
+
+def suspicious(census: TagCensus) -> list[Suspicion]:
+    return suspicious_tags(census.counts(), census.first_seen(), census.first_words())
 
 
 def make_corpus(path, sentences=60):
@@ -291,7 +296,7 @@ def run(originals, folder, count, seed):
             assert error.line is not None or whole_file, f"{where}: {error}"
             outcomes["refused"] += 1
             continue
-        suspicions = census.suspicious()
+        suspicions = suspicious(census)
         new = set(found) - tags
         if kind in ("misspell", "swap_line", "swap_file"):
             assert suspicions, f"{where} was read in silence; new tags {new}"
@@ -328,4 +333,4 @@ def test_undamaged_files_are_not_suspected(originals):
     for name, (path, _) in originals.items():
         error, census, _ = read_damaged(path)
         assert error is None, name
-        assert census.suspicious() == [], name
+        assert suspicious(census) == [], name
