@@ -46,7 +46,6 @@ class NERTagger:
     def __init__(self, module: NERModule, data: NERDataModule) -> None:
         self.module, self.data = module.eval(), data
         self.labels = data.labels
-        self.label_names, self.scheme, self.outside_label = list(self.labels.names), *self.labels[1:]
         self._subwords = Subwords(data.tokenizer)
         self._options = EncodingOptions(
             max_seq_length=data.max_seq_length,
