@@ -1,6 +1,6 @@
 """``report.html`` and ``report.png`` of a run, and pages that compare runs: self-contained, inert, offline.
 
-`contents.py` reads a run directory, `tables.py` and `charts.py` say what is shown, `page.py` fills the templates.
+`run.py` reads a run directory, `figure.py` draws, `page.py` fills the templates; `comparison.py` does so for several runs.
 """
 
 from __future__ import annotations

@@ -231,11 +231,10 @@ def _epochs_table(run: RunContents) -> Table | None:
     if not run.epochs:
         return None
     best = run.best_epoch
-    rows = [[f"{row.get('epoch', 0):g}", *(row.get(key) for _, key in EPOCH_COLUMNS)] for row in run.epochs]
-    marked = [["best" if row is best else "", *cells[1:]] for row, cells in zip(run.epochs, rows, strict=True)]
+    rows = [["best" if row is best else "", *(row.get(key) for _, key in EPOCH_COLUMNS)] for row in run.epochs]
     columns = [Column(""), *(column for column, _ in EPOCH_COLUMNS)]
     emphasised = frozenset(index for index, row in enumerate(run.epochs) if row is best)
-    return Table("Training results on validation data", columns, marked, emphasised)
+    return Table("Training results on validation data", columns, rows, emphasised)
 
 
 def _scores_table(run: RunContents) -> Table | None:
