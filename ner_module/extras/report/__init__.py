@@ -1,6 +1,6 @@
 """``report.html`` and ``report.png`` of a run, and pages that compare runs: self-contained, inert, offline.
 
-`run.py` reads a run directory, `figure.py` draws, `page.py` fills the templates; `comparison.py` does so for several runs.
+`run.py` reads a run directory, `figure.py` draws, `page.py` fills the templates; `comparison.py` is for several runs.
 """
 
 from __future__ import annotations
