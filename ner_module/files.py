@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ner_module.errors import DataError
+
 
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file under another name in the same folder and rename it.
@@ -59,11 +61,15 @@ def read_json_object(path: Path) -> dict[str, Any]:
     """A JSON object in a file; an empty one where there is no file.
 
     Raises:
-        ValueError: the file holds something else.
+        DataError: the file holds something else.
     """
     if not path.is_file():
         return {}
-    found = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(found, dict):
-        raise ValueError("it holds no JSON object")
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("it holds no JSON object")
+    except ValueError as error:
+        advice = "delete it, or run the command that writes it again"
+        raise DataError(path, None, f"the file is damaged ({error})", advice) from error
     return found

@@ -105,13 +105,10 @@ def read_train_entities(path: Path) -> TrainEntities:
     Raises:
         DataError: it is not an object of objects of numbers.
     """
-    try:
-        found = read_json_object(path)
-        if not all(isinstance(texts, dict) for texts in found.values()):
-            raise ValueError('it is not of the form {"TYPE": {"words of the entity": count}}')
-    except (OSError, ValueError) as error:
-        advice = "`python -m ner_module fit` writes it into the run directory"
-        raise DataError(path, None, f"the training entities cannot be read: {error}", advice) from error
+    found = read_json_object(path)
+    if not all(isinstance(texts, dict) for texts in found.values()):
+        problem = 'it is not of the form {"TYPE": {"words of the entity": count}}'
+        raise DataError(path, None, problem, "`python -m ner_module fit` writes it into the run directory")
     return found
 
 

@@ -85,10 +85,7 @@ def read_run_predictions(place: Path, split: str) -> list[TaggedSentence]:
     results = path.parent.parent / "results.json"
     if path.parent.name != "predictions":
         return read_predictions(path)
-    try:
-        known = read_json_object(results)
-    except ValueError as error:
-        raise DataError(results, None, f"it is damaged ({error})", "run `python -m ner_module test` again") from error
+    known = read_json_object(results)
     return read_predictions(path, known.get("scheme"), known.get("outside_label", OUTSIDE))
 
 

@@ -110,10 +110,7 @@ def _analysed_split(run_dir: Path, asked: Split | None) -> str | None:
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
-    try:
-        return read_json_object(path) if path.is_file() else None
-    except ValueError as error:
-        raise RunError(f"{path} is damaged ({error}); delete it or run the command that writes it again") from error
+    return read_json_object(path) if path.is_file() else None
 
 
 def _read_metrics(path: Path) -> list[dict[str, float]]:

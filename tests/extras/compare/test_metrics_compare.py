@@ -139,7 +139,7 @@ def test_runs_on_other_data_are_refused(tmp_path, capsys):
 def test_a_damaged_results_file_is_named(tmp_path):
     a = write_run(tmp_path / "a", random_rows(0.1, 1))
     (a / "results.json").write_text("{")
-    with pytest.raises(DataError, match=r"results\.json: it is damaged"):
+    with pytest.raises(DataError, match=r"results\.json: the file is damaged"):
         load_sides([a], [a])
 
 

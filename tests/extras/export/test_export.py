@@ -221,6 +221,15 @@ def test_taken_output_and_missing_checkpoint(run_main: RunMain, trained_run: Pat
     assert "--push_to_hub a/b/c" in done.errors()[0]
 
 
+def test_a_damaged_results_file_is_named(run_main: RunMain, trained_run: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(trained_run, tmp_path / "run"))
+    (run / "results.json").write_text("{")
+    done = run_main("export", "--run_dir", run, "--output", tmp_path / "out", check=False)
+    assert done.code == 1
+    [line] = done.errors()
+    assert line.startswith(f"error: {run / 'results.json'}: the file is damaged")
+
+
 def test_damaged_folders_are_explained(exported: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(exported / "onnx", tmp_path / "onnx"))
     (folder / "model.onnx").write_bytes(b"nothing")
