@@ -33,8 +33,7 @@ from ner_module.training.checkpoint_files import copy_checkpoint
 from ner_module.training.checkpoints import check_saved, read_checkpoint
 from ner_module.training.distributed import fit_to_launcher, leave_group, with_own_plugins
 from ner_module.training.failures import explain
-from ner_module.training.loggers import own_wandb_variables, set_up_loggers
-from ner_module.training.metrics_csv import MetricsCSV
+from ner_module.training.loggers import MetricsCSV, own_wandb_variables, set_up_loggers
 from ner_module.training.runs import checkpoint_path, remove_if_unused
 from ner_module.training.save_run import SaveRun
 

@@ -10,7 +10,7 @@ from lightning.pytorch import Callback
 
 from ner_module.offers import call_all
 from ner_module.training import progress
-from ner_module.training.out_of_memory import OutOfMemory
+from ner_module.training.failures import OutOfMemory
 from ner_module.training.predictions import EvaluationFiles, PredictionFile
 from ner_module.training.preemption import PreemptionCheckpoint
 from ner_module.training.results import ResultsTable

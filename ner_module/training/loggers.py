@@ -1,4 +1,4 @@
-"""Where loggers write, and that one training is one Weights & Biases run: when resumed, validated and tested, too.
+"""Where loggers write: ``metrics.csv``, and one Weights & Biases run for one training, resumed or tested as it may be.
 
 ``RUN/wandb_id`` holds the id of the W&B run. It reaches W&B through the environment, not through the configuration:
 another training with the same configuration must not continue this run.
@@ -7,11 +7,18 @@ another training with the same configuration must not continue this run.
 from __future__ import annotations
 
 import contextlib
+import csv
 import os
 import secrets
+from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from lightning.fabric.loggers.logger import rank_zero_experiment
+from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers.csv_logs import ExperimentWriter
+from lightning.pytorch.utilities import rank_zero_only
 
 _RUN_VARIABLES = ("WANDB_RUN_ID", "WANDB_NAME", "WANDB_RUN_GROUP", "WANDB_TAGS")
 
@@ -79,3 +86,39 @@ def _id_file(run_dir: Path) -> Path:
 
 def _is_wandb(logger: Any) -> bool:
     return str(logger.class_path).endswith("WandbLogger")
+
+
+class MetricsCSV(CSVLogger):
+    """Writes every logged metric to ``RUN/metrics.csv``, which a resumed run extends instead of overwriting.
+
+    Args:
+        run_dir: the run directory; the trainer's ``log_dir`` becomes the same.
+    """
+
+    def __init__(self, run_dir: Path) -> None:
+        super().__init__(save_dir=run_dir, name="", version="")
+
+    @property
+    def log_dir(self) -> str:
+        """The run directory itself, without a version folder."""
+        return str(self._save_dir)
+
+    @rank_zero_only
+    def log_hyperparams(self, params: dict[str, Any] | Namespace | None = None) -> None:
+        """Nothing: ``config.yaml`` holds them."""
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        """The writer, created on first use, on rank 0."""
+        if self._experiment is None:
+            self._experiment = _ExtendingWriter(self.log_dir)
+        return self._experiment
+
+
+class _ExtendingWriter(ExperimentWriter):
+    def _check_log_dir_exists(self) -> None:
+        path = Path(self.metrics_file_path)
+        if path.is_file():
+            with path.open(newline="") as file:
+                self.metrics_keys = next(csv.reader(file), [])

@@ -12,7 +12,7 @@ from conftest import Outcome
 from run_files import results
 
 from ner_module.model.module import NERModule
-from ner_module.training.out_of_memory import is_out_of_memory
+from ner_module.training.failures import is_out_of_memory
 
 
 @pytest.mark.parametrize("batching", ["random", "grouped"])
