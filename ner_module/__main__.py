@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import warnings
+from pathlib import Path
 from types import FrameType
 
 
@@ -77,5 +78,18 @@ def _set_up_messages() -> None:
     warnings.filterwarnings("ignore", message=f".*({'|'.join(chatter)})")
 
 
+def _import_installed_modules_first() -> None:
+    """Have no file of the working directory take the place of an installed module, as ``python -m`` would.
+
+    Modules there are found after all others, and only where the user may have named one of their classes.
+    """
+    here = Path.cwd()
+    if sys.path and Path(sys.path[0]).resolve() == here.resolve():
+        del sys.path[0]
+        if any(argument.startswith(("--config", "-c", "--trainer.")) for argument in sys.argv[1:]):
+            sys.path.append(str(here))
+
+
 if __name__ == "__main__":
+    _import_installed_modules_first()
     sys.exit(main())

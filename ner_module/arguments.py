@@ -20,6 +20,7 @@ import yaml
 from ner_module.errors import RunError
 from ner_module.training import cluster
 from ner_module.training.runs import Run, check_free, find_checkpoint, has_progress, new_run_dir, run_dir_of
+from ner_module.training.saved_config import plain_config, read_config
 
 __all__ = ["COMMANDS", "Run", "complete_arguments"]
 
@@ -78,11 +79,9 @@ def complete_arguments(arguments: list[str]) -> Run:
         log.info("%-10s resuming from %s", "restart", checkpoint)
     run_dir = run_dir or run_dir_of(checkpoint) or new_run_dir(checkpoint.stem)
     if not configs:
-        saved = checkpoint.absolute().parent.parent / "config.yaml"
-        if not saved.is_file():
-            saved = _embedded_config(checkpoint)
         position = arguments.index(command) + 1
-        arguments = [*arguments[:position], "--config", str(saved), *arguments[position:]]
+        saved = str(_saved_config(checkpoint, command))
+        arguments = [*arguments[:position], "--config", saved, *arguments[position:]]
     return Run(command, [*arguments, "--ckpt_path", str(checkpoint)], run_dir, checkpoint)
 
 
@@ -96,15 +95,9 @@ def _take(arguments: list[str], *names: str) -> tuple[list[str], list[str]]:
 
 def _in_configs(configs: list[str], name: str) -> list[str]:
     """The values of a top-level option in configuration files."""
-    values = []
-    for path in configs:
-        try:
-            content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except (OSError, ValueError, yaml.YAMLError):
-            continue  # the full parser reports it
-        if isinstance(content, dict) and content.get(name) is not None:
-            values.append(str(content[name]))
-    return values
+    # A missing file is reported by the full parser.
+    values = (read_config(Path(path)).get(name) for path in configs if Path(path).exists())
+    return [str(value) for value in values if value is not None]
 
 
 def _last(values: list[str]) -> str | None:
@@ -124,13 +117,24 @@ def _standard_input() -> Path:
     return path
 
 
-def _embedded_config(checkpoint: Path) -> Path:
-    """The configuration that a checkpoint carries, as a file; for one that was moved away from its run."""
+def _saved_config(checkpoint: Path, command: str) -> Path:
+    """The configuration of a checkpoint's run as a file that holds nothing but plain values.
+
+    Taken from ``config.yaml`` of the run; where that is missing or empty, from the checkpoint itself.
+    """
     from ner_module.training.checkpoints import read_checkpoint
 
-    text = read_checkpoint(checkpoint)["ner_module"]["config"]
+    saved = checkpoint.absolute().parent.parent / "config.yaml"
+    where, text = str(saved), ""
+    if saved.is_file():
+        try:
+            text = yaml.safe_dump(read_config(saved))
+        except RunError as error:
+            log.warning("%s; the configuration that %s carries is used", error, checkpoint)
+    if not text:
+        where, text = f"the configuration in {checkpoint}", read_checkpoint(checkpoint)["ner_module"]["config"]
     path = _temporary_file(".yaml")
-    path.write_text(text, encoding="utf-8")
+    path.write_text(plain_config(text, where, keep_all=command == "fit"), encoding="utf-8")
     return path
 
 

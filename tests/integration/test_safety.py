@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from run_files import SHORT_RUN_FILES, files_in, write_config
 
 ROOT = Path(__file__).parents[2]
@@ -200,3 +201,171 @@ def test_no_token_in_what_is_logged_to_wandb(fit_options: list[str], tmp_path: P
     assert HUB_CANARY not in done.stdout + done.stderr
     assert WANDB_CANARY not in done.stdout + done.stderr
     assert _with_canary(tmp_path) == []
+
+
+# ---------------------------------------------------------------------- checkpoints and configurations from others
+
+
+def _forged(trained_run: Path, path: Path, change: Callable[[dict[str, Any]], None]) -> Path:
+    """A copy of a good checkpoint in which something was changed."""
+    checkpoint = torch.load(trained_run / "checkpoints" / "best.ckpt", weights_only=True)
+    change(checkpoint)
+    torch.save(checkpoint, path)
+    return path
+
+
+@pytest.mark.parametrize("name", ["/proc/self/cwd/kernels.py", "../../escaped.py", "vocab.py", "tokenizer.json/x"])
+def test_a_checkpoint_writes_no_file_of_its_choice(
+    name: str, run_main: RunMain, trained_run: Path, tmp_path: Path
+) -> None:
+    evil = _forged(
+        trained_run, tmp_path / "evil.ckpt", lambda made: made["NERDataModule"]["tokenizer"].update({name: "x"})
+    )
+    (tmp_path / "in.txt").write_text("Ada went to Rome.\n")
+    before = files_in(tmp_path)
+    outcome = run_main("predict", "--ckpt_path", str(evil), "--data.predict_file", "in.txt", check=False)
+    assert outcome.code == 1
+    assert outcome.errors()[0].startswith(
+        f"error: {evil} is not a checkpoint that `fit` wrote (NERDataModule.tokenizer"
+    )
+    assert files_in(tmp_path) == before
+
+
+def _delete(*keys: str) -> Callable[[dict[str, Any]], None]:
+    def change(checkpoint: dict[str, Any]) -> None:
+        for key in keys[:-1]:
+            checkpoint = checkpoint[key]
+        del checkpoint[keys[-1]]
+
+    return change
+
+
+def _set(value: Any, *keys: Any) -> Callable[[dict[str, Any]], None]:
+    def change(checkpoint: Any) -> None:
+        for key in keys[:-1]:
+            checkpoint = checkpoint[key]
+        checkpoint[keys[-1]] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        (_delete("NERDataModule"), "NERDataModule"),
+        (_delete("state_dict"), "state_dict"),
+        (_delete("ner_module", "encoder_config"), "ner_module.encoder_config"),
+        (_set("{}", "ner_module", "encoder_config"), "ner_module.encoder_config"),
+        (_set("[1", "ner_module", "encoder_config"), "ner_module.encoder_config"),
+        (_set(5, "ner_module", "config"), "ner_module.config"),
+        (_set(10**12, "NERDataModule", "max_seq_length"), "NERDataModule.max_seq_length"),
+        (_set(-1, "NERDataModule", "stride"), "NERDataModule.stride"),
+        (_set(["O", "O"], "NERDataModule", "label_names"), "NERDataModule.label_names"),
+        (_set(["O", "B-X", "I-X"], "NERDataModule", "label_names"), "NERDataModule.label_names"),
+        (_set("nested", "NERDataModule", "scheme"), "NERDataModule.scheme"),
+        (_set({"a": "b"}, "NERDataModule", "tokenizer", "tokenizer.json"), "NERDataModule.tokenizer.tokenizer.json"),
+        (_set([-1, 0], "NERDataModule", "position"), "NERDataModule.position.0"),
+        (_set("many", "global_step"), "global_step"),
+        (_set({"weight": [1.0]}, "state_dict"), "state_dict.weight"),
+        (_set([["epoch", 1]], "callbacks", "ResultsTable", "rows"), "callbacks.ResultsTable.rows.0"),
+    ],
+)
+def test_what_a_checkpoint_holds_is_checked_before_it_is_used(
+    change: Callable[[dict[str, Any]], None], place: str, run_main: RunMain, trained_run: Path, tmp_path: Path
+) -> None:
+    forged = _forged(trained_run, tmp_path / "forged.ckpt", change)
+    (tmp_path / "in.txt").write_text("Ada went to Rome.\n")
+    outcome = run_main("predict", "--ckpt_path", str(forged), "--data.predict_file", "in.txt", check=False)
+    assert outcome.code == 1
+    assert len(outcome.errors()) == 1, outcome.err
+    assert f"forged.ckpt is not a checkpoint that `fit` wrote ({place}: " in outcome.err
+
+
+_EVIL_OPTIONS: dict[str, Any] = {
+    "a callback of the library": {
+        "callbacks": [
+            {
+                "class_path": "lightning.pytorch.callbacks.LambdaCallback",
+                "init_args": {"setup": {"class_path": "executed.Executed"}},
+            }
+        ]
+    },
+    "a callback of its own": {"callbacks": [{"class_path": "executed.Executed"}]},
+    "a callback as text": {"callbacks": ["executed.Executed"]},
+    "a single class": {"callbacks": {"class_path": "executed.Executed"}},
+    "an argument of a known class": {
+        "logger": {
+            "class_path": "lightning.pytorch.loggers.WandbLogger",
+            "init_args": {"name": {"class_path": "executed.Executed"}},
+        }
+    },
+    "an unknown argument": {
+        "logger": {"class_path": "lightning.pytorch.loggers.TensorBoardLogger", "init_args": {"save_dir": "/"}}
+    },
+    "a strategy": {"strategy": "executed.Executed"},
+    "a plugin": {"plugins": [{"class_path": "executed.Executed"}]},
+    "a profiler": {"profiler": {"class_path": "executed.Executed"}},
+    "a class in a plain option": {"max_epochs": {"class_path": "executed.Executed"}},
+}
+
+
+@pytest.mark.parametrize("options", _EVIL_OPTIONS.values(), ids=_EVIL_OPTIONS)
+@pytest.mark.parametrize("embedded", [False, True], ids=["in the run", "in the checkpoint"])
+def test_a_configuration_that_comes_along_builds_nothing(
+    options: dict[str, Any], embedded: bool, run_main: RunMain, trained_run: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained_run, run)
+    (tmp_path / "executed.py").write_text("open('EXECUTED', 'w').write('code ran')\n")
+    (tmp_path / "in.txt").write_text("Ada went to Rome.\n")
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["trainer"].update(options)
+    if embedded:
+        (run / "config.yaml").unlink()
+        _forged(trained_run, run / "checkpoints" / "best.ckpt", _set(yaml.safe_dump(config), "ner_module", "config"))
+    else:
+        write_config(run / "config.yaml", config)
+    arguments = ("--run_dir", "run", "--ckpt_path", "best")
+    outcome = run_main("predict", *arguments, "--data.predict_file", "in.txt")
+    assert len(outcome.out.splitlines()) == 1, "it predicts without it"
+    assert f"trainer.{next(iter(options))} " in outcome.err
+    assert "left out" in outcome.err
+    outcome = run_main("fit", *arguments, check=False)
+    assert outcome.code == 1
+    assert "is built only for a configuration that you name" in outcome.err
+    assert not (tmp_path / "EXECUTED").exists()
+
+
+def test_a_section_that_is_a_file_name_is_not_followed(run_main: RunMain, trained_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained_run, tmp_path / "run")
+    write_config(tmp_path / "other.yaml", {"callbacks": [{"class_path": "executed.Executed"}]})
+    (tmp_path / "run" / "config.yaml").write_text(f"trainer: {tmp_path / 'other.yaml'}\n")
+    outcome = run_main("test", "--run_dir", "run", "--ckpt_path", "best", check=False)
+    assert outcome.errors() == [
+        f"error: {tmp_path / 'run' / 'config.yaml'}: trainer holds no options; restore the file, or name another with "
+        "--config"
+    ]
+
+
+def test_classes_of_the_shipped_configurations_come_along(
+    run_main: RunMain, fit_options: list[str], tmp_path: Path
+) -> None:
+    overlay = ROOT / "configs" / "overlays" / "early_stopping.yaml"
+    run_main("fit", *fit_options, "--config", str(overlay), "--run_dir", "run")
+    outcome = run_main("fit", "--run_dir", "run", "--ckpt_path", "last", "--trainer.max_epochs", "3")
+    assert "left out" not in outcome.err
+    assert "EarlyStopping" in (tmp_path / "run" / "config.yaml").read_text()
+
+
+def test_a_local_module_does_not_take_the_place_of_an_installed_one(trained_run: Path, tmp_path: Path) -> None:
+    for name in ("torch", "transformers", "matplotlib", "yaml"):
+        (tmp_path / f"{name}.py").write_text("open('EXECUTED', 'w').write('code ran')\n")
+    (tmp_path / "in.txt").write_text("Ada went to Rome.\n")
+    command = [sys.executable, "-m", "ner_module", "predict", "--run_dir", str(trained_run), "--ckpt_path", "best"]
+    for config in ([], ["--config", str(trained_run / "config.yaml")]):
+        position = command.index("predict") + 1
+        arguments = [*command[:position], *config, *command[position:], "--data.predict_file", "in.txt"]
+        done = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith('{"text": "Ada went to Rome."')
+    assert not (tmp_path / "EXECUTED").exists()

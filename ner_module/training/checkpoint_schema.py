@@ -1,0 +1,112 @@
+"""What a checkpoint of this project must hold before anything of it is used: names, types and sizes.
+
+A checkpoint can come from anyone. Unpickling is limited to plain data and tensors (``weights_only``); this says which
+plain data. Each key that this project reads is listed; what Lightning itself restores (loops, optimisers, callbacks) is
+its own affair, and a misfit there is reported as such (`failures.py`).
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from typing import Annotated, Any, Literal, NotRequired
+
+import torch
+from pydantic import AfterValidator, ConfigDict, Field, InstanceOf, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
+
+from ner_module.pretrained import TOKENIZER_FILES
+from ner_module.tagging import SCHEMES
+
+_Name = Annotated[str, Field(min_length=1, max_length=1_000)]
+_Count = Annotated[int, Field(ge=0, le=2**40)]
+_Number = float | int
+_Scheme = Literal[SCHEMES]  # type: ignore[valid-type]
+
+
+def _is_config(text: str) -> str:
+    config = json.loads(text)
+    if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
+        raise ValueError("no configuration of a transformers model")
+    return text
+
+
+def _are_unique(names: list[str]) -> list[str]:
+    if len(set(names)) < len(names):
+        raise ValueError("a label occurs twice")
+    return names
+
+
+_Labels = Annotated[list[_Name], Field(min_length=1, max_length=100_000), AfterValidator(_are_unique)]
+
+
+class _Own(TypedDict):
+    encoder_config: Annotated[str, Field(max_length=2**22), AfterValidator(_is_config)]
+    config: Annotated[str, Field(max_length=2**20)]
+    train_totals: Annotated[list[_Number], Field(min_length=2, max_length=2)]
+
+
+class _Data(TypedDict):
+    tokenizer: dict[Literal[TOKENIZER_FILES], Annotated[str, Field(max_length=2**27)]]  # type: ignore[valid-type]
+    label_names: _Labels
+    scheme: _Scheme
+    outside_label: _Name | None
+    max_seq_length: Annotated[int, Field(ge=4, le=2**20)]
+    stride: Annotated[int, Field(ge=0, le=2**20)]
+    label_all_tokens: bool
+    context_size: NotRequired[Annotated[int, Field(ge=0, le=2**20)]]
+    label_map: NotRequired[dict[str, str]]
+    words_version: str
+    position: Annotated[list[_Count], Field(min_length=2, max_length=2)]
+    train_sha256: list[str]
+
+
+class _Hyperparameters(TypedDict):
+    model_name_or_path: str
+    revision: str | None
+    learning_rate: _Number
+    weight_decay: _Number
+    dropout: _Number | None
+    label_names: _Labels
+    scheme: _Scheme
+    outside_label: _Name | None
+
+
+class _Rows(TypedDict):
+    rows: list[dict[str, _Number]]
+
+
+class _Callbacks(TypedDict):
+    ResultsTable: NotRequired[_Rows]
+
+
+class _Checkpoint(TypedDict):
+    __pydantic_config__ = ConfigDict(arbitrary_types_allowed=True)  # type: ignore[misc]
+    ner_module: _Own
+    NERDataModule: _Data
+    hyper_parameters: _Hyperparameters
+    state_dict: dict[str, InstanceOf[torch.Tensor]]
+    callbacks: NotRequired[_Callbacks]
+    epoch: _Count
+    global_step: _Count
+
+
+@cache
+def _adapter() -> TypeAdapter[Any]:
+    return TypeAdapter(_Checkpoint)
+
+
+def schema_problem(checkpoint: Any) -> str | None:
+    """The first thing that is wrong with what a checkpoint holds, in words; ``None`` where all of it is as expected."""
+    try:
+        _adapter().validate_python(checkpoint, strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part)[:40] for part in first["loc"]) or "its content"
+        return f"{place}: {first['msg'][0].lower()}{first['msg'][1:]}"
+    data, own = checkpoint["NERDataModule"], checkpoint["hyper_parameters"]
+    if data["label_names"] != own["label_names"]:
+        return "NERDataModule.label_names: not the model's labels"
+    if len(data["label_names"]) > 32_000:  # label ids are stored as int16
+        return "NERDataModule.label_names: too many labels"
+    return None

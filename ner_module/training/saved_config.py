@@ -1,0 +1,152 @@
+"""The configuration that travels with a run or a checkpoint: plain values only, for it can come from anyone. No torch.
+
+Lightning's CLI builds every class that a configuration names, with any arguments. A configuration that the user names
+with ``--config`` may do that; one that comes along with ``--ckpt_path`` may not. From it are taken plain values, and
+the classes that the shipped configurations name, with arguments of plain types.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ner_module.errors import RunError
+
+log = logging.getLogger(__name__)
+
+MAX_BYTES = 1 << 20
+"""The largest configuration that is read."""
+_MAX_ALIASES = 100
+"""A few bytes of nested aliases stand for gigabytes."""
+
+_SECTIONS = ("model", "data", "trainer")
+_RUN_OPTIONS = ("seed_everything", "save_every_minutes", "save_every_steps")
+
+# Trainer options for which jsonargparse builds classes; a plain value is one of Lightning's own short names.
+_CLASS_OPTIONS = ("logger", "callbacks", "strategy", "plugins", "profiler", "accelerator")
+_SHORT_NAME = re.compile(r"[a-z0-9_]+")
+
+_CALLBACKS, _LOGGERS, _STRATEGIES = (f"lightning.pytorch.{room}." for room in ("callbacks", "loggers", "strategies"))
+_CLASSES = {
+    f"{_CALLBACKS}EarlyStopping": "monitor min_delta patience verbose mode strict check_finite stopping_threshold "
+    "divergence_threshold check_on_train_epoch_end log_rank_zero_only",
+    f"{_CALLBACKS}LearningRateMonitor": "logging_interval log_momentum log_weight_decay",
+    f"{_CALLBACKS}StochasticWeightAveraging": "swa_lrs swa_epoch_start annealing_epochs annealing_strategy device",
+    f"{_LOGGERS}WandbLogger": "name offline anonymous project log_model prefix checkpoint_name tags group notes entity",
+    f"{_LOGGERS}TensorBoardLogger": "name version log_graph default_hp_metric prefix sub_dir",
+    f"{_LOGGERS}CSVLogger": "name version prefix flush_logs_every_n_steps",
+    f"{_STRATEGIES}DDPStrategy": "timeout find_unused_parameters static_graph gradient_as_bucket_view "
+    "broadcast_buffers bucket_cap_mb start_method process_group_backend",
+    f"{_STRATEGIES}FSDPStrategy": "state_dict_type sharding_strategy cpu_offload timeout process_group_backend",
+}
+"""Classes that a saved configuration may name, and the arguments that it may give them."""
+_FOLDERS = ("save_dir", "dir")
+"""Arguments of loggers that are folders: "." stands for the run directory, and nothing else is taken."""
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A configuration file as plain data.
+
+    Raises:
+        RunError: it is no regular file, cannot be read, is too large, or is no YAML mapping.
+    """
+    if not path.is_file():
+        raise RunError(f"{path} is not a regular file; name a YAML file with --config")
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        return parse_config(content.decode("utf-8"), str(path))
+    except OSError as error:
+        raise RunError(f"{path}: {error.strerror}; check the path given with --config") from error
+    except UnicodeDecodeError as error:
+        raise RunError(f"{path}: the configuration is not UTF-8; save it as UTF-8") from error
+
+
+def parse_config(text: str, where: str) -> dict[str, Any]:
+    """The same from its text.
+
+    Raises:
+        RunError: see :func:`read_config`.
+    """
+    if len(text) > MAX_BYTES:
+        raise RunError(f"{where}: the configuration is larger than {MAX_BYTES >> 20} MiB; it should be a page or two")
+    try:
+        aliases = sum(isinstance(token, yaml.AliasToken) for token in yaml.scan(text, Loader=yaml.SafeLoader))
+        if aliases > _MAX_ALIASES:
+            raise RunError(f"{where}: the configuration has {aliases} aliases (*name); write their values out")
+        content = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        problem = " ".join(str(error).split())
+        raise RunError(f"{where}: no valid YAML ({problem}); correct the configuration") from error
+    if not isinstance(content, dict):
+        raise RunError(f"{where}: the configuration holds no options; write them as `option: value`")
+    return content
+
+
+def plain_config(text: str, where: str, keep_all: bool) -> str:
+    """What a saved configuration may say.
+
+    Args:
+        text: of the configuration, as YAML.
+        where: it comes from, for messages.
+        keep_all: refuse a class that is not on the list; else it is left out with a warning, as evaluation and
+            prediction need none.
+
+    Raises:
+        RunError: a section is no mapping, or a class is refused.
+    """
+    found = parse_config(text, where)
+    plain: dict[str, Any] = {name: found[name] for name in _RUN_OPTIONS if _is_plain(found.get(name, {}), 0)}
+    for section in _SECTIONS:
+        options = found.get(section) or {}
+        if not isinstance(options, dict):  # a string would be read as the name of another file
+            raise RunError(f"{where}: {section} holds no options; restore the file, or name another with --config")
+        plain[section] = {}
+        for name, value in options.items():
+            of_classes = section == "trainer" and name in _CLASS_OPTIONS
+            problem = _problem(value, of_classes)
+            if problem is None:
+                plain[section][name] = value
+            elif keep_all:
+                raise RunError(
+                    f"{where}: {section}.{name} {problem}, which is built only for a configuration that you name; if "
+                    "you trust it, repeat the command with --config FILE"
+                )
+            else:
+                log.warning("%s: %s.%s %s and is left out; name the file with --config if it is needed", where, section,
+                            name, problem)  # fmt: skip
+    dumped: str = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
+    return dumped
+
+
+def _problem(value: Any, of_classes: bool) -> str | None:
+    """Why a value is not taken; ``None`` for one that is."""
+    if not of_classes:
+        return None if _is_plain(value, depth=2) else "holds more than plain values"
+    for item in value if isinstance(value, list) else [value]:
+        if isinstance(item, dict):
+            name = str(item.get("class_path"))
+            arguments = item.get("init_args") or {}
+            if name not in _CLASSES or not isinstance(arguments, dict) or set(item) - {"class_path", "init_args"}:
+                return f"names {name}"
+            for argument, given in arguments.items():
+                known = argument in _CLASSES[name].split() or (argument in _FOLDERS and given in (".", None))
+                if not (given is None or (known and _is_plain(given, depth=1))):
+                    return f"names {name} with {argument}"
+        elif isinstance(item, str) and not _SHORT_NAME.fullmatch(item):
+            return f"names {item!r}"
+        elif not isinstance(item, (str, bool, int, type(None))):
+            return f"holds {item!r}"
+    return None
+
+
+def _is_plain(value: Any, depth: int) -> bool:
+    """Whether a value is a text or number, or a list or mapping of these that is no class."""
+    if isinstance(value, (list, dict)) and depth:
+        items = value.values() if isinstance(value, dict) else value
+        return "class_path" not in value and all(_is_plain(item, depth - 1) for item in items)
+    return isinstance(value, (str, int, float, bool, type(None)))
