@@ -57,20 +57,23 @@ def complete_arguments(arguments: list[str]) -> Run:
     chosen_dir = _last([*_in_configs(configs, "run_dir"), *run_dirs])
     run_dir = Path(chosen_dir) if chosen_dir else None
     asked = _last([*_in_configs(configs, "ckpt_path"), *checkpoints])
-    resumes = False
+    resumes = starts_anew = False
     if asked == "auto" or (asked is None and command == "fit" and cluster.is_restart()):
         run_dir = run_dir or new_run_dir(recipe)
-        resumes = has_progress(run_dir)
+        # Not by the restarts of the job: after one there may be a checkpoint.
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        resumes = cluster.agree_on(f"resumes/{attempt}", "yes" if has_progress(run_dir) else "") == "yes"
         asked = "last" if resumes else None
+        starts_anew = not resumes
     if asked is None:
         if command != "fit":
             raise RunError(
                 f"`{command}` needs a trained model: give --ckpt_path best, --ckpt_path last or --ckpt_path FILE"
             )
         run_dir = run_dir or new_run_dir(recipe)
-        if "LOCAL_RANK" not in os.environ:
+        if not starts_anew and cluster.is_first_process():
             check_free(run_dir)
-        return Run(command, arguments, run_dir, None)
+        return Run(command, arguments, run_dir, None, starts_anew)
 
     if inputs[-1:] == ["-"]:
         arguments = [*other_arguments, "--data.predict_file", str(_standard_input())]

@@ -6,6 +6,7 @@ what a checkpoint decides, and messages before and after training. `arguments.py
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shlex
@@ -28,14 +29,17 @@ from ner_module.errors import RunError
 from ner_module.model.module import NERModule
 from ner_module.offers import find_commands
 from ner_module.options import add_options
+from ner_module.training import cluster
 from ner_module.training.callbacks import VALIDATION_METRICS, standard_callbacks, unknown_monitors
 from ner_module.training.checkpoint_files import copy_checkpoint
 from ner_module.training.checkpoints import check_saved, read_checkpoint
 from ner_module.training.distributed import fit_to_launcher, leave_group, with_own_plugins
 from ner_module.training.failures import explain
 from ner_module.training.loggers import MetricsCSV, own_wandb_variables, set_up_loggers
-from ner_module.training.runs import checkpoint_path, remove_if_unused
+from ner_module.training.run_lock import run_lock
+from ner_module.training.runs import checkpoint_path, clear_unsaved, remove_if_unused
 from ner_module.training.save_run import SaveRun
+from ner_module.training.streams import lossy_output
 
 log = logging.getLogger(__name__)
 
@@ -262,7 +266,12 @@ def run_command(arguments: list[str]) -> None:
     # The processes that Lightning starts for DDP run the same command line, which it takes from here.
     saved, sys.argv = sys.argv, [sys.argv[0], *arguments]
     try:
-        with own_wandb_variables():
+        with own_wandb_variables(), contextlib.ExitStack() as stack:
+            if run.command == "fit" and run.run_dir is not None and cluster.is_first_process():
+                stack.enter_context(run_lock(run.run_dir))
+                stack.enter_context(lossy_output())
+                if run.starts_anew:
+                    clear_unsaved(run.run_dir)
             NERCLI(run)
     except SystemExit as stop:
         if isinstance(stop.__context__, KeyboardInterrupt):

@@ -5,50 +5,130 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
+import os
+import secrets
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ner_module.errors import DataError
 
+log = logging.getLogger(__name__)
+
+CHECKSUMS = "checksums.json"
+"""Size, time and CRC-32 of each other file of a folder."""
+
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file under another name in the same folder and rename it.
+    """Write a file under another name in the same folder, bring it to the disk, and rename it.
 
     Args:
         path: the file; its folder is made.
         content: text is written as UTF-8 with the line ends it has; half characters are written as ``?``.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.tmp")
-    scratch.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8", errors="replace"))
-    scratch.replace(path)
+    scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}")  # two processes may write the same file
+    try:
+        with scratch.open("xb") as file:
+            file.write(content if isinstance(content, bytes) else content.encode("utf-8", errors="replace"))
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(path)
+    except OSError as error:
+        raise type(error)(error.errno, error.strerror, str(path)) from error
+    finally:
+        scratch.unlink(missing_ok=True)
+    sync(path.parent)
+
+
+def write_or_warn(path: Path, content: str) -> bool:
+    """The same for what is written during a training, which a full disk or a read-only one must not end.
+
+    Returns:
+        Whether it was written.
+    """
+    try:
+        write_atomically(path, content)
+    except OSError as error:
+        log.warning("%s could not be written (%s); training continues", path, error.strerror)
+        return False
+    return True
+
+
+def sync(path: Path) -> None:
+    """Bring a file to the disk, or the names in a folder, without which a rename does not survive a power cut."""
+    with contextlib.suppress(OSError):  # not every system can open folders
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 @contextlib.contextmanager
-def folder_written_whole(folder: Path, marker: str = "meta.json") -> Iterator[Path]:
-    """A folder to write into that takes its place when the block ends without an error.
+def folder_written_whole(folder: Path, marker: str = "meta.json", checksums: bool = False) -> Iterator[Path]:
+    """A folder to write into that takes its place, on the disk, when the block ends without an error.
 
     If another process was faster, its result stands.
 
     Args:
         folder: where it goes.
         marker: a file that a whole folder holds.
+        checksums: add :data:`CHECKSUMS`, for :func:`folder_problem`.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
     scratch.chmod(0o755)  # a cache may be shared
     try:
         yield scratch
+        files = sorted(path for path in scratch.iterdir() if path.is_file())
+        for path in files:
+            sync(path)
+        if checksums:
+            found = {path.name: [path.stat().st_size, path.stat().st_mtime_ns, _crc32(path)] for path in files}
+            write_atomically(scratch / CHECKSUMS, json.dumps(found, indent=1))
+        sync(scratch)
         try:
             scratch.replace(folder)
         except OSError:
             if not (folder / marker).is_file():
                 raise
+        sync(folder.parent)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def folder_problem(folder: Path) -> str | None:
+    """What is wrong with a folder that was written with checksums; ``None`` for a whole one.
+
+    Sizes are always compared. The content is where a file was changed since, by its time: a copy, a restored backup, or
+    damage.
+    """
+    try:
+        known: dict[str, list[int]] = json.loads((folder / CHECKSUMS).read_text(encoding="ascii"))
+        for name, (size, time, crc) in known.items():
+            stat = (folder / name).stat()
+            if stat.st_size != size:
+                return f"{name} has {stat.st_size:,} bytes where {size:,} were written"
+            if stat.st_mtime_ns != time and _crc32(folder / name) != crc:
+                return f"{name} does not match its checksum"
+    except FileNotFoundError as error:
+        return f"{Path(error.filename).name} is missing"
+    except (AttributeError, OSError, TypeError, ValueError) as error:
+        return f"{CHECKSUMS} cannot be read ({type(error).__name__})"
+    return None
+
+
+def _crc32(path: Path) -> int:
+    crc = 0
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            crc = zlib.crc32(block, crc)
+    return crc
 
 
 def sha256_of(path: Path) -> str:

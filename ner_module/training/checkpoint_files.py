@@ -18,6 +18,8 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+from ner_module.files import sync
+
 _BLOCK = 1 << 20
 
 _Identity = tuple[int, int, int]
@@ -112,22 +114,18 @@ def copy_checkpoint(source: Path, target: Path) -> None:
     """Copy a checkpoint; the target is whole or absent at every instant."""
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, _scratch(target))
+    sync(_scratch(target))
     _move(_scratch(target), target)
 
 
 def _scratch(path: Path) -> Path:
-    """A hidden name in the same folder. Only one process writes a run's checkpoints: leftovers are overwritten."""
+    """A hidden name in the same folder. Only one process writes a run's checkpoints (`run_lock.py`)."""
     return path.with_name(f".{path.name}.new")
 
 
 def _move(source: Path, target: Path) -> None:
-    """Rename a file durably: a rename survives a power cut only once the folder has reached the disk, too."""
+    """Rename a file durably."""
     for path in (source, target):  # checksums that earlier versions wrote, which no longer belong to these files
         path.with_name(f"{path.name}.sha256").unlink(missing_ok=True)
     source.replace(target)
-    with contextlib.suppress(OSError):  # not every system can open folders
-        folder = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    sync(target.parent)

@@ -30,6 +30,12 @@ def under_torchrun() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
+def is_first_process() -> bool:
+    """Whether this is the first process of its job, before there is a process group."""
+    names = ["RANK"] if under_torchrun() else ["SLURM_PROCID"] if under_slurm() else ["LOCAL_RANK", "NODE_RANK"]
+    return all(os.environ.get(name, "0") == "0" for name in names)
+
+
 def topology() -> tuple[int, int] | None:
     """The number of nodes, and of processes on each, as launched; ``None`` without a launcher."""
     if under_torchrun():
@@ -57,16 +63,18 @@ def job_name() -> str | None:
     return rendezvous if rendezvous and rendezvous != "none" else None
 
 
-def agree_on(proposal: str) -> str:
-    """The first process's proposal, in every process that ``torchrun`` started.
+def agree_on(what: str, proposal: str) -> str:
+    """The first process's proposal, in every process that ``torchrun`` started; elsewhere this process's own.
 
     It is shared through the store that torchrun keeps for the job, before there is a process group. The store outlives
-    the processes: restarted ones get the same answer.
+    the processes: under the same name, restarted ones get the same answer.
     """
+    if not under_torchrun() or int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return proposal
     from torch.distributed.rendezvous import rendezvous
 
     store, rank, _ = next(iter(rendezvous("env://")))
-    key = "ner_module/run_dir"
+    key = f"ner_module/{what}"
     if rank == 0 and not store.check([key]):
         store.set(key, proposal)
     answer: bytes = store.get(key)

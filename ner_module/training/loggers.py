@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import io
+import logging
 import os
 import secrets
 from argparse import Namespace
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,10 @@ from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.utilities import rank_zero_only
+
+from ner_module.files import write_atomically
+
+log = logging.getLogger(__name__)
 
 _RUN_VARIABLES = ("WANDB_RUN_ID", "WANDB_NAME", "WANDB_RUN_GROUP", "WANDB_TAGS")
 
@@ -117,8 +124,39 @@ class MetricsCSV(CSVLogger):
 
 
 class _ExtendingWriter(ExperimentWriter):
+    """Lightning's writer, which also extends an existing file, and keeps what a full disk did not take for later."""
+
     def _check_log_dir_exists(self) -> None:
-        path = Path(self.metrics_file_path)
-        if path.is_file():
-            with path.open(newline="") as file:
-                self.metrics_keys = next(csv.reader(file), [])
+        self._path = Path(self.metrics_file_path)
+        if self._path.is_file():
+            try:
+                with self._path.open(newline="", encoding="utf-8") as file:
+                    self.metrics_keys = next(csv.reader(file), [])
+            except (UnicodeDecodeError, csv.Error) as error:
+                log.warning("%s is damaged (%s): it begins anew", self._path, error)
+                self._path.unlink()
+
+    def save(self) -> None:
+        """Append the rows; with new columns, write the whole file again."""
+        if not self.metrics:
+            return
+        before = self._path.stat().st_size if self._path.is_file() else 0
+        keys = sorted({*self.metrics_keys, *chain.from_iterable(self.metrics)})
+        text = io.StringIO(newline="")
+        try:
+            if before and keys == self.metrics_keys:
+                csv.DictWriter(text, keys).writerows(self.metrics)
+                with self._path.open("a", newline="", encoding="utf-8") as file:
+                    file.write(text.getvalue())
+            else:
+                old = self._path.read_text(encoding="utf-8").splitlines() if before else []
+                writer = csv.DictWriter(text, keys, extrasaction="ignore")
+                writer.writeheader()
+                writer.writerows([*csv.DictReader(old), *self.metrics])
+                write_atomically(self._path, text.getvalue())
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                os.truncate(self._path, before)
+            log.warning("%s could not be written (%s); training continues", self._path, error.strerror)
+        else:
+            self.metrics_keys, self.metrics = keys, []

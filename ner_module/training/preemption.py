@@ -10,6 +10,7 @@ signal     meaning                                                       exit co
 SIGINT     the user's Ctrl-C                                             130
 SIGTERM    the machine or the scheduler wants the process to end         143
 SIGUSR1    the time limit is near: under SLURM the job is requeued       75
+SIGHUP     the terminal is gone: saved, and training continues           –
 =========  ============================================================  =========
 
 Not here: the checkpoint after each epoch, which Lightning's own `ModelCheckpoint` writes.
@@ -35,7 +36,7 @@ from ner_module.training.runs import checkpoint_path
 
 # Requests, exchanged between processes: the largest wins.
 _SAVE, _TERM, _USR1, _INT = 1, 2, 3, 4
-_SIGNALS = {signal.SIGINT: _INT, signal.SIGTERM: _TERM, signal.SIGUSR1: _USR1}
+_SIGNALS = {signal.SIGINT: _INT, signal.SIGTERM: _TERM, signal.SIGUSR1: _USR1, signal.SIGHUP: _SAVE}
 _EXIT_CODES = {_INT: 130, _TERM: cluster.TERMINATED, _USR1: cluster.PREEMPTED}
 
 
@@ -126,6 +127,8 @@ class PreemptionCheckpoint(Checkpoint):
         self._note_saved(trainer)
         self._handle(signal.SIGTERM)
         self._handle(signal.SIGUSR1)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup sets it
+            self._handle(signal.SIGHUP)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Restore the handlers that were there before."""
@@ -143,6 +146,8 @@ class PreemptionCheckpoint(Checkpoint):
             signal.signal(signal.SIGINT, self._handlers.get(signal.SIGINT) or signal.default_int_handler)
             raise KeyboardInterrupt
         self._signal = max(self._signal, _SIGNALS[signal.Signals(signum)])
+        if signum == signal.SIGHUP:
+            return
         hint = " (press Ctrl-C again to stop without saving)" if signum == signal.SIGINT else ""
         name = "Interrupted" if signum == signal.SIGINT else signal.Signals(signum).name
         os.write(2, f"\n{name}: finishing the step and saving{hint}\n".encode())
@@ -204,6 +209,8 @@ class PreemptionCheckpoint(Checkpoint):
 
     def _note_saved(self, trainer: Trainer) -> None:
         self._saved_at, self._saved_step = time.monotonic(), trainer.global_step
+        if self._signal == _SAVE:
+            self._signal = 0
 
     def _stop_within_evaluation(self, trainer: Trainer) -> None:
         request = self._request.update(trainer, self._signal)

@@ -7,6 +7,7 @@ shows the epochs before it stopped.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,12 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from rich import get_console
 
-from ner_module.files import read_json_object, write_atomically
+from ner_module.errors import DataError
+from ner_module.files import read_json_object, write_or_warn
 from ner_module.tables import Column, Table, count, score
 from ner_module.tagging import LabelSet
+
+log = logging.getLogger(__name__)
 
 EPOCH_COLUMNS: tuple[tuple[Column, str], ...] = (
     (Column("Train loss", score), "train/loss"),
@@ -125,9 +129,14 @@ class ResultsTable(Callback):
 
 
 def update_results(run_dir: Path, update: dict[str, Any]) -> None:
-    """Put entries into ``results.json``, written whole or not at all."""
+    """Put entries into ``results.json``, written whole or not at all; a damaged one is replaced."""
     path = run_dir / "results.json"
-    write_atomically(path, json.dumps(read_json_object(path) | update, indent=1, ensure_ascii=False))
+    try:
+        known = read_json_object(path)
+    except DataError as error:
+        log.warning("%s", error)
+        known = {}
+    write_or_warn(path, json.dumps(known | update, indent=1, ensure_ascii=False))
 
 
 def types_table(scores: Mapping[str, float], prefix: str, labels: LabelSet, title: str) -> Table:

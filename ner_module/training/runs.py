@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from ner_module.errors import RunError
+from ner_module.errors import DataError, RunError
+from ner_module.files import read_json_object
 from ner_module.training import cluster
 from ner_module.training.checkpoint_files import damage
 
@@ -48,6 +49,7 @@ class Run:
         arguments: the complete command line.
         run_dir: where the command writes; ``None`` where it runs nothing (``--help``).
         checkpoint: the file it starts from.
+        starts_anew: whether ``--ckpt_path auto`` found nothing to resume from: what is in ``run_dir`` is left over.
         launch: how to start this program again, for messages.
     """
 
@@ -55,6 +57,7 @@ class Run:
     arguments: list[str]
     run_dir: Path | None
     checkpoint: Path | None
+    starts_anew: bool = False
     launch: str = field(default_factory=_launch)
 
 
@@ -77,12 +80,11 @@ def new_run_dir(name: str) -> Path:
     if job is not None:
         run_dir = RUNS / name / job
     else:
-        run_dir = _create(RUNS / name / datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
-        if cluster.under_torchrun() and int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            # torchrun without --rdzv-id gives its processes no common name: the first one's directory counts.
-            mine, run_dir = run_dir, Path(cluster.agree_on(str(run_dir)))
-            if run_dir != mine:
-                remove_if_unused(mine)
+        mine = _create(RUNS / name / datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
+        # torchrun without --rdzv-id gives its processes no common name: the first one's directory counts.
+        run_dir = Path(cluster.agree_on("run_dir", str(mine)))
+        if run_dir != mine:
+            remove_if_unused(mine)
     os.environ[_RUN_DIR_VARIABLE] = str(run_dir)
     return run_dir
 
@@ -118,6 +120,20 @@ def check_free(run_dir: Path) -> None:
         raise RunError(f"{run_dir} already holds a run: {resume}, or choose another --run_dir")
     if any((run_dir / name).exists() for name in ("results.json", "metrics.csv", "checkpoints")):
         raise RunError(f"{run_dir} already holds a run: choose another --run_dir, or delete it")
+
+
+def clear_unsaved(run_dir: Path) -> None:
+    """Remove what a training left that ended before its first checkpoint, for the same command to start anew.
+
+    Raises:
+        RunError: ``results.json`` is not one of this project: the directory is somebody else's.
+    """
+    results = run_dir / "results.json"
+    with contextlib.suppress(DataError):  # damaged
+        if (found := read_json_object(results)) and "label_names" not in found:
+            raise RunError(f"{results} is not this program's: choose another --run_dir")
+    for name in ("results.json", "metrics.csv", "audit.json", "checkpoints/best.ckpt"):
+        (run_dir / name).unlink(missing_ok=True)
 
 
 def has_progress(run_dir: Path) -> bool:

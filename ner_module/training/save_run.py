@@ -10,6 +10,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import SaveConfigCallback
 
 from ner_module.data.datamodule import NERDataModule
+from ner_module.files import write_atomically
 from ner_module.training.loggers import remember_wandb_run
 
 
@@ -28,11 +29,10 @@ class SaveRun(SaveConfigCallback):
         """
         if trainer.is_global_zero:
             run_dir = Path(trainer.default_root_dir)
-            run_dir.mkdir(parents=True, exist_ok=True)
-            (run_dir / "config.yaml").write_text(str(pl_module.config_text), encoding="utf-8")
+            write_atomically(run_dir / "config.yaml", str(pl_module.config_text))
             data: NERDataModule = trainer.datamodule  # type: ignore[attr-defined]
             entities = json.dumps(data.train_entities(), ensure_ascii=False, indent=0, sort_keys=True)
-            (run_dir / "train_entities.json").write_text(entities, encoding="utf-8")
+            write_atomically(run_dir / "train_entities.json", entities)
             for logger in trainer.loggers:
                 remember_wandb_run(logger, run_dir)
                 logger.log_hyperparams(yaml.safe_load(pl_module.config_text))  # type: ignore[arg-type]
