@@ -1,7 +1,7 @@
 """One training at a time in a run directory: two would damage each other's checkpoints. No torch.
 
-The lock is the operating system's own on ``RUN/.lock`` (``flock``): it ends with its process, however that ends, and
-holds between hosts on the network file systems that clusters use. The file says who has it.
+The lock is the operating system's own on ``RUN/.lock`` (POSIX ``lockf``): it ends with its process, however that
+ends, is not inherited by loader workers, and holds between hosts on network file systems. The file says who has it.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def run_lock(run_dir: Path) -> Iterator[None]:
     while True:
         with path.open("a+", encoding="utf-8") as file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError):
                 file.seek(0)
                 owner = file.read(200).strip() or "another process"
                 raise RunError(
