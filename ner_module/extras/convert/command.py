@@ -14,6 +14,8 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 from ner_module.data.formats import FORMATS, ReadingOptions, expand_files, read_sentences
@@ -24,6 +26,7 @@ from ner_module.data.tag_spelling import suspicious_tags
 from ner_module.errors import DataError, UserError
 from ner_module.extras.convert.losses import REPAIRED, Annotated, Losses
 from ner_module.extras.convert.writers import TARGETS
+from ner_module.outputs import check_output
 from ner_module.tagging import OUTSIDE, SCHEMES, convert_tags, illegal_words, tags_to_spans
 
 _SUFFIXES = {".bio": "conll", ".iob": "conll"} | {
@@ -81,8 +84,7 @@ def _convert(arguments: argparse.Namespace) -> list[str]:
         advice = f"add --to with one of {', '.join(TARGETS)}"
         raise DataError(output, None, "the output's name does not tell its format", advice)
     paths = expand_files(arguments.inputs)
-    if output.exists() and (not arguments.overwrite or any(output.samefile(path) for path in paths)):
-        raise DataError(output, None, "the output exists already", "choose another name, or add --overwrite")
+    check_output(output, partial(_holds, target=target), paths, arguments.overwrite)
     options = ReadingOptions(
         format=arguments.source,
         encoding=arguments.encoding,
@@ -121,11 +123,11 @@ def _convert(arguments: argparse.Namespace) -> list[str]:
 
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as scratch:
-        partial = Path(scratch) / output.name
-        TARGETS[target](partial, annotated(), losses)
+        written = Path(scratch) / output.name
+        TARGETS[target](written, annotated(), losses)
         if output.is_dir():
             shutil.rmtree(output)
-        partial.replace(output)
+        written.replace(output)
     print(f"{output}: {', '.join(f'{sizes[kind]:,} {kind}' for kind in ('sentences', 'words', 'entities'))} ({target})")
     return [
         *([] if counts.is_clean else [counts.summary()]),
@@ -137,3 +139,14 @@ def _convert(arguments: argparse.Namespace) -> list[str]:
 def _own_options(message: str) -> str:
     """A reader's message with the options as this command spells them."""
     return message.replace("--data.format", "--from").replace("--data.", "--")
+
+
+def _holds(output: Path, target: str) -> bool:
+    """Whether a file or folder can be an earlier conversion: it begins with a sentence in the format of the target."""
+    if output.is_dir():
+        return target == "brat" and all(path.suffix in (".txt", ".ann", "") for path in output.rglob("*"))
+    kind = {"doccano": "spans", "label-studio": "spans", "prodigy": "spans"}.get(target, target)
+    try:
+        return any(True for _ in islice(read_sentences(output, ReadingOptions(format=kind)), 1))
+    except DataError:
+        return False

@@ -14,7 +14,6 @@ Annotated = tuple[Sentence, list[Span]]
 
 NO_TEXT = "lose their raw text (only their words are kept)"
 NO_DOCUMENT = "lose the document they belong to"
-NO_TAGS = "lose their tags"
 EMPTY = "have no word and are left out"
 BROKEN_WORD = "have a word with a tab or line break, replaced by a space"
 BROKEN_TEXT = "have a line break, replaced by a space"

@@ -9,7 +9,6 @@ import gzip
 import io
 import json
 import re
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from functools import partial
@@ -135,41 +134,15 @@ def _table_lines(sentences: Iterable[Annotated], losses: Losses, separator: str)
             yield row(str(number), word, tag, *rest)
 
 
-def _text_lines(sentences: Iterable[Annotated], losses: Losses) -> Iterator[str]:
-    """The raw text, or the words between spaces, a line a sentence."""
-    for sentence, _ in sentences:
-        text = " ".join(sentence.tokens) if sentence.text is None else sentence.text
-        losses[lost.BROKEN_TEXT] += "\n" in text
-        losses[lost.NO_TAGS] += 1
-        losses[lost.NO_DOCUMENT] += sentence.document is not None
-        yield text.replace("\n", " ") + "\n"
-
-
 def _write_parquet(path: Path, sentences: Iterable[Annotated], losses: Losses) -> None:
     """A row a sentence: tokens, tags, document and text."""
+    import pyarrow as pa
     import pyarrow.parquet
-
-    _write_batches(lambda schema: pyarrow.parquet.ParquetWriter(path, schema), sentences, losses)
-
-
-def _write_dataset(path: Path, sentences: Iterable[Annotated], losses: Losses) -> None:
-    """A folder that `datasets.load_from_disk` opens, with the same columns."""
-    import datasets
-    import pyarrow as pa
-
-    with tempfile.TemporaryDirectory() as folder:
-        file = str(Path(folder) / "sentences.arrow")
-        _write_batches(lambda schema: pa.ipc.new_stream(file, schema), sentences, losses)
-        datasets.Dataset.from_file(file).save_to_disk(str(path))
-
-
-def _write_batches(open_writer: Callable[[Any], Any], sentences: Iterable[Annotated], losses: Losses) -> None:
-    import pyarrow as pa
 
     strings = pa.list_(pa.string())
     schema = pa.schema({"tokens": strings, "tags": strings, "document": pa.string(), "text": pa.string()})
     stream = iter(sentences)
-    with open_writer(schema) as writer:
+    with pyarrow.parquet.ParquetWriter(path, schema) as writer:
         while batch := list(islice(stream, _BATCH)):
             records = [_token_record(0, annotated, losses) for annotated in batch]
             writer.write_batch(pa.RecordBatch.from_pylist(records, schema))
@@ -182,8 +155,6 @@ TARGETS: dict[str, Writer] = {
     "csv": _lines(partial(_table_lines, separator=",")),
     "tsv": _lines(partial(_table_lines, separator="\t")),
     "parquet": _write_parquet,
-    "datasets": _write_dataset,
-    "text": _lines(_text_lines),
     "doccano": _records(doccano_record),
     "label-studio": _records(label_studio_record, in_list=True),
     "prodigy": _records(prodigy_record),

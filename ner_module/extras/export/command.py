@@ -9,16 +9,15 @@ from __future__ import annotations
 import argparse
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
 
 import yaml
 from rich import get_console
 
 from ner_module.data.formats import ReadingOptions, expand_files, read_sentences
-from ner_module.data.hub import choose_columns, hub_sentences, load_hub_dataset
 from ner_module.data.sample import sample_file
 from ner_module.data.sentence import Sentence
 from ner_module.data.tag_census import SchemeCensus
@@ -27,11 +26,12 @@ from ner_module.extras.card.card import card_of
 from ner_module.extras.card.facts import CardFacts, run_name
 from ner_module.extras.export.onnx import quantize_onnx, write_onnx
 from ner_module.extras.export.parity import Parity, check_parity
-from ner_module.extras.export.push import check_can_push, push_folder
 from ner_module.files import folder_written_whole, read_json_object
-from ner_module.inference.model_folder import ONNX, save_model_folder
+from ner_module.inference.model_folder import ABOUT, ONNX, save_model_folder
 from ner_module.inference.tagger import NERTagger
-from ner_module.tagging import OUTSIDE, Span, tags_to_spans
+from ner_module.outputs import check_output
+from ner_module.pretrained import TOKENIZER_FILES
+from ner_module.tagging import LabelSet, Span, tags_to_spans
 from ner_module.training.checkpoints import read_checkpoint
 from ner_module.training.runs import find_checkpoint, run_dir_of
 
@@ -39,42 +39,41 @@ from ner_module.training.runs import find_checkpoint, run_dir_of
 # two seeds differ by.
 _MAX_F1_DROP = {"transformers": 0.0, "onnx": 0.0, "onnx-int8": 0.5}
 
-_SPLITS = ("test", "validation")
-
 
 def main(argv: Sequence[str]) -> int:
-    """Export, compare, and push if asked to; returns 0.
+    """Export and compare; returns 0.
 
     Raises:
-        RunError: no checkpoint, a taken output, a failed comparison, or a hub that refuses.
+        RunError: no checkpoint, a taken output, or a failed comparison.
         DataError: ``--data`` cannot be read.
     """
     options = _parser().parse_args(list(argv))
     output: Path = options.output
-    if output.is_file() or (output.is_dir() and any(output.iterdir()) and not options.overwrite):
-        raise RunError(f"{output} exists already: choose another --output, or add --overwrite")
-    repo = check_can_push(options.push_to_hub) if options.push_to_hub else None
     checkpoint = find_checkpoint(options.ckpt_path, options.run_dir)
     run_dir = options.run_dir or run_dir_of(checkpoint)
+    check_output(output, _is_export, [checkpoint, *([run_dir] if run_dir else [])], options.overwrite)
     tagger = NERTagger.load(checkpoint)
-    name = run_name(run_dir) if run_dir else checkpoint.stem
     facts = CardFacts(
-        name=repo.rpartition("/")[2] if repo else options.name or name,
+        name=(options.name or (run_name(run_dir) if run_dir else checkpoint.stem)).rpartition("/")[2],
         labels=tagger.data.labels,
         config=yaml.safe_load(read_checkpoint(checkpoint)["ner_module"]["config"] or "{}"),
         results=read_json_object(run_dir / "results.json") if run_dir else {},
         audit=read_json_object(run_dir / "audit.json") if run_dir else {},
         export_format=options.format,
-        repo=repo,
+        repo=options.name if "/" in (options.name or "") else None,
         licence=options.license,
         language=options.language,
     )
-    stream, reading, source = _comparison_data(options.data, run_dir, facts)
+    files, reading = _comparison_data(options.data, run_dir, facts)
+    stream = chain.from_iterable(read_sentences(path, reading) for path in files)
     sentences = list(islice(stream, options.max_sentences))
-    _say(f"checkpoint   {checkpoint}\ncomparing on {source}")
+    bundled = " (bundled: the run's own data is not here)" if files == [sample_file("test")] else ""
+    _say(f"checkpoint   {checkpoint}\ncomparing on {', '.join(map(str, files))}{bundled}")
     with folder_written_whole(output) as folder:
         _write_model(tagger, folder, options.format)
-        parities = check_parity(tagger, folder, [sentence.tokens for sentence in sentences], _gold(sentences, reading))
+        parities = check_parity(
+            tagger, folder, [sentence.tokens for sentence in sentences], _gold(sentences, tagger.labels)
+        )
         facts.parity = [parity.summary() for parity in parities]
         _say("\n".join(f"  {line}" for line in facts.parity))
         _check_drop(parities, options.max_f1_drop, options.format)
@@ -83,9 +82,14 @@ def main(argv: Sequence[str]) -> int:
             shutil.rmtree(output)
     size = sum(path.stat().st_size for path in output.rglob("*") if path.is_file()) / 1e6
     _say(f"Saved in {output} ({options.format}, {size:,.0f} MB)")
-    if repo:
-        _say(f"Pushed to {push_folder(output, repo, options.private or None)}")
     return 0
+
+
+def _is_export(folder: Path) -> bool:
+    """Whether a folder is an earlier export, with nothing of others in it."""
+    known = ("config.json", ABOUT, "README.md", ONNX, f"{ONNX}.data", *TOKENIZER_FILES)
+    files = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    return ABOUT in files and all(name in known or name.startswith("model") for name in files)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -96,7 +100,8 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Examples:\n"
         "  python -m ner_module export --ckpt_path best --output exported\n"
         "  python -m ner_module export --ckpt_path best --output exported-onnx --format onnx\n"
-        "  python -m ner_module export --ckpt_path best --output exported --push_to_hub me/my-tagger --private",
+        "  python -m ner_module export --ckpt_path best --output exported --name me/my-tagger\n"
+        "  hf upload me/my-tagger exported",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -108,12 +113,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--data", nargs="+", metavar="FILE", help="annotated data to compare on (the run's test or validation data)")
     add("--max_sentences", type=int, default=1000, metavar="N", help="how many of its sentences at most (1000)")
     add("--max_f1_drop", type=float, metavar="POINTS", help="refuse a larger loss of F1 (0; for onnx-int8 0.5)")
-    add("--name", help="the model's name in its card (the run's)")
+    add("--name", help="the model's name in its card, such as the hub id it will have (the run's)")
     add("--license", metavar="ID", help="licence for the card, such as apache-2.0 (the base model's, where known)")
     add("--language", metavar="CODE", help="language for the card, such as en")
-    add("--push_to_hub", metavar="REPO", help="upload to this hub id; uses HF_TOKEN or `hf auth login`")
-    add("--private", action="store_true", help="make a new repository private")
-    add("--overwrite", action="store_true", help="replace --output if it exists")
+    add("--overwrite", action="store_true", help="replace an earlier export at --output")
     return parser
 
 
@@ -139,54 +142,33 @@ def _check_drop(parities: Sequence[Parity], asked: float | None, kind: str) -> N
 
 def _comparison_data(
     asked: list[str] | None, run_dir: Path | None, facts: CardFacts
-) -> tuple[Iterable[Sentence], dict[str, Any], str]:
-    """What to compare on: ``--data``, else the data the run was scored on, else the bundled corpus.
-
-    Returns:
-        Sentences, the data options they are read with, and where they come from.
-    """
+) -> tuple[list[Path], ReadingOptions]:
+    """What to compare on, and how it is read: ``--data``, else of the run, else the bundled corpus."""
     if asked is not None:
-        return _read(asked, {}), {}, ", ".join(asked)
-    if run_dir is not None:
-        options = facts.config.get("data") or {}
-        labels = {"source_scheme": facts.results.get("scheme"), "outside_label": facts.results.get("outside_label")}
-        written: dict[str, Any] = {"format": "jsonl", "label_column_name": "gold_tags", **labels}
-        known: list[tuple[Any, dict[str, Any]]]
-        known = [(str(run_dir / "predictions" / f"{split}.jsonl"), written) for split in _SPLITS]
-        known += [(options.get(f"{split}_file"), options) for split in _SPLITS]
-        for named, reading in known:
-            files = [named] if isinstance(named, str) else named or []
-            if files and all(Path(file).is_file() for file in files):
-                return _read(files, reading), reading, ", ".join(files)
-        if options.get("dataset_name"):
-            return _read_hub(options), options, f"dataset {options['dataset_name']}"
-    return _read([str(sample_file("test"))], {}), {}, "the bundled corpus (the run's own data is not here)"
-
-
-def _read(files: list[str], options: dict[str, Any]) -> Iterable[Sentence]:
+        return expand_files(asked), ReadingOptions()
+    options = facts.config.get("data") or {}
     names = ("format", "encoding", "text_column_name", "label_column_name", "label_names")
-    reading = ReadingOptions(**{name: options[name] for name in names if options.get(name) is not None})
-    return chain.from_iterable(read_sentences(path, reading) for path in expand_files(files))
+    for split in ("test", "validation"):
+        if run_dir is None:
+            break
+        predictions = run_dir / "predictions" / f"{split}.jsonl"
+        if predictions.is_file():
+            return [predictions], ReadingOptions(format="jsonl", label_column_name="gold_tags")
+        named = options.get(f"{split}_file") or []
+        files = [Path(file) for file in ([named] if isinstance(named, str) else named)]
+        if files and all(file.is_file() for file in files):
+            return files, ReadingOptions(**{name: options[name] for name in names if options.get(name) is not None})
+    return [sample_file("test")], ReadingOptions()
 
 
-def _read_hub(options: dict[str, Any]) -> Iterable[Sentence]:
-    name = options["dataset_name"]
-    splits = load_hub_dataset(name, options.get("dataset_config_name"), options.get("dataset_revision"))
-    split = next(split for split in (*_SPLITS, *splits) if split in splits)
-    where = f"dataset {name!r}, split {split!r}"
-    asked = (options.get(name) for name in ("text_column_name", "label_column_name", "label_names"))
-    return hub_sentences(splits[split], where, choose_columns(splits[split], where, *asked))
-
-
-def _gold(sentences: Iterable[Sentence], options: dict[str, Any]) -> list[set[Span]]:
-    tags = [sentence.tags or [] for sentence in sentences]
-    scheme = options.get("source_scheme")
-    if scheme is None:
-        census = SchemeCensus()
-        for row in tags:
-            census.add(row)
-        scheme = census.detect()
-    return [set(tags_to_spans(row, scheme, options.get("outside_label") or OUTSIDE)) for row in tags]
+def _gold(sentences: Sequence[Sentence], labels: LabelSet) -> list[set[Span]]:
+    """The annotated entities: read by the model's scheme where its labels are used, else by the detected one."""
+    census = SchemeCensus()
+    for sentence in sentences:
+        census.add(sentence.tags or [])
+    known = {tag for sentence in sentences for tag in sentence.tags or ()} <= set(labels.names)
+    read = labels.spans if known else partial(tags_to_spans, scheme=census.detect())
+    return [set(read(sentence.tags or [])) for sentence in sentences]
 
 
 def _say(text: str) -> None:

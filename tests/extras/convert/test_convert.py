@@ -39,7 +39,6 @@ TOKEN_FORMATS = {
     "csv": "x.csv",
     "tsv": "x.tsv",
     "parquet": "x.parquet",
-    "datasets": "saved",
 }
 SPAN_FORMATS = {"doccano": "d.jsonl", "label-studio": "ls.json", "prodigy": "p.jsonl", "brat": "folder"}
 
@@ -237,7 +236,7 @@ def test_span_formats_hold_every_visible_entity(drawn, tmp_path):
 
 
 def test_every_target_has_a_test():
-    assert set(TARGETS) == {*TOKEN_FORMATS, *SPAN_FORMATS, "text"}
+    assert set(TARGETS) == {*TOKEN_FORMATS, *SPAN_FORMATS}
 
 
 @pytest.fixture
@@ -313,12 +312,16 @@ def test_wrong_use_is_one_line_and_writes_nothing(run):
     Path("good.conll").write_text("a O\n")
     Path("mixed.conll").write_text("a NOUN\nb NOUN\nc B-X\n")
     Path("numbers.conll").write_text("a 3\n")
+    Path("thesis.jsonl").write_text("Chapter 1\n")
+    Path("link.jsonl").symlink_to("in.conll")
     for arguments, part in (
         (["in.conll", "out.jsonl"], "in.conll:2: the line has 1 column"),
         (["no.conll", "out.jsonl"], "no such file"),
         (["good.conll", "out.xyz"], "--to"),
         (["good.conll", "in.conll"], "exists already"),
-        (["good.conll", "good.conll", "--overwrite"], "exists already"),
+        (["good.conll", "good.conll", "--overwrite"], "which is read"),
+        (["good.conll", "thesis.jsonl", "--overwrite"], "was not written by this command"),
+        (["good.conll", "link.jsonl", "--overwrite"], "is a link to"),
         (["mixed.conll", "out.jsonl"], "mixed.conll:3: the tag 'B-X'"),
         (["good.conll", "out.jsonl", "--label_column_name", "7"], "count columns from 0"),
         (["numbers.conll", "out.jsonl", "--label_names", "O"], "correct the tag or complete --label_names"),
@@ -328,7 +331,7 @@ def test_wrong_use_is_one_line_and_writes_nothing(run):
         assert error.startswith("error: ")
         assert part in error
         assert error.count("\n") == 1
-    assert sorted(path.stem for path in Path().iterdir()) == ["good", "in", "mixed", "numbers"]
+    assert sorted(path.stem for path in Path().iterdir()) == ["good", "in", "link", "mixed", "numbers", "thesis"]
     for arguments in (["good.conll"], ["good.conll", "x", "--to", "xml"]):
         with pytest.raises(SystemExit) as caught:
             main(arguments)
@@ -341,16 +344,6 @@ def test_help_names_every_target(capsys):
     assert caught.value.code == 0
     text = capsys.readouterr().out
     assert all(target in text for target in TARGETS)
-
-
-def test_raw_text_comes_out_as_lines(run):
-    Path("in.jsonl").write_text('{"text": "It\'s\\nso.", "label": []}\n{"text": "b", "label": []}\n')
-    code, _, error = run("in.jsonl", "out.txt", "--to", "text")
-    assert code == 0
-    assert Path("out.txt").read_text() == "It's so.\nb\n"
-    assert "2 sentences lose their tags" in error
-    found = read_sentences(Path("out.txt"), ReadingOptions(tagged=False))
-    assert [s.tokens for s in found] == [["It", "'s", "so", "."], ["b"]]
 
 
 @SETTINGS

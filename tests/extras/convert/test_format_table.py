@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from ner_module.data.formats import ReadingOptions, read_sentences
+from ner_module.data.formats import read_sentences
 from ner_module.extras.convert.command import main
 from ner_module.extras.convert.writers import TARGETS
 
@@ -42,8 +42,7 @@ def test_what_a_format_holds(target: str, tmp_path: Path, capsys: pytest.Capture
     says = table()[target]
     assert main([str(source), str(out), "--to", target]) == 0
     warned = capsys.readouterr().err
-    tagged = says["tags"] != "none"
-    found = list(read_sentences(out, ReadingOptions(tagged=tagged, format="text" if target == "text" else "auto")))
+    found = list(read_sentences(out))
     whole = [sentence for sentence in found if sentence.tokens]
     assert [sentence.tokens for sentence in whole] == [row["tokens"] for row in SENTENCES if row["tokens"]]
     assert (len(found) == len(SENTENCES)) == (says["sentences without words"] == "yes")

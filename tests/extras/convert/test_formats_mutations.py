@@ -14,6 +14,7 @@ import signal
 from collections import Counter
 
 import pytest
+from datasets import Dataset
 
 from ner_module.data.formats import read_sentences
 from ner_module.data.formats.char_spans import SpanCounts
@@ -96,11 +97,12 @@ def originals(tmp_path_factory):
         "label-studio": "ls.json",
         "prodigy": "p.jsonl",
         "brat": "brat",
-        "datasets": "saved",
     }
     for target, name in targets.items():
         assert convert([str(source), str(folder / name), "--to", target]) == 0
         made[target] = folder / name
+    Dataset.from_parquet(str(made["parquet"]), cache_dir=str(folder / "cache")).save_to_disk(str(folder / "saved"))
+    made["datasets"] = folder / "saved"
     text = source.read_text(encoding="utf-8")
     made["gzip"] = folder / "z.conll.gz"
     made["gzip"].write_bytes(gzip.compress(text.encode(), mtime=0))
