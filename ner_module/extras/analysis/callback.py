@@ -5,6 +5,7 @@ All of it is read from ``RUN/predictions/{validation,test}.jsonl``, so that anyo
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from rich import get_console
 
 from ner_module.extras.analysis.analysis import Analysis, analyse
 from ner_module.extras.analysis.tables import analysis_tables
-from ner_module.files import read_json_object
+from ner_module.files import read_json_object, write_atomically
 from ner_module.training.results import update_results
 
 
@@ -43,14 +44,15 @@ class ErrorAnalysis(Callback):
             return
         self.analysis = analyse(self.run_dir, split)
         errors = self.run_dir / "predictions" / f"{split}_errors.jsonl"
-        count = self.analysis.write_errors(errors)
+        lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in self.analysis.errors]
+        write_atomically(errors, "".join(lines))
         numbers = {f"{prefix}{name}": round(number, 6) for name, number in self.analysis.numbers().items()}
         scores = read_json_object(self.run_dir / "results.json")[command]
         update_results(self.run_dir, {command: scores | numbers})
         console = get_console()
         for table in analysis_tables(self.analysis):
             console.print(table.for_terminal(), "")
-        console.print(f"{count:,} errors with their sentences: {errors}", highlight=False, soft_wrap=True)
+        console.print(f"{len(lines):,} errors with their sentences: {errors}", highlight=False, soft_wrap=True)
 
 
 def analysis_of(trainer: Trainer) -> Analysis | None:

@@ -111,7 +111,7 @@ def error_records(sentences: Sequence[TaggedSentence], pairings: Sequence[Sequen
 
     Args:
         sentences: the sentences.
-        pairings: for each of them, its pairs.
+        pairings: the pairs of each of them.
 
     Returns:
         Objects with ``sentence`` (its number from 1), ``error`` (the outcome), ``gold`` and ``predicted`` (an entity,

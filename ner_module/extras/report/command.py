@@ -14,16 +14,10 @@ compares them, with paired tests of each against the first."""
 
 
 def main(argv: Sequence[str]) -> int:
-    """Write the page and say where it is.
-
-    Args:
-        argv: the arguments after ``report``.
-
-    Returns:
-        The exit code, 0; wrong options exit with 2.
+    """Write the page and print its path; returns the exit code.
 
     Raises:
-        RunError: a directory holds no run, or a damaged one.
+        UserError: a directory holds no run, or a damaged one.
     """
     parser = argparse.ArgumentParser(prog="python -m ner_module report", description=_DESCRIPTION, allow_abbrev=False)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directory; the first is the baseline")
