@@ -21,7 +21,7 @@ from ner_module.training.results import EPOCH_COLUMNS
 
 log = logging.getLogger(__name__)
 
-_METRICS_OF = {"test": ("test", "test/"), "validation": ("validate", "val/")}
+METRICS_OF = {"test": ("test", "test/"), "validation": ("validate", "val/")}
 """Split -> the command that scores it, and what its metrics begin with."""
 
 
@@ -57,7 +57,7 @@ class RunContents:
 
     def scores(self, split: str) -> dict[str, float]:
         """Scores of a split without their prefix: of ``test`` or ``validate``, else of the best epoch."""
-        command, prefix = _METRICS_OF[split]
+        command, prefix = METRICS_OF[split]
         found = self.results.get(command) or (self.best_epoch if split == "validation" else None) or {}
         return {key.removeprefix(prefix): value for key, value in found.items()}
 

@@ -175,11 +175,6 @@ def read_train_entities(path: Path) -> TrainEntities:
 def reliability(confidence: Sequence[float], correct: Sequence[bool], num_bins: int = 10) -> list[Bin]:
     """Sort predictions into bins of equal width; bin ``i`` of ``n`` holds confidences in ``(i / n, (i + 1) / n]``.
 
-    Args:
-        confidence: the mean probability of the predicted tags of each entity's words.
-        correct: whether the entity is correct.
-        num_bins: how many bins.
-
     >>> [each for each in reliability([0.95, 0.95, 0.55], [True, False, True]) if each.num_predicted]
     [Bin(num_predicted=1, confidence=0.55, precision=1.0), Bin(num_predicted=2, confidence=0.95, precision=0.5)]
     """

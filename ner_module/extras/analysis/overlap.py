@@ -1,7 +1,7 @@
-"""Scores for partial matches: the strict, exact, partial and type matching of MUC and SemEval-2013.
+"""Scores for partial matches: the exact, partial and type matching of MUC and SemEval-2013.
 
 Definitions: Chinchor and Sundheim, "MUC-5 Evaluation Metrics" (1993, https://aclanthology.org/M93-1007), for the five
-outcomes; Segura-Bedmar et al., "SemEval-2013 Task 9" (https://aclanthology.org/S13-2056), for the four ways to match.
+outcomes; Segura-Bedmar et al., "SemEval-2013 Task 9" (https://aclanthology.org/S13-2056), for the ways to match.
 Neither says which gold span a prediction is compared with when several overlap; nervaluate 1.2 does, and its choice is
 used, so that the counts here equal its counts:
 
@@ -20,10 +20,9 @@ from typing import Literal
 from ner_module.extras.analysis.sentences import Counts
 from ner_module.tagging import Span
 
-Matching = Literal["strict", "exact", "partial", "type"]
+Matching = Literal["exact", "partial", "type"]
 """What a correct prediction must share with the gold span that it overlaps; else it is incorrect.
 
-* ``"strict"``: boundaries and type.
 * ``"exact"``: boundaries, whatever the type (the boundary-only score).
 * ``"partial"``: boundaries, whatever the type. Else it is partial, and counts half.
 * ``"type"``: the type, whatever the boundaries (the type-only score).
@@ -50,12 +49,7 @@ class OverlapCounts:
 def overlap_counts(
     predicted: Sequence[Sequence[Span]], gold: Sequence[Sequence[Span]], matching: Matching
 ) -> OverlapCounts:
-    """Count the outcomes over all types, as nervaluate's ``overall`` results.
-
-    Args:
-        predicted: the spans of each sentence, in order.
-        gold: likewise, of the same sentences.
-        matching: see :data:`Matching`.
+    """Count the outcomes over all types, as nervaluate's ``overall`` results, from the spans of each sentence in order.
 
     >>> gold = [[Span(0, 3, "PER"), Span(4, 5, "LOC"), Span(6, 7, "PER")]]
     >>> overlap_counts([[Span(0, 2, "PER"), Span(4, 5, "PER")]], gold, "partial")
@@ -69,8 +63,7 @@ def overlap_counts(
                 counts.spurious += 1
                 continue
             free.remove(partner)
-            same_words, same_type = span[:2] == partner[:2], span.entity_type == partner.entity_type
-            if same_type if matching == "type" else same_words and (same_type or matching != "strict"):
+            if span[2] == partner[2] if matching == "type" else span[:2] == partner[:2]:
                 counts.correct += 1
             elif matching == "partial":
                 counts.partial += 1

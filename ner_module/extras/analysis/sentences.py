@@ -140,11 +140,7 @@ def counts_by_sentence(
 
 
 def counts_of_runs(places: Sequence[Path], runs: Sequence[Sequence[TaggedSentence]]) -> tuple[list[str], list[Tensor]]:
-    """The entity types of several runs on the same data, and the counts by sentence and type of each run.
-
-    Args:
-        places: where the sentences of each run are from, for messages.
-        runs: the sentences of each.
+    """The entity types of several runs on the same data, read from ``places``, and the counts of each run by sentence.
 
     Raises:
         DataError: a run has other sentences or gold entities than the first one.

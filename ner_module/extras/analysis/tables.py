@@ -65,7 +65,6 @@ def confusion_table(analysis: Analysis, most_types: int = 10) -> Table:
 def overlap_table(analysis: Analysis) -> Table:
     """Scores by what a match must share."""
     words = {
-        "strict": "boundaries and type",
         "exact": "boundaries",
         "partial": "boundaries; an overlap counts half",
         "type": "type, and some word",

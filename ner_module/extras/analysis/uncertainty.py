@@ -1,8 +1,8 @@
 """How sure is a score? Bootstrap intervals over sentences, and paired tests between two taggers or two groups of runs.
 
-Everything starts from counts per sentence (`sentences.py`): sentences are
-what is drawn again, since entities of one sentence are not independent. A resample is a vector of how often each
-sentence was drawn, so that all resamples are one matrix product; F1 is computed from the summed counts, never averaged.
+Everything starts from counts per sentence (`sentences.py`): sentences are resampled, since entities of one sentence are
+not independent. A resample is a vector of how often each sentence was drawn, so that all resamples are one matrix
+product; F1 is computed from the summed counts, never averaged.
 
 * Bootstrap interval: Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), percentile method.
 * Paired bootstrap test: Berg-Kirkpatrick, Burkett and Klein, "An empirical investigation of statistical significance in
@@ -57,15 +57,9 @@ def f1_of(counts: Tensor) -> Tensor:
 
 
 def bootstrap_totals(counts: Tensor, num_resamples: int = 1000, seed: int = 0) -> Tensor:
-    """Draw sentences with replacement and add up their counts.
+    """Counts ``[sentences, …]`` of sentences drawn with replacement, summed: float64 ``[num_resamples, …]``.
 
-    Args:
-        counts: counts per sentence, ``[sentences, …]``.
-        num_resamples: how many test sets of the same size to draw.
-        seed: of the random numbers; the same seed draws the same sentences for every tagger.
-
-    Returns:
-        float64 of shape ``[num_resamples, …]``, whole numbers.
+    The same seed draws the same sentences for every tagger.
     """
     num_sentences = len(counts)
     flat = counts.reshape(num_sentences, -1).double()
@@ -82,13 +76,7 @@ def bootstrap_totals(counts: Tensor, num_resamples: int = 1000, seed: int = 0) -
 def f1_intervals(
     counts: Tensor, num_resamples: int = 1000, confidence: float = 0.95, seed: int = 0
 ) -> tuple[Interval, list[Interval]]:
-    """Micro F1 and F1 of each type with their bootstrap intervals, from one draw.
-
-    Args:
-        counts: ``[sentences, types, 3]``, see :func:`f1_of`.
-        num_resamples: how many resamples.
-        confidence: the share of them that an interval holds.
-        seed: of the random numbers.
+    """Micro F1 and F1 of each type with bootstrap intervals, from one draw of counts ``[sentences, types, 3]``.
 
     >>> counts = torch.tensor([[[2, 2, 2]], [[0, 1, 1]], [[1, 1, 2]]]).repeat(100, 1, 1)
     >>> (value, low, high), _ = f1_intervals(counts)

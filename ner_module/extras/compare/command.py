@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
+from typing import NamedTuple
 
 import torch
+from jsonargparse.typing import PositiveInt
 from rich.console import Console
 from torch import Tensor
 
@@ -26,13 +27,12 @@ Compare two taggers, or two recipes trained with several seeds, on the same test
 paired bootstrap and approximate randomisation tests over sentences, Welch's t-test over seeds."""
 
 
-@dataclass(frozen=True)
-class Side:
+class Side(NamedTuple):
     """One side of the comparison: a run, or several of one recipe."""
 
     letter: str
     places: Sequence[Path]
-    counts: Sequence[Tensor]
+    counts: list[Tensor]
     """For each run its counts per sentence, ``[sentences, types, 3]``."""
 
     def run_f1(self) -> list[float]:
@@ -62,15 +62,7 @@ def main(argv: Sequence[str]) -> int:
 def load_sides(
     runs_a: Sequence[Path], runs_b: Sequence[Path], split: str = "test"
 ) -> tuple[tuple[Side, Side], list[str]]:
-    """Read the predictions of all runs.
-
-    Args:
-        runs_a: run directories or predictions files.
-        runs_b: likewise.
-        split: which predictions of a run directory, ``"test"`` or ``"validation"``.
-
-    Returns:
-        The two sides, and the entity types that their counts are about.
+    """Read run directories or predictions files: the two sides, and the entity types that their counts are about.
 
     Raises:
         DataError: a file cannot be read, or the runs have other sentences or gold entities.
@@ -118,7 +110,7 @@ def difference_table(sides: tuple[Side, Side], result: PairedTest, num_resamples
 
 def type_table(sides: tuple[Side, Side], result: PairedTest, entity_types: Sequence[str]) -> Table:
     """F1 of both sides, averaged over runs, and their difference for each type."""
-    a, b = (f1_of(torch.stack(list(side.counts)).sum(1).double()).mean(0).tolist() for side in sides)
+    a, b = (f1_of(torch.stack(side.counts).sum(1).double()).mean(0).tolist() for side in sides)
     num_gold = sides[0].counts[0][..., 2].sum(0).tolist()
     rows = [
         (name, f1_a, f1_b, f"{difference.value:+.4f}", difference[1:], gold)
@@ -136,14 +128,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--against", nargs="+", type=Path, metavar="B", required=True, help=f"{what} to compare with")
     parser.add_argument("--split", choices=("test", "validation"), default="test", help="which predictions of a run")
     parser.add_argument(
-        "--resamples", type=_positive, default=10_000, help="of each test; p is at least 1 / (this + 1)"
+        "--resamples", type=PositiveInt, default=10_000, help="of each test; p is at least 1 / (this + 1)"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the random numbers; the same seed, the same p")
     return parser
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, not {number}")
-    return number

@@ -8,7 +8,7 @@ from __future__ import annotations
 from ner_module.offers import Offer
 
 OFFER = Offer(
-    commands={"report": "ner_module.extras.report.command:main"},
+    commands={"report": "ner_module.extras.report.page:main"},
     callbacks="ner_module.extras.report.page:callbacks",
     needs=("analysis",),
     after=("audit", "card", "health", "provenance", "throughput"),

@@ -53,7 +53,7 @@ def curves(run: RunContents) -> dict[str, Draw]:
 
 
 def lines(drawn: Mapping[str, Points], top: float | None = None, ringed: Points = ()) -> Draw | None:
-    """Lines over steps, name -> points; ``None`` where there is no point.
+    """Lines over steps; ``None`` where there is no point.
 
     Args:
         drawn: name -> points.

@@ -7,6 +7,7 @@ is on, and `assets/report.js` writes text only).
 
 from __future__ import annotations
 
+import argparse
 import base64
 import hashlib
 import shlex
@@ -49,6 +50,34 @@ _SCORES = {
     "f1_unseen": "F1 on entities not seen in training",
     "calibration_error": "Expected calibration error",
 }
+
+
+_DESCRIPTION = """\
+Of one run directory: write its report.html, and the plots as PNG beside it, again. Of several: write one page that
+compares them, with paired tests of each against the first."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """``python -m ner_module report RUN [RUN …]``: write the page and print its path; returns the exit code.
+
+    Raises:
+        UserError: a directory holds no run, or a damaged one.
+    """
+    parser = argparse.ArgumentParser(prog="python -m ner_module report", description=_DESCRIPTION, allow_abbrev=False)
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directory; the first is the baseline")
+    parser.add_argument(
+        "--output", type=Path, help="the HTML file; default RUN/report.html for one run, comparison.html for several"
+    )
+    parser.add_argument(
+        "--split", choices=("test", "validation"), help="whose predictions; default: test, else validation"
+    )
+    options = parser.parse_args(list(argv))
+    if len(options.runs) == 1:
+        path = write_report(options.runs[0], options.output, options.split)
+    else:
+        path = write_comparison(options.runs, options.output or Path("comparison.html"), options.split)
+    print(f"Report: {path}")
+    return 0
 
 
 def callbacks(run: Any) -> list[Callback]:
@@ -122,6 +151,12 @@ def _view(run: RunContents, analysis: Analysis | None) -> dict[str, Any]:
     """The values of `templates/report.html`."""
     environment = run.results.get("environment") or {}
     split = analysis.split if analysis else run.scored_split
+    types = None
+    if analysis is not None:
+        types = tables.types_table(analysis)
+    elif run.scores("validation"):
+        labels = LabelSet.from_fields(run.results)
+        types = types_table(run.scores("validation"), "", labels, "Entity types on validation data")
     view: dict[str, Any] = {
         "run": run,
         "analysis": analysis,
@@ -129,7 +164,7 @@ def _view(run: RunContents, analysis: Analysis | None) -> dict[str, Any]:
         "headline": run.scores(split),
         "environment": environment,
         "curves": [(title, figure.as_data_uri(draw)) for title, draw in figure.curves(run).items()],
-        "types": tables.types_table(analysis) if analysis else _types_of_best_epoch(run),
+        "types": types,
         "types_chart": figure.as_data_uri(figure.types(run, analysis)),
         "scores": _scores_table(run),
         "data": _data_table(environment.get("data") or {}),
@@ -161,13 +196,6 @@ def _scores_table(run: RunContents) -> Table:
     rows = [row for row in rows if set(row[1:]) != {None}]
     columns = [Column(""), *(Column(f"{split.capitalize()} data", score) for split in splits)]
     return Table("Scores (entities by the conlleval rules)", columns, rows if splits else [], frozenset({0}))
-
-
-def _types_of_best_epoch(run: RunContents) -> Table | None:
-    scores = run.scores("validation")
-    if not scores:
-        return None
-    return types_table(scores, "", LabelSet.from_fields(run.results), "Entity types on validation data")
 
 
 def _data_table(splits: Mapping[str, Any]) -> Table:

@@ -5,14 +5,13 @@ Not here: sending metrics and the configuration, and that one training is one W&
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 
-from ner_module.extras.after_run import RunContents
+from ner_module.extras.after_run import METRICS_OF, RunContents
 from ner_module.extras.analysis.callback import analysis_of
 from ner_module.extras.analysis.errors import type_confusion
 from ner_module.extras.findings import SEVERITIES
@@ -66,45 +65,39 @@ class WandbRun(Callback):
                 run.log_artifact(artifact, aliases=["best", "latest"])
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """After ``validate``: its scores, confusion and errors."""
+        """After ``validate``, not after validation within ``fit``."""
         if trainer.state.fn == "validate":
-            self._evaluated(trainer, "validate", "val/")
+            self.on_test_end(trainer, pl_module)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The test scores, confusion and errors."""
-        self._evaluated(trainer, "test", "test/")
+        """Scores, confusion and errors."""
+        import wandb
 
-    def _evaluated(self, trainer: Trainer, command: str, prefix: str) -> None:
         analysis = analysis_of(trainer)
+        command, prefix = METRICS_OF["test" if trainer.state.fn == "test" else "validation"]
         for run in _runs(trainer):
             scores = read_json_object(self.run_dir / "results.json").get(command, {})
             # The analysis adds to the scores; those of validation epochs keep their place in the summary.
             run.summary.update(scores if command == "test" else {"validate": scores})
             if analysis is None:
                 continue
-            confusion = sorted((*pair, number) for pair, number in type_confusion(analysis.all_pairings).items())
-            _log_table(run, f"{prefix}confusion", ("gold", "predicted", "count"), confusion)
-            rows = []
+            confusion = wandb.Table(columns=["gold", "predicted", "count"])
+            for pair, number in sorted(type_confusion(analysis.all_pairings).items()):
+                confusion.add_data(*pair, number)
+            columns = ["sentence", "error", "gold type", "gold", "predicted type", "predicted", "confidence", "text"]
+            errors = wandb.Table(columns=columns)
             for record in analysis.errors[:_MOST_ERRORS]:
                 gold, predicted = record["gold"] or {}, record["predicted"] or {}
-                row = [record["sentence"], record["error"], gold.get("type"), gold.get("text")]
-                row += [predicted.get("type"), predicted.get("text"), predicted.get("score")]
-                rows.append([*row, " ".join(record["tokens"])])
-            columns = ("sentence", "error", "gold type", "gold", "predicted type", "predicted", "confidence", "text")
-            _log_table(run, f"{prefix}errors", columns, rows)
+                entities = (gold.get("type"), gold.get("text"), predicted.get("type"), predicted.get("text"))
+                text = " ".join(record["tokens"])
+                errors.add_data(record["sentence"], record["error"], *entities, predicted.get("score"), text)
+            run.log({f"{prefix}confusion": confusion, f"{prefix}errors": errors})
 
 
 def _runs(trainer: Trainer) -> list[Any]:
     """The W&B runs of the first process; none on the others."""
     loggers = trainer.loggers if trainer.is_global_zero else []
     return [logger.experiment for logger in loggers if isinstance(logger, WandbLogger)]
-
-
-def _log_table(run: Any, key: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    import wandb
-
-    if rows:
-        run.log({key: wandb.Table(columns=list(columns), data=[list(row) for row in rows])})
 
 
 def callbacks(run: Any) -> list[Callback]:
