@@ -118,6 +118,7 @@ def analyse(run_dir: Path, split: str) -> Analysis:
     by_type = zip(types, counts.sum(0).tolist(), f1_by_type, strict=True)
     golds, predictions = [each.gold for each in sentences], [each.predicted for each in sentences]
     confidences = [each.confidence(span) for each in sentences for span in each.predicted]
+    known = [confidence for confidence in confidences if confidence is not None]
     correct = [span in each.gold for each in sentences for span in each.predicted]
     return Analysis(
         split,
@@ -129,7 +130,7 @@ def analyse(run_dir: Path, split: str) -> Analysis:
         {matching: overlap_counts(predictions, golds, matching) for matching in get_args(Matching)},
         breakdown(sentences, LENGTHS, by_length),
         breakdown(sentences, SEEN, by_training(read_train_entities(train_file))) if train_file.is_file() else None,
-        reliability(confidences, correct) if confidences and None not in confidences else [],  # type: ignore[arg-type]
+        reliability(known, correct) if known and len(known) == len(correct) else [],
     )
 
 

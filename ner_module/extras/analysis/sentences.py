@@ -160,7 +160,8 @@ def counts_of_runs(places: Sequence[Path], runs: Sequence[Sequence[TaggedSentenc
 
 
 def _read_rows(path: Path) -> list[dict[str, Any]]:
-    again = "`python -m ner_module test` writes it into the run directory"
+    command = "validate" if path.stem == "validation" else "test"
+    again = f"`python -m ner_module {command}` writes it into the run directory"
     try:
         # Not splitlines(), which also breaks at characters that JSON strings may hold.
         lines = path.read_text(encoding="utf-8").rstrip().split("\n")

@@ -236,6 +236,12 @@ def test_damaged_files(tmp_path: Path, run_main: Callable[..., Any], name: str, 
     assert len(outcome.errors()) == 1
 
 
+def test_a_split_without_predictions_is_named(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", [(["Ada"], ["B-PER"], ["B-PER"])])
+    with pytest.raises(UserError, match=r"validation\.jsonl: the predictions cannot be read.*`.* validate` writes it"):
+        write_report(run, split="validation")
+
+
 def test_no_run(tmp_path: Path, run_main: Callable[..., Any]) -> None:
     (tmp_path / "empty").mkdir()
     for asked, said in (("nowhere", "no such run directory"), ("empty", "holds no results.json")):
