@@ -1,40 +1,145 @@
-"""Callbacks that write something of a run when a command has finished with it."""
+"""What extras do when a command has finished with a run: read its directory, and write something into it."""
 
 from __future__ import annotations
 
+import csv
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
+
+from ner_module.errors import RunError, UserError
+from ner_module.files import read_json_object
+from ner_module.tables import Table
+from ner_module.training.results import EPOCH_COLUMNS
+
+log = logging.getLogger(__name__)
+
+METRICS_OF = {"test": ("test", "test/"), "validation": ("validate", "val/")}
+"""Split -> the command that scores it, and what its metrics begin with."""
+
+
+@dataclass(kw_only=True)
+class RunContents:
+    """The files of a run directory, parsed; empty where there is no such file."""
+
+    run_dir: Path = Path()
+    results: dict[str, Any] = field(default_factory=dict)
+    audit: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+    config_text: str = ""
+
+    @property
+    def title(self) -> str:
+        """The last two parts of the directory: recipe and time."""
+        return "/".join(self.run_dir.absolute().parts[-2:])
+
+    @property
+    def epochs(self) -> list[dict[str, float]]:
+        """One row for each validation within ``fit``."""
+        return self.results.get("epochs") or []
+
+    @property
+    def best_epoch(self) -> dict[str, float] | None:
+        """The row with the best F1, the first of equals: `best.ckpt` is from there."""
+        return max(self.epochs, key=lambda row: row.get("val/f1", -math.inf), default=None)
+
+    @property
+    def scored_split(self) -> str:
+        """``test`` if there are test scores, else ``validation``."""
+        return "test" if self.results.get("test") else "validation"
+
+    def scores(self, split: str) -> dict[str, float]:
+        """Scores of a split without their prefix: of ``test`` or ``validate``, else of the best epoch."""
+        command, prefix = METRICS_OF[split]
+        found = self.results.get(command) or (self.best_epoch if split == "validation" else None) or {}
+        return {key.removeprefix(prefix): value for key, value in found.items()}
+
+    def option(self, name: str) -> Any:
+        """An option of the configuration by its dotted name; ``None`` where it is not set or not known."""
+        value: Any = self.config
+        for part in name.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        return value
+
+    def epochs_table(self) -> Table:
+        """The epochs, the best one emphasised."""
+        rows = [[row.get(key) for _, key in EPOCH_COLUMNS] for row in self.epochs]
+        best = frozenset({self.epochs.index(self.best_epoch)} if self.best_epoch else ())
+        columns = [column for column, _ in EPOCH_COLUMNS]
+        return Table("Training results on validation data", columns, rows, best)
+
+    @cached_property
+    def metrics(self) -> list[dict[str, float]]:
+        """The rows of `metrics.csv` without empty cells; raises a :class:`RunError` where it is damaged."""
+        path = self.run_dir / "metrics.csv"
+        if not path.is_file():
+            return []
+        with path.open(newline="", encoding="utf-8") as file:
+            try:
+                rows = list(csv.DictReader(file))
+                return [{name: float(cell) for name, cell in row.items() if name and cell} for row in rows]
+            except (ValueError, TypeError, csv.Error) as error:
+                advice = "delete it to leave the step-by-step curves out"
+                raise RunError(f"{path} is damaged ({error}); {advice}") from error
+
+
+def read_run(run_dir: Path) -> RunContents:
+    """Read a run directory; all but `results.json` may be missing.
+
+    Raises:
+        UserError: it is no run directory, or a file in it is damaged.
+    """
+    if not run_dir.is_dir():
+        raise RunError(f"{run_dir}: no such run directory")
+    results = read_json_object(run_dir / "results.json")
+    if not results:
+        raise RunError(f"{run_dir} holds no results.json; `fit`, `validate` and `test` write it")
+    path = run_dir / "config.yaml"
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    try:
+        config = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise RunError(f"{path} is no longer valid YAML ({' '.join(str(error).split())}); restore it") from error
+    audit = read_json_object(run_dir / "audit.json")
+    return RunContents(run_dir=run_dir, results=results, audit=audit, config=config, config_text=text)
 
 
 class AfterRun(Callback):
-    """Calls :meth:`write` after ``fit``, ``validate`` and ``test``, on the first process, once there are results.
+    """Writes a file after ``fit``, ``validate`` and ``test``, on the first process, once there are results.
+
+    A command does not fail with what is wrong here: what it computed is safe.
 
     Args:
         run_dir: the run directory.
+        what: is written, for messages.
+        write: writes it and returns its path.
     """
 
-    def __init__(self, run_dir: Path) -> None:
-        self.run_dir = run_dir
+    def __init__(self, run_dir: Path, what: str, write: Callable[[Trainer], Path]) -> None:
+        self.run_dir, self.what, self.write = run_dir, what, write
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """After training."""
-        self._after(trainer)
+        # A training that was stopped before its first validation has no results.
+        if not trainer.is_global_zero or not (self.run_dir / "results.json").is_file():
+            return
+        try:
+            log.info("%-10s %s", self.what, self.write(trainer))
+        except UserError as error:  # a file of the run was edited
+            log.warning("no %s: %s", self.what, error)
+        except Exception as error:  # a fault of this program
+            log.warning("no %s (%s: %s); please report this", self.what, type(error).__name__, error)
+
+    on_test_end = on_fit_end
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """After ``validate``, not after validation within ``fit``."""
         if trainer.state.fn == "validate":
-            self._after(trainer)
-
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """After ``test``."""
-        self._after(trainer)
-
-    def _after(self, trainer: Trainer) -> None:
-        # A training that was stopped before its first validation has no results.
-        if trainer.is_global_zero and (self.run_dir / "results.json").is_file():
-            self.write(trainer)
-
-    def write(self, trainer: Trainer) -> None:
-        """Write what the subclass is for."""
-        raise NotImplementedError
+            self.on_fit_end(trainer, pl_module)

@@ -1,38 +1,51 @@
-"""What the predictions of a run say beyond one F1: computed once, shown by terminal, report and Weights & Biases."""
+"""What the predictions of a run say beyond one F1: computed once, shown by terminal, report and Weights & Biases.
+
+Scores of a *part* of the entities (by length, seen in training or not) rest on a property that an entity has by itself,
+its words and type, whether gold or predicted. A correct prediction then lies in the same part as its gold entity, and
+the counts of all parts add up to the whole.
+
+Why by training entities: much of a test set's F1 is memory (Augenstein, Derczynski and Bontcheva, "Generalisation in
+named entity recognition", 2017, https://doi.org/10.1016/j.csl.2017.01.012).
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import get_args
+from typing import Any, NamedTuple, get_args
 
+import numpy as np
+
+from ner_module.errors import DataError
 from ner_module.extras.analysis.errors import Pairing, error_records, pair_entities
 from ner_module.extras.analysis.overlap import Matching, OverlapCounts, overlap_counts
-from ner_module.extras.analysis.parts import (
-    FREQUENCIES,
-    LENGTHS,
-    SEEN,
-    Bin,
-    Counts,
-    breakdown,
-    by_frequency,
-    by_length,
-    by_training,
-    calibration_error,
-    read_train_entities,
-    reliability,
-)
 from ner_module.extras.analysis.sentences import (
+    Counts,
     TaggedSentence,
     counts_by_sentence,
     entity_types_of,
     read_run_predictions,
 )
 from ner_module.extras.analysis.uncertainty import Interval, f1_intervals
-from ner_module.files import write_atomically
+from ner_module.files import read_json_object
+from ner_module.tagging import Span
+
+TrainEntities = Mapping[str, Mapping[str, int]]
+"""Type -> words joined by single spaces -> how often that entity occurs in the training data."""
+
+LENGTHS = ("1 word", "2 words", "3 words", "4 words", "5 words or more")
+SEEN = ("seen with this type", "seen with other types only", "words never seen")
+
+
+class Bin(NamedTuple):
+    """Predicted entities of similar confidence: how many, their mean confidence, and the share that is correct."""
+
+    num_predicted: int
+    confidence: float
+    precision: float
 
 
 @dataclass(frozen=True)
@@ -53,15 +66,19 @@ class Analysis:
     """Outcomes by SemEval-2013 matching."""
     by_length: dict[str, Counts]
     by_training: dict[str, Counts] | None
-    """Of entities seen in training or not; ``None`` without training entities."""
-    by_frequency: dict[str, Counts] | None
+    """By :data:`SEEN`; ``None`` without training entities."""
     reliability: list[Bin]
     """Of entity confidences; empty without scores or predicted entities."""
 
-    @property
+    @cached_property
     def all_pairings(self) -> list[Pairing]:
         """The pairs of all sentences."""
         return list(chain.from_iterable(self.pairings))
+
+    @cached_property
+    def errors(self) -> list[dict[str, Any]]:
+        """Every error with its sentence; see :func:`~ner_module.extras.analysis.errors.error_records`."""
+        return error_records(self.sentences, self.pairings)
 
     def numbers(self) -> dict[str, float]:
         """The scalars worth keeping beside ``f1``, for ``results.json`` and loggers.
@@ -73,19 +90,14 @@ class Analysis:
         found = {"f1_low": self.f1.low, "f1_high": self.f1.high}
         for key, matching in (("partial", "partial"), ("type", "type"), ("boundary", "exact")):
             found[f"f1_{key}"] = self.overlap[matching].scores[2]
-        if self.by_training is not None and self.by_frequency is not None:
-            for key, part in (("f1_seen", self.by_training[SEEN[0]]), ("f1_unseen", self.by_frequency[FREQUENCIES[0]])):
+        if self.by_training is not None:
+            seen, *unseen = self.by_training.values()
+            for key, part in (("f1_seen", seen), ("f1_unseen", Counts(*map(sum, zip(*unseen, strict=True))))):
                 if part.num_gold:
-                    found[key] = part.f1
+                    found[key] = part.scores[2]
         if self.reliability:
             found["calibration_error"] = calibration_error(self.reliability)
         return found
-
-    def write_errors(self, path: Path) -> int:
-        """Write every error with its sentence, one JSON object a line; returns how many there are."""
-        records = error_records(self.sentences, self.pairings)
-        write_atomically(path, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
-        return len(records)
 
 
 def analyse(run_dir: Path, split: str) -> Analysis:
@@ -100,34 +112,91 @@ def analyse(run_dir: Path, split: str) -> Analysis:
     """
     sentences = read_run_predictions(run_dir, split)
     train_file = run_dir / "train_entities.json"
-    train = read_train_entities(train_file) if train_file.is_file() else None
     types = entity_types_of(sentences)
     counts = counts_by_sentence(sentences, types)
     f1, f1_by_type = f1_intervals(counts)
-    predicted, gold = [each.predicted for each in sentences], [each.gold for each in sentences]
+    by_type = zip(types, counts.sum(0).tolist(), f1_by_type, strict=True)
+    golds, predictions = [each.gold for each in sentences], [each.predicted for each in sentences]
+    confidences = [each.confidence(span) for each in sentences for span in each.predicted]
+    known = [confidence for confidence in confidences if confidence is not None]
+    correct = [span in each.gold for each in sentences for span in each.predicted]
     return Analysis(
         split,
         sentences,
-        [pair_entities(sentence.gold, sentence.predicted) for sentence in sentences],
+        [pair_entities(gold, predicted) for gold, predicted in zip(golds, predictions, strict=True)],
         Counts(*counts.sum((0, 1)).tolist()),
         f1,
-        {
-            name: (Counts(*totals), interval)
-            for name, totals, interval in zip(types, counts.sum(0).tolist(), f1_by_type, strict=True)
-        },
-        {matching: overlap_counts(predicted, gold, matching) for matching in get_args(Matching)},
-        breakdown(sentences, by_length, LENGTHS),
-        None if train is None else breakdown(sentences, by_training(train), SEEN),
-        None if train is None else breakdown(sentences, by_frequency(train), FREQUENCIES),
-        _entity_reliability(sentences),
+        {name: (Counts(*totals), interval) for name, totals, interval in by_type},
+        {matching: overlap_counts(predictions, golds, matching) for matching in get_args(Matching)},
+        breakdown(sentences, LENGTHS, by_length),
+        breakdown(sentences, SEEN, by_training(read_train_entities(train_file))) if train_file.is_file() else None,
+        reliability(known, correct) if known and len(known) == len(correct) else [],
     )
 
 
-def _entity_reliability(sentences: Sequence[TaggedSentence]) -> list[Bin]:
-    predicted = [
-        (sentence.confidence(span), span in sentence.gold) for sentence in sentences for span in sentence.predicted
+def breakdown(
+    sentences: Sequence[TaggedSentence], parts: Sequence[str], part_of: Callable[[TaggedSentence, Span], str]
+) -> dict[str, Counts]:
+    """Counts of each part of the entities; see :func:`~ner_module.extras.analysis.sentences.counts_by_sentence`."""
+    totals = counts_by_sentence(sentences, parts, part_of).sum(0).tolist()
+    return {part: Counts(*total) for part, total in zip(parts, totals, strict=True)}
+
+
+def by_length(sentence: TaggedSentence, span: Span) -> str:
+    """The part of :data:`LENGTHS` that an entity belongs to."""
+    return LENGTHS[min(span.end - span.start, len(LENGTHS)) - 1]
+
+
+def by_training(train_entities: TrainEntities) -> Callable[[TaggedSentence, Span], str]:
+    """The part of :data:`SEEN`; an entity is seen if the training data has exactly its words, case included."""
+    all_texts = {text for texts in train_entities.values() for text in texts}
+
+    def part_of(sentence: TaggedSentence, span: Span) -> str:
+        text = sentence.text(span)
+        if text in train_entities.get(span.entity_type, {}):
+            return SEEN[0]
+        return SEEN[1] if text in all_texts else SEEN[2]
+
+    return part_of
+
+
+def read_train_entities(path: Path) -> TrainEntities:
+    """Read ``train_entities.json`` of a run.
+
+    Raises:
+        DataError: it is not an object of objects of numbers.
+    """
+    found = read_json_object(path)
+    if not all(isinstance(texts, dict) for texts in found.values()):
+        problem = 'it is not of the form {"TYPE": {"words of the entity": count}}'
+        raise DataError(path, None, problem, "`python -m ner_module fit` writes it into the run directory")
+    return found
+
+
+def reliability(confidence: Sequence[float], correct: Sequence[bool], num_bins: int = 10) -> list[Bin]:
+    """Sort predictions into bins of equal width; bin ``i`` of ``n`` holds confidences in ``(i / n, (i + 1) / n]``.
+
+    >>> [each for each in reliability([0.95, 0.95, 0.55], [True, False, True]) if each.num_predicted]
+    [Bin(num_predicted=1, confidence=0.55, precision=1.0), Bin(num_predicted=2, confidence=0.95, precision=0.5)]
+    """
+    values = np.asarray(confidence, dtype=np.float64)
+    index = np.searchsorted(np.arange(1, num_bins) / num_bins, values)
+    numbers = np.bincount(index, minlength=num_bins)
+    means = [
+        np.bincount(index, weights, minlength=num_bins) / np.maximum(numbers, 1)
+        for weights in (values, np.asarray(correct, dtype=np.float64))
     ]
-    confidences = [confidence for confidence, _ in predicted if confidence is not None]
-    if not confidences or len(confidences) < len(predicted):
-        return []
-    return reliability(confidences, [correct for _, correct in predicted])
+    return [Bin(int(n), float(mean), float(share)) for n, mean, share in zip(numbers, *means, strict=True)]
+
+
+def calibration_error(bins: Sequence[Bin]) -> float:
+    """Expected calibration error: mean distance of confidence and precision, weighted by predictions.
+
+    Naeini, Cooper and Hauskrecht, "Obtaining well calibrated probabilities using Bayesian binning" (2015); Guo et al.,
+    "On calibration of modern neural networks" (2017, https://arxiv.org/abs/1706.04599). 0 without predictions.
+
+    >>> round(calibration_error(reliability([0.95, 0.95, 0.55], [True, False, True])), 4)
+    0.45
+    """
+    total = sum(each.num_predicted for each in bins)
+    return sum(abs(each.confidence - each.precision) * each.num_predicted for each in bins) / max(total, 1)

@@ -5,15 +5,17 @@ All of it is read from ``RUN/predictions/{validation,test}.jsonl``, so that anyo
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from rich import get_console
 
+from ner_module.extras.after_run import METRICS_OF
 from ner_module.extras.analysis.analysis import Analysis, analyse
 from ner_module.extras.analysis.tables import analysis_tables
-from ner_module.files import read_json_object
+from ner_module.files import read_json_object, write_atomically
 from ner_module.training.results import update_results
 
 
@@ -21,7 +23,7 @@ class ErrorAnalysis(Callback):
     """Prints tables, writes ``predictions/{validation,test}_errors.jsonl``, adds its numbers to ``results.json``.
 
     Args:
-        run_dir: the run directory, where the predictions have just been written.
+        run_dir: the run directory.
     """
 
     def __init__(self, run_dir: Path) -> None:
@@ -29,28 +31,25 @@ class ErrorAnalysis(Callback):
         self.analysis: Analysis | None = None
         """Of the command that has just ended, for what shows it elsewhere."""
 
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """After ``validate``, not after validation within ``fit``."""
-        if trainer.state.fn == "validate":
-            self._analyse(trainer, "validation", "validate", "val/")
-
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """After ``test``."""
-        self._analyse(trainer, "test", "test", "test/")
-
-    def _analyse(self, trainer: Trainer, split: str, command: str, prefix: str) -> None:
+        """After ``validate`` and ``test``, of which the predictions have just been written."""
         if not trainer.is_global_zero:
             return
+        split = "test" if trainer.state.fn == "test" else "validation"
+        command, prefix = METRICS_OF[split]
         self.analysis = analyse(self.run_dir, split)
         errors = self.run_dir / "predictions" / f"{split}_errors.jsonl"
-        count = self.analysis.write_errors(errors)
+        lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in self.analysis.errors]
+        write_atomically(errors, "".join(lines))
         numbers = {f"{prefix}{name}": round(number, 6) for name, number in self.analysis.numbers().items()}
         scores = read_json_object(self.run_dir / "results.json")[command]
         update_results(self.run_dir, {command: scores | numbers})
         console = get_console()
         for table in analysis_tables(self.analysis):
             console.print(table.for_terminal(), "")
-        console.print(f"{count:,} errors with their sentences: {errors}", highlight=False, soft_wrap=True)
+        console.print(f"{len(lines):,} errors with their sentences: {errors}", highlight=False, soft_wrap=True)
+
+    on_validation_end = on_test_end
 
 
 def analysis_of(trainer: Trainer) -> Analysis | None:

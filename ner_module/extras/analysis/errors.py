@@ -107,11 +107,7 @@ def type_confusion(pairings: Sequence[Pairing]) -> Counter[tuple[str, str]]:
 
 
 def error_records(sentences: Sequence[TaggedSentence], pairings: Sequence[Sequence[Pairing]]) -> list[dict[str, Any]]:
-    """Every error with its sentence, in input order, ready for JSON.
-
-    Args:
-        sentences: the sentences.
-        pairings: for each of them, its pairs.
+    """Every error with its sentence, in input order, ready for JSON; ``pairings`` holds the pairs of each sentence.
 
     Returns:
         Objects with ``sentence`` (its number from 1), ``error`` (the outcome), ``gold`` and ``predicted`` (an entity,

@@ -1,9 +1,9 @@
-"""Scores for partial matches: the strict, exact, partial and type matching of MUC and SemEval-2013.
+"""Scores for partial matches: the exact, partial and type matching of MUC and SemEval-2013.
 
 Definitions: Chinchor and Sundheim, "MUC-5 Evaluation Metrics" (1993, https://aclanthology.org/M93-1007), for the five
-outcomes; Segura-Bedmar et al., "SemEval-2013 Task 9" (https://aclanthology.org/S13-2056), for the four ways to match.
+outcomes; Segura-Bedmar et al., "SemEval-2013 Task 9" (https://aclanthology.org/S13-2056), for the ways to match.
 Neither says which gold span a prediction is compared with when several overlap; nervaluate 1.2 does, and its choice is
-kept, so that the counts here equal its counts:
+used, so that the counts here equal its counts:
 
 * predictions are taken in order, and each gold span serves one prediction only;
 * a prediction gets the first free gold span that it overlaps; with ``"type"`` matching the one with the same type and
@@ -17,15 +17,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from ner_module.extras.analysis.sentences import Counts
 from ner_module.tagging import Span
 
-Matching = Literal["strict", "exact", "partial", "type"]
-"""What a correct prediction must share with the gold span that it overlaps.
+Matching = Literal["exact", "partial", "type"]
+"""What a correct prediction must share with the gold span that it overlaps; else it is incorrect.
 
-* ``"strict"``: boundaries and type. Else it is incorrect.
-* ``"exact"``: boundaries, whatever the type (the boundary-only score). Else it is incorrect.
+* ``"exact"``: boundaries, whatever the type (the boundary-only score).
 * ``"partial"``: boundaries, whatever the type. Else it is partial, and counts half.
-* ``"type"``: the type, whatever the boundaries (the type-only score). Else it is incorrect.
+* ``"type"``: the type, whatever the boundaries (the type-only score).
 """
 
 
@@ -41,34 +41,19 @@ class OverlapCounts:
 
     @property
     def scores(self) -> tuple[float, float, float]:
-        """Precision, recall and F1; a partial match counts half, a zero denominator gives 0.
-
-        >>> OverlapCounts(1, 1, 1, 2, 0).scores
-        (0.5, 0.3, 0.375)
-        """
+        """Precision, recall and F1; a partial match counts half."""
         attempted = self.correct + self.incorrect + self.partial
-        num_predicted, num_gold = attempted + self.spurious, attempted + self.missed
-        credit = self.correct + 0.5 * self.partial
-        return credit / max(num_predicted, 1), credit / max(num_gold, 1), 2 * credit / max(num_predicted + num_gold, 1)
+        return Counts(self.correct + 0.5 * self.partial, attempted + self.spurious, attempted + self.missed).scores
 
 
 def overlap_counts(
     predicted: Sequence[Sequence[Span]], gold: Sequence[Sequence[Span]], matching: Matching
 ) -> OverlapCounts:
-    """Count the outcomes over all types, as nervaluate's ``overall`` results.
-
-    Args:
-        predicted: the spans of each sentence, in order.
-        gold: likewise, of the same sentences.
-        matching: see :data:`Matching`.
+    """Count the outcomes over all types, as nervaluate's ``overall`` results, from the spans of each sentence in order.
 
     >>> gold = [[Span(0, 3, "PER"), Span(4, 5, "LOC"), Span(6, 7, "PER")]]
-    >>> predicted = [[Span(0, 2, "PER"), Span(4, 5, "PER")]]
-    >>> for matching in ("strict", "partial", "type"):
-    ...     print(matching, overlap_counts(predicted, gold, matching))
-    strict OverlapCounts(correct=0, incorrect=2, partial=0, missed=1, spurious=0)
-    partial OverlapCounts(correct=1, incorrect=0, partial=1, missed=1, spurious=0)
-    type OverlapCounts(correct=1, incorrect=1, partial=0, missed=1, spurious=0)
+    >>> overlap_counts([[Span(0, 2, "PER"), Span(4, 5, "PER")]], gold, "partial")
+    OverlapCounts(correct=1, incorrect=0, partial=1, missed=1, spurious=0)
     """
     counts = OverlapCounts()
     for predictions, free in zip(predicted, map(list, gold), strict=True):
@@ -78,8 +63,7 @@ def overlap_counts(
                 counts.spurious += 1
                 continue
             free.remove(partner)
-            same_words, same_type = span[:2] == partner[:2], span.entity_type == partner.entity_type
-            if same_type if matching == "type" else same_words and (same_type or matching != "strict"):
+            if span[2] == partner[2] if matching == "type" else span[:2] == partner[:2]:
                 counts.correct += 1
             elif matching == "partial":
                 counts.partial += 1

@@ -1,4 +1,4 @@
-"""Sentences with gold and predicted entities, as `validate` and `test` leave them in a run directory.
+"""Sentences with gold and predicted entities, as `validate` and `test` leave them in a run directory, and their counts.
 
 One JSON object a line, one line a sentence, in input order: ``{"tokens": […], "gold_tags": […], "predicted_tags": […],
 "scores": [probability of the predicted tag of each word]}``. ``scores`` may be missing in files from elsewhere.
@@ -7,10 +7,10 @@ One JSON object a line, one line a sentence, in input order: ``{"tokens": […],
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from torch import Tensor
 from ner_module.data.tag_census import SchemeCensus
 from ner_module.errors import DataError, SchemeError
 from ner_module.files import read_json_object
+from ner_module.metrics.functional import scores
 from ner_module.tagging import OUTSIDE, Span, tags_to_spans
 
 _LISTS = ("tokens", "gold_tags", "predicted_tags")
@@ -43,6 +44,24 @@ class TaggedSentence:
         if self.scores is None:
             return None
         return sum(self.scores[span.start : span.end]) / (span.end - span.start)
+
+
+class Counts(NamedTuple):
+    """How many entities are correct (a partial match may count half), predicted and gold."""
+
+    true_positives: float
+    num_predicted: int
+    num_gold: int
+
+    @property
+    def scores(self) -> tuple[float, float, float]:
+        """Precision, recall and F1; 0 where a denominator is 0.
+
+        >>> Counts(1.5, 3, 5).scores
+        (0.5, 0.3, 0.375)
+        """
+        precision, recall, f1 = scores(*torch.tensor(self, dtype=torch.float64).unbind())
+        return float(precision), float(recall), float(f1)
 
 
 def read_predictions(
@@ -82,10 +101,7 @@ def read_run_predictions(place: Path, split: str) -> list[TaggedSentence]:
         DataError: see :func:`read_predictions`; or the run's ``results.json`` is damaged.
     """
     path = place / "predictions" / f"{split}.jsonl" if place.is_dir() else place
-    results = path.parent.parent / "results.json"
-    if path.parent.name != "predictions":
-        return read_predictions(path)
-    known = read_json_object(results)
+    known = read_json_object(path.parent.parent / "results.json") if path.parent.name == "predictions" else {}
     return read_predictions(path, known.get("scheme"), known.get("outside_label", OUTSIDE))
 
 
@@ -94,28 +110,58 @@ def entity_types_of(sentences: Sequence[TaggedSentence]) -> list[str]:
     return sorted({span.entity_type for sentence in sentences for span in (*sentence.gold, *sentence.predicted)})
 
 
-def counts_by_sentence(sentences: Sequence[TaggedSentence], entity_types: Sequence[str]) -> Tensor:
-    """Count correct, predicted and gold entities of each sentence and type.
+def counts_by_sentence(
+    sentences: Sequence[TaggedSentence],
+    parts: Sequence[str],
+    part_of: Callable[[TaggedSentence, Span], str] = lambda _, span: span.entity_type,
+) -> Tensor:
+    """Count correct, predicted and gold entities of each sentence and part.
+
+    Args:
+        sentences: the sentences.
+        parts: all parts.
+        part_of: the part an entity belongs to, its type by default; must depend on its words and type only.
 
     Returns:
-        int64 of shape ``[sentences, types, 3]``: true positives, number predicted, number gold.
+        int64 of shape ``[sentences, parts, 3]``: true positives, number predicted, number gold.
 
     >>> sentence = TaggedSentence(["in", "Rome"], [Span(1, 2, "LOC")], [Span(0, 2, "LOC")], None)
     >>> counts_by_sentence([sentence], ["LOC", "PER"]).tolist()
     [[[0, 1, 1], [0, 0, 0]]]
     """
-    index = {name: position for position, name in enumerate(entity_types)}
-    counts = np.zeros((len(sentences), len(entity_types), 3), dtype=np.int64)
+    index = {name: position for position, name in enumerate(parts)}
+    counts = np.zeros((len(sentences), len(parts), 3), dtype=np.int64)
     for row, sentence in enumerate(sentences):
         found = set(sentence.predicted).intersection(sentence.gold)
         for column, spans in enumerate((found, sentence.predicted, sentence.gold)):
             for span in spans:
-                counts[row, index[span.entity_type], column] += 1
+                counts[row, index[part_of(sentence, span)], column] += 1
     return torch.from_numpy(counts)
 
 
+def counts_of_runs(places: Sequence[Path], runs: Sequence[Sequence[TaggedSentence]]) -> tuple[list[str], list[Tensor]]:
+    """The entity types of several runs on the same data, read from ``places``, and the counts of each run by sentence.
+
+    Raises:
+        DataError: a run has other sentences or gold entities than the first one.
+    """
+    advice = "only runs tested on the same data can be compared"
+    first = runs[0]
+    for place, sentences in zip(places, runs, strict=True):
+        for number, (a, b) in enumerate(zip(first, sentences, strict=False), start=1):
+            if (a.tokens, a.gold) != (b.tokens, b.gold):
+                what = "words" if a.tokens != b.tokens else "gold entities"
+                raise DataError(place, number, f"other {what} than in {places[0]}", advice)
+        if len(first) != len(sentences):
+            problem = f"it holds {len(sentences)} sentences and {places[0]} {len(first)}"
+            raise DataError(place, None, problem, advice)
+    types = entity_types_of([sentence for sentences in runs for sentence in sentences])
+    return types, [counts_by_sentence(sentences, types) for sentences in runs]
+
+
 def _read_rows(path: Path) -> list[dict[str, Any]]:
-    again = "`python -m ner_module test` writes it into the run directory"
+    command = "validate" if path.stem == "validation" else "test"
+    again = f"`python -m ner_module {command}` writes it into the run directory"
     try:
         # Not splitlines(), which also breaks at characters that JSON strings may hold.
         lines = path.read_text(encoding="utf-8").rstrip().split("\n")

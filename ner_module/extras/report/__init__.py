@@ -1,6 +1,6 @@
 """``report.html`` and ``report.png`` of a run, and pages that compare runs: self-contained, inert, offline.
 
-`run.py` reads a run directory, `figure.py` draws, `page.py` fills the templates; `comparison.py` is for several runs.
+`page.py` fills the templates, `figure.py` draws, `comparison.py` is for several runs.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 from ner_module.offers import Offer
 
 OFFER = Offer(
-    commands={"report": "ner_module.extras.report.command:main"},
-    callbacks="ner_module.extras.report.callback:callbacks",
+    commands={"report": "ner_module.extras.report.page:main"},
+    callbacks="ner_module.extras.report.page:callbacks",
     needs=("analysis",),
     after=("audit", "card", "health", "provenance", "throughput"),
 )

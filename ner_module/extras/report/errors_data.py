@@ -11,7 +11,6 @@ from typing import Any
 from markupsafe import Markup
 
 from ner_module.extras.analysis.analysis import Analysis
-from ner_module.extras.analysis.errors import error_records
 
 MOST_ERRORS = 20_000
 """More would make the page heavy; the rest is in the JSONL file, and the page says so."""
@@ -20,43 +19,31 @@ _CONTEXT = 40
 """Words shown on either side of an error."""
 
 
-def errors_json(analysis: Analysis) -> tuple[Markup, int, int]:
-    """All errors, as JSON text to be put into the page.
+def errors_json(analysis: Analysis) -> tuple[Markup, int]:
+    """The first errors as JSON text to be put into the page, and how many these are.
 
     The object: ``texts`` (lists of words) and ``errors``, each ``{"s": sentence number, "t": index of its text, "c":
     class, "g": [start, end, type] or null, "p": [start, end, type, score or null] or null, "a": words left out before,
     "z": words left out after}``; places are within the text.
-
-    Returns:
-        The JSON, how many errors it holds, and how many there are.
     """
-    records = error_records(analysis.sentences, analysis.pairings)
-    texts: list[list[str]] = []
     index_of: dict[tuple[int, int, int], int] = {}
+    texts: list[list[str]] = []
     errors: list[dict[str, Any]] = []
-    for record in records[:MOST_ERRORS]:
-        tokens: list[str] = record["tokens"]
-        entities: list[dict[str, Any]] = [e for e in (record["gold"], record["predicted"]) if e]
+    for record in analysis.errors[:MOST_ERRORS]:
+        tokens, gold, predicted = record["tokens"], record["gold"], record["predicted"]
+        entities = [entity for entity in (gold, predicted) if entity]
         first = max(min(entity["start"] for entity in entities) - _CONTEXT, 0)
         last = min(max(entity["end"] for entity in entities) + _CONTEXT, len(tokens))
         if len(tokens) <= 2 * _CONTEXT:
             first, last = 0, len(tokens)
-        place = (int(record["sentence"]), first, last)
-        if place not in index_of:
-            index_of[place] = len(texts)
+        text = index_of.setdefault((record["sentence"], first, last), len(texts))
+        if text == len(texts):
             texts.append(tokens[first:last])
-        errors.append(
-            {
-                "s": record["sentence"],
-                "t": index_of[place],
-                "c": record["error"],
-                "g": _entity(record["gold"], first, False),
-                "p": _entity(record["predicted"], first, True),
-                "a": first,
-                "z": len(tokens) - last,
-            }
-        )
-    return script_json({"texts": texts, "errors": errors}), len(errors), len(records)
+        g = gold and [gold["start"] - first, gold["end"] - first, gold["type"]]
+        p = predicted and [predicted["start"] - first, predicted["end"] - first, predicted["type"]]
+        error = {"s": record["sentence"], "t": text, "c": record["error"], "g": g}
+        errors.append(error | {"p": p and [*p, predicted.get("score")], "a": first, "z": len(tokens) - last})
+    return script_json({"texts": texts, "errors": errors}), len(errors)
 
 
 def script_json(value: Any) -> Markup:
@@ -69,10 +56,3 @@ def script_json(value: Any) -> Markup:
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return Markup(text)
-
-
-def _entity(entity: Any, first: int, is_predicted: bool) -> list[Any] | None:
-    if entity is None:
-        return None
-    place = [entity["start"] - first, entity["end"] - first, entity["type"]]
-    return [*place, entity.get("score")] if is_predicted else place

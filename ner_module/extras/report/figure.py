@@ -16,7 +16,8 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ner_module.extras.report.run import RunContents
+from ner_module.extras.after_run import RunContents
+from ner_module.extras.analysis.analysis import Analysis
 from ner_module.files import write_atomically
 
 _COLOURS = ("#1f5fa8", "#a8440a", "#2a7340", "#86308c", "#6d5a00", "#a81f4f")
@@ -36,38 +37,31 @@ def points(rows: Sequence[Mapping[str, float]], key: str) -> Points:
 
 def curves(run: RunContents) -> dict[str, Draw]:
     """Losses and scores by step: title -> plot; curves without a point are left out."""
-    rows, logged = run.epochs, run.metrics
+    rows, logged, best = run.epochs, run.metrics, run.best_epoch
     losses = {
         "training": points(logged, "train/loss") or points(rows, "train/loss"),
         "validation": points(rows, "val/loss"),
     }
-    scores = {name: points(rows, key) for name, key in (("F1", "val/f1"), ("precision", "val/precision"))}
-    scores["recall"] = points(rows, "val/recall")
-    best = run.best_epoch
-    ring = (best["step"], best["val/f1"]) if best and "step" in best and "val/f1" in best else None
-    found = {
-        "Loss": losses,
-        "Validation scores": scores,
-        "Learning rate": {"rate": points(logged, "lr")},
-        "Gradient norm": {"norm, before clipping": points(logged, "train/grad_norm")},
+    scores = {name: points(rows, f"val/{name.lower()}") for name in ("F1", "precision", "recall")}
+    plots = {
+        "Loss": lines(losses),
+        "Validation scores": lines(scores, 1.0, points([best], "val/f1") if best else ()),
+        "Learning rate": lines({"rate": points(logged, "lr")}),
+        "Gradient norm": lines({"norm, before clipping": points(logged, "train/grad_norm")}),
     }
-    return {
-        title: lines(
-            drawn, 1.0 if title == "Validation scores" else None, ring if title == "Validation scores" else None
-        )
-        for title, drawn in found.items()
-        if any(drawn.values())
-    }
+    return {title: draw for title, draw in plots.items() if draw}
 
 
-def lines(drawn: Mapping[str, Points], top: float | None = None, ring: tuple[float, float] | None = None) -> Draw:
-    """Lines over steps.
+def lines(drawn: Mapping[str, Points], top: float | None = None, ringed: Points = ()) -> Draw | None:
+    """Lines over steps; ``None`` where there is no point.
 
     Args:
         drawn: name -> points.
         top: the end of the y axis, which begins at 0; fitted to the data if not given.
-        ring: a point to be ringed: the best epoch.
+        ringed: points to be ringed: the best epoch.
     """
+    if not any(drawn.values()):
+        return None
 
     def draw(axes: Any) -> None:
         for number, (name, of_line) in enumerate(drawn.items()):
@@ -75,8 +69,8 @@ def lines(drawn: Mapping[str, Points], top: float | None = None, ring: tuple[flo
                 style, colour = _STYLES[number % len(_STYLES)], _COLOURS[number % len(_COLOURS)]
                 markers = 4 if len(of_line) <= 25 else 0
                 axes.plot(*zip(*of_line, strict=True), style, color=colour, label=name, ms=markers, lw=1.6)
-        if ring is not None:
-            axes.plot(*ring, "o", ms=12, mfc="none", mec=_INK, clip_on=False)
+        for point in ringed:
+            axes.plot(*point, "o", ms=12, mfc="none", mec=_INK, clip_on=False)
         axes.legend(frameon=False, labelcolor=_INK, fontsize=9)
         axes.set_xlabel("step", color=_SOFT)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -86,11 +80,11 @@ def lines(drawn: Mapping[str, Points], top: float | None = None, ring: tuple[flo
     return draw
 
 
-def types(run: RunContents) -> Draw | None:
+def types(run: RunContents, analysis: Analysis | None) -> Draw | None:
     """F1 of the most frequent types, with intervals where there are predictions."""
-    if run.analysis is not None:
-        frequent = sorted(run.analysis.by_type.items(), key=lambda item: -item[1][0].num_gold)[:_MOST_TYPES]
-        bars = [(name, counts.f1, (f1.low, f1.high)) for name, (counts, f1) in sorted(frequent)]
+    if analysis is not None:
+        frequent = sorted(analysis.by_type.items(), key=lambda item: -item[1][0].num_gold)[:_MOST_TYPES]
+        bars = [(name, f1.value, (f1.low, f1.high)) for name, (_, f1) in sorted(frequent)]
     else:
         scores = run.scores("validation")
         found = [(key.removeprefix("f1/"), value) for key, value in sorted(scores.items()) if key.startswith("f1/")]
@@ -105,14 +99,14 @@ def types(run: RunContents) -> Draw | None:
         axes.set_yticks(range(len(bars)), [name for name, *_ in bars], parse_math=False)
         axes.set_ylim(len(bars) - 0.5, -0.5)
         axes.set_xlim(0, 1)
-        axes.set_xlabel("F1" + (", line: 95 % interval" if run.analysis is not None else ""), color=_SOFT)
+        axes.set_xlabel("F1" + (", line: 95 % interval" if analysis is not None else ""), color=_SOFT)
 
     return draw
 
 
-def calibration(run: RunContents) -> Draw | None:
+def calibration(analysis: Analysis | None) -> Draw | None:
     """Precision over confidence, a dot for each bin."""
-    bins = [each for each in (run.analysis.reliability if run.analysis else ()) if each.num_predicted]
+    bins = [each for each in (analysis.reliability if analysis else ()) if each.num_predicted]
     if not bins:
         return None
 
@@ -128,16 +122,14 @@ def calibration(run: RunContents) -> Draw | None:
     return draw
 
 
-def write_figure(run: RunContents, path: Path) -> None:
+def write_figure(run: RunContents, analysis: Analysis | None, path: Path) -> None:
     """Loss, validation scores, F1 by type and calibration as one picture; what is missing says so."""
     drawn = curves(run)
     plots = {title: drawn.get(title) for title in ("Loss", "Validation scores")}
-    plots |= {
-        f"F1 by type, {run.split or 'validation'} data": types(run),
-        "Precision over confidence": calibration(run),
-    }
+    plots[f"F1 by type, {analysis.split if analysis else 'validation'} data"] = types(run, analysis)
+    plots["Precision over confidence"] = calibration(analysis)
     figure = Figure(figsize=(10, 8), layout="constrained")
-    figure.suptitle(run.name, x=0.01, ha="left", fontsize=13, color=_INK, parse_math=False)
+    figure.suptitle(run.title, x=0.01, ha="left", fontsize=13, color=_INK, parse_math=False)
     for axes, (title, draw) in zip(figure.subplots(2, 2).flat, plots.items(), strict=True):
         axes.set_title(title, loc="left", fontsize=11, color=_INK, parse_math=False)
         _dress(axes)
@@ -151,8 +143,10 @@ def write_figure(run: RunContents, path: Path) -> None:
     write_atomically(path, picture.getvalue())
 
 
-def as_data_uri(draw: Draw) -> str:
+def as_data_uri(draw: Draw | None) -> str | None:
     """A plot as an SVG in a ``data:`` address: a picture that can neither load nor run anything."""
+    if draw is None:
+        return None
     figure = Figure(figsize=(4.6, 3.1), layout="constrained")
     axes = figure.subplots()
     _dress(axes)

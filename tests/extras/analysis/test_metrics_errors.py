@@ -10,7 +10,16 @@ from test_metrics_references import random_spans
 from torchmetrics.functional.classification import binary_calibration_error
 
 from ner_module.errors import DataError
-from ner_module.extras.analysis import parts
+from ner_module.extras.analysis.analysis import (
+    LENGTHS,
+    SEEN,
+    breakdown,
+    by_length,
+    by_training,
+    calibration_error,
+    read_train_entities,
+    reliability,
+)
 from ner_module.extras.analysis.errors import (
     NO_ENTITY,
     OUTCOMES,
@@ -134,40 +143,26 @@ def test_error_records():
 
 
 def test_parts_by_length():
-    found = parts.breakdown(SENTENCES, parts.by_length, parts.LENGTHS)
-    assert list(found) == list(parts.LENGTHS)
+    found = breakdown(SENTENCES, LENGTHS, by_length)
+    assert list(found) == list(LENGTHS)
     assert found["1 word"] == (0, 1, 1)
     assert found["2 words"] == (1, 2, 2)
-    assert (found["2 words"].precision, found["2 words"].recall, found["2 words"].f1) == (0.5, 0.5, 0.5)
+    assert found["2 words"].scores == (0.5, 0.5, 0.5)
     assert found["3 words"] == (0, 0, 0)
-    assert found["3 words"].f1 == 0.0
+    assert found["3 words"].scores == (0.0, 0.0, 0.0)
     long = TaggedSentence(["a"] * 9, [Span(0, 4, "X"), Span(4, 9, "X")], [], None)
-    found = parts.breakdown([long], parts.by_length, parts.LENGTHS)
+    found = breakdown([long], LENGTHS, by_length)
     assert [scores.num_gold for scores in found.values()] == [0, 0, 0, 1, 1]
 
 
 def test_parts_by_training_entities():
     train = {"LOC": {"Berlin": 7, "Rosa Luxemburg": 1}, "PER": {"Berlin": 1}, "ORG": {}}
-    found = parts.breakdown(SENTENCES, parts.by_training(train), parts.SEEN)
+    found = breakdown(SENTENCES, SEEN, by_training(train))
     assert found == {
         "seen with this type": (0, 1, 1),  # Berlin
         "seen with other types only": (1, 1, 1),  # Rosa Luxemburg
         "words never seen": (0, 1, 1),  # in Berlin; Berlin Alexanderplatz
     }
-    found = parts.breakdown(SENTENCES, parts.by_frequency(train), parts.FREQUENCIES)
-    assert {name: tuple(scores) for name, scores in found.items() if any(scores)} == {
-        "never": (1, 2, 2),
-        "5 to 9 times": (0, 1, 1),
-    }
-
-
-@pytest.mark.parametrize(
-    ("count", "part"),
-    [(0, 0), (1, 1), (2, 2), (4, 2), (5, 3), (9, 3), (10, 4), (49, 4), (50, 5), (1000, 5)],
-)
-def test_borders_of_frequency_parts(count, part):
-    sentence = TaggedSentence(["Rome"], [], [], None)
-    assert parts.by_frequency({"LOC": {"Rome": count}})(sentence, Span(0, 1, "LOC")) == parts.FREQUENCIES[part]
 
 
 def test_training_entities_that_cannot_be_read(tmp_path):
@@ -179,9 +174,9 @@ def test_training_entities_that_cannot_be_read(tmp_path):
     ):
         path.write_text(content)
         with pytest.raises(DataError, match=rf"train_entities\.json: .*{problem}.*; "):
-            parts.read_train_entities(path)
+            read_train_entities(path)
     path.write_text('{"LOC": {"Rome": 2}}')
-    assert parts.read_train_entities(path) == {"LOC": {"Rome": 2}}
+    assert read_train_entities(path) == {"LOC": {"Rome": 2}}
 
 
 @pytest.mark.parametrize("num_bins", [1, 10, 15])
@@ -189,19 +184,19 @@ def test_calibration_error_equals_torchmetrics(num_bins):
     generator = torch.Generator().manual_seed(0)
     confidence = torch.rand(2000, generator=generator, dtype=torch.float64)
     correct = torch.rand(2000, generator=generator) < confidence**2
-    bins = parts.reliability(confidence.tolist(), correct.tolist(), num_bins)
+    bins = reliability(confidence.tolist(), correct.tolist(), num_bins)
     expected = binary_calibration_error(confidence, correct.int(), n_bins=num_bins, norm="l1")
-    assert parts.calibration_error(bins) == pytest.approx(float(expected), abs=1e-6)
+    assert calibration_error(bins) == pytest.approx(float(expected), abs=1e-6)
     assert sum(each.num_predicted for each in bins) == 2000
 
 
 def test_reliability_at_the_borders():
-    bins = parts.reliability([0.0, 0.5, 0.51, 1.0], [False, True, False, True], 2)
+    bins = reliability([0.0, 0.5, 0.51, 1.0], [False, True, False, True], 2)
     assert [each.num_predicted for each in bins] == [2, 2]
     assert [each.precision for each in bins] == [0.5, 0.5]
     assert [each.confidence for each in bins] == pytest.approx([0.25, 0.755])
-    assert parts.calibration_error(parts.reliability([], [])) == 0.0
-    assert parts.calibration_error(parts.reliability([1.0] * 5, [True] * 5)) == 0.0
+    assert calibration_error(reliability([], [])) == 0.0
+    assert calibration_error(reliability([1.0] * 5, [True] * 5)) == 0.0
 
 
 def write(path, *rows) -> None:

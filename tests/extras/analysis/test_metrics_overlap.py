@@ -10,7 +10,7 @@ from test_metrics_references import random_corpora, random_spans
 from ner_module.extras.analysis.overlap import overlap_counts
 from ner_module.tagging import Span, entity_types, tags_to_spans
 
-STRATEGIES = {"strict": "strict", "exact": "exact", "partial": "partial", "type": "ent_type"}
+STRATEGIES = {"exact": "exact", "partial": "partial", "type": "ent_type"}
 OUTCOMES = ("correct", "incorrect", "partial", "missed", "spurious")
 
 

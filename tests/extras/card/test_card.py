@@ -13,8 +13,9 @@ import yaml
 from huggingface_hub import ModelCard
 from huggingface_hub.repocard_data import model_index_to_eval_results
 
+from ner_module.errors import RunError
 from ner_module.extras.card.card import card_of, to_markdown, write_run_card
-from ner_module.extras.card.facts import CardFacts, read_run_facts, run_name
+from ner_module.extras.card.facts import CardFacts, run_name
 from ner_module.tables import Column, Table, score
 from ner_module.tagging import LabelSet
 
@@ -128,7 +129,9 @@ def test_export_sections() -> None:
     text = card_of(facts(parity=lines, export_format="transformers", repo="alice/tagger")).text
     assert "checkpoint\n\n- transformers: 7 entities\n- NERTagger: 8 entities\n\n" in text
     assert 'pipeline("token-classification", "alice/tagger"' in text
-    bioes = CardFacts("t", LabelSet(("O", "S-A", "B-A", "I-A", "E-A"), "bioes"), export_format="transformers")
+    bioes = CardFacts(
+        name="t", labels=LabelSet(("O", "S-A", "B-A", "I-A", "E-A"), "bioes"), export_format="transformers"
+    )
     assert "these labels are bioes" in card_of(bioes).text
 
 
@@ -164,10 +167,9 @@ def test_runs_have_a_card(trained_run: Path, run_main: Callable[..., Any], tmp_p
 def test_a_damaged_audit_does_not_stop_a_run(trained_run: Path, run_main: Callable[..., Any], tmp_path: Path) -> None:
     run = Path(shutil.copytree(trained_run, tmp_path / "run"))
     (run / "audit.json").write_text("{")
-    assert "no model card was written" in run_main("test", "--run_dir", run, "--ckpt_path", "best").err
+    assert "no model card: " in run_main("test", "--run_dir", run, "--ckpt_path", "best").err
 
 
-def test_reading_a_run(trained_run: Path, tmp_path: Path) -> None:
-    assert read_run_facts(trained_run).labels.names[0] == "O"
-    with pytest.raises(KeyError):
+def test_a_folder_without_results_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"holds no results\.json"):
         write_run_card(tmp_path)

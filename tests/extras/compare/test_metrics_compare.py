@@ -171,7 +171,6 @@ def test_report_of_a_run(tmp_path):
     assert report.f1.value == pytest.approx(2 / 7)
     assert {name: tuple(scores) for name, (scores, _) in report.by_type.items()} == {"LOC": (0, 2, 2), "PER": (1, 2, 1)}
     assert report.by_training["seen with this type"] == (1, 2, 2)  # PER w0 w1; LOC w3, twice
-    assert report.by_frequency["2 to 4 times"] == (1, 1, 1)
     assert report.overlap["partial"].scores == pytest.approx([2.5 / 4, 2.5 / 3, 5 / 7])
     numbers = report.numbers()
     assert numbers["f1_seen"] == pytest.approx(0.5)
@@ -179,10 +178,7 @@ def test_report_of_a_run(tmp_path):
     assert numbers["calibration_error"] == pytest.approx(0.5)
     assert numbers["f1_low"] <= report.f1.value <= numbers["f1_high"]
     assert (numbers["f1_boundary"], numbers["f1_type"]) == pytest.approx((4 / 7, 4 / 7))
-    errors = tmp_path / "new folder" / "errors.jsonl"
-    assert report.write_errors(errors) == 3
-    records = [json.loads(line) for line in errors.read_text(encoding="utf-8").splitlines()]
-    assert [(record["sentence"], record["error"]) for record in records] == [
+    assert [(record["sentence"], record["error"]) for record in report.errors] == [
         (1, "wrong type"),
         (2, "wrong boundary"),
         (2, "spurious"),
@@ -204,7 +200,7 @@ def test_report_without_scores_and_training_entities(tmp_path):
     run = write_run(tmp_path / "a", [(["O"], ["O"]), ([], [])], scores=False)
     report = analyse(run, "test")
     assert report.numbers() == {"f1_low": 0, "f1_high": 0, "f1_partial": 0, "f1_type": 0, "f1_boundary": 0}
-    assert report.write_errors(tmp_path / "errors.jsonl") == 0
+    assert report.errors == []
     assert "all (micro)" in rendered(table.for_terminal() for table in analysis_tables(report))
 
 

@@ -130,19 +130,10 @@ def test_everything_of_a_training_is_stored(fit: Callable[..., Any], tmp_path: P
     assert config["data_fingerprints"]["train"]["sha256"] == found["environment"]["data"]["train"]["sha256"]
     assert set(config["code"]) == {"commit", "dirty"}
 
-    by_type = {row["Entity type"]: row for row in table(run, "val/entity_types")}
-    for name in ("LOC", "MISC", "ORG", "PER"):
-        assert by_type[name]["F1"] == pytest.approx(best[f"val/f1/{name}"], abs=1e-4)
-        assert by_type[name]["Support"] == best[f"val/support/{name}"]
-    assert [row["code"] for row in table(run, "health")] == [finding["code"] for finding in found["health"]]
-
     assert summary["health"] == [finding["code"] for finding in found["health"]]
 
     findings = json.loads((run / "audit.json").read_text(encoding="utf-8"))["findings"]
     assert findings
-    assert [(row["severity"], row["code"], row["count"], row["message"]) for row in table(run, "audit")] == [
-        (finding["severity"], finding["code"], str(finding["count"]), finding["message"]) for finding in findings
-    ]
     severities = [finding["severity"] for finding in findings]
     assert summary["audit"] == {name: severities.count(name) for name in ("error", "warning", "info")}
 
@@ -151,9 +142,6 @@ def test_everything_of_a_training_is_stored(fit: Callable[..., Any], tmp_path: P
     assert {entry["path"] for entry in model["manifest"]["contents"]} == {"best.ckpt", "config.yaml"}
     size = next(entry["size"] for entry in model["manifest"]["contents"] if entry["path"] == "best.ckpt")
     assert int(size) == (run / "checkpoints" / "best.ckpt").stat().st_size
-    metadata = json.loads(model["metadata"])
-    assert metadata["data"] == config["data_fingerprints"]
-    assert metadata["validation"]["val/f1"] == best["val/f1"]
 
 
 def test_resumed_and_tested_it_stays_one_run(fit: Callable[..., Any], run_main: RunMain, tmp_path: Path) -> None:
