@@ -29,6 +29,7 @@ from ner_module.errors import RunError
 from ner_module.model.module import NERModule
 from ner_module.offers import find_commands
 from ner_module.options import add_options
+from ner_module.outputs import check_output
 from ner_module.training import cluster
 from ner_module.training.callbacks import VALIDATION_METRICS, standard_callbacks, unknown_monitors
 from ner_module.training.checkpoint_files import copy_checkpoint
@@ -36,6 +37,7 @@ from ner_module.training.checkpoints import check_saved, read_checkpoint
 from ner_module.training.distributed import fit_to_launcher, leave_group, with_own_plugins
 from ner_module.training.failures import explain
 from ner_module.training.loggers import MetricsCSV, own_wandb_variables, set_up_loggers
+from ner_module.training.predictions import holds_predictions
 from ner_module.training.run_lock import run_lock
 from ner_module.training.runs import checkpoint_path, clear_unsaved, remove_if_unused
 from ner_module.training.save_run import SaveRun
@@ -140,6 +142,10 @@ class NERCLI(LightningCLI):
         trainer = self.config[self.subcommand].trainer
         if trainer.overfit_batches:
             raise RunError("--trainer.overfit_batches is not supported: give a small --data.train_file instead")
+        output, named = self._get(self.config, "output", None), self.config[self.subcommand].data.predict_file
+        if output and self.subcommand == "predict" and (Path(output).is_file() or not Path(output).exists()):
+            read = [*_as_list(named), self.run.checkpoint]  # a pipe or a device is written to, whatever it is
+            check_output(Path(output), holds_predictions, [Path(path) for path in read if path])
         trainer.default_root_dir = str(self.run.run_dir)
         set_up_loggers(trainer, self.run.command, self.run.run_dir, self._get(self.config, "seed_everything"))
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from ner_module.data.batching import LOOK_AHEAD
 from ner_module.data.datamodule import NERDataModule
 from ner_module.data.entities import prediction
-from ner_module.files import sha256_of
+from ner_module.files import sha256_of, sync
 from ner_module.training.resumable_file import ResumableFile
 
 log = logging.getLogger(__name__)
@@ -90,7 +90,8 @@ class EvaluationFiles(Callback):
             return
         path = self.run_dir / "predictions" / f"{split}.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w", encoding="utf-8", newline="\n") as file:
+        scratch = path.with_name(f".{path.name}")
+        with scratch.open("w", encoding="utf-8", newline="\n") as file:
             for index, label_ids, scores, gold in sentences:
                 fields = {
                     "tokens": data.tokens_of(split, index),
@@ -99,6 +100,8 @@ class EvaluationFiles(Callback):
                     "scores": [round(score, 4) for score in scores],
                 }
                 file.write(json.dumps(fields, ensure_ascii=False) + "\n")
+        sync(scratch)
+        scratch.replace(path)
 
     on_test_end = on_validation_end
 
@@ -197,3 +200,13 @@ class PredictionFile(Callback):
             "precision": str(trainer.precision),
             "limit": trainer.limit_predict_batches,
         }
+
+
+def holds_predictions(path: Path) -> bool:
+    """Whether a file is empty, or begins as one that ``predict`` wrote."""
+    with path.open("rb") as file:
+        first = file.readline(2**24)
+    try:
+        return not first or "entities" in json.loads(first)
+    except (ValueError, TypeError):
+        return False
