@@ -7,18 +7,17 @@ configuration along, so that no label, configuration or data argument is ever re
 from __future__ import annotations
 
 import argparse
-import atexit
 import logging
 import os
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 import yaml
 
 from ner_module.errors import RunError
 from ner_module.training import cluster
+from ner_module.training.private import private_folder
 from ner_module.training.runs import Run, check_free, find_checkpoint, has_progress, new_run_dir, run_dir_of
 from ner_module.training.saved_config import plain_config, read_config
 
@@ -61,8 +60,7 @@ def complete_arguments(arguments: list[str]) -> Run:
     if asked == "auto" or (asked is None and command == "fit" and cluster.is_restart()):
         run_dir = run_dir or new_run_dir(recipe)
         # Not by the restarts of the job: after one there may be a checkpoint.
-        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-        resumes = cluster.agree_on(f"resumes/{attempt}", "yes" if has_progress(run_dir) else "") == "yes"
+        resumes = cluster.agree_on(f"resumes/{cluster.attempt()}", "yes" if has_progress(run_dir) else "") == "yes"
         asked = "last" if resumes else None
         starts_anew = not resumes
     if asked is None:
@@ -109,13 +107,17 @@ def _last(values: list[str]) -> str | None:
 
 
 def _standard_input() -> Path:
-    """Standard input as a file, which every process can read like any other."""
+    """Standard input as a file, read by the first process for all."""
     inherited = os.environ.get(_INPUT_VARIABLE)
     if inherited:
         return Path(inherited)
-    path = _temporary_file(".txt")
-    with path.open("wb") as file:
-        shutil.copyfileobj(sys.stdin.buffer, file)
+    path = private_folder() / "input.txt"
+    if cluster.is_first_process():
+        with path.open("wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file)
+    path = Path(cluster.agree_on(f"input/{cluster.attempt()}", str(path)))
+    if not path.is_file():
+        raise RunError("standard input is read on the first machine only: give --data.predict_file a file that all see")
     os.environ[_INPUT_VARIABLE] = str(path)
     return path
 
@@ -136,14 +138,6 @@ def _saved_config(checkpoint: Path, command: str) -> Path:
             log.warning("%s; the configuration that %s carries is used", error, checkpoint)
     if not text:
         where, text = f"the configuration in {checkpoint}", read_checkpoint(checkpoint)["ner_module"]["config"]
-    path = _temporary_file(".yaml")
+    path = private_folder() / f"config-{os.getpid()}.yaml"
     path.write_text(plain_config(text, where, keep_all=command == "fit"), encoding="utf-8")
     return path
-
-
-def _temporary_file(suffix: str) -> Path:
-    """A file that is removed when the program ends."""
-    handle, name = tempfile.mkstemp(prefix="ner-module-", suffix=suffix)
-    os.close(handle)
-    atexit.register(Path(name).unlink, missing_ok=True)
-    return Path(name)

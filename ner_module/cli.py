@@ -26,10 +26,10 @@ from rich import get_console
 from ner_module.arguments import COMMANDS, Run, complete_arguments
 from ner_module.data.datamodule import NERDataModule
 from ner_module.errors import RunError
+from ner_module.files import check_output
 from ner_module.model.module import NERModule
 from ner_module.offers import find_commands
 from ner_module.options import add_options
-from ner_module.outputs import check_output
 from ner_module.training import cluster
 from ner_module.training.callbacks import VALIDATION_METRICS, standard_callbacks, unknown_monitors
 from ner_module.training.checkpoint_files import copy_checkpoint

@@ -11,11 +11,11 @@ import secrets
 import shutil
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ner_module.errors import DataError
+from ner_module.errors import DataError, RunError
 
 log = logging.getLogger(__name__)
 
@@ -153,3 +153,34 @@ def read_json_object(path: Path) -> dict[str, Any]:
         advice = "delete it, or run the command that writes it again"
         raise DataError(path, None, f"the file is damaged ({error})", advice) from error
     return found
+
+
+def check_output(
+    output: Path, is_own: Callable[[Path], bool], inputs: Iterable[Path] = (), overwrite: bool | None = None
+) -> None:
+    """Refuse to write where something of others is, or something that the command reads.
+
+    Args:
+        output: the file or folder to write.
+        is_own: whether an existing one was written by this command before.
+        inputs: files and folders that the command reads, or that must stay.
+        overwrite: the option of that name; ``None`` for a command without it, which replaces its own output.
+
+    Raises:
+        RunError: with the reason, in one line.
+    """
+    if output.is_symlink():
+        raise RunError(f"{output} is a link to {output.readlink()}: name the file itself, or another --output")
+    place = output.resolve()
+    for path in inputs:
+        # The parents of an input, too: a folder is replaced as a whole.
+        if path.exists() and (place == path.resolve() or place in path.resolve().parents):
+            raise RunError(f"{output} is or holds {path}, which is read: choose another output")
+    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
+        return
+    if not (output.is_file() or output.is_dir()):
+        raise RunError(f"{output} is neither a file nor a folder: choose another output")
+    if overwrite is False:
+        raise RunError(f"{output} exists already: choose another output, or add --overwrite")
+    if not is_own(output):
+        raise RunError(f"{output} exists and was not written by this command: choose another output, or remove it")

@@ -12,7 +12,7 @@ from ner_module.offers import call_all
 from ner_module.training import progress
 from ner_module.training.failures import OutOfMemory
 from ner_module.training.predictions import EvaluationFiles, PredictionFile
-from ner_module.training.preemption import PreemptionCheckpoint
+from ner_module.training.preemption import ExitOnSigterm, PreemptionCheckpoint
 from ner_module.training.results import ResultsTable
 from ner_module.training.resume import RandomState, RelocatableCheckpoint, WorldSizeChange
 from ner_module.training.runs import Run
@@ -47,6 +47,8 @@ def standard_callbacks(
     run_dir = run.run_dir
     assert run_dir is not None
     callbacks: list[Callback] = [ResultsTable(None if fast_dev_run else run_dir), OutOfMemory()]
+    if run.command != "fit":
+        callbacks.append(ExitOnSigterm())
     if run.command == "predict":
         callbacks.append(PredictionFile(output, run.checkpoint))
     elif not fast_dev_run:

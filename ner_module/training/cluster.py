@@ -53,6 +53,11 @@ def is_restart() -> bool:
     return any(count.isdigit() and int(count) > 0 for count in counts)
 
 
+def attempt() -> str:
+    """How often torchrun has started this job's processes before."""
+    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+
+
 def job_name() -> str | None:
     """What all processes of a job, and the job after a requeue, have in common; ``None`` for a process of its own."""
     job = os.environ.get("SLURM_ARRAY_JOB_ID") or os.environ.get("SLURM_JOB_ID")
@@ -63,11 +68,16 @@ def job_name() -> str | None:
     return rendezvous if rendezvous and rendezvous != "none" else None
 
 
-def agree_on(what: str, proposal: str) -> str:
+def agree_on(what: str, proposal: str, on_node: bool = False) -> str:
     """The first process's proposal, in every process that ``torchrun`` started; elsewhere this process's own.
 
     It is shared through the store that torchrun keeps for the job, before there is a process group. The store outlives
     the processes: under the same name, restarted ones get the same answer.
+
+    Args:
+        what: the name.
+        proposal: of this process.
+        on_node: agree with the processes of this machine only.
     """
     if not under_torchrun() or int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return proposal
@@ -75,6 +85,8 @@ def agree_on(what: str, proposal: str) -> str:
 
     store, rank, _ = next(iter(rendezvous("env://")))
     key = f"ner_module/{what}"
+    if on_node:
+        key, rank = f"{key}/{os.environ.get('GROUP_RANK', '0')}", int(os.environ.get("LOCAL_RANK", "0"))
     if rank == 0 and not store.check([key]):
         store.set(key, proposal)
     answer: bytes = store.get(key)

@@ -20,13 +20,14 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from rich import get_console
 from torch import distributed as dist
@@ -50,6 +51,21 @@ class Stopped(KeyboardInterrupt):
     def __init__(self, exit_code: int) -> None:
         super().__init__()
         self.exit_code = exit_code
+
+
+class ExitOnSigterm(Callback):
+    """Ends an evaluation or prediction on SIGTERM; Lightning's own handler only notes it, or waits for the others."""
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Handle the signal, after Lightning has set its handler."""
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
+            sys.exit(cluster.TERMINATED)
+
+        signal.signal(signal.SIGTERM, stop)
+
+    on_validation_start = on_test_start = on_predict_start
 
 
 class AsyncMax:

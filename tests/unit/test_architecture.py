@@ -163,7 +163,7 @@ def test_a_bad_import_is_found_in_every_module(copy: Path) -> None:
         ("training/planted.py", "from ner_module.inference.tagger import NERTagger", "inference.tagger upwards"),
         ("inference/planted.py", "from ner_module import NERTagger", "ner_module upwards"),
         ("errors.py", "import ner_module.pretrained", "ner_module.pretrained upwards"),
-        ("extras/render/planted.py", "import ner_module.extras.audit.audit", "which its needs do not name"),
+        ("extras/doctor/planted.py", "import ner_module.extras.audit.audit", "which its needs do not name"),
         ("extras/planted.py", "import ner_module.extras.audit", "which its needs do not name"),
         ("data/planted.py", "import ner_module.data.planted_too", "is a cycle"),
         ("extras/audit/planted_too_long.py", "\n" * MAX_LINES + "None", f"has {MAX_LINES + 1} lines"),

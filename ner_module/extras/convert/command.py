@@ -26,7 +26,7 @@ from ner_module.data.tag_spelling import suspicious_tags
 from ner_module.errors import DataError, UserError
 from ner_module.extras.convert.losses import REPAIRED, Annotated, Losses
 from ner_module.extras.convert.writers import TARGETS
-from ner_module.outputs import check_output
+from ner_module.files import check_output
 from ner_module.tagging import OUTSIDE, SCHEMES, convert_tags, illegal_words, tags_to_spans
 
 _SUFFIXES = {".bio": "conll", ".iob": "conll"} | {

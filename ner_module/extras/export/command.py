@@ -26,10 +26,9 @@ from ner_module.extras.card.card import card_of
 from ner_module.extras.card.facts import CardFacts, run_name
 from ner_module.extras.export.onnx import quantize_onnx, write_onnx
 from ner_module.extras.export.parity import Parity, check_parity
-from ner_module.files import folder_written_whole, read_json_object
+from ner_module.files import check_output, folder_written_whole, read_json_object
 from ner_module.inference.model_folder import ABOUT, ONNX, save_model_folder
 from ner_module.inference.tagger import NERTagger
-from ner_module.outputs import check_output
 from ner_module.pretrained import TOKENIZER_FILES
 from ner_module.tagging import LabelSet, Span, tags_to_spans
 from ner_module.training.checkpoints import read_checkpoint

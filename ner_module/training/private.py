@@ -1,0 +1,54 @@
+"""A folder for what only this user may read and nobody should find later: texts to predict. No torch.
+
+It is removed when the program ends; what a killed process left is removed by the next one.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import shutil
+import tempfile
+from functools import cache
+from pathlib import Path
+
+from ner_module.training import cluster
+
+_VARIABLE = "NER_MODULE_PRIVATE"
+_PREFIX = "ner-module-"
+
+
+@cache
+def private_folder() -> Path:
+    """The folder, the same one in all processes of this command on this machine."""
+    inherited = os.environ.get(_VARIABLE)  # by the processes that Lightning starts
+    if inherited and Path(inherited).is_dir():
+        return Path(inherited)
+    _remove_left_over()
+    mine = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
+    folder = Path(cluster.agree_on(f"private/{cluster.attempt()}", str(mine), on_node=True))
+    if folder == mine:
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    else:
+        mine.rmdir()
+    os.environ[_VARIABLE] = str(folder)
+    return folder
+
+
+def _remove_left_over() -> None:
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*-*"):
+        with contextlib.suppress(OSError, ValueError):
+            pid = int(folder.name.removeprefix(_PREFIX).partition("-")[0])
+            if folder.stat().st_uid == os.getuid() and not _is_alive(pid):
+                shutil.rmtree(folder)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
