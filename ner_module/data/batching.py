@@ -15,7 +15,7 @@ Not here: how a batch becomes tensors (`encoded.py`), and how the model computes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -206,23 +206,13 @@ def evaluation_batches(
     return batches
 
 
-class EvaluationSampler(Sampler[npt.NDArray[np.int64]]):
-    """Every ``world_size``-th of the given batches, from this process's rank on.
+def share_of(batches: Sequence[npt.NDArray[np.int64]], rank: int, world_size: int) -> list[npt.NDArray[np.int64]]:
+    """Every ``world_size``-th batch, from this process's rank on.
 
     Where there are fewer batches than processes, some get one batch without a sentence: Lightning lets a process that
     has no batch at all skip the evaluation, and the others would wait for its counts forever.
     """
-
-    def __init__(self, batches: Sequence[npt.NDArray[np.int64]], rank: int = 0, world_size: int = 1) -> None:
-        self._mine = list(batches[rank::world_size])
-        if not self._mine and batches:
-            self._mine = [np.empty(0, dtype=np.int64)]
-
-    def __len__(self) -> int:
-        return len(self._mine)
-
-    def __iter__(self) -> Iterator[npt.NDArray[np.int64]]:
-        return iter(self._mine)
+    return list(batches[rank::world_size]) or [np.empty(0, dtype=np.int64)] * bool(batches)
 
 
 def training_loader(
@@ -272,8 +262,8 @@ def evaluation_loader(
     """
     lengths = assembler.split.sentence_lengths()
     batches = evaluation_batches(lengths if chosen is None else lengths[chosen], options.eval_batch_size, look_ahead)
-    sampler = EvaluationSampler([batch for batch in batches if batch[0] >= skipped], *_ranks(trainer))
-    return _loader(partial(assembler.sentences, chosen=chosen), sampler, options)
+    mine = share_of([batch for batch in batches if batch[0] >= skipped], *_ranks(trainer))
+    return _loader(partial(assembler.sentences, chosen=chosen), mine, options)
 
 
 def _ranks(trainer: Any) -> tuple[int, int]:
@@ -290,7 +280,7 @@ class Batches(Dataset[dict[str, Any]]):
         return self._assemble(item)
 
 
-def _loader(assemble: Callable[[Any], dict[str, Any]], sampler: Sampler[Any], options: Any) -> DataLoader[Any]:
+def _loader(assemble: Callable[[Any], dict[str, Any]], sampler: Iterable[Any], options: Any) -> DataLoader[Any]:
     return DataLoader(
         Batches(assemble),
         sampler=sampler,

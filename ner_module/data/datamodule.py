@@ -20,13 +20,12 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
 from ner_module import pretrained
-from ner_module.data import messages
 from ner_module.data.batching import LOOK_AHEAD, Batching, evaluation_loader, training_loader
 from ner_module.data.encoded import BatchAssembler, EncodedSplit, EncodingOptions, Selection
 from ner_module.data.entities import count_entities
 from ner_module.data.inventory import Tags, check_known
 from ner_module.data.options import check_options, choose_held_out, sequence_limits
-from ner_module.data.preparation import NEEDED, encode_stored, store_splits
+from ner_module.data.preparation import NEEDED, encode_stored, report_split, store_splits
 from ner_module.data.store import Documents, StoredSplit
 from ner_module.data.words import WORDS_VERSION
 from ner_module.errors import DataError
@@ -217,18 +216,12 @@ class NERDataModule(LightningDataModule):
         if "train" in self.stored and "validation" not in self.stored:
             options = self._options
             self._held_out = choose_held_out(self.stored["train"], options.validation_fraction, options.seed)
-        self._report(command)
-
-    def _report(self, command: str) -> None:
-        if command != "predict":
-            for name in sorted(self.stored, key=list(NEEDED.values()).index):
-                messages.report_split(name, self.stored[name], self.encoded[name].summary, self.max_seq_length)
-            summaries = [self.encoded[name].summary for name in self.tags.splits]
-            messages.report_label_map(self.label_map, summaries, self.tags.source_scheme, self.labels.outside)
-            if self._held_out is not None:
-                messages.report_held_out(len(self._held_out), len(self.stored["train"]))
-        for name, encoded in self.encoded.items():
-            messages.report_context(name, encoded.summary, self.context_size)
+        for name in sorted(self.stored, key=list(NEEDED.values()).index):
+            report_split(name, self.stored[name], self.encoded[name], self.max_seq_length, self.context_size)
+        if self._held_out is not None:
+            held_out, left = f"{len(self._held_out):,}", f"{len(self.stored['train']) - len(self._held_out):,}"
+            message = "%-10s %9s sentences of the training data are held out; %s are left"
+            log.info(message, "validation", held_out, left)
 
     def label_ids(self, split: str) -> list[int]:
         """The model's label id of each tag of a split."""

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +31,7 @@ from ner_module.data.alignment import (
     subword_labels,
 )
 from ner_module.files import folder_written_whole
-from ner_module.tagging import IGNORE_INDEX, UNTYPED, continuation_tag, convert_tags, illegal_words, tags_to_spans
+from ner_module.tagging import IGNORE_INDEX, UNTYPED, continuation_tag, convert_tags, illegal_words
 
 _ARRAYS: dict[str, Any] = {
     "input_ids": np.int32,  # [subwords]
@@ -57,24 +57,6 @@ _BLOCK = 2_000
 _UNTYPED_TAGS = frozenset(f"{prefix}-{UNTYPED}" for prefix in "BIESLU")
 
 
-@dataclass
-class EncodingSummary:
-    """What happened to the words of a split; shown to the user, never silent."""
-
-    sentences: int = 0
-    words: int = 0
-    subwords: int = 0
-    windowed_sentences: int = 0
-    words_without_subword: int = 0
-    clipped_words: int = 0
-    illegal_tags: int = 0
-    sentences_with_context: int = 0
-    mapped: dict[str, int] = field(default_factory=dict)
-    """Entity type (flat: label) that the label map renames or drops -> how many entities (words) it had."""
-    examples: dict[str, int] = field(default_factory=dict)
-    """Finding -> index of the first sentence with it."""
-
-
 @dataclass(frozen=True)
 class EncodingOptions:
     """How words become sequences and which tags they carry."""
@@ -95,7 +77,8 @@ class EncodedSplit:
     Attributes:
         name: the folder's; that of a cached split is a digest of content and options.
         tag_names: the tags that occur, by index; the meaning of ``labels`` and ``word_labels``.
-        summary: what the encoding met.
+        findings: what happened to sentences, words and tags -> how often, and the first sentence: ``illegal_tags``,
+            ``windowed_sentences``, ``clipped_words``, ``words_without_subword``, ``sentences_with_context``.
         input_ids, labels, …: see ``_ARRAYS`` in this module for shapes.
     """
 
@@ -112,7 +95,7 @@ class EncodedSplit:
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         self.name = folder.name
         self.tag_names: list[str] = meta["tag_names"]
-        self.summary = EncodingSummary(**meta["summary"])
+        self.findings: dict[str, list[int]] = meta["findings"]
         for name, dtype in _ARRAYS.items():
             path = folder / f"{name}.bin"
             # An empty file cannot be mapped.
@@ -156,13 +139,7 @@ class EncodedSplit:
         return np.diff(self.sequence_offsets)
 
 
-def encode_split(
-    folder: Path,
-    chunks: Iterable[Chunk],
-    subwords: Subwords,
-    options: EncodingOptions,
-    progress: Callable[[int], None] = lambda sentences: None,
-) -> EncodedSplit:
+def encode_split(folder: Path, chunks: Iterable[Chunk], subwords: Subwords, options: EncodingOptions) -> EncodedSplit:
     """Encode sentences into ``folder`` and open the result; an existing complete one is used.
 
     Args:
@@ -170,7 +147,6 @@ def encode_split(
         chunks: the sentences, any number at a time.
         subwords: the tokenizer's view of words.
         options: alignment and scheme.
-        progress: called with the number of sentences after each block of them.
     """
     encoder = _Encoder(subwords, options)
     with folder_written_whole(folder) as scratch, contextlib.ExitStack() as stack:
@@ -181,8 +157,7 @@ def encode_split(
         while block := list(islice(stream, _BLOCK)):
             for name, values in encoder.encode(block).items():
                 files[name].write(np.asarray(values, dtype=_ARRAYS[name]).tobytes())
-            progress(len(block))
-        meta = {"tag_names": list(encoder.tags), "summary": asdict(encoder.summary)}
+        meta = {"tag_names": list(encoder.tags), "findings": encoder.findings}
         (scratch / "meta.json").write_text(json.dumps(meta, ensure_ascii=False), encoding="utf-8")
     return EncodedSplit(folder)
 
@@ -193,16 +168,15 @@ class _Encoder:
     def __init__(self, subwords: Subwords, options: EncodingOptions) -> None:
         self._subwords, self._options = subwords, options
         self._label_map = dict(options.label_map)
-        self._num_sequences = 0
+        self._num_sentences = self._num_sequences = self._num_words = self._num_subwords = 0
         self._continuation: list[int] = []
         self.tags: dict[str, int] = {}
-        self.summary = EncodingSummary()
+        self.findings: dict[str, list[int]] = {}
 
     def encode(self, block: Sequence[SentenceInContext]) -> dict[str, list[int]]:
         self._subwords.cache([words for sentence in block for words in (sentence.tokens, sentence.context.after)])
         arrays: dict[str, list[int]] = {name: [] for name in _ARRAYS}
-        summary, options = self.summary, self._options
-        budget = options.max_seq_length - self._subwords.num_special
+        options, special = self._options, self._subwords.num_special
         for tokens, tags, context in block:
             word_labels = [UNLABELLED] * len(tokens) if tags is None else self._word_labels(tags)
             lengths = [len(self._subwords[word]) for word in tokens]
@@ -212,33 +186,29 @@ class _Encoder:
             continuation = self._continuation if options.label_all_tokens and tags is not None else None
             for sequence in sequences:
                 labels = subword_labels(sequence, word_labels, len(self._subwords.suffix), continuation, lengths)
-                summary.subwords += len(sequence.input_ids)
-                summary.words += len(sequence.word_positions)
+                self._num_subwords += len(sequence.input_ids)
+                self._num_words += len(sequence.word_positions)
                 arrays["input_ids"] += sequence.input_ids
                 arrays["labels"] += labels.tolist()
                 arrays["word_positions"] += sequence.word_positions
                 arrays["sequence_labelled"].append(int((labels != UNLABELLED).sum()))
-                arrays["sequence_offsets"].append(summary.subwords)
-                arrays["sequence_words"].append(summary.words)
+                arrays["sequence_offsets"].append(self._num_subwords)
+                arrays["sequence_words"].append(self._num_words)
             arrays["word_labels"] += word_labels
             self._num_sequences += len(sequences)
             arrays["sentence_sequences"].append(self._num_sequences)
-            if len(sequences) == 1:
-                own = self._subwords.num_special + sum(lengths)
-                summary.sentences_with_context += len(sequences[0].input_ids) > own
+            grown = len(sequences) == 1 and len(sequences[0].input_ids) > special + sum(lengths)
+            self._count("sentences_with_context", grown)
             self._count("windowed_sentences", len(sequences) > 1)
-            self._count("clipped_words", sum(length > budget for length in lengths))
+            self._count("clipped_words", sum(length > options.max_seq_length - special for length in lengths))
             self._count("words_without_subword", lengths.count(0))
-            summary.sentences += 1
+            self._num_sentences += 1
         return arrays
 
     def _word_labels(self, tags: Sequence[str]) -> list[int]:
         source, scheme = self._options.source_scheme, self._options.scheme
         illegal = illegal_words(tags, source)
         self._count("illegal_tags", len(illegal))
-        for span in tags_to_spans(tags, source, None) if self._label_map else ():
-            if span.entity_type in self._label_map:
-                self.summary.mapped[span.entity_type] = self.summary.mapped.get(span.entity_type, 0) + 1
         respelt = source != "flat" and not _UNTYPED_TAGS.isdisjoint(tags)
         if illegal or respelt or scheme != source or self._label_map:
             tags = convert_tags(tags, source, scheme, self._options.outside_label, self._label_map)
@@ -256,12 +226,10 @@ class _Encoder:
 
     def _count(self, finding: str, count: int) -> None:
         if count:
-            setattr(self.summary, finding, getattr(self.summary, finding) + count)
-            self.summary.examples.setdefault(finding, self.summary.sentences)
+            self.findings.setdefault(finding, [0, self._num_sentences])[0] += count
 
 
-@dataclass(frozen=True)
-class TrainingItem:
+class TrainingItem(NamedTuple):
     """What one process computes in one micro-batch."""
 
     sequences: npt.NDArray[np.int64]

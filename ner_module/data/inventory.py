@@ -7,23 +7,16 @@ The inventory is closed under the scheme and taken over all splits: a label seen
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
 from ner_module.data.encoded import EncodedSplit
 from ner_module.data.store import StoredSplit
+from ner_module.data.tag_census import SeenTag
 from ner_module.data.tag_spelling import suspicious_tags
 from ner_module.errors import DataError
-from ner_module.tagging import (
-    OUTSIDE,
-    LabelSet,
-    complete_label_set,
-    has_prefix,
-    illegal_words,
-    map_label_names,
-)
+from ner_module.tagging import OUTSIDE, LabelSet, complete_label_set, has_prefix, illegal_words, map_label_names
 
 log = logging.getLogger(__name__)
 
@@ -35,18 +28,14 @@ def choose_source_scheme(stored: StoredSplit, asked: str | None) -> str:
         DataError: tags with and without prefixes are mixed, or an asked-for prefixed scheme meets bare labels.
     """
     report = stored.meta["schemes"]
-    if asked == "flat":
-        return asked
-    if report["flat_words"] and (asked is not None or report["prefixed_words"]):
-        tag, path, line = report["rarest_flat"]
-        against = (
-            f"{report['prefixed_words']:,} other words have a tag with one"
-            if report["prefixed_words"]
-            else f"which --data.source_scheme {asked} needs"
-        )
-        advice = "correct it, or set --data.source_scheme flat if labels are meant to have none"
-        raise DataError(path, line, f"the tag {tag!r} has no prefix such as B- or I-; {against}", advice)
-    return asked or str(report["detected"])
+    prefixed, flat = report["prefixed_words"], report["rarest_flat"]
+    if asked == "flat" or flat is None or not (asked or prefixed):
+        return asked or str(report["detected"])
+    problem = f"the tag {flat!r} has no prefix such as B- or I-; "
+    others = f"{prefixed:,} other words have a tag with one"
+    problem += others if prefixed else f"which --data.source_scheme {asked} needs"
+    advice = "correct it, or set --data.source_scheme flat if labels are meant to have none"
+    raise DataError(stored.seen[flat].path, stored.seen[flat].line, problem, advice)
 
 
 class Tags:
@@ -68,16 +57,14 @@ class Tags:
     ) -> None:
         self.splits, self.schemes, self.label_map = splits, schemes, dict(label_map or {})
         self.source_scheme = schemes.get("train") or next(iter(schemes.values()), "iob2")
-        metas = [split.meta for split in splits.values()]
-        declared = [*filter(None, [label_names, *(meta["declared_names"] for meta in metas)])]
-        self.declared: list[str] | None = list(declared[0]) if declared else None
-        self.counts: Counter[str] = Counter()
-        self.first_seen: dict[str, Any] = {}
-        self.first_words: dict[str, Any] = {}
-        for meta in metas:
-            self.counts.update(meta["tag_counts"])
-            self.first_seen = meta["first_seen"] | self.first_seen
-            self.first_words = meta["first_words"] | self.first_words
+        declared = [label_names, *(split.meta["declared_names"] for split in splits.values())]
+        self.declared: Sequence[str] | None = next(filter(None, declared), None)
+        self.seen: dict[str, SeenTag] = {}
+        """The tags of all splits; the place is that in the first one."""
+        for split in splits.values():
+            for tag, found in split.seen.items():
+                known = self.seen.get(tag)
+                self.seen[tag] = found if known is None else known._replace(uses=known.uses + found.uses)
 
     @classmethod
     def of(cls, stored: Mapping[str, StoredSplit], options: Any, label_map: Mapping[str, str]) -> Tags:
@@ -92,18 +79,18 @@ class Tags:
             check_strict(split, schemes[name])
         return cls(splits, schemes, options.label_names, label_map)
 
-    def check(self, scheme: str | None, outside_label: str | None) -> LabelSet:
+    def check(self, scheme: str | None, asked_outside: str | None) -> LabelSet:
         """Refuse what a new model cannot be trained on; a label set without names yet.
 
         Args:
             scheme: the one to train; by default ``iob2``, or ``flat`` for flat data.
-            outside_label: the label asked for.
+            asked_outside: the outside label asked for.
         """
         self.check_label_map()
         scheme = scheme or ("flat" if self.source_scheme == "flat" else "iob2")
-        labels = LabelSet((), scheme, self.outside_label(scheme, outside_label))
+        outside = self.outside_label(scheme, asked_outside)
         self.check_spelling()
-        return labels
+        return LabelSet((), scheme, outside)
 
     def check_label_map(self) -> None:
         """Refuse a map that renames what does not exist, or to what cannot be a type.
@@ -112,19 +99,19 @@ class Tags:
             DataError: naming the types that there are.
         """
         flat = self.source_scheme == "flat"
-        types = sorted(self.counts if flat else {_type_of(tag) for tag in self.counts if tag != OUTSIDE})
+        types = sorted(self.seen if flat else {_type_of(tag) for tag in self.seen if tag != OUTSIDE})
         for source, target in self.label_map.items():
             if source not in types:
-                what = "word has the label" if flat else "entity has the type"
+                problem = f"no {'word has the label' if flat else 'entity has the type'} {source!r}"
                 advice = f"the {'labels' if flat else 'types'} are {', '.join(types) or 'none'}"
-                raise DataError("--data.label_map", None, f"no {what} {source!r}", advice)
-            if not target.strip() or not target.isprintable():
+            elif not target.strip() or not target.isprintable():
                 problem, advice = f"{source!r} would become {target!r}", "give a name, or O to drop it"
-                raise DataError("--data.label_map", None, problem, advice)
-            if not flat and "-" in target and has_prefix(target):
+            elif not flat and "-" in target and has_prefix(target):
                 problem = f"{source!r} would become {target!r}, which is a tag and not a type"
                 advice = f"write {target.partition('-')[2]!r}; prefixes are kept"
-                raise DataError("--data.label_map", None, problem, advice)
+            else:
+                continue
+            raise DataError("--data.label_map", None, problem, advice)
 
     def outside_label(self, scheme: str, asked: str | None) -> str | None:
         """The label of words outside any entity; ``None`` for flat labels that have none.
@@ -132,15 +119,22 @@ class Tags:
         Raises:
             DataError: the label that was asked for occurs nowhere.
         """
-        counts = self.counts.copy()
+        labels = list(self.seen)
         if scheme == "flat":
-            counts.update(self.label_map[tag] for tag in self.counts if tag in self.label_map)
-        if asked is not None and asked not in counts:
-            problem, advice = f"no word has the tag {asked!r}", f"tags are {', '.join(counts)}"
+            labels += [self.label_map[tag] for tag in self.seen if tag in self.label_map]
+        if asked is not None and asked not in labels:
+            problem, advice = f"no word has the tag {asked!r}", f"tags are {', '.join(labels)}"
             raise DataError("--data.outside_label", None, problem, advice)
         if scheme != "flat":
             return OUTSIDE
-        return asked if asked is not None else OUTSIDE if OUTSIDE in counts else None
+        return asked or (OUTSIDE if OUTSIDE in labels else None)
+
+    def undeclared(self) -> list[str]:
+        """The tags that no declared label allows for; none where no labels are declared."""
+        if self.declared is None:
+            return []
+        known = {OUTSIDE, *complete_label_set(self.declared, self.source_scheme, None)}
+        return [tag for tag in self.seen if tag not in known]
 
     def check_spelling(self) -> None:
         """Refuse tags that are undeclared or most likely misspelt; log those that may be.
@@ -148,15 +142,11 @@ class Tags:
         Raises:
             DataError: with the file and line of the first such tag.
         """
-        if self.declared is not None:
-            known = {OUTSIDE, *complete_label_set(self.declared, self.source_scheme, None)}
-            if unknown := [tag for tag in self.counts if tag not in known]:
-                path, line = self.first_seen[unknown[0]]
-                problem = f"the tag {unknown[0]!r} is not among the labels {', '.join(self.declared)}"
-                raise DataError(path, line, problem, "correct the tag, or add it to --data.label_names")
-            return
-        flat = self.source_scheme == "flat"
-        for found in suspicious_tags(self.counts, self.first_seen, self.first_words, flat):
+        for tag in self.undeclared():
+            problem = f"the tag {tag!r} is not among the labels {', '.join(self.declared or ())}"
+            advice = "correct the tag, or add it to --data.label_names"
+            raise DataError(self.seen[tag].path, self.seen[tag].line, problem, advice)
+        for found in suspicious_tags(self.seen, self.source_scheme == "flat") if self.declared is None else ():
             if found.certain:
                 advice = f"{found.advice}, or name all labels in --data.label_names"
                 raise DataError(found.path, found.line, found.problem, advice)
@@ -171,13 +161,14 @@ class Tags:
             outside: the label of words outside any entity, if there is one.
         """
         tags, declared = set(tags), self.declared
-        if declared is not None and self.label_map:
+        if declared is not None:
             bare = not any(name != OUTSIDE and has_prefix(name) for name in declared)
-            declared = map_label_names(declared, self.label_map, "flat" if bare else "iob2", outside)
-        if declared is not None and (scheme == "flat" or all(name == OUTSIDE or has_prefix(name) for name in declared)):
-            ordered = complete_label_set(declared, scheme, outside)
-            if tags <= set(ordered) and set(declared) <= set(complete_label_set(set(declared), scheme, outside)):
-                return LabelSet(tuple(ordered), scheme, outside)
+            if self.label_map:
+                declared = map_label_names(declared, self.label_map, "flat" if bare else "iob2", outside)
+            if scheme == "flat" or all(name == OUTSIDE or has_prefix(name) for name in declared):
+                ordered = complete_label_set(list(declared), scheme, outside)
+                if tags <= set(ordered) and set(declared) <= set(complete_label_set(set(declared), scheme, outside)):
+                    return LabelSet(tuple(ordered), scheme, outside)
         self._report_unlearnable()
         return LabelSet(tuple(complete_label_set(tags, scheme, outside)), scheme, outside)
 
@@ -185,9 +176,9 @@ class Tags:
         """Warn of each entity type (or flat label) that the training data lacks."""
         if "train" not in self.splits:
             return
-        known = {OUTSIDE, *(_type_of(tag, self.label_map) for tag in self.splits["train"].meta["tag_counts"])}
+        known = {OUTSIDE, *(_type_of(tag, self.label_map) for tag in self.splits["train"].seen)}
         for split in self.splits.values():
-            for tag, (path, line) in split.meta["first_seen"].items():
+            for tag, (_, path, line, _) in split.seen.items():
                 if _type_of(tag, self.label_map) not in known:
                     known.add(_type_of(tag, self.label_map))
                     message = "%s:%s: the label %r does not occur in the training data: it cannot be learnt"
@@ -213,11 +204,7 @@ def check_known(labels: LabelSet, stored: StoredSplit, encoded: EncodedSplit) ->
 
 
 def check_strict(stored: StoredSplit, source_scheme: str) -> None:
-    """``--data.strict``: refuse a split in which something would have to be repaired.
-
-    That is a tag that its scheme would not have written after the tags before it (`tagging.py`), or a character span
-    that had to be widened, or dropped because it overlaps another, holds no word or is in pieces
-    (`formats/char_spans.py`).
+    """``--data.strict``: refuse tags that are illegal in their scheme, and character spans that do not fit words.
 
     Raises:
         DataError: at the first such place.

@@ -99,11 +99,11 @@ def _convert(arguments: argparse.Namespace) -> list[str]:
             sizes["sentences"] += 1
             sizes["words"] += len(sentence.tokens)
     is_flat = arguments.source_scheme == "flat"
-    suspicions = suspicious_tags(census.counts(), census.first_seen(), census.first_words(), flat=is_flat)
+    suspicions = suspicious_tags(census.seen(), flat=is_flat)
     scheme = arguments.source_scheme or census.scheme_report()["detected"]
     if scheme is None:  # tags with and without a prefix
         raise suspicions[0].error()
-    outside = None if scheme == "flat" and OUTSIDE not in census.counts() else OUTSIDE
+    outside = None if scheme == "flat" and OUTSIDE not in census.seen() else OUTSIDE
     losses: Losses = Counter()
 
     def annotated() -> Iterator[Annotated]:

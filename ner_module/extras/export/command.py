@@ -21,7 +21,7 @@ from ner_module.data.formats import ReadingOptions, expand_files, read_sentences
 from ner_module.data.hub import choose_columns, hub_sentences, load_hub_dataset
 from ner_module.data.sample import sample_file
 from ner_module.data.sentence import Sentence
-from ner_module.data.tag_census import SchemeCensus
+from ner_module.data.tag_census import detect_scheme
 from ner_module.errors import RunError
 from ner_module.extras.card.card import card_of
 from ner_module.extras.card.facts import CardFacts, run_name
@@ -182,10 +182,7 @@ def _gold(sentences: Iterable[Sentence], options: dict[str, Any]) -> list[set[Sp
     tags = [sentence.tags or [] for sentence in sentences]
     scheme = options.get("source_scheme")
     if scheme is None:
-        census = SchemeCensus()
-        for row in tags:
-            census.add(row)
-        scheme = census.detect()
+        scheme = detect_scheme(tags)
     return [set(tags_to_spans(row, scheme, options.get("outside_label") or OUTSIDE)) for row in tags]
 
 

@@ -57,7 +57,7 @@ SECONDS_PER_FILE = 20
 
 
 def suspicious(census: TagCensus) -> list[Suspicion]:
-    return suspicious_tags(census.counts(), census.first_seen(), census.first_words())
+    return suspicious_tags(census.seen())
 
 
 def make_corpus(path, sentences=60):
