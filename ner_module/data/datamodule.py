@@ -131,7 +131,7 @@ class NERDataModule(LightningDataModule):
         self.stored: dict[str, StoredSplit] = {}
         self.encoded: dict[str, EncodedSplit] = {}
         self.predicted_before = 0
-        """Sentences of the prediction that an earlier attempt has done."""
+        """First sentences to leave out of the prediction, whole stretches of ``LOOK_AHEAD``: they are done."""
         self._prepared: str | None = None  # the command whose data this process prepared and has not set up yet
         self._held_out: npt.NDArray[np.int64] | None = None
         self._restored = False
@@ -253,28 +253,24 @@ class NERDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader[Any]:
         """Batches of sequences in a new order each epoch."""
         resume_at, self._resume_at = self._resume_at, None
-        return training_loader(*self._assembled("train"), self._options, self.trainer, resume_at)
+        return training_loader(self._assembled("train"), self._options, self.trainer, resume_at)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Whole sentences, sorted by length."""
-        return evaluation_loader(*self._assembled("validation"), self._options, self.trainer)
+        return evaluation_loader(self._assembled("validation"), self._options, self.trainer)
 
     def test_dataloader(self) -> DataLoader[Any]:
         """Whole sentences, sorted by length."""
-        return evaluation_loader(*self._assembled("test"), self._options, self.trainer)
+        return evaluation_loader(self._assembled("test"), self._options, self.trainer)
 
     def predict_dataloader(self) -> DataLoader[Any]:
         """Whole sentences, sorted by length within a bounded look-ahead."""
-        assembled = self._assembled("predict")
-        return evaluation_loader(*assembled, self._options, self.trainer, LOOK_AHEAD, self.predicted_before)
+        data, skipped = self._assembled("predict"), self.predicted_before
+        return evaluation_loader(data, self._options, self.trainer, LOOK_AHEAD, skipped)
 
-    def skip_first(self, sentences: int) -> None:
-        """Leave the first sentences out of the prediction, whole stretches of ``LOOK_AHEAD``; other batches stay."""
-        self.predicted_before = sentences
-
-    def _assembled(self, split: str) -> tuple[BatchAssembler, Selection]:
+    def _assembled(self, split: str) -> BatchAssembler:
         source, chosen = self.sentences_of(split)
-        return BatchAssembler(self.encoded[source], self.label_ids(source) if split != "predict" else []), chosen
+        return BatchAssembler(self.encoded[source], self.label_ids(source) if split != "predict" else [], chosen)
 
     # ------------------------------------------------------------------ what a checkpoint carries
 

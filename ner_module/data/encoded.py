@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch.utils.data import Dataset
 
 from ner_module.data.alignment import (
     NO_SUBWORD,
@@ -174,14 +175,14 @@ class _Encoder:
         self.findings: dict[str, list[int]] = {}
 
     def encode(self, block: Sequence[SentenceInContext]) -> dict[str, list[int]]:
-        self._subwords.cache([words for sentence in block for words in (sentence.tokens, sentence.context.after)])
+        self._subwords.cache([words for sentence in block for words in (sentence.tokens, sentence.after)])
         arrays: dict[str, list[int]] = {name: [] for name in _ARRAYS}
         options, special = self._options, self._subwords.num_special
-        for tokens, tags, context in block:
+        for tokens, tags, before, after in block:
             word_labels = [UNLABELLED] * len(tokens) if tags is None else self._word_labels(tags)
             lengths = [len(self._subwords[word]) for word in tokens]
             sequences = make_sequences(
-                tokens, self._subwords, options.max_seq_length, options.stride, context, options.context_size
+                tokens, self._subwords, options.max_seq_length, options.stride, before, after, options.context_size
             )
             continuation = self._continuation if options.label_all_tokens and tags is not None else None
             for sequence in sequences:
@@ -237,18 +238,23 @@ class TrainingItem(NamedTuple):
     """Labelled subword tokens of the whole optimisation step, over all processes and accumulated micro-batches."""
 
 
-class BatchAssembler:
+class BatchAssembler(Dataset[dict[str, Any]]):
     """Turns sequences of an :class:`EncodedSplit` into tensors: one after the other, without padding.
 
     Args:
         split: the arrays.
         label_ids: ``[len(split.tag_names)]``, the model's label id of each tag of the split.
+        chosen: the sentences that indices of sentences count; ``None`` for all of the split.
     """
 
-    def __init__(self, split: EncodedSplit, label_ids: Sequence[int]) -> None:
-        self.split = split
+    def __init__(self, split: EncodedSplit, label_ids: Sequence[int], chosen: Selection = None) -> None:
+        self.split, self.chosen = split, chosen
         # The last entry is what UNLABELLED (-1) indexes.
         self._label_ids = np.asarray([*label_ids, IGNORE_INDEX], dtype=np.int64)
+
+    def __getitem__(self, item: TrainingItem | npt.NDArray[np.int64]) -> dict[str, Any]:
+        """A micro-batch of training, or the sentences with some indices."""
+        return self.micro_batch(item) if isinstance(item, TrainingItem) else self.sentences(item)
 
     def sequences(self, sequences: npt.NDArray[np.int64]) -> dict[str, Any]:
         """``input_ids`` and ``labels`` ``[subwords]``, and ``lengths``, the subword tokens of each sequence, as a list.
@@ -273,12 +279,8 @@ class BatchAssembler:
             batch["labels"].fill_(IGNORE_INDEX)
         return {**batch, "labelled_in_step": item.labelled_in_step}
 
-    def sentences(self, indices: npt.NDArray[np.int64], chosen: Selection = None) -> dict[str, Any]:
+    def sentences(self, indices: npt.NDArray[np.int64]) -> dict[str, Any]:
         """All sequences of some sentences, and where their words are.
-
-        Args:
-            indices: which sentences.
-            chosen: the sentences of the split that these indices count.
 
         Returns:
             What :meth:`sequences` gives, and ``word_positions`` ``[sentences, words]``: the place of a word's first
@@ -287,7 +289,7 @@ class BatchAssembler:
             ``sentence_index`` and ``num_words`` ``[sentences]``.
         """
         split = self.split
-        sentences = indices if chosen is None else chosen[indices]
+        sentences = indices if self.chosen is None else self.chosen[indices]
         sequences = split.sequences_of(sentences)
         batch = self.sequences(sequences)
         words = [split.words_of(index) for index in sentences.tolist()]

@@ -17,14 +17,7 @@ _MIN_DOCUMENTS = 10
 
 
 def check_options(options: Any) -> None:
-    """Refuse impossible options before anything is read.
-
-    Args:
-        options: the arguments of ``NERDataModule``.
-
-    Raises:
-        DataError: naming the option.
-    """
+    """Refuse impossible arguments of ``NERDataModule`` before anything is read, with a :class:`DataError`."""
     if options.dataset_name is not None and options.train_file is not None:
         problem = "it is given together with --data.dataset_name"
         raise DataError("--data.train_file", None, problem, "give one of them")
@@ -74,19 +67,15 @@ def choose_held_out(stored: StoredSplit, fraction: float, seed: int) -> npt.NDAr
     Raises:
         DataError: nothing would be left to train on.
     """
-    documents = stored.documents()
-    units = np.arange(len(stored))
-    if documents is not None and documents.max() + 1 >= _MIN_DOCUMENTS:
-        units = documents
+    units = stored.documents()
+    if units is None or units.max() + 1 < _MIN_DOCUMENTS:
+        units = np.arange(len(stored))
     order = np.random.default_rng(seed).permutation(int(units.max()) + 1)
     sizes = np.bincount(units)[order]
     enough = int(np.searchsorted(np.cumsum(sizes), fraction * len(stored))) + 1
     chosen = np.flatnonzero(np.isin(units, order[:enough]))
     if len(chosen) == len(stored):
-        raise DataError(
-            ", ".join(stored.meta["sources"]),
-            None,
-            f"it holds {len(stored)} sentence{'s' * (len(stored) != 1)}, too few to hold some out for validation",
-            "give --data.validation_file, or more data",
-        )
+        problem = f"it holds {len(stored)} sentence{'s' * (len(stored) != 1)}, too few to hold some out for validation"
+        advice = "give --data.validation_file, or more data"
+        raise DataError(", ".join(stored.meta["sources"]), None, problem, advice)
     return chosen

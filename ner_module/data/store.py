@@ -134,7 +134,7 @@ def store_sentences(
                 rows = []
                 for source, each in chunk:
                     if each.tags is not None:
-                        census.add(each.tags, sources[source], each.line, each.tokens, each.word_per_line)
+                        census.add(each.tags, sources[source], each)
                     row = {name: getattr(each, name, None) for name in _SCHEMA.names} | {"source": source}
                     if each.offsets is not None:
                         row["starts"], row["ends"] = ([offset[side] for offset in each.offsets] for side in (0, 1))

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+from ner_module.data.sentence import Sentence
 from ner_module.errors import SchemeError
 from ner_module.tagging import OUTSIDE, WordPlace, canonical_prefix, has_prefix, tags_to_spans, word_places
 
@@ -22,7 +23,7 @@ class SeenTag(NamedTuple):
 
     uses: int
     path: str
-    line: int | None
+    line: int | None = None
     word: str | None = None
 
 
@@ -35,31 +36,16 @@ class TagCensus:
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
-        self._first: dict[str, tuple[str, int, str | None]] = {}
+        self._first: dict[str, tuple[str, int | None, str | None]] = {}
         self._prefixes: Counter[tuple[str, WordPlace]] = Counter()
 
-    def add(
-        self,
-        tags: Sequence[str],
-        path: str = "",
-        line: int = 0,
-        tokens: Sequence[str] | None = None,
-        word_per_line: bool = False,
-    ) -> None:
-        """Count the tags of one sentence.
-
-        Args:
-            tags: one tag per word.
-            path: the file.
-            line: its line there.
-            tokens: the words.
-            word_per_line: word ``i`` is on line ``line + i`` (`Sentence.word_per_line`).
-        """
+    def add(self, tags: Sequence[str], path: str = "", sentence: Sentence | None = None) -> None:
+        """Count the tags of one sentence, which is in the file ``path``."""
         self._counts.update(tags)
         if len(self._counts) != len(self._first):
             for position, tag in enumerate(tags):
-                word = None if tokens is None else tokens[position]
-                self._first.setdefault(tag, (path, line + position * word_per_line, word))
+                first = (sentence.line_of(position), sentence.tokens[position]) if sentence else (None, None)
+                self._first.setdefault(tag, (path, *first))
         if tags.count(OUTSIDE) != len(tags) and all(tag == OUTSIDE or has_prefix(tag) for tag in tags):
             for position, _, place in word_places(tags_to_spans(tags)):
                 self._prefixes[tags[position][0], place] += 1

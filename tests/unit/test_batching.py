@@ -18,7 +18,6 @@ from torch.utils.data import DataLoader
 
 from ner_module.data.alignment import NO_SUBWORD, Chunk, Subwords
 from ner_module.data.batching import (
-    Batches,
     Batching,
     TrainingSampler,
     epoch_order,
@@ -369,7 +368,7 @@ def test_a_chosen_part_of_the_sentences_is_counted_from_zero(make_split: Callabl
     split = make_split(37)
     chosen = np.array([3, 8, 20])
     assembler = BatchAssembler(split, label_ids(split))
-    batch = assembler.sentences(np.array([2, 0]), chosen)
+    batch = BatchAssembler(split, label_ids(split), chosen).sentences(np.array([2, 0]))
     assert batch["sentence_index"].tolist() == [2, 0]
     expected = assembler.sentences(np.array([20, 3]))
     assert batch["lengths"] == expected["lengths"]
@@ -472,7 +471,7 @@ def test_a_loader_passes_batches_through_whole(workers: int, make_split: Callabl
     split = make_split(37)
     assembler = BatchAssembler(split, label_ids(split))
     sampler = TrainingSampler(split, None, 4, "random", 7)
-    loader = DataLoader(Batches(assembler.micro_batch), sampler=sampler, batch_size=None, num_workers=workers)
+    loader = DataLoader(assembler, sampler=sampler, batch_size=None, num_workers=workers)
     expected = epoch(split)
     assert len(loader) == len(expected)
     for batch, item in zip(loader, expected, strict=True):

@@ -66,8 +66,8 @@ def test_the_neighbours_of_any_sentence(sentences: Sentences, size: int) -> None
             last += 1
         before = [word for tokens, _ in sentences[first:index] for word in tokens]
         after = [word for tokens, _ in sentences[index + 1 : last] for word in tokens]
-        assert list(found[index].context.before) == before[-size:]
-        assert list(found[index].context.after) == after[:size]
+        assert list(found[index].before) == before[-size:]
+        assert list(found[index].after) == after[:size]
 
 
 def test_reading_ahead_is_bounded() -> None:

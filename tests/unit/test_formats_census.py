@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ner_module.data.formats import DataError, read_sentences
+from ner_module.data.formats import DataError, Sentence, read_sentences
 from ner_module.data.tag_census import SeenTag, TagCensus
 from ner_module.data.tag_spelling import Suspicion, one_edit_apart, suspicious_tags
 from ner_module.tagging import spans_to_tags, tags_to_spans
@@ -113,14 +113,14 @@ def test_flat_labels():
 
 def test_census_of_sentences():
     census = TagCensus()
-    census.add(["O", "B-X", "I-X"], "a.conll", 1, ["a", "b", "c"], word_per_line=True)
-    census.add(["O", "O"], "a.conll", 5)
-    census.add(["I-X", "I-X", "B-Y"], "b.jsonl", 2)
+    census.add(["O", "B-X", "I-X"], "a.conll", Sentence(["a", "b", "c"], line=1, word_per_line=True))
+    census.add(["O", "O"], "a.conll", Sentence(["d", "e"], line=5))
+    census.add(["I-X", "I-X", "B-Y"], "b.jsonl", Sentence(["f", "g", "h"], line=2))
     assert census.seen() == {
         "O": (3, "a.conll", 1, "a"),
         "B-X": (1, "a.conll", 2, "b"),
         "I-X": (3, "a.conll", 3, "c"),
-        "B-Y": (1, "b.jsonl", 2, None),
+        "B-Y": (1, "b.jsonl", 2, "h"),
     }
     report = census.scheme_report()
     assert (report["flat_words"], report["prefixed_words"], report["rarest_flat"], report["detected"]) == (
@@ -130,7 +130,7 @@ def test_census_of_sentences():
         "iob2",
     )
     assert report["illegal_words"]["iob2"] == 1
-    census.add(["NOUN"], "c", 9)
+    census.add(["NOUN"])
     report = census.scheme_report()
     assert (report["flat_words"], report["rarest_flat"], report["detected"]) == (1, "NOUN", None)
     assert [s.tag for s in suspicious(census) if s.certain] == ["NOUN"]
@@ -147,7 +147,7 @@ def test_real_corpora_in_any_scheme_raise_no_alarm(scheme):
         census = TagCensus()
         for sentence in read_sentences(path):
             tags = spans_to_tags(tags_to_spans(sentence.tags), len(sentence.tokens), scheme)
-            census.add(tags, str(path), sentence.line, sentence.tokens, sentence.word_per_line)
+            census.add(tags, str(path), sentence)
         assert suspicious(census) == [], path
         assert sum(tag.uses for tag in census.seen().values()) > 10_000
 

@@ -95,7 +95,7 @@ def _convert(arguments: argparse.Namespace) -> list[str]:
     for path in paths:
         for sentence in read_sentences(path, options, counts):
             assert sentence.tags is not None
-            census.add(sentence.tags, str(path), sentence.line, sentence.tokens, sentence.word_per_line)
+            census.add(sentence.tags, str(path), sentence)
             sizes["sentences"] += 1
             sizes["words"] += len(sentence.tokens)
     is_flat = arguments.source_scheme == "flat"

@@ -241,7 +241,7 @@ def read_damaged(path):
             assert len(sentence.tags) == len(sentence.tokens)
             if sentence.offsets is not None:
                 assert [sentence.text[a:b] for a, b in sentence.offsets] == sentence.tokens
-            census.add(sentence.tags, str(path), sentence.line, sentence.tokens, sentence.word_per_line)
+            census.add(sentence.tags, str(path), sentence)
             tags.update(sentence.tags)
     except DataError as error:
         return error, census, tags
