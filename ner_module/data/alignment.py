@@ -33,8 +33,6 @@ UNLABELLED = -1
 NO_SUBWORD = -1
 """The position of a word that became no subword token."""
 
-_PROBE = "a"
-
 
 class Chunk(NamedTuple):
     """Some consecutive sentences: their words, their tags (``None``: not annotated) and their documents."""
@@ -64,25 +62,20 @@ class EncodedSequence(NamedTuple):
 
 
 class Subwords(dict[str, tuple[int, ...]]):
-    """The subword token ids of words that were cached, each distinct form encoded once.
+    """The subword token ids of words that were cached by a fast tokenizer, each distinct form encoded once.
 
-    Args:
-        tokenizer: a fast tokenizer from :func:`ner_module.pretrained.load_tokenizer`.
+    ``prefix`` and ``suffix`` are the ids of the special tokens before and after the words, ``num_special`` in all.
     """
 
     def __init__(self, tokenizer: Any) -> None:
         super().__init__()
         self._backend = tokenizer.backend_tokenizer
-        self.cache([[_PROBE]])
-        bare = self[_PROBE]
-        whole = list(self._backend.encode([_PROBE], is_pretokenized=True, add_special_tokens=True).ids)
+        self.cache([["a"]])
+        bare = self["a"]
+        whole: list[int] = list(self._backend.encode(["a"], is_pretokenized=True, add_special_tokens=True).ids)
         start = next(i for i in range(len(whole)) if tuple(whole[i : i + len(bare)]) == bare)
-        self.prefix: list[int] = whole[:start]
-        """Ids of the special tokens before the words (``[CLS]``)."""
-        self.suffix: list[int] = whole[start + len(bare) :]
-        """Ids of the special tokens after the words (``[SEP]``)."""
+        self.prefix, self.suffix = whole[:start], whole[start + len(bare) :]
         self.num_special = len(whole) - len(bare)
-        """How many places of a sequence the special tokens take."""
 
     def cache(self, sentences: Iterable[Sequence[str]]) -> None:
         """Encode the new forms of some sentences, all at once: the tokenizer uses all cores."""
@@ -147,7 +140,7 @@ def make_sequences(
         max_seq_length: subword tokens of a sequence at most, special tokens included.
         stride: subword tokens that neighbouring windows share, at most (whole words only); at most half of
             ``max_seq_length``.
-        before: words of the document before the sentence, the nearest last.
+        before: words of the document before the sentence, in order.
         after: words of the document after it.
         context_size: how many subword tokens of them are taken at most, both sides together.
     """
@@ -244,7 +237,7 @@ def subword_labels(
     continuation: Sequence[int] | None = None,
     word_lengths: Sequence[int] | None = None,
 ) -> npt.NDArray[np.int16]:
-    """The label of each subword token: on the first one of each word, or on all when ``continuation`` is given.
+    """``[len(sequence.input_ids)]`` labels: on the first token of each word, or on all when ``continuation`` is given.
 
     Args:
         sequence: from :func:`make_sequences`.

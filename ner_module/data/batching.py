@@ -9,8 +9,6 @@ Evaluation and prediction distribute whole batches of whole sentences, sorted by
 carry the index of their sentence, by which whoever collects them restores the order.
 
 The samplers yield whole batches (``DataLoader(batch_size=None)``): Lightning neither replaces nor shards them.
-
-Not here: how a batch becomes tensors (`encoded.py`), and how the model computes it (`model/packed.py`).
 """
 
 from __future__ import annotations
@@ -60,9 +58,8 @@ def token_batches(
     """Cut an epoch into ``number`` batches, a multiple of ``world_size``, of almost the same number of subword tokens.
 
     A batch holds the sequences that begin in its even share of all subword tokens, so it exceeds that share by less
-    than the longest sequence. The number of batches does not depend on the order: Lightning drops the surplus, or skips
-    the validation, when it changes from epoch to epoch. ``world_size`` consecutive batches are computed at once, and
-    stay together.
+    than the longest sequence. ``world_size`` consecutive batches are computed at once, and stay together. Their number
+    is that of every epoch: Lightning drops the surplus, or skips the validation, when it changes.
     """
     generator = np.random.default_rng([seed, epoch])
     order = generator.permutation(len(lengths))
@@ -100,10 +97,7 @@ def count_batches(lengths: npt.NDArray[np.int64], batch_size: int, max_tokens: i
 
 
 class TrainingSampler(Sampler[TrainingItem]):
-    """The micro-batches of this process, epoch by epoch.
-
-    The last micro-batch of an epoch distributes the rest; when that is fewer sequences than there are processes, some
-    get none.
+    """The micro-batches of this process, epoch by epoch; in the last of an epoch some processes may get no sequence.
 
     Args:
         split: the encoded training data.
@@ -198,13 +192,9 @@ def share_of(batches: Sequence[npt.NDArray[np.int64]], rank: int, world_size: in
 def training_loader(
     assembler: BatchAssembler, options: Any, trainer: Any, resume_at: tuple[int, int] | None
 ) -> DataLoader[Any]:
-    """Batches of sequences in a new order each epoch, from :class:`TrainingSampler`.
+    """Batches as :class:`TrainingSampler` plans them for the processes and epochs of a trainer (``None``: one process).
 
-    Args:
-        assembler: of the sentences to train on.
-        options: the arguments of ``NERDataModule``.
-        trainer: whose processes, accumulation and epochs are planned for; ``None`` for one process.
-        resume_at: the epoch and the micro-batch in it to begin with.
+    ``options`` are the arguments of ``NERDataModule``.
     """
     split, chosen = assembler.split, assembler.chosen
     sampler = TrainingSampler(
@@ -227,12 +217,7 @@ def evaluation_loader(
 ) -> DataLoader[Any]:
     """Whole sentences, sorted by length as :func:`evaluation_batches` does.
 
-    Args:
-        assembler: of the sentences to evaluate.
-        options: the arguments of ``NERDataModule``.
-        trainer: whose processes share the batches; ``None`` for one process.
-        look_ahead: as for :func:`evaluation_batches`.
-        skipped: the number of first sentences to leave out, whole stretches of ``look_ahead``.
+    The first ``skipped`` sentences, whole stretches of ``look_ahead``, are left out.
     """
     lengths = assembler.split.sentence_lengths()
     lengths = lengths if assembler.chosen is None else lengths[assembler.chosen]

@@ -22,8 +22,7 @@ from torch.utils.data import DataLoader
 from ner_module import pretrained
 from ner_module.data.batching import LOOK_AHEAD, Batching, evaluation_loader, training_loader
 from ner_module.data.encoded import BatchAssembler, EncodedSplit, EncodingOptions, Selection
-from ner_module.data.entities import count_entities
-from ner_module.data.inventory import Tags, check_known
+from ner_module.data.inventory import Tags, check_known, check_strict, choose_source_scheme
 from ner_module.data.options import check_options, choose_held_out, sequence_limits
 from ner_module.data.preparation import NEEDED, encode_stored, report_split, store_splits
 from ner_module.data.store import Documents, StoredSplit
@@ -148,13 +147,15 @@ class NERDataModule(LightningDataModule):
         """The trainer's command; ``fit`` without a trainer."""
         return self.trainer.state.fn.value if self.trainer is not None and self.trainer.state.fn else "fit"
 
-    # ------------------------------------------------------------------ prepare
-
     def prepare_data(self) -> None:
         """Read and tokenise into the cache; Lightning calls it in one process per node."""
         command, options = self._command(), self._options
         self.stored = store_splits(options, command, self.cache)
-        self.tags = Tags.of(self.stored, options, self.label_map)
+        annotated = {name: split for name, split in self.stored.items() if name != "predict"}
+        schemes = {name: choose_source_scheme(split, options.source_scheme) for name, split in annotated.items()}
+        for name, split in annotated.items() if options.strict else ():
+            check_strict(split, schemes[name])
+        self.tags = Tags(annotated, schemes, options.label_names, self.label_map)
         if not self.labels.names:
             self.labels = self.tags.check(options.scheme, options.outside_label)
         self.load_tokenizer()  # after the data: errors in a file are reported before a model is downloaded
@@ -190,8 +191,6 @@ class NERDataModule(LightningDataModule):
             label_map=tuple(sorted(self.label_map.items())) if name != "predict" else (),
         )
         return encode_stored(self.cache, split, self.tokenizer, encoding, name, self._options.documents)
-
-    # ------------------------------------------------------------------ setup
 
     def setup(self, stage: str) -> None:
         """Settle the labels and what is held out; Lightning calls it in every process."""
@@ -244,11 +243,16 @@ class NERDataModule(LightningDataModule):
     def train_entities(self) -> dict[str, dict[str, int]]:
         """The entities of the training data: type -> surface form (words joined by spaces) -> count."""
         source, chosen = self.sentences_of("train")
-        stored = self.stored[source]
-        sentences = range(len(stored)) if chosen is None else chosen.tolist()
-        return count_entities(stored, self.encoded[source], sentences, self.labels)
-
-    # ------------------------------------------------------------------ loaders
+        stored, encoded = self.stored[source], self.encoded[source]
+        entities: dict[str, dict[str, int]] = {}
+        for sentence in range(len(stored)) if chosen is None else chosen.tolist():
+            tags = [encoded.tag_names[label] for label in encoded.word_labels[encoded.words_of(sentence)]]
+            spans = self.labels.spans(tags)
+            tokens = stored.tokens(sentence) if spans else []
+            for start, end, entity_type in spans:
+                form, forms = " ".join(tokens[start:end]), entities.setdefault(entity_type, {})
+                forms[form] = forms.get(form, 0) + 1
+        return entities
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Batches of sequences in a new order each epoch."""
@@ -271,8 +275,6 @@ class NERDataModule(LightningDataModule):
     def _assembled(self, split: str) -> BatchAssembler:
         source, chosen = self.sentences_of(split)
         return BatchAssembler(self.encoded[source], self.label_ids(source) if split != "predict" else [], chosen)
-
-    # ------------------------------------------------------------------ what a checkpoint carries
 
     @cached_property
     def _tokenizer_files(self) -> dict[str, str]:

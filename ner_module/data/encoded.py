@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args, get_type_hints
 
 import numpy as np
 import numpy.typing as npt
@@ -33,20 +33,6 @@ from ner_module.data.alignment import (
 )
 from ner_module.files import folder_written_whole
 from ner_module.tagging import IGNORE_INDEX, UNTYPED, continuation_tag, convert_tags, illegal_words
-
-_ARRAYS: dict[str, Any] = {
-    "input_ids": np.int32,  # [subwords]
-    "labels": np.int16,  # [subwords]
-    "sequence_offsets": np.int64,  # [sequences + 1] into input_ids
-    "sequence_labelled": np.int32,  # [sequences] labelled subword tokens of each
-    "word_positions": np.int32,  # [words] place of a word's first subword in the sequence that owns it
-    "word_labels": np.int16,  # [words]
-    "sequence_words": np.int64,  # [sequences + 1] into word_positions
-    "sentence_sequences": np.int64,  # [sentences + 1]
-}
-
-ENCODED_FILES = ("meta.json", *(f"{name}.bin" for name in _ARRAYS))
-"""The files of a complete folder."""
 
 Selection = npt.NDArray[np.int64] | None
 """Indices of some sentences of an encoded split; ``None`` for all."""
@@ -80,17 +66,16 @@ class EncodedSplit:
         tag_names: the tags that occur, by index; the meaning of ``labels`` and ``word_labels``.
         findings: what happened to sentences, words and tags -> how often, and the first sentence: ``illegal_tags``,
             ``windowed_sentences``, ``clipped_words``, ``words_without_subword``, ``sentences_with_context``.
-        input_ids, labels, …: see ``_ARRAYS`` in this module for shapes.
     """
 
-    input_ids: npt.NDArray[np.int32]
-    labels: npt.NDArray[np.int16]
-    sequence_offsets: npt.NDArray[np.int64]
-    sequence_labelled: npt.NDArray[np.int32]
-    word_positions: npt.NDArray[np.int32]
-    word_labels: npt.NDArray[np.int16]
-    sequence_words: npt.NDArray[np.int64]
-    sentence_sequences: npt.NDArray[np.int64]
+    input_ids: npt.NDArray[np.int32]  # [subwords]
+    labels: npt.NDArray[np.int16]  # [subwords]
+    sequence_offsets: npt.NDArray[np.int64]  # [sequences + 1] into input_ids
+    sequence_labelled: npt.NDArray[np.int32]  # [sequences] labelled subword tokens of each
+    word_positions: npt.NDArray[np.int32]  # [words] place of a word's first subword in the sequence that owns it
+    word_labels: npt.NDArray[np.int16]  # [words]
+    sequence_words: npt.NDArray[np.int64]  # [sequences + 1] into word_positions
+    sentence_sequences: npt.NDArray[np.int64]  # [sentences + 1]
 
     def __init__(self, folder: Path) -> None:
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
@@ -140,15 +125,15 @@ class EncodedSplit:
         return np.diff(self.sequence_offsets)
 
 
-def encode_split(folder: Path, chunks: Iterable[Chunk], subwords: Subwords, options: EncodingOptions) -> EncodedSplit:
-    """Encode sentences into ``folder`` and open the result; an existing complete one is used.
+# The annotations say the type of each array: NDArray[T] is ndarray[shape, dtype[T]].
+_ARRAYS: dict[str, Any] = {name: get_args(get_args(hint)[1])[0] for name, hint in get_type_hints(EncodedSplit).items()}
 
-    Args:
-        folder: where the arrays go; it appears whole or not at all.
-        chunks: the sentences, any number at a time.
-        subwords: the tokenizer's view of words.
-        options: alignment and scheme.
-    """
+ENCODED_FILES = ("meta.json", *(f"{name}.bin" for name in _ARRAYS))
+"""The files of a complete folder."""
+
+
+def encode_split(folder: Path, chunks: Iterable[Chunk], subwords: Subwords, options: EncodingOptions) -> EncodedSplit:
+    """Encode sentences into ``folder``, which appears whole or not at all, and open it."""
     encoder = _Encoder(subwords, options)
     with folder_written_whole(folder) as scratch, contextlib.ExitStack() as stack:
         files = {name: stack.enter_context((scratch / f"{name}.bin").open("wb")) for name in _ARRAYS}

@@ -1,7 +1,4 @@
-"""Datasets from the hub (or a `datasets` builder's name) -> sentences.
-
-Only data, never code: `datasets` 5 runs no loading scripts, and this module asks for none.
-"""
+"""Datasets from the hub (or a folder that `datasets` loads) -> sentences. Only data, never code."""
 
 from __future__ import annotations
 
@@ -39,10 +36,8 @@ def load_hub_dataset(name: str, config_name: str | None, revision: str | None) -
         loaded = _load(name, config_name, revision)
     except Exception as error:
         module = type(error).__module__
-        if not (
-            isinstance(error, (OSError, ValueError, RuntimeError))
-            or module.startswith(("httpx", "huggingface_hub", "datasets"))
-        ):
+        known = isinstance(error, (OSError, ValueError, RuntimeError))
+        if not known and not module.startswith(("httpx", "huggingface_hub", "datasets")):
             raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         if "scripts are no longer supported" in reason:
@@ -54,8 +49,6 @@ def load_hub_dataset(name: str, config_name: str | None, revision: str | None) -
         else:
             advice = "check --data.dataset_name, --data.dataset_config_name and --data.dataset_revision"
         raise DataError(where, None, f"cannot be loaded ({reason})", advice) from error
-    if not isinstance(loaded, dict):
-        raise DataError(where, None, "has no splits", "name a dataset with a train split")
     return {_SPLIT_NAMES.get(str(split), str(split)): rows for split, rows in loaded.items()}
 
 

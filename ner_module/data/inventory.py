@@ -9,12 +9,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
-from typing import Any
 
 from ner_module.data.encoded import EncodedSplit
 from ner_module.data.store import StoredSplit
-from ner_module.data.tag_census import SeenTag
-from ner_module.data.tag_spelling import suspicious_tags
+from ner_module.data.tag_census import SeenTag, suspicious_tags
 from ner_module.errors import DataError
 from ner_module.tagging import OUTSIDE, LabelSet, complete_label_set, has_prefix, illegal_words, map_label_names
 
@@ -66,26 +64,8 @@ class Tags:
                 known = self.seen.get(tag)
                 self.seen[tag] = found if known is None else known._replace(uses=known.uses + found.uses)
 
-    @classmethod
-    def of(cls, stored: Mapping[str, StoredSplit], options: Any, label_map: Mapping[str, str]) -> Tags:
-        """The tags of stored splits, read as the arguments of ``NERDataModule`` say.
-
-        Raises:
-            DataError: see :func:`choose_source_scheme` and :func:`check_strict`.
-        """
-        splits = {name: split for name, split in stored.items() if name != "predict"}
-        schemes = {name: choose_source_scheme(split, options.source_scheme) for name, split in splits.items()}
-        for name, split in splits.items() if options.strict else ():
-            check_strict(split, schemes[name])
-        return cls(splits, schemes, options.label_names, label_map)
-
     def check(self, scheme: str | None, asked_outside: str | None) -> LabelSet:
-        """Refuse what a new model cannot be trained on; a label set without names yet.
-
-        Args:
-            scheme: the one to train; by default ``iob2``, or ``flat`` for flat data.
-            asked_outside: the outside label asked for.
-        """
+        """Refuse what a new model cannot be trained on; a label set without names yet (by default ``iob2`` or flat)."""
         self.check_label_map()
         scheme = scheme or ("flat" if self.source_scheme == "flat" else "iob2")
         outside = self.outside_label(scheme, asked_outside)
@@ -153,11 +133,11 @@ class Tags:
             log.warning("%s", found.error())
 
     def label_set(self, tags: Iterable[str], scheme: str, outside: str | None) -> LabelSet:
-        """The labels of a new model.
+        """The labels of a new model; declared ones keep their order when they are in the trained scheme.
 
         Args:
             tags: every tag that occurs, in the trained scheme.
-            scheme: the trained one. Declared labels keep their order when they are in it.
+            scheme: the trained one.
             outside: the label of words outside any entity, if there is one.
         """
         tags, declared = set(tags), self.declared
@@ -169,25 +149,20 @@ class Tags:
                 ordered = complete_label_set(list(declared), scheme, outside)
                 if tags <= set(ordered) and set(declared) <= set(complete_label_set(set(declared), scheme, outside)):
                     return LabelSet(tuple(ordered), scheme, outside)
-        self._report_unlearnable()
+        known = {OUTSIDE, *map(self._new_type, self.splits["train"].seen if "train" in self.splits else self.seen)}
+        for tag, (_, path, line, _) in self.seen.items():
+            if self._new_type(tag) not in known:
+                known.add(self._new_type(tag))
+                message = "%s:%s: the label %r does not occur in the training data: it cannot be learnt"
+                log.warning(message, path, line, tag)
         return LabelSet(tuple(complete_label_set(tags, scheme, outside)), scheme, outside)
 
-    def _report_unlearnable(self) -> None:
-        """Warn of each entity type (or flat label) that the training data lacks."""
-        if "train" not in self.splits:
-            return
-        known = {OUTSIDE, *(_type_of(tag, self.label_map) for tag in self.splits["train"].seen)}
-        for split in self.splits.values():
-            for tag, (_, path, line, _) in split.seen.items():
-                if _type_of(tag, self.label_map) not in known:
-                    known.add(_type_of(tag, self.label_map))
-                    message = "%s:%s: the label %r does not occur in the training data: it cannot be learnt"
-                    log.warning(message, path, line, tag)
+    def _new_type(self, tag: str) -> str:
+        return self.label_map.get(_type_of(tag), _type_of(tag))
 
 
-def _type_of(tag: str, label_map: Mapping[str, str] | None = None) -> str:
-    name = tag.partition("-")[2] or tag if has_prefix(tag) else tag
-    return (label_map or {}).get(name, name)
+def _type_of(tag: str) -> str:
+    return tag.partition("-")[2] or tag if has_prefix(tag) else tag
 
 
 def check_known(labels: LabelSet, stored: StoredSplit, encoded: EncodedSplit) -> None:
@@ -198,9 +173,9 @@ def check_known(labels: LabelSet, stored: StoredSplit, encoded: EncodedSplit) ->
     """
     for tag in encoded.tag_names:
         if tag not in labels.names:
-            path, line = stored.origin(*encoded.first_word_tagged(tag))
+            place = stored.origin(*encoded.first_word_tagged(tag))
             problem = f"the label {tag!r} is unknown to the checkpoint's model, which has {', '.join(labels.names)}"
-            raise DataError(path, line, problem, "correct the tag, or train a model that knows it")
+            raise DataError(*place, problem, "correct the tag, or train a model that knows it")
 
 
 def check_strict(stored: StoredSplit, source_scheme: str) -> None:
@@ -224,5 +199,4 @@ def check_strict(stored: StoredSplit, source_scheme: str) -> None:
             problem = f"the tag {tags[word]!r} {before} is illegal in {source_scheme}"
             problem += f" (word {word + 1} of the sentence; {total:,} such tags in all)"
             advice = "correct it, name another --data.source_scheme, or leave out --data.strict to have it repaired"
-            path, line = stored.origin(index, word)
-            raise DataError(path, line, problem, advice)
+            raise DataError(*stored.origin(index, word), problem, advice)

@@ -12,8 +12,7 @@ from ner_module.errors import DataError
 
 DEFAULT_MAX_SEQ_LENGTH = 512
 
-# With fewer documents than this, a split made by document would be too coarse.
-_MIN_DOCUMENTS = 10
+_MIN_DOCUMENTS = 10  # with fewer, a split made by document would be too coarse
 
 
 def check_options(options: Any) -> None:
@@ -29,11 +28,7 @@ def check_options(options: Any) -> None:
 
 
 def sequence_limits(options: Any, limit: int) -> tuple[int, int]:
-    """How long sequences are and how far windows overlap, in subword tokens.
-
-    Args:
-        options: the arguments of ``NERDataModule``.
-        limit: subword tokens the model takes, special tokens included.
+    """How long sequences are and how far windows overlap, in subword tokens, for a model that takes ``limit`` of them.
 
     Raises:
         DataError: an option does not fit the model or another option.
@@ -54,15 +49,12 @@ def _check(option: str, value: Any, fits: bool, advice: str) -> None:
 
 
 def choose_held_out(stored: StoredSplit, fraction: float, seed: int) -> npt.NDArray[np.int64]:
-    """Choose the sentences to hold out: whole documents where there are at least ten, else single sentences.
+    """Ascending indices of the sentences to hold out: of whole documents where there are at least ten, else of any.
 
     Args:
         stored: the training data.
         fraction: the share of its sentences, reached or just passed.
         seed: the same one chooses the same sentences.
-
-    Returns:
-        Their indices, ascending.
 
     Raises:
         DataError: nothing would be left to train on.

@@ -32,13 +32,6 @@ log = logging.getLogger(__name__)
 # Part of every key: raise it when what is stored changes its meaning.
 _VERSION = 4
 
-# Which splits a command reads. `fit` reads the test data too: the label inventory is taken over all splits.
-_SPLITS = {
-    "fit": ("train", "validation", "test"),
-    "validate": ("validation",),
-    "test": ("test",),
-    "predict": ("predict",),
-}
 NEEDED = {"fit": "train", "validate": "validation", "test": "test", "predict": "predict"}
 """The split a command cannot run without."""
 
@@ -60,15 +53,7 @@ _FINDINGS = {
 
 
 def store_splits(options: Any, command: str, cache: Path) -> dict[str, StoredSplit]:
-    """Read what a command needs.
-
-    Args:
-        options: the arguments of ``NERDataModule``.
-        command: ``fit``, ``validate``, ``test`` or ``predict``.
-        cache: where the sentences go.
-
-    Returns:
-        The splits by name.
+    """Read what a command needs into the cache, as the arguments of ``NERDataModule`` say; the splits by name.
 
     Raises:
         DataError: a file or dataset cannot be read, or the split the command is about is missing or empty.
@@ -76,7 +61,9 @@ def store_splits(options: Any, command: str, cache: Path) -> dict[str, StoredSpl
     hub: dict[str, Any] = {}
     if options.dataset_name is not None and command != "predict":
         hub = load_hub_dataset(options.dataset_name, options.dataset_config_name, options.dataset_revision)
-    wanted, needed = set(_SPLITS[command]), NEEDED[command]
+    needed = NEEDED[command]
+    # `fit` reads the test data too: the label inventory is taken over all splits.
+    wanted = {"train", "validation", "test"} if command == "fit" else {needed}
     if "validation" in wanted and options.validation_file is None and "validation" not in hub:
         wanted.add("train")  # the validation data is a part of it
     stored = {}
@@ -134,16 +121,7 @@ def _store_hub_split(cache: Path, dataset: Any, where: str, columns: HubColumns)
 def encode_stored(
     cache: Path, stored: StoredSplit, tokenizer: Any, options: EncodingOptions, name: str, documents: Documents
 ) -> EncodedSplit:
-    """Encode a stored split into the cache and open it; at once when it is there.
-
-    Args:
-        cache: where the arrays go.
-        stored: the sentences.
-        tokenizer: a fast one.
-        options: alignment and scheme.
-        name: of the split, to show progress.
-        documents: which sentences are of one document, see :meth:`StoredSplit.chunks`.
-    """
+    """Encode a stored split into the cache and open it, at once when it is there; shows progress under ``name``."""
     backend = hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
     which = documents if options.context_size else None
     folder, is_there = _cached(cache, "encoded", stored.folder.name, backend, asdict(options), which)
@@ -164,12 +142,7 @@ def encode_stored(
 def report_split(name: str, stored: StoredSplit, encoded: EncodedSplit, limit: int, context_size: int) -> None:
     """Log how large a split is, and each finding with the file and line of its first case.
 
-    Args:
-        name: of the split.
-        stored: its sentences.
-        encoded: its sequences.
-        limit: subword tokens of a sequence at most.
-        context_size: as asked for; how many sentences are read in context is logged, too.
+    ``limit`` and ``context_size`` are the options, in subword tokens, that the split was encoded with.
     """
     findings, sources = encoded.findings, stored.meta["sources"]
     shown = ", ".join(sources[:3]) + (", …" if len(sources) > 3 else "")
@@ -206,9 +179,8 @@ def _cached(cache: Path, kind: str, *parts: Any) -> tuple[Path, bool]:
 
 def _folder_digest(folder: Path) -> str:
     """A digest of a folder source (brat, a saved `datasets` folder): of its files' names and contents."""
-    return _key(
-        [(str(path.relative_to(folder)), sha256_of(path)) for path in sorted(folder.rglob("*")) if path.is_file()]
-    )
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return _key([(str(path.relative_to(folder)), sha256_of(path)) for path in files])
 
 
 def _key(*parts: Any) -> str:

@@ -89,9 +89,8 @@ class StoredSplit:
     def chunks(self, documents: Documents | None = None) -> Iterator[Chunk]:
         """Consecutive sentences; tags are ``None`` in a split without annotation.
 
-        Args:
-            documents: ``None`` leaves the documents out; ``marked`` gives those that the data marks; ``file`` makes one
-                of all sentences of a file that belong to none.
+        Documents: ``None`` leaves them out; ``marked`` gives those that the data marks; ``file`` makes one of all
+        sentences of a file that belong to none.
         """
         for batch in self._table.to_batches(max_chunksize=CHUNK):
             tags = batch.column("tags")
@@ -118,14 +117,9 @@ def store_sentences(
     changed_spans: SpanCounts,
     meta: dict[str, Any],
 ) -> None:
-    """Write sentences to ``folder``, and what was found in them.
+    """Write sentences, each with the index of its source, to ``folder``, which appears whole or not at all.
 
-    Args:
-        folder: where they go; it appears whole or not at all.
-        sources: names of the files.
-        sentences: each with the index of its source.
-        changed_spans: filled by the reader of the sentences.
-        meta: stored beside the findings.
+    The findings go with them, and ``meta``; ``changed_spans`` is filled by the reader of the sentences.
     """
     census, stream = TagCensus(), iter(sentences)
     with folder_written_whole(folder) as scratch:

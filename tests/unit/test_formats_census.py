@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from ner_module.data.formats import DataError, Sentence, read_sentences
-from ner_module.data.tag_census import SeenTag, TagCensus
-from ner_module.data.tag_spelling import Suspicion, one_edit_apart, suspicious_tags
+from ner_module.data.tag_census import SeenTag, Suspicion, TagCensus, one_edit_apart, suspicious_tags
 from ner_module.tagging import spans_to_tags, tags_to_spans
 
 SHARED = Path(os.environ.get("NER_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from ner_module.data.inventory import Tags
-from ner_module.data.tag_spelling import suspicious_tags
+from ner_module.data.tag_census import suspicious_tags
 from ner_module.extras.audit.corpus import Corpus, Source
 from ner_module.extras.audit.wording import plural
 from ner_module.extras.findings import Example, Finding, Severity

@@ -19,8 +19,7 @@ from pathlib import Path
 from ner_module.data.formats import FORMATS, ReadingOptions, expand_files, read_sentences
 from ner_module.data.formats.char_spans import SpanCounts
 from ner_module.data.formats.files import suffix_of
-from ner_module.data.tag_census import TagCensus
-from ner_module.data.tag_spelling import suspicious_tags
+from ner_module.data.tag_census import TagCensus, suspicious_tags
 from ner_module.errors import DataError, UserError
 from ner_module.extras.convert.losses import REPAIRED, Annotated, Losses
 from ner_module.extras.convert.writers import TARGETS

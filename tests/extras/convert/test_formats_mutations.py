@@ -17,8 +17,7 @@ import pytest
 
 from ner_module.data.formats import read_sentences
 from ner_module.data.formats.char_spans import SpanCounts
-from ner_module.data.tag_census import TagCensus
-from ner_module.data.tag_spelling import Suspicion, suspicious_tags
+from ner_module.data.tag_census import Suspicion, TagCensus, suspicious_tags
 from ner_module.errors import DataError
 from ner_module.extras.convert.command import main as convert
 
