@@ -2,16 +2,14 @@
 
 The rules, each of which some other tool gets wrong:
 
-* A fast tokenizer encodes pre-split words one by one, so the subword tokens of a word do not depend on its neighbours.
-  Each distinct form is encoded once (:class:`Subwords`), which makes ``word_ids`` trivial and the work proportional to
-  the vocabulary rather than to the text. `tests/unit/test_alignment.py` checks this against ``tokenizer.word_ids()``.
+* A fast tokenizer encodes pre-split words one by one, so the subword tokens of a word do not depend on its neighbours:
+  each distinct form is encoded once (:class:`Subwords`), and ``word_ids`` are not needed.
 * A word that becomes no subword token (control and zero-width characters) keeps its place: position -1, never a shift.
 * A sentence past ``max_seq_length`` becomes overlapping **windows**. Each word is *owned* by exactly one of them, the
   one that gives it most context; only owned words are labelled in the loss, predicted and scored. A word alone longer
   than a window keeps its first subword tokens.
 * A sentence that fits one sequence may be read with words of its document around it: whole words, nearest first, as
-  many on one side as on the other where both have them. The sequence does not own them, so they are neither labelled
-  nor predicted. A sentence in windows has none: it fills its sequences.
+  many on one side as on the other where both have them. The sequence does not own them. A sentence in windows has none.
 
 Terms: a *sequence* is one encoder input, with its special tokens. ``labels`` are per subword token, as indices into the
 label names of the split (:data:`UNLABELLED` where the loss must not look); ``word_positions`` are per owned word, the
@@ -20,9 +18,10 @@ place of its first subword token in the sequence.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from itertools import chain, islice, repeat
+from itertools import accumulate, chain, islice, repeat
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,18 +32,6 @@ UNLABELLED = -1
 
 NO_SUBWORD = -1
 """The position of a word that became no subword token."""
-
-_PROBE = "a"
-
-
-class Context(NamedTuple):
-    """The words of the document before and after a sentence, nearest to it: at the end of ``before``."""
-
-    before: Sequence[str]
-    after: Sequence[str]
-
-
-NO_CONTEXT = Context((), ())
 
 
 class Chunk(NamedTuple):
@@ -57,11 +44,12 @@ class Chunk(NamedTuple):
 
 
 class SentenceInContext(NamedTuple):
-    """One sentence: its words, its tags (``None``: not annotated) and the words around it."""
+    """One sentence, and the words of its document on either side of it, in order."""
 
     tokens: Sequence[str]
     tags: Sequence[str] | None
-    context: Context
+    before: Sequence[str]
+    after: Sequence[str]
 
 
 class EncodedSequence(NamedTuple):
@@ -74,25 +62,20 @@ class EncodedSequence(NamedTuple):
 
 
 class Subwords(dict[str, tuple[int, ...]]):
-    """The subword token ids of words that were cached, each distinct form encoded once.
+    """The subword token ids of words that were cached by a fast tokenizer, each distinct form encoded once.
 
-    Args:
-        tokenizer: a fast tokenizer from :func:`ner_module.pretrained.load_tokenizer`.
+    ``prefix`` and ``suffix`` are the ids of the special tokens before and after the words, ``num_special`` in all.
     """
 
     def __init__(self, tokenizer: Any) -> None:
         super().__init__()
         self._backend = tokenizer.backend_tokenizer
-        self.cache([[_PROBE]])
-        bare = self[_PROBE]
-        whole = list(self._backend.encode([_PROBE], is_pretokenized=True, add_special_tokens=True).ids)
+        self.cache([["a"]])
+        bare = self["a"]
+        whole: list[int] = list(self._backend.encode(["a"], is_pretokenized=True, add_special_tokens=True).ids)
         start = next(i for i in range(len(whole)) if tuple(whole[i : i + len(bare)]) == bare)
-        self.prefix: list[int] = whole[:start]
-        """Ids of the special tokens before the words (``[CLS]``)."""
-        self.suffix: list[int] = whole[start + len(bare) :]
-        """Ids of the special tokens after the words (``[SEP]``)."""
+        self.prefix, self.suffix = whole[:start], whole[start + len(bare) :]
         self.num_special = len(whole) - len(bare)
-        """How many places of a sequence the special tokens take."""
 
     def cache(self, sentences: Iterable[Sequence[str]]) -> None:
         """Encode the new forms of some sentences, all at once: the tokenizer uses all cores."""
@@ -107,7 +90,7 @@ def sentence_contexts(chunks: Iterable[Chunk], size: int) -> Iterator[SentenceIn
     Streams: a sentence waits only until enough words behind it are known.
 
     >>> found = sentence_contexts([Chunk([["a", "b"], ["c"], ["d"]], None, [1, 1, 2])], 2)
-    >>> [(list(context.before), context.after) for _, _, context in found]
+    >>> [(each.before, each.after) for each in found]
     [([], ['c']), (['a', 'b'], []), ([], [])]
     """
     stream = chain.from_iterable(
@@ -135,7 +118,7 @@ def sentence_contexts(chunks: Iterable[Chunk], size: int) -> Iterator[SentenceIn
         if document is not None:
             same = (words for words, _, other in waiting if other == document)  # the last one at most is of another
             after = list(islice(chain.from_iterable(same), size))
-        yield SentenceInContext(tokens, tags, Context(list(before), after))
+        yield SentenceInContext(tokens, tags, list(before), after)
         before.extend(tokens)
         previous = document
 
@@ -145,28 +128,33 @@ def make_sequences(
     subwords: Subwords,
     max_seq_length: int,
     stride: int,
-    context: Context = NO_CONTEXT,
+    before: Sequence[str] = (),
+    after: Sequence[str] = (),
     context_size: int = 0,
 ) -> list[EncodedSequence]:
-    """Encode one sentence as one sequence, or as windows when it is too long.
+    """Encode one sentence as one sequence, or as windows when it is too long; each word is owned by one of them.
 
     Args:
         tokens: the words; without any, the sequence consists of special tokens.
-        subwords: has cached every word of ``tokens`` and of ``context``.
+        subwords: has cached every word of ``tokens``, ``before`` and ``after``.
         max_seq_length: subword tokens of a sequence at most, special tokens included.
         stride: subword tokens that neighbouring windows share, at most (whole words only); at most half of
             ``max_seq_length``.
-        context: the words around the sentence in its document.
+        before: words of the document before the sentence, in order.
+        after: words of the document after it.
         context_size: how many subword tokens of them are taken at most, both sides together.
-
-    Returns:
-        Sequences in order; their owned words are the words of the sentence, each once.
     """
     budget = max_seq_length - subwords.num_special
     words = [subwords[word] for word in tokens]
     room = budget - sum(map(len, words))
     if room >= 0:
-        around = _context_ids(context, min(context_size, room), subwords) if tokens and context_size else ([], [])
+        # Half the room for each side; what one leaves, the other takes.
+        room = min(context_size, room) if tokens else 0
+        ids_before, ids_after = [subwords[word] for word in reversed(before)], [subwords[word] for word in after]
+        taken_before = _fitting(ids_before, room // 2)
+        taken_after = _fitting(ids_after, room - sum(map(len, taken_before)))
+        taken_before = _fitting(ids_before, room - sum(map(len, taken_after)))
+        around = list(chain(*reversed(taken_before))), list(chain(*taken_after))
         return [_sequence(words, range(len(words)), range(len(words)), subwords, *around)]
     words = [ids[:budget] for ids in words]
     lengths = [len(ids) for ids in words]
@@ -237,24 +225,9 @@ def _sequence(
     return EncodedSequence(input_ids, owned.start, owned.stop, positions)
 
 
-def _context_ids(context: Context, room: int, subwords: Subwords) -> tuple[list[int], list[int]]:
-    """The ids of whole context words before and after a sentence, ``room`` of them at most."""
-    before = [subwords[word] for word in reversed(context.before)]
-    after = [subwords[word] for word in context.after]
-    # Half the room each; what one side leaves, the other takes.
-    taken_before = _fitting(before, room // 2)
-    taken_after = _fitting(after, room - sum(map(len, taken_before)))
-    taken_before = _fitting(before, room - sum(map(len, taken_after)))
-    return list(chain(*reversed(taken_before))), list(chain(*taken_after))
-
-
 def _fitting(words: Sequence[Sequence[int]], room: int) -> Sequence[Sequence[int]]:
     """The first words, as many as fit."""
-    for count, ids in enumerate(words):
-        room -= len(ids)
-        if room < 0:
-            return words[:count]
-    return words
+    return words[: bisect_right(list(accumulate(map(len, words))), room)]
 
 
 def subword_labels(
@@ -264,7 +237,7 @@ def subword_labels(
     continuation: Sequence[int] | None = None,
     word_lengths: Sequence[int] | None = None,
 ) -> npt.NDArray[np.int16]:
-    """The label of each subword token: on the first one of each word, or on all when ``continuation`` is given.
+    """``[len(sequence.input_ids)]`` labels: on the first token of each word, or on all when ``continuation`` is given.
 
     Args:
         sequence: from :func:`make_sequences`.
@@ -272,9 +245,6 @@ def subword_labels(
         num_suffix: special tokens at the end of the sequence.
         continuation: label index -> the index that a word's further subword tokens get (``B-`` becomes ``I-``).
         word_lengths: subword tokens of each word of the sentence; needed with ``continuation``.
-
-    Returns:
-        ``[len(sequence.input_ids)]``, :data:`UNLABELLED` where the loss must not look.
     """
     aligned = np.full(len(sequence.input_ids), UNLABELLED, dtype=np.int16)
     last = len(sequence.input_ids) - num_suffix

@@ -9,22 +9,19 @@ Evaluation and prediction distribute whole batches of whole sentences, sorted by
 carry the index of their sentence, by which whoever collects them restores the order.
 
 The samplers yield whole batches (``DataLoader(batch_size=None)``): Lightning neither replaces nor shards them.
-
-Not here: how a batch becomes tensors (`encoded.py`), and how the model computes it (`model/packed.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Sampler
 
-from ner_module.data.encoded import BatchAssembler, EncodedSplit, Selection, TrainingItem
+from ner_module.data.encoded import BatchAssembler, EncodedSplit, TrainingItem
 from ner_module.errors import DataError
 
 Batching = Literal["random", "grouped"]
@@ -40,7 +37,7 @@ LOOK_AHEAD = 10_000
 def epoch_order(
     lengths: npt.NDArray[np.int64], batch_size: int, batching: Batching, seed: int, epoch: int
 ) -> npt.NDArray[np.int64]:
-    """The order of all sequences in one epoch, a permutation that depends on seed and epoch alone.
+    """The order of the sequences in an epoch.
 
     ``random``: uniform. ``grouped``: uniform, then sorted by length within chunks of 50 batches, whole batches
     shuffled; only a last, smaller batch stays last.
@@ -58,19 +55,11 @@ def epoch_order(
 def token_batches(
     lengths: npt.NDArray[np.int64], number: int, world_size: int, batching: Batching, seed: int, epoch: int
 ) -> list[npt.NDArray[np.int64]]:
-    """Cut an epoch into exactly ``number`` batches with almost the same number of subword tokens.
+    """Cut an epoch into ``number`` batches, a multiple of ``world_size``, of almost the same number of subword tokens.
 
     A batch holds the sequences that begin in its even share of all subword tokens, so it exceeds that share by less
-    than the longest sequence. The number of batches does not depend on the order: Lightning drops the surplus, or skips
-    the validation, when it changes from epoch to epoch.
-
-    Args:
-        lengths: subword tokens of each sequence.
-        number: a multiple of ``world_size``.
-        world_size: that many consecutive batches are computed at once, and stay together.
-        batching: see :func:`epoch_order`.
-        seed: decides, with the epoch, the order.
-        epoch: which one.
+    than the longest sequence. ``world_size`` consecutive batches are computed at once, and stay together. Their number
+    is that of every epoch: Lightning drops the surplus, or skips the validation, when it changes.
     """
     generator = np.random.default_rng([seed, epoch])
     order = generator.permutation(len(lengths))
@@ -92,13 +81,7 @@ def _sorted_in_chunks(
 
 
 def count_batches(lengths: npt.NDArray[np.int64], batch_size: int, max_tokens: int | None, world_size: int = 1) -> int:
-    """Micro-batches of an epoch, the same for each process and in every epoch.
-
-    Args:
-        lengths: subword tokens of each sequence.
-        batch_size: sequences of one process in one micro-batch.
-        max_tokens: subword tokens of one process in one micro-batch, in place of the number of sequences.
-        world_size: how many processes there are.
+    """Micro-batches of an epoch, the same for each process and in every epoch; see :class:`TrainingSampler`.
 
     Raises:
         DataError: the budget is less than two of the longest sequence.
@@ -114,10 +97,7 @@ def count_batches(lengths: npt.NDArray[np.int64], batch_size: int, max_tokens: i
 
 
 class TrainingSampler(Sampler[TrainingItem]):
-    """The micro-batches of this process, epoch by epoch.
-
-    A micro-batch takes ``batch_size`` sequences for each process, or as many as hold ``max_tokens`` subword tokens at
-    most. The last one distributes the rest; when that is fewer than there are processes, some get no sequence.
+    """The micro-batches of this process, epoch by epoch; in the last of an epoch some processes may get no sequence.
 
     Args:
         split: the encoded training data.
@@ -190,13 +170,7 @@ def evaluation_batches(
 ) -> list[npt.NDArray[np.int64]]:
     """Batches of sentence indices, longest first so that memory runs out at once or never.
 
-    Args:
-        lengths: subword tokens of each sentence.
-        batch_size: sentences of a batch.
-        look_ahead: sort within that many consecutive sentences only, so that results can be written as they come.
-
-    Returns:
-        Every index exactly once.
+    With ``look_ahead``, they are sorted within that many sentences only, so that results can be written as they come.
     """
     batches = []
     chunk = look_ahead or max(len(lengths), 1)
@@ -206,40 +180,26 @@ def evaluation_batches(
     return batches
 
 
-class EvaluationSampler(Sampler[npt.NDArray[np.int64]]):
-    """Every ``world_size``-th of the given batches, from this process's rank on.
+def share_of(batches: Sequence[npt.NDArray[np.int64]], rank: int, world_size: int) -> list[npt.NDArray[np.int64]]:
+    """Every ``world_size``-th batch, from this process's rank on.
 
     Where there are fewer batches than processes, some get one batch without a sentence: Lightning lets a process that
     has no batch at all skip the evaluation, and the others would wait for its counts forever.
     """
-
-    def __init__(self, batches: Sequence[npt.NDArray[np.int64]], rank: int = 0, world_size: int = 1) -> None:
-        self._mine = list(batches[rank::world_size])
-        if not self._mine and batches:
-            self._mine = [np.empty(0, dtype=np.int64)]
-
-    def __len__(self) -> int:
-        return len(self._mine)
-
-    def __iter__(self) -> Iterator[npt.NDArray[np.int64]]:
-        return iter(self._mine)
+    return list(batches[rank::world_size]) or [np.empty(0, dtype=np.int64)] * bool(batches)
 
 
 def training_loader(
-    assembler: BatchAssembler, chosen: Selection, options: Any, trainer: Any, resume_at: tuple[int, int] | None
+    assembler: BatchAssembler, options: Any, trainer: Any, resume_at: tuple[int, int] | None
 ) -> DataLoader[Any]:
-    """Batches of sequences in a new order each epoch.
+    """Batches as :class:`TrainingSampler` plans them for the processes and epochs of a trainer (``None``: one process).
 
-    Args:
-        assembler: of the encoded split.
-        chosen: the sentences to train on.
-        options: the arguments of ``NERDataModule``.
-        trainer: whose processes, accumulation and epochs are planned for; ``None`` for one process.
-        resume_at: the epoch and the micro-batch in it to begin with.
+    ``options`` are the arguments of ``NERDataModule``.
     """
+    split, chosen = assembler.split, assembler.chosen
     sampler = TrainingSampler(
-        assembler.split,
-        None if chosen is None else assembler.split.sequences_of(chosen),
+        split,
+        None if chosen is None else split.sequences_of(chosen),
         options.batch_size,
         options.batching,
         options.seed,
@@ -249,50 +209,30 @@ def training_loader(
         resume_at=resume_at,
         max_tokens=options.max_tokens,
     )
-    return _loader(assembler.micro_batch, sampler, options)
+    return _loader(assembler, sampler, options)
 
 
 def evaluation_loader(
-    assembler: BatchAssembler,
-    chosen: Selection,
-    options: Any,
-    trainer: Any,
-    look_ahead: int | None = None,
-    skipped: int = 0,
+    assembler: BatchAssembler, options: Any, trainer: Any, look_ahead: int | None = None, skipped: int = 0
 ) -> DataLoader[Any]:
-    """Whole sentences, sorted by length.
+    """Whole sentences, sorted by length as :func:`evaluation_batches` does.
 
-    Args:
-        assembler: of the encoded split.
-        chosen: the sentences to evaluate.
-        options: the arguments of ``NERDataModule``.
-        trainer: whose processes share the batches; ``None`` for one process.
-        look_ahead: see :func:`evaluation_batches`.
-        skipped: the number of first sentences to leave out, whole stretches of ``look_ahead``.
+    The first ``skipped`` sentences, whole stretches of ``look_ahead``, are left out.
     """
     lengths = assembler.split.sentence_lengths()
-    batches = evaluation_batches(lengths if chosen is None else lengths[chosen], options.eval_batch_size, look_ahead)
-    sampler = EvaluationSampler([batch for batch in batches if batch[0] >= skipped], *_ranks(trainer))
-    return _loader(partial(assembler.sentences, chosen=chosen), sampler, options)
+    lengths = lengths if assembler.chosen is None else lengths[assembler.chosen]
+    batches = evaluation_batches(lengths, options.eval_batch_size, look_ahead)
+    mine = share_of([batch for batch in batches if batch[0] >= skipped], *_ranks(trainer))
+    return _loader(assembler, mine, options)
 
 
 def _ranks(trainer: Any) -> tuple[int, int]:
     return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
 
 
-class Batches(Dataset[dict[str, Any]]):
-    """What a function makes of each item of the sampler."""
-
-    def __init__(self, assemble: Callable[[Any], dict[str, Any]]) -> None:
-        self._assemble = assemble
-
-    def __getitem__(self, item: Any) -> dict[str, Any]:
-        return self._assemble(item)
-
-
-def _loader(assemble: Callable[[Any], dict[str, Any]], sampler: Sampler[Any], options: Any) -> DataLoader[Any]:
+def _loader(assembler: BatchAssembler, sampler: Iterable[Any], options: Any) -> DataLoader[Any]:
     return DataLoader(
-        Batches(assemble),
+        assembler,
         sampler=sampler,
         batch_size=None,
         num_workers=options.num_workers,

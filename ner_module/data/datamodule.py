@@ -20,13 +20,11 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
 from ner_module import pretrained
-from ner_module.data import messages
 from ner_module.data.batching import LOOK_AHEAD, Batching, evaluation_loader, training_loader
 from ner_module.data.encoded import BatchAssembler, EncodedSplit, EncodingOptions, Selection
-from ner_module.data.entities import count_entities
-from ner_module.data.inventory import Tags, check_known
+from ner_module.data.inventory import Tags, check_known, check_strict, choose_source_scheme
 from ner_module.data.options import check_options, choose_held_out, sequence_limits
-from ner_module.data.preparation import NEEDED, encode_stored, store_splits
+from ner_module.data.preparation import NEEDED, encode_stored, report_split, store_splits
 from ner_module.data.store import Documents, StoredSplit
 from ner_module.data.words import WORDS_VERSION
 from ner_module.errors import DataError
@@ -132,7 +130,7 @@ class NERDataModule(LightningDataModule):
         self.stored: dict[str, StoredSplit] = {}
         self.encoded: dict[str, EncodedSplit] = {}
         self.predicted_before = 0
-        """Sentences of the prediction that an earlier attempt has done."""
+        """First sentences to leave out of the prediction, whole stretches of ``LOOK_AHEAD``: they are done."""
         self._prepared: str | None = None  # the command whose data this process prepared and has not set up yet
         self._held_out: npt.NDArray[np.int64] | None = None
         self._restored = False
@@ -149,13 +147,15 @@ class NERDataModule(LightningDataModule):
         """The trainer's command; ``fit`` without a trainer."""
         return self.trainer.state.fn.value if self.trainer is not None and self.trainer.state.fn else "fit"
 
-    # ------------------------------------------------------------------ prepare
-
     def prepare_data(self) -> None:
         """Read and tokenise into the cache; Lightning calls it in one process per node."""
         command, options = self._command(), self._options
         self.stored = store_splits(options, command, self.cache)
-        self.tags = Tags.of(self.stored, options, self.label_map)
+        annotated = {name: split for name, split in self.stored.items() if name != "predict"}
+        schemes = {name: choose_source_scheme(split, options.source_scheme) for name, split in annotated.items()}
+        for name, split in annotated.items() if options.strict else ():
+            check_strict(split, schemes[name])
+        self.tags = Tags(annotated, schemes, options.label_names, self.label_map)
         if not self.labels.names:
             self.labels = self.tags.check(options.scheme, options.outside_label)
         self.load_tokenizer()  # after the data: errors in a file are reported before a model is downloaded
@@ -192,8 +192,6 @@ class NERDataModule(LightningDataModule):
         )
         return encode_stored(self.cache, split, self.tokenizer, encoding, name, self._options.documents)
 
-    # ------------------------------------------------------------------ setup
-
     def setup(self, stage: str) -> None:
         """Settle the labels and what is held out; Lightning calls it in every process."""
         command = self._command()
@@ -217,18 +215,12 @@ class NERDataModule(LightningDataModule):
         if "train" in self.stored and "validation" not in self.stored:
             options = self._options
             self._held_out = choose_held_out(self.stored["train"], options.validation_fraction, options.seed)
-        self._report(command)
-
-    def _report(self, command: str) -> None:
-        if command != "predict":
-            for name in sorted(self.stored, key=list(NEEDED.values()).index):
-                messages.report_split(name, self.stored[name], self.encoded[name].summary, self.max_seq_length)
-            summaries = [self.encoded[name].summary for name in self.tags.splits]
-            messages.report_label_map(self.label_map, summaries, self.tags.source_scheme, self.labels.outside)
-            if self._held_out is not None:
-                messages.report_held_out(len(self._held_out), len(self.stored["train"]))
-        for name, encoded in self.encoded.items():
-            messages.report_context(name, encoded.summary, self.context_size)
+        for name in sorted(self.stored, key=list(NEEDED.values()).index):
+            report_split(name, self.stored[name], self.encoded[name], self.max_seq_length, self.context_size)
+        if self._held_out is not None:
+            held_out, left = f"{len(self._held_out):,}", f"{len(self.stored['train']) - len(self._held_out):,}"
+            message = "%-10s %9s sentences of the training data are held out; %s are left"
+            log.info(message, "validation", held_out, left)
 
     def label_ids(self, split: str) -> list[int]:
         """The model's label id of each tag of a split."""
@@ -251,39 +243,38 @@ class NERDataModule(LightningDataModule):
     def train_entities(self) -> dict[str, dict[str, int]]:
         """The entities of the training data: type -> surface form (words joined by spaces) -> count."""
         source, chosen = self.sentences_of("train")
-        stored = self.stored[source]
-        sentences = range(len(stored)) if chosen is None else chosen.tolist()
-        return count_entities(stored, self.encoded[source], sentences, self.labels)
-
-    # ------------------------------------------------------------------ loaders
+        stored, encoded = self.stored[source], self.encoded[source]
+        entities: dict[str, dict[str, int]] = {}
+        for sentence in range(len(stored)) if chosen is None else chosen.tolist():
+            tags = [encoded.tag_names[label] for label in encoded.word_labels[encoded.words_of(sentence)]]
+            spans = self.labels.spans(tags)
+            tokens = stored.tokens(sentence) if spans else []
+            for start, end, entity_type in spans:
+                form, forms = " ".join(tokens[start:end]), entities.setdefault(entity_type, {})
+                forms[form] = forms.get(form, 0) + 1
+        return entities
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Batches of sequences in a new order each epoch."""
         resume_at, self._resume_at = self._resume_at, None
-        return training_loader(*self._assembled("train"), self._options, self.trainer, resume_at)
+        return training_loader(self._assembled("train"), self._options, self.trainer, resume_at)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Whole sentences, sorted by length."""
-        return evaluation_loader(*self._assembled("validation"), self._options, self.trainer)
+        return evaluation_loader(self._assembled("validation"), self._options, self.trainer)
 
     def test_dataloader(self) -> DataLoader[Any]:
         """Whole sentences, sorted by length."""
-        return evaluation_loader(*self._assembled("test"), self._options, self.trainer)
+        return evaluation_loader(self._assembled("test"), self._options, self.trainer)
 
     def predict_dataloader(self) -> DataLoader[Any]:
         """Whole sentences, sorted by length within a bounded look-ahead."""
-        assembled = self._assembled("predict")
-        return evaluation_loader(*assembled, self._options, self.trainer, LOOK_AHEAD, self.predicted_before)
+        data, skipped = self._assembled("predict"), self.predicted_before
+        return evaluation_loader(data, self._options, self.trainer, LOOK_AHEAD, skipped)
 
-    def skip_first(self, sentences: int) -> None:
-        """Leave the first sentences out of the prediction, whole stretches of ``LOOK_AHEAD``; other batches stay."""
-        self.predicted_before = sentences
-
-    def _assembled(self, split: str) -> tuple[BatchAssembler, Selection]:
+    def _assembled(self, split: str) -> BatchAssembler:
         source, chosen = self.sentences_of(split)
-        return BatchAssembler(self.encoded[source], self.label_ids(source) if split != "predict" else []), chosen
-
-    # ------------------------------------------------------------------ what a checkpoint carries
+        return BatchAssembler(self.encoded[source], self.label_ids(source) if split != "predict" else [], chosen)
 
     @cached_property
     def _tokenizer_files(self) -> dict[str, str]:

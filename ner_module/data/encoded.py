@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, get_args, get_type_hints
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch.utils.data import Dataset
 
 from ner_module.data.alignment import (
     NO_SUBWORD,
@@ -31,21 +32,7 @@ from ner_module.data.alignment import (
     subword_labels,
 )
 from ner_module.files import folder_written_whole
-from ner_module.tagging import IGNORE_INDEX, UNTYPED, continuation_tag, convert_tags, illegal_words, tags_to_spans
-
-_ARRAYS: dict[str, Any] = {
-    "input_ids": np.int32,  # [subwords]
-    "labels": np.int16,  # [subwords]
-    "sequence_offsets": np.int64,  # [sequences + 1] into input_ids
-    "sequence_labelled": np.int32,  # [sequences] labelled subword tokens of each
-    "word_positions": np.int32,  # [words] place of a word's first subword in the sequence that owns it
-    "word_labels": np.int16,  # [words]
-    "sequence_words": np.int64,  # [sequences + 1] into word_positions
-    "sentence_sequences": np.int64,  # [sentences + 1]
-}
-
-ENCODED_FILES = ("meta.json", *(f"{name}.bin" for name in _ARRAYS))
-"""The files of a complete folder."""
+from ner_module.tagging import IGNORE_INDEX, UNTYPED, continuation_tag, convert_tags, illegal_words
 
 Selection = npt.NDArray[np.int64] | None
 """Indices of some sentences of an encoded split; ``None`` for all."""
@@ -55,24 +42,6 @@ _BLOCK = 2_000
 
 # Other ways to write "B", "I", …; a model has one label for both.
 _UNTYPED_TAGS = frozenset(f"{prefix}-{UNTYPED}" for prefix in "BIESLU")
-
-
-@dataclass
-class EncodingSummary:
-    """What happened to the words of a split; shown to the user, never silent."""
-
-    sentences: int = 0
-    words: int = 0
-    subwords: int = 0
-    windowed_sentences: int = 0
-    words_without_subword: int = 0
-    clipped_words: int = 0
-    illegal_tags: int = 0
-    sentences_with_context: int = 0
-    mapped: dict[str, int] = field(default_factory=dict)
-    """Entity type (flat: label) that the label map renames or drops -> how many entities (words) it had."""
-    examples: dict[str, int] = field(default_factory=dict)
-    """Finding -> index of the first sentence with it."""
 
 
 @dataclass(frozen=True)
@@ -95,24 +64,24 @@ class EncodedSplit:
     Attributes:
         name: the folder's; that of a cached split is a digest of content and options.
         tag_names: the tags that occur, by index; the meaning of ``labels`` and ``word_labels``.
-        summary: what the encoding met.
-        input_ids, labels, …: see ``_ARRAYS`` in this module for shapes.
+        findings: what happened to sentences, words and tags -> how often, and the first sentence: ``illegal_tags``,
+            ``windowed_sentences``, ``clipped_words``, ``words_without_subword``, ``sentences_with_context``.
     """
 
-    input_ids: npt.NDArray[np.int32]
-    labels: npt.NDArray[np.int16]
-    sequence_offsets: npt.NDArray[np.int64]
-    sequence_labelled: npt.NDArray[np.int32]
-    word_positions: npt.NDArray[np.int32]
-    word_labels: npt.NDArray[np.int16]
-    sequence_words: npt.NDArray[np.int64]
-    sentence_sequences: npt.NDArray[np.int64]
+    input_ids: npt.NDArray[np.int32]  # [subwords]
+    labels: npt.NDArray[np.int16]  # [subwords]
+    sequence_offsets: npt.NDArray[np.int64]  # [sequences + 1] into input_ids
+    sequence_labelled: npt.NDArray[np.int32]  # [sequences] labelled subword tokens of each
+    word_positions: npt.NDArray[np.int32]  # [words] place of a word's first subword in the sequence that owns it
+    word_labels: npt.NDArray[np.int16]  # [words]
+    sequence_words: npt.NDArray[np.int64]  # [sequences + 1] into word_positions
+    sentence_sequences: npt.NDArray[np.int64]  # [sentences + 1]
 
     def __init__(self, folder: Path) -> None:
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         self.name = folder.name
         self.tag_names: list[str] = meta["tag_names"]
-        self.summary = EncodingSummary(**meta["summary"])
+        self.findings: dict[str, list[int]] = meta["findings"]
         for name, dtype in _ARRAYS.items():
             path = folder / f"{name}.bin"
             # An empty file cannot be mapped.
@@ -156,22 +125,15 @@ class EncodedSplit:
         return np.diff(self.sequence_offsets)
 
 
-def encode_split(
-    folder: Path,
-    chunks: Iterable[Chunk],
-    subwords: Subwords,
-    options: EncodingOptions,
-    progress: Callable[[int], None] = lambda sentences: None,
-) -> EncodedSplit:
-    """Encode sentences into ``folder`` and open the result; an existing complete one is used.
+# The annotations say the type of each array: NDArray[T] is ndarray[shape, dtype[T]].
+_ARRAYS: dict[str, Any] = {name: get_args(get_args(hint)[1])[0] for name, hint in get_type_hints(EncodedSplit).items()}
 
-    Args:
-        folder: where the arrays go; it appears whole or not at all.
-        chunks: the sentences, any number at a time.
-        subwords: the tokenizer's view of words.
-        options: alignment and scheme.
-        progress: called with the number of sentences after each block of them.
-    """
+ENCODED_FILES = ("meta.json", *(f"{name}.bin" for name in _ARRAYS))
+"""The files of a complete folder."""
+
+
+def encode_split(folder: Path, chunks: Iterable[Chunk], subwords: Subwords, options: EncodingOptions) -> EncodedSplit:
+    """Encode sentences into ``folder``, which appears whole or not at all, and open it."""
     encoder = _Encoder(subwords, options)
     with folder_written_whole(folder) as scratch, contextlib.ExitStack() as stack:
         files = {name: stack.enter_context((scratch / f"{name}.bin").open("wb")) for name in _ARRAYS}
@@ -181,8 +143,7 @@ def encode_split(
         while block := list(islice(stream, _BLOCK)):
             for name, values in encoder.encode(block).items():
                 files[name].write(np.asarray(values, dtype=_ARRAYS[name]).tobytes())
-            progress(len(block))
-        meta = {"tag_names": list(encoder.tags), "summary": asdict(encoder.summary)}
+        meta = {"tag_names": list(encoder.tags), "findings": encoder.findings}
         (scratch / "meta.json").write_text(json.dumps(meta, ensure_ascii=False), encoding="utf-8")
     return EncodedSplit(folder)
 
@@ -193,52 +154,47 @@ class _Encoder:
     def __init__(self, subwords: Subwords, options: EncodingOptions) -> None:
         self._subwords, self._options = subwords, options
         self._label_map = dict(options.label_map)
-        self._num_sequences = 0
+        self._num_sentences = self._num_sequences = self._num_words = self._num_subwords = 0
         self._continuation: list[int] = []
         self.tags: dict[str, int] = {}
-        self.summary = EncodingSummary()
+        self.findings: dict[str, list[int]] = {}
 
     def encode(self, block: Sequence[SentenceInContext]) -> dict[str, list[int]]:
-        self._subwords.cache([words for sentence in block for words in (sentence.tokens, sentence.context.after)])
+        self._subwords.cache([words for sentence in block for words in (sentence.tokens, sentence.after)])
         arrays: dict[str, list[int]] = {name: [] for name in _ARRAYS}
-        summary, options = self.summary, self._options
-        budget = options.max_seq_length - self._subwords.num_special
-        for tokens, tags, context in block:
+        options, special = self._options, self._subwords.num_special
+        for tokens, tags, before, after in block:
             word_labels = [UNLABELLED] * len(tokens) if tags is None else self._word_labels(tags)
             lengths = [len(self._subwords[word]) for word in tokens]
             sequences = make_sequences(
-                tokens, self._subwords, options.max_seq_length, options.stride, context, options.context_size
+                tokens, self._subwords, options.max_seq_length, options.stride, before, after, options.context_size
             )
             continuation = self._continuation if options.label_all_tokens and tags is not None else None
             for sequence in sequences:
                 labels = subword_labels(sequence, word_labels, len(self._subwords.suffix), continuation, lengths)
-                summary.subwords += len(sequence.input_ids)
-                summary.words += len(sequence.word_positions)
+                self._num_subwords += len(sequence.input_ids)
+                self._num_words += len(sequence.word_positions)
                 arrays["input_ids"] += sequence.input_ids
                 arrays["labels"] += labels.tolist()
                 arrays["word_positions"] += sequence.word_positions
                 arrays["sequence_labelled"].append(int((labels != UNLABELLED).sum()))
-                arrays["sequence_offsets"].append(summary.subwords)
-                arrays["sequence_words"].append(summary.words)
+                arrays["sequence_offsets"].append(self._num_subwords)
+                arrays["sequence_words"].append(self._num_words)
             arrays["word_labels"] += word_labels
             self._num_sequences += len(sequences)
             arrays["sentence_sequences"].append(self._num_sequences)
-            if len(sequences) == 1:
-                own = self._subwords.num_special + sum(lengths)
-                summary.sentences_with_context += len(sequences[0].input_ids) > own
+            grown = len(sequences) == 1 and len(sequences[0].input_ids) > special + sum(lengths)
+            self._count("sentences_with_context", grown)
             self._count("windowed_sentences", len(sequences) > 1)
-            self._count("clipped_words", sum(length > budget for length in lengths))
+            self._count("clipped_words", sum(length > options.max_seq_length - special for length in lengths))
             self._count("words_without_subword", lengths.count(0))
-            summary.sentences += 1
+            self._num_sentences += 1
         return arrays
 
     def _word_labels(self, tags: Sequence[str]) -> list[int]:
         source, scheme = self._options.source_scheme, self._options.scheme
         illegal = illegal_words(tags, source)
         self._count("illegal_tags", len(illegal))
-        for span in tags_to_spans(tags, source, None) if self._label_map else ():
-            if span.entity_type in self._label_map:
-                self.summary.mapped[span.entity_type] = self.summary.mapped.get(span.entity_type, 0) + 1
         respelt = source != "flat" and not _UNTYPED_TAGS.isdisjoint(tags)
         if illegal or respelt or scheme != source or self._label_map:
             tags = convert_tags(tags, source, scheme, self._options.outside_label, self._label_map)
@@ -256,12 +212,10 @@ class _Encoder:
 
     def _count(self, finding: str, count: int) -> None:
         if count:
-            setattr(self.summary, finding, getattr(self.summary, finding) + count)
-            self.summary.examples.setdefault(finding, self.summary.sentences)
+            self.findings.setdefault(finding, [0, self._num_sentences])[0] += count
 
 
-@dataclass(frozen=True)
-class TrainingItem:
+class TrainingItem(NamedTuple):
     """What one process computes in one micro-batch."""
 
     sequences: npt.NDArray[np.int64]
@@ -269,18 +223,23 @@ class TrainingItem:
     """Labelled subword tokens of the whole optimisation step, over all processes and accumulated micro-batches."""
 
 
-class BatchAssembler:
+class BatchAssembler(Dataset[dict[str, Any]]):
     """Turns sequences of an :class:`EncodedSplit` into tensors: one after the other, without padding.
 
     Args:
         split: the arrays.
         label_ids: ``[len(split.tag_names)]``, the model's label id of each tag of the split.
+        chosen: the sentences that indices of sentences count; ``None`` for all of the split.
     """
 
-    def __init__(self, split: EncodedSplit, label_ids: Sequence[int]) -> None:
-        self.split = split
+    def __init__(self, split: EncodedSplit, label_ids: Sequence[int], chosen: Selection = None) -> None:
+        self.split, self.chosen = split, chosen
         # The last entry is what UNLABELLED (-1) indexes.
         self._label_ids = np.asarray([*label_ids, IGNORE_INDEX], dtype=np.int64)
+
+    def __getitem__(self, item: TrainingItem | npt.NDArray[np.int64]) -> dict[str, Any]:
+        """A micro-batch of training, or the sentences with some indices."""
+        return self.micro_batch(item) if isinstance(item, TrainingItem) else self.sentences(item)
 
     def sequences(self, sequences: npt.NDArray[np.int64]) -> dict[str, Any]:
         """``input_ids`` and ``labels`` ``[subwords]``, and ``lengths``, the subword tokens of each sequence, as a list.
@@ -305,12 +264,8 @@ class BatchAssembler:
             batch["labels"].fill_(IGNORE_INDEX)
         return {**batch, "labelled_in_step": item.labelled_in_step}
 
-    def sentences(self, indices: npt.NDArray[np.int64], chosen: Selection = None) -> dict[str, Any]:
+    def sentences(self, indices: npt.NDArray[np.int64]) -> dict[str, Any]:
         """All sequences of some sentences, and where their words are.
-
-        Args:
-            indices: which sentences.
-            chosen: the sentences of the split that these indices count.
 
         Returns:
             What :meth:`sequences` gives, and ``word_positions`` ``[sentences, words]``: the place of a word's first
@@ -319,7 +274,7 @@ class BatchAssembler:
             ``sentence_index`` and ``num_words`` ``[sentences]``.
         """
         split = self.split
-        sentences = indices if chosen is None else chosen[indices]
+        sentences = indices if self.chosen is None else self.chosen[indices]
         sequences = split.sequences_of(sentences)
         batch = self.sequences(sequences)
         words = [split.words_of(index) for index in sentences.tolist()]

@@ -1,16 +1,11 @@
-"""Entities as people and programs read them: with their text, place and score, or counted by surface form.
-
-`predict` writes these objects, one a line, and `NERTagger` returns them: there is one way from labels to entities.
-"""
+"""Entities as `predict` writes them, one sentence a line, and as `NERTagger` returns them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from ner_module.data.encoded import EncodedSplit
 from ner_module.data.sentence import Sentence
-from ner_module.data.store import StoredSplit
 from ner_module.tagging import LabelSet
 
 
@@ -40,17 +35,3 @@ def prediction(
         entities.append({"type": entity_type, "text": text, "start": first, "end": last, "score": score})
     given = {"tokens": sentence.tokens} if sentence.text is None else {"text": sentence.text}
     return {**given, "entities": entities}
-
-
-def count_entities(
-    stored: StoredSplit, encoded: EncodedSplit, sentences: Iterable[int], labels: LabelSet
-) -> dict[str, dict[str, int]]:
-    """The entities of some sentences: type -> surface form (words joined by spaces) -> count."""
-    entities: dict[str, dict[str, int]] = {}
-    for sentence in sentences:
-        spans = labels.spans([encoded.tag_names[label] for label in encoded.word_labels[encoded.words_of(sentence)]])
-        tokens = stored.tokens(sentence) if spans else []
-        for start, end, entity_type in spans:
-            form, forms = " ".join(tokens[start:end]), entities.setdefault(entity_type, {})
-            forms[form] = forms.get(form, 0) + 1
-    return entities

@@ -1,7 +1,4 @@
-"""Datasets from the hub (or a `datasets` builder's name) -> sentences.
-
-Only data, never code: `datasets` 5 runs no loading scripts, and this module asks for none.
-"""
+"""Datasets from the hub (or a folder that `datasets` loads) -> sentences. Only data, never code."""
 
 from __future__ import annotations
 
@@ -17,17 +14,15 @@ from ner_module.hub_files import fetch_dataset_files, hub_is_reachable, retried
 
 _STRINGS = ("string", "large_string")
 _SPLIT_NAMES = {"dev": "validation", "valid": "validation"}
-_BATCH = 1_000
 
 
 class HubColumns(NamedTuple):
-    """Which columns are read, and the names of integer tags (``None`` when the tags are strings)."""
+    """Which columns hold words, tags and documents (if any), and the names of integer tags (``None`` for strings)."""
 
     text: str
     label: str
     names: list[str] | None
     document: str | None = None
-    """The column that names the document of a row, where there is one."""
 
 
 def load_hub_dataset(name: str, config_name: str | None, revision: str | None) -> dict[str, Any]:
@@ -41,10 +36,8 @@ def load_hub_dataset(name: str, config_name: str | None, revision: str | None) -
         loaded = _load(name, config_name, revision)
     except Exception as error:
         module = type(error).__module__
-        if not (
-            isinstance(error, (OSError, ValueError, RuntimeError))
-            or module.startswith(("httpx", "huggingface_hub", "datasets"))
-        ):
+        known = isinstance(error, (OSError, ValueError, RuntimeError))
+        if not known and not module.startswith(("httpx", "huggingface_hub", "datasets")):
             raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         if "scripts are no longer supported" in reason:
@@ -56,8 +49,6 @@ def load_hub_dataset(name: str, config_name: str | None, revision: str | None) -
         else:
             advice = "check --data.dataset_name, --data.dataset_config_name and --data.dataset_revision"
         raise DataError(where, None, f"cannot be loaded ({reason})", advice) from error
-    if not isinstance(loaded, dict):
-        raise DataError(where, None, "has no splits", "name a dataset with a train split")
     return {_SPLIT_NAMES.get(str(split), str(split)): rows for split, rows in loaded.items()}
 
 
@@ -89,50 +80,41 @@ def choose_columns(
     import datasets
 
     features = dataset.features
-    text = _pick(features, where, text_column, WORDS, "--data.text_column_name")
-    label = _pick(features, where, label_column, TAGS, "--data.label_column_name")
-    words, tags = (getattr(features[column], "feature", None) for column in (text, label))
-    if str(getattr(words, "dtype", None)) not in _STRINGS:
+    kinds = {column: getattr(feature, "feature", None) for column, feature in features.items()}  # None: not a list
+
+    def pick(asked: str | None, usual: Sequence[str], option: str) -> str:
+        lists = [column for column, kind in kinds.items() if kind is not None]
+        found = first_in([asked], kinds) if asked else first_in(usual, lists) or first_in(usual, kinds)
+        if found is None:
+            problem = f"no column {asked!r}" if asked else f"none of the columns {', '.join(usual)}"
+            advice = f"correct {option}" if asked else f"name one with {option}"
+            raise DataError(where, None, f"has {problem} (columns: {', '.join(kinds)})", advice)
+        return found
+
+    text = pick(text_column, WORDS, "--data.text_column_name")
+    label = pick(label_column, TAGS, "--data.label_column_name")
+    if str(getattr(kinds[text], "dtype", None)) not in _STRINGS:
         problem = f"column {text!r} is not a list of words"
         raise DataError(where, None, problem, "name one with --data.text_column_name")
-    if tags is None:
-        problem = f"column {label!r} is not a list of tags"
-        raise DataError(where, None, problem, "name one with --data.label_column_name")
-    scalars = (*_STRINGS, "int32", "int64")
-    document = next((c for c in DOCUMENTS if str(getattr(features.get(c), "dtype", None)) in scalars), None)
-    kind = str(tags.dtype)
+    tags, kind = kinds[label], str(getattr(kinds[label], "dtype", None))
     if isinstance(tags, datasets.ClassLabel):
         label_names = list(tags.names)
     elif kind in _STRINGS:
         label_names = None
     elif not kind.startswith(("int", "uint")):
-        problem = f"column {label!r} holds {kind}, neither names nor integers"
-        raise DataError(where, None, problem, "name another with --data.label_column_name")
+        problem = f"column {label!r} is not a list of tags" + (f" but of {kind}" if tags is not None else "")
+        raise DataError(where, None, problem, "name one with --data.label_column_name")
     elif not label_names:
         raise DataError(where, None, f"column {label!r} holds integers without names", "give --data.label_names")
+    scalars = (*_STRINGS, "int32", "int64")
+    document = next((name for name in DOCUMENTS if str(getattr(features.get(name), "dtype", None)) in scalars), None)
     return HubColumns(text, label, label_names, document)
-
-
-def _pick(features: Any, where: str, asked: str | None, usual: Sequence[str], option: str) -> str:
-    lists = [column for column in features if getattr(features[column], "feature", None) is not None]
-    found = (first_in(usual, lists) or first_in(usual, features)) if asked is None else first_in((asked,), features)
-    if found is not None:
-        return found
-    columns = f"(columns: {', '.join(features)})"
-    if asked is not None:
-        raise DataError(where, None, f"has no column {asked!r} {columns}", f"correct {option}")
-    raise DataError(where, None, f"has none of the columns {', '.join(usual)} {columns}", option)
 
 
 def is_unlabelled(dataset: Any, columns: HubColumns) -> bool:
     """Whether every tag of a split is -1: a test set whose labels are kept secret."""
-    tagged = False
-    for batch in dataset.select_columns([columns.label]).iter(batch_size=_BATCH):
-        for tags in batch[columns.label]:
-            if any(tag != -1 for tag in tags or ()):
-                return False
-            tagged = tagged or bool(tags)
-    return tagged
+    found = (tag for (tags,) in _rows(dataset, [columns.label]) for tag in tags or ())
+    return next(found, None) == -1 and all(tag == -1 for tag in found)
 
 
 def hub_sentences(dataset: Any, where: str, columns: HubColumns) -> Iterator[Sentence]:
@@ -142,21 +124,22 @@ def hub_sentences(dataset: Any, where: str, columns: HubColumns) -> Iterator[Sen
         DataError: a row whose words and tags differ in number or that lacks some, or an integer tag without a name.
     """
     wanted = [columns.text, columns.label] + ([columns.document] if columns.document else [])
-    row = 0
-    for batch in dataset.select_columns(wanted).iter(batch_size=_BATCH):
-        documents = batch[columns.document] if columns.document else [None] * len(batch[columns.text])
-        for tokens, tags, document in zip(batch[columns.text], batch[columns.label], documents, strict=True):
-            row += 1
-            for column, cells in ((columns.text, tokens), (columns.label, tags)):
-                if cells is None or None in cells:
-                    problem = f"column {column!r} is null, or holds null"
-                    raise DataError(where, row, problem, "correct or remove the row")
-            if len(tags) != len(tokens):
-                raise DataError(where, row, f"{len(tokens)} words but {len(tags)} tags", "correct or remove the row")
-            if columns.names is not None:
-                unknown = [tag for tag in tags if not isinstance(tag, int) or not 0 <= tag < len(columns.names)]
-                if unknown:
-                    problem = f"the tag id {unknown[0]} is outside the {len(columns.names)} names"
-                    raise DataError(where, row, problem, "check --data.label_names")
-                tags = [columns.names[tag] for tag in tags]
-            yield Sentence(list(tokens), tags, line=row, document=None if document is None else str(document))
+    for row, (tokens, tags, *document) in enumerate(_rows(dataset, wanted), 1):
+        for column, cells in ((columns.text, tokens), (columns.label, tags)):
+            if cells is None or None in cells:
+                raise DataError(where, row, f"column {column!r} is null, or holds null", "correct or remove the row")
+        if len(tags) != len(tokens):
+            raise DataError(where, row, f"{len(tokens)} words but {len(tags)} tags", "correct or remove the row")
+        if columns.names is not None:
+            unknown = [tag for tag in tags if not isinstance(tag, int) or not 0 <= tag < len(columns.names)]
+            if unknown:
+                problem = f"the tag id {unknown[0]} is outside the {len(columns.names)} names"
+                raise DataError(where, row, problem, "check --data.label_names")
+            tags = [columns.names[tag] for tag in tags]
+        name = None if document in ([], [None]) else str(document[0])
+        yield Sentence(list(tokens), tags, line=row, document=name)
+
+
+def _rows(dataset: Any, columns: list[str]) -> Iterator[tuple[Any, ...]]:
+    for batch in dataset.select_columns(columns).iter(batch_size=1_000):
+        yield from zip(*(batch[column] for column in columns), strict=True)

@@ -7,23 +7,14 @@ The inventory is closed under the scheme and taken over all splits: a label seen
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
-from typing import Any
 
 from ner_module.data.encoded import EncodedSplit
 from ner_module.data.store import StoredSplit
-from ner_module.data.tag_spelling import suspicious_tags
+from ner_module.data.tag_census import SeenTag, suspicious_tags
 from ner_module.errors import DataError
-from ner_module.tagging import (
-    OUTSIDE,
-    LabelSet,
-    complete_label_set,
-    has_prefix,
-    illegal_words,
-    map_label_names,
-)
+from ner_module.tagging import OUTSIDE, LabelSet, complete_label_set, has_prefix, illegal_words, map_label_names
 
 log = logging.getLogger(__name__)
 
@@ -35,18 +26,14 @@ def choose_source_scheme(stored: StoredSplit, asked: str | None) -> str:
         DataError: tags with and without prefixes are mixed, or an asked-for prefixed scheme meets bare labels.
     """
     report = stored.meta["schemes"]
-    if asked == "flat":
-        return asked
-    if report["flat_words"] and (asked is not None or report["prefixed_words"]):
-        tag, path, line = report["rarest_flat"]
-        against = (
-            f"{report['prefixed_words']:,} other words have a tag with one"
-            if report["prefixed_words"]
-            else f"which --data.source_scheme {asked} needs"
-        )
-        advice = "correct it, or set --data.source_scheme flat if labels are meant to have none"
-        raise DataError(path, line, f"the tag {tag!r} has no prefix such as B- or I-; {against}", advice)
-    return asked or str(report["detected"])
+    prefixed, flat = report["prefixed_words"], report["rarest_flat"]
+    if asked == "flat" or flat is None or not (asked or prefixed):
+        return asked or str(report["detected"])
+    problem = f"the tag {flat!r} has no prefix such as B- or I-; "
+    others = f"{prefixed:,} other words have a tag with one"
+    problem += others if prefixed else f"which --data.source_scheme {asked} needs"
+    advice = "correct it, or set --data.source_scheme flat if labels are meant to have none"
+    raise DataError(stored.seen[flat].path, stored.seen[flat].line, problem, advice)
 
 
 class Tags:
@@ -68,42 +55,22 @@ class Tags:
     ) -> None:
         self.splits, self.schemes, self.label_map = splits, schemes, dict(label_map or {})
         self.source_scheme = schemes.get("train") or next(iter(schemes.values()), "iob2")
-        metas = [split.meta for split in splits.values()]
-        declared = [*filter(None, [label_names, *(meta["declared_names"] for meta in metas)])]
-        self.declared: list[str] | None = list(declared[0]) if declared else None
-        self.counts: Counter[str] = Counter()
-        self.first_seen: dict[str, Any] = {}
-        self.first_words: dict[str, Any] = {}
-        for meta in metas:
-            self.counts.update(meta["tag_counts"])
-            self.first_seen = meta["first_seen"] | self.first_seen
-            self.first_words = meta["first_words"] | self.first_words
+        declared = [label_names, *(split.meta["declared_names"] for split in splits.values())]
+        self.declared: Sequence[str] | None = next(filter(None, declared), None)
+        self.seen: dict[str, SeenTag] = {}
+        """The tags of all splits; the place is that in the first one."""
+        for split in splits.values():
+            for tag, found in split.seen.items():
+                known = self.seen.get(tag)
+                self.seen[tag] = found if known is None else known._replace(uses=known.uses + found.uses)
 
-    @classmethod
-    def of(cls, stored: Mapping[str, StoredSplit], options: Any, label_map: Mapping[str, str]) -> Tags:
-        """The tags of stored splits, read as the arguments of ``NERDataModule`` say.
-
-        Raises:
-            DataError: see :func:`choose_source_scheme` and :func:`check_strict`.
-        """
-        splits = {name: split for name, split in stored.items() if name != "predict"}
-        schemes = {name: choose_source_scheme(split, options.source_scheme) for name, split in splits.items()}
-        for name, split in splits.items() if options.strict else ():
-            check_strict(split, schemes[name])
-        return cls(splits, schemes, options.label_names, label_map)
-
-    def check(self, scheme: str | None, outside_label: str | None) -> LabelSet:
-        """Refuse what a new model cannot be trained on; a label set without names yet.
-
-        Args:
-            scheme: the one to train; by default ``iob2``, or ``flat`` for flat data.
-            outside_label: the label asked for.
-        """
+    def check(self, scheme: str | None, asked_outside: str | None) -> LabelSet:
+        """Refuse what a new model cannot be trained on; a label set without names yet (by default ``iob2`` or flat)."""
         self.check_label_map()
         scheme = scheme or ("flat" if self.source_scheme == "flat" else "iob2")
-        labels = LabelSet((), scheme, self.outside_label(scheme, outside_label))
+        outside = self.outside_label(scheme, asked_outside)
         self.check_spelling()
-        return labels
+        return LabelSet((), scheme, outside)
 
     def check_label_map(self) -> None:
         """Refuse a map that renames what does not exist, or to what cannot be a type.
@@ -112,19 +79,19 @@ class Tags:
             DataError: naming the types that there are.
         """
         flat = self.source_scheme == "flat"
-        types = sorted(self.counts if flat else {_type_of(tag) for tag in self.counts if tag != OUTSIDE})
+        types = sorted(self.seen if flat else {_type_of(tag) for tag in self.seen if tag != OUTSIDE})
         for source, target in self.label_map.items():
             if source not in types:
-                what = "word has the label" if flat else "entity has the type"
+                problem = f"no {'word has the label' if flat else 'entity has the type'} {source!r}"
                 advice = f"the {'labels' if flat else 'types'} are {', '.join(types) or 'none'}"
-                raise DataError("--data.label_map", None, f"no {what} {source!r}", advice)
-            if not target.strip() or not target.isprintable():
+            elif not target.strip() or not target.isprintable():
                 problem, advice = f"{source!r} would become {target!r}", "give a name, or O to drop it"
-                raise DataError("--data.label_map", None, problem, advice)
-            if not flat and "-" in target and has_prefix(target):
+            elif not flat and "-" in target and has_prefix(target):
                 problem = f"{source!r} would become {target!r}, which is a tag and not a type"
                 advice = f"write {target.partition('-')[2]!r}; prefixes are kept"
-                raise DataError("--data.label_map", None, problem, advice)
+            else:
+                continue
+            raise DataError("--data.label_map", None, problem, advice)
 
     def outside_label(self, scheme: str, asked: str | None) -> str | None:
         """The label of words outside any entity; ``None`` for flat labels that have none.
@@ -132,15 +99,22 @@ class Tags:
         Raises:
             DataError: the label that was asked for occurs nowhere.
         """
-        counts = self.counts.copy()
+        labels = list(self.seen)
         if scheme == "flat":
-            counts.update(self.label_map[tag] for tag in self.counts if tag in self.label_map)
-        if asked is not None and asked not in counts:
-            problem, advice = f"no word has the tag {asked!r}", f"tags are {', '.join(counts)}"
+            labels += [self.label_map[tag] for tag in self.seen if tag in self.label_map]
+        if asked is not None and asked not in labels:
+            problem, advice = f"no word has the tag {asked!r}", f"tags are {', '.join(labels)}"
             raise DataError("--data.outside_label", None, problem, advice)
         if scheme != "flat":
             return OUTSIDE
-        return asked if asked is not None else OUTSIDE if OUTSIDE in counts else None
+        return asked or (OUTSIDE if OUTSIDE in labels else None)
+
+    def undeclared(self) -> list[str]:
+        """The tags that no declared label allows for; none where no labels are declared."""
+        if self.declared is None:
+            return []
+        known = {OUTSIDE, *complete_label_set(self.declared, self.source_scheme, None)}
+        return [tag for tag in self.seen if tag not in known]
 
     def check_spelling(self) -> None:
         """Refuse tags that are undeclared or most likely misspelt; log those that may be.
@@ -148,55 +122,47 @@ class Tags:
         Raises:
             DataError: with the file and line of the first such tag.
         """
-        if self.declared is not None:
-            known = {OUTSIDE, *complete_label_set(self.declared, self.source_scheme, None)}
-            if unknown := [tag for tag in self.counts if tag not in known]:
-                path, line = self.first_seen[unknown[0]]
-                problem = f"the tag {unknown[0]!r} is not among the labels {', '.join(self.declared)}"
-                raise DataError(path, line, problem, "correct the tag, or add it to --data.label_names")
-            return
-        flat = self.source_scheme == "flat"
-        for found in suspicious_tags(self.counts, self.first_seen, self.first_words, flat):
+        for tag in self.undeclared():
+            problem = f"the tag {tag!r} is not among the labels {', '.join(self.declared or ())}"
+            advice = "correct the tag, or add it to --data.label_names"
+            raise DataError(self.seen[tag].path, self.seen[tag].line, problem, advice)
+        for found in suspicious_tags(self.seen, self.source_scheme == "flat") if self.declared is None else ():
             if found.certain:
                 advice = f"{found.advice}, or name all labels in --data.label_names"
                 raise DataError(found.path, found.line, found.problem, advice)
             log.warning("%s", found.error())
 
     def label_set(self, tags: Iterable[str], scheme: str, outside: str | None) -> LabelSet:
-        """The labels of a new model.
+        """The labels of a new model; declared ones keep their order when they are in the trained scheme.
 
         Args:
             tags: every tag that occurs, in the trained scheme.
-            scheme: the trained one. Declared labels keep their order when they are in it.
+            scheme: the trained one.
             outside: the label of words outside any entity, if there is one.
         """
         tags, declared = set(tags), self.declared
-        if declared is not None and self.label_map:
+        if declared is not None:
             bare = not any(name != OUTSIDE and has_prefix(name) for name in declared)
-            declared = map_label_names(declared, self.label_map, "flat" if bare else "iob2", outside)
-        if declared is not None and (scheme == "flat" or all(name == OUTSIDE or has_prefix(name) for name in declared)):
-            ordered = complete_label_set(declared, scheme, outside)
-            if tags <= set(ordered) and set(declared) <= set(complete_label_set(set(declared), scheme, outside)):
-                return LabelSet(tuple(ordered), scheme, outside)
-        self._report_unlearnable()
+            if self.label_map:
+                declared = map_label_names(declared, self.label_map, "flat" if bare else "iob2", outside)
+            if scheme == "flat" or all(name == OUTSIDE or has_prefix(name) for name in declared):
+                ordered = complete_label_set(list(declared), scheme, outside)
+                if tags <= set(ordered) and set(declared) <= set(complete_label_set(set(declared), scheme, outside)):
+                    return LabelSet(tuple(ordered), scheme, outside)
+        known = {OUTSIDE, *map(self._new_type, self.splits["train"].seen if "train" in self.splits else self.seen)}
+        for tag, (_, path, line, _) in self.seen.items():
+            if self._new_type(tag) not in known:
+                known.add(self._new_type(tag))
+                message = "%s:%s: the label %r does not occur in the training data: it cannot be learnt"
+                log.warning(message, path, line, tag)
         return LabelSet(tuple(complete_label_set(tags, scheme, outside)), scheme, outside)
 
-    def _report_unlearnable(self) -> None:
-        """Warn of each entity type (or flat label) that the training data lacks."""
-        if "train" not in self.splits:
-            return
-        known = {OUTSIDE, *(_type_of(tag, self.label_map) for tag in self.splits["train"].meta["tag_counts"])}
-        for split in self.splits.values():
-            for tag, (path, line) in split.meta["first_seen"].items():
-                if _type_of(tag, self.label_map) not in known:
-                    known.add(_type_of(tag, self.label_map))
-                    message = "%s:%s: the label %r does not occur in the training data: it cannot be learnt"
-                    log.warning(message, path, line, tag)
+    def _new_type(self, tag: str) -> str:
+        return self.label_map.get(_type_of(tag), _type_of(tag))
 
 
-def _type_of(tag: str, label_map: Mapping[str, str] | None = None) -> str:
-    name = tag.partition("-")[2] or tag if has_prefix(tag) else tag
-    return (label_map or {}).get(name, name)
+def _type_of(tag: str) -> str:
+    return tag.partition("-")[2] or tag if has_prefix(tag) else tag
 
 
 def check_known(labels: LabelSet, stored: StoredSplit, encoded: EncodedSplit) -> None:
@@ -207,17 +173,13 @@ def check_known(labels: LabelSet, stored: StoredSplit, encoded: EncodedSplit) ->
     """
     for tag in encoded.tag_names:
         if tag not in labels.names:
-            path, line = stored.origin(*encoded.first_word_tagged(tag))
+            place = stored.origin(*encoded.first_word_tagged(tag))
             problem = f"the label {tag!r} is unknown to the checkpoint's model, which has {', '.join(labels.names)}"
-            raise DataError(path, line, problem, "correct the tag, or train a model that knows it")
+            raise DataError(*place, problem, "correct the tag, or train a model that knows it")
 
 
 def check_strict(stored: StoredSplit, source_scheme: str) -> None:
-    """``--data.strict``: refuse a split in which something would have to be repaired.
-
-    That is a tag that its scheme would not have written after the tags before it (`tagging.py`), or a character span
-    that had to be widened, or dropped because it overlaps another, holds no word or is in pieces
-    (`formats/char_spans.py`).
+    """``--data.strict``: refuse tags that are illegal in their scheme, and character spans that do not fit words.
 
     Raises:
         DataError: at the first such place.
@@ -237,5 +199,4 @@ def check_strict(stored: StoredSplit, source_scheme: str) -> None:
             problem = f"the tag {tags[word]!r} {before} is illegal in {source_scheme}"
             problem += f" (word {word + 1} of the sentence; {total:,} such tags in all)"
             advice = "correct it, name another --data.source_scheme, or leave out --data.strict to have it repaired"
-            path, line = stored.origin(index, word)
-            raise DataError(path, line, problem, advice)
+            raise DataError(*stored.origin(index, word), problem, advice)

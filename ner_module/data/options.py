@@ -12,19 +12,11 @@ from ner_module.errors import DataError
 
 DEFAULT_MAX_SEQ_LENGTH = 512
 
-# With fewer documents than this, a split made by document would be too coarse.
-_MIN_DOCUMENTS = 10
+_MIN_DOCUMENTS = 10  # with fewer, a split made by document would be too coarse
 
 
 def check_options(options: Any) -> None:
-    """Refuse impossible options before anything is read.
-
-    Args:
-        options: the arguments of ``NERDataModule``.
-
-    Raises:
-        DataError: naming the option.
-    """
+    """Refuse impossible arguments of ``NERDataModule`` before anything is read, with a :class:`DataError`."""
     if options.dataset_name is not None and options.train_file is not None:
         problem = "it is given together with --data.dataset_name"
         raise DataError("--data.train_file", None, problem, "give one of them")
@@ -36,11 +28,7 @@ def check_options(options: Any) -> None:
 
 
 def sequence_limits(options: Any, limit: int) -> tuple[int, int]:
-    """How long sequences are and how far windows overlap, in subword tokens.
-
-    Args:
-        options: the arguments of ``NERDataModule``.
-        limit: subword tokens the model takes, special tokens included.
+    """How long sequences are and how far windows overlap, in subword tokens, for a model that takes ``limit`` of them.
 
     Raises:
         DataError: an option does not fit the model or another option.
@@ -61,32 +49,25 @@ def _check(option: str, value: Any, fits: bool, advice: str) -> None:
 
 
 def choose_held_out(stored: StoredSplit, fraction: float, seed: int) -> npt.NDArray[np.int64]:
-    """Choose the sentences to hold out: whole documents where there are at least ten, else single sentences.
+    """Ascending indices of the sentences to hold out: of whole documents where there are at least ten, else of any.
 
     Args:
         stored: the training data.
         fraction: the share of its sentences, reached or just passed.
         seed: the same one chooses the same sentences.
 
-    Returns:
-        Their indices, ascending.
-
     Raises:
         DataError: nothing would be left to train on.
     """
-    documents = stored.documents()
-    units = np.arange(len(stored))
-    if documents is not None and documents.max() + 1 >= _MIN_DOCUMENTS:
-        units = documents
+    units = stored.documents()
+    if units is None or units.max() + 1 < _MIN_DOCUMENTS:
+        units = np.arange(len(stored))
     order = np.random.default_rng(seed).permutation(int(units.max()) + 1)
     sizes = np.bincount(units)[order]
     enough = int(np.searchsorted(np.cumsum(sizes), fraction * len(stored))) + 1
     chosen = np.flatnonzero(np.isin(units, order[:enough]))
     if len(chosen) == len(stored):
-        raise DataError(
-            ", ".join(stored.meta["sources"]),
-            None,
-            f"it holds {len(stored)} sentence{'s' * (len(stored) != 1)}, too few to hold some out for validation",
-            "give --data.validation_file, or more data",
-        )
+        problem = f"it holds {len(stored)} sentence{'s' * (len(stored) != 1)}, too few to hold some out for validation"
+        advice = "give --data.validation_file, or more data"
+        raise DataError(", ".join(stored.meta["sources"]), None, problem, advice)
     return chosen

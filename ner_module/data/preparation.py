@@ -11,36 +11,27 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Iterable
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import track
 
 from ner_module.data.alignment import Subwords
 from ner_module.data.encoded import ENCODED_FILES, EncodedSplit, EncodingOptions, encode_split
 from ner_module.data.formats import ReadingOptions, expand_files, read_sentences
 from ner_module.data.formats.char_spans import SpanCounts
 from ner_module.data.hub import HubColumns, choose_columns, hub_sentences, is_unlabelled, load_hub_dataset
-from ner_module.data.store import STORED_FILES, Documents, StoredSplit, store_sentences
+from ner_module.data.store import CHUNK, STORED_FILES, Documents, StoredSplit, store_sentences
 from ner_module.errors import DataError
 from ner_module.files import sha256_of
 
 log = logging.getLogger(__name__)
 
 # Part of every key: raise it when what is stored changes its meaning.
-_VERSION = 3
+_VERSION = 4
 
-# Which splits a command reads. `fit` reads the test data too: the label inventory is taken over all splits.
-_SPLITS = {
-    "fit": ("train", "validation", "test"),
-    "validate": ("validation",),
-    "test": ("test",),
-    "predict": ("predict",),
-}
 NEEDED = {"fit": "train", "validate": "validation", "test": "test", "predict": "predict"}
 """The split a command cannot run without."""
 
@@ -48,16 +39,21 @@ NEEDED = {"fit": "train", "validate": "validation", "test": "test", "predict": "
 _SHOW_PROGRESS_FROM = 20_000
 
 
+# Findings of an encoded split that are warnings, and what each means to a user.
+_FINDINGS = {
+    "illegal_tags": "an illegal tag sequence, the first of {count:,} illegal tags; entities are read by the conlleval "
+    "rule",
+    "windowed_sentences": "longer than {limit} subword tokens, the first of {count:,} such sentences; split into "
+    "overlapping windows, nothing is cut",
+    "clipped_words": "a word longer than {limit} subword tokens, the first of {count:,} such words; the model sees its "
+    "beginning",
+    "words_without_subword": "a word that becomes no subword token (control or zero-width characters), the first of "
+    "{count:,}; it keeps its place and is predicted as outside any entity",
+}
+
+
 def store_splits(options: Any, command: str, cache: Path) -> dict[str, StoredSplit]:
-    """Read what a command needs.
-
-    Args:
-        options: the arguments of ``NERDataModule``.
-        command: ``fit``, ``validate``, ``test`` or ``predict``.
-        cache: where the sentences go.
-
-    Returns:
-        The splits by name.
+    """Read what a command needs into the cache, as the arguments of ``NERDataModule`` say; the splits by name.
 
     Raises:
         DataError: a file or dataset cannot be read, or the split the command is about is missing or empty.
@@ -65,7 +61,9 @@ def store_splits(options: Any, command: str, cache: Path) -> dict[str, StoredSpl
     hub: dict[str, Any] = {}
     if options.dataset_name is not None and command != "predict":
         hub = load_hub_dataset(options.dataset_name, options.dataset_config_name, options.dataset_revision)
-    wanted, needed = set(_SPLITS[command]), NEEDED[command]
+    needed = NEEDED[command]
+    # `fit` reads the test data too: the label inventory is taken over all splits.
+    wanted = {"train", "validation", "test"} if command == "fit" else {needed}
     if "validation" in wanted and options.validation_file is None and "validation" not in hub:
         wanted.add("train")  # the validation data is a part of it
     stored = {}
@@ -80,7 +78,7 @@ def store_splits(options: Any, command: str, cache: Path) -> dict[str, StoredSpl
             if split != needed and is_unlabelled(hub[split], columns):
                 log.info("%-10s left out: all labels of %s are -1, which is how hidden ones are given", split, where)
                 continue
-            stored[split] = StoredSplit(store_hub_split(cache, hub[split], where, columns))
+            stored[split] = StoredSplit(_store_hub_split(cache, hub[split], where, columns))
     if needed not in stored and not (needed == "validation" and "train" in stored):
         have = f"the dataset has the splits {', '.join(hub)}" if hub else "none is given"
         raise DataError(f"{needed} data", None, f"`{command}` needs it, but {have}", f"give --data.{needed}_file")
@@ -99,8 +97,8 @@ def store_files(cache: Path, files: list[Path], reading: ReadingOptions) -> Path
     """
     digests = [sha256_of(path) if path.is_file() else _folder_digest(path) for path in files]
     names = [str(path) for path in files]
-    folder = cache / f"stored-{_key(digests, names, asdict(reading))}"
-    if not _is_there(folder, STORED_FILES):
+    folder, is_there = _cached(cache, "stored", digests, names, asdict(reading))
+    if not is_there:
         changed_spans = SpanCounts()
         sentences = (
             (index, sentence)
@@ -111,10 +109,9 @@ def store_files(cache: Path, files: list[Path], reading: ReadingOptions) -> Path
     return folder
 
 
-def store_hub_split(cache: Path, dataset: Any, where: str, columns: HubColumns) -> Path:
-    """The same for one split of a loaded hub dataset."""
-    folder = cache / f"stored-{_key(where, dataset._fingerprint, columns)}"
-    if not _is_there(folder, STORED_FILES):
+def _store_hub_split(cache: Path, dataset: Any, where: str, columns: HubColumns) -> Path:
+    folder, is_there = _cached(cache, "stored", where, dataset._fingerprint, columns)
+    if not is_there:
         sentences = ((0, sentence) for sentence in hub_sentences(dataset, where, columns))
         meta = {"sha256": [dataset._fingerprint], "declared_names": columns.names}
         store_sentences(folder, [where], sentences, SpanCounts(), meta)
@@ -124,45 +121,66 @@ def store_hub_split(cache: Path, dataset: Any, where: str, columns: HubColumns) 
 def encode_stored(
     cache: Path, stored: StoredSplit, tokenizer: Any, options: EncodingOptions, name: str, documents: Documents
 ) -> EncodedSplit:
-    """Encode a stored split into the cache and open it; at once when it is there.
-
-    Args:
-        cache: where the arrays go.
-        stored: the sentences.
-        tokenizer: a fast one.
-        options: alignment and scheme.
-        name: of the split, to show progress.
-        documents: which sentences are of one document, see :meth:`StoredSplit.chunks`.
-    """
+    """Encode a stored split into the cache and open it, at once when it is there; shows progress under ``name``."""
     backend = hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
     which = documents if options.context_size else None
-    folder = cache / f"encoded-{_key(stored.folder.name, backend, asdict(options), which)}"
-    if _is_there(folder, ENCODED_FILES):
+    folder, is_there = _cached(cache, "encoded", stored.folder.name, backend, asdict(options), which)
+    if is_there:
         return EncodedSplit(folder)
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    hidden = len(stored) < _SHOW_PROGRESS_FROM or not console.is_terminal
-    with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
-        task = progress.add_task(f"Tokenising {name}", total=len(stored))
-        advance = partial(progress.advance, task)
-        return encode_split(folder, stored.chunks(which), Subwords(tokenizer), options, advance)
+    chunks = track(
+        stored.chunks(which),
+        f"Tokenising {name}",
+        total=-(-len(stored) // CHUNK),
+        console=console,
+        transient=True,
+        disable=len(stored) < _SHOW_PROGRESS_FROM or not console.is_terminal,
+    )
+    return encode_split(folder, chunks, Subwords(tokenizer), options)
 
 
-def _is_there(folder: Path, files: Iterable[str]) -> bool:
-    """Whether a cached folder is whole; one that lacks a file is removed, since folders appear whole or not at all."""
-    if all((folder / name).is_file() for name in files):
-        return True
+def report_split(name: str, stored: StoredSplit, encoded: EncodedSplit, limit: int, context_size: int) -> None:
+    """Log how large a split is, and each finding with the file and line of its first case.
+
+    ``limit`` and ``context_size`` are the options, in subword tokens, that the split was encoded with.
+    """
+    findings, sources = encoded.findings, stored.meta["sources"]
+    shown = ", ".join(sources[:3]) + (", …" if len(sources) > 3 else "")
+    if name != "predict":
+        words = f"{len(encoded.word_labels):,}"
+        log.info("%-10s %9s sentences %11s words   %s", name, f"{len(encoded):,}", words, shown)
+        if stored.meta["changed_spans"]:
+            log.warning("%s: %s", shown, stored.meta["changed_spans"])
+        for finding, text in _FINDINGS.items():
+            if finding in findings:
+                count, first = findings[finding]
+                log.warning("%s:%s: %s", *stored.origin(first), text.format(count=count, limit=limit))
+    if context_size and "sentences_with_context" in findings:
+        message = "%-10s %9s sentences are read with up to %d subword tokens of their document"
+        log.info(message, name, f"{findings['sentences_with_context'][0]:,}", context_size)
+    elif context_size and len(encoded) > 1:
+        log.warning(
+            "%s: no sentence has context: the data marks no documents of several sentences that leave room in a "
+            "sequence; --data.documents file makes one of each file",
+            name,
+        )
+
+
+def _cached(cache: Path, kind: str, *parts: Any) -> tuple[Path, bool]:
+    """The folder for some key, and whether it is there; one that lacks a file is removed: folders appear whole."""
+    folder = cache / f"{kind}-{_key(*parts)}"
+    if all((folder / name).is_file() for name in (STORED_FILES if kind == "stored" else ENCODED_FILES)):
+        return folder, True
     if folder.is_dir():
         log.warning("%s is damaged: a file is missing; it is rebuilt", folder)
         shutil.rmtree(folder, ignore_errors=True)
-    return False
+    return folder, False
 
 
 def _folder_digest(folder: Path) -> str:
     """A digest of a folder source (brat, a saved `datasets` folder): of its files' names and contents."""
-    return _key(
-        [(str(path.relative_to(folder)), sha256_of(path)) for path in sorted(folder.rglob("*")) if path.is_file()]
-    )
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return _key([(str(path.relative_to(folder)), sha256_of(path)) for path in files])
 
 
 def _key(*parts: Any) -> str:

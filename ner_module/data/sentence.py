@@ -1,8 +1,4 @@
-"""One sentence as the rest of the project sees it.
-
-Every reader yields :class:`Sentence`, whatever the file looked like; nothing after the readers knows about formats.
-Not here: label ids, subword tokens and windows (`data/alignment.py`).
-"""
+"""One sentence as the rest of the project sees it: what every reader yields, whatever the file looked like."""
 
 from __future__ import annotations
 
@@ -33,9 +29,5 @@ class Sentence:
     word_per_line: bool = False
 
     def line_of(self, word: int) -> int:
-        """The line of a word, or of its sentence where all words share one.
-
-        >>> Sentence(["a", "b"], line=7, word_per_line=True).line_of(1), Sentence(["a", "b"], line=7).line_of(1)
-        (8, 7)
-        """
+        """The line of a word, or of its sentence where all words share one."""
         return self.line + word if self.word_per_line else self.line

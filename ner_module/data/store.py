@@ -19,13 +19,14 @@ import pyarrow as pa
 from ner_module.data.alignment import Chunk
 from ner_module.data.formats.char_spans import SpanCounts
 from ner_module.data.sentence import Sentence
-from ner_module.data.tag_census import TagCensus
+from ner_module.data.tag_census import SeenTag, TagCensus
 from ner_module.files import folder_written_whole
 
 STORED_FILES = ("meta.json", "sentences.arrow")
 """The files of a complete folder."""
 
-_CHUNK = 2_000
+CHUNK = 2_000
+"""Sentences that are read and written at once."""
 
 Documents = Literal["marked", "file"]
 
@@ -50,11 +51,13 @@ class StoredSplit:
     Attributes:
         folder: where they are.
         meta: what was written with them: ``sources`` (file names by index) and what was found in them.
+        seen: the tags that occur.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.meta: dict[str, Any] = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        self.seen = {tag: SeenTag(*found) for tag, found in self.meta["tags"].items()}
         self._table = pa.ipc.open_file(pa.memory_map(str(folder / "sentences.arrow"))).read_all()
 
     def __len__(self) -> int:
@@ -65,18 +68,8 @@ class StoredSplit:
         words: list[str] = self._table["tokens"][index].as_py()
         return words
 
-    def tags(self, index: int) -> list[str] | None:
-        """The tags of one sentence as its file spells them; ``None`` without annotation."""
-        tags: list[str] | None = self._table["tags"][index].as_py()
-        return tags
-
-    def sources(self) -> npt.NDArray[np.int32]:
-        """Which of ``meta["sources"]`` each sentence came from: ``[sentences]``."""
-        found: npt.NDArray[np.int32] = self._table["source"].to_numpy()
-        return found
-
     def origin(self, index: int, word: int = 0) -> tuple[str, int]:
-        """The file (or dataset) and the 1-based line (or row) a sentence came from, or one of its words."""
+        """The file (or dataset) and the 1-based line (or row) of a sentence, or of one of its words."""
         [row] = self._table.select(["source", "line", "word_per_line"]).slice(index, 1).to_pylist()
         return self.meta["sources"][row["source"]], row["line"] + word * row["word_per_line"]
 
@@ -89,31 +82,23 @@ class StoredSplit:
             return None
         names = self._table["document"].combine_chunks().dictionary_encode()
         name = names.indices.to_numpy(zero_copy_only=False).astype(np.int64)
-        _, numbers = np.unique(
-            self.sources().astype(np.int64) * (len(names.dictionary) + 1) + name, return_inverse=True
-        )
+        source = self._table["source"].to_numpy().astype(np.int64)
+        _, numbers = np.unique(source * (len(names.dictionary) + 1) + name, return_inverse=True)
         return numbers.astype(np.int64)
 
     def chunks(self, documents: Documents | None = None) -> Iterator[Chunk]:
         """Consecutive sentences; tags are ``None`` in a split without annotation.
 
-        Args:
-            documents: ``None`` leaves the documents out; ``marked`` gives those that the data marks; ``file`` makes one
-                of all sentences of a file that belong to none.
+        Documents: ``None`` leaves them out; ``marked`` gives those that the data marks; ``file`` makes one of all
+        sentences of a file that belong to none.
         """
-        for batch in self._table.to_batches(max_chunksize=_CHUNK):
+        for batch in self._table.to_batches(max_chunksize=CHUNK):
             tags = batch.column("tags")
             of: list[Hashable] | None = None
             if documents is not None:
                 pairs = zip(batch.column("source").to_pylist(), batch.column("document").to_pylist(), strict=True)
                 of = [pair if pair[1] is not None or documents == "file" else None for pair in pairs]
             yield Chunk(batch.column("tokens").to_pylist(), None if tags.null_count else tags.to_pylist(), of)
-
-    def columns(self, size: int) -> Iterator[tuple[pa.ListArray, pa.ListArray]]:
-        """Words and tags of ``size`` consecutive sentences at a time, as Arrow arrays without offset."""
-        for start in range(0, len(self), size):
-            part = self._table.select(["tokens", "tags"]).slice(start, size).combine_chunks()
-            yield part.column(0).chunk(0), part.column(1).chunk(0)
 
     def slice(self, start: int, stop: int) -> list[Sentence]:
         """Some consecutive sentences, whole."""
@@ -132,36 +117,29 @@ def store_sentences(
     changed_spans: SpanCounts,
     meta: dict[str, Any],
 ) -> None:
-    """Write sentences to ``folder``, and what was found in them.
+    """Write sentences, each with the index of its source, to ``folder``, which appears whole or not at all.
 
-    Args:
-        folder: where they go; it appears whole or not at all.
-        sources: names of the files.
-        sentences: each with the index of its source.
-        changed_spans: filled by the reader of the sentences.
-        meta: stored beside the findings.
+    The findings go with them, and ``meta``; ``changed_spans`` is filled by the reader of the sentences.
     """
-    census = TagCensus()
+    census, stream = TagCensus(), iter(sentences)
     with folder_written_whole(folder) as scratch:
         with pa.OSFile(str(scratch / "sentences.arrow"), "wb") as sink, pa.ipc.new_file(sink, _SCHEMA) as writer:
-            stream = iter(sentences)
-            while chunk := list(islice(stream, _CHUNK)):
+            while chunk := list(islice(stream, CHUNK)):
                 rows = []
                 for source, each in chunk:
                     if each.tags is not None:
-                        census.add(each.tags, sources[source], each.line, each.tokens, each.word_per_line)
+                        census.add(each.tags, sources[source], each)
                     row = {name: getattr(each, name, None) for name in _SCHEMA.names} | {"source": source}
                     if each.offsets is not None:
                         row["starts"], row["ends"] = ([offset[side] for offset in each.offsets] for side in (0, 1))
                     rows.append(row)
                 writer.write_batch(pa.RecordBatch.from_pylist(rows, schema=_SCHEMA))
         found = {
-            "tag_counts": census.counts(),
-            "first_seen": census.first_seen(),
-            "first_words": census.first_words(),
+            "sources": sources,
+            "tags": census.seen(),
             "schemes": census.scheme_report(),
             "changed_spans": None if changed_spans.is_clean else changed_spans.summary(),
             "first_changed_span": changed_spans.first_change,
         }
-        text = json.dumps({"sources": sources, **meta, **found}, ensure_ascii=False)
+        text = json.dumps({**found, **meta}, ensure_ascii=False)
         (scratch / "meta.json").write_text(text, encoding="utf-8")

@@ -1,141 +1,262 @@
-"""Which tags a corpus holds, how often, where first, and in which scheme: counted in one pass.
+"""Which tags a corpus holds, how often and where first; its scheme; and which tags look like typing errors.
 
-Memory depends on the inventory of tags alone. Which tags look like typing errors: `tag_spelling.py`.
+Counted in one pass; memory depends on the inventory of tags alone. A tag can be wrong only in comparison with the
+others: ``PRE`` beside ten thousand ``PER``, ``BPER`` where tags are ``B-PER``.
+
+Not here: cells that can be no tag at all (`formats/tag_cells.py`), and legal tags in an illegal order (`tagging.py`).
 """
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
-from ner_module.errors import SchemeError
-from ner_module.tagging import (
-    OUTSIDE,
-    SCHEMES,
-    WordPlace,
-    canonical_prefix,
-    has_prefix,
-    tags_to_spans,
-    word_places,
-)
+from ner_module.data.sentence import Sentence
+from ner_module.errors import DataError, SchemeError
+from ner_module.tagging import OUTSIDE, UNTYPED, canonical_prefix, has_prefix, split_tag, tags_to_spans, word_places
 
 # Preferred first when several schemes explain the tags equally well: a file whose entities are all one word long and
 # tagged B- is IOB2; one without adjacent entities and without B- is IOB1.
 _DETECTION_ORDER = ("iob2", "bioes", "bilou", "iob1", "ioe2", "ioe1")
+# A type this many times rarer than one that differs by a letter is a misspelling; the closest honest pair known (DNA
+# and RNA of JNLPBA) is 10 times apart.
+_RATIO = 20
+# A type seen this often or less is worth a warning.
+_RARE = 2
+
+_SEPARATORS = re.compile(r"[\W_]+")
 
 
-class SchemeCensus:
-    """Finds the scheme of a corpus in one pass, in constant memory.
+class SeenTag(NamedTuple):
+    """How many words carry a tag, and the file, the line and the text of the first one."""
 
-    Whether a tag is canonical in a scheme depends only on its prefix and its place in its span, so counting those few
-    combinations is enough.
-    """
-
-    def __init__(self) -> None:
-        self._prefixes: Counter[tuple[str, WordPlace]] = Counter()
-        self.flat_tags: Counter[str] = Counter()
-        """Tags without a prefix (other than ``O``) and how often each was seen."""
-
-    def add(self, tags: Sequence[str]) -> None:
-        """Count the tags of one sentence."""
-        unprefixed = [tag for tag in tags if tag != OUTSIDE and not has_prefix(tag)]
-        if unprefixed:
-            self.flat_tags.update(unprefixed)
-            return
-        for position, _, place in word_places(tags_to_spans(tags)):
-            self._prefixes[tags[position][0], place] += 1
-
-    @property
-    def prefixed_words(self) -> int:
-        """How many words carried a prefixed tag."""
-        return self._prefixes.total()
-
-    def illegal_words(self, scheme: str) -> int:
-        """How many words seen so far are illegal under ``scheme``."""
-        return sum(
-            count for (prefix, place), count in self._prefixes.items() if prefix != canonical_prefix(scheme, place)
-        )
-
-    def detect(self) -> str:
-        """The scheme with the fewest illegal words; ``iob2`` for a corpus without a single entity.
-
-        Raises:
-            SchemeError: some tags have a prefix and others have none, which is a typing error in one of them.
-        """
-        if not self.flat_tags:
-            return min(_DETECTION_ORDER, key=self.illegal_words)
-        if not self._prefixes:
-            return "flat"
-        rare = min(self.flat_tags, key=self.flat_tags.__getitem__)
-        raise SchemeError(
-            f"{self.prefixed_words} words have a tag with a prefix (B-, I-, …), but {self.flat_tags.total()} "
-            f"have none, such as {rare!r}: correct those tags, or name the scheme with --data.source_scheme=flat"
-        )
+    uses: int
+    path: str
+    line: int | None = None
+    word: str | None = None
 
 
 class TagCensus:
-    """Counts the tags of a stream of sentences."""
+    """Counts the tags of a stream of sentences, and the evidence for each scheme.
+
+    A tag's prefix and its place in its span decide in which schemes it is canonical: those combinations are counted.
+    """
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
-        self._first: dict[str, tuple[str, int, str | None]] = {}
-        self._schemes = SchemeCensus()
+        self._first: dict[str, tuple[str, int | None, str | None]] = {}
+        self._prefixes: Counter[tuple[str, Any]] = Counter()
 
-    def add(
-        self,
-        tags: Sequence[str],
-        path: str,
-        line: int,
-        tokens: Sequence[str] | None = None,
-        word_per_line: bool = False,
-    ) -> None:
-        """Count the tags of one sentence.
-
-        Args:
-            tags: one tag per word.
-            path: the file.
-            line: its line there.
-            tokens: the words; with them, words and tags that changed places on a line are found.
-            word_per_line: word ``i`` is on line ``line + i`` (`Sentence.word_per_line`).
-        """
+    def add(self, tags: Sequence[str], path: str = "", sentence: Sentence | None = None) -> None:
+        """Count the tags of one sentence, which is in the file ``path``."""
         self._counts.update(tags)
         if len(self._counts) != len(self._first):
             for position, tag in enumerate(tags):
-                if tag not in self._first:
-                    word = None if tokens is None else tokens[position]
-                    self._first[tag] = (path, line + position if word_per_line else line, word)
-        if tags.count(OUTSIDE) != len(tags):
-            self._schemes.add(tags)
+                first = (sentence.line_of(position), sentence.tokens[position]) if sentence else (None, None)
+                self._first.setdefault(tag, (path, *first))
+        if tags.count(OUTSIDE) != len(tags) and all(tag == OUTSIDE or has_prefix(tag) for tag in tags):
+            for position, _, place in word_places(tags_to_spans(tags)):
+                self._prefixes[tags[position][0], place] += 1
 
-    def counts(self) -> dict[str, int]:
-        """Tag -> number of words, in the order of first appearance."""
-        return {tag: self._counts[tag] for tag in self._first}
-
-    def first_seen(self) -> dict[str, tuple[str, int]]:
-        """Tag -> file and line of its first word."""
-        return {tag: (path, line) for tag, (path, line, _) in self._first.items()}
-
-    def first_words(self) -> dict[str, str | None]:
-        """Tag -> its first word, where words were given."""
-        return {tag: word for tag, (_, _, word) in self._first.items()}
+    def seen(self) -> dict[str, SeenTag]:
+        """The tags in the order of first appearance."""
+        return {tag: SeenTag(self._counts[tag], *first) for tag, first in self._first.items()}
 
     def scheme_report(self) -> dict[str, Any]:
         """The evidence for each tagging scheme, as JSON can hold it.
 
         Returns:
-            ``flat_words`` and ``prefixed_words``, words with a tag without and with a prefix; ``rarest_flat``, tag,
-            file and line of the rarest of the former (or ``None``); ``detected``, the scheme (``None`` when both
-            kinds occur); ``illegal_words``, by scheme.
+            ``flat_words`` and ``prefixed_words``, words with a tag without and with a prefix; ``rarest_flat``, the
+            rarest of the former (or ``None``); ``illegal_words``, by scheme; ``detected``, the scheme with the fewest
+            of them: ``iob2`` without a single entity, ``None`` when some tags have a prefix and others have none.
         """
         flat = [tag for tag in self._first if tag != OUTSIDE and not has_prefix(tag)]
         flat_words = sum(self._counts[tag] for tag in flat)
         prefixed_words = self._counts.total() - flat_words - self._counts[OUTSIDE]
-        rarest = min(flat, key=self._counts.__getitem__, default=None)
+        illegal_words = {
+            scheme: sum(
+                count for (prefix, place), count in self._prefixes.items() if prefix != canonical_prefix(scheme, place)
+            )
+            for scheme in _DETECTION_ORDER
+        }
+        detected = min(illegal_words, key=illegal_words.__getitem__)
         return {
             "flat_words": flat_words,
             "prefixed_words": prefixed_words,
-            "rarest_flat": None if rarest is None else [rarest, *self._first[rarest][:2]],
-            "detected": None if flat_words and prefixed_words else self._schemes.detect(),
-            "illegal_words": {scheme: self._schemes.illegal_words(scheme) for scheme in SCHEMES if scheme != "flat"},
+            "rarest_flat": min(flat, key=self._counts.__getitem__, default=None),
+            "illegal_words": illegal_words,
+            "detected": detected if not flat_words else None if prefixed_words else "flat",
         }
+
+
+def detect_scheme(sentences: Iterable[Sequence[str]]) -> str:
+    """The scheme of the tags of some sentences.
+
+    Raises:
+        SchemeError: some tags have a prefix and others have none, which is a typing error in one of them.
+    """
+    census = TagCensus()
+    for tags in sentences:
+        census.add(tags)
+    report = census.scheme_report()
+    if report["detected"] is None:
+        raise SchemeError(
+            f"{report['prefixed_words']} words have a tag with a prefix (B-, I-, …), but {report['flat_words']} have "
+            f"none, such as {report['rarest_flat']!r}: correct those tags, or name the scheme with "
+            "--data.source_scheme=flat"
+        )
+    return str(report["detected"])
+
+
+@dataclass(frozen=True)
+class Suspicion:
+    """A tag that is likely misspelt, and where it is first; a certain one should stop a run."""
+
+    tag: str
+    count: int
+    path: str
+    line: int | None
+    problem: str
+    advice: str
+    certain: bool
+
+    def error(self) -> DataError:
+        """The suspicion as an error to raise, or as a message to print."""
+        return DataError(self.path, self.line, self.problem, self.advice)
+
+
+def suspicious_tags(seen: Mapping[str, SeenTag], flat: bool = False) -> list[Suspicion]:
+    """The tags that are likely misspelt, the certain ones first.
+
+    Args:
+        seen: the tags of a corpus.
+        flat: the labels are known to have no prefixes, even where they look as if (``S``, ``B-1``).
+
+    >>> counts = {"O": 900, "B-PER": 90, "B-PRE": 1}
+    >>> [found] = suspicious_tags({tag: SeenTag(count, "train.conll", 7) for tag, count in counts.items()})
+    >>> str(found.error())
+    "train.conll:7: the tag 'B-PRE' occurs once, 'B-PER' 90 times; correct it if that is what was meant"
+    """
+    counts = {tag: found.uses for tag, found in seen.items()}
+    prefixed = {tag: count for tag, count in counts.items() if tag != OUTSIDE and has_prefix(tag) and not flat}
+    labels = {tag: count for tag, count in counts.items() if tag not in prefixed}
+    words = sum(prefixed.values())
+    by_prefix = words and words >= sum(labels.values()) - counts.get(OUTSIDE, 0)
+    found: dict[str, Suspicion] = {}
+    for tag, problem, advice, certain in (_prefixed_tags if by_prefix else _flat_labels)(prefixed, labels):
+        if tag not in found or certain >= found[tag].certain:  # the later rule is more specific
+            count, path, line, _ = seen[tag]
+            found[tag] = Suspicion(tag, count, path, line, problem, advice, certain)
+    return sorted(found.values(), key=lambda suspicion: (not suspicion.certain, suspicion.count))
+
+
+def _flat_labels(prefixed: dict[str, int], labels: dict[str, int]) -> Iterator[tuple[str, str, str, bool]]:
+    for tag, count in prefixed.items():
+        advice = "correct it, or name the scheme flat if no label is meant to have one"
+        yield tag, f"the tag {tag!r} ({_times(count)}) has a prefix, unlike the others", advice, False
+    for rare, frequent, _ in _close_pairs(labels):
+        # Short labels (NN, NNS, NNP) differ by a letter by design; only spelling variants are certain.
+        certain = _folded(rare) == _folded(frequent)
+        problem = f"the tag {rare!r} occurs {_times(labels[rare])}, {frequent!r} {_times(labels[frequent])}"
+        yield rare, problem, "correct it if that is what was meant", certain
+
+
+def _prefixed_tags(prefixed: dict[str, int], labels: dict[str, int]) -> Iterator[tuple[str, str, str, bool]]:
+    names = {tag: f"the tag {tag!r} ({_times(count)})" for tag, count in (prefixed | labels).items()}
+    known = [OUTSIDE, *sorted(prefixed, key=lambda tag: -prefixed[tag])]
+    for tag in (label for label in labels if label != OUTSIDE):
+        close = [name for name in known if _folded(name) == _folded(tag)]
+        close += [name for name in known if one_edit_apart(tag, name)]
+        advice = f"did you mean {close[0]!r}?" if close else "correct it"
+        yield tag, f"{names[tag]} has no prefix such as B- or I-, unlike the others", advice, True
+
+    uses, words, mentions = Counter[str](), Counter[str](), Counter[str]()  # by prefix, by type, by type
+    for tag, count in prefixed.items():
+        prefix, entity_type = split_tag(tag)
+        uses[prefix] += count
+        words[entity_type] += count
+        mentions[entity_type] += count if prefix in "BSU" else 0
+    odd = _odd_prefixes(uses)
+    usual = ", ".join(f"{prefix}-" for prefix in "BIESLU" if uses[prefix] and prefix not in odd)
+    # Mentions are what counts where tags show where one begins; in IOB1 and IOE only words can be counted.
+    by_mention = mentions.total() * _RATIO >= words.total()
+    types = {name: (by_mention and mentions[name]) or words[name] for name in words}
+    top = max(types, key=types.__getitem__)
+    meant = {rare: (frequent, certain) for rare, frequent, certain in _close_pairs(types)}
+    for tag, count in prefixed.items():
+        prefix, entity_type = split_tag(tag)
+        if entity_type == UNTYPED and words[UNTYPED] * 2 < uses.total():
+            advice = f"write it out, as in {tag}-PER, or write O"
+            yield tag, f"{names[tag]} names no entity type, unlike the others", advice, True
+        if prefix in odd:
+            yield tag, f"{names[tag]} has a prefix that the others do not use", f"use {usual}", True
+        if types[entity_type] <= _RARE and types[top] >= _RATIO * types[entity_type]:
+            occurs = f"occurs {_times(types[entity_type])} in all, {top!r} {_times(types[top])}"
+            advice = "correct it if it is misspelt; a type this rare cannot be learnt"
+            yield tag, f"the type of {tag!r} {occurs}", advice, False
+        if entity_type in meant:
+            frequent, certain = meant[entity_type]
+            right = f"{prefix}-{frequent}"
+            usual = _times(prefixed.get(right, types[frequent]))
+            problem = f"the tag {tag!r} occurs {_times(count)}, {right!r} {usual}"
+            yield tag, problem, "correct it if that is what was meant", certain
+
+
+def _odd_prefixes(uses: Counter[str]) -> set[str]:
+    """Prefixes of a scheme that the corpus does not follow: in BIOES, as many mentions end (E-) as begin (B-)."""
+    odd: set[str] = set()
+    for end, single in ("ES", "LU"):
+        few = uses[end] <= _RARE and uses[end] != uses["B"] and uses["B"] + uses["I"] >= _RATIO * uses[end]
+        if few or uses[end] * _RATIO <= uses["B"]:
+            odd.add(end)
+            if uses[single] * _RATIO <= uses["B"] + uses["I"]:
+                odd.add(single)
+    if uses["E"] >= _RATIO * uses["B"] and not uses["S"]:
+        odd.add("B")
+    return odd
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count:,} times"
+
+
+def _close_pairs(counts: Mapping[str, int]) -> Iterator[tuple[str, str, bool]]:
+    """``(rare, frequent, certain)`` names that differ in spelling only, or by a letter and much in frequency."""
+    ranked = sorted(counts, key=lambda name: -counts[name])
+    folded = {name: _folded(name) for name in ranked}
+    for index, rare in enumerate(ranked):
+        for frequent in ranked[:index]:
+            same, cut = folded[rare] == folded[frequent], frequent.startswith(rare)
+            # Names of one or two letters differ by a letter by design.
+            often = counts[frequent] >= _RATIO * counts[rare] and len(frequent) > 2
+            if same or ((often or counts[rare] <= _RARE) and (cut or one_edit_apart(rare, frequent))):
+                subtype = cut and not frequent[len(rare)].isalnum()
+                yield rare, frequent, same or (often and len(rare) > 1 and not subtype)
+                break
+
+
+def _folded(name: str) -> str:
+    """A name without what people vary: case, compatibility forms, separators."""
+    folded = unicodedata.normalize("NFKC", name).casefold()
+    return _SEPARATORS.sub("", folded) or folded
+
+
+def one_edit_apart(first: str, second: str) -> bool:
+    """Whether one letter more, less, other or exchanged with its neighbour makes one name of the other.
+
+    Two different digits count as different names, not as a slip: ``A1`` and ``A2``.
+
+    >>> one_edit_apart("PRE", "PER"), one_edit_apart("PERS", "PER"), one_edit_apart("A1", "A2")
+    (True, True, False)
+    """
+    while first and second and first[0] == second[0]:
+        first, second = first[1:], second[1:]
+    while first and second and first[-1] == second[-1]:
+        first, second = first[:-1], second[:-1]
+    if len(first) == len(second) == 1:
+        return not (first.isdigit() and second.isdigit())
+    return len(first) + len(second) == 1 or (len(first) == 2 and first == second[::-1])

@@ -86,18 +86,11 @@ def split_words(text: str) -> list[tuple[int, int]]:
     ['Jean-Luc', "'s", 'e-mail', '(', 'in', 'the', 'U.S.', ')', ':', '3,000', 'EUR', '...']
     """
     words = [match.span() for match in _WORD.finditer(text)]
-    if "'" in text or "’" in text:
-        return _detach_clitics(text, words)
-    return words
-
-
-def _detach_clitics(text: str, words: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    if "'" not in text and "’" not in text:
+        return words
     detached: list[tuple[int, int]] = []
     for start, end in words:
         # The longest clitic has three characters; a bounded search keeps long words linear.
         clitic = _CLITIC.search(text, max(start + 1, end - 3), end) if end - start > 2 else None
-        if clitic is None:
-            detached.append((start, end))
-        else:
-            detached += [(start, clitic.start()), (clitic.start(), end)]
+        detached += [(start, end)] if clitic is None else [(start, clitic.start()), (clitic.start(), end)]
     return detached

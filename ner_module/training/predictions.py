@@ -138,7 +138,7 @@ class PredictionFile(Callback):
                 self._file.finish()
         self._written = trainer.strategy.broadcast(self._written)
         self._stretch = self._written // LOOK_AHEAD
-        data.skip_first(self._written)
+        data.predicted_before = self._written
 
     def on_predict_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any, **__: Any

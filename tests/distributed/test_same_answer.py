@@ -67,7 +67,7 @@ def test_evaluation_is_identical(on_processes: Program, trained_run: Path, tmp_p
 @pytest.mark.parametrize("count", [2, 3, 4, 8])
 def test_lightnings_own_sampler_would_not_do(count: int) -> None:
     """What it would share out: sentences twice, so that some entities count double. Ours: each once."""
-    from ner_module.data.batching import EvaluationSampler, evaluation_batches
+    from ner_module.data.batching import evaluation_batches, share_of
 
     sentences = 31
     theirs = [
@@ -76,7 +76,7 @@ def test_lightnings_own_sampler_would_not_do(count: int) -> None:
     assert len(theirs) > sentences
     assert len(set(theirs)) == sentences
     batches = evaluation_batches(torch.arange(1, sentences + 1).numpy(), 4)
-    ours = [index for rank in range(count) for batch in EvaluationSampler(batches, rank, count) for index in batch]
+    ours = [index for rank in range(count) for batch in share_of(batches, rank, count) for index in batch]
     assert sorted(ours) == list(range(sentences))
 
 

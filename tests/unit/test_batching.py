@@ -18,12 +18,11 @@ from torch.utils.data import DataLoader
 
 from ner_module.data.alignment import NO_SUBWORD, Chunk, Subwords
 from ner_module.data.batching import (
-    Batches,
     Batching,
-    EvaluationSampler,
     TrainingSampler,
     epoch_order,
     evaluation_batches,
+    share_of,
 )
 from ner_module.data.encoded import BatchAssembler, EncodedSplit, EncodingOptions, TrainingItem, encode_split
 from ner_module.errors import DataError
@@ -285,10 +284,10 @@ def test_every_sentence_is_evaluated_once(
     array = np.array(lengths, dtype=np.int64)
     batches = evaluation_batches(array, batch_size, look_ahead)
     assert all(0 < len(batch) <= batch_size for batch in batches)
-    samplers = [EvaluationSampler(batches, rank, world_size) for rank in range(world_size)]
-    dealt = [index for sampler in samplers for batch in sampler for index in batch.tolist()]
+    shares = [share_of(batches, rank, world_size) for rank in range(world_size)]
+    dealt = [index for share in shares for batch in share for index in batch.tolist()]
     assert sorted(dealt) == list(range(len(lengths)))
-    assert [len(sampler) for sampler in samplers] == [len(list(sampler)) for sampler in samplers]
+    assert all(shares) or not batches, "a process without a batch would skip the evaluation"
     chunk = look_ahead or max(len(lengths), 1)
     for batch in batches:
         assert len({index // chunk for index in batch.tolist()}) == 1, "results can be written chunk by chunk"
@@ -369,7 +368,7 @@ def test_a_chosen_part_of_the_sentences_is_counted_from_zero(make_split: Callabl
     split = make_split(37)
     chosen = np.array([3, 8, 20])
     assembler = BatchAssembler(split, label_ids(split))
-    batch = assembler.sentences(np.array([2, 0]), chosen)
+    batch = BatchAssembler(split, label_ids(split), chosen).sentences(np.array([2, 0]))
     assert batch["sentence_index"].tolist() == [2, 0]
     expected = assembler.sentences(np.array([20, 3]))
     assert batch["lengths"] == expected["lengths"]
@@ -472,7 +471,7 @@ def test_a_loader_passes_batches_through_whole(workers: int, make_split: Callabl
     split = make_split(37)
     assembler = BatchAssembler(split, label_ids(split))
     sampler = TrainingSampler(split, None, 4, "random", 7)
-    loader = DataLoader(Batches(assembler.micro_batch), sampler=sampler, batch_size=None, num_workers=workers)
+    loader = DataLoader(assembler, sampler=sampler, batch_size=None, num_workers=workers)
     expected = epoch(split)
     assert len(loader) == len(expected)
     for batch, item in zip(loader, expected, strict=True):

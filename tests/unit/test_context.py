@@ -66,8 +66,8 @@ def test_the_neighbours_of_any_sentence(sentences: Sentences, size: int) -> None
             last += 1
         before = [word for tokens, _ in sentences[first:index] for word in tokens]
         after = [word for tokens, _ in sentences[index + 1 : last] for word in tokens]
-        assert list(found[index].context.before) == before[-size:]
-        assert list(found[index].context.after) == after[:size]
+        assert list(found[index].before) == before[-size:]
+        assert list(found[index].after) == after[:size]
 
 
 def test_reading_ahead_is_bounded() -> None:
@@ -140,7 +140,7 @@ def test_own_words_each_once_and_no_others(
         if own:
             assert labels[start : start + len(own)] == core
             assert set(labels[:start]) | set(labels[start + len(own) :]) == {UNLABELLED}
-    assert split.summary.sentences_with_context == grown > 10
+    assert split.findings["sentences_with_context"][0] == grown > 10
 
 
 def test_context_is_the_nearest_words_half_on_each_side(subwords: Subwords, tmp_path: Path) -> None:
@@ -210,7 +210,7 @@ def test_documents_of_the_same_name_in_two_files_are_two(tiny_model: Callable[..
     for name in ("a", "b"):
         (tmp_path / f"{name}.conll").write_text("# newdoc id = 1\nAnna\tB-PER\n\n", encoding="utf-8")
     data = data_module(tiny_model, tmp_path / "*.conll", context_size=60)
-    assert data.encoded["train"].summary.sentences_with_context == 0
+    assert "sentences_with_context" not in data.encoded["train"].findings
     numbers = data.stored["train"].documents()
     assert numbers is not None
     assert numbers.tolist() == [0, 1]

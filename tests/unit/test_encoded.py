@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -89,11 +88,11 @@ def test_the_corpus_comes_back(
         stride=max_seq_length // 4,
         label_all_tokens=label_all_tokens,
     )
-    assert len(split) == split.summary.sentences == len(tokens)
+    assert len(split) == len(tokens)
     assert split.num_sequences == len(split.sequence_lengths()) == split.sentence_sequences[-1]
     assert split.sequence_lengths().max() <= max_seq_length
-    assert split.sequence_lengths().sum() == len(split.input_ids) == len(split.labels) == split.summary.subwords
-    assert split.summary.words == len(split.word_labels) == len(split.word_positions) == sum(map(len, tokens))
+    assert split.sequence_lengths().sum() == len(split.input_ids) == len(split.labels)
+    assert len(split.word_labels) == len(split.word_positions) == sum(map(len, tokens))
     assert split.sentence_lengths().sum() == len(split.input_ids)
     for sentence, expected in enumerate(tags):
         assert tags_of(split, sentence) == expected
@@ -106,7 +105,7 @@ def test_the_corpus_comes_back(
     else:
         assert labelled == visible
     missing = sum(map(len, tokens)) - visible
-    assert split.summary.words_without_subword == missing == (split.word_positions == NO_SUBWORD).sum()
+    assert split.findings["words_without_subword"][0] == missing == (split.word_positions == NO_SUBWORD).sum()
     # Where a word is said to be, its first subword is, with its label.
     for sequence in range(split.num_sequences):
         start, words = (
@@ -118,7 +117,7 @@ def test_the_corpus_comes_back(
                 assert split.labels[start + position] == label
     # Found again in another process, from disk alone.
     again = EncodedSplit(tmp_path / "split")
-    assert asdict(again.summary) == asdict(split.summary)
+    assert again.findings == split.findings
     assert again.tag_names == split.tag_names
 
 
@@ -126,13 +125,10 @@ def test_chunks_do_not_matter(subwords: Subwords, tmp_path: Path) -> None:
     tokens = [[SHORT, LONG], [], [LONG] * 40, [NOTHING], [SHORT]]
     tags = [["O", "B-A"], [], ["B-B"] * 40, ["O"], ["I-B"]]
     chunks = [Chunk(tokens[i : i + 1], tags[i : i + 1]) for i in range(5)]
-    done: list[int] = []
-    one = encode_split(tmp_path / "one", [Chunk(tokens, tags)], subwords, options())
-    five = encode_split(tmp_path / "five", [*chunks, Chunk([], [])], subwords, options(), done.append)
-    assert done == [5]
+    encode_split(tmp_path / "one", [Chunk(tokens, tags)], subwords, options())
+    encode_split(tmp_path / "five", [*chunks, Chunk([], [])], subwords, options())
     for path in sorted((tmp_path / "one").iterdir()):
         assert path.read_bytes() == (tmp_path / "five" / path.name).read_bytes()
-    assert asdict(one.summary) == asdict(five.summary)
 
 
 @pytest.mark.parametrize("chunks", [[], [Chunk([], [])], [Chunk([], None)]])
@@ -221,14 +217,13 @@ def test_iob1_is_trained_as_iob2_with_the_same_spans(subwords: Subwords, tmp_pat
     for index, tags in enumerate(sentences):
         expected = [Span(start, end + 1, name) for name, start, end in get_entities(tags)] if tags else []
         assert tags_to_spans(tags_of(split, index)) == expected
-    assert split.summary.illegal_tags == 0
+    assert split.findings == {}
 
 
 def test_illegal_tags_are_counted_and_repaired(subwords: Subwords, tmp_path: Path) -> None:
     sentences = [["O", "O"], ["O", "I-A", "I-B"], ["I-A"]]
     split = encode(tmp_path, subwords, [[SHORT] * len(tags) for tags in sentences], sentences)
-    assert split.summary.illegal_tags == 3
-    assert split.summary.examples == {"illegal_tags": 1}
+    assert split.findings == {"illegal_tags": [3, 1]}
     assert [tags_of(split, index) for index in range(3)] == [["O", "O"], ["O", "B-A", "B-B"], ["B-A"]]
 
 
@@ -241,18 +236,14 @@ def test_what_happened_to_words_is_reported_with_an_example(subwords: Subwords, 
     tokens = [[SHORT], [SHORT] * 15, [SHORT, NOTHING, NOTHING], [SHORT, "x" * 100], [SHORT] * 14]
     tags = [["O"] * len(words) for words in tokens]
     split = encode(tmp_path, subwords, tokens, tags, max_seq_length=16, stride=4)
-    assert split.summary.windowed_sentences == 2
-    assert split.summary.words_without_subword == 2
-    assert split.summary.clipped_words == 1
-    assert split.summary.examples == {"windowed_sentences": 1, "words_without_subword": 2, "clipped_words": 3}
+    assert split.findings == {"windowed_sentences": [2, 1], "words_without_subword": [2, 2], "clipped_words": [1, 3]}
     assert split.sentence_sequences.tolist() == [0, 1, 3, 4, 6, 7]
 
 
 def test_a_clipped_word_alone_in_its_sentence_is_reported(subwords: Subwords, tmp_path: Path) -> None:
     tokens = [[SHORT], ["!" * 15], ["!" * 14]]
     split = encode(tmp_path, subwords, tokens, [["O"]] * 3, max_seq_length=16, stride=4)
-    assert split.summary.clipped_words == 1
-    assert split.summary.examples["clipped_words"] == 1
+    assert split.findings == {"clipped_words": [1, 1]}
     assert split.sequence_lengths().tolist() == [3, 16, 16]
 
 

@@ -97,7 +97,7 @@ def test_the_outside_label(store: Store) -> None:
 
 def inventory(splits: dict[str, StoredSplit], declared: list[str] | None = None, scheme: str = "iob2") -> list[str]:
     tags = tags_of(*splits.values(), scheme=scheme, declared=declared)
-    return list(tags.label_set(tags.counts, scheme, tags.outside_label(scheme, None)).names)
+    return list(tags.label_set(tags.seen, scheme, tags.outside_label(scheme, None)).names)
 
 
 def test_a_type_with_b_only_gets_its_i(store: Store) -> None:

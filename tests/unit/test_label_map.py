@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -89,16 +88,13 @@ IOB1 = columns(
 )
 
 
-def test_merged_neighbours_stay_two(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+def test_merged_neighbours_stay_two(make: Make) -> None:
     """In IOB1 the two types beside each other need no B-; as one type they do."""
     options = {"label_map": {"person": "PER", "human": "PER", "misc": "O"}}
-    with caplog.at_level(logging.INFO):
-        data = make(IOB1, **options)
+    data = make(IOB1, **options)
     assert data.labels.scheme == "iob2"
     assert tags_of(data) == ["B-PER", "B-PER", "I-PER", "O", "O"]
     assert list(data.labels.names) == ["O", "B-PER", "I-PER", "B-place", "I-place"]
-    said = [record.getMessage() for record in caplog.records if record.getMessage().startswith("label_map")]
-    assert said == ["label_map: person -> PER 6 entities, human -> PER 2 entities, misc -> O 2 entities dropped"]
     assert tags_of(make(IOB1, scheme="iob1", **options)) == ["I-PER", "B-PER", "I-PER", "O", "O"]
     assert data.train_entities() == {"PER": {"Ann": 1, "Ben Cid": 1, "Eve": 1, "Fay": 1}, "place": {"Rome": 1}}
 
@@ -111,14 +107,12 @@ def test_the_map_is_part_of_the_cache_key(make: Make) -> None:
     assert tags_of(make(IOB1))[0] == "B-person"
 
 
-def test_flat_labels_through_the_data_module(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+def test_flat_labels_through_the_data_module(make: Make) -> None:
     text = columns([("a", "NN"), ("b", "NNS"), ("c", "VB"), ("d", "NN")])
-    with caplog.at_level(logging.INFO):
-        data = make(text, label_map={"NNS": "NN", "VB": "O"})
+    data = make(text, label_map={"NNS": "NN", "VB": "O"})
     assert (data.labels.scheme, data.labels.outside) == ("flat", "O")
     assert tags_of(data) == ["NN", "NN", "O", "NN"]
     assert list(data.labels.names) == ["O", "NN"]
-    assert "label_map: NNS -> NN 2 words, VB -> O 2 words dropped" in caplog.messages
 
 
 def test_integer_tags_with_names_follow(make: Make) -> None:
@@ -188,7 +182,7 @@ def test_illegal_tags_are_refused_with_their_own_line(make: Make) -> None:
         refused.value
     )
     legal = columns([("a", "B-PER"), ("b", "I-PER")], [("d", "O"), ("e", "B-PER")])
-    assert make(legal, strict=True).encoded["train"].summary.illegal_tags == 0
+    assert make(legal, strict=True).encoded["train"].findings == {}
 
 
 def test_a_bare_tag_written_out_is_legal(make: Make) -> None:
@@ -197,7 +191,7 @@ def test_a_bare_tag_written_out_is_legal(make: Make) -> None:
     data = make(text, strict=True)
     assert tags_of(data) == ["B", "I", "O", "B"]
     assert list(data.labels.names) == ["O", "B", "I"]
-    assert data.encoded["train"].summary.illegal_tags == 0
+    assert data.encoded["train"].findings == {}
 
 
 @pytest.mark.parametrize(

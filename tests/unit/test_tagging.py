@@ -7,7 +7,7 @@ from seqeval.metrics.sequence_labeling import get_entities
 from seqeval.scheme import Tokens
 from test_metrics_references import SEQEVAL_SCHEMES, TYPE_NAMES
 
-from ner_module.data.tag_census import SchemeCensus
+from ner_module.data.tag_census import TagCensus, detect_scheme
 from ner_module.tagging import (
     PREFIXES,
     SCHEMES,
@@ -233,15 +233,22 @@ def test_a_mention_does_not_begin_twice(tag: str, expected: str) -> None:
 # ---------------------------------------------------------------- detection
 
 
+def illegal_by_scheme(sentences: list[list[str]]) -> dict[str, int]:
+    census = TagCensus()
+    for tags in sentences:
+        census.add(tags)
+    counts: dict[str, int] = census.scheme_report()["illegal_words"]
+    return counts
+
+
 @settings(deadline=None)
 @given(scheme=st.sampled_from(PREFIXED), sentences=st.lists(annotated(), max_size=4))
 def test_a_scheme_explains_its_own_output(scheme: str, sentences: list[tuple[list[Span], int]]) -> None:
-    census = SchemeCensus()
-    for spans, length in sentences:
-        census.add(spans_to_tags(spans, length, scheme))
-    assert census.illegal_words(scheme) == 0
+    tags = [spans_to_tags(spans, length, scheme) for spans, length in sentences]
+    illegal = illegal_by_scheme(tags)
+    assert illegal[scheme] == 0
     # Another one may explain a small corpus as well, and then every tag is canonical in both.
-    assert census.illegal_words(census.detect()) == 0
+    assert illegal[detect_scheme(tags)] == 0
 
 
 # Two words, one word, and two adjacent mentions of one type: what tells all the schemes apart.
@@ -250,39 +257,24 @@ TELLING = [Span(0, 2, "A"), Span(3, 4, "B"), Span(5, 6, "A"), Span(6, 8, "A"), S
 
 @pytest.mark.parametrize("scheme", PREFIXED)
 def test_a_corpus_that_tells_the_schemes_apart(scheme: str) -> None:
-    census = SchemeCensus()
-    census.add(spans_to_tags(TELLING, 11, scheme))
-    assert census.detect() == scheme
-    census.add(["O"])
-    census.add([])
+    telling = spans_to_tags(TELLING, 11, scheme)
+    assert detect_scheme([telling]) == scheme
     # A mistake in a hundred sentences does not change it.
-    for _ in range(100):
-        census.add(spans_to_tags(TELLING, 11, scheme))
-    census.add(["I-A", "B-A", "I-B"])
-    assert census.detect() == scheme
+    assert detect_scheme([["O"], [], *[telling] * 101, ["I-A", "B-A", "I-B"]]) == scheme
 
 
 @settings(deadline=None)
 @given(st.lists(tag_sequences("BIESLU"), max_size=5))
 def test_the_census_counts_what_illegal_words_finds(sentences: list[list[str]]) -> None:
-    census = SchemeCensus()
-    for tags in sentences:
-        census.add(tags)
-    for scheme in PREFIXED:
-        assert census.illegal_words(scheme) == sum(len(illegal_words(tags, scheme)) for tags in sentences)
-    assert census.prefixed_words == sum(tag != "O" for tags in sentences for tag in tags)
+    counts = illegal_by_scheme(sentences)
+    assert counts == {scheme: sum(len(illegal_words(tags, scheme)) for tags in sentences) for scheme in PREFIXED}
 
 
 def test_detection_without_entities_of_flat_labels_and_of_a_mixture() -> None:
-    census = SchemeCensus()
-    assert census.detect() == "iob2"
-    census.add(["O", "O"])
-    assert census.detect() == "iob2"
-    census.add(["NOUN", "O", "VERB"])
-    assert census.detect() == "flat"
-    census.add(["B-PER"])
+    assert detect_scheme([]) == detect_scheme([["O", "O"]]) == "iob2"
+    assert detect_scheme([["NOUN", "O", "VERB"]]) == "flat"
     with pytest.raises(SchemeError, match=r"1 words have a tag with a prefix.* 2 have none, such as 'NOUN'"):
-        census.detect()
+        detect_scheme([["NOUN", "O", "VERB"], ["B-PER"]])
 
 
 # ---------------------------------------------------------------- inventories

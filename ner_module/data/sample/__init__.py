@@ -1,9 +1,4 @@
-"""The bundled corpus: a small English NER corpus written by this project, and the generator that wrote it.
-
-Holds where the files are and nothing else; reading them is the work of the ordinary CoNLL reader.
-"""
-
-from __future__ import annotations
+"""The bundled corpus: a small English NER corpus written by this project."""
 
 from pathlib import Path
 
@@ -11,16 +6,7 @@ SPLITS = ("train", "validation", "test")
 
 
 def sample_file(split: str) -> Path:
-    """The CoNLL file of one split of the bundled corpus.
-
-    Two columns, word and IOB2 tag, with one space between them; types PER, ORG, LOC and MISC; a blank line after each
-    sentence and a ``-DOCSTART- O`` line before each document.
-
-    Args:
-        split: ``train``, ``validation`` or ``test``.
-
-    Raises:
-        ValueError: there is no such split.
+    """The file of one split: word and IOB2 tag (PER, ORG, LOC, MISC), with ``-DOCSTART- O`` before each document.
 
     >>> sample_file("validation").name
     'validation.conll'

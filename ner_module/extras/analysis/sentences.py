@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ner_module.data.tag_census import SchemeCensus
+from ner_module.data.tag_census import detect_scheme
 from ner_module.errors import DataError, SchemeError
 from ner_module.files import read_json_object
 from ner_module.metrics.functional import scores
@@ -81,10 +81,7 @@ def read_predictions(
     sentences = []
     try:
         if scheme is None:
-            census = SchemeCensus()
-            for row in rows:
-                census.add(row["gold_tags"])
-            scheme = census.detect()
+            scheme = detect_scheme(row["gold_tags"] for row in rows)
         for row in rows:
             gold, predicted = (tags_to_spans(row[name], scheme, outside_label) for name in _LISTS[1:])
             sentences.append(TaggedSentence(row["tokens"], gold, predicted, row.get("scores")))

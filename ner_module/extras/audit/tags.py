@@ -6,33 +6,25 @@ from collections import Counter
 from collections.abc import Mapping
 
 from ner_module.data.inventory import Tags
-from ner_module.data.tag_spelling import suspicious_tags
+from ner_module.data.tag_census import suspicious_tags
 from ner_module.extras.audit.corpus import Corpus, Source
 from ner_module.extras.audit.wording import plural
 from ner_module.extras.findings import Example, Finding, Severity
-from ner_module.tagging import OUTSIDE, complete_label_set
 
 
 def misspelt_tags(tags: Tags) -> list[Finding]:
     """Every tag that is unknown or looks like a typing error; ``fit`` stops at the first that is certainly one."""
-    counts, places, words, declared = tags.counts, tags.first_seen, tags.first_words, tags.declared
 
     def finding(code: str, severity: Severity, tag: str, problem: str, advice: str) -> Finding:
-        file, line = places[tag]
-        example = Example(file, line, f"{words.get(tag)} {tag}")
-        return Finding(code, severity, counts[tag], problem, example, advice)
+        count, file, line, word = tags.seen[tag]
+        return Finding(code, severity, count, problem, Example(file, line, f"{word} {tag}"), advice)
 
-    if declared is not None:
-        unknown = [
-            tag for tag in counts if tag not in {OUTSIDE, *complete_label_set(declared, tags.source_scheme, None)}
-        ]
-        problems = {tag: f"the tag {tag!r} ({plural(counts[tag], 'word')}) is not among the labels" for tag in unknown}
-        labels, advice = ", ".join(declared), "correct the tag, or add it to --data.label_names"
-        return [
-            finding("unknown_tag", "error", tag, f"{problem} {labels}", advice) for tag, problem in problems.items()
-        ]
     found = []
-    for suspicion in suspicious_tags(counts, places, words, flat=tags.source_scheme == "flat"):
+    for tag in tags.undeclared():
+        problem = f"the tag {tag!r} ({plural(tags.seen[tag].uses, 'word')}) is not among the labels "
+        problem += ", ".join(tags.declared or ())
+        found.append(finding("unknown_tag", "error", tag, problem, "correct the tag, or add it to --data.label_names"))
+    for suspicion in suspicious_tags(tags.seen, tags.source_scheme == "flat") if tags.declared is None else ():
         tag, problem, advice = suspicion.tag, suspicion.problem, suspicion.advice
         if suspicion.certain:
             advice += ", or name all labels in --data.label_names"

@@ -21,8 +21,7 @@ from pathlib import Path
 from ner_module.data.formats import FORMATS, ReadingOptions, expand_files, read_sentences
 from ner_module.data.formats.char_spans import SpanCounts
 from ner_module.data.formats.files import suffix_of
-from ner_module.data.tag_census import TagCensus
-from ner_module.data.tag_spelling import suspicious_tags
+from ner_module.data.tag_census import TagCensus, suspicious_tags
 from ner_module.errors import DataError, UserError
 from ner_module.extras.convert.losses import REPAIRED, Annotated, Losses
 from ner_module.extras.convert.writers import TARGETS
@@ -97,15 +96,15 @@ def _convert(arguments: argparse.Namespace) -> list[str]:
     for path in paths:
         for sentence in read_sentences(path, options, counts):
             assert sentence.tags is not None
-            census.add(sentence.tags, str(path), sentence.line, sentence.tokens, sentence.word_per_line)
+            census.add(sentence.tags, str(path), sentence)
             sizes["sentences"] += 1
             sizes["words"] += len(sentence.tokens)
     is_flat = arguments.source_scheme == "flat"
-    suspicions = suspicious_tags(census.counts(), census.first_seen(), census.first_words(), flat=is_flat)
+    suspicions = suspicious_tags(census.seen(), flat=is_flat)
     scheme = arguments.source_scheme or census.scheme_report()["detected"]
     if scheme is None:  # tags with and without a prefix
         raise suspicions[0].error()
-    outside = None if scheme == "flat" and OUTSIDE not in census.counts() else OUTSIDE
+    outside = None if scheme == "flat" and OUTSIDE not in census.seen() else OUTSIDE
     losses: Losses = Counter()
 
     def annotated() -> Iterator[Annotated]:

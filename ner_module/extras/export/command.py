@@ -20,7 +20,7 @@ from rich import get_console
 from ner_module.data.formats import ReadingOptions, expand_files, read_sentences
 from ner_module.data.sample import sample_file
 from ner_module.data.sentence import Sentence
-from ner_module.data.tag_census import SchemeCensus
+from ner_module.data.tag_census import detect_scheme
 from ner_module.errors import RunError
 from ner_module.extras.card.card import card_of
 from ner_module.extras.card.facts import CardFacts, run_name
@@ -162,12 +162,10 @@ def _comparison_data(
 
 def _gold(sentences: Sequence[Sentence], labels: LabelSet) -> list[set[Span]]:
     """The annotated entities: read by the model's scheme where its labels are used, else by the detected one."""
-    census = SchemeCensus()
-    for sentence in sentences:
-        census.add(sentence.tags or [])
-    known = {tag for sentence in sentences for tag in sentence.tags or ()} <= set(labels.names)
-    read = labels.spans if known else partial(tags_to_spans, scheme=census.detect())
-    return [set(read(sentence.tags or [])) for sentence in sentences]
+    tags = [sentence.tags or [] for sentence in sentences]
+    known = set().union(*tags) <= set(labels.names)
+    read = labels.spans if known else partial(tags_to_spans, scheme=detect_scheme(tags))
+    return [set(read(each)) for each in tags]
 
 
 def _say(text: str) -> None:

@@ -18,8 +18,7 @@ from datasets import Dataset
 
 from ner_module.data.formats import read_sentences
 from ner_module.data.formats.char_spans import SpanCounts
-from ner_module.data.tag_census import TagCensus
-from ner_module.data.tag_spelling import Suspicion, suspicious_tags
+from ner_module.data.tag_census import Suspicion, TagCensus, suspicious_tags
 from ner_module.errors import DataError
 from ner_module.extras.convert.command import main as convert
 
@@ -58,7 +57,7 @@ SECONDS_PER_FILE = 20
 
 
 def suspicious(census: TagCensus) -> list[Suspicion]:
-    return suspicious_tags(census.counts(), census.first_seen(), census.first_words())
+    return suspicious_tags(census.seen())
 
 
 def make_corpus(path, sentences=60):
@@ -243,7 +242,7 @@ def read_damaged(path):
             assert len(sentence.tags) == len(sentence.tokens)
             if sentence.offsets is not None:
                 assert [sentence.text[a:b] for a, b in sentence.offsets] == sentence.tokens
-            census.add(sentence.tags, str(path), sentence.line, sentence.tokens, sentence.word_per_line)
+            census.add(sentence.tags, str(path), sentence)
             tags.update(sentence.tags)
     except DataError as error:
         return error, census, tags
