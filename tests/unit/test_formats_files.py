@@ -86,7 +86,7 @@ def test_a_bad_byte_far_into_a_file_has_its_line(tmp_path):
     [
         b"PK\x03\x04rest",
         b"%PDF-1.7",
-        b"\x89PNG\r\n",
+        b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
         bytes(5000),
         bytes(range(256)) * 20,
         "no mark here".encode("utf-16-le"),

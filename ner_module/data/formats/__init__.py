@@ -2,9 +2,9 @@
 
 =============  =======================================================================================================
 ``conll``      columns, one word a line (`columns.py`)
-``jsonl``      one object a line with tokens and tags, or text with character spans (`records.py`)
+``jsonl``      one object a line with tokens and tags, or text with character spans (`json_files.py`, `records.py`)
 ``json``       the same objects in a list
-``spans``      JSONL or JSON with character spans, forced (`span_records.py`)
+``spans``      JSONL or JSON with character spans, forced
 ``csv, tsv``   a header, then a word or a sentence a row (`tables.py`)
 ``parquet``    a sentence a row (`arrow.py`)
 ``brat``       a folder of .txt and .ann files (`brat.py`)
@@ -13,10 +13,10 @@
 =============  =======================================================================================================
 
 A reader is a generator of :class:`Sentence` from a path, the options and the counts of character spans that it adds
-to; a new one gets a line in :data:`_READERS`. What does not fit ends it with a :class:`DataError` that names the line.
-Every text file may be gzipped. Reading streams in constant memory, but for the text of a ``json`` file or a brat
-document. Hub datasets are not read here (`data/hub.py`), and whether tags are likely misspelt is for the whole corpus
-to tell (`data/tag_spelling.py`).
+to; a new one gets a line in :data:`_READERS`. It raises a :class:`DataError` at the line that does not fit, and is made
+of `files.py` (lines of text), `options.py` (columns, tags, errors), `char_spans.py` (spans -> tags) and `records.py`
+(objects with tokens or text). Every text file may be gzipped. Reading streams in constant memory, but for the text of a
+``json`` file or a brat document. Hub datasets are not read here (`data/hub.py`).
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from __future__ import annotations
 import codecs
 import io
 import logging
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from ner_module.data.formats.arrow import read_dataset, read_parquet
 from ner_module.data.formats.brat import read_brat
-from ner_module.data.formats.char_spans import SpanCounts
+from ner_module.data.formats.char_spans import SpanCounts, sentence_of
 from ner_module.data.formats.columns import DOCSTART, read_columns
 from ner_module.data.formats.files import codec_of, expand_files, read_head, read_lines, suffix_of
-from ner_module.data.formats.options import ReadingOptions, is_header
-from ner_module.data.formats.records import json_kind, read_json
-from ner_module.data.formats.tables import read_table
+from ner_module.data.formats.json_files import json_kind, read_json
+from ner_module.data.formats.options import ReadingOptions
+from ner_module.data.formats.tables import is_header, read_table
 from ner_module.data.sentence import Sentence
-from ner_module.data.words import split_words
 from ner_module.errors import DataError
 from ner_module.tagging import OUTSIDE, has_prefix
 
@@ -48,6 +48,7 @@ _DEFAULTS = ReadingOptions()
 _HEAD = 1 << 16
 
 _COLUMN_SUFFIXES = (".conll", ".conllu", ".conllup", ".bio", ".iob", ".iob2", ".tsv", ".col", ".ner")
+_JSON = re.compile(r"\s*(?:\{\s*[\"}]|\[\s*\{)")  # an object, or a list of objects
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 
 
@@ -85,13 +86,10 @@ def read_sentences(
 
 
 def _read_text(path: Path, options: ReadingOptions, counts: SpanCounts) -> Iterator[Sentence]:
-    del counts
     if options.tagged:
         raise DataError(path, None, "raw text has no tags", "give tagged sentences; raw text is for prediction")
     for number, line in enumerate(read_lines(path, options.encoding), 1):
-        text = line.removesuffix("\n").removesuffix("\r")
-        offsets = split_words(text)
-        yield Sentence([text[start:end] for start, end in offsets], None, number, None, text, offsets)
+        yield sentence_of(line.removesuffix("\n").removesuffix("\r"), None, counts, line=number)
 
 
 _READERS: dict[str, Callable[[Path, ReadingOptions, SpanCounts], Iterator[Sentence]]] = {
@@ -125,13 +123,13 @@ def detect_format(path: Path, options: ReadingOptions) -> str:
     suffix = suffix_of(path)
     if suffix == ".parquet" or _is_parquet(path):
         return "parquet"
-    text, lines = _head_of(path, options.encoding)
+    lines = _head_of(path, options.encoding)
     if suffix == ".txt" and not options.tagged:
         return "conll" if _has_tagged_columns(lines) else "text"
-    if suffix in (".jsonl", ".ndjson", ".json") or (suffix != ".csv" and _opens_json(text)):
-        return json_kind(text.removesuffix("\n").split("\n"))
+    if suffix in (".jsonl", ".ndjson", ".json") or (suffix != ".csv" and _JSON.match("\n".join(lines))):
+        return json_kind(lines)
     for separator in _SEPARATORS.get(suffix, "\t,"):
-        if is_header([cell.strip(' "') for cell in lines[0].split(separator)], options.column_names):
+        if is_header([cell.strip(' "\r') for cell in lines[0].split(separator)], options):
             return "csv" if separator == "," else "tsv"
     if suffix == ".csv":
         return "csv"
@@ -142,11 +140,9 @@ def detect_format(path: Path, options: ReadingOptions) -> str:
 
 
 def _folder_format(path: Path) -> str:
-    if (path / "state.json").is_file() and (path / "dataset_info.json").is_file():
+    names = {entry.name for entry in path.iterdir()}
+    if "dataset_dict.json" in names or {"state.json", "dataset_info.json"} <= names:
         return "datasets"
-    if (path / "dataset_dict.json").is_file():
-        splits = ", ".join(sorted(entry.name for entry in path.iterdir() if entry.is_dir())) or "none"
-        raise DataError(path, None, f"this folder holds several splits ({splits})", "name the folder of one of them")
     if any(path.rglob("*.ann")):
         return "brat"
     advice = "name a file, a glob such as folder/*.conll, a brat folder (.txt and .ann) or a saved datasets folder"
@@ -162,22 +158,15 @@ def _is_parquet(path: Path) -> bool:
         return file.read() == b"PAR1"
 
 
-def _head_of(path: Path, encoding: str | None) -> tuple[str, list[str]]:
-    """The first characters of a text file, and the whole lines among them, at least one."""
+def _head_of(path: Path, encoding: str | None) -> list[str]:
+    """The whole lines among the first characters of a text file, at least one."""
     head = read_head(path, _HEAD)
     try:
         text = codecs.getincrementaldecoder(codec_of(path, encoding))("replace").decode(head)
     except UnicodeError:  # UTF-16 without its mark; reading says so
-        text = head.decode("utf-8", "replace")
-    lines = [line.rstrip("\r") for line in text.split("\n")]
-    return text, lines[:-1] or lines if len(head) == _HEAD else lines
-
-
-def _opens_json(text: str) -> bool:
-    """Whether a file begins with an object or a list of objects."""
-    stripped = text.lstrip(" \t\r\n")
-    after = stripped[1:].lstrip(" \t\r\n")[:1]
-    return (stripped[:1] == "{" and after in ('"', "}")) or (stripped[:1] == "[" and after == "{")
+        text = ""
+    lines = text.removesuffix("\n").split("\n")
+    return lines[:-1] if len(head) == _HEAD and len(lines) > 1 else lines
 
 
 def _may_be_text(lines: Sequence[str]) -> bool:

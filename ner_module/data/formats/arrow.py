@@ -13,8 +13,7 @@ from typing import Any
 
 from ner_module.data.formats.char_spans import SpanCounts
 from ner_module.data.formats.options import ReadingOptions
-from ner_module.data.formats.records import RecordReader
-from ner_module.data.formats.span_records import Record
+from ner_module.data.formats.records import Record, RecordReader
 from ner_module.data.sentence import Sentence
 from ner_module.errors import DataError
 
@@ -31,8 +30,7 @@ def read_parquet(path: Path, options: ReadingOptions, counts: SpanCounts) -> Ite
     except (pa.ArrowException, OSError) as error:
         raise _damaged(path, 1, "Parquet file", error) from None
     with file:
-        metadata = (file.schema_arrow.metadata or {}).get(b"huggingface", b"{}")
-        records = _records(path, "Parquet file", file.iter_batches(_BATCH), metadata)
+        records = _records(path, "Parquet file", file.iter_batches(_BATCH), file.schema_arrow)
         yield from RecordReader(path, options, counts).read_all(records)
 
 
@@ -45,17 +43,17 @@ def read_dataset(path: Path, options: ReadingOptions, counts: SpanCounts) -> Ite
     except Exception as error:  # whatever a broken folder makes of it: KeyError, JSON and Arrow errors among them
         raise _damaged(path, None, "datasets folder", error) from None
     if isinstance(dataset, datasets.DatasetDict):
-        problem = f"the folder holds several splits ({', '.join(dataset)})"
-        raise DataError(path, None, problem, "name one of its folders")
-    metadata = json.dumps({"info": {"features": dataset.features.to_dict()}})
-    records = _records(path, "datasets folder", dataset.with_format("arrow").iter(_BATCH), metadata)
+        problem = f"this folder holds several splits ({', '.join(sorted(dataset))})"
+        raise DataError(path, None, problem, "name the folder of one of them")
+    batches = dataset.with_format("arrow").iter(_BATCH)
+    records = _records(path, "datasets folder", batches, dataset.features.arrow_schema)
     yield from RecordReader(path, options, counts).read_all(records)
 
 
-def _records(path: Path, kind: str, batches: Iterable[Any], metadata: str | bytes) -> Iterator[tuple[int, Record]]:
+def _records(path: Path, kind: str, batches: Iterable[Any], schema: Any) -> Iterator[tuple[int, Record]]:
     import pyarrow as pa
 
-    names = _label_names(metadata)
+    names = _label_names(schema)
     row = 0
     try:
         for batch in batches:
@@ -71,10 +69,10 @@ def _records(path: Path, kind: str, batches: Iterable[Any], metadata: str | byte
         raise _damaged(path, row + 1, kind, error) from None
 
 
-def _label_names(metadata: str | bytes) -> dict[str, list[str]]:
+def _label_names(schema: Any) -> dict[str, list[str]]:
     """The label names of the columns that hold lists of ``ClassLabel``."""
     try:
-        features = json.loads(metadata)["info"]["features"]
+        features = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
         columns = {column: feature.get("feature", feature) for column, feature in features.items()}
         return {column: list(inner["names"]) for column, inner in columns.items() if inner.get("_type") == "ClassLabel"}
     except (ValueError, AttributeError, KeyError, TypeError):

@@ -11,13 +11,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from ner_module.data.formats.char_spans import CharSpan, SpanCounts, tag_words
+from ner_module.data.formats.char_spans import CharSpan, SpanCounts, check_spans, check_type, sentence_of
 from ner_module.data.formats.files import read_lines
-from ner_module.data.formats.options import ReadingOptions
-from ner_module.data.formats.span_records import check_spans, check_type
-from ner_module.data.formats.tag_cells import MisfitError
+from ner_module.data.formats.options import MisfitError, ReadingOptions, errors_at
 from ner_module.data.sentence import Sentence
-from ner_module.data.words import split_words
 from ner_module.errors import DataError
 
 # Types may hold spaces: other tools write them.
@@ -30,22 +27,21 @@ def read_brat(folder: Path, options: ReadingOptions, counts: SpanCounts) -> Iter
     texts = sorted(folder.rglob("*.txt"))
     if not texts:
         raise DataError(folder, None, "the folder has no .txt file", "put each .ann file beside the .txt it annotates")
-    if options.tagged:
-        for annotation in sorted(folder.rglob("*.ann")):
-            if not annotation.with_suffix(".txt").is_file():
-                raise DataError(annotation, None, "the .txt file of these annotations is missing", "put it beside them")
+    for annotation in sorted(folder.rglob("*.ann")) if options.tagged else ():
+        if not annotation.with_suffix(".txt").is_file():
+            raise DataError(annotation, None, "the .txt file of these annotations is missing", "put it beside them")
     for path in texts:
         text = "".join(read_lines(path, options.encoding))
         spans = _read_annotations(path.with_suffix(".ann"), text, options.encoding, counts) if options.tagged else []
         document = str(path.relative_to(folder).with_suffix(""))
         for line, start, end, inside in _pieces(text, sorted(spans, key=lambda span: span[:3])):
-            piece = text[start:end]
-            offsets = split_words(piece)
             moved = [CharSpan(span.start - start, span.end - start, span.entity_type) for span in inside]
-            tags = tag_words(piece, offsets, moved, counts) if options.tagged else None
+            sentence = sentence_of(
+                text[start:end], moved if options.tagged else None, counts, line=line, document=document
+            )
             counts.note(path, line)
-            if offsets:
-                yield Sentence([piece[a:b] for a, b in offsets], tags, line, document, piece, offsets)
+            if sentence.tokens:
+                yield sentence
 
 
 def _read_annotations(path: Path, text: str, encoding: str | None, counts: SpanCounts) -> list[CharSpan]:
@@ -59,7 +55,7 @@ def _read_annotations(path: Path, text: str, encoding: str | None, counts: SpanC
         entity = _ENTITY.fullmatch(line)
         if not line.strip() or (line[0] in _OTHER_KINDS and entity is None):
             continue
-        try:
+        with errors_at(path, number):
             if entity is None or line[0] != "T":
                 advice = "write T1, a tab, the type, start and end, a tab and the text"
                 raise MisfitError("the line is no brat annotation", advice)
@@ -71,8 +67,6 @@ def _read_annotations(path: Path, text: str, encoding: str | None, counts: SpanC
             else:
                 start, end = map(int, entity[3].split(" "))
                 spans += check_spans(text, [CharSpan(start, end, entity_type, entity[4])])
-        except MisfitError as misfit:
-            raise DataError(path, number, *misfit.args) from None
     return spans
 
 

@@ -21,8 +21,15 @@ from pathlib import Path
 
 from ner_module.data.formats.char_spans import SpanCounts
 from ner_module.data.formats.files import read_lines
-from ner_module.data.formats.options import NUMBER, WORDS, ReadingOptions, first_in
-from ner_module.data.formats.tag_cells import MisfitError, TagCells
+from ner_module.data.formats.options import (
+    NAME_COLUMNS,
+    WORDS,
+    MisfitError,
+    ReadingOptions,
+    TagCells,
+    errors_at,
+    find_column,
+)
 from ner_module.data.sentence import Sentence
 from ner_module.errors import DataError
 from ner_module.tagging import OUTSIDE, has_prefix
@@ -61,7 +68,9 @@ class _Layout:
     first_id: int | None = None
 
     def split(self, line: str) -> list[str]:
-        """The cells of a line that has no line end."""
+        """The cells of a line that has no line end; none where it is white space."""
+        if not line.strip(" \t"):
+            return []
         return line.split("\t") if self.tabs else _CELLS.findall(line)
 
 
@@ -122,10 +131,8 @@ def read_columns(path: Path, options: ReadingOptions, counts: SpanCounts) -> Ite
 def _unusual_line(line: str, layout: _Layout, inside: bool) -> list[str]:
     """The cells of a line that is not cut at a glance; none at the end of a sentence and for a comment before one."""
     line = line.rstrip(" \r\n")
-    if not line.strip(" \t"):
-        return []
     cells = layout.split(line)
-    if len(cells) == layout.width:
+    if len(cells) in (0, layout.width):
         return cells
     if cells[0] == DOCSTART:
         return [DOCSTART] * layout.width
@@ -134,15 +141,13 @@ def _unusual_line(line: str, layout: _Layout, inside: bool) -> list[str]:
     found, usual = (f"{count} column{'s' * (count != 1)}" for count in (len(cells), layout.width))
     separator = "tabs" if layout.tabs else "spaces"
     problem = f"the line has {found} where the file has {usual} (separated by {separator})"
+    advice = "separate the columns by tabs where words hold spaces"
     if line[0] == "#" and inside:
-        raise MisfitError(problem, "complete the line, or move it before the sentence if it is a comment")
-    if layout.tabs or (len(cells) < layout.width and layout.label is not None):
-        raise MisfitError(problem, "complete or remove the line")
-    advice = "separate the columns by tabs if words hold spaces; raw text without tags is not a column file"
-    if layout.label is None:
-        advice = (
-            "if this is raw text, set --data.format text; if not, separate the columns by tabs where words hold spaces"
-        )
+        advice = "complete the line, or move it before the sentence if it is a comment"
+    elif layout.tabs or (len(cells) < layout.width and layout.label is not None):
+        advice = "complete or remove the line"
+    elif layout.label is None:
+        advice = f"if this is raw text, set --data.format text; if not, {advice}"
     raise MisfitError(problem, advice)
 
 
@@ -161,46 +166,37 @@ def _find_layout(path: Path, head: Sequence[str], options: ReadingOptions) -> _L
         return None
     shape = _shape([line for _, line in words])
     rows = [(n, cells) for n, line in words if len(cells := shape.split(line)) == shape.width]
-    try:
+    with errors_at(path, rows[0][0]):
         if not shape.tabs and len(rows) * 2 < len(words):
-            advice = "set --data.format text, or give one word a line"
-            advice = "give one word a line with its tag" if options.tagged else advice
+            advice = "give one word a line with its tag" if options.tagged else "set --data.format text"
             raise MisfitError("the lines differ in their number of columns: this looks like raw text", advice)
         return _choose_columns(shape, lines, [cells for _, cells in rows], options)
-    except MisfitError as misfit:
-        raise DataError(path, rows[0][0], *misfit.args) from None
 
 
 def _choose_columns(shape: _Layout, lines: list[str], rows: list[list[str]], options: ReadingOptions) -> _Layout:
     """The columns of words and tags of ``rows``, the cells of the lines that have the file's shape."""
-    asked_text, asked_label = options.text_column_name, options.label_column_name
-    first_id = _first_id(lines, shape) if asked_text is None and shape.width > 1 else None
+    asked = (options.text_column_name, options.label_column_name)
+    first_id = _first_id(lines, shape) if asked[0] is None and shape.width > 1 else None
     names = _column_names(lines, shape.width, first_id)
-    if asked_text is not None:
-        text = _column(asked_text, shape.width, names)
-    else:
-        named = first_in(WORDS, names)
-        text = names.index(named) if named is not None else int(first_id is not None)
-        if text == 0 and shape.width > 2 and all(_WORD_ID.fullmatch(cells[0]) for cells in rows):
-            advice = "name the column of the words with --data.text_column_name (they are counted from 0)"
-            raise MisfitError("the words would be numbers that do not count the words either", advice)
+    text = find_column(asked[0], WORDS, names, shape.width, int(first_id is not None))
+    if asked[0] is None and text == 0 and shape.width > 2 and all(_WORD_ID.fullmatch(cells[0]) for cells in rows):
+        advice = "name the column of the words with --data.text_column_name (they are counted from 0)"
+        raise MisfitError("the words would be numbers that do not count the words either", advice)
     layout = replace(shape, text=text, first_id=first_id)
     if not options.tagged:
         return layout
-    if asked_label is None and names == _CONLLU_COLUMNS:
+    if asked[1] is None and names == _CONLLU_COLUMNS:
         advice = "name one with --data.label_column_name, such as upos, xpos or misc"
         raise MisfitError("CoNLL-U has no column made for entity tags", advice)
-    label = shape.width - 1 if asked_label is None else _column(asked_label, shape.width, names)
+    label = find_column(asked[1], (), names, shape.width, -1)
     if label == text:
         problem = "the line has a single column" if shape.width == 1 else f"words and tags are both column {text}"
-        advice = "add the tags, or name the columns with --data.text_column_name and --data.label_column_name"
-        raise MisfitError(f"{problem}, so there are no tags", advice)
-    tags = [cells[label] for cells in rows]
+        raise MisfitError(f"{problem}, so there are no tags", f"add the tags, or {NAME_COLUMNS}")
+    words, tags = ([cells[column] for cells in rows] for column in (text, label))
     if set(tags) == {"_"}:
         sample = ", ".join(f"{i}: {cell!r}" for i, cell in enumerate(rows[0]))
         raise MisfitError(f"column {label} holds no tags, only '_'", f"name another column ({sample})")
-    words = [cells[text] for cells in rows]
-    if len(options.column_names) < 2 and _look_swapped(words, tags):  # who names both is believed
+    if None in asked and _look_swapped(words, tags):  # who names both is believed
         problem = f"words and tags look swapped: the words would be {words[:3]}, the tags {tags[:3]}"
         advice = f"name the columns: --data.text_column_name={label}, --data.label_column_name={text}"
         raise MisfitError(problem, advice)
@@ -222,22 +218,14 @@ def _first_id(lines: list[str], shape: _Layout) -> int | None:
     """0 or 1 when the first column counts the words of most sentences from there."""
     starts: Counter[int | None] = Counter()
     lone = 0
-    ids: list[str] = []
-    for line in [*lines, ""]:
-        cells = shape.split(line)
-        if len(cells) == shape.width and line.strip(" \t"):
-            ids.append(cells[0])
-        elif ids and not line.startswith("#"):
-            numbers = [int(cell) for cell in ids if _WORD_ID.fullmatch(cell)]
-            others_fit = all(_WORD_ID.fullmatch(cell) or _SKIPPED_ID.fullmatch(cell) for cell in ids)
-            start = numbers[0] if numbers and others_fit else None
-            if start not in (0, 1) or numbers != list(range(start, start + len(numbers))):
-                start = None
-            if start is None or len(ids) > 1:
-                starts[start] += 1
+    split = [shape.split(line) for line in lines if not line.startswith("#") or len(shape.split(line)) == shape.width]
+    for is_sentence, group in itertools.groupby(split, lambda cells: len(cells) == shape.width):
+        ids = [cells[0] for cells in group if not _SKIPPED_ID.fullmatch(cells[0])] if is_sentence else []
+        if is_sentence:
+            start = next((n for n in (0, 1) if ids and ids == [str(n + i) for i in range(len(ids))]), None)
+            starts[start] += start is None or len(ids) > 1
             lone += start == 1
-            ids = []
-    if not starts:  # sentences of one word: a "1" before a word and a tag is an id, before a tag a word
+    if not starts.total():  # sentences of one word: a "1" before a word and a tag is an id, before a tag a word
         return 1 if lone and shape.width > 2 else None
     start, count = starts.most_common(1)[0]
     return start if count * 2 >= starts.total() else None
@@ -252,25 +240,14 @@ def _column_names(lines: list[str], width: int, first_id: int | None) -> tuple[s
     return _CONLLU_COLUMNS if first_id is not None and width == len(_CONLLU_COLUMNS) else ()
 
 
-def _column(name: str, width: int, names: tuple[str, ...]) -> int:
-    """The number of a column that was asked for."""
-    if NUMBER.fullmatch(name):
-        number = int(name)
-        if -width <= number < width:
-            return number % width
-        raise MisfitError(f"column {number} was asked for, the line has {width}", "count columns from 0")
-    if name.lower() in names:
-        return names.index(name.lower())
-    known = f"the file names {', '.join(names)}" if names else "the columns of this file have no names"
-    raise MisfitError(f"there is no column {name!r}", f"{known}; a number counts from 0")
+def _is_tag(cell: str) -> bool:
+    return cell == OUTSIDE or has_prefix(cell)
 
 
 def _look_swapped(words: list[str], tags: list[str]) -> bool:
     """Whether words look like tags and tags do not, or there are far more different tags than words."""
-    tag_like = sum(tag == OUTSIDE or has_prefix(tag) for tag in tags)
-    if tag_like * 2 >= len(tags):
+    if sum(_is_tag(tag) for tag in tags) * 2 >= len(tags):
         return False
-    all_prefixed = all(word == OUTSIDE or has_prefix(word) for word in words)
-    if all_prefixed and (len(words) > 2 or any("-" in word and has_prefix(word) for word in words)):
+    if all(map(_is_tag, words)) and (len(words) > 2 or any("-" in word and has_prefix(word) for word in words)):
         return True
     return len(words) >= _MIN_SAMPLE and len(set(tags)) >= 2 * len(set(words))

@@ -7,6 +7,7 @@ breaks, occur inside words of real corpora.
 from __future__ import annotations
 
 import codecs
+import contextlib
 import difflib
 import glob
 import gzip
@@ -14,30 +15,20 @@ import io
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, cast
 
 from ner_module.errors import DataError
 
 _HEAD_BYTES = 1 << 13
 _READ_ERRORS = (OSError, EOFError, zlib.error)
 
-# How other kinds of file begin. Those that a word could begin with count only where the rest is no text.
+# How files begin that are often given in place of text; zip and PDF could pass for it.
 _MAGIC = {
-    b"PK\x03\x04": "a zip archive (or a .docx, .xlsx or PyTorch file)",
+    b"PK\x03\x04": "a zip archive (or a .docx or .xlsx file)",
     b"%PDF": "a PDF",
-    b"\x89PNG": "a PNG image",
-    b"\xff\xd8\xff": "a JPEG image",
-    b"\x7fELF": "a program",
-    b"SQLite format 3\0": "a database",
+    b"\xd0\xcf\x11\xe0": "a Microsoft Office file",
     b"\xfd7zXZ\0": "an xz file",
     b"\x28\xb5\x2f\xfd": "a zstd file",
-    b"\x80\x04\x95": "a Python pickle",
-    b"\xd0\xcf\x11\xe0": "a Microsoft Office file",
-    b"BZh": "a bzip2 file",
-    b"PAR1": "a Parquet file",
-    b"ARROW1": "an Arrow file",
 }
-_WORD_LIKE = (b"BZh", b"PAR1", b"ARROW1")
 
 
 def expand_files(spec: str | Path | list[str] | list[Path]) -> list[Path]:
@@ -81,7 +72,7 @@ def suffix_of(path: Path) -> str:
     return next((suffix.lower() for suffix in reversed(path.suffixes) if suffix.lower() != ".gz"), "")
 
 
-def open_bytes(path: Path) -> IO[bytes]:
+def open_bytes(path: Path) -> io.BufferedReader | gzip.GzipFile:
     """Open a file for reading bytes, through gzip when its content is (whatever its name says).
 
     Raises:
@@ -91,7 +82,7 @@ def open_bytes(path: Path) -> IO[bytes]:
         file = path.open("rb")
         if file.read(2) == b"\x1f\x8b":
             file.close()
-            return cast(IO[bytes], gzip.open(path, "rb"))
+            return gzip.open(path, "rb")
         file.seek(0)
         return file
     except FileNotFoundError:
@@ -104,16 +95,16 @@ def open_bytes(path: Path) -> IO[bytes]:
 
 
 def read_head(path: Path, size: int = _HEAD_BYTES) -> bytes:
-    """The first ``size`` bytes of a file, unzipped.
+    """The first ``size`` bytes of a file, unzipped; fewer where it is damaged, which reading its lines reports.
 
     Raises:
-        DataError: the file cannot be opened or unzipped.
+        DataError: the file cannot be opened.
     """
-    with open_bytes(path) as file:
-        try:
-            return file.read(size)
-        except _READ_ERRORS:
-            raise _damage(path, None) from None
+    head = b""
+    with open_bytes(path) as file, contextlib.suppress(*_READ_ERRORS):
+        while len(head) < size and (chunk := file.read1(size - len(head))):
+            head += chunk
+    return head
 
 
 def read_lines(path: Path, encoding: str | None = None) -> Iterator[str]:
@@ -129,11 +120,21 @@ def read_lines(path: Path, encoding: str | None = None) -> Iterator[str]:
     codec = codec_of(path, encoding)
     if encoding is None:
         _refuse_binary(path)
+    number = 0
     with open_bytes(path) as raw, io.TextIOWrapper(raw, encoding=codec, newline="\n") as text:
         try:
-            yield from text
-        except (UnicodeError, *_READ_ERRORS):
-            raise _damage(path, codec) from None
+            for line in text:
+                yield line
+                number += 1
+        except UnicodeDecodeError as error:  # in a stretch that begins in the line after the last one
+            number += 1 + error.object[: error.start].decode(codec, "replace").count("\n")
+            name = "UTF-8" if codec == "utf-8-sig" else codec
+            problem = f"the byte 0x{error.object[error.start]:02X} is not {name} text ({error.reason})"
+            advice = "name the file's encoding with --data.encoding (latin-1 or cp1252, say), or save it as UTF-8"
+            raise DataError(path, number, problem, advice) from None
+        except (UnicodeError, *_READ_ERRORS) as error:
+            problem = f"the file is damaged or cut short here ({error})"
+            raise DataError(path, number + 1, problem, "make or fetch the file again") from None
 
 
 def codec_of(path: Path, encoding: str | None) -> str:
@@ -153,41 +154,17 @@ def codec_of(path: Path, encoding: str | None) -> str:
 
 
 def _refuse_binary(path: Path) -> None:
-    """Raise for a file whose first bytes are those of another kind of file, or that no UTF-8 text starts with."""
+    """Raise for a file that begins like another kind of file, or with what no UTF-8 text does."""
     head = read_head(path)
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise DataError(path, 1, "the file is UTF-16, not UTF-8", "set --data.encoding utf-16, or save it as UTF-8")
     kind = next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), None)
-    try:
-        codecs.getincrementaldecoder("utf-8")().decode(head)
-        if head.startswith(_WORD_LIKE):
-            kind = None
-    except UnicodeDecodeError:
-        if kind is None and 0 in head:
+    if kind is None and len(head) >= 16 and max(head[::2].count(0), head[1::2].count(0)) * 5 > len(head) * 2:
+        kind = "zero bytes, or UTF-16 text without a byte order mark"
+    if kind is None and 0 in head:
+        try:
+            codecs.getincrementaldecoder("utf-8")().decode(head)
+        except UnicodeDecodeError:
             kind = "neither text nor a format known here"
-    if len(head) >= 16 and max(head[::2].count(0), head[1::2].count(0)) * 5 > len(head) * 2:
-        kind = kind or "zero bytes, or UTF-16 text without a byte order mark"
     if kind is not None:
         raise DataError(path, 1, f"this is a binary file: {kind}", "name a text file, or its encoding if it is one")
-
-
-def _damage(path: Path, codec: str | None) -> DataError:
-    """Say at which line a file that failed to read stops to be readable."""
-    line = 1
-    decoder = codecs.getincrementaldecoder(codec)() if codec else None
-    with open_bytes(path) as file:
-        try:
-            while chunk := file.read1(1 << 13):  # type: ignore[attr-defined]
-                line += (decoder.decode(chunk) if decoder else chunk.decode("latin-1")).count("\n")
-            if decoder:
-                decoder.decode(b"", final=True)
-        except UnicodeDecodeError as error:
-            before = error.object[: error.start].decode(codec or "latin-1", errors="replace")
-            name = "UTF-8" if codec == "utf-8-sig" else codec
-            problem = f"the byte 0x{error.object[error.start]:02X} is not {name} text ({error.reason})"
-            advice = "name the file's encoding with --data.encoding (latin-1 or cp1252, say), or save it as UTF-8"
-            return DataError(path, line + before.count("\n"), problem, advice)
-        except (UnicodeError, *_READ_ERRORS) as error:
-            problem = f"the file is damaged or cut short here ({error})"
-            return DataError(path, line, problem, "make or fetch the file again")
-    return DataError(path, None, "the file could not be read", "make or fetch it again")

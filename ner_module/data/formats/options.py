@@ -1,11 +1,19 @@
-"""What every reader shares: the options it gets whole, and what columns and keys are usually called."""
+"""What every reader shares: its options, the usual names of columns, the cells of tags, and errors without a line yet.
+
+Which tags are *likely misspelt* can only be said of a whole corpus: `data/tag_spelling.py`.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+from ner_module.errors import DataError
+from ner_module.tagging import has_prefix
 
 # The usual names of columns and keys, the preferred one first. Columns of tables compare in lower case.
 WORDS = ("tokens", "words", "token", "word", "form")
@@ -20,10 +28,12 @@ CHAR_SPANS = ("spans", "entities", "label", "labels", "annotations", "ner")
 """Spans counted in characters, beside a text."""
 SENTENCE_IDS = ("sentence_id", "sentence #", "sentence_idx", "sentence_number", "sent_id", "sentence no", "sent #")
 DOCUMENTS = ("document", "document_id", "doc_id")
-NUMBER = re.compile(r"-?[0-9]{1,6}")
-"""A column that is named by its number, from 0 or from the end."""
-MANY_WORDS = ("tokens", "words", *TEXTS)
-"""Columns of a table that hold more than one word a row."""
+
+NAME_COLUMNS = "name the columns with --data.text_column_name and --data.label_column_name"
+_NUMBER = re.compile(r"-?[0-9]{1,6}")
+_INTEGER_TAG = re.compile(r"-?[0-9]{1,9}")
+# A real inventory has hundreds of tags at most; a column of words passes this within a few pages.
+_MAX_TAGS = 5_000
 
 
 @dataclass(frozen=True)
@@ -57,9 +67,26 @@ class ReadingOptions:
         return cls(options["format"], options["encoding"], *columns, names, tagged)
 
     @property
-    def column_names(self) -> list[str]:
-        """The columns asked for, of words and of tags."""
-        return [name for name in (self.text_column_name, self.label_column_name) if name is not None]
+    def names_asked_for(self) -> list[str]:
+        """The columns that are asked for by name, not by number; in lower case."""
+        asked = (self.text_column_name, self.label_column_name)
+        return [name.lower() for name in asked if name is not None and not _NUMBER.fullmatch(name)]
+
+
+class MisfitError(Exception):
+    """A problem and an advice; the reader makes a :class:`DataError` of it, which names file and line."""
+
+    def __init__(self, problem: str, advice: str) -> None:
+        super().__init__(problem, advice)
+
+
+@contextmanager
+def errors_at(path: Path, line: int | None) -> Iterator[None]:
+    """Turn a misfit in the block into a :class:`DataError` at this line."""
+    try:
+        yield
+    except MisfitError as misfit:
+        raise DataError(path, line, *misfit.args) from None
 
 
 def first_in(names: Iterable[str], holder: Container[str]) -> str | None:
@@ -67,13 +94,108 @@ def first_in(names: Iterable[str], holder: Container[str]) -> str | None:
     return next((name for name in names if name in holder), None)
 
 
-def is_header(cells: Sequence[str], asked: Iterable[str]) -> bool:
-    """Whether cells name the columns of a table: asked-for names, or usual ones of words and of tags.
+def find_column(
+    asked: str | None, usual: Iterable[str], names: Sequence[str], width: int, default: int | None = None
+) -> int:
+    """The number of a column: the one that is asked for, else one with a usual name, else ``default``.
 
-    >>> is_header(["Sentence #", "Word", "POS", "Tag"], []), is_header(["word", "O"], [])
-    (True, False)
+    Args:
+        asked: its name, or its number (from the end if negative).
+        usual: names it often has, the preferred one first.
+        names: the columns' names in lower case; empty when they have none.
+        width: the number of columns.
+        default: the number where no name says more; ``None`` when there must be a name.
+
+    Raises:
+        MisfitError: there is no such column.
+
+    >>> find_column(None, TAGS, ["word", "pos", "tag"], 3), find_column("-1", TAGS, [], 4)
+    (2, 3)
     """
-    lower = [cell.strip().lower() for cell in cells]
-    if len(lower) > 1 and any(name.lower() in lower for name in asked if not NUMBER.fullmatch(name)):
-        return True
-    return first_in((*WORDS, *TEXTS), lower) is not None and first_in(TAGS, lower) is not None
+    known = f"there are {', '.join(map(repr, names[:12]))}" if names else "they have no names"
+    advice = f"{NAME_COLUMNS} ({known}; a number counts from 0)"
+    if asked is None:
+        name = first_in(usual, names)
+        if name is None and default is None:
+            raise MisfitError(f"no column is called {', '.join(usual)}", advice)
+        return names.index(name) if name is not None else (default or 0) % width
+    if asked.lower() in names:
+        return names.index(asked.lower())
+    if _NUMBER.fullmatch(asked):
+        if -width <= int(asked) < width:
+            return int(asked) % width
+        raise MisfitError(f"column {asked} was asked for, the line has {width}", "count columns from 0")
+    raise MisfitError(f"there is no column {asked!r}", advice)
+
+
+class TagCells:
+    """Reads the tag cells of one file, each distinct cell once: integers get their names, what is no tag is refused.
+
+    Args:
+        label_names: names of integer tags, by index.
+    """
+
+    def __init__(self, label_names: tuple[str, ...] | None = None) -> None:
+        self.label_names = label_names
+        self.known: dict[object, str] = {}
+        """Cell -> tag, for readers that look up the usual case themselves."""
+
+    def read(self, cell: object) -> str:
+        """The tag of a cell: a string, or an integer with ``label_names``.
+
+        Raises:
+            MisfitError: the cell holds no tag.
+        """
+        if type(cell) is not str and type(cell) is not int:
+            advice = "tags are strings, or integers with --data.label_names"
+            raise MisfitError(f"a tag is {describe(cell)}", advice)
+        if cell in self.known:
+            return self.known[cell]
+        names = self.label_names
+        tag = cell.strip(" \t\r") if isinstance(cell, str) else str(cell)
+        if isinstance(cell, int) or (names is not None and tag not in names and _INTEGER_TAG.fullmatch(tag)):
+            if names is None:
+                raise MisfitError(f"the tag {tag} is an integer without a name", "name them with --data.label_names")
+            if not 0 <= int(tag) < len(names):
+                problem = f"the tag {int(tag)} is not among the names, which are 0 to {len(names) - 1}"
+                raise MisfitError(problem, "correct the tag or complete --data.label_names")
+            tag = names[int(tag)]
+        elif not tag:
+            raise MisfitError("the tag is empty", "write O for a word outside any entity")
+        elif tag[0] in "BIESLUO" and tag[1:] in ("-", "_"):
+            raise MisfitError(f"the tag {tag!r} names no entity type", "write it out, as in B-PER")
+        elif not tag.isprintable() or (" " in tag and not has_prefix(tag)):
+            problem = f"the tag {tag!r} holds white space or control characters"
+            raise MisfitError(problem, "name the tag column, or correct it")
+        elif len(self.known) >= _MAX_TAGS:
+            problem = f"the tag column holds more than {_MAX_TAGS:,} different values, as a column of words would"
+            raise MisfitError(problem, NAME_COLUMNS)
+        self.known[cell] = tag
+        return tag
+
+    def read_all(self, cells: Iterable[object]) -> list[str]:
+        """The tags of a sentence; a misfit says at which word."""
+        tags: list[str] = []
+        try:
+            for cell in cells:
+                tags.append(self.read(cell))
+        except MisfitError as misfit:
+            problem, advice = misfit.args
+            raise MisfitError(f"{problem} (word {len(tags) + 1} of the sentence)", advice) from None
+        return tags
+
+
+def describe(value: object) -> str:
+    """A value of parsed data in a few words, for messages.
+
+    >>> describe([1, 2]), describe("x" * 50), describe(None)
+    ('a list of 2', "'xxxxxxxxxxxxxxxxxxxxxxxxxxxxx…'", 'null')
+    """
+    if value is None:
+        return "null"
+    if isinstance(value, (list, tuple)):
+        return f"a list of {len(value)}"
+    if isinstance(value, dict):
+        return "an object with " + (", ".join(map(repr, list(value)[:8])) or "no keys")
+    text = repr(value)
+    return text if len(text) <= 32 else text[:30] + "…" + text[-1]
