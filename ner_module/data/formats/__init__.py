@@ -21,8 +21,6 @@ of `files.py` (lines of text), `options.py` (columns, tags, errors), `char_spans
 
 from __future__ import annotations
 
-import codecs
-import io
 import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -120,20 +118,24 @@ def detect_format(path: Path, options: ReadingOptions) -> str:
     """
     if path.is_dir():
         return _folder_format(path)
-    suffix = suffix_of(path)
-    if suffix == ".parquet" or _is_parquet(path):
+    suffix, head = suffix_of(path), read_head(path, _HEAD)
+    if suffix == ".parquet" or (head.startswith(b"PAR1") and 0 in head):  # PAR1 alone can be a word
         return "parquet"
-    lines = _head_of(path, options.encoding)
+    text = head.decode(codec_of(path, options.encoding), "replace").removesuffix("\n")
+    lines = text.split("\n")
+    lines = (lines[:-1] or lines) if len(head) == _HEAD else lines  # the last may be cut
     if suffix == ".txt" and not options.tagged:
         return "conll" if _has_tagged_columns(lines) else "text"
-    if suffix in (".jsonl", ".ndjson", ".json") or (suffix != ".csv" and _JSON.match("\n".join(lines))):
+    if suffix in (".jsonl", ".ndjson", ".json") or (suffix != ".csv" and _JSON.match(text)):
         return json_kind(lines)
     for separator in _SEPARATORS.get(suffix, "\t,"):
         if is_header([cell.strip(' "\r') for cell in lines[0].split(separator)], options):
             return "csv" if separator == "," else "tsv"
     if suffix == ".csv":
         return "csv"
-    if not options.tagged and suffix not in _COLUMN_SUFFIXES and _may_be_text(lines):
+    rows = [line for line in lines if line.strip() and not line.startswith(("#", DOCSTART))]
+    has_sentences = any(" " in row.strip() for row in rows) and not any("\t" in row for row in rows)
+    if has_sentences and not options.tagged and suffix not in _COLUMN_SUFFIXES and not _has_tagged_columns(rows):
         problem = "this may be raw text or columns"
         raise DataError(path, None, problem, "set --data.format to text or conll, or name the file .txt or .conll")
     return "conll"
@@ -147,33 +149,6 @@ def _folder_format(path: Path) -> str:
         return "brat"
     advice = "name a file, a glob such as folder/*.conll, a brat folder (.txt and .ann) or a saved datasets folder"
     raise DataError(path, None, "this folder is not a dataset", advice)
-
-
-def _is_parquet(path: Path) -> bool:
-    """Whether a file begins and ends as Parquet does; a first word can be PAR1."""
-    if read_head(path, 4) != b"PAR1":
-        return False
-    with path.open("rb") as file:
-        file.seek(-4, io.SEEK_END)
-        return file.read() == b"PAR1"
-
-
-def _head_of(path: Path, encoding: str | None) -> list[str]:
-    """The whole lines among the first characters of a text file, at least one."""
-    head = read_head(path, _HEAD)
-    try:
-        text = codecs.getincrementaldecoder(codec_of(path, encoding))("replace").decode(head)
-    except UnicodeError:  # UTF-16 without its mark; reading says so
-        text = ""
-    lines = text.removesuffix("\n").split("\n")
-    return lines[:-1] if len(head) == _HEAD and len(lines) > 1 else lines
-
-
-def _may_be_text(lines: Sequence[str]) -> bool:
-    """Whether untagged lines are several words between spaces, as sentences are, and not plainly columns."""
-    rows = [line for line in lines if line.strip() and not line.startswith(("#", DOCSTART))]
-    spaced = any(" " in row.strip() for row in rows) and not any("\t" in row for row in rows)
-    return spaced and not _has_tagged_columns(rows)
 
 
 def _has_tagged_columns(lines: Sequence[str]) -> bool:

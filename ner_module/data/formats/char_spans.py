@@ -77,13 +77,7 @@ class SpanCounts:
 def tag_words(
     text: str, offsets: Sequence[tuple[int, int]], spans: Sequence[CharSpan], counts: SpanCounts
 ) -> list[str]:
-    """The IOB2 tags of the words at ``offsets``.
-
-    Args:
-        text: the text.
-        offsets: start and end of each word, in order, without overlap.
-        spans: annotated spans inside the text, in any order.
-        counts: added to.
+    """The IOB2 tags of the words at ``offsets`` (in order) from spans inside the text, in any order.
 
     >>> counts = SpanCounts()
     >>> tag_words("in New York-based", [(0, 2), (3, 6), (7, 17)], [CharSpan(3, 11, "LOC"), CharSpan(7, 11, "LOC")],

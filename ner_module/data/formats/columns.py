@@ -16,8 +16,8 @@ import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from ner_module.data.formats.char_spans import SpanCounts
 from ner_module.data.formats.files import read_lines
@@ -49,23 +49,14 @@ _HEAD_LINES = 2_000
 _NEW_DOCUMENT = re.compile(r"# ?newdoc(?: id)?(?: ?= ?(.+))?")
 
 
-@dataclass(frozen=True)
-class _Layout:
-    """How the lines of a column file are cut.
+class _Layout(NamedTuple):
+    """How the lines of a column file are cut."""
 
-    Attributes:
-        tabs: whether a tab separates (else any run of spaces and tabs).
-        width: the number of columns.
-        text: the column of the words.
-        label: the column of the tags; ``None`` when none are wanted.
-        first_id: the number of a sentence's first word where the first column counts words; ``None`` where it does not.
-    """
-
-    tabs: bool
-    width: int
-    text: int = 0
-    label: int | None = None
-    first_id: int | None = None
+    tabs: bool  # whether a tab separates (else any run of spaces and tabs)
+    width: int  # the number of columns
+    text: int = 0  # the column of the words
+    label: int | None = None  # the column of the tags; None when none are wanted
+    first_id: int | None = None  # the number of a sentence's first word, where the first column counts words
 
     def split(self, line: str) -> list[str]:
         """The cells of a line that has no line end; none where it is white space."""
@@ -182,7 +173,7 @@ def _choose_columns(shape: _Layout, lines: list[str], rows: list[list[str]], opt
     if asked[0] is None and text == 0 and shape.width > 2 and all(_WORD_ID.fullmatch(cells[0]) for cells in rows):
         advice = "name the column of the words with --data.text_column_name (they are counted from 0)"
         raise MisfitError("the words would be numbers that do not count the words either", advice)
-    layout = replace(shape, text=text, first_id=first_id)
+    layout = shape._replace(text=text, first_id=first_id)
     if not options.tagged:
         return layout
     if asked[1] is None and names == _CONLLU_COLUMNS:
@@ -200,7 +191,7 @@ def _choose_columns(shape: _Layout, lines: list[str], rows: list[list[str]], opt
         problem = f"words and tags look swapped: the words would be {words[:3]}, the tags {tags[:3]}"
         advice = f"name the columns: --data.text_column_name={label}, --data.label_column_name={text}"
         raise MisfitError(problem, advice)
-    return replace(layout, label=label)
+    return layout._replace(label=label)
 
 
 def _shape(lines: list[str]) -> _Layout:

@@ -7,7 +7,6 @@ breaks, occur inside words of real corpora.
 from __future__ import annotations
 
 import codecs
-import contextlib
 import difflib
 import glob
 import gzip
@@ -87,24 +86,30 @@ def open_bytes(path: Path) -> io.BufferedReader | gzip.GzipFile:
         return file
     except FileNotFoundError:
         raise DataError(path, None, "no such file", _where_to_look(path)) from None
-    except IsADirectoryError:
-        raise DataError(path, None, "this is a folder, not a file", "name a file in it") from None
     except OSError as error:
-        problem = f"the file cannot be opened ({error.strerror})"
+        problem = "this is a folder, not a file" if path.is_dir() else f"the file cannot be opened ({error.strerror})"
         raise DataError(path, None, problem, "check the path and its permissions") from None
 
 
 def read_head(path: Path, size: int = _HEAD_BYTES) -> bytes:
-    """The first ``size`` bytes of a file, unzipped; fewer where it is damaged, which reading its lines reports.
+    """The first ``size`` bytes of a file, unzipped.
 
     Raises:
-        DataError: the file cannot be opened.
+        DataError: the file cannot be opened or unzipped.
     """
     head = b""
-    with open_bytes(path) as file, contextlib.suppress(*_READ_ERRORS):
-        while len(head) < size and (chunk := file.read1(size - len(head))):
-            head += chunk
+    with open_bytes(path) as file:
+        try:
+            while len(head) < size and (chunk := file.read1(size - len(head))):
+                head += chunk
+        except _READ_ERRORS as error:
+            raise _damage(path, 1 + head.count(b"\n"), error) from None
     return head
+
+
+def _damage(path: Path, line: int, error: Exception) -> DataError:
+    problem = f"the file is damaged or cut short here ({error})"
+    return DataError(path, line, problem, "make or fetch the file again")
 
 
 def read_lines(path: Path, encoding: str | None = None) -> Iterator[str]:
@@ -133,8 +138,7 @@ def read_lines(path: Path, encoding: str | None = None) -> Iterator[str]:
             advice = "name the file's encoding with --data.encoding (latin-1 or cp1252, say), or save it as UTF-8"
             raise DataError(path, number, problem, advice) from None
         except (UnicodeError, *_READ_ERRORS) as error:
-            problem = f"the file is damaged or cut short here ({error})"
-            raise DataError(path, number + 1, problem, "make or fetch the file again") from None
+            raise _damage(path, number + 1, error) from None
 
 
 def codec_of(path: Path, encoding: str | None) -> str:

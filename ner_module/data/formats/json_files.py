@@ -19,6 +19,7 @@ _SPACE = " \t\r\n"
 _GAP = re.compile(f"[{_SPACE}]*")
 _GAP_IN_LIST = re.compile(f"[{_SPACE}]*(,?)[{_SPACE}]*")
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_DECODER = json.JSONDecoder()
 _HEAD_LINES = 100
 
 
@@ -44,12 +45,12 @@ def json_kind(head: Sequence[str]) -> str:
 def _jsonl(path: Path, lines: Iterable[str], keep_blank: bool) -> Iterator[tuple[int, Record]]:
     """The objects of a JSONL file; an empty one for a blank line where output has to follow the input line by line."""
     for number, line in enumerate(lines, 1):
-        if line.strip(_SPACE):
-            try:
-                record = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise _no_json(path, number, error) from None
-            yield number, _checked(path, number, record, line)
+        start = len(line) - len(line.lstrip(_SPACE))
+        if start < len(line):
+            record, end = _object(path, number, line, start)
+            if line[end:].strip(_SPACE):
+                raise DataError(path, number, f"no valid JSON (extra data at column {end + 1})", "correct or remove it")
+            yield number, record
         elif keep_blank:
             yield number, {}
 
@@ -57,7 +58,6 @@ def _jsonl(path: Path, lines: Iterable[str], keep_blank: bool) -> Iterator[tuple
 def _json(path: Path, lines: Iterable[str]) -> Iterator[tuple[int, Record]]:
     """The objects of a JSON file: a list of objects, or objects one after the other over any number of lines."""
     text = "".join(lines)
-    decode = json.JSONDecoder().raw_decode
     position = len(text) - len(text.lstrip(_SPACE))
     line = 1 + text.count("\n", 0, position)
     opening = text[position : position + 1]
@@ -65,46 +65,44 @@ def _json(path: Path, lines: Iterable[str]) -> Iterator[tuple[int, Record]]:
         problem = "the file is not JSON" if opening else "the file is empty"
         raise DataError(path, line, problem, "a JSON file here is a list of objects: [{…}, {…}]")
     in_list = opening == "["
-    is_first = True
-    end = position + in_list
+    gap, end = _GAP, position + in_list
     while True:
-        gap = (_GAP_IN_LIST if in_list and not is_first else _GAP).match(text, end)
-        assert gap is not None
-        line += text.count("\n", position, gap.end())
-        position = gap.end()
+        between = gap.match(text, end)
+        assert between is not None
+        line += text.count("\n", position, between.end())
+        position = between.end()
         if position == len(text) or (in_list and text[position] == "]"):
             break
-        if in_list and not is_first and not gap[1]:
+        if gap is _GAP_IN_LIST and not between[1]:
             raise DataError(path, line, "a comma or the end of the list is missing", "correct the JSON")
-        try:
-            record, end = decode(text, position)
-        except (ValueError, RecursionError) as error:
-            raise _no_json(path, error.lineno if isinstance(error, json.JSONDecodeError) else line, error) from None
-        yield line, _checked(path, line, record, text[position:end])
-        is_first = False
+        record, end = _object(path, line, text, position)
+        yield line, record
+        gap = _GAP_IN_LIST if in_list else _GAP
     if in_list and position == len(text):
         raise DataError(path, line, "the list does not end", "the file was cut short; make or fetch it again")
-    if in_list and text[position + 1 :].strip(_SPACE):
+    if text[position + 1 :].strip(_SPACE):
         raise DataError(path, line, "something follows the end of the list", "remove it")
 
 
-def _checked(path: Path, line: int, record: object, source: str) -> Record:
+def _object(path: Path, line: int, text: str, start: int) -> tuple[Record, int]:
+    """The object at a place of a text, on this line of its file, and where it ends."""
+    try:
+        record, end = _DECODER.raw_decode(text, start)
+    except json.JSONDecodeError as error:
+        problem = f"no valid JSON ({error.msg[0].lower()}{error.msg[1:]} at column {error.colno})"
+        line += text.count("\n", start, error.pos)
+        raise DataError(path, line, problem, "correct or remove it") from None
+    except (ValueError, RecursionError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else error
+        raise DataError(path, line, f"no JSON that can be read ({reason})", "correct or remove it") from None
     if not isinstance(record, dict):
         problem = f"this is not a JSON object but {describe(record)}"
         advice = "give every sentence as an object, {…}; a list of them goes in a .json file"
         raise DataError(path, line, problem, advice)
-    if "\\u" in source and _SURROGATE.search(source):
+    if _SURROGATE.search(text, start, end):
         try:
             json.dumps(record, ensure_ascii=False).encode()
         except UnicodeEncodeError:
             advice = "write characters beyond U+FFFF as such, or as two \\u escapes"
             raise DataError(path, line, "a \\u escape is half of a character", advice) from None
-    return record
-
-
-def _no_json(path: Path, line: int, error: Exception) -> DataError:
-    if isinstance(error, json.JSONDecodeError):
-        problem = f"no valid JSON ({error.msg[0].lower()}{error.msg[1:]} at column {error.colno})"
-    else:
-        problem = f"no JSON that can be read ({'nested too deeply' if isinstance(error, RecursionError) else error})"
-    return DataError(path, line, problem, "correct or remove it")
+    return record, end

@@ -97,14 +97,9 @@ def first_in(names: Iterable[str], holder: Container[str]) -> str | None:
 def find_column(
     asked: str | None, usual: Iterable[str], names: Sequence[str], width: int, default: int | None = None
 ) -> int:
-    """The number of a column: the one that is asked for, else one with a usual name, else ``default``.
+    """The number of a column: the one asked for by name or number, else one with a usual name, else ``default``.
 
-    Args:
-        asked: its name, or its number (from the end if negative).
-        usual: names it often has, the preferred one first.
-        names: the columns' names in lower case; empty when they have none.
-        width: the number of columns.
-        default: the number where no name says more; ``None`` when there must be a name.
+    ``names`` are the columns' names in lower case, empty when they have none.
 
     Raises:
         MisfitError: there is no such column.
@@ -129,11 +124,7 @@ def find_column(
 
 
 class TagCells:
-    """Reads the tag cells of one file, each distinct cell once: integers get their names, what is no tag is refused.
-
-    Args:
-        label_names: names of integer tags, by index.
-    """
+    """Reads the tag cells of one file, each distinct cell once: integers get their names, what is no tag is refused."""
 
     def __init__(self, label_names: tuple[str, ...] | None = None) -> None:
         self.label_names = label_names

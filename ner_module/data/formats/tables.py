@@ -79,23 +79,29 @@ def read_table(path: Path, options: ReadingOptions, counts: SpanCounts) -> Itera
     with errors_at(path, line):
         layout = _find_layout(first, options)
     head = head[1:] if layout.names else head
-    body = _of_width(path, itertools.chain(head, rows), len(first))
-    if _has_sentence_rows([cells for _, cells in head if len(cells) == len(first)], layout):
+    body = itertools.chain(head, rows)
+    if _has_sentence_rows([cells for _, cells in head if cells], layout):
         yield from _by_sentence(path, body, layout, options, counts)
     else:
         yield from _by_word(path, body, layout, options)
 
 
 def _rows(path: Path, lines: Iterator[str], separator: str) -> Iterator[Row]:
+    """The rows of a table, all of one width."""
     head = list(itertools.islice(lines, _HEAD_LINES))
     marked = [_is_quoted(line) for line in head if '"' in line] if separator == "\t" else []
     quoting: Literal[0, 3] = csv.QUOTE_NONE if marked.count(False) > marked.count(True) else csv.QUOTE_MINIMAL
     csv.field_size_limit(max(_MAX_CELL, csv.field_size_limit()))
     rows = csv.reader(itertools.chain(head, lines), delimiter=separator, strict=True, quoting=quoting)
-    line = 1
+    line, width = 1, 0
     try:
         for cells in rows:
-            yield line, cells if any(cells) else []
+            cells = cells if any(cells) else []
+            width = width or len(cells)
+            if cells and len(cells) != width:
+                problem = f"the row has {len(cells)} cell{'s' * (len(cells) != 1)}, the table {width} columns"
+                raise DataError(path, line, problem, "complete it, or quote the cells that hold a separator")
+            yield line, cells
             line = rows.line_num + 1
     except csv.Error as error:
         advice = "correct it; a quotation mark at the start of a cell needs a second one at its end"
@@ -150,14 +156,6 @@ def _has_sentence_rows(rows: list[list[str]], layout: _Layout) -> bool:
         if (tags.startswith("[") and len(tags) > 1) or (" " in tags and len(tags.split()) == len(words.split())):
             return True
     return False
-
-
-def _of_width(path: Path, rows: Iterable[Row], width: int) -> Iterator[Row]:
-    for line, cells in rows:
-        if cells and len(cells) != width:
-            problem = f"the row has {len(cells)} cell{'s' * (len(cells) != 1)}, the table {width} columns"
-            raise DataError(path, line, problem, "complete it, or quote the cells that hold a separator")
-        yield line, cells
 
 
 def _by_word(path: Path, rows: Iterable[Row], layout: _Layout, options: ReadingOptions) -> Iterator[Sentence]:
