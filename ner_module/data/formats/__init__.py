@@ -2,21 +2,20 @@
 
 =============  =======================================================================================================
 ``conll``      columns, one word a line (`columns.py`)
-``jsonl``      one object a line with tokens and tags, or text with character spans (`json_files.py`, `records.py`)
+``jsonl``      one object a line with tokens and tags, or text with character spans (`record_files.py`)
 ``json``       the same objects in a list
 ``spans``      JSONL or JSON with character spans, forced
 ``csv, tsv``   a header, then a word or a sentence a row (`tables.py`)
-``parquet``    a sentence a row (`arrow.py`)
+``parquet``    a sentence a row (`record_files.py`)
 ``brat``       a folder of .txt and .ann files (`brat.py`)
-``datasets``   the folder that `Dataset.save_to_disk` writes (`arrow.py`)
+``datasets``   the folder that `Dataset.save_to_disk` writes (`record_files.py`)
 ``text``       a sentence a line, for prediction only
 =============  =======================================================================================================
 
 A reader is a generator of :class:`Sentence` from a path, the options and the counts of character spans that it adds
-to; a new one gets a line in :data:`_READERS`. It raises a :class:`DataError` at the line that does not fit, and is made
-of `files.py` (lines of text), `options.py` (columns, tags, errors), `char_spans.py` (spans -> tags) and `records.py`
-(objects with tokens or text). Every text file may be gzipped. Reading streams in constant memory, but for the text of a
-``json`` file or a brat document. Hub datasets are not read here (`data/hub.py`).
+to, with a line in :data:`_READERS`. It raises a :class:`DataError` at the line that does not fit, and is made of lines
+(`files.py`), columns by name (`options.py`), tags (`cells.py`), spans (`char_spans.py`) or records (`records.py`).
+Reading streams in constant memory, but for the text of a ``json`` file or a brat document. Text may be gzipped.
 """
 
 from __future__ import annotations
@@ -27,13 +26,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ner_module.data.formats.arrow import read_dataset, read_parquet
 from ner_module.data.formats.brat import read_brat
 from ner_module.data.formats.char_spans import SpanCounts, sentence_of
 from ner_module.data.formats.columns import DOCSTART, read_columns
 from ner_module.data.formats.files import codec_of, expand_files, read_head, read_lines, suffix_of
-from ner_module.data.formats.json_files import json_kind, read_json
 from ner_module.data.formats.options import ReadingOptions
+from ner_module.data.formats.record_files import json_kind, read_dataset, read_json, read_parquet
 from ner_module.data.formats.tables import is_header, read_table
 from ner_module.data.sentence import Sentence
 from ner_module.errors import DataError
@@ -87,7 +85,9 @@ def _read_text(path: Path, options: ReadingOptions, counts: SpanCounts) -> Itera
     if options.tagged:
         raise DataError(path, None, "raw text has no tags", "give tagged sentences; raw text is for prediction")
     for number, line in enumerate(read_lines(path, options.encoding), 1):
-        yield sentence_of(line.removesuffix("\n").removesuffix("\r"), None, counts, line=number)
+        sentence = sentence_of(line.removesuffix("\n").removesuffix("\r"), None, counts)
+        sentence.line = number
+        yield sentence
 
 
 _READERS: dict[str, Callable[[Path, ReadingOptions, SpanCounts], Iterator[Sentence]]] = {
@@ -108,13 +108,11 @@ FORMATS = tuple(_READERS)
 def detect_format(path: Path, options: ReadingOptions) -> str:
     """Detect the format of a file or folder.
 
-    Args:
-        path: a file, or the folder of a brat collection or a saved `datasets` dataset.
-        options: its encoding; column names that are asked for, as a first line that holds them is a header; without
-            tags a ``.txt`` file is raw text unless it is plainly made of tagged columns.
+    A first line that holds the column names that are asked for is a header. Without tags, a ``.txt`` file is raw text
+    unless it is plainly made of tagged columns.
 
     Raises:
-        DataError: a folder that is neither, or a path that does not exist.
+        DataError: the path does not exist, or is a folder of no known kind.
     """
     if path.is_dir():
         return _folder_format(path)

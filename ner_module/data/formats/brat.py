@@ -11,9 +11,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from ner_module.data.formats.cells import MisfitError, errors_at
 from ner_module.data.formats.char_spans import CharSpan, SpanCounts, check_spans, check_type, sentence_of
 from ner_module.data.formats.files import read_lines
-from ner_module.data.formats.options import MisfitError, ReadingOptions, errors_at
+from ner_module.data.formats.options import ReadingOptions
 from ner_module.data.sentence import Sentence
 from ner_module.errors import DataError
 
@@ -36,9 +37,8 @@ def read_brat(folder: Path, options: ReadingOptions, counts: SpanCounts) -> Iter
         document = str(path.relative_to(folder).with_suffix(""))
         for line, start, end, inside in _pieces(text, sorted(spans, key=lambda span: span[:3])):
             moved = [CharSpan(span.start - start, span.end - start, span.entity_type) for span in inside]
-            sentence = sentence_of(
-                text[start:end], moved if options.tagged else None, counts, line=line, document=document
-            )
+            sentence = sentence_of(text[start:end], moved if options.tagged else None, counts)
+            sentence.line, sentence.document = line, document
             counts.note(path, line)
             if sentence.tokens:
                 yield sentence

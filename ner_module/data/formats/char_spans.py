@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import NamedTuple
 
-from ner_module.data.formats.options import MisfitError, describe
+from ner_module.data.formats.cells import MisfitError, describe
 from ner_module.data.sentence import Sentence
 from ner_module.data.words import split_words
 from ner_module.tagging import Span, spans_to_tags
@@ -110,20 +110,12 @@ def tag_words(
 
 
 def sentence_of(
-    text: str,
-    spans: Sequence[CharSpan] | None,
-    counts: SpanCounts,
-    offsets: list[tuple[int, int]] | None = None,
-    line: int = 0,
-    document: str | None = None,
+    text: str, spans: Sequence[CharSpan] | None, counts: SpanCounts, offsets: list[tuple[int, int]] | None = None
 ) -> Sentence:
-    """The sentence of a text: the words at ``offsets`` (by default those of `data/words.py`), tagged with ``spans``.
-
-    ``spans`` of ``None``: without tags.
-    """
+    """A text as a sentence, its words at ``offsets`` or as `data/words.py` splits them; ``spans`` of ``None``: untagged."""
     offsets = split_words(text) if offsets is None else offsets
     tags = None if spans is None else tag_words(text, offsets, spans, counts)
-    return Sentence([text[start:end] for start, end in offsets], tags, line, document, text, offsets)
+    return Sentence([text[start:end] for start, end in offsets], tags, text=text, offsets=offsets)
 
 
 def locate_words(tokens: Sequence[str], text: str) -> list[tuple[int, int]] | None:

@@ -19,17 +19,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from ner_module.data.formats.cells import MisfitError, TagCells, errors_at
 from ner_module.data.formats.char_spans import SpanCounts
 from ner_module.data.formats.files import read_lines
-from ner_module.data.formats.options import (
-    NAME_COLUMNS,
-    WORDS,
-    MisfitError,
-    ReadingOptions,
-    TagCells,
-    errors_at,
-    find_column,
-)
+from ner_module.data.formats.options import WORDS, ReadingOptions, find_columns
 from ner_module.data.sentence import Sentence
 from ner_module.errors import DataError
 from ner_module.tagging import OUTSIDE, has_prefix
@@ -132,11 +125,9 @@ def _unusual_line(line: str, layout: _Layout, inside: bool) -> list[str]:
     found, usual = (f"{count} column{'s' * (count != 1)}" for count in (len(cells), layout.width))
     separator = "tabs" if layout.tabs else "spaces"
     problem = f"the line has {found} where the file has {usual} (separated by {separator})"
-    advice = "separate the columns by tabs where words hold spaces"
+    advice = "complete or remove the line; words that hold spaces need tabs between the columns"
     if line[0] == "#" and inside:
         advice = "complete the line, or move it before the sentence if it is a comment"
-    elif layout.tabs or (len(cells) < layout.width and layout.label is not None):
-        advice = "complete or remove the line"
     elif layout.label is None:
         advice = f"if this is raw text, set --data.format text; if not, {advice}"
     raise MisfitError(problem, advice)
@@ -169,20 +160,16 @@ def _choose_columns(shape: _Layout, lines: list[str], rows: list[list[str]], opt
     asked = (options.text_column_name, options.label_column_name)
     first_id = _first_id(lines, shape) if asked[0] is None and shape.width > 1 else None
     names = _column_names(lines, shape.width, first_id)
-    text = find_column(asked[0], WORDS, names, shape.width, int(first_id is not None))
+    text, label = find_columns(options, names, shape.width, (WORDS, ()), (int(first_id is not None), -1))
     if asked[0] is None and text == 0 and shape.width > 2 and all(_WORD_ID.fullmatch(cells[0]) for cells in rows):
         advice = "name the column of the words with --data.text_column_name (they are counted from 0)"
         raise MisfitError("the words would be numbers that do not count the words either", advice)
     layout = shape._replace(text=text, first_id=first_id)
-    if not options.tagged:
+    if label is None:
         return layout
     if asked[1] is None and names == _CONLLU_COLUMNS:
         advice = "name one with --data.label_column_name, such as upos, xpos or misc"
         raise MisfitError("CoNLL-U has no column made for entity tags", advice)
-    label = find_column(asked[1], (), names, shape.width, -1)
-    if label == text:
-        problem = "the line has a single column" if shape.width == 1 else f"words and tags are both column {text}"
-        raise MisfitError(f"{problem}, so there are no tags", f"add the tags, or {NAME_COLUMNS}")
     words, tags = ([cells[column] for cells in rows] for column in (text, label))
     if set(tags) == {"_"}:
         sample = ", ".join(f"{i}: {cell!r}" for i, cell in enumerate(rows[0]))

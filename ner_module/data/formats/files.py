@@ -72,11 +72,7 @@ def suffix_of(path: Path) -> str:
 
 
 def open_bytes(path: Path) -> io.BufferedReader | gzip.GzipFile:
-    """Open a file for reading bytes, through gzip when its content is (whatever its name says).
-
-    Raises:
-        DataError: the file is missing, is a folder or cannot be opened.
-    """
+    """Open a file for reading bytes, through gzip when its content is; a :class:`DataError` where that fails."""
     try:
         file = path.open("rb")
         if file.read(2) == b"\x1f\x8b":
@@ -92,11 +88,7 @@ def open_bytes(path: Path) -> io.BufferedReader | gzip.GzipFile:
 
 
 def read_head(path: Path, size: int = _HEAD_BYTES) -> bytes:
-    """The first ``size`` bytes of a file, unzipped.
-
-    Raises:
-        DataError: the file cannot be opened or unzipped.
-    """
+    """The first ``size`` bytes of a file, unzipped; a :class:`DataError` where that fails."""
     head = b""
     with open_bytes(path) as file:
         try:
@@ -142,16 +134,12 @@ def read_lines(path: Path, encoding: str | None = None) -> Iterator[str]:
 
 
 def codec_of(path: Path, encoding: str | None) -> str:
-    """Python's name of an encoding; UTF-8 skips a byte order mark.
-
-    Raises:
-        DataError: there is no such encoding of text.
-    """
-    if encoding is None or encoding.lower().replace("_", "-") in ("utf-8", "utf8"):
-        return "utf-8-sig"
+    """Python's name of an encoding, UTF-8 unless named, which skips a byte order mark; refuses an unknown one."""
+    encoding = encoding or "utf-8"
     try:
         "".encode(encoding)  # also refuses codecs that are no text encoding
-        return codecs.lookup(encoding).name
+        name = codecs.lookup(encoding).name
+        return "utf-8-sig" if name == "utf-8" else name
     except (LookupError, ValueError):
         advice = "name one that Python knows, such as utf-8, latin-1, cp1252, utf-16 or gb18030"
         raise DataError(path, None, f"the encoding {encoding!r} is unknown", advice) from None

@@ -1,7 +1,7 @@
 """Records (JSON objects, rows of a table) -> sentences.
 
-A record holds lists of tokens and tags, or text with character spans. Which of the two a file holds is detected from
-its first record; every later one must have the same keys. What annotation tools export is read as it is:
+A record holds lists of tokens and tags, or text with character spans: the first of a file decides, later ones must have
+the same keys. What annotation tools export is read as it is:
 
 =============  =======================================================================================================
 doccano        ``{"text", "label" | "labels": [[start, end, type]]}``, or ``"entities": [{"start_offset",
@@ -19,113 +19,83 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from ner_module.data.formats.cells import NAME_COLUMNS, MisfitError, TagCells, describe, errors_at
 from ner_module.data.formats.char_spans import CharSpan, SpanCounts, check_spans, check_type, locate_words, sentence_of
-from ner_module.data.formats.options import (
-    CHAR_SPANS,
-    DOCUMENTS,
-    NAME_COLUMNS,
-    TAGS,
-    TEXTS,
-    WORD_SPANS,
-    WORDS,
-    MisfitError,
-    ReadingOptions,
-    TagCells,
-    describe,
-    errors_at,
-    first_in,
-)
+from ner_module.data.formats.options import DOCUMENTS, TAGS, TEXTS, WORDS, ReadingOptions, first_in
 from ner_module.data.sentence import Sentence
 from ner_module.errors import SchemeError
 from ner_module.tagging import Span, spans_to_tags
 
 Record = dict[str, Any]
 
+_WORD_SPANS = ("entities", "spans")  # counted in words, beside a list of words
+_CHAR_SPANS = ("spans", "entities", "label", "labels", "annotations", "ner")  # counted in characters, beside a text
 _STARTS = ("start", "start_offset", "start_char")
 _ENDS = ("end", "end_offset", "end_char")
 _TYPES = ("label", "labels", "type", "entity_type", "entity_group")
 
 
 class RecordReader:
-    """Turns the records of one file into sentences.
-
-    Args:
-        path: the file, for messages.
-        options: which keys are wanted; format ``spans`` forces text with spans.
-        counts: the outcomes of character spans are added here.
-    """
+    """Turns the records of one file into sentences; ``counts`` get the outcomes of character spans."""
 
     def __init__(self, path: Path, options: ReadingOptions, counts: SpanCounts) -> None:
-        self._path = path
-        self._text_key = options.text_column_name
-        self._label_key = options.label_column_name
+        self._path, self._counts = path, counts
+        self._text_key, self._label_key = options.text_column_name, options.label_column_name
         self._is_tagged = options.tagged
-        self._counts = counts
         self._cells = TagCells(options.label_names)
-        self.has_spans: bool | None = True if options.format == "spans" else None
-        """Whether records are text with spans (else tokens with tags); ``None`` before the first record."""
+        # Whether records are text with spans (else tokens with tags).
+        self._has_spans: bool | None = True if options.format == "spans" else None
 
     def read_all(self, records: Iterable[tuple[int, Record]]) -> Iterator[Sentence]:
-        """Yield the sentences of (line, record) pairs, as :meth:`read` gives them."""
-        for line, record in records:
-            sentence = self.read(line, record)
-            if sentence is not None:
-                yield sentence
-
-    def read(self, line: int, record: Record) -> Sentence | None:
-        """The sentence of a record; ``None`` for a text that its annotator rejected.
+        """Yield the sentences of (line, record) pairs, but for texts that their annotator rejected.
 
         Raises:
             DataError: a key is missing, or what it holds does not fit.
         """
-        with errors_at(self._path, line):
-            sentence = self._read(record)
-        self._counts.note(self._path, line)
-        if sentence is not None:
-            sentence.line, sentence.document = line, _document(record)
-        return sentence
+        for line, record in records:
+            with errors_at(self._path, line):
+                sentence = self._read(record)
+            self._counts.note(self._path, line)
+            if sentence is not None:
+                sentence.line, sentence.document = line, _document(record)
+                yield sentence
 
     def _read(self, record: Record) -> Sentence | None:
         token_key = _list_key(record, self._text_key, WORDS, str)
         if not self._is_tagged:
-            return self._read_text(record) if token_key is None or self.has_spans else _of_tokens(record, token_key)
-        if self.has_spans is None:
+            return self._read_text(record) if token_key is None or self._has_spans else _of_tokens(record, token_key)
+        if self._has_spans is None:
             tag_key = self._label_key or _list_key(record, None, TAGS, str, int)
-            tag_key = tag_key or _list_key(record, None, WORD_SPANS, dict)
-            self.has_spans = token_key is None or tag_key is None
-            if not self.has_spans:
+            tag_key = tag_key or _list_key(record, None, _WORD_SPANS, dict)
+            self._has_spans = token_key is None or tag_key is None
+            if not self._has_spans:
                 self._text_key, self._label_key = token_key, tag_key
             elif _text(record, self._text_key) is None:
                 problem = "neither tokens with tags nor text with spans were found"
                 raise MisfitError(problem, f"{NAME_COLUMNS} (the keys are {_keys(record)})")
-        return self._read_text(record) if self.has_spans else self._read_tags(record)
+        return self._read_text(record) if self._has_spans else self._read_tokens(record)
 
-    def _read_tags(self, record: Record) -> Sentence:
+    def _read_tokens(self, record: Record) -> Sentence:
         assert self._text_key is not None
         assert self._label_key is not None
         sentence = _of_tokens(record, self._text_key)
         tags = _list(record, self._label_key, "tags", "give one tag per token")
         length = len(sentence.tokens)
-        if self._label_key in WORD_SPANS:
-            sentence.tags = self._word_span_tags(tags, length)
-            return sentence
-        if len(tags) != length:
+        if self._label_key in _WORD_SPANS:
+            spans = [Span(*span[:3]) for item in tags for span in _spans(item)]
+            try:
+                sentence.tags = spans_to_tags(spans, length)
+            except SchemeError:
+                problem = f"the spans do not fit the {length} tokens, or overlap: {describe(spans)}"
+                raise MisfitError(problem, "count words from 0, the end exclusive") from None
+            self._counts.spans += len(spans)
+            self._counts.kept += len(spans)
+        elif len(tags) == length:
+            sentence.tags = self._cells.read_all(tags)
+        else:
             problem = f"{length} tokens in {self._text_key!r}, but {len(tags)} tags in {self._label_key!r}"
             raise MisfitError(problem, "give one tag per token")
-        sentence.tags = self._cells.read_all(tags)
         return sentence
-
-    def _word_span_tags(self, items: list[Any], length: int) -> list[str]:
-        """IOB2 tags from spans in words, end exclusive, as this project's predictions on tokens have them."""
-        spans = [span[:3] for item in items for span in _spans(item)]
-        try:
-            tags = spans_to_tags([Span(*span) for span in spans], length)
-        except SchemeError:
-            problem = f"the spans do not fit the {length} tokens, or overlap: {describe(spans)}"
-            raise MisfitError(problem, "count words from 0, the end exclusive") from None
-        self._counts.spans += len(spans)
-        self._counts.kept += len(spans)
-        return tags
 
     def _read_text(self, record: Record) -> Sentence | None:
         annotations = _annotations(record) if self._is_tagged else None
@@ -150,8 +120,8 @@ class RecordReader:
 
     def _span_items(self, record: Record) -> list[Any]:
         """The spans of a record, under a usual key or, in JSON-MIN, under the name of the labelling control."""
-        others = [key for key, value in record.items() if key not in CHAR_SPANS and _has_labels(value)]
-        key = self._label_key or first_in(CHAR_SPANS, record) or (others[0] if len(others) == 1 else None)
+        others = [key for key, value in record.items() if key not in _CHAR_SPANS and _has_labels(value)]
+        key = self._label_key or first_in(_CHAR_SPANS, record) or (others[0] if len(others) == 1 else None)
         self._label_key = key
         if key is None or key not in record:
             if ("answer" in record or "annotation_id" in record) and not others:

@@ -20,24 +20,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from ner_module.data.formats.cells import NAME_COLUMNS, MisfitError, TagCells, describe, errors_at
 from ner_module.data.formats.char_spans import SpanCounts
 from ner_module.data.formats.files import read_lines
-from ner_module.data.formats.options import (
-    DOCUMENTS,
-    NAME_COLUMNS,
-    SENTENCE_IDS,
-    TAGS,
-    TEXTS,
-    WORDS,
-    MisfitError,
-    ReadingOptions,
-    TagCells,
-    describe,
-    errors_at,
-    find_column,
-    first_in,
-)
-from ner_module.data.formats.records import RecordReader
+from ner_module.data.formats.options import DOCUMENTS, TAGS, TEXTS, WORDS, ReadingOptions, find_columns, first_in
+from ner_module.data.formats.records import Record, RecordReader
 from ner_module.data.sentence import Sentence
 from ner_module.errors import DataError
 
@@ -48,6 +35,7 @@ _MAX_CELL = 1 << 24
 # Without a column of sentence ids, a longer sentence means that it was overlooked.
 _MAX_SENTENCE = 2_000
 
+_SENTENCE_IDS = ("sentence_id", "sentence #", "sentence_idx", "sentence_number", "sent_id", "sentence no", "sent #")
 _MANY_WORDS = ("tokens", "words", *TEXTS)  # columns that hold more than one word a row
 _ITEM = r"""'(?:[^'\\]|\\.)*+'|"(?:[^"\\]|\\.)*+"|-?[0-9]++"""
 _ITEMS = re.compile(_ITEM, re.DOTALL)
@@ -81,7 +69,8 @@ def read_table(path: Path, options: ReadingOptions, counts: SpanCounts) -> Itera
     head = head[1:] if layout.names else head
     body = itertools.chain(head, rows)
     if _has_sentence_rows([cells for _, cells in head if cells], layout):
-        yield from _by_sentence(path, body, layout, options, counts)
+        options = replace(options, text_column_name="words", label_column_name="tags")
+        yield from RecordReader(path, options, counts).read_all(_records(path, body, layout))
     else:
         yield from _by_word(path, body, layout, options)
 
@@ -135,14 +124,12 @@ def _find_layout(first: list[str], options: ReadingOptions) -> _Layout:
     is_named = bool(options.names_asked_for) or is_header(first, options)
     names = lower if is_named or (not options.tagged and first_in((*WORDS, *TEXTS), lower) is not None) else ()
     asked = (options.text_column_name, options.label_column_name)
-    if not names and asked == (None, None) and {*WORDS, *TEXTS, *TAGS, *SENTENCE_IDS}.intersection(lower):
+    if not names and asked == (None, None) and {*WORDS, *TEXTS, *TAGS, *_SENTENCE_IDS}.intersection(lower):
         problem = f"the header {first[:12]} does not name a column of words and one of tags as usual"
         raise MisfitError(problem, f"{NAME_COLUMNS} (a number counts from 0)")
-    text = find_column(asked[0], (*WORDS, *TEXTS), names, len(first), None if names else 0)
-    label = find_column(asked[1], TAGS, names, len(first), None if names else -1) if options.tagged else None
-    if label == text:
-        raise MisfitError(f"words and tags would be the same column, {text}", NAME_COLUMNS)
-    others = [first_in(usual, names) for usual in (SENTENCE_IDS, DOCUMENTS)]
+    default = (None, None) if names else (0, -1)
+    text, label = find_columns(options, names, len(first), ((*WORDS, *TEXTS), TAGS), default)
+    others = [first_in(usual, names) for usual in (_SENTENCE_IDS, DOCUMENTS)]
     return _Layout(names, text, label, *(None if name is None else names.index(name) for name in others))
 
 
@@ -189,12 +176,10 @@ def _by_word(path: Path, rows: Iterable[Row], layout: _Layout, options: ReadingO
             words.tags.append(tag)
 
 
-def _by_sentence(
-    path: Path, rows: Iterable[Row], layout: _Layout, options: ReadingOptions, counts: SpanCounts
-) -> Iterator[Sentence]:
-    # From here on a row is a record like any other, under keys that no usual name can shadow.
-    reader = RecordReader(path, replace(options, text_column_name="words", label_column_name="tags"), counts)
+def _records(path: Path, rows: Iterable[Row], layout: _Layout) -> Iterator[tuple[int, Record]]:
+    """A record for each sentence, under keys that no usual name can shadow."""
     splits_at_spaces = bool(layout.names) and layout.names[layout.text] in WORDS
+    has_words: bool | None = None
     for line, cells in rows:
         if not cells:
             continue
@@ -204,15 +189,10 @@ def _by_sentence(
             tags = [] if layout.label is None else _list(cells[layout.label])
             if layout.label is None:  # a cell that is no list is raw text unless its column is called words
                 has_words = text.startswith("[") or splits_at_spaces
-            else:
-                if reader.has_spans is None:
-                    has_marks = bool(tags) and isinstance(tags[0], (list, dict))
-                    reader.has_spans = has_marks or (not tags and bool(text) and not text.startswith("["))
-                has_words = not reader.has_spans
+            elif has_words is None:  # the first row decides
+                has_words = not isinstance(tags[0], (list, dict)) if tags else not text or text.startswith("[")
             words = _list(text) if has_words else text
-        sentence = reader.read(line, {"words": words, "tags": tags, "document": document})
-        if sentence is not None:
-            yield sentence
+        yield line, {"words": words, "tags": tags, "document": document}
 
 
 def _list(cell: str) -> list[Any]:

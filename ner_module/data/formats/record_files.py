@@ -1,4 +1,8 @@
-"""JSONL and JSON files -> the sentences of their objects (`records.py`)."""
+"""Files of records -> sentences: JSONL and JSON, Parquet and saved `datasets` folders (`records.py` reads the records).
+
+Integer tags of Parquet files and `datasets` folders get their names from the dataset's own features (``ClassLabel``),
+and a record's line is its row, from 1. pyarrow and `datasets` are imported where they are needed: they take a second.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +11,19 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
+from ner_module.data.formats.cells import describe
 from ner_module.data.formats.char_spans import SpanCounts
 from ner_module.data.formats.files import read_lines
-from ner_module.data.formats.options import ReadingOptions, describe
+from ner_module.data.formats.options import ReadingOptions
 from ner_module.data.formats.records import Record, RecordReader
 from ner_module.data.sentence import Sentence
 from ner_module.errors import DataError
 
+_BATCH = 1_000
 _SPACE = " \t\r\n"
-_GAP = re.compile(f"[{_SPACE}]*")
-_GAP_IN_LIST = re.compile(f"[{_SPACE}]*(,?)[{_SPACE}]*")
+_GAP = re.compile(f"[{_SPACE}]*(,?)[{_SPACE}]*")
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _DECODER = json.JSONDecoder()
 _HEAD_LINES = 100
@@ -45,10 +51,10 @@ def json_kind(head: Sequence[str]) -> str:
 def _jsonl(path: Path, lines: Iterable[str], keep_blank: bool) -> Iterator[tuple[int, Record]]:
     """The objects of a JSONL file; an empty one for a blank line where output has to follow the input line by line."""
     for number, line in enumerate(lines, 1):
-        start = len(line) - len(line.lstrip(_SPACE))
-        if start < len(line):
-            record, end = _object(path, number, line, start)
-            if line[end:].strip(_SPACE):
+        line = line.rstrip(_SPACE)
+        if line:
+            record, end = _object(path, number, line, len(line) - len(line.lstrip(_SPACE)))
+            if end < len(line):
                 raise DataError(path, number, f"no valid JSON (extra data at column {end + 1})", "correct or remove it")
             yield number, record
         elif keep_blank:
@@ -65,19 +71,16 @@ def _json(path: Path, lines: Iterable[str]) -> Iterator[tuple[int, Record]]:
         problem = "the file is not JSON" if opening else "the file is empty"
         raise DataError(path, line, problem, "a JSON file here is a list of objects: [{…}, {…}]")
     in_list = opening == "["
-    gap, end = _GAP, position + in_list
-    while True:
-        between = gap.match(text, end)
-        assert between is not None
-        line += text.count("\n", position, between.end())
-        position = between.end()
+    start = end = position + in_list
+    while gap := _GAP.match(text, end):
+        line += text.count("\n", position, gap.end())
+        position = gap.end()
         if position == len(text) or (in_list and text[position] == "]"):
             break
-        if gap is _GAP_IN_LIST and not between[1]:
+        if in_list and end > start and not gap[1]:
             raise DataError(path, line, "a comma or the end of the list is missing", "correct the JSON")
         record, end = _object(path, line, text, position)
         yield line, record
-        gap = _GAP_IN_LIST if in_list else _GAP
     if in_list and position == len(text):
         raise DataError(path, line, "the list does not end", "the file was cut short; make or fetch it again")
     if text[position + 1 :].strip(_SPACE):
@@ -106,3 +109,67 @@ def _object(path: Path, line: int, text: str, start: int) -> tuple[Record, int]:
             advice = "write characters beyond U+FFFF as such, or as two \\u escapes"
             raise DataError(path, line, "a \\u escape is half of a character", advice) from None
     return record, end
+
+
+def read_parquet(path: Path, options: ReadingOptions, counts: SpanCounts) -> Iterator[Sentence]:
+    """Yield the sentences of a Parquet file."""
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    try:
+        file = pa.parquet.ParquetFile(path)
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(path, 1, "Parquet file", error) from None
+    with file:
+        records = _records(path, "Parquet file", file.iter_batches(_BATCH), file.schema_arrow)
+        yield from RecordReader(path, options, counts).read_all(records)
+
+
+def read_dataset(path: Path, options: ReadingOptions, counts: SpanCounts) -> Iterator[Sentence]:
+    """Yield the sentences of a folder written by ``Dataset.save_to_disk``."""
+    import datasets
+
+    try:
+        dataset = datasets.load_from_disk(str(path))
+    except Exception as error:  # whatever a broken folder makes of it: KeyError, JSON and Arrow errors among them
+        raise _damaged(path, None, "datasets folder", error) from None
+    if isinstance(dataset, datasets.DatasetDict):
+        problem = f"this folder holds several splits ({', '.join(sorted(dataset))})"
+        raise DataError(path, None, problem, "name the folder of one of them")
+    batches = dataset.with_format("arrow").iter(_BATCH)
+    records = _records(path, "datasets folder", batches, dataset.features.arrow_schema)
+    yield from RecordReader(path, options, counts).read_all(records)
+
+
+def _records(path: Path, kind: str, batches: Iterable[Any], schema: Any) -> Iterator[tuple[int, Record]]:
+    import pyarrow as pa
+
+    names = _label_names(schema)
+    row = 0
+    try:
+        for batch in batches:
+            batch.validate(full=True)  # broken offsets would be read as they are
+            for record in batch.to_pylist():
+                row += 1
+                for column, labels in names.items():
+                    ids = record.get(column)
+                    if isinstance(ids, list):  # an id out of range is left for the reader of tags to refuse
+                        record[column] = [labels[i] if type(i) is int and 0 <= i < len(labels) else i for i in ids]
+                yield row, record
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise _damaged(path, row + 1, kind, error) from None
+
+
+def _label_names(schema: Any) -> dict[str, list[str]]:
+    """The label names of the columns that hold lists of ``ClassLabel``."""
+    try:
+        features = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
+        columns = {column: feature.get("feature", feature) for column, feature in features.items()}
+        return {column: list(inner["names"]) for column, inner in columns.items() if inner.get("_type") == "ClassLabel"}
+    except (ValueError, AttributeError, KeyError, TypeError):
+        return {}
+
+
+def _damaged(path: Path, row: int | None, kind: str, error: Exception) -> DataError:
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return DataError(path, row, f"the {kind} cannot be read ({reason})", "make or fetch it again")
