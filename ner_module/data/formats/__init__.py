@@ -12,9 +12,9 @@
 ``text``       a sentence a line, for prediction only
 =============  =======================================================================================================
 
-A reader is a generator of :class:`Sentence` from a path, the options and the counts of character spans that it adds
-to, with a line in :data:`_READERS`. It raises a :class:`DataError` at the line that does not fit, and is made of lines
-(`files.py`), columns by name (`options.py`), tags (`cells.py`), spans (`char_spans.py`) or records (`records.py`).
+A reader is one function with a line in :data:`_READERS`. It raises a :class:`DataError` at the line that does not fit,
+and is made of lines (`files.py`), columns by name (`options.py`), tags (`cells.py`), spans (`char_spans.py`) or records
+(`records.py`).
 Reading streams in constant memory, but for the text of a ``json`` file or a brat document. Text may be gzipped.
 """
 
@@ -53,11 +53,8 @@ def read_sentences(
 ) -> Iterator[Sentence]:
     """Yield the sentences of a file or folder, in order.
 
-    Args:
-        path: a file, or the folder of a brat collection or a saved `datasets` dataset.
-        options: how it is read.
-        span_counts: the outcomes of character spans are added here; without it, a summary is logged as a warning when
-            spans were changed or dropped.
+    ``span_counts`` get the outcomes of character spans; without it, a warning is logged when spans were changed or
+    dropped.
 
     Raises:
         DataError: the file is missing, is not in the format or encoding, has a line that does not fit, or has no
@@ -90,6 +87,7 @@ def _read_text(path: Path, options: ReadingOptions, counts: SpanCounts) -> Itera
         yield sentence
 
 
+# A reader yields the sentences of a path as the options say, and adds to the counts.
 _READERS: dict[str, Callable[[Path, ReadingOptions, SpanCounts], Iterator[Sentence]]] = {
     "conll": read_columns,
     "jsonl": read_json,

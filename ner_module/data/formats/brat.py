@@ -72,21 +72,17 @@ def _read_annotations(path: Path, text: str, encoding: str | None, counts: SpanC
 
 def _pieces(text: str, spans: list[CharSpan]) -> Iterator[tuple[int, int, int, list[CharSpan]]]:
     """Line, start, end and spans of each stretch of lines that belong together; ``spans`` are in order."""
+    text += "\n"
     start, line = 0, 1
     remaining = iter([*spans, CharSpan(len(text) + 1, len(text) + 1, "")])  # the last is never reached
     span = next(remaining)
     while start < len(text):
         inside: list[CharSpan] = []
-        end = _line_end(text, start)
+        end = text.index("\n", start)
         while span.start <= end:
             inside.append(span)
-            end = max(end, _line_end(text, span.end))
+            end = max(end, text.index("\n", span.end))
             span = next(remaining)
         yield line, start, end, inside
         line += text.count("\n", start, end) + 1
         start = end + 1
-
-
-def _line_end(text: str, position: int) -> int:
-    end = text.find("\n", position)
-    return len(text) if end < 0 else end

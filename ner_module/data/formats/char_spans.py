@@ -112,7 +112,7 @@ def tag_words(
 def sentence_of(
     text: str, spans: Sequence[CharSpan] | None, counts: SpanCounts, offsets: list[tuple[int, int]] | None = None
 ) -> Sentence:
-    """A text as a sentence, its words at ``offsets`` or as `data/words.py` splits them; ``spans`` of ``None``: untagged."""
+    """A text as a sentence: words at ``offsets``, or as `data/words.py` splits them; no tags without ``spans``."""
     offsets = split_words(text) if offsets is None else offsets
     tags = None if spans is None else tag_words(text, offsets, spans, counts)
     return Sentence([text[start:end] for start, end in offsets], tags, text=text, offsets=offsets)
@@ -136,12 +136,9 @@ def locate_words(tokens: Sequence[str], text: str) -> list[tuple[int, int]] | No
 
 
 def check_spans(text: str, spans: list[CharSpan]) -> list[CharSpan]:
-    """The spans in characters of ``text``.
+    """The spans in characters of ``text``; refuses one that leaves it, or whose quote is not what stands there.
 
-    Where a span repeats its text and that does not match, UTF-16 units are tried (JavaScript tools count emoji as two).
-
-    Raises:
-        MisfitError: a span does not belong to the text.
+    Where a quote does not match, UTF-16 units are tried (JavaScript tools count emoji as two).
     """
     misfit = next((span for span in spans if not _fits(text, span)), None)
     if misfit is None:

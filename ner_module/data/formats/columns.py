@@ -1,8 +1,7 @@
 """Column files (CoNLL-2002, CoNLL-2003, CoNLL-U, W-NUT, GermEval, …): one word a line -> sentences.
 
-A line holds columns between tabs, or between runs of spaces; a line without any ends the sentence. The layout is found
-in the first lines, of which a minority may be broken, and every later line must keep to it: a line that does not is an
-error with its number, never skipped. What is not a word:
+A line holds columns between tabs, or between runs of spaces; a line without any ends the sentence. The layout is that
+of most of the first lines, and a line that does not keep to it is an error, never skipped. What is not a word:
 
 * ``-DOCSTART-`` lines begin a document;
 * before a sentence, lines that start with ``#`` and do not have the file's number of columns are comments

@@ -24,6 +24,7 @@ _READ_ERRORS = (OSError, EOFError, zlib.error)
 _MAGIC = {
     b"PK\x03\x04": "a zip archive (or a .docx or .xlsx file)",
     b"%PDF": "a PDF",
+    b"\x89PNG": "a PNG image",
     b"\xd0\xcf\x11\xe0": "a Microsoft Office file",
     b"\xfd7zXZ\0": "an xz file",
     b"\x28\xb5\x2f\xfd": "a zstd file",
@@ -107,12 +108,8 @@ def _damage(path: Path, line: int, error: Exception) -> DataError:
 def read_lines(path: Path, encoding: str | None = None) -> Iterator[str]:
     """The lines of a text file, with their ends, in constant memory.
 
-    Args:
-        path: the file, plain or gzip.
-        encoding: its encoding; without one UTF-8, and a byte order mark is skipped.
-
     Raises:
-        DataError: the file is missing, binary, damaged or not in that encoding, with the line where that shows.
+        DataError: the file is missing, binary, damaged or not in the encoding, with the line where that shows.
     """
     codec = codec_of(path, encoding)
     if encoding is None:

@@ -32,9 +32,8 @@ class ReadingOptions:
             from the end if negative. ``None``: the usual names; in column files the first column.
         label_column_name: where the tags (or the spans) are, likewise; in column files the last column.
         label_names: names of integer tags.
-        tagged: whether tags are wanted. Without them, files of words only, raw text (``.txt``, one sentence a line)
-            and JSONL with tokens or text are read too, and each line of a text or JSONL file yields one sentence, an
-            empty line one without words.
+        tagged: whether tags are wanted. Without them, words and raw text alone are read too, and each line of a text or
+            JSONL file yields one sentence, an empty line one without words.
     """
 
     format: str = "auto"

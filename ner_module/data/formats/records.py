@@ -57,7 +57,8 @@ class RecordReader:
                 sentence = self._read(record)
             self._counts.note(self._path, line)
             if sentence is not None:
-                sentence.line, sentence.document = line, _document(record)
+                document = _value(record, DOCUMENTS, str, int, float)
+                sentence.line, sentence.document = line, None if document is None else str(document)
                 yield sentence
 
     def _read(self, record: Record) -> Sentence | None:
@@ -70,18 +71,18 @@ class RecordReader:
             self._has_spans = token_key is None or tag_key is None
             if not self._has_spans:
                 self._text_key, self._label_key = token_key, tag_key
-            elif _text(record, self._text_key) is None:
+            elif self._text(record) is None:
                 problem = "neither tokens with tags nor text with spans were found"
                 raise MisfitError(problem, f"{NAME_COLUMNS} (the keys are {_keys(record)})")
-        return self._read_text(record) if self._has_spans else self._read_tokens(record)
+        if self._has_spans:
+            return self._read_text(record)
+        return self._read_tokens(record, self._text_key or WORDS[0], self._label_key or TAGS[0])
 
-    def _read_tokens(self, record: Record) -> Sentence:
-        assert self._text_key is not None
-        assert self._label_key is not None
-        sentence = _of_tokens(record, self._text_key)
-        tags = _list(record, self._label_key, "tags", "give one tag per token")
+    def _read_tokens(self, record: Record, text_key: str, label_key: str) -> Sentence:
+        sentence = _of_tokens(record, text_key)
+        tags = _list(record, label_key, "tags", "give one tag per token")
         length = len(sentence.tokens)
-        if self._label_key in _WORD_SPANS:
+        if label_key in _WORD_SPANS:
             spans = [Span(*span[:3]) for item in tags for span in _spans(item)]
             try:
                 sentence.tags = spans_to_tags(spans, length)
@@ -93,7 +94,7 @@ class RecordReader:
         elif len(tags) == length:
             sentence.tags = self._cells.read_all(tags)
         else:
-            problem = f"{length} tokens in {self._text_key!r}, but {len(tags)} tags in {self._label_key!r}"
+            problem = f"{length} tokens in {text_key!r}, but {len(tags)} tags in {label_key!r}"
             raise MisfitError(problem, "give one tag per token")
         return sentence
 
@@ -102,7 +103,7 @@ class RecordReader:
         if self._is_tagged and (record.get("answer", "accept") != "accept" or annotations == []):
             self._counts.rejected_texts += 1
             return None
-        text = _text(record, self._text_key) if record or self._is_tagged else ""
+        text = self._text(record) if record or self._is_tagged else ""
         if text is None:
             problem = "there is no text" if self._is_tagged else "there are neither tokens nor text"
             problem += "" if self._text_key is None else f" in {self._text_key!r}"
@@ -117,6 +118,9 @@ class RecordReader:
             self._counts.further_annotations += len(annotations) - 1
         spans = check_spans(text, [span for item in items for span in _spans(item)])
         return sentence_of(text, spans, self._counts, _given_words(record, text))
+
+    def _text(self, record: Record) -> Any:
+        return _value(record, (*TEXTS, "data") if self._text_key is None else (self._text_key,), str)
 
     def _span_items(self, record: Record) -> list[Any]:
         """The spans of a record, under a usual key or, in JSON-MIN, under the name of the labelling control."""
@@ -169,21 +173,10 @@ def _of_tokens(record: Record, key: str) -> Sentence:
     return Sentence(tokens, text=text if offsets is not None else None, offsets=offsets)
 
 
-def _document(record: Record) -> str | None:
-    for holder in (record, record.get("data")):  # Label Studio keeps what belongs to a text in "data"
-        if isinstance(holder, dict) and (name := first_in(DOCUMENTS, holder)) and holder[name] is not None:
-            return str(holder[name])
-    return None
-
-
-def _text(record: Record, key: str | None) -> str | None:
-    """The text of a record: under ``key``, or under one of the usual ones; ``None`` when there is none."""
-    data = record.get("data")
-    for holder in (record, data if isinstance(data, dict) else {}):
-        for name in TEXTS if key is None else (key,):
-            if isinstance(holder.get(name), str):
-                return str(holder[name])
-    return data if isinstance(data, str) and key in (None, "data") else None
+def _value(record: Record, names: Iterable[str], *kinds: type) -> Any:
+    """The first value of these kinds under the names, in a record or in its "data", where Label Studio keeps them."""
+    holders = [holder for holder in (record, record.get("data")) if isinstance(holder, dict)]
+    return next((holder[name] for holder in holders for name in names if isinstance(holder.get(name), kinds)), None)
 
 
 def _given_words(record: Record, text: str) -> list[tuple[int, int]] | None:

@@ -41,15 +41,13 @@ _ITEM = r"""'(?:[^'\\]|\\.)*+'|"(?:[^"\\]|\\.)*+"|-?[0-9]++"""
 _ITEMS = re.compile(_ITEM, re.DOTALL)
 _LIST = re.compile(rf"\[(?:[\s,]*(?:{_ITEM}))*+[\s,]*\]", re.DOTALL)
 
-Row = tuple[int, list[str]]
-"""The line it begins on, and its cells; none of them for an empty row."""
+_Row = tuple[int, list[str]]  # the line it begins on, and its cells: none for an empty row
 
 
 class _Layout(NamedTuple):
     """The columns of a table, by number; ``None`` for those that it lacks or that are not wanted."""
 
-    names: tuple[str, ...]
-    """The header in lower case; empty when there is none."""
+    names: tuple[str, ...]  # the header in lower case; empty when there is none
     text: int
     label: int | None
     sentence: int | None
@@ -75,7 +73,7 @@ def read_table(path: Path, options: ReadingOptions, counts: SpanCounts) -> Itera
         yield from _by_word(path, body, layout, options)
 
 
-def _rows(path: Path, lines: Iterator[str], separator: str) -> Iterator[Row]:
+def _rows(path: Path, lines: Iterator[str], separator: str) -> Iterator[_Row]:
     """The rows of a table, all of one width."""
     head = list(itertools.islice(lines, _HEAD_LINES))
     marked = [_is_quoted(line) for line in head if '"' in line] if separator == "\t" else []
@@ -107,11 +105,7 @@ def _is_quoted(line: str) -> bool:
 
 
 def is_header(cells: Sequence[str], options: ReadingOptions) -> bool:
-    """Whether cells name the columns of a table: names that are asked for, or usual ones of words and of tags.
-
-    >>> is_header(["Sentence #", "Word", "POS", "Tag"], ReadingOptions()), is_header(["word", "O"], ReadingOptions())
-    (True, False)
-    """
+    """Whether cells name the columns of a table: names that are asked for, or usual ones of words and of tags."""
     lower = [cell.strip().lower() for cell in cells]
     if len(lower) > 1 and first_in(options.names_asked_for, lower) is not None:
         return True
@@ -121,8 +115,8 @@ def is_header(cells: Sequence[str], options: ReadingOptions) -> bool:
 def _find_layout(first: list[str], options: ReadingOptions) -> _Layout:
     """The layout of a table by its first row: its header, or a row of words; refuses one that lacks a column."""
     lower = tuple(cell.strip().lower() for cell in first)
-    is_named = bool(options.names_asked_for) or is_header(first, options)
-    names = lower if is_named or (not options.tagged and first_in((*WORDS, *TEXTS), lower) is not None) else ()
+    has_words = not options.tagged and first_in((*WORDS, *TEXTS), lower) is not None
+    names = lower if has_words or options.names_asked_for or is_header(first, options) else ()
     asked = (options.text_column_name, options.label_column_name)
     if not names and asked == (None, None) and {*WORDS, *TEXTS, *TAGS, *_SENTENCE_IDS}.intersection(lower):
         problem = f"the header {first[:12]} does not name a column of words and one of tags as usual"
@@ -145,7 +139,7 @@ def _has_sentence_rows(rows: list[list[str]], layout: _Layout) -> bool:
     return False
 
 
-def _by_word(path: Path, rows: Iterable[Row], layout: _Layout, options: ReadingOptions) -> Iterator[Sentence]:
+def _by_word(path: Path, rows: Iterable[_Row], layout: _Layout, options: ReadingOptions) -> Iterator[Sentence]:
     known = TagCells(options.label_names)
     words = Sentence([])
     last = 0
@@ -176,7 +170,7 @@ def _by_word(path: Path, rows: Iterable[Row], layout: _Layout, options: ReadingO
             words.tags.append(tag)
 
 
-def _records(path: Path, rows: Iterable[Row], layout: _Layout) -> Iterator[tuple[int, Record]]:
+def _records(path: Path, rows: Iterable[_Row], layout: _Layout) -> Iterator[tuple[int, Record]]:
     """A record for each sentence, under keys that no usual name can shadow."""
     splits_at_spaces = bool(layout.names) and layout.names[layout.text] in WORDS
     has_words: bool | None = None
