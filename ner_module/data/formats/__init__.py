@@ -42,7 +42,6 @@ __all__ = ["FORMATS", "DataError", "ReadingOptions", "Sentence", "detect_format"
 _log = logging.getLogger(__name__)
 _DEFAULTS = ReadingOptions()
 _HEAD = 1 << 16
-
 _COLUMN_SUFFIXES = (".conll", ".conllu", ".conllup", ".bio", ".iob", ".iob2", ".tsv", ".col", ".ner")
 _JSON = re.compile(r"\s*(?:\{\s*[\"}]|\[\s*\{)")  # an object, or a list of objects
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
@@ -53,8 +52,7 @@ def read_sentences(
 ) -> Iterator[Sentence]:
     """Yield the sentences of a file or folder, in order.
 
-    ``span_counts`` get the outcomes of character spans; without it, a warning is logged when spans were changed or
-    dropped.
+    ``span_counts`` get the outcomes of character spans; without it, a warning says what was changed or dropped.
 
     Raises:
         DataError: the file is missing, is not in the format or encoding, has a line that does not fit, or has no
@@ -71,8 +69,7 @@ def read_sentences(
         empty = False
         yield sentence
     if empty and options.tagged:
-        nothing = path.is_file() and path.stat().st_size == 0
-        problem = "the file is empty" if nothing else f"no sentence was found (read as {options.format})"
+        problem = f"no sentence was found (read as {options.format})"
         raise DataError(path, None, problem, "give a file with tagged sentences")
     if span_counts is None and not counts.is_clean:
         _log.warning("%s: %s", path, counts.summary())

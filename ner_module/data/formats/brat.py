@@ -47,8 +47,7 @@ def read_brat(folder: Path, options: ReadingOptions, counts: SpanCounts) -> Iter
 def _read_annotations(path: Path, text: str, encoding: str | None, counts: SpanCounts) -> list[CharSpan]:
     """The entities of an .ann file, checked against the text they annotate."""
     if not path.is_file():
-        advice = "add it (empty if nothing is marked)"
-        raise DataError(path, None, "the annotations of this document are missing", advice)
+        raise DataError(path, None, "the annotations of this document are missing", "add them, if only an empty file")
     spans: list[CharSpan] = []
     for number, line in enumerate(read_lines(path, encoding), 1):
         line = line.rstrip("\r\n")

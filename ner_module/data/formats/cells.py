@@ -15,15 +15,11 @@ from ner_module.tagging import has_prefix
 
 NAME_COLUMNS = "name the columns with --data.text_column_name and --data.label_column_name"
 _INTEGER = re.compile(r"-?[0-9]{1,9}")
-# A real inventory has hundreds of tags at most; a column of words passes this within a few pages.
-_MAX_TAGS = 5_000
+_MAX_TAGS = 5_000  # a real inventory has hundreds at most; a column of words passes this within a few pages
 
 
 class MisfitError(Exception):
     """A problem and an advice; the reader makes a :class:`DataError` of it, which names file and line."""
-
-    def __init__(self, problem: str, advice: str) -> None:
-        super().__init__(problem, advice)
 
 
 @contextmanager
@@ -44,14 +40,9 @@ class TagCells:
         """Cell -> tag, for readers that look up the usual case themselves."""
 
     def read(self, cell: object) -> str:
-        """The tag of a cell: a string, or an integer with ``label_names``.
-
-        Raises:
-            MisfitError: the cell holds no tag.
-        """
+        """The tag of a cell: a string, or an integer with ``label_names``."""
         if type(cell) is not str and type(cell) is not int:
-            advice = "tags are strings, or integers with --data.label_names"
-            raise MisfitError(f"a tag is {describe(cell)}", advice)
+            raise MisfitError(f"a tag is {describe(cell)}", "tags are strings, or integers with --data.label_names")
         if cell in self.known:
             return self.known[cell]
         names = self.label_names

@@ -27,18 +27,14 @@ from ner_module.errors import DataError
 from ner_module.tagging import OUTSIDE, has_prefix
 
 DOCSTART = "-DOCSTART-"
-
-# Ids of CoNLL-U lines that are no words: multi-word ranges and empty nodes.
-_SKIPPED_ID = re.compile(r"[0-9]+[-.][0-9]+")
+_SKIPPED_ID = re.compile(r"[0-9]+[-.][0-9]+")  # of CoNLL-U's multi-word ranges and empty nodes, which are no words
 _WORD_ID = re.compile(r"[0-9]{1,6}")
 _CELLS = re.compile(r"[^ \t]+")
 _GLOBAL_COLUMNS = re.compile(r"# ?global\.columns ?= ?(.+)")
 _CONLLU_COLUMNS = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
-
-# A sample below this says little about how many different words and tags there are.
-_MIN_SAMPLE = 30
-_HEAD_LINES = 2_000
 _NEW_DOCUMENT = re.compile(r"# ?newdoc(?: id)?(?: ?= ?(.+))?")
+_HEAD_LINES = 2_000
+_MIN_SAMPLE = 30  # fewer say little about how many different words and tags there are
 
 
 class _Layout(NamedTuple):
@@ -122,8 +118,7 @@ def _unusual_line(line: str, layout: _Layout, inside: bool) -> list[str]:
     if line[0] == "#" and not inside and (line[1:2] in (" ", "\t") or layout.width > 3):
         return []
     found, usual = (f"{count} column{'s' * (count != 1)}" for count in (len(cells), layout.width))
-    separator = "tabs" if layout.tabs else "spaces"
-    problem = f"the line has {found} where the file has {usual} (separated by {separator})"
+    problem = f"the line has {found} where the file has {usual} (separated by {'tabs' if layout.tabs else 'spaces'})"
     advice = "complete or remove the line; words that hold spaces need tabs between the columns"
     if line[0] == "#" and inside:
         advice = "complete the line, or move it before the sentence if it is a comment"
@@ -133,11 +128,7 @@ def _unusual_line(line: str, layout: _Layout, inside: bool) -> list[str]:
 
 
 def _find_layout(path: Path, head: Sequence[str], options: ReadingOptions) -> _Layout | None:
-    """The layout of a file that starts with the lines ``head``; ``None`` when none of them holds a word.
-
-    Raises:
-        DataError: there is no column of tags, a named column does not exist, or the columns look swapped.
-    """
+    """The layout of a file that starts with the lines ``head``; ``None`` when none of them holds a word."""
     lines = [line.rstrip(" \r\n") for line in head]
     filled = [(n, line) for n, line in enumerate(lines, 1) if line.strip(" \t") and not line.startswith(DOCSTART)]
     words = [(n, line) for n, line in filled if not line.startswith("#")] or [
@@ -197,8 +188,8 @@ def _first_id(lines: list[str], shape: _Layout) -> int | None:
     lone = 0
     split = [shape.split(line) for line in lines if not line.startswith("#") or len(shape.split(line)) == shape.width]
     for is_sentence, group in itertools.groupby(split, lambda cells: len(cells) == shape.width):
-        ids = [cells[0] for cells in group if not _SKIPPED_ID.fullmatch(cells[0])] if is_sentence else []
         if is_sentence:
+            ids = [cells[0] for cells in group if not _SKIPPED_ID.fullmatch(cells[0])]
             start = next((n for n in (0, 1) if ids and ids == [str(n + i) for i in range(len(ids))]), None)
             starts[start] += start is None or len(ids) > 1
             lone += start == 1
@@ -217,14 +208,11 @@ def _column_names(lines: list[str], width: int, first_id: int | None) -> tuple[s
     return _CONLLU_COLUMNS if first_id is not None and width == len(_CONLLU_COLUMNS) else ()
 
 
-def _is_tag(cell: str) -> bool:
-    return cell == OUTSIDE or has_prefix(cell)
-
-
 def _look_swapped(words: list[str], tags: list[str]) -> bool:
     """Whether words look like tags and tags do not, or there are far more different tags than words."""
-    if sum(_is_tag(tag) for tag in tags) * 2 >= len(tags):
+    if sum(tag == OUTSIDE or has_prefix(tag) for tag in tags) * 2 >= len(tags):
         return False
-    if all(map(_is_tag, words)) and (len(words) > 2 or any("-" in word and has_prefix(word) for word in words)):
+    all_tags = all(word == OUTSIDE or has_prefix(word) for word in words)
+    if all_tags and (len(words) > 2 or any("-" in word and has_prefix(word) for word in words)):
         return True
     return len(words) >= _MIN_SAMPLE and len(set(tags)) >= 2 * len(set(words))

@@ -32,9 +32,7 @@ _MAGIC = {
 
 
 def expand_files(spec: str | Path | list[str] | list[Path]) -> list[Path]:
-    """The files named by a path, a glob or a list of them; each once, the matches of a glob sorted by name.
-
-    A folder stands for itself (brat, `datasets`).
+    """The files and folders named by a path, a glob or a list of them; each once, the matches of a glob by name.
 
     Raises:
         DataError: a path that does not exist, a glob that matches nothing, or an empty list.
@@ -58,13 +56,11 @@ def expand_files(spec: str | Path | list[str] | list[Path]) -> list[Path]:
 
 
 def _where_to_look(path: Path) -> str:
-    folder = path.parent
-    if not str(path) or glob.has_magic(str(folder)):
-        return f"check the pattern; relative paths start at {Path.cwd()}"
+    folder, start = path.parent, f"relative paths start at {Path.cwd()}"
     if not folder.is_dir():
-        return f"the folder {folder} does not exist either; relative paths start at {Path.cwd()}"
+        return f"there is no folder {folder} either; {start}"
     near = difflib.get_close_matches(path.name, sorted(entry.name for entry in folder.iterdir()), n=1)
-    return f"did you mean {folder / near[0]}?" if near else f"check the name; relative paths start at {Path.cwd()}"
+    return f"did you mean {folder / near[0]}?" if near else f"check the name; {start}"
 
 
 def suffix_of(path: Path) -> str:

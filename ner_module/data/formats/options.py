@@ -17,7 +17,6 @@ TAGS = (
 )
 TEXTS = ("text", "sentence", "content")
 DOCUMENTS = ("document", "document_id", "doc_id")
-
 _NUMBER = re.compile(r"-?[0-9]{1,6}")
 
 
@@ -71,12 +70,8 @@ def find_columns(
 ) -> tuple[int, int | None]:
     """The numbers of the columns of words and of tags: as asked for by name or number, else by their usual names.
 
-    Args:
-        options: what is asked for; without tags the second number is ``None``.
-        names: the columns' names in lower case; empty when they have none.
-        width: the number of columns.
-        usual: the usual names of both.
-        default: the numbers where no name says more; ``None`` where there must be a name.
+    ``names`` are in lower case, none when the columns have none; ``default`` are the numbers where no name says more,
+    ``None`` where there must be a name. Without tags, the second number is ``None``.
 
     Raises:
         MisfitError: there is no such column, or both are the same.

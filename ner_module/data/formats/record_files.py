@@ -1,7 +1,7 @@
-"""Files of records -> sentences: JSONL and JSON, Parquet and saved `datasets` folders (`records.py` reads the records).
+"""Files of records (`records.py`) -> sentences: JSONL and JSON, Parquet and saved `datasets` folders.
 
-Integer tags of Parquet files and `datasets` folders get their names from the dataset's own features (``ClassLabel``),
-and a record's line is its row, from 1. pyarrow and `datasets` are imported where they are needed: they take a second.
+The last two give integer tags the names of the dataset's own ``ClassLabel``; the line of a record is its row, from 1.
+pyarrow and `datasets` are imported where they are needed: they take a second.
 """
 
 from __future__ import annotations
@@ -113,12 +113,11 @@ def _object(path: Path, line: int, text: str, start: int) -> tuple[Record, int]:
 
 def read_parquet(path: Path, options: ReadingOptions, counts: SpanCounts) -> Iterator[Sentence]:
     """Yield the sentences of a Parquet file."""
-    import pyarrow as pa
-    import pyarrow.parquet
+    from pyarrow import ArrowException, parquet
 
     try:
-        file = pa.parquet.ParquetFile(path)
-    except (pa.ArrowException, OSError) as error:
+        file = parquet.ParquetFile(path)
+    except (ArrowException, OSError) as error:
         raise _damaged(path, 1, "Parquet file", error) from None
     with file:
         records = _records(path, "Parquet file", file.iter_batches(_BATCH), file.schema_arrow)

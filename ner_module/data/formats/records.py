@@ -201,12 +201,11 @@ def _given_words(record: Record, text: str) -> list[tuple[int, int]] | None:
 
 def _annotations(record: Record) -> list[Record] | None:
     """The annotations of a Label Studio task that were not cancelled; ``None`` for other records."""
-    annotations = record.get("annotations", record.get("completions"))
-    if not isinstance(annotations, list) or not isinstance(record.get("data"), dict):
+    items: Any = record.get("annotations", record.get("completions"))
+    is_task = isinstance(items, list) and isinstance(record.get("data"), dict)
+    if not is_task or not all(isinstance(item, dict) and isinstance(item.get("result"), list) for item in items):
         return None
-    if not all(isinstance(item, dict) and isinstance(item.get("result"), list) for item in annotations):
-        return None
-    return [item for item in annotations if not item.get("was_cancelled")]
+    return [item for item in items if not item.get("was_cancelled")]
 
 
 def _marks(result: list[Any]) -> list[Any]:

@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from ner_module.data.formats.cells import NAME_COLUMNS, MisfitError, TagCells, describe, errors_at
+from ner_module.data.formats.cells import MisfitError, TagCells, describe, errors_at
 from ner_module.data.formats.char_spans import SpanCounts
 from ner_module.data.formats.files import read_lines
 from ner_module.data.formats.options import DOCUMENTS, TAGS, TEXTS, WORDS, ReadingOptions, find_columns, first_in
@@ -30,11 +30,8 @@ from ner_module.errors import DataError
 
 _HEAD_ROWS = 200
 _HEAD_LINES = 5_000
-# Above the 20,000 words of a long document, far below the rest of a file after a quotation mark that is never closed.
-_MAX_CELL = 1 << 24
-# Without a column of sentence ids, a longer sentence means that it was overlooked.
-_MAX_SENTENCE = 2_000
-
+_MAX_CELL = 1 << 24  # above a long document, far below the rest of a file after a quotation mark that is never closed
+_MAX_SENTENCE = 2_000  # without a column of sentence ids, a longer one means that it was overlooked
 _SENTENCE_IDS = ("sentence_id", "sentence #", "sentence_idx", "sentence_number", "sent_id", "sentence no", "sent #")
 _MANY_WORDS = ("tokens", "words", *TEXTS)  # columns that hold more than one word a row
 _ITEM = r"""'(?:[^'\\]|\\.)*+'|"(?:[^"\\]|\\.)*+"|-?[0-9]++"""
@@ -115,12 +112,10 @@ def is_header(cells: Sequence[str], options: ReadingOptions) -> bool:
 def _find_layout(first: list[str], options: ReadingOptions) -> _Layout:
     """The layout of a table by its first row: its header, or a row of words; refuses one that lacks a column."""
     lower = tuple(cell.strip().lower() for cell in first)
-    has_words = not options.tagged and first_in((*WORDS, *TEXTS), lower) is not None
-    names = lower if has_words or options.names_asked_for or is_header(first, options) else ()
-    asked = (options.text_column_name, options.label_column_name)
-    if not names and asked == (None, None) and {*WORDS, *TEXTS, *TAGS, *_SENTENCE_IDS}.intersection(lower):
-        problem = f"the header {first[:12]} does not name a column of words and one of tags as usual"
-        raise MisfitError(problem, f"{NAME_COLUMNS} (a number counts from 0)")
+    usual: tuple[str, ...] = () if options.tagged else (*WORDS, *TEXTS)
+    if options.text_column_name is None and options.label_column_name is None:
+        usual = (*WORDS, *TEXTS, *TAGS, *_SENTENCE_IDS)  # where one of the columns has no such name, it is missed
+    names = lower if first_in(usual, lower) or options.names_asked_for or is_header(first, options) else ()
     default = (None, None) if names else (0, -1)
     text, label = find_columns(options, names, len(first), ((*WORDS, *TEXTS), TAGS), default)
     others = [first_in(usual, names) for usual in (_SENTENCE_IDS, DOCUMENTS)]
@@ -163,11 +158,10 @@ def _by_word(path: Path, rows: Iterable[_Row], layout: _Layout, options: Reading
             problem = f"{_MAX_SENTENCE:,} words without an end of the sentence, and no column says where one ends"
             raise DataError(path, words.line, problem, "add a column sentence_id, or empty rows between sentences")
         if layout.label is not None and words.tags is not None:
-            tag = known.known.get(cells[layout.label])
-            if tag is None:
-                with errors_at(path, line):
-                    tag = known.read(cells[layout.label])
-            words.tags.append(tag)
+            try:
+                words.tags.append(known.read(cells[layout.label]))
+            except MisfitError as misfit:
+                raise DataError(path, line, *misfit.args) from None
 
 
 def _records(path: Path, rows: Iterable[_Row], layout: _Layout) -> Iterator[tuple[int, Record]]:
@@ -203,8 +197,7 @@ def _list(cell: str) -> list[Any]:
         if isinstance(value, list):
             return value
     if not _LIST.fullmatch(cell):
-        problem = f"no list of words or tags: {describe(cell)}"
-        raise MisfitError(problem, 'write lists as ["New", "York"], in whole')
+        raise MisfitError(f"no list of words or tags: {describe(cell)}", 'write lists as ["New", "York"], in whole')
     try:
         return [ast.literal_eval(item) for item in _ITEMS.findall(cell)]
     except (ValueError, SyntaxError):
