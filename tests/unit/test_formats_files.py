@@ -36,7 +36,7 @@ def test_missing_files_are_named(tmp_path):
     write(tmp_path / "train.conll", "x O\n")
     for spec, parts in {
         str(tmp_path / "trian.conll"): ["trian.conll: no such file", "did you mean", "train.conll?"],
-        str(tmp_path / "no" / "x.conll"): ["no such file", "there is no folder"],
+        str(tmp_path / "no" / "x.conll"): ["no such file", "does not exist either"],
         str(tmp_path / "*.json"): ["*.json: no file matches"],
     }.items():
         with pytest.raises(DataError) as caught:

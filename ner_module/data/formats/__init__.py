@@ -84,7 +84,6 @@ def _read_text(path: Path, options: ReadingOptions, counts: SpanCounts) -> Itera
         yield sentence
 
 
-# A reader yields the sentences of a path as the options say, and adds to the counts.
 _READERS: dict[str, Callable[[Path, ReadingOptions, SpanCounts], Iterator[Sentence]]] = {
     "conll": read_columns,
     "jsonl": read_json,

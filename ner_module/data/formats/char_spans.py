@@ -49,8 +49,7 @@ class SpanCounts:
     discontinuous: int = 0  # dropped: in several pieces
     rejected_texts: int = 0  # skipped: the annotator rejected or ignored them, or did not annotate them
     further_annotations: int = 0  # annotations of a text after the first (several annotators), not read
-    first_change: tuple[str, int] | None = field(default=None, compare=False)
-    """File and line of the first text with a span that was changed or dropped (a duplicate is neither)."""
+    first_change: tuple[str, int] | None = field(default=None, compare=False)  # its file and line; no duplicate's
 
     @property
     def is_clean(self) -> bool:

@@ -119,10 +119,12 @@ def _unusual_line(line: str, layout: _Layout, inside: bool) -> list[str]:
         return []
     found, usual = (f"{count} column{'s' * (count != 1)}" for count in (len(cells), layout.width))
     problem = f"the line has {found} where the file has {usual} (separated by {'tabs' if layout.tabs else 'spaces'})"
-    advice = "complete or remove the line; words that hold spaces need tabs between the columns"
+    advice = "complete or remove the line"
     if line[0] == "#" and inside:
         advice = "complete the line, or move it before the sentence if it is a comment"
-    elif layout.label is None:
+    elif not layout.tabs and len(cells) > layout.width:
+        advice = "separate the columns by tabs where words hold spaces"
+    if layout.label is None and not layout.tabs:
         advice = f"if this is raw text, set --data.format text; if not, {advice}"
     raise MisfitError(problem, advice)
 

@@ -17,7 +17,6 @@ from pathlib import Path
 
 from ner_module.errors import DataError
 
-_HEAD_BYTES = 1 << 13
 _READ_ERRORS = (OSError, EOFError, zlib.error)
 
 # How files begin that are often given in place of text; zip and PDF could pass for it.
@@ -58,7 +57,7 @@ def expand_files(spec: str | Path | list[str] | list[Path]) -> list[Path]:
 def _where_to_look(path: Path) -> str:
     folder, start = path.parent, f"relative paths start at {Path.cwd()}"
     if not folder.is_dir():
-        return f"there is no folder {folder} either; {start}"
+        return f"the folder {folder} does not exist either; {start}"
     near = difflib.get_close_matches(path.name, sorted(entry.name for entry in folder.iterdir()), n=1)
     return f"did you mean {folder / near[0]}?" if near else f"check the name; {start}"
 
@@ -84,7 +83,7 @@ def open_bytes(path: Path) -> io.BufferedReader | gzip.GzipFile:
         raise DataError(path, None, problem, "check the path and its permissions") from None
 
 
-def read_head(path: Path, size: int = _HEAD_BYTES) -> bytes:
+def read_head(path: Path, size: int = 1 << 13) -> bytes:
     """The first ``size`` bytes of a file, unzipped; a :class:`DataError` where that fails."""
     head = b""
     with open_bytes(path) as file:

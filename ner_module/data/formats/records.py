@@ -43,8 +43,7 @@ class RecordReader:
         self._text_key, self._label_key = options.text_column_name, options.label_column_name
         self._is_tagged = options.tagged
         self._cells = TagCells(options.label_names)
-        # Whether records are text with spans (else tokens with tags).
-        self._has_spans: bool | None = True if options.format == "spans" else None
+        self._has_spans: bool | None = True if options.format == "spans" else None  # False: tokens with tags
 
     def read_all(self, records: Iterable[tuple[int, Record]]) -> Iterator[Sentence]:
         """Yield the sentences of (line, record) pairs, but for texts that their annotator rejected.

@@ -62,8 +62,8 @@ def read_table(path: Path, options: ReadingOptions, counts: SpanCounts) -> Itera
     with errors_at(path, line):
         layout = _find_layout(first, options)
     head = head[1:] if layout.names else head
-    body = itertools.chain(head, rows)
-    if _has_sentence_rows([cells for _, cells in head if cells], layout):
+    body = _of_width(path, itertools.chain(head, rows), len(first))
+    if _has_sentence_rows([cells for _, cells in head if len(cells) == len(first)], layout):
         options = replace(options, text_column_name="words", label_column_name="tags")
         yield from RecordReader(path, options, counts).read_all(_records(path, body, layout))
     else:
@@ -71,25 +71,27 @@ def read_table(path: Path, options: ReadingOptions, counts: SpanCounts) -> Itera
 
 
 def _rows(path: Path, lines: Iterator[str], separator: str) -> Iterator[_Row]:
-    """The rows of a table, all of one width."""
     head = list(itertools.islice(lines, _HEAD_LINES))
     marked = [_is_quoted(line) for line in head if '"' in line] if separator == "\t" else []
     quoting: Literal[0, 3] = csv.QUOTE_NONE if marked.count(False) > marked.count(True) else csv.QUOTE_MINIMAL
     csv.field_size_limit(max(_MAX_CELL, csv.field_size_limit()))
     rows = csv.reader(itertools.chain(head, lines), delimiter=separator, strict=True, quoting=quoting)
-    line, width = 1, 0
+    line = 1
     try:
         for cells in rows:
-            cells = cells if any(cells) else []
-            width = width or len(cells)
-            if cells and len(cells) != width:
-                problem = f"the row has {len(cells)} cell{'s' * (len(cells) != 1)}, the table {width} columns"
-                raise DataError(path, line, problem, "complete it, or quote the cells that hold a separator")
-            yield line, cells
+            yield line, cells if any(cells) else []
             line = rows.line_num + 1
     except csv.Error as error:
         advice = "correct it; a quotation mark at the start of a cell needs a second one at its end"
         raise DataError(path, line, f"no valid row ({error})", advice) from None
+
+
+def _of_width(path: Path, rows: Iterable[_Row], width: int) -> Iterator[_Row]:
+    for line, cells in rows:
+        if cells and len(cells) != width:
+            problem = f"the row has {len(cells)} cell{'s' * (len(cells) != 1)}, the table {width} columns"
+            raise DataError(path, line, problem, "complete it, or quote the cells that hold a separator")
+        yield line, cells
 
 
 def _is_quoted(line: str) -> bool:
