@@ -38,6 +38,7 @@ from ner_module.training.distributed import fit_to_launcher, leave_group, with_o
 from ner_module.training.failures import explain
 from ner_module.training.loggers import MetricsCSV, own_wandb_variables, set_up_loggers
 from ner_module.training.predictions import holds_predictions
+from ner_module.training.private import private_folder
 from ner_module.training.run_lock import run_lock
 from ner_module.training.runs import checkpoint_path, clear_unsaved, remove_if_unused
 from ner_module.training.save_run import SaveRun
@@ -153,6 +154,8 @@ class NERCLI(LightningCLI):
         """Build data, model and trainer; a checkpoint brings labels, tokenizer and architecture, so no hub is asked."""
         checkpoint = read_checkpoint(self.run.checkpoint) if self.run.checkpoint else None
         super().instantiate_classes()
+        if self.subcommand == "predict":
+            self.datamodule.private_folder = private_folder()
         if checkpoint is not None:
             if self.subcommand == "fit":
                 self._warn_of_fixed_options(checkpoint["hyper_parameters"])

@@ -70,15 +70,15 @@ def sync(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def folder_written_whole(folder: Path, marker: str = "meta.json", checksums: bool = False) -> Iterator[Path]:
+def folder_written_whole(folder: Path, checksums: bool = False, lasting: bool = True) -> Iterator[Path]:
     """A folder to write into that takes its place, on the disk, when the block ends without an error.
 
     If another process was faster, its result stands.
 
     Args:
         folder: where it goes.
-        marker: a file that a whole folder holds.
         checksums: add :data:`CHECKSUMS`, for :func:`folder_problem`.
+        lasting: bring it to the disk; a temporary folder can do without.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
@@ -86,18 +86,19 @@ def folder_written_whole(folder: Path, marker: str = "meta.json", checksums: boo
     try:
         yield scratch
         files = sorted(path for path in scratch.iterdir() if path.is_file())
-        for path in files:
+        for path in files if lasting else ():
             sync(path)
         if checksums:
             found = {path.name: [path.stat().st_size, path.stat().st_mtime_ns, _crc32(path)] for path in files}
             write_atomically(scratch / CHECKSUMS, json.dumps(found, indent=1))
-        sync(scratch)
         try:
             scratch.replace(folder)
         except OSError:
-            if not (folder / marker).is_file():
+            if not (folder.is_dir() and any(folder.iterdir())):
                 raise
-        sync(folder.parent)
+        if lasting:
+            sync(folder)
+            sync(folder.parent)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

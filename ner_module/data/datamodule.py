@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import tempfile
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -136,10 +137,17 @@ class NERDataModule(LightningDataModule):
         self._restored = False
         self._train_sha256: list[str] = []
         self._resume_at: tuple[int, int] | None = None
+        self.private_folder: Path | None = None
+        """Where texts to predict are kept meanwhile; all processes of a machine may share one."""
 
     @property
     def cache(self) -> Path:
-        """The folder tokenised data is kept in."""
+        """The folder tokenised data is kept in; that of texts to predict is kept by nobody."""
+        if self._command() == "predict":
+            if self.private_folder is None:
+                self._temporary = tempfile.TemporaryDirectory(prefix="ner-module-")
+                self.private_folder = Path(self._temporary.name)
+            return self.private_folder
         chosen = self._options.cache_dir or os.environ.get("NER_MODULE_CACHE")
         return Path(chosen) if chosen else Path.home() / ".cache" / "ner_module"
 

@@ -128,14 +128,13 @@ class EncodedSplit:
 # The annotations say the type of each array: NDArray[T] is ndarray[shape, dtype[T]].
 _ARRAYS: dict[str, Any] = {name: get_args(get_args(hint)[1])[0] for name, hint in get_type_hints(EncodedSplit).items()}
 
-ENCODED_FILES = ("meta.json", *(f"{name}.bin" for name in _ARRAYS))
-"""The files of a complete folder."""
 
-
-def encode_split(folder: Path, chunks: Iterable[Chunk], subwords: Subwords, options: EncodingOptions) -> EncodedSplit:
-    """Encode sentences into ``folder``, which appears whole or not at all, and open it."""
+def encode_split(
+    folder: Path, chunks: Iterable[Chunk], subwords: Subwords, options: EncodingOptions, lasting: bool = True
+) -> EncodedSplit:
+    """Encode sentences into ``folder``, which appears whole or not at all, and open it; ``lasting``: for a cache."""
     encoder = _Encoder(subwords, options)
-    with folder_written_whole(folder) as scratch, contextlib.ExitStack() as stack:
+    with folder_written_whole(folder, checksums=lasting, lasting=lasting) as scratch, contextlib.ExitStack() as stack:
         files = {name: stack.enter_context((scratch / f"{name}.bin").open("wb")) for name in _ARRAYS}
         for name in ("sequence_offsets", "sequence_words", "sentence_sequences"):
             files[name].write(np.zeros(1, _ARRAYS[name]).tobytes())

@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import shutil
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,18 +20,19 @@ from rich.console import Console
 from rich.progress import track
 
 from ner_module.data.alignment import Subwords
-from ner_module.data.encoded import ENCODED_FILES, EncodedSplit, EncodingOptions, encode_split
+from ner_module.data.encoded import EncodedSplit, EncodingOptions, encode_split
 from ner_module.data.formats import ReadingOptions, expand_files, read_sentences
 from ner_module.data.formats.char_spans import SpanCounts
 from ner_module.data.hub import HubColumns, choose_columns, hub_sentences, is_unlabelled, load_hub_dataset
-from ner_module.data.store import CHUNK, STORED_FILES, Documents, StoredSplit, store_sentences
+from ner_module.data.sentence import Sentence
+from ner_module.data.store import CHUNK, Documents, StoredSplit, store_sentences
 from ner_module.errors import DataError
-from ner_module.files import sha256_of
+from ner_module.files import folder_problem, sha256_of
 
 log = logging.getLogger(__name__)
 
 # Part of every key: raise it when what is stored changes its meaning.
-_VERSION = 4
+_VERSION = 5
 
 NEEDED = {"fit": "train", "validate": "validation", "test": "test", "predict": "predict"}
 """The split a command cannot run without."""
@@ -95,17 +97,21 @@ def store_files(cache: Path, files: list[Path], reading: ReadingOptions) -> Path
     Raises:
         DataError: a file cannot be read; with its line.
     """
-    digests = [sha256_of(path) if path.is_file() else _folder_digest(path) for path in files]
+    digests = [_digest(path) for path in files]
     names = [str(path) for path in files]
     folder, is_there = _cached(cache, "stored", digests, names, asdict(reading))
     if not is_there:
         changed_spans = SpanCounts()
-        sentences = (
-            (index, sentence)
-            for index, path in enumerate(files)
-            for sentence in read_sentences(path, reading, changed_spans)
-        )
-        store_sentences(folder, names, sentences, changed_spans, {"sha256": digests, "declared_names": None})
+
+        def sentences() -> Iterator[tuple[int, Sentence]]:
+            for index, path in enumerate(files):
+                for sentence in read_sentences(path, reading, changed_spans):
+                    yield index, sentence
+            for path, digest in zip(files, digests, strict=True):  # else the cache would not hold what its key says
+                if _digest(path) != digest:
+                    raise DataError(path, None, "the file changed while it was read", "run the command again")
+
+        store_sentences(folder, names, sentences(), changed_spans, {"sha256": digests, "declared_names": None})
     return folder
 
 
@@ -167,20 +173,23 @@ def report_split(name: str, stored: StoredSplit, encoded: EncodedSplit, limit: i
 
 
 def _cached(cache: Path, kind: str, *parts: Any) -> tuple[Path, bool]:
-    """The folder for some key, and whether it is there; one that lacks a file is removed: folders appear whole."""
+    """The folder for some key, and whether it is there; a damaged one is removed."""
     folder = cache / f"{kind}-{_key(*parts)}"
-    if all((folder / name).is_file() for name in (STORED_FILES if kind == "stored" else ENCODED_FILES)):
-        return folder, True
-    if folder.is_dir():
-        log.warning("%s is damaged: a file is missing; it is rebuilt", folder)
+    if not folder.is_dir():
+        return folder, False
+    problem = folder_problem(folder)
+    if problem is not None:
+        log.warning("%s is damaged: %s; it is rebuilt", folder, problem)
         shutil.rmtree(folder, ignore_errors=True)
-    return folder, False
+    return folder, problem is None
 
 
-def _folder_digest(folder: Path) -> str:
-    """A digest of a folder source (brat, a saved `datasets` folder): of its files' names and contents."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return _key([(str(path.relative_to(folder)), sha256_of(path)) for path in files])
+def _digest(source: Path) -> str:
+    """The SHA-256 of a file; of a folder (brat, a saved `datasets` folder), one of its files' names and contents."""
+    if source.is_file():
+        return sha256_of(source)
+    files = sorted(path for path in source.rglob("*") if path.is_file())
+    return _key([(str(path.relative_to(source)), sha256_of(path)) for path in files])
 
 
 def _key(*parts: Any) -> str:

@@ -22,9 +22,6 @@ from ner_module.data.sentence import Sentence
 from ner_module.data.tag_census import SeenTag, TagCensus
 from ner_module.files import folder_written_whole
 
-STORED_FILES = ("meta.json", "sentences.arrow")
-"""The files of a complete folder."""
-
 CHUNK = 2_000
 """Sentences that are read and written at once."""
 
@@ -122,7 +119,7 @@ def store_sentences(
     The findings go with them, and ``meta``; ``changed_spans`` is filled by the reader of the sentences.
     """
     census, stream = TagCensus(), iter(sentences)
-    with folder_written_whole(folder) as scratch:
+    with folder_written_whole(folder, checksums=True) as scratch:
         with pa.OSFile(str(scratch / "sentences.arrow"), "wb") as sink, pa.ipc.new_file(sink, _SCHEMA) as writer:
             while chunk := list(islice(stream, CHUNK)):
                 rows = []

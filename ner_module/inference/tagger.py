@@ -108,7 +108,7 @@ class NERTagger:
         with tempfile.TemporaryDirectory() as folder:
             tokens = [sentence.tokens for sentence in sentences]
             chunks = [Chunk(tokens, None, documents)]
-            split = encode_split(Path(folder) / "texts", chunks, self._subwords, self._options)
+            split = encode_split(Path(folder) / "texts", chunks, self._subwords, self._options, lasting=False)
             assembler = BatchAssembler(split, [])
             for indices in evaluation_batches(split.sentence_lengths(), batch_size):
                 for index, label_ids, scores in self._tag(assembler, indices):
