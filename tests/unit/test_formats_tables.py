@@ -112,7 +112,7 @@ def test_tables_for_prediction(tmp_path, read):
         ("word,tag\na,O\nb,\n", 3, "the tag is empty"),
         ('word,tag\na,O\n"b,O\nc,O\n', 3, "unexpected end of data"),
         ('word,tag\na,O\n"b"x,O\nc,O\n', 3, "no valid row"),
-        ("token,mark\na,O\n", 1, "does not name a column of words and one of tags"),
+        ("token,mark\na,O\n", 1, "no column is called ner_tags, tags"),
         ("tokens,tags\na b,O O\na b,O\n", 3, "2 tokens"),
         ("tokens,tags\n\"['a', ...]\",\"['O', 'O']\"\n", 2, "no list of words or tags"),
         ("word,tag\n" + "a,O\n" * 2001, 2, "2,000 words without an end"),

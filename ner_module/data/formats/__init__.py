@@ -2,42 +2,38 @@
 
 =============  =======================================================================================================
 ``conll``      columns, one word a line (`columns.py`)
-``jsonl``      one object a line with tokens and tags, or text with character spans (`records.py`)
+``jsonl``      one object a line with tokens and tags, or text with character spans (`record_files.py`)
 ``json``       the same objects in a list
-``spans``      JSONL or JSON with character spans, forced (`span_records.py`)
+``spans``      JSONL or JSON with character spans, forced
 ``csv, tsv``   a header, then a word or a sentence a row (`tables.py`)
-``parquet``    a sentence a row (`arrow.py`)
+``parquet``    a sentence a row (`record_files.py`)
 ``brat``       a folder of .txt and .ann files (`brat.py`)
-``datasets``   the folder that `Dataset.save_to_disk` writes (`arrow.py`)
+``datasets``   the folder that `Dataset.save_to_disk` writes (`record_files.py`)
 ``text``       a sentence a line, for prediction only
 =============  =======================================================================================================
 
-A reader is a generator of :class:`Sentence` from a path, the options and the counts of character spans that it adds
-to; a new one gets a line in :data:`_READERS`. What does not fit ends it with a :class:`DataError` that names the line.
-Every text file may be gzipped. Reading streams in constant memory, but for the text of a ``json`` file or a brat
-document. Hub datasets are not read here (`data/hub.py`), and whether tags are likely misspelt is for the whole corpus
-to tell (`data/tag_spelling.py`).
+A reader is one function with a line in :data:`_READERS`. It raises a :class:`DataError` at the line that does not fit,
+and is made of lines (`files.py`), columns by name (`options.py`), tags (`cells.py`), spans (`char_spans.py`) or records
+(`records.py`).
+Reading streams in constant memory, but for the text of a ``json`` file or a brat document. Text may be gzipped.
 """
 
 from __future__ import annotations
 
-import codecs
-import io
 import logging
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ner_module.data.formats.arrow import read_dataset, read_parquet
 from ner_module.data.formats.brat import read_brat
-from ner_module.data.formats.char_spans import SpanCounts
+from ner_module.data.formats.char_spans import SpanCounts, sentence_of
 from ner_module.data.formats.columns import DOCSTART, read_columns
 from ner_module.data.formats.files import codec_of, expand_files, read_head, read_lines, suffix_of
-from ner_module.data.formats.options import ReadingOptions, is_header
-from ner_module.data.formats.records import json_kind, read_json
-from ner_module.data.formats.tables import read_table
+from ner_module.data.formats.options import ReadingOptions
+from ner_module.data.formats.record_files import json_kind, read_dataset, read_json, read_parquet
+from ner_module.data.formats.tables import is_header, read_table
 from ner_module.data.sentence import Sentence
-from ner_module.data.words import split_words
 from ner_module.errors import DataError
 from ner_module.tagging import OUTSIDE, has_prefix
 
@@ -46,8 +42,8 @@ __all__ = ["FORMATS", "DataError", "ReadingOptions", "Sentence", "detect_format"
 _log = logging.getLogger(__name__)
 _DEFAULTS = ReadingOptions()
 _HEAD = 1 << 16
-
 _COLUMN_SUFFIXES = (".conll", ".conllu", ".conllup", ".bio", ".iob", ".iob2", ".tsv", ".col", ".ner")
+_JSON = re.compile(r"\s*(?:\{\s*[\"}]|\[\s*\{)")  # an object, or a list of objects
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 
 
@@ -56,11 +52,7 @@ def read_sentences(
 ) -> Iterator[Sentence]:
     """Yield the sentences of a file or folder, in order.
 
-    Args:
-        path: a file, or the folder of a brat collection or a saved `datasets` dataset.
-        options: how it is read.
-        span_counts: the outcomes of character spans are added here; without it, a summary is logged as a warning when
-            spans were changed or dropped.
+    ``span_counts`` get the outcomes of character spans; without it, a warning says what was changed or dropped.
 
     Raises:
         DataError: the file is missing, is not in the format or encoding, has a line that does not fit, or has no
@@ -77,21 +69,19 @@ def read_sentences(
         empty = False
         yield sentence
     if empty and options.tagged:
-        nothing = path.is_file() and path.stat().st_size == 0
-        problem = "the file is empty" if nothing else f"no sentence was found (read as {options.format})"
+        problem = f"no sentence was found (read as {options.format})"
         raise DataError(path, None, problem, "give a file with tagged sentences")
     if span_counts is None and not counts.is_clean:
         _log.warning("%s: %s", path, counts.summary())
 
 
 def _read_text(path: Path, options: ReadingOptions, counts: SpanCounts) -> Iterator[Sentence]:
-    del counts
     if options.tagged:
         raise DataError(path, None, "raw text has no tags", "give tagged sentences; raw text is for prediction")
     for number, line in enumerate(read_lines(path, options.encoding), 1):
-        text = line.removesuffix("\n").removesuffix("\r")
-        offsets = split_words(text)
-        yield Sentence([text[start:end] for start, end in offsets], None, number, None, text, offsets)
+        sentence = sentence_of(line.removesuffix("\n").removesuffix("\r"), None, counts)
+        sentence.line = number
+        yield sentence
 
 
 _READERS: dict[str, Callable[[Path, ReadingOptions, SpanCounts], Iterator[Sentence]]] = {
@@ -112,79 +102,45 @@ FORMATS = tuple(_READERS)
 def detect_format(path: Path, options: ReadingOptions) -> str:
     """Detect the format of a file or folder.
 
-    Args:
-        path: a file, or the folder of a brat collection or a saved `datasets` dataset.
-        options: its encoding; column names that are asked for, as a first line that holds them is a header; without
-            tags a ``.txt`` file is raw text unless it is plainly made of tagged columns.
+    A first line that holds the column names that are asked for is a header. Without tags, a ``.txt`` file is raw text
+    unless it is plainly made of tagged columns.
 
     Raises:
-        DataError: a folder that is neither, or a path that does not exist.
+        DataError: the path does not exist, or is a folder of no known kind.
     """
     if path.is_dir():
         return _folder_format(path)
-    suffix = suffix_of(path)
-    if suffix == ".parquet" or _is_parquet(path):
+    suffix, head = suffix_of(path), read_head(path, _HEAD)
+    if suffix == ".parquet" or (head.startswith(b"PAR1") and 0 in head):  # PAR1 alone can be a word
         return "parquet"
-    text, lines = _head_of(path, options.encoding)
+    text = head.decode(codec_of(path, options.encoding), "replace").removesuffix("\n")
+    lines = text.split("\n")
+    lines = (lines[:-1] or lines) if len(head) == _HEAD else lines  # the last may be cut
     if suffix == ".txt" and not options.tagged:
         return "conll" if _has_tagged_columns(lines) else "text"
-    if suffix in (".jsonl", ".ndjson", ".json") or (suffix != ".csv" and _opens_json(text)):
-        return json_kind(text.removesuffix("\n").split("\n"))
+    if suffix in (".jsonl", ".ndjson", ".json") or (suffix != ".csv" and _JSON.match(text)):
+        return json_kind(lines)
     for separator in _SEPARATORS.get(suffix, "\t,"):
-        if is_header([cell.strip(' "') for cell in lines[0].split(separator)], options.column_names):
+        if is_header([cell.strip(' "\r') for cell in lines[0].split(separator)], options):
             return "csv" if separator == "," else "tsv"
     if suffix == ".csv":
         return "csv"
-    if not options.tagged and suffix not in _COLUMN_SUFFIXES and _may_be_text(lines):
+    rows = [line for line in lines if line.strip() and not line.startswith(("#", DOCSTART))]
+    has_sentences = any(" " in row.strip() for row in rows) and not any("\t" in row for row in rows)
+    if has_sentences and not options.tagged and suffix not in _COLUMN_SUFFIXES and not _has_tagged_columns(rows):
         problem = "this may be raw text or columns"
         raise DataError(path, None, problem, "set --data.format to text or conll, or name the file .txt or .conll")
     return "conll"
 
 
 def _folder_format(path: Path) -> str:
-    if (path / "state.json").is_file() and (path / "dataset_info.json").is_file():
+    names = {entry.name for entry in path.iterdir()}
+    if "dataset_dict.json" in names or {"state.json", "dataset_info.json"} <= names:
         return "datasets"
-    if (path / "dataset_dict.json").is_file():
-        splits = ", ".join(sorted(entry.name for entry in path.iterdir() if entry.is_dir())) or "none"
-        raise DataError(path, None, f"this folder holds several splits ({splits})", "name the folder of one of them")
     if any(path.rglob("*.ann")):
         return "brat"
     advice = "name a file, a glob such as folder/*.conll, a brat folder (.txt and .ann) or a saved datasets folder"
     raise DataError(path, None, "this folder is not a dataset", advice)
-
-
-def _is_parquet(path: Path) -> bool:
-    """Whether a file begins and ends as Parquet does; a first word can be PAR1."""
-    if read_head(path, 4) != b"PAR1":
-        return False
-    with path.open("rb") as file:
-        file.seek(-4, io.SEEK_END)
-        return file.read() == b"PAR1"
-
-
-def _head_of(path: Path, encoding: str | None) -> tuple[str, list[str]]:
-    """The first characters of a text file, and the whole lines among them, at least one."""
-    head = read_head(path, _HEAD)
-    try:
-        text = codecs.getincrementaldecoder(codec_of(path, encoding))("replace").decode(head)
-    except UnicodeError:  # UTF-16 without its mark; reading says so
-        text = head.decode("utf-8", "replace")
-    lines = [line.rstrip("\r") for line in text.split("\n")]
-    return text, lines[:-1] or lines if len(head) == _HEAD else lines
-
-
-def _opens_json(text: str) -> bool:
-    """Whether a file begins with an object or a list of objects."""
-    stripped = text.lstrip(" \t\r\n")
-    after = stripped[1:].lstrip(" \t\r\n")[:1]
-    return (stripped[:1] == "{" and after in ('"', "}")) or (stripped[:1] == "[" and after == "{")
-
-
-def _may_be_text(lines: Sequence[str]) -> bool:
-    """Whether untagged lines are several words between spaces, as sentences are, and not plainly columns."""
-    rows = [line for line in lines if line.strip() and not line.startswith(("#", DOCSTART))]
-    spaced = any(" " in row.strip() for row in rows) and not any("\t" in row for row in rows)
-    return spaced and not _has_tagged_columns(rows)
 
 
 def _has_tagged_columns(lines: Sequence[str]) -> bool:

@@ -11,13 +11,11 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from ner_module.data.formats.char_spans import CharSpan, SpanCounts, tag_words
+from ner_module.data.formats.cells import MisfitError, errors_at
+from ner_module.data.formats.char_spans import CharSpan, SpanCounts, check_spans, check_type, sentence_of
 from ner_module.data.formats.files import read_lines
 from ner_module.data.formats.options import ReadingOptions
-from ner_module.data.formats.span_records import check_spans, check_type
-from ner_module.data.formats.tag_cells import MisfitError
 from ner_module.data.sentence import Sentence
-from ner_module.data.words import split_words
 from ner_module.errors import DataError
 
 # Types may hold spaces: other tools write them.
@@ -30,36 +28,33 @@ def read_brat(folder: Path, options: ReadingOptions, counts: SpanCounts) -> Iter
     texts = sorted(folder.rglob("*.txt"))
     if not texts:
         raise DataError(folder, None, "the folder has no .txt file", "put each .ann file beside the .txt it annotates")
-    if options.tagged:
-        for annotation in sorted(folder.rglob("*.ann")):
-            if not annotation.with_suffix(".txt").is_file():
-                raise DataError(annotation, None, "the .txt file of these annotations is missing", "put it beside them")
+    for annotation in sorted(folder.rglob("*.ann")) if options.tagged else ():
+        if not annotation.with_suffix(".txt").is_file():
+            raise DataError(annotation, None, "the .txt file of these annotations is missing", "put it beside them")
     for path in texts:
         text = "".join(read_lines(path, options.encoding))
         spans = _read_annotations(path.with_suffix(".ann"), text, options.encoding, counts) if options.tagged else []
         document = str(path.relative_to(folder).with_suffix(""))
         for line, start, end, inside in _pieces(text, sorted(spans, key=lambda span: span[:3])):
-            piece = text[start:end]
-            offsets = split_words(piece)
             moved = [CharSpan(span.start - start, span.end - start, span.entity_type) for span in inside]
-            tags = tag_words(piece, offsets, moved, counts) if options.tagged else None
+            sentence = sentence_of(text[start:end], moved if options.tagged else None, counts)
+            sentence.line, sentence.document = line, document
             counts.note(path, line)
-            if offsets:
-                yield Sentence([piece[a:b] for a, b in offsets], tags, line, document, piece, offsets)
+            if sentence.tokens:
+                yield sentence
 
 
 def _read_annotations(path: Path, text: str, encoding: str | None, counts: SpanCounts) -> list[CharSpan]:
     """The entities of an .ann file, checked against the text they annotate."""
     if not path.is_file():
-        advice = "add it (empty if nothing is marked)"
-        raise DataError(path, None, "the annotations of this document are missing", advice)
+        raise DataError(path, None, "the annotations of this document are missing", "add them, if only an empty file")
     spans: list[CharSpan] = []
     for number, line in enumerate(read_lines(path, encoding), 1):
         line = line.rstrip("\r\n")
         entity = _ENTITY.fullmatch(line)
         if not line.strip() or (line[0] in _OTHER_KINDS and entity is None):
             continue
-        try:
+        with errors_at(path, number):
             if entity is None or line[0] != "T":
                 advice = "write T1, a tab, the type, start and end, a tab and the text"
                 raise MisfitError("the line is no brat annotation", advice)
@@ -71,28 +66,22 @@ def _read_annotations(path: Path, text: str, encoding: str | None, counts: SpanC
             else:
                 start, end = map(int, entity[3].split(" "))
                 spans += check_spans(text, [CharSpan(start, end, entity_type, entity[4])])
-        except MisfitError as misfit:
-            raise DataError(path, number, *misfit.args) from None
     return spans
 
 
 def _pieces(text: str, spans: list[CharSpan]) -> Iterator[tuple[int, int, int, list[CharSpan]]]:
     """Line, start, end and spans of each stretch of lines that belong together; ``spans`` are in order."""
+    text += "\n"
     start, line = 0, 1
     remaining = iter([*spans, CharSpan(len(text) + 1, len(text) + 1, "")])  # the last is never reached
     span = next(remaining)
     while start < len(text):
         inside: list[CharSpan] = []
-        end = _line_end(text, start)
+        end = text.index("\n", start)
         while span.start <= end:
             inside.append(span)
-            end = max(end, _line_end(text, span.end))
+            end = max(end, text.index("\n", span.end))
             span = next(remaining)
         yield line, start, end, inside
         line += text.count("\n", start, end) + 1
         start = end + 1
-
-
-def _line_end(text: str, position: int) -> int:
-    end = text.find("\n", position)
-    return len(text) if end < 0 else end

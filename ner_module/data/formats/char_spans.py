@@ -13,12 +13,16 @@ mean that offsets and text do not belong together. Tags are IOB2.
 
 from __future__ import annotations
 
+import itertools
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import NamedTuple
 
+from ner_module.data.formats.cells import MisfitError, describe
+from ner_module.data.sentence import Sentence
+from ner_module.data.words import split_words
 from ner_module.tagging import Span, spans_to_tags
 
 
@@ -33,33 +37,19 @@ class CharSpan(NamedTuple):
 
 @dataclass
 class SpanCounts:
-    """Outcomes of the annotated spans (and, where tools export them, of the texts).
+    """Outcomes of the annotated spans (and, where tools export them, of the texts)."""
 
-    Attributes:
-        spans: spans read.
-        kept: spans that the tags hold, expanded ones among them.
-        expanded: kept spans that were widened to whole words.
-        nested: dropped: inside a longer span.
-        overlapping: dropped: crosses a longer span.
-        duplicate: dropped: the same stretch and type again.
-        without_word: dropped: empty or white space only.
-        discontinuous: dropped: in several pieces.
-        rejected_texts: texts skipped: the annotator rejected or ignored them, or did not annotate them.
-        further_annotations: annotations of a text after the first (several annotators), not read.
-        first_change: file and line of the first text with a span that was changed or dropped (a duplicate is neither).
-    """
-
-    spans: int = 0
-    kept: int = 0
-    expanded: int = 0
-    nested: int = 0
-    overlapping: int = 0
-    duplicate: int = 0
-    without_word: int = 0
-    discontinuous: int = 0
-    rejected_texts: int = 0
-    further_annotations: int = 0
-    first_change: tuple[str, int] | None = field(default=None, compare=False)
+    spans: int = 0  # all that were read
+    kept: int = 0  # those that the tags hold, expanded ones among them
+    expanded: int = 0  # kept, but widened to whole words
+    nested: int = 0  # dropped: inside a longer span
+    overlapping: int = 0  # dropped: crosses a longer span
+    duplicate: int = 0  # dropped: the same stretch and type again
+    without_word: int = 0  # dropped: empty or white space only
+    discontinuous: int = 0  # dropped: in several pieces
+    rejected_texts: int = 0  # skipped: the annotator rejected or ignored them, or did not annotate them
+    further_annotations: int = 0  # annotations of a text after the first (several annotators), not read
+    first_change: tuple[str, int] | None = field(default=None, compare=False)  # its file and line; no duplicate's
 
     @property
     def is_clean(self) -> bool:
@@ -86,13 +76,7 @@ class SpanCounts:
 def tag_words(
     text: str, offsets: Sequence[tuple[int, int]], spans: Sequence[CharSpan], counts: SpanCounts
 ) -> list[str]:
-    """The IOB2 tags of the words at ``offsets``.
-
-    Args:
-        text: the text.
-        offsets: start and end of each word, in order, without overlap.
-        spans: annotated spans inside the text, in any order.
-        counts: added to.
+    """The IOB2 tags of the words at ``offsets`` (in order) from spans inside the text, in any order.
 
     >>> counts = SpanCounts()
     >>> tag_words("in New York-based", [(0, 2), (3, 6), (7, 17)], [CharSpan(3, 11, "LOC"), CharSpan(7, 11, "LOC")],
@@ -124,6 +108,15 @@ def tag_words(
     return spans_to_tags(taken, len(offsets))
 
 
+def sentence_of(
+    text: str, spans: Sequence[CharSpan] | None, counts: SpanCounts, offsets: list[tuple[int, int]] | None = None
+) -> Sentence:
+    """A text as a sentence: words at ``offsets``, or as `data/words.py` splits them; no tags without ``spans``."""
+    offsets = split_words(text) if offsets is None else offsets
+    tags = None if spans is None else tag_words(text, offsets, spans, counts)
+    return Sentence([text[start:end] for start, end in offsets], tags, text=text, offsets=offsets)
+
+
 def locate_words(tokens: Sequence[str], text: str) -> list[tuple[int, int]] | None:
     """Where the words of a text stand in it; ``None`` when they are not all of it but white space, in order.
 
@@ -141,12 +134,44 @@ def locate_words(tokens: Sequence[str], text: str) -> list[tuple[int, int]] | No
     return None if text[position:].strip() else offsets
 
 
+def check_spans(text: str, spans: list[CharSpan]) -> list[CharSpan]:
+    """The spans in characters of ``text``; refuses one that leaves it, or whose quote is not what stands there.
+
+    Where a quote does not match, UTF-16 units are tried (JavaScript tools count emoji as two).
+    """
+    misfit = next((span for span in spans if not _fits(text, span)), None)
+    if misfit is None:
+        return spans
+    converted = from_utf16(text, spans) if any(span.quote is not None for span in spans) else None
+    if converted is not None and all(_fits(text, span) for span in converted):
+        return converted
+    start, end, entity_type, quote = misfit
+    problem = f"the span {start} to {end} ({entity_type})"
+    if not 0 <= start <= end <= len(text):
+        problem = f"{problem} leaves the text of {len(text)} characters"
+        raise MisfitError(problem, "correct its offsets (characters from 0, the end exclusive)")
+    problem = f"{problem} is {describe(text[start:end])}, but the file quotes {describe(quote)}"
+    raise MisfitError(problem, "offsets and text do not belong together; export them again")
+
+
+def _fits(text: str, span: CharSpan) -> bool:
+    if not 0 <= span.start <= span.end <= len(text):
+        return False
+    return span.quote is None or text[span.start : span.end].split() == span.quote.split()
+
+
 def from_utf16(text: str, spans: Sequence[CharSpan]) -> list[CharSpan] | None:
-    """Spans counted in UTF-16 units, as JavaScript tools do, as characters; ``None`` when they do not fit the text."""
-    units = [0]
-    for char in text:
-        units.append(units[-1] + (2 if char > "\uffff" else 1))
+    """Spans counted in UTF-16 units as characters; ``None`` when they do not fit the text."""
+    units = itertools.accumulate((2 if char > "\uffff" else 1 for char in text), initial=0)
     position = {unit: index for index, unit in enumerate(units)}
     if any(span.start not in position or span.end not in position for span in spans):
         return None
     return [span._replace(start=position[span.start], end=position[span.end]) for span in spans]
+
+
+def check_type(name: str) -> str:
+    """An entity type without white space around it; refuses one that cannot be written as part of a tag."""
+    cleaned = name.strip()
+    if not cleaned or not cleaned.isprintable():
+        raise MisfitError(f"the entity type {name!r} is empty or has control characters", "rename it")
+    return cleaned

@@ -1,8 +1,7 @@
 """Column files (CoNLL-2002, CoNLL-2003, CoNLL-U, W-NUT, GermEval, …): one word a line -> sentences.
 
-A line holds columns between tabs, or between runs of spaces; a line without any ends the sentence. The layout is found
-in the first lines, of which a minority may be broken, and every later line must keep to it: a line that does not is an
-error with its number, never skipped. What is not a word:
+A line holds columns between tabs, or between runs of spaces; a line without any ends the sentence. The layout is that
+of most of the first lines, and a line that does not keep to it is an error, never skipped. What is not a word:
 
 * ``-DOCSTART-`` lines begin a document;
 * before a sentence, lines that start with ``#`` and do not have the file's number of columns are comments
@@ -16,52 +15,41 @@ import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
+from ner_module.data.formats.cells import MisfitError, TagCells, errors_at
 from ner_module.data.formats.char_spans import SpanCounts
 from ner_module.data.formats.files import read_lines
-from ner_module.data.formats.options import NUMBER, WORDS, ReadingOptions, first_in
-from ner_module.data.formats.tag_cells import MisfitError, TagCells
+from ner_module.data.formats.options import WORDS, ReadingOptions, find_columns
 from ner_module.data.sentence import Sentence
 from ner_module.errors import DataError
 from ner_module.tagging import OUTSIDE, has_prefix
 
 DOCSTART = "-DOCSTART-"
-
-# Ids of CoNLL-U lines that are no words: multi-word ranges and empty nodes.
-_SKIPPED_ID = re.compile(r"[0-9]+[-.][0-9]+")
+_SKIPPED_ID = re.compile(r"[0-9]+[-.][0-9]+")  # of CoNLL-U's multi-word ranges and empty nodes, which are no words
 _WORD_ID = re.compile(r"[0-9]{1,6}")
 _CELLS = re.compile(r"[^ \t]+")
 _GLOBAL_COLUMNS = re.compile(r"# ?global\.columns ?= ?(.+)")
 _CONLLU_COLUMNS = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
-
-# A sample below this says little about how many different words and tags there are.
-_MIN_SAMPLE = 30
-_HEAD_LINES = 2_000
 _NEW_DOCUMENT = re.compile(r"# ?newdoc(?: id)?(?: ?= ?(.+))?")
+_HEAD_LINES = 2_000
+_MIN_SAMPLE = 30  # fewer say little about how many different words and tags there are
 
 
-@dataclass(frozen=True)
-class _Layout:
-    """How the lines of a column file are cut.
+class _Layout(NamedTuple):
+    """How the lines of a column file are cut."""
 
-    Attributes:
-        tabs: whether a tab separates (else any run of spaces and tabs).
-        width: the number of columns.
-        text: the column of the words.
-        label: the column of the tags; ``None`` when none are wanted.
-        first_id: the number of a sentence's first word where the first column counts words; ``None`` where it does not.
-    """
-
-    tabs: bool
-    width: int
-    text: int = 0
-    label: int | None = None
-    first_id: int | None = None
+    tabs: bool  # whether a tab separates (else any run of spaces and tabs)
+    width: int  # the number of columns
+    text: int = 0  # the column of the words
+    label: int | None = None  # the column of the tags; None when none are wanted
+    first_id: int | None = None  # the number of a sentence's first word, where the first column counts words
 
     def split(self, line: str) -> list[str]:
-        """The cells of a line that has no line end."""
+        """The cells of a line that has no line end; none where it is white space."""
+        if not line.strip(" \t"):
+            return []
         return line.split("\t") if self.tabs else _CELLS.findall(line)
 
 
@@ -122,36 +110,27 @@ def read_columns(path: Path, options: ReadingOptions, counts: SpanCounts) -> Ite
 def _unusual_line(line: str, layout: _Layout, inside: bool) -> list[str]:
     """The cells of a line that is not cut at a glance; none at the end of a sentence and for a comment before one."""
     line = line.rstrip(" \r\n")
-    if not line.strip(" \t"):
-        return []
     cells = layout.split(line)
-    if len(cells) == layout.width:
+    if len(cells) in (0, layout.width):
         return cells
     if cells[0] == DOCSTART:
         return [DOCSTART] * layout.width
     if line[0] == "#" and not inside and (line[1:2] in (" ", "\t") or layout.width > 3):
         return []
     found, usual = (f"{count} column{'s' * (count != 1)}" for count in (len(cells), layout.width))
-    separator = "tabs" if layout.tabs else "spaces"
-    problem = f"the line has {found} where the file has {usual} (separated by {separator})"
+    problem = f"the line has {found} where the file has {usual} (separated by {'tabs' if layout.tabs else 'spaces'})"
+    advice = "complete or remove the line"
     if line[0] == "#" and inside:
-        raise MisfitError(problem, "complete the line, or move it before the sentence if it is a comment")
-    if layout.tabs or (len(cells) < layout.width and layout.label is not None):
-        raise MisfitError(problem, "complete or remove the line")
-    advice = "separate the columns by tabs if words hold spaces; raw text without tags is not a column file"
-    if layout.label is None:
-        advice = (
-            "if this is raw text, set --data.format text; if not, separate the columns by tabs where words hold spaces"
-        )
+        advice = "complete the line, or move it before the sentence if it is a comment"
+    elif not layout.tabs and len(cells) > layout.width:
+        advice = "separate the columns by tabs where words hold spaces"
+    if layout.label is None and not layout.tabs:
+        advice = f"if this is raw text, set --data.format text; if not, {advice}"
     raise MisfitError(problem, advice)
 
 
 def _find_layout(path: Path, head: Sequence[str], options: ReadingOptions) -> _Layout | None:
-    """The layout of a file that starts with the lines ``head``; ``None`` when none of them holds a word.
-
-    Raises:
-        DataError: there is no column of tags, a named column does not exist, or the columns look swapped.
-    """
+    """The layout of a file that starts with the lines ``head``; ``None`` when none of them holds a word."""
     lines = [line.rstrip(" \r\n") for line in head]
     filled = [(n, line) for n, line in enumerate(lines, 1) if line.strip(" \t") and not line.startswith(DOCSTART)]
     words = [(n, line) for n, line in filled if not line.startswith("#")] or [
@@ -161,50 +140,37 @@ def _find_layout(path: Path, head: Sequence[str], options: ReadingOptions) -> _L
         return None
     shape = _shape([line for _, line in words])
     rows = [(n, cells) for n, line in words if len(cells := shape.split(line)) == shape.width]
-    try:
+    with errors_at(path, rows[0][0]):
         if not shape.tabs and len(rows) * 2 < len(words):
-            advice = "set --data.format text, or give one word a line"
-            advice = "give one word a line with its tag" if options.tagged else advice
+            advice = "give one word a line with its tag" if options.tagged else "set --data.format text"
             raise MisfitError("the lines differ in their number of columns: this looks like raw text", advice)
         return _choose_columns(shape, lines, [cells for _, cells in rows], options)
-    except MisfitError as misfit:
-        raise DataError(path, rows[0][0], *misfit.args) from None
 
 
 def _choose_columns(shape: _Layout, lines: list[str], rows: list[list[str]], options: ReadingOptions) -> _Layout:
     """The columns of words and tags of ``rows``, the cells of the lines that have the file's shape."""
-    asked_text, asked_label = options.text_column_name, options.label_column_name
-    first_id = _first_id(lines, shape) if asked_text is None and shape.width > 1 else None
+    asked = (options.text_column_name, options.label_column_name)
+    first_id = _first_id(lines, shape) if asked[0] is None and shape.width > 1 else None
     names = _column_names(lines, shape.width, first_id)
-    if asked_text is not None:
-        text = _column(asked_text, shape.width, names)
-    else:
-        named = first_in(WORDS, names)
-        text = names.index(named) if named is not None else int(first_id is not None)
-        if text == 0 and shape.width > 2 and all(_WORD_ID.fullmatch(cells[0]) for cells in rows):
-            advice = "name the column of the words with --data.text_column_name (they are counted from 0)"
-            raise MisfitError("the words would be numbers that do not count the words either", advice)
-    layout = replace(shape, text=text, first_id=first_id)
-    if not options.tagged:
+    text, label = find_columns(options, names, shape.width, (WORDS, ()), (int(first_id is not None), -1))
+    if asked[0] is None and text == 0 and shape.width > 2 and all(_WORD_ID.fullmatch(cells[0]) for cells in rows):
+        advice = "name the column of the words with --data.text_column_name (they are counted from 0)"
+        raise MisfitError("the words would be numbers that do not count the words either", advice)
+    layout = shape._replace(text=text, first_id=first_id)
+    if label is None:
         return layout
-    if asked_label is None and names == _CONLLU_COLUMNS:
+    if asked[1] is None and names == _CONLLU_COLUMNS:
         advice = "name one with --data.label_column_name, such as upos, xpos or misc"
         raise MisfitError("CoNLL-U has no column made for entity tags", advice)
-    label = shape.width - 1 if asked_label is None else _column(asked_label, shape.width, names)
-    if label == text:
-        problem = "the line has a single column" if shape.width == 1 else f"words and tags are both column {text}"
-        advice = "add the tags, or name the columns with --data.text_column_name and --data.label_column_name"
-        raise MisfitError(f"{problem}, so there are no tags", advice)
-    tags = [cells[label] for cells in rows]
+    words, tags = ([cells[column] for cells in rows] for column in (text, label))
     if set(tags) == {"_"}:
         sample = ", ".join(f"{i}: {cell!r}" for i, cell in enumerate(rows[0]))
         raise MisfitError(f"column {label} holds no tags, only '_'", f"name another column ({sample})")
-    words = [cells[text] for cells in rows]
-    if len(options.column_names) < 2 and _look_swapped(words, tags):  # who names both is believed
+    if None in asked and _look_swapped(words, tags):  # who names both is believed
         problem = f"words and tags look swapped: the words would be {words[:3]}, the tags {tags[:3]}"
         advice = f"name the columns: --data.text_column_name={label}, --data.label_column_name={text}"
         raise MisfitError(problem, advice)
-    return replace(layout, label=label)
+    return layout._replace(label=label)
 
 
 def _shape(lines: list[str]) -> _Layout:
@@ -222,22 +188,14 @@ def _first_id(lines: list[str], shape: _Layout) -> int | None:
     """0 or 1 when the first column counts the words of most sentences from there."""
     starts: Counter[int | None] = Counter()
     lone = 0
-    ids: list[str] = []
-    for line in [*lines, ""]:
-        cells = shape.split(line)
-        if len(cells) == shape.width and line.strip(" \t"):
-            ids.append(cells[0])
-        elif ids and not line.startswith("#"):
-            numbers = [int(cell) for cell in ids if _WORD_ID.fullmatch(cell)]
-            others_fit = all(_WORD_ID.fullmatch(cell) or _SKIPPED_ID.fullmatch(cell) for cell in ids)
-            start = numbers[0] if numbers and others_fit else None
-            if start not in (0, 1) or numbers != list(range(start, start + len(numbers))):
-                start = None
-            if start is None or len(ids) > 1:
-                starts[start] += 1
+    split = [shape.split(line) for line in lines if not line.startswith("#") or len(shape.split(line)) == shape.width]
+    for is_sentence, group in itertools.groupby(split, lambda cells: len(cells) == shape.width):
+        if is_sentence:
+            ids = [cells[0] for cells in group if not _SKIPPED_ID.fullmatch(cells[0])]
+            start = next((n for n in (0, 1) if ids and ids == [str(n + i) for i in range(len(ids))]), None)
+            starts[start] += start is None or len(ids) > 1
             lone += start == 1
-            ids = []
-    if not starts:  # sentences of one word: a "1" before a word and a tag is an id, before a tag a word
+    if not starts.total():  # sentences of one word: a "1" before a word and a tag is an id, before a tag a word
         return 1 if lone and shape.width > 2 else None
     start, count = starts.most_common(1)[0]
     return start if count * 2 >= starts.total() else None
@@ -252,25 +210,11 @@ def _column_names(lines: list[str], width: int, first_id: int | None) -> tuple[s
     return _CONLLU_COLUMNS if first_id is not None and width == len(_CONLLU_COLUMNS) else ()
 
 
-def _column(name: str, width: int, names: tuple[str, ...]) -> int:
-    """The number of a column that was asked for."""
-    if NUMBER.fullmatch(name):
-        number = int(name)
-        if -width <= number < width:
-            return number % width
-        raise MisfitError(f"column {number} was asked for, the line has {width}", "count columns from 0")
-    if name.lower() in names:
-        return names.index(name.lower())
-    known = f"the file names {', '.join(names)}" if names else "the columns of this file have no names"
-    raise MisfitError(f"there is no column {name!r}", f"{known}; a number counts from 0")
-
-
 def _look_swapped(words: list[str], tags: list[str]) -> bool:
     """Whether words look like tags and tags do not, or there are far more different tags than words."""
-    tag_like = sum(tag == OUTSIDE or has_prefix(tag) for tag in tags)
-    if tag_like * 2 >= len(tags):
+    if sum(tag == OUTSIDE or has_prefix(tag) for tag in tags) * 2 >= len(tags):
         return False
-    all_prefixed = all(word == OUTSIDE or has_prefix(word) for word in words)
-    if all_prefixed and (len(words) > 2 or any("-" in word and has_prefix(word) for word in words)):
+    all_tags = all(word == OUTSIDE or has_prefix(word) for word in words)
+    if all_tags and (len(words) > 2 or any("-" in word and has_prefix(word) for word in words)):
         return True
     return len(words) >= _MIN_SAMPLE and len(set(tags)) >= 2 * len(set(words))

@@ -14,36 +14,24 @@ import io
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, cast
 
 from ner_module.errors import DataError
 
-_HEAD_BYTES = 1 << 13
 _READ_ERRORS = (OSError, EOFError, zlib.error)
 
-# How other kinds of file begin. Those that a word could begin with count only where the rest is no text.
+# How files begin that are often given in place of text; zip and PDF could pass for it.
 _MAGIC = {
-    b"PK\x03\x04": "a zip archive (or a .docx, .xlsx or PyTorch file)",
+    b"PK\x03\x04": "a zip archive (or a .docx or .xlsx file)",
     b"%PDF": "a PDF",
     b"\x89PNG": "a PNG image",
-    b"\xff\xd8\xff": "a JPEG image",
-    b"\x7fELF": "a program",
-    b"SQLite format 3\0": "a database",
+    b"\xd0\xcf\x11\xe0": "a Microsoft Office file",
     b"\xfd7zXZ\0": "an xz file",
     b"\x28\xb5\x2f\xfd": "a zstd file",
-    b"\x80\x04\x95": "a Python pickle",
-    b"\xd0\xcf\x11\xe0": "a Microsoft Office file",
-    b"BZh": "a bzip2 file",
-    b"PAR1": "a Parquet file",
-    b"ARROW1": "an Arrow file",
 }
-_WORD_LIKE = (b"BZh", b"PAR1", b"ARROW1")
 
 
 def expand_files(spec: str | Path | list[str] | list[Path]) -> list[Path]:
-    """The files named by a path, a glob or a list of them; each once, the matches of a glob sorted by name.
-
-    A folder stands for itself (brat, `datasets`).
+    """The files and folders named by a path, a glob or a list of them; each once, the matches of a glob by name.
 
     Raises:
         DataError: a path that does not exist, a glob that matches nothing, or an empty list.
@@ -67,13 +55,11 @@ def expand_files(spec: str | Path | list[str] | list[Path]) -> list[Path]:
 
 
 def _where_to_look(path: Path) -> str:
-    folder = path.parent
-    if not str(path) or glob.has_magic(str(folder)):
-        return f"check the pattern; relative paths start at {Path.cwd()}"
+    folder, start = path.parent, f"relative paths start at {Path.cwd()}"
     if not folder.is_dir():
-        return f"the folder {folder} does not exist either; relative paths start at {Path.cwd()}"
+        return f"the folder {folder} does not exist either; {start}"
     near = difflib.get_close_matches(path.name, sorted(entry.name for entry in folder.iterdir()), n=1)
-    return f"did you mean {folder / near[0]}?" if near else f"check the name; relative paths start at {Path.cwd()}"
+    return f"did you mean {folder / near[0]}?" if near else f"check the name; {start}"
 
 
 def suffix_of(path: Path) -> str:
@@ -81,113 +67,88 @@ def suffix_of(path: Path) -> str:
     return next((suffix.lower() for suffix in reversed(path.suffixes) if suffix.lower() != ".gz"), "")
 
 
-def open_bytes(path: Path) -> IO[bytes]:
-    """Open a file for reading bytes, through gzip when its content is (whatever its name says).
-
-    Raises:
-        DataError: the file is missing, is a folder or cannot be opened.
-    """
+def open_bytes(path: Path) -> io.BufferedReader | gzip.GzipFile:
+    """Open a file for reading bytes, through gzip when its content is; a :class:`DataError` where that fails."""
     try:
         file = path.open("rb")
         if file.read(2) == b"\x1f\x8b":
             file.close()
-            return cast(IO[bytes], gzip.open(path, "rb"))
+            return gzip.open(path, "rb")
         file.seek(0)
         return file
     except FileNotFoundError:
         raise DataError(path, None, "no such file", _where_to_look(path)) from None
-    except IsADirectoryError:
-        raise DataError(path, None, "this is a folder, not a file", "name a file in it") from None
     except OSError as error:
-        problem = f"the file cannot be opened ({error.strerror})"
+        problem = "this is a folder, not a file" if path.is_dir() else f"the file cannot be opened ({error.strerror})"
         raise DataError(path, None, problem, "check the path and its permissions") from None
 
 
-def read_head(path: Path, size: int = _HEAD_BYTES) -> bytes:
-    """The first ``size`` bytes of a file, unzipped.
-
-    Raises:
-        DataError: the file cannot be opened or unzipped.
-    """
+def read_head(path: Path, size: int = 1 << 13) -> bytes:
+    """The first ``size`` bytes of a file, unzipped; a :class:`DataError` where that fails."""
+    head = b""
     with open_bytes(path) as file:
         try:
-            return file.read(size)
-        except _READ_ERRORS:
-            raise _damage(path, None) from None
+            while len(head) < size and (chunk := file.read1(size - len(head))):
+                head += chunk
+        except _READ_ERRORS as error:
+            raise _damage(path, 1 + head.count(b"\n"), error) from None
+    return head
+
+
+def _damage(path: Path, line: int, error: Exception) -> DataError:
+    problem = f"the file is damaged or cut short here ({error})"
+    return DataError(path, line, problem, "make or fetch the file again")
 
 
 def read_lines(path: Path, encoding: str | None = None) -> Iterator[str]:
     """The lines of a text file, with their ends, in constant memory.
 
-    Args:
-        path: the file, plain or gzip.
-        encoding: its encoding; without one UTF-8, and a byte order mark is skipped.
-
     Raises:
-        DataError: the file is missing, binary, damaged or not in that encoding, with the line where that shows.
+        DataError: the file is missing, binary, damaged or not in the encoding, with the line where that shows.
     """
     codec = codec_of(path, encoding)
     if encoding is None:
         _refuse_binary(path)
+    number = 0
     with open_bytes(path) as raw, io.TextIOWrapper(raw, encoding=codec, newline="\n") as text:
         try:
-            yield from text
-        except (UnicodeError, *_READ_ERRORS):
-            raise _damage(path, codec) from None
+            for line in text:
+                yield line
+                number += 1
+        except UnicodeDecodeError as error:  # in a stretch that begins in the line after the last one
+            number += 1 + error.object[: error.start].decode(codec, "replace").count("\n")
+            name = "UTF-8" if codec == "utf-8-sig" else codec
+            problem = f"the byte 0x{error.object[error.start]:02X} is not {name} text ({error.reason})"
+            advice = "name the file's encoding with --data.encoding (latin-1 or cp1252, say), or save it as UTF-8"
+            raise DataError(path, number, problem, advice) from None
+        except (UnicodeError, *_READ_ERRORS) as error:
+            raise _damage(path, number + 1, error) from None
 
 
 def codec_of(path: Path, encoding: str | None) -> str:
-    """Python's name of an encoding; UTF-8 skips a byte order mark.
-
-    Raises:
-        DataError: there is no such encoding of text.
-    """
-    if encoding is None or encoding.lower().replace("_", "-") in ("utf-8", "utf8"):
-        return "utf-8-sig"
+    """Python's name of an encoding, UTF-8 unless named, which skips a byte order mark; refuses an unknown one."""
+    encoding = encoding or "utf-8"
     try:
         "".encode(encoding)  # also refuses codecs that are no text encoding
-        return codecs.lookup(encoding).name
+        name = codecs.lookup(encoding).name
+        return "utf-8-sig" if name == "utf-8" else name
     except (LookupError, ValueError):
         advice = "name one that Python knows, such as utf-8, latin-1, cp1252, utf-16 or gb18030"
         raise DataError(path, None, f"the encoding {encoding!r} is unknown", advice) from None
 
 
 def _refuse_binary(path: Path) -> None:
-    """Raise for a file whose first bytes are those of another kind of file, or that no UTF-8 text starts with."""
+    """Raise for a file that begins like another kind of file, or with what no UTF-8 text does."""
     head = read_head(path)
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise DataError(path, 1, "the file is UTF-16, not UTF-8", "set --data.encoding utf-16, or save it as UTF-8")
     kind = next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), None)
-    try:
-        codecs.getincrementaldecoder("utf-8")().decode(head)
-        if head.startswith(_WORD_LIKE):
-            kind = None
-    except UnicodeDecodeError:
-        if kind is None and 0 in head:
+    if kind is None and len(head) >= 16 and max(head[::2].count(0), head[1::2].count(0)) * 5 > len(head) * 2:
+        kind = "zero bytes, or UTF-16 text without a byte order mark"
+    if kind is None and 0 in head:
+        try:
+            codecs.getincrementaldecoder("utf-8")().decode(head)
+        except UnicodeDecodeError:
             kind = "neither text nor a format known here"
-    if len(head) >= 16 and max(head[::2].count(0), head[1::2].count(0)) * 5 > len(head) * 2:
-        kind = kind or "zero bytes, or UTF-16 text without a byte order mark"
     if kind is not None:
         raise DataError(path, 1, f"this is a binary file: {kind}", "name a text file, or its encoding if it is one")
-
-
-def _damage(path: Path, codec: str | None) -> DataError:
-    """Say at which line a file that failed to read stops to be readable."""
-    line = 1
-    decoder = codecs.getincrementaldecoder(codec)() if codec else None
-    with open_bytes(path) as file:
-        try:
-            while chunk := file.read1(1 << 13):  # type: ignore[attr-defined]
-                line += (decoder.decode(chunk) if decoder else chunk.decode("latin-1")).count("\n")
-            if decoder:
-                decoder.decode(b"", final=True)
-        except UnicodeDecodeError as error:
-            before = error.object[: error.start].decode(codec or "latin-1", errors="replace")
-            name = "UTF-8" if codec == "utf-8-sig" else codec
-            problem = f"the byte 0x{error.object[error.start]:02X} is not {name} text ({error.reason})"
-            advice = "name the file's encoding with --data.encoding (latin-1 or cp1252, say), or save it as UTF-8"
-            return DataError(path, line + before.count("\n"), problem, advice)
-        except (UnicodeError, *_READ_ERRORS) as error:
-            problem = f"the file is damaged or cut short here ({error})"
-            return DataError(path, line, problem, "make or fetch the file again")
-    return DataError(path, None, "the file could not be read", "make or fetch it again")

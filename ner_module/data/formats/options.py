@@ -1,4 +1,4 @@
-"""What every reader shares: the options it gets whole, and what columns and keys are usually called."""
+"""What every reader is given: its options, and where columns are by their usual names."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ner_module.data.formats.cells import NAME_COLUMNS, MisfitError
+
 # The usual names of columns and keys, the preferred one first. Columns of tables compare in lower case.
 WORDS = ("tokens", "words", "token", "word", "form")
 TAGS = (
@@ -14,16 +16,8 @@ TAGS = (
     *("bio_tags", "tag", "ner_tag", "ner_label", "iob", "bio"),
 )
 TEXTS = ("text", "sentence", "content")
-WORD_SPANS = ("entities", "spans")
-"""Spans counted in words, beside a list of words."""
-CHAR_SPANS = ("spans", "entities", "label", "labels", "annotations", "ner")
-"""Spans counted in characters, beside a text."""
-SENTENCE_IDS = ("sentence_id", "sentence #", "sentence_idx", "sentence_number", "sent_id", "sentence no", "sent #")
 DOCUMENTS = ("document", "document_id", "doc_id")
-NUMBER = re.compile(r"-?[0-9]{1,6}")
-"""A column that is named by its number, from 0 or from the end."""
-MANY_WORDS = ("tokens", "words", *TEXTS)
-"""Columns of a table that hold more than one word a row."""
+_NUMBER = re.compile(r"-?[0-9]{1,6}")
 
 
 @dataclass(frozen=True)
@@ -37,9 +31,8 @@ class ReadingOptions:
             from the end if negative. ``None``: the usual names; in column files the first column.
         label_column_name: where the tags (or the spans) are, likewise; in column files the last column.
         label_names: names of integer tags.
-        tagged: whether tags are wanted. Without them, files of words only, raw text (``.txt``, one sentence a line)
-            and JSONL with tokens or text are read too, and each line of a text or JSONL file yields one sentence, an
-            empty line one without words.
+        tagged: whether tags are wanted. Without them, words and raw text alone are read too, and each line of a text or
+            JSONL file yields one sentence, an empty line one without words.
     """
 
     format: str = "auto"
@@ -57,9 +50,10 @@ class ReadingOptions:
         return cls(options["format"], options["encoding"], *columns, names, tagged)
 
     @property
-    def column_names(self) -> list[str]:
-        """The columns asked for, of words and of tags."""
-        return [name for name in (self.text_column_name, self.label_column_name) if name is not None]
+    def names_asked_for(self) -> list[str]:
+        """The columns that are asked for by name, not by number; in lower case."""
+        asked = (self.text_column_name, self.label_column_name)
+        return [name.lower() for name in asked if name is not None and not _NUMBER.fullmatch(name)]
 
 
 def first_in(names: Iterable[str], holder: Container[str]) -> str | None:
@@ -67,13 +61,43 @@ def first_in(names: Iterable[str], holder: Container[str]) -> str | None:
     return next((name for name in names if name in holder), None)
 
 
-def is_header(cells: Sequence[str], asked: Iterable[str]) -> bool:
-    """Whether cells name the columns of a table: asked-for names, or usual ones of words and of tags.
+def find_columns(
+    options: ReadingOptions,
+    names: Sequence[str],
+    width: int,
+    usual: tuple[Sequence[str], Sequence[str]],
+    default: tuple[int | None, int | None],
+) -> tuple[int, int | None]:
+    """The numbers of the columns of words and of tags: as asked for by name or number, else by their usual names.
 
-    >>> is_header(["Sentence #", "Word", "POS", "Tag"], []), is_header(["word", "O"], [])
-    (True, False)
+    ``names`` are in lower case, none when the columns have none; ``default`` are the numbers where no name says more,
+    ``None`` where there must be a name. Without tags, the second number is ``None``.
+
+    Raises:
+        MisfitError: there is no such column, or both are the same.
+
+    >>> find_columns(ReadingOptions(text_column_name="-2"), ["word", "pos", "tag"], 3, (WORDS, TAGS), (0, None))
+    (1, 2)
     """
-    lower = [cell.strip().lower() for cell in cells]
-    if len(lower) > 1 and any(name.lower() in lower for name in asked if not NUMBER.fullmatch(name)):
-        return True
-    return first_in((*WORDS, *TEXTS), lower) is not None and first_in(TAGS, lower) is not None
+    text = _column(options.text_column_name, names, width, usual[0], default[0])
+    if not options.tagged:
+        return text, None
+    label = _column(options.label_column_name, names, width, usual[1], default[1])
+    if label == text:
+        problem = "the line has a single column" if width == 1 else f"words and tags are both column {text}"
+        raise MisfitError(f"{problem}, so there are no tags", f"add the tags, or {NAME_COLUMNS}")
+    return text, label
+
+
+def _column(asked: str | None, names: Sequence[str], width: int, usual: Sequence[str], default: int | None) -> int:
+    if asked is not None and _NUMBER.fullmatch(asked):
+        if not -width <= int(asked) < width:
+            raise MisfitError(f"column {asked} was asked for, the line has {width}", "count columns from 0")
+        return int(asked) % width
+    if name := first_in(usual if asked is None else (asked.lower(),), names):
+        return names.index(name)
+    if asked is None and default is not None:
+        return default % width
+    problem = f"there is no column {asked!r}" if asked is not None else f"no column is called {', '.join(usual)}"
+    known = f"there are {', '.join(map(repr, names[:12]))}" if names else "they have no names"
+    raise MisfitError(problem, f"{NAME_COLUMNS} ({known}; a number counts from 0)")

@@ -1,277 +1,233 @@
-"""JSONL and JSON files -> records, and records of any format -> sentences.
+"""Records (JSON objects, rows of a table) -> sentences.
 
-A record (a JSON object, a table row) holds lists of tokens and tags, or text with character spans. Which of the two a
-file holds is detected from its first record; every later one must have the same keys. `span_records.py` knows what the
-annotation tools write.
+A record holds lists of tokens and tags, or text with character spans: the first of a file decides, later ones must have
+the same keys. What annotation tools export is read as it is:
+
+=============  =======================================================================================================
+doccano        ``{"text", "label" | "labels": [[start, end, type]]}``, or ``"entities": [{"start_offset",
+               "end_offset", "label"}]`` (with relations)
+Label Studio   tasks ``{"data": {"text"}, "annotations": [{"result": [{"value": {"start", "end", "labels"}}]}]}``, or
+               JSON-MIN ``{"text", "label": [{"start", "end", "labels"}]}``; a span with two labels counts as two
+Prodigy        ``{"text", "tokens", "spans": [{"start", "end", "label"}], "answer"}``; its tokens are the words, and
+               only accepted texts are read
+=============  =======================================================================================================
 """
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, islice
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ner_module.data.formats.char_spans import SpanCounts, locate_words, tag_words
-from ner_module.data.formats.files import read_lines
-from ner_module.data.formats.options import DOCUMENTS, TAGS, WORD_SPANS, WORDS, ReadingOptions, first_in
-from ner_module.data.formats.span_records import (
-    Record,
-    find_spans,
-    find_text,
-    given_words,
-    is_rejected,
-    keys_of,
-    read_span,
-    span_key,
-)
-from ner_module.data.formats.tag_cells import MisfitError, TagCells, describe
+from ner_module.data.formats.cells import NAME_COLUMNS, MisfitError, TagCells, describe, errors_at
+from ner_module.data.formats.char_spans import CharSpan, SpanCounts, check_spans, check_type, locate_words, sentence_of
+from ner_module.data.formats.options import DOCUMENTS, TAGS, TEXTS, WORDS, ReadingOptions, first_in
 from ner_module.data.sentence import Sentence
-from ner_module.data.words import split_words
-from ner_module.errors import DataError, SchemeError
+from ner_module.errors import SchemeError
 from ner_module.tagging import Span, spans_to_tags
 
-_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
-_SPACE = re.compile(r"[ \t\r\n]*")
-_HEAD_LINES = 100
+Record = dict[str, Any]
+
+_WORD_SPANS = ("entities", "spans")  # counted in words, beside a list of words
+_CHAR_SPANS = ("spans", "entities", "label", "labels", "annotations", "ner")  # counted in characters, beside a text
+_STARTS = ("start", "start_offset", "start_char")
+_ENDS = ("end", "end_offset", "end_char")
+_TYPES = ("label", "labels", "type", "entity_type", "entity_group")
 
 
 class RecordReader:
-    """Turns the records of one file into sentences.
-
-    Args:
-        path: the file, for messages.
-        options: which keys are wanted; format ``spans`` forces text with spans.
-        counts: the outcomes of character spans are added here.
-    """
+    """Turns the records of one file into sentences; ``counts`` get the outcomes of character spans."""
 
     def __init__(self, path: Path, options: ReadingOptions, counts: SpanCounts) -> None:
-        self._path = path
-        self._text_key = options.text_column_name
-        self._label_key = options.label_column_name
+        self._path, self._counts = path, counts
+        self._text_key, self._label_key = options.text_column_name, options.label_column_name
         self._is_tagged = options.tagged
-        self._counts = counts
-        self.has_spans: bool | None = True if options.format == "spans" else None
-        """Whether records are text with spans (else tokens with tags); ``None`` before the first record."""
         self._cells = TagCells(options.label_names)
+        self._has_spans: bool | None = True if options.format == "spans" else None  # False: tokens with tags
 
     def read_all(self, records: Iterable[tuple[int, Record]]) -> Iterator[Sentence]:
-        """Yield the sentences of (line, record) pairs, as :meth:`read` gives them."""
-        for line, record in records:
-            sentence = self.read(line, record)
-            if sentence is not None:
-                yield sentence
-
-    def read(self, line: int, record: Record) -> Sentence | None:
-        """The sentence of a record; ``None`` for a text that its annotator rejected.
+        """Yield the sentences of (line, record) pairs, but for texts that their annotator rejected.
 
         Raises:
             DataError: a key is missing, or what it holds does not fit.
         """
-        try:
-            sentence = self._read(record)
-        except MisfitError as misfit:
-            raise DataError(self._path, line, *misfit.args) from None
-        self._counts.note(self._path, line)
-        if sentence is not None:
-            sentence.line, sentence.document = line, _document(record)
-        return sentence
+        for line, record in records:
+            with errors_at(self._path, line):
+                sentence = self._read(record)
+            self._counts.note(self._path, line)
+            if sentence is not None:
+                document = _value(record, DOCUMENTS, str, int, float)
+                sentence.line, sentence.document = line, None if document is None else str(document)
+                yield sentence
 
     def _read(self, record: Record) -> Sentence | None:
+        token_key = _list_key(record, self._text_key, WORDS, str)
         if not self._is_tagged:
-            return self._read_untagged(record)
-        if self.has_spans is None:
-            has_tags = self._token_key(record) is not None and (self._label_key or _tag_key(record)) is not None
-            if not has_tags and find_text(record, self._text_key) is None:
-                keys = f"the keys are {keys_of(record)}" if record else "the object has no keys"
-                advice = f"{keys}: name them with --data.text_column_name and --data.label_column_name"
-                raise MisfitError("neither tokens with tags nor text with spans were found", advice)
-            self.has_spans = not has_tags
-        return self._read_spans(record) if self.has_spans else self._read_tags(record)
+            return self._read_text(record) if token_key is None or self._has_spans else _of_tokens(record, token_key)
+        if self._has_spans is None:
+            tag_key = self._label_key or _list_key(record, None, TAGS, str, int)
+            tag_key = tag_key or _list_key(record, None, _WORD_SPANS, dict)
+            self._has_spans = token_key is None or tag_key is None
+            if not self._has_spans:
+                self._text_key, self._label_key = token_key, tag_key
+            elif self._text(record) is None:
+                problem = "neither tokens with tags nor text with spans were found"
+                raise MisfitError(problem, f"{NAME_COLUMNS} (the keys are {_keys(record)})")
+        if self._has_spans:
+            return self._read_text(record)
+        return self._read_tokens(record, self._text_key or WORDS[0], self._label_key or TAGS[0])
 
-    def _token_key(self, record: Record) -> str | None:
-        keys = WORDS if self._text_key is None else (self._text_key,)
-        return next((key for key in keys if _is_list_of(record.get(key), str)), None)
-
-    def _read_tags(self, record: Record) -> Sentence:
-        self._text_key = self._text_key or self._token_key(record) or WORDS[0]
-        self._label_key = self._label_key or _tag_key(record) or TAGS[0]
-        tokens = _tokens(record, self._text_key)
-        tags = _list(record, self._label_key, "tags", "give one tag per token")
-        if self._label_key in WORD_SPANS:
-            return _sentence(record, tokens, self._word_span_tags(tags, len(tokens)))
-        if len(tags) != len(tokens):
-            problem = f"{len(tokens)} tokens in {self._text_key!r}, but {len(tags)} tags in {self._label_key!r}"
+    def _read_tokens(self, record: Record, text_key: str, label_key: str) -> Sentence:
+        sentence = _of_tokens(record, text_key)
+        tags = _list(record, label_key, "tags", "give one tag per token")
+        length = len(sentence.tokens)
+        if label_key in _WORD_SPANS:
+            spans = [Span(*span[:3]) for item in tags for span in _spans(item)]
+            try:
+                sentence.tags = spans_to_tags(spans, length)
+            except SchemeError:
+                problem = f"the spans do not fit the {length} tokens, or overlap: {describe(spans)}"
+                raise MisfitError(problem, "count words from 0, the end exclusive") from None
+            self._counts.spans += len(spans)
+            self._counts.kept += len(spans)
+        elif len(tags) == length:
+            sentence.tags = self._cells.read_all(tags)
+        else:
+            problem = f"{length} tokens in {text_key!r}, but {len(tags)} tags in {label_key!r}"
             raise MisfitError(problem, "give one tag per token")
-        return _sentence(record, tokens, self._cells.read_all(tags))
+        return sentence
 
-    def _word_span_tags(self, items: list[Any], length: int) -> list[str]:
-        """IOB2 tags from spans in words, end exclusive, as this project's predictions on tokens have them."""
-        spans = [span for item in items for span in read_span(item)]
-        try:
-            tags = spans_to_tags([Span(*span[:3]) for span in spans], length)
-        except SchemeError:
-            problem = f"the spans do not fit the {length} tokens, or overlap: {describe([span[:3] for span in spans])}"
-            raise MisfitError(problem, "count words from 0, the end exclusive") from None
-        self._counts.spans += len(spans)
-        self._counts.kept += len(spans)
-        return tags
-
-    def _read_spans(self, record: Record) -> Sentence | None:
-        if is_rejected(record, self._counts):
+    def _read_text(self, record: Record) -> Sentence | None:
+        annotations = _annotations(record) if self._is_tagged else None
+        if self._is_tagged and (record.get("answer", "accept") != "accept" or annotations == []):
+            self._counts.rejected_texts += 1
             return None
-        text = find_text(record, self._text_key)
+        text = self._text(record) if record or self._is_tagged else ""
         if text is None:
-            problem = "there is no text" if self._text_key is None else f"there is no text in {self._text_key!r}"
-            raise MisfitError(problem, "complete the record, or name its key with --data.text_column_name")
-        self._label_key = self._label_key or span_key(record)
-        spans = find_spans(record, text, self._label_key, self._counts)
-        offsets = given_words(record, text) or split_words(text)
-        tags = tag_words(text, offsets, spans, self._counts)
-        return Sentence([text[start:end] for start, end in offsets], tags, text=text, offsets=offsets)
+            problem = "there is no text" if self._is_tagged else "there are neither tokens nor text"
+            problem += "" if self._text_key is None else f" in {self._text_key!r}"
+            advice = "complete the record, or name the key with --data.text_column_name"
+            raise MisfitError(problem, f"{advice} (the keys are {_keys(record)})")
+        if not self._is_tagged:
+            return sentence_of(text, None, self._counts, _given_words(record, text))
+        if annotations is None:
+            items = self._span_items(record)
+        else:
+            items = _marks(annotations[0]["result"])
+            self._counts.further_annotations += len(annotations) - 1
+        spans = check_spans(text, [span for item in items for span in _spans(item)])
+        return sentence_of(text, spans, self._counts, _given_words(record, text))
 
-    def _read_untagged(self, record: Record) -> Sentence:
-        key = self._token_key(record)
-        if key is not None and self.has_spans is not True:
-            return _sentence(record, _tokens(record, key), None)
-        text = find_text(record, self._text_key) if record else ""
-        if text is None:
-            problem = "no tokens and no text" if self._text_key is None else f"no tokens or text in {self._text_key!r}"
-            raise MisfitError(problem, f"name their key with --data.text_column_name (there are {keys_of(record)})")
-        offsets = given_words(record, text) or split_words(text)
-        return Sentence([text[start:end] for start, end in offsets], text=text, offsets=offsets)
+    def _text(self, record: Record) -> Any:
+        return _value(record, (*TEXTS, "data") if self._text_key is None else (self._text_key,), str)
+
+    def _span_items(self, record: Record) -> list[Any]:
+        """The spans of a record, under a usual key or, in JSON-MIN, under the name of the labelling control."""
+        others = [key for key, value in record.items() if key not in _CHAR_SPANS and _has_labels(value)]
+        key = self._label_key or first_in(_CHAR_SPANS, record) or (others[0] if len(others) == 1 else None)
+        self._label_key = key
+        if key is None or key not in record:
+            if ("answer" in record or "annotation_id" in record) and not others:
+                return []  # Prodigy and JSON-MIN may leave the key out where nothing was marked
+            problem = f"the key {key!r} is missing" if key else "there are no spans"
+            advice = "add them ([] where nothing is marked), or name their key with --data.label_column_name"
+            raise MisfitError(problem, f"{advice} (the keys are {_keys(record)})")
+        items = [] if record[key] is None else record[key]
+        if not isinstance(items, list):
+            raise MisfitError(f"the spans are {describe(items)}, not a list", "give them as [[start, end, type], …]")
+        return items
 
 
-def _is_list_of(value: Any, kind: type | tuple[type, ...]) -> bool:
-    """Whether a value is a list, empty or with such a first element; that is enough to recognise a key."""
-    return isinstance(value, list) and (not value or isinstance(value[0], kind))
+def _keys(record: Record) -> str:
+    return ", ".join(map(repr, list(record)[:12])) or "none"
 
 
-def _tag_key(record: Record) -> str | None:
-    candidates = [(key, (str, int)) for key in TAGS] + [(key, dict) for key in WORD_SPANS]
-    return next((key for key, kind in candidates if _is_list_of(record.get(key), kind)), None)
+def _list_key(record: Record, asked: str | None, usual: Iterable[str], *kinds: type) -> str | None:
+    """The key, a usual one unless it is asked for, of a list that is empty or has such a first element."""
+    for key in usual if asked is None else (asked,):
+        value = record.get(key)
+        if isinstance(value, list) and (not value or isinstance(value[0], kinds)):
+            return key
+    return None
 
 
 def _list(record: Record, key: str, what: str, advice: str) -> list[Any]:
     if key not in record:
-        raise MisfitError(f"the key {key!r} is missing (there are {keys_of(record)})", "complete the record")
+        raise MisfitError(f"the key {key!r} is missing (the keys are {_keys(record)})", "complete the record")
     value = record[key]
     if not isinstance(value, list):
         raise MisfitError(f"{key!r} is {describe(value)}, not a list of {what}", advice)
     return value
 
 
-def _tokens(record: Record, key: str) -> list[str]:
+def _of_tokens(record: Record, key: str) -> Sentence:
+    """A sentence of given words, with its text where they are found in it."""
     tokens = _list(record, key, "tokens", "give the words as a list of strings")
     for position, token in enumerate(tokens, 1):
         if not isinstance(token, str):
             problem = f"token {position} is {describe(token)}, not a string"
             raise MisfitError(problem, "write every token in quotation marks")
-    return tokens
-
-
-def _sentence(record: Record, tokens: list[str], tags: list[str] | None) -> Sentence:
-    """A sentence of given words, with its text where they are found in it."""
     text = record.get("text")
     offsets = locate_words(tokens, text) if isinstance(text, str) else None
-    return Sentence(tokens, tags, text=text if offsets is not None else None, offsets=offsets)
+    return Sentence(tokens, text=text if offsets is not None else None, offsets=offsets)
 
 
-def _document(record: Record) -> str | None:
-    for holder in (record, record.get("data")):  # Label Studio keeps what belongs to a text in "data"
-        if isinstance(holder, dict) and (name := first_in(DOCUMENTS, holder)) and holder[name] is not None:
-            return str(holder[name])
-    return None
+def _value(record: Record, names: Iterable[str], *kinds: type) -> Any:
+    """The first value of these kinds under the names, in a record or in its "data", where Label Studio keeps them."""
+    holders = [holder for holder in (record, record.get("data")) if isinstance(holder, dict)]
+    return next((holder[name] for holder in holders for name in names if isinstance(holder.get(name), kinds)), None)
 
 
-def read_json(path: Path, options: ReadingOptions, counts: SpanCounts) -> Iterator[Sentence]:
-    """Yield the sentences of JSON objects: one a line (``jsonl``), or in a list or over several lines (``json``)."""
-    lines = read_lines(path, options.encoding)
-    kind = options.format
-    if kind == "spans":
-        head = list(islice(lines, _HEAD_LINES))
-        kind, lines = json_kind(head), chain(head, lines)
-    records = _json(path, lines) if kind == "json" else _jsonl(path, lines, keep_blank=not options.tagged)
-    return RecordReader(path, options, counts).read_all(records)
+def _given_words(record: Record, text: str) -> list[tuple[int, int]] | None:
+    """The words of a Prodigy record, whose tokens must cover its text; ``None`` for a record without its own."""
+    tokens = record.get("tokens")
+    if not isinstance(tokens, list) or not any(isinstance(token, dict) for token in tokens):
+        return None
+    offsets: list[tuple[int, int]] = []
+    reached = 0
+    for token in [*tokens, {"start": len(text), "end": len(text)}]:
+        start, end = (token.get("start"), token.get("end")) if isinstance(token, dict) else (None, None)
+        if type(start) is not int or type(end) is not int or not reached <= start <= end <= len(text):
+            problem = f"a token is {describe(token)}, without a place in the text after the token before"
+            raise MisfitError(problem, "give its start and end in characters")
+        if missed := text[reached:start].strip():
+            raise MisfitError(f"the tokens leave out {describe(missed)}", "export the record again")
+        if text[start:end].strip():  # spaCy has white space tokens; they are no words
+            offsets.append((start, end))
+        reached = end
+    return offsets
 
 
-def json_kind(head: Sequence[str]) -> str:
-    """``jsonl`` where the first lines are an object each, or at least look like it; else ``json``."""
-    first = next((line.strip(" \t\r\n") for line in head if line.strip(" \t\r\n")), "")
-    # An object over several lines opens with a short line; a broken line of JSONL holds keys.
-    opens_object = len(first) < 3 and first != "{}" and len(head) > 1
-    return "json" if first.startswith("[") or opens_object else "jsonl"
+def _annotations(record: Record) -> list[Record] | None:
+    """The annotations of a Label Studio task that were not cancelled; ``None`` for other records."""
+    items: Any = record.get("annotations", record.get("completions"))
+    is_task = isinstance(items, list) and isinstance(record.get("data"), dict)
+    if not is_task or not all(isinstance(item, dict) and isinstance(item.get("result"), list) for item in items):
+        return None
+    return [item for item in items if not item.get("was_cancelled")]
 
 
-def _jsonl(path: Path, lines: Iterable[str], keep_blank: bool) -> Iterator[tuple[int, Record]]:
-    """The objects of a JSONL file; an empty one for a blank line where output has to follow the input line by line."""
-    for number, line in enumerate(lines, 1):
-        if line.strip(" \t\r\n"):
-            try:
-                record = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise _no_json(path, number, error) from None
-            yield number, _checked(path, number, record, line)
-        elif keep_blank:
-            yield number, {}
+def _marks(result: list[Any]) -> list[Any]:
+    """What marks text in a Label Studio result; the rest are relations, choices and the like."""
+    items = [item if isinstance(item, dict) else {"type": "labels"} for item in result]  # refused as a span
+    return [item.get("value") for item in items if item.get("type") == "labels" or _has_labels([item.get("value")])]
 
 
-def _json(path: Path, lines: Iterable[str]) -> Iterator[tuple[int, Record]]:
-    """The objects of a JSON file: a list of objects, or objects one after the other over any number of lines."""
-    text = "".join(lines)
-    decode = json.JSONDecoder().raw_decode
-    position, line = 0, 1
-
-    def peek(start: int) -> str:
-        """Go to ``start`` and on to what is no space: one character, none at the end of the file."""
-        nonlocal position, line
-        end = _SPACE.match(text, start).end()  # type: ignore[union-attr]
-        line += text.count("\n", position, end)
-        position = end
-        return text[position : position + 1]
-
-    opening = char = peek(0)
-    if opening not in ("[", "{"):
-        problem = "the file is not JSON" if char else "the file is empty"
-        raise DataError(path, line, problem, "a JSON file here is a list of objects: [{…}, {…}]")
-    if opening == "[":
-        char = peek(position + 1)
-    while char and not (opening == "[" and char == "]"):
-        try:
-            record, end = decode(text, position)
-        except (ValueError, RecursionError) as error:
-            raise _no_json(path, error.lineno if isinstance(error, json.JSONDecodeError) else line, error) from None
-        yield line, _checked(path, line, record, text[position:end])
-        char = peek(end)
-        if opening == "[" and char == ",":
-            char = peek(position + 1)
-        elif opening == "[" and char != "]":
-            raise DataError(path, line, "a comma or the end of the list is missing", "correct the JSON")
-    if opening == "[" and not char:
-        raise DataError(path, line, "the list does not end", "the file was cut short; make or fetch it again")
-    if char and peek(position + 1):
-        raise DataError(path, line, "something follows the end of the list", "remove it")
+def _has_labels(value: Any) -> bool:
+    """Whether a value is a list that holds an object with labels."""
+    return isinstance(value, list) and any(isinstance(e, dict) and {"label", "labels"} & e.keys() for e in value)
 
 
-def _checked(path: Path, line: int, record: object, source: str) -> Record:
-    if not isinstance(record, dict):
-        problem = f"this is not a JSON object but {describe(record)}"
-        advice = "give every sentence as an object, {…}; a list of them goes in a .json file"
-        raise DataError(path, line, problem, advice)
-    if "\\u" in source and _SURROGATE.search(source):
-        try:
-            json.dumps(record, ensure_ascii=False).encode()
-        except UnicodeEncodeError:
-            advice = "write characters beyond U+FFFF as such, or as two \\u escapes"
-            raise DataError(path, line, "a \\u escape is half of a character", advice) from None
-    return record
-
-
-def _no_json(path: Path, line: int, error: Exception) -> DataError:
-    if isinstance(error, json.JSONDecodeError):
-        problem = f"no valid JSON ({error.msg[0].lower()}{error.msg[1:]} at column {error.colno})"
-    else:
-        problem = f"no JSON that can be read ({'nested too deeply' if isinstance(error, RecursionError) else error})"
-    return DataError(path, line, problem, "correct or remove it")
+def _spans(item: Any) -> list[CharSpan]:
+    """A span; several when it carries several labels."""
+    start = end = labels = quote = None
+    if isinstance(item, dict):
+        start, end, labels = (item.get(first_in(names, item)) for names in (_STARTS, _ENDS, _TYPES))
+        quote = item["text"] if isinstance(item.get("text"), str) else None
+    elif isinstance(item, list) and len(item) == 3:
+        start, end, labels = item
+    names: list[Any] = labels if isinstance(labels, list) else [labels]
+    if type(start) is not int or type(end) is not int or not all(isinstance(name, str) for name in names):
+        advice = 'write [start, end, "TYPE"] or {"start": …, "end": …, "label": …}'
+        raise MisfitError(f"a span is {describe(item)}", advice)
+    return [CharSpan(start, end, check_type(name), quote) for name in names]

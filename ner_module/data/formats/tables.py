@@ -16,74 +16,39 @@ import itertools
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
+from ner_module.data.formats.cells import MisfitError, TagCells, describe, errors_at
 from ner_module.data.formats.char_spans import SpanCounts
 from ner_module.data.formats.files import read_lines
-from ner_module.data.formats.options import (
-    DOCUMENTS,
-    MANY_WORDS,
-    NUMBER,
-    SENTENCE_IDS,
-    TAGS,
-    TEXTS,
-    WORDS,
-    ReadingOptions,
-    first_in,
-    is_header,
-)
-from ner_module.data.formats.records import RecordReader
-from ner_module.data.formats.span_records import Record
-from ner_module.data.formats.tag_cells import MisfitError, TagCells, describe
+from ner_module.data.formats.options import DOCUMENTS, TAGS, TEXTS, WORDS, ReadingOptions, find_columns, first_in
+from ner_module.data.formats.records import Record, RecordReader
 from ner_module.data.sentence import Sentence
 from ner_module.errors import DataError
 
 _HEAD_ROWS = 200
 _HEAD_LINES = 5_000
-# Above the 20,000 words of a long document, far below the rest of a file after a quotation mark that is never closed.
-_MAX_CELL = 1 << 24
-# Without a column of sentence ids, a longer sentence means that it was overlooked.
-_MAX_SENTENCE = 2_000
+_MAX_CELL = 1 << 24  # above a long document, far below the rest of a file after a quotation mark that is never closed
+_MAX_SENTENCE = 2_000  # without a column of sentence ids, a longer one means that it was overlooked
+_SENTENCE_IDS = ("sentence_id", "sentence #", "sentence_idx", "sentence_number", "sent_id", "sentence no", "sent #")
+_MANY_WORDS = ("tokens", "words", *TEXTS)  # columns that hold more than one word a row
+_ITEM = r"""'(?:[^'\\]|\\.)*+'|"(?:[^"\\]|\\.)*+"|-?[0-9]++"""
+_ITEMS = re.compile(_ITEM, re.DOTALL)
+_LIST = re.compile(rf"\[(?:[\s,]*(?:{_ITEM}))*+[\s,]*\]", re.DOTALL)
 
-_WORDS = (*WORDS, *TEXTS)
-_ITEM = re.compile(r"""[\s,]*('(?:[^'\\]|\\.)*+'|"(?:[^"\\]|\\.)*+"|-?[0-9]++)?""", re.DOTALL)
-
-Row = tuple[int, list[str]]
-"""The line it begins on, and its cells; none of them for an empty row."""
+_Row = tuple[int, list[str]]  # the line it begins on, and its cells: none for an empty row
 
 
-@dataclass(frozen=True)
-class Layout:
-    """The columns of a table, by number.
+class _Layout(NamedTuple):
+    """The columns of a table, by number; ``None`` for those that it lacks or that are not wanted."""
 
-    Attributes:
-        names: the header, lower case; empty when there is none.
-        width: the number of columns.
-        text: words, tokens or text.
-        label: tags; ``None`` when none are wanted.
-        sentence: an id that changes, or is filled, where a sentence begins; ``None`` without such a column.
-        document: identity of the document, likewise.
-    """
-
-    names: tuple[str, ...]
-    width: int
+    names: tuple[str, ...]  # the header in lower case; empty when there is none
     text: int
     label: int | None
     sentence: int | None
     document: int | None
-
-    def has_sentence_rows(self, rows: Iterable[list[str]]) -> bool:
-        """Whether a row is a sentence, not a word: a list, or as many tags as words (a tag may hold a space)."""
-        if self.names and self.names[self.text] in MANY_WORDS:
-            return True
-        for cells in rows if self.sentence is None else ():
-            words = cells[self.text].strip()
-            tags = words if self.label is None else cells[self.label].strip()
-            if (tags.startswith("[") and len(tags) > 1) or (" " in tags and len(tags.split()) == len(words.split())):
-                return True
-        return False
 
 
 def read_table(path: Path, options: ReadingOptions, counts: SpanCounts) -> Iterator[Sentence]:
@@ -93,24 +58,23 @@ def read_table(path: Path, options: ReadingOptions, counts: SpanCounts) -> Itera
     head = list(itertools.islice(rows, _HEAD_ROWS))
     if not head:
         return
-    try:
-        layout = _find_layout(head[0][1], options)
-    except MisfitError as misfit:
-        raise DataError(path, head[0][0], *misfit.args) from None
+    line, first = head[0]
+    with errors_at(path, line):
+        layout = _find_layout(first, options)
     head = head[1:] if layout.names else head
-    body = _of_width(path, itertools.chain(head, rows), layout.width)
-    if layout.has_sentence_rows(cells for _, cells in head if len(cells) == layout.width):
-        yield from _by_sentence(path, body, layout, options, counts)
+    body = _of_width(path, itertools.chain(head, rows), len(first))
+    if _has_sentence_rows([cells for _, cells in head if len(cells) == len(first)], layout):
+        options = replace(options, text_column_name="words", label_column_name="tags")
+        yield from RecordReader(path, options, counts).read_all(_records(path, body, layout))
     else:
         yield from _by_word(path, body, layout, options)
 
 
-def _rows(path: Path, lines: Iterator[str], separator: str) -> Iterator[Row]:
+def _rows(path: Path, lines: Iterator[str], separator: str) -> Iterator[_Row]:
     head = list(itertools.islice(lines, _HEAD_LINES))
     marked = [_is_quoted(line) for line in head if '"' in line] if separator == "\t" else []
     quoting: Literal[0, 3] = csv.QUOTE_NONE if marked.count(False) > marked.count(True) else csv.QUOTE_MINIMAL
-    if csv.field_size_limit() < _MAX_CELL:
-        csv.field_size_limit(_MAX_CELL)
+    csv.field_size_limit(max(_MAX_CELL, csv.field_size_limit()))
     rows = csv.reader(itertools.chain(head, lines), delimiter=separator, strict=True, quoting=quoting)
     line = 1
     try:
@@ -122,6 +86,14 @@ def _rows(path: Path, lines: Iterator[str], separator: str) -> Iterator[Row]:
         raise DataError(path, line, f"no valid row ({error})", advice) from None
 
 
+def _of_width(path: Path, rows: Iterable[_Row], width: int) -> Iterator[_Row]:
+    for line, cells in rows:
+        if cells and len(cells) != width:
+            problem = f"the row has {len(cells)} cell{'s' * (len(cells) != 1)}, the table {width} columns"
+            raise DataError(path, line, problem, "complete it, or quote the cells that hold a separator")
+        yield line, cells
+
+
 def _is_quoted(line: str) -> bool:
     """Whether the quotation marks at the start of cells pair up inside the line."""
     try:
@@ -131,64 +103,57 @@ def _is_quoted(line: str) -> bool:
     return True
 
 
-def _find_layout(first: list[str], options: ReadingOptions) -> Layout:
+def is_header(cells: Sequence[str], options: ReadingOptions) -> bool:
+    """Whether cells name the columns of a table: names that are asked for, or usual ones of words and of tags."""
+    lower = [cell.strip().lower() for cell in cells]
+    if len(lower) > 1 and first_in(options.names_asked_for, lower) is not None:
+        return True
+    return first_in((*WORDS, *TEXTS), lower) is not None and first_in(TAGS, lower) is not None
+
+
+def _find_layout(first: list[str], options: ReadingOptions) -> _Layout:
     """The layout of a table by its first row: its header, or a row of words; refuses one that lacks a column."""
     lower = tuple(cell.strip().lower() for cell in first)
-    alone = not options.tagged and first_in(_WORDS, lower) is not None
-    is_named = any(not NUMBER.fullmatch(name) for name in options.column_names)
-    names = lower if is_named or alone or is_header(first, options.column_names) else ()
-    option_names = "name the columns with --data.text_column_name and --data.label_column_name"
-    if not names and not options.column_names and {*_WORDS, *TAGS, *SENTENCE_IDS}.intersection(lower):
-        problem = f"the header {first[:12]} does not name a column of words and one of tags as usual"
-        raise MisfitError(problem, f"{option_names} (a number counts from 0)")
-
-    def choose(asked_name: str | None, usual_names: Sequence[str], default: int, what: str) -> int:
-        if asked_name is not None and NUMBER.fullmatch(asked_name):
-            if -len(first) <= int(asked_name) < len(first):
-                return int(asked_name) % len(first)
-        elif not names:
-            return default % len(first)
-        elif found := first_in(usual_names if asked_name is None else (asked_name.lower(),), names):
-            return names.index(found)
-        problem = f"there is no column {asked_name!r}" if asked_name is not None else f"no column of {what} is named"
-        raise MisfitError(problem, f"{option_names} (there are {', '.join(map(repr, first[:12]))})")
-
-    text = choose(options.text_column_name, _WORDS, 0, "words")
-    label = choose(options.label_column_name, TAGS, -1, "tags") if options.tagged else None
-    if label == text:
-        advice = "name two with --data.text_column_name and --data.label_column_name"
-        raise MisfitError(f"words and tags would be the same column, {text}", advice)
-    others = [first_in(columns, names) for columns in (SENTENCE_IDS, DOCUMENTS)]
-    sentence, document = (None if name is None else names.index(name) for name in others)
-    return Layout(names, len(first), text, label, sentence, document)
+    usual: tuple[str, ...] = () if options.tagged else (*WORDS, *TEXTS)
+    if options.text_column_name is None and options.label_column_name is None:
+        usual = (*WORDS, *TEXTS, *TAGS, *_SENTENCE_IDS)  # where one of the columns has no such name, it is missed
+    names = lower if first_in(usual, lower) or options.names_asked_for or is_header(first, options) else ()
+    default = (None, None) if names else (0, -1)
+    text, label = find_columns(options, names, len(first), ((*WORDS, *TEXTS), TAGS), default)
+    others = [first_in(usual, names) for usual in (_SENTENCE_IDS, DOCUMENTS)]
+    return _Layout(names, text, label, *(None if name is None else names.index(name) for name in others))
 
 
-def _of_width(path: Path, rows: Iterable[Row], width: int) -> Iterator[Row]:
-    for line, cells in rows:
-        if cells and len(cells) != width:
-            problem = f"the row has {len(cells)} cell{'s' * (len(cells) != 1)}, the table {width} columns"
-            raise DataError(path, line, problem, "complete it, or quote the cells that hold a separator")
-        yield line, cells
+def _has_sentence_rows(rows: list[list[str]], layout: _Layout) -> bool:
+    """Whether a row is a sentence, not a word: a list, or as many tags as words (a tag may hold a space)."""
+    if layout.names and layout.names[layout.text] in _MANY_WORDS:
+        return True
+    for cells in rows if layout.sentence is None else ():
+        words = cells[layout.text].strip()
+        tags = words if layout.label is None else cells[layout.label].strip()
+        if (tags.startswith("[") and len(tags) > 1) or (" " in tags and len(tags.split()) == len(words.split())):
+            return True
+    return False
 
 
-def _by_word(path: Path, rows: Iterable[Row], layout: Layout, options: ReadingOptions) -> Iterator[Sentence]:
+def _by_word(path: Path, rows: Iterable[_Row], layout: _Layout, options: ReadingOptions) -> Iterator[Sentence]:
     known = TagCells(options.label_names)
-    words = Sentence([], [] if options.tagged else None)
-    begun: tuple[str, str | None] = ("", None)  # the ids of the sentence and of its document
+    words = Sentence([])
     last = 0
+    sentence_id, document_id = "", ""
     for line, cells in itertools.chain(rows, [(0, [])]):
         sentence = cells[layout.sentence] if cells and layout.sentence is not None else ""
-        document = cells[layout.document] if cells and layout.document is not None else None
-        begins = not cells or sentence not in ("", begun[0]) or document not in (None, "", begun[1])
+        document = cells[layout.document] if cells and layout.document is not None else ""
+        begins = not cells or sentence not in ("", sentence_id) or document not in ("", document_id)
         if begins and words.tokens:
             words.word_per_line = last - words.line + 1 == len(words.tokens)
             yield words
-            words = Sentence([], [] if options.tagged else None)
+            words = Sentence([])
         if not cells:
             continue
         if not words.tokens:
-            begun = (sentence or begun[0], document or begun[1])
-            words.line, words.document = line, begun[1]
+            sentence_id, document_id = sentence or sentence_id, document or document_id
+            words = Sentence([], [] if options.tagged else None, line, document_id or None)
         last = line
         words.tokens.append(cells[layout.text])
         if len(words.tokens) > _MAX_SENTENCE and layout.sentence is None:
@@ -201,36 +166,23 @@ def _by_word(path: Path, rows: Iterable[Row], layout: Layout, options: ReadingOp
                 raise DataError(path, line, *misfit.args) from None
 
 
-def _by_sentence(
-    path: Path, rows: Iterable[Row], layout: Layout, options: ReadingOptions, counts: SpanCounts
-) -> Iterator[Sentence]:
-    # From here on a row is a record like any other, under keys that no usual name can shadow.
-    reader = RecordReader(path, replace(options, text_column_name="words", label_column_name="tags"), counts)
+def _records(path: Path, rows: Iterable[_Row], layout: _Layout) -> Iterator[tuple[int, Record]]:
+    """A record for each sentence, under keys that no usual name can shadow."""
     splits_at_spaces = bool(layout.names) and layout.names[layout.text] in WORDS
-
-    def record_of(cells: list[str]) -> Record:
-        record: Record = {"words": cells[layout.text]}
-        text: str = record["words"]
-        if layout.document is not None:
-            record["document"] = cells[layout.document]
-        if layout.label is not None:
-            tags = record["tags"] = _list(cells[layout.label])
-            if reader.has_spans is None:
-                none_marked = not tags and bool(text) and not text.startswith("[")
-                reader.has_spans = none_marked or (bool(tags) and isinstance(tags[0], (list, dict)))
-        # Without tags, a cell that is no list is raw text unless its column is called words.
-        if (text.startswith("[") or splits_at_spaces) if layout.label is None else not reader.has_spans:
-            record["words"] = _list(text)
-        return record
-
+    has_words: bool | None = None
     for line, cells in rows:
-        if cells:
-            try:
-                sentence = reader.read(line, record_of(cells))
-            except MisfitError as misfit:
-                raise DataError(path, line, *misfit.args) from None
-            if sentence is not None:
-                yield sentence
+        if not cells:
+            continue
+        text = cells[layout.text]
+        document = None if layout.document is None else cells[layout.document]
+        with errors_at(path, line):
+            tags = [] if layout.label is None else _list(cells[layout.label])
+            if layout.label is None:  # a cell that is no list is raw text unless its column is called words
+                has_words = text.startswith("[") or splits_at_spaces
+            elif has_words is None:  # the first row decides
+                has_words = not isinstance(tags[0], (list, dict)) if tags else not text or text.startswith("[")
+            words = _list(text) if has_words else text
+        yield line, {"words": words, "tags": tags, "document": document}
 
 
 def _list(cell: str) -> list[Any]:
@@ -246,16 +198,9 @@ def _list(cell: str) -> list[Any]:
         value = json.loads(cell)
         if isinstance(value, list):
             return value
-    items: list[Any] = []
-    position = 1
-    while (item := _ITEM.match(cell, position)) and item[1] is not None:
-        try:
-            items.append(ast.literal_eval(item[1]))
-        except (ValueError, SyntaxError):
-            raise MisfitError(f"no string: {describe(item[1])}", "correct its escapes") from None
-        position = item.end()
-    position = item.end() if item else position
-    if position < len(cell) - 1:
-        problem = f"no list of words or tags: {describe(cell[position:])} does not belong in one"
-        raise MisfitError(problem, 'write lists as ["New", "York"], in whole')
-    return items
+    if not _LIST.fullmatch(cell):
+        raise MisfitError(f"no list of words or tags: {describe(cell)}", 'write lists as ["New", "York"], in whole')
+    try:
+        return [ast.literal_eval(item) for item in _ITEMS.findall(cell)]
+    except (ValueError, SyntaxError):
+        raise MisfitError(f"no strings: {describe(cell)}", "correct their escapes") from None

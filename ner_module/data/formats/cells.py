@@ -1,4 +1,4 @@
-"""One tag cell of a file -> a tag: integers get their names, and what cannot be a tag is refused.
+"""One tag cell of a file -> a tag, and problems that have no line yet.
 
 Which tags are *likely misspelt* can only be said of a whole corpus: `data/tag_spelling.py`.
 """
@@ -6,29 +6,33 @@ Which tags are *likely misspelt* can only be said of a whole corpus: `data/tag_s
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
+from ner_module.errors import DataError
 from ner_module.tagging import has_prefix
 
-# A real inventory has hundreds of tags at most; a column of words passes this within a few pages.
-MAX_TAGS = 5_000
-
+NAME_COLUMNS = "name the columns with --data.text_column_name and --data.label_column_name"
 _INTEGER = re.compile(r"-?[0-9]{1,9}")
+_MAX_TAGS = 5_000  # a real inventory has hundreds at most; a column of words passes this within a few pages
 
 
 class MisfitError(Exception):
-    """A problem and an advice; the reader that knows the line makes a :class:`DataError` of it."""
+    """A problem and an advice; the reader makes a :class:`DataError` of it, which names file and line."""
 
-    def __init__(self, problem: str, advice: str) -> None:
-        super().__init__(problem, advice)
+
+@contextmanager
+def errors_at(path: Path, line: int | None) -> Iterator[None]:
+    """Turn a misfit in the block into a :class:`DataError` at this line."""
+    try:
+        yield
+    except MisfitError as misfit:
+        raise DataError(path, line, *misfit.args) from None
 
 
 class TagCells:
-    """Reads the tag cells of one file, each distinct cell once.
-
-    Args:
-        label_names: names of integer tags, by index.
-    """
+    """Reads the tag cells of one file, each distinct cell once: integers get their names, what is no tag is refused."""
 
     def __init__(self, label_names: tuple[str, ...] | None = None) -> None:
         self.label_names = label_names
@@ -36,14 +40,9 @@ class TagCells:
         """Cell -> tag, for readers that look up the usual case themselves."""
 
     def read(self, cell: object) -> str:
-        """The tag of a cell: a string, or an integer with ``label_names``.
-
-        Raises:
-            MisfitError: the cell holds no tag.
-        """
+        """The tag of a cell: a string, or an integer with ``label_names``."""
         if type(cell) is not str and type(cell) is not int:
-            advice = "tags are strings, or integers with --data.label_names"
-            raise MisfitError(f"a tag is {describe(cell)}", advice)
+            raise MisfitError(f"a tag is {describe(cell)}", "tags are strings, or integers with --data.label_names")
         if cell in self.known:
             return self.known[cell]
         names = self.label_names
@@ -62,9 +61,9 @@ class TagCells:
         elif not tag.isprintable() or (" " in tag and not has_prefix(tag)):
             problem = f"the tag {tag!r} holds white space or control characters"
             raise MisfitError(problem, "name the tag column, or correct it")
-        elif len(self.known) >= MAX_TAGS:
-            problem = f"the tag column holds more than {MAX_TAGS:,} different values, as a column of words would"
-            raise MisfitError(problem, "name the columns with --data.text_column_name and --data.label_column_name")
+        elif len(self.known) >= _MAX_TAGS:
+            problem = f"the tag column holds more than {_MAX_TAGS:,} different values, as a column of words would"
+            raise MisfitError(problem, NAME_COLUMNS)
         self.known[cell] = tag
         return tag
 
