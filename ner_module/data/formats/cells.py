@@ -1,6 +1,6 @@
 """One tag cell of a file -> a tag, and problems that have no line yet.
 
-Which tags are *likely misspelt* can only be said of a whole corpus: `data/tag_spelling.py`.
+Which tags are *likely misspelt* can only be said of a whole corpus: `data/tag_census.py`.
 """
 
 from __future__ import annotations

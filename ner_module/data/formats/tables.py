@@ -151,8 +151,8 @@ def _by_word(path: Path, rows: Iterable[_Row], layout: _Layout, options: Reading
             words = Sentence([])
         if not cells:
             continue
-        sentence_id, document_id = sentence or sentence_id, document or document_id
         if not words.tokens:
+            sentence_id, document_id = sentence or sentence_id, document or document_id
             words = Sentence([], [] if options.tagged else None, line, document_id or None)
         last = line
         words.tokens.append(cells[layout.text])
