@@ -29,6 +29,7 @@ def run_lock(run_dir: Path) -> Iterator[None]:
     except ImportError:  # Windows
         yield
         return
+    is_new = not run_dir.exists()
     run_dir.mkdir(parents=True, exist_ok=True)
     path = run_dir / _NAME
     while True:
@@ -53,4 +54,7 @@ def run_lock(run_dir: Path) -> Iterator[None]:
                         yield
                     finally:
                         path.unlink(missing_ok=True)
+                        if is_new:
+                            with contextlib.suppress(OSError):  # it holds a run
+                                run_dir.rmdir()
                     return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import threading
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -676,18 +677,62 @@ def test_one_data_module_keeps_its_labels_from_fit_to_test(make: Make, write: Wr
 # ---------------------------------------------------------------- what a user's cache and datasets may hold
 
 
-@pytest.mark.parametrize("lost", ["meta.json", "sentences.arrow", "input_ids.bin", "sequence_words.bin"])
-def test_a_damaged_cache_is_made_again(lost: str, make: Make, corpus: Path, caplog: pytest.LogCaptureFixture) -> None:
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "is missing": Path.unlink,
+    "has 0 bytes where": lambda path: path.write_bytes(b""),  # a power cut
+    "does not match its checksum": lambda path: path.write_bytes(bytes(path.stat().st_size)),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("lost", ["meta.json", "sentences.arrow", "input_ids.bin", "labels.bin"])
+def test_a_damaged_cache_is_made_again(
+    lost: str, damage: str, make: Make, corpus: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     options = {"train_file": corpus / "train.conll", "validation_file": corpus / "validation.conll"}
     data = make(**options)
     before = evaluated(data, "validation")
     files = list(data.cache.glob(f"*/{lost}"))
     assert files
     for file in files:
-        file.unlink()
+        DAMAGES[damage](file)
     with caplog.at_level(logging.WARNING):
         assert evaluated(make(**options), "validation") == before
-    assert sum("is damaged: a file is missing" in message for message in caplog.messages) == len(files)
+    assert sum(f"is damaged: {lost} {damage}" in message for message in caplog.messages) == len(files)
+
+
+def test_a_copied_cache_is_used(make: Make, corpus: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Its times differ; its content is compared, once for all."""
+    options = {"train_file": corpus / "train.conll", "validation_file": corpus / "validation.conll"}
+    data = make(**options)
+    shutil.copytree(data.cache, tmp_path / "copy", copy_function=shutil.copyfile)
+    made = {path: path.stat().st_mtime_ns for path in (tmp_path / "copy").rglob("*.bin")}
+    again = make(**options, cache_dir=str(tmp_path / "copy"))
+    assert evaluated(again, "validation") == evaluated(data, "validation")
+    assert made == {path: path.stat().st_mtime_ns for path in (tmp_path / "copy").rglob("*.bin")}
+    assert not caplog.messages
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(make: Make, corpus: Path, tmp_path: Path) -> None:
+    """Read from a file that grows: the cache must not hold what its key does not say."""
+    path = tmp_path / "train.conll"
+    path.write_bytes((corpus / "train.conll").read_bytes())
+    changed = threading.Event()
+
+    def grow() -> None:
+        while not changed.is_set():
+            with path.open("ab") as file:
+                file.write(b"Ada B-PER\n\n")
+
+    thread = threading.Thread(target=grow)
+    thread.start()
+    try:
+        with pytest.raises(DataError, match=r"train\.conll: the file changed while it was read; run the command again"):
+            make(train_file=path, validation_file=corpus / "validation.conll", cache_dir=str(tmp_path / "cache"))
+    finally:
+        changed.set()
+        thread.join()
+    assert list((tmp_path / "cache").glob("stored-*")) == []
 
 
 def test_a_test_split_with_hidden_labels_is_left_out(

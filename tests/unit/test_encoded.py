@@ -12,6 +12,7 @@ from seqeval.metrics.sequence_labeling import get_entities
 
 from ner_module.data.alignment import NO_SUBWORD, UNLABELLED, Chunk, Subwords
 from ner_module.data.encoded import EncodedSplit, EncodingOptions, encode_split
+from ner_module.files import CHECKSUMS
 from ner_module.pretrained import load_tokenizer
 from ner_module.tagging import Span, tags_to_spans
 
@@ -128,7 +129,8 @@ def test_chunks_do_not_matter(subwords: Subwords, tmp_path: Path) -> None:
     encode_split(tmp_path / "one", [Chunk(tokens, tags)], subwords, options())
     encode_split(tmp_path / "five", [*chunks, Chunk([], [])], subwords, options())
     for path in sorted((tmp_path / "one").iterdir()):
-        assert path.read_bytes() == (tmp_path / "five" / path.name).read_bytes()
+        if path.name != CHECKSUMS:  # holds times
+            assert path.read_bytes() == (tmp_path / "five" / path.name).read_bytes()
 
 
 @pytest.mark.parametrize("chunks", [[], [Chunk([], [])], [Chunk([], None)]])
