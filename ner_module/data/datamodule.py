@@ -21,14 +21,15 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
 from ner_module import pretrained
+from ner_module.data.agreement import check_agreement, several_processes
 from ner_module.data.batching import LOOK_AHEAD, Batching, evaluation_loader, training_loader
 from ner_module.data.encoded import BatchAssembler, EncodedSplit, EncodingOptions, Selection
 from ner_module.data.inventory import Tags, check_known, check_strict, choose_source_scheme
 from ner_module.data.options import check_options, choose_held_out, sequence_limits
-from ner_module.data.preparation import NEEDED, encode_stored, report_split, store_splits
+from ner_module.data.preparation import encode_stored, report_splits, store_splits
 from ner_module.data.store import Documents, StoredSplit
 from ner_module.data.words import WORDS_VERSION
-from ner_module.errors import DataError
+from ner_module.errors import DataError, UserError
 from ner_module.tagging import OUTSIDE, LabelSet
 
 log = logging.getLogger(__name__)
@@ -135,19 +136,18 @@ class NERDataModule(LightningDataModule):
         self._prepared: str | None = None  # the command whose data this process prepared and has not set up yet
         self._held_out: npt.NDArray[np.int64] | None = None
         self._restored = False
+        self._problem: UserError | None = None
         self._train_sha256: list[str] = []
         self._resume_at: tuple[int, int] | None = None
-        self.private_folder: Path | None = None
-        """Where texts to predict are kept meanwhile; all processes of a machine may share one."""
+        self.private_folder: Path | None = None  # for texts to predict
 
     @property
     def cache(self) -> Path:
-        """The folder tokenised data is kept in; that of texts to predict is kept by nobody."""
+        """The folder tokenised data is kept in, but for texts to predict, which are not kept."""
         if self._command() == "predict":
             if self.private_folder is None:
                 self._temporary = tempfile.TemporaryDirectory(prefix="ner-module-")
-                self.private_folder = Path(self._temporary.name)
-            return self.private_folder
+            return self.private_folder or Path(self._temporary.name)
         chosen = self._options.cache_dir or os.environ.get("NER_MODULE_CACHE")
         return Path(chosen) if chosen else Path.home() / ".cache" / "ner_module"
 
@@ -157,6 +157,14 @@ class NERDataModule(LightningDataModule):
 
     def prepare_data(self) -> None:
         """Read and tokenise into the cache; Lightning calls it in one process per node."""
+        try:
+            self._prepare()
+        except UserError as error:
+            if not several_processes():
+                raise
+            self._problem = error  # for `setup`, where all processes meet
+
+    def _prepare(self) -> None:
         command, options = self._command(), self._options
         self.stored = store_splits(options, command, self.cache)
         annotated = {name: split for name, split in self.stored.items() if name != "predict"}
@@ -201,10 +209,23 @@ class NERDataModule(LightningDataModule):
         return encode_stored(self.cache, split, self.tokenizer, encoding, name, self._options.documents)
 
     def setup(self, stage: str) -> None:
-        """Settle the labels and what is held out; Lightning calls it in every process."""
+        """Settle the labels and what is held out; Lightning calls it in every process.
+
+        Raises:
+            UserError: in this process, or in the first one where others have other data.
+        """
+        if self._problem is None:
+            try:
+                self._settle()
+            except UserError as error:
+                self._problem = error
+        seen = {f"{name} data": encoded.name for name, encoded in self.encoded.items()}
+        check_agreement(self._problem, {**seen, "labels": self.labels})
+
+    def _settle(self) -> None:
         command = self._command()
         if self._prepared != command:
-            self.prepare_data()  # another process did; here the cache is warm
+            self._prepare()  # another process did; here the cache is warm
         self._prepared = None
         tagged = self.tags.splits
         if self.labels.names:  # settled by a checkpoint, or by `fit` before
@@ -215,20 +236,15 @@ class NERDataModule(LightningDataModule):
             self.labels = self.tags.label_set(found, self.labels.scheme, self.labels.outside)
             if command == "fit" and len(self.labels.names) == 1:
                 problem = f"every word has the tag {self.labels.names[0]!r}: there is nothing to learn"
-                source = self.stored["train"].meta["sources"][0]
-                raise DataError(source, None, problem, "check --data.label_column_name")
+                raise DataError("the training data", None, problem, "check --data.label_column_name")
         if command == "fit" and self._restored and self.stored["train"].meta["sha256"] != self._train_sha256:
             log.warning("the training data has changed since the checkpoint was made; training uses the new data")
         self._held_out = None
         if "train" in self.stored and "validation" not in self.stored:
             options = self._options
             self._held_out = choose_held_out(self.stored["train"], options.validation_fraction, options.seed)
-        for name in sorted(self.stored, key=list(NEEDED.values()).index):
-            report_split(name, self.stored[name], self.encoded[name], self.max_seq_length, self.context_size)
-        if self._held_out is not None:
-            held_out, left = f"{len(self._held_out):,}", f"{len(self.stored['train']) - len(self._held_out):,}"
-            message = "%-10s %9s sentences of the training data are held out; %s are left"
-            log.info(message, "validation", held_out, left)
+        held_out = 0 if self._held_out is None else len(self._held_out)
+        report_splits(self.stored, self.encoded, held_out, self.max_seq_length, self.context_size)
 
     def label_ids(self, split: str) -> list[int]:
         """The model's label id of each tag of a split."""

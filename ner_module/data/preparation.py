@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -145,11 +145,21 @@ def encode_stored(
     return encode_split(folder, chunks, Subwords(tokenizer), options)
 
 
-def report_split(name: str, stored: StoredSplit, encoded: EncodedSplit, limit: int, context_size: int) -> None:
-    """Log how large a split is, and each finding with the file and line of its first case.
+def report_splits(
+    stored: Mapping[str, StoredSplit], encoded: Mapping[str, EncodedSplit], held_out: int, limit: int, context_size: int
+) -> None:
+    """Log what was read: how large each split is, what was not taken as it is, and what is held out for validation.
 
-    ``limit`` and ``context_size`` are the options, in subword tokens, that the split was encoded with.
+    ``limit`` and ``context_size`` are the options, in subword tokens, that the splits were encoded with.
     """
+    for name in sorted(stored, key=list(NEEDED.values()).index):
+        _report_split(name, stored[name], encoded[name], limit, context_size)
+    if held_out:
+        message = "%-10s %9s sentences of the training data are held out; %s are left"
+        log.info(message, "validation", f"{held_out:,}", f"{len(stored['train']) - held_out:,}")
+
+
+def _report_split(name: str, stored: StoredSplit, encoded: EncodedSplit, limit: int, context_size: int) -> None:
     findings, sources = encoded.findings, stored.meta["sources"]
     shown = ", ".join(sources[:3]) + (", …" if len(sources) > 3 else "")
     if name != "predict":

@@ -1,0 +1,51 @@
+"""Several processes must train on the same data with the same labels, or fail together with one error."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from torch import distributed as dist
+
+from ner_module.errors import RunError, UserError
+
+
+def several_processes() -> bool:
+    """Whether this process is one of a group."""
+    return bool(dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1)
+
+
+def check_agreement(problem: UserError | None, seen: Mapping[str, Any]) -> None:
+    """Compare what all processes see; where one has a problem, all end.
+
+    Args:
+        problem: why this process cannot go on; ``None`` if it can.
+        seen: what must be the same everywhere, by what it is called in an error.
+
+    Raises:
+        UserError: the problem of the first process that has one, in that process; the others exit without a word.
+        RunError: the first process's data or labels are not those of another.
+    """
+    if not several_processes():
+        if problem is not None:
+            raise problem
+        return
+    found: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(found, (problem is not None, socket.gethostname(), dict(seen)))
+    failed = [rank for rank, (has_problem, _, _) in enumerate(found) if has_problem]
+    if failed:
+        if problem is not None and dist.get_rank() == failed[0]:
+            raise problem
+        sys.exit(1)
+    _, first_host, expected = found[0]
+    for rank, (_, host, other) in enumerate(found):
+        differs = [what for what in expected if other.get(what) != expected[what]]
+        if differs:
+            if dist.get_rank() == 0:
+                raise RunError(
+                    f"process {rank} on {host} has other {' and '.join(differs)} than the first process on "
+                    f"{first_host}: give all machines the same files, models and versions"
+                )
+            sys.exit(1)
