@@ -5,8 +5,11 @@ Equal words, and equal sequences of tags with their spans, are one object; a sen
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -46,54 +49,51 @@ class Sentence(NamedTuple):
 
 @dataclass
 class Corpus:
-    """All splits.
-
-    Attributes:
-        sources: the stored splits by name, in the order of training, validation and test.
-        splits: names of the splits that have sentences, likewise; a held-out part counts.
-        sentences: of all of them.
-        forms: the distinct words.
-    """
+    """All splits."""
 
     sources: dict[str, Source]
+    """The stored splits by name, in the order of training, validation and test."""
     splits: list[str]
+    """Names of the splits that have sentences, likewise; a held-out part counts."""
     sentences: list[Sentence]
-    forms: list[str]
+    forms: Counter[str]
+    """The distinct words, and how often each occurs."""
 
     def of(self, split: str) -> list[Sentence]:
         """The sentences of a split."""
         return [sentence for sentence in self.sentences if sentence.split == split]
 
+    def count(self, forms: Iterable[str]) -> int:
+        """How many words are one of some forms."""
+        return sum(self.forms[form] for form in forms)
+
+    def first_word(self, forms: Iterable[str]) -> Example:
+        """The first word that is one of some forms."""
+        wanted = set(forms)
+        sentence = next(sentence for sentence in self.sentences if not wanted.isdisjoint(sentence.tokens))
+        at = next(at for at, word in enumerate(sentence.tokens) if word in wanted)
+        return sentence.example(at, at + 1)
+
 
 def read_corpus(
     sources: Mapping[str, Source], outside_label: str | None, label_map: Mapping[str, str] | None = None
 ) -> Corpus:
-    """Read all sentences.
-
-    Args:
-        sources: the stored splits by name.
-        outside_label: the label of words outside any entity, if there is one.
-        label_map: renames or drops types, as training will.
-    """
+    """Read all sentences; types are renamed or dropped, as training will."""
     sources = {name: sources[name] for name in SPLITS if name in sources}
-    forms: dict[str, str] = {}
     sentences = []
     for name, source in sources.items():
         held_out = set() if source.held_out is None else set(source.held_out.tolist())
         known: dict[tuple[str, ...], tuple[tuple[str, ...], list[Span], list[int]]] = {}
-        number = 0
-        for chunk in source.stored.chunks():
-            assert chunk.tags is not None
-            for tokens, tags in zip(chunk.tokens, map(tuple, chunk.tags), strict=True):
-                if tags not in known:
-                    known[tags] = tags, *annotate(tags, source.scheme, outside_label, label_map or {})
-                words = tuple([forms.setdefault(word, word) for word in tokens])
-                split = "validation" if number in held_out else name
-                sentences.append(Sentence(split, words, *known[tags], source, number))
-                number += 1
-    split_off = any(source.held_out is not None for source in sources.values())
-    splits = [name for name in SPLITS if name in sources or (name == "validation" and split_off)]
-    return Corpus(sources, splits, sentences, list(forms))
+        chunks = source.stored.chunks()
+        pairs = chain.from_iterable(zip(chunk.tokens, map(tuple, chunk.tags or ()), strict=True) for chunk in chunks)
+        for number, (tokens, tags) in enumerate(pairs):
+            if tags not in known:
+                known[tags] = tags, *annotate(tags, source.scheme, outside_label, label_map or {})
+            split = "validation" if number in held_out else name
+            sentences.append(Sentence(split, tuple(map(sys.intern, tokens)), *known[tags], source, number))
+    present = {sentence.split for sentence in sentences}
+    forms = Counter(chain.from_iterable(sentence.tokens for sentence in sentences))
+    return Corpus(sources, [name for name in SPLITS if name in present], sentences, forms)
 
 
 def annotate(

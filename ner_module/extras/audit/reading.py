@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from ner_module.data.datamodule import NERDataModule
 from ner_module.data.formats import expand_files
 from ner_module.data.inventory import Tags, choose_source_scheme
 from ner_module.data.options import choose_held_out
-from ner_module.data.preparation import store_splits
+from ner_module.data.preparation import NEEDED, store_splits
 from ner_module.data.store import StoredSplit
 from ner_module.errors import DataError
+from ner_module.extras.audit.annotations import misspelt_tags
 from ner_module.extras.audit.corpus import SPLITS, Corpus, Source, read_corpus
-from ner_module.extras.audit.tags import misspelt_tags
 from ner_module.extras.findings import Example, Finding
 from ner_module.tagging import OUTSIDE
 
-_COMMANDS = {"train": "fit", "validation": "validate", "test": "test"}
+_COMMANDS = {split: command for command, split in NEEDED.items()}
 
 
 def read_data(data: NERDataModule) -> tuple[Corpus, list[Finding], DataError | None]:
@@ -31,30 +30,46 @@ def read_data(data: NERDataModule) -> tuple[Corpus, list[Finding], DataError | N
     Raises:
         DataError: no file can be read.
     """
-    options, stored = data.hparams, dict(data.stored)
+    options: Any = data.hparams
+    stored = dict(data.stored)
     findings: list[Finding] = []
     failure: DataError | None = None
-    if not stored:
-        stored, errors, failure = _store(options, data.cache)
-        findings = [_finding("unreadable", error) for error in errors]
 
     def attempt(code: str, otherwise: Any, check: Callable[..., Any], *arguments: Any) -> Any:
         try:
             return check(*arguments)
         except DataError as error:
-            findings.append(_finding(code, error))
+            example = Example(str(error.path), error.line, error.problem)
+            findings.append(Finding(code, "error", 1, error.problem, example, error.advice))
             return otherwise
 
+    def store(split: str, files: list[str]) -> StoredSplit:
+        others = {f"{name}_file": None for name in SPLITS}
+        chosen = type(options)({**options, **others, "dataset_name": None, f"{split}_file": files})
+        return store_splits(chosen, _COMMANDS[split], data.cache)[split]
+
+    try:
+        stored = stored or store_splits(options, "fit", data.cache)
+    except DataError as error:
+        for split in SPLITS:
+            asked = options[f"{split}_file"]
+            files = [] if asked is None else [str(path) for path in attempt("unreadable", [], expand_files, asked)]
+            if readable := [file for file in files if attempt("unreadable", None, store, split, [file])]:
+                stored[split] = store(split, readable)
+        if not stored:
+            raise
+        if options["train_file"] is not None or options["dataset_name"] is not None:
+            failure = error
     sources: dict[str, Source] = {}
-    for name, split in stored.items():
-        census = split.meta["schemes"]
+    for name, split_data in stored.items():
+        census = split_data.meta["schemes"]
         if census["flat_words"] and census["prefixed_words"] and options["source_scheme"] != "flat":
             # The tags in question are found below, one by one.
             scheme = min(census["illegal_words"], key=census["illegal_words"].__getitem__)
         else:
             asked = options["source_scheme"]
-            scheme = attempt("labels_without_prefix", "flat", choose_source_scheme, split, asked)
-        sources[name] = Source(split, scheme)
+            scheme = attempt("labels_without_prefix", "flat", choose_source_scheme, split_data, asked)
+        sources[name] = Source(split_data, scheme)
     if "train" in sources and "validation" not in sources and options["validation_file"] is None:
         train, share, seed = sources["train"], options["validation_fraction"], options["seed"]
         held_out = attempt("too_few_sentences", None, choose_held_out, train.stored, share, seed)
@@ -67,49 +82,3 @@ def read_data(data: NERDataModule) -> tuple[Corpus, list[Finding], DataError | N
     asked, scheme = options["outside_label"], next(iter(schemes.values()))
     outside = attempt("outside_label", asked if scheme == "flat" else OUTSIDE, tags.outside_label, scheme, asked)
     return read_corpus(sources, outside, tags.label_map), findings, failure
-
-
-def _store(options: Any, cache: Path) -> tuple[dict[str, StoredSplit], list[DataError], DataError | None]:
-    """The splits that can be read, an error for each file that cannot, and why ``fit`` would stop."""
-    try:
-        return store_splits(options, "fit", cache), [], None
-    except DataError as error:
-        failure = error
-    found, errors = _store_one_by_one(options, cache)
-    if not found:
-        raise failure
-    without_training = options["train_file"] is None and options["dataset_name"] is None
-    return found, errors, None if without_training else failure
-
-
-def _store_one_by_one(options: Any, cache: Path) -> tuple[dict[str, StoredSplit], list[DataError]]:
-    """Each split, and each file of a split, by itself."""
-    found: dict[str, StoredSplit] = {}
-    errors: list[DataError] = []
-
-    def store(split: str, files: list[str]) -> StoredSplit:
-        others = {f"{name}_file": None for name in SPLITS}
-        chosen = type(options)({**options, **others, "dataset_name": None, f"{split}_file": files})
-        return store_splits(chosen, _COMMANDS[split], cache)[split]
-
-    for split in SPLITS:
-        if options[f"{split}_file"] is None:
-            continue
-        readable = []
-        try:
-            for path in expand_files(options[f"{split}_file"]):
-                try:
-                    store(split, [str(path)])
-                    readable.append(str(path))
-                except DataError as error:
-                    errors.append(error)
-        except DataError as error:
-            errors.append(error)
-        if readable:
-            found[split] = store(split, readable)
-    return found, errors
-
-
-def _finding(code: str, error: DataError) -> Finding:
-    example = Example(str(error.path), error.line, error.problem)
-    return Finding(code, "error", 1, error.problem, example, error.advice)

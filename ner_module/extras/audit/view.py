@@ -1,15 +1,17 @@
-"""The audit in a terminal: numbers side by side, then findings, the most severe first."""
+"""The audit in a terminal: numbers side by side, then findings, the most severe first; and the ranked annotations."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import argparse
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from rich.console import Console
+from rich import get_console
 from rich.padding import Padding
 from rich.text import Text
 
 from ner_module.extras.audit.audit import Audit
+from ner_module.extras.audit.suspects import Suspect
 from ner_module.extras.audit.wording import plural, share
 from ner_module.extras.findings import Finding
 from ner_module.tables import Column, Table, count
@@ -32,33 +34,14 @@ _SIZES = (
     ("sentences in several windows", "windowed_sentences", ""),
     ("words unknown to the tokenizer", "unknown_words", "words"),
     ("entities", "entities", ""),
-    ("  distinct", "distinct_entities", ""),
-    ("  seen in training, same type", "entities_seen_in_training.same_type", "entities"),
-    ("  seen with other types only", "entities_seen_in_training.other_type", "entities"),
-    ("  never seen in training", "entities_seen_in_training.unseen", "entities"),
     ("sentences with an entity", "sentences_with_entities", "sentences"),
     ("words in entities", "words_in_entities", "words"),
 )
 
-_PLAN = (
-    ("steps in all", "schedule.steps"),
-    ("epochs", "schedule.epochs"),
-    ("steps an epoch", "schedule.steps_per_epoch"),
-    ("sequences (without a model: sentences)", "schedule.rows"),
-    ("sequences of a batch on one device", "schedule.batch_size"),
-    ("devices", "schedule.devices"),
-    ("batches of a step", "schedule.accumulate"),
-    ("parameters", "memory.parameters"),
-    ("bytes of weights", "memory.weights"),
-    ("bytes of gradients", "memory.gradients"),
-    ("bytes of AdamW's moments", "memory.optimizer"),
-    ("bytes of activations at most (float32)", "memory.activations"),
-)
 
-
-def show(audit: Audit, console: Console) -> None:
+def show(audit: Audit) -> None:
     """Print all of it."""
-    splits = audit.splits.values()
+    console, splits = get_console(), audit.splits.values()
     columns = [Column(""), *(Column(split, count) for split in audit.splits)]
     sizes = [[label, *(_cell(split, key, whole) for split in splits)] for label, key, whole in _SIZES]
     console.print(Table("Sizes", columns, [row for row in sizes if row[1:] != [None] * len(splits)]).for_terminal(), "")
@@ -67,9 +50,6 @@ def show(audit: Audit, console: Console) -> None:
     note = f"and {plural(hidden, 'rarer type')}, which --output FILE.json lists" if hidden > 0 else ""
     if types:
         console.print(Table("Entities by type", columns, types, note=note).for_terminal(), "")
-    plan = [[label, cell] for label, key in _PLAN if (cell := _cell(audit.as_json(), key)) is not None]
-    if audit.schedule is not None:
-        console.print(Table("Training", [Column(""), Column("", count)], plan).for_terminal(), "")
     if not audit.findings:
         console.print("No problems found.", style="bold green")
         return
@@ -82,7 +62,7 @@ def show(audit: Audit, console: Console) -> None:
     console.print(Text(audit.summary(), style="bold"))
 
 
-def _cell(numbers: dict[str, Any], key: str, whole: str = "") -> Any:
+def _cell(numbers: dict[str, Any], key: str, whole: str) -> Any:
     value: Any = numbers
     for part in key.split("."):
         value = value.get(part) if isinstance(value, dict) else None
@@ -101,3 +81,31 @@ def _evidence(finding: Finding) -> Iterator[str]:
         yield f"  {unusual['reading']} in {place['file']}:{place['line']}  {place['text']}"
     if len(forms) > _FORMS_SHOWN:
         yield f"… {len(forms) - _FORMS_SHOWN:,} more with --output FILE.json"
+
+
+def show_suspects(suspects: Sequence[Suspect], own: argparse.Namespace) -> None:
+    """The first of them, each with its place, what is annotated, what the model predicts, and the sentence."""
+    console = get_console()
+    disagreed = sum(suspect.kind != "agreed" for suspect in suspects)
+    console.print(
+        Text(
+            f"{plural(len(suspects), 'annotation')}, annotated or predicted; gold and model differ in {disagreed:,}. "
+            "Ranked by the model's lowest probability of a gold tag in each; the first are the most likely wrong."
+        ),
+        "",
+    )
+    for rank, suspect in enumerate(suspects[: own.top], 1):
+        verdict = f"annotated {_entities(suspect.gold)}"
+        if suspect.kind != "agreed":
+            verdict += f", the model says {_entities(suspect.predicted)}"
+        console.print(Text.assemble(f"{rank:>3}  {suspect.score:.4f}  ", (verdict, "bold")))
+        console.print(Padding(Text(f"{suspect.file}:{suspect.line}  {suspect.text}"), (0, 0, 0, 13)))
+    if own.folds is None and own.split == "train":
+        note = "This model was trained on these annotations; `--folds 5` asks models that have not seen them."
+        console.print("", Text(note, style="italic"))
+    if own.output is not None:
+        console.print("", Text(f"All of them: {own.output}"), soft_wrap=True)
+
+
+def _entities(entities: Iterable[dict[str, Any]]) -> str:
+    return ", ".join(f"{entity['type']} {entity['text']!r}" for entity in entities) or "nothing"
