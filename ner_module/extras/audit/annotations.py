@@ -1,4 +1,4 @@
-"""The sizes of the splits; tags that are misspelt, unknown or illegal; entity types that are rare or missing."""
+"""The sizes of the splits; tags and spans that were repaired; entity types that are rare or missing."""
 
 from __future__ import annotations
 
@@ -9,12 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ner_module.data.inventory import Tags
-from ner_module.data.tag_spelling import Suspicion, suspicious_tags
 from ner_module.extras.audit.corpus import Corpus, Sentence
 from ner_module.extras.audit.wording import plural
 from ner_module.extras.findings import Example, Finding
-from ner_module.tagging import OUTSIDE, complete_label_set
 
 # A type with fewer mentions in training is hardly learnt; with fewer in evaluation its score says little (one mention
 # is then more than 10 points of recall). Rules of thumb, not measurements.
@@ -52,30 +49,6 @@ def distribution(lengths: Sequence[int]) -> dict[str, int]:
     """
     p50, p95, longest = np.percentile(lengths, (50, 95, 100), method="inverted_cdf").tolist()
     return {"p50": p50, "p95": p95, "longest": longest}
-
-
-def misspelt_tags(tags: Tags) -> Iterator[Finding]:
-    """Every tag that is unknown or looks like a typing error; ``fit`` stops at the first that is certainly one."""
-    counts, places, words = tags.counts, tags.first_seen, tags.first_words
-    if tags.declared is None:
-        code, otherwise = "misspelt_tag", ", or name all labels in --data.label_names"
-        suspicions = suspicious_tags(counts, places, words, flat=tags.source_scheme == "flat")
-    else:
-        code, otherwise = "unknown_tag", ", or add it to --data.label_names"
-        known = {OUTSIDE, *complete_label_set(tags.declared, tags.source_scheme, None)}
-        problem = f"is not among the labels {', '.join(tags.declared)}"
-        suspicions = []
-        for tag in counts:
-            if tag not in known:
-                path, line = places[tag]
-                subject, advice = f"the tag {tag!r} ({plural(counts[tag], 'word')})", "correct the tag"
-                suspicions.append(Suspicion(tag, counts[tag], path, line, f"{subject} {problem}", advice, certain=True))
-    for found in suspicions:
-        example = Example(found.path, found.line, f"{words.get(found.tag)} {found.tag}")
-        if found.certain:
-            yield Finding(code, "error", found.count, found.problem, example, found.advice + otherwise)
-        else:
-            yield Finding("rare_tag", "warning", found.count, found.problem, example, found.advice)
 
 
 def changed_spans(corpus: Corpus) -> Iterator[Finding]:

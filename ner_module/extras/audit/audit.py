@@ -13,11 +13,10 @@ from ner_module.data.datamodule import NERDataModule
 from ner_module.errors import DataError, PretrainedError
 from ner_module.extras.audit.annotations import balance_findings, changed_spans, illegal_tags, split_sizes
 from ner_module.extras.audit.consistency import consistency_findings
-from ner_module.extras.audit.corpus import Corpus
-from ner_module.extras.audit.reading import read_data
+from ner_module.extras.audit.corpus import Corpus, read_data
 from ner_module.extras.audit.sentences import duplicate_findings
 from ner_module.extras.audit.wording import plural
-from ner_module.extras.audit.words import Tokenization, character_findings, tokenization_findings
+from ner_module.extras.audit.words import Tokenization, character_findings, subword_findings
 from ner_module.extras.findings import SEVERITIES, Finding, most_severe_first
 from ner_module.files import write_atomically
 
@@ -91,7 +90,7 @@ def audit_corpus(corpus: Corpus, tokenization: Tokenization | None = None, findi
         *character_findings(corpus),
     ]
     if tokenization is not None:
-        of_words, of_splits = tokenization_findings(corpus, tokenization)
+        of_words, of_splits = subword_findings(corpus, tokenization)
         found += of_words
         sizes = {split: numbers | of_splits[split] for split, numbers in sizes.items()}
     frequency = next(iter(mentions.values()))

@@ -1,8 +1,4 @@
-"""``python -m ner_module audit --config my.yaml``: what is wrong with the data.
-
-The configuration is read by the parser of ``fit``, so every option of ``fit`` works here and means the same. With
-``--ckpt_path`` or ``--folds`` the annotations that are most likely wrong are ranked instead (`suspects.py`).
-"""
+"""``python -m ner_module audit --config my.yaml``: what is wrong with the data, or which annotations are suspects."""
 
 from __future__ import annotations
 

@@ -1,11 +1,10 @@
 """The same words annotated in different ways: as different types, or as an entity here and as nothing there.
 
-For each form (words, case and all) its *readings* are counted over all splits: each type it has, and "outside" for each
-place where the whole form stands in words that belong to no entity. The reading that most places have is the usual one,
-the others are the cases to look at. What to look at first: the lower end of the 95 % Wilson interval of the usual
-reading's share, so that 24 of 26 comes before 2 of 3, and both before an even split, which is honest ambiguity. A form
-that is usually *outside* ("us", "May") is the normal state of words that are also names: only entities of several
-words, or of a rate below 5 %, are taken for slips, and they come after the others.
+The *readings* of a form are counted over all splits: each type it has, and "outside" for each place where the whole
+form stands in words that belong to no entity. The most frequent reading is the usual one; forms are ranked by the lower
+end of the 95 % Wilson interval of its share, so that 24 of 26 comes before 2 of 3, and both before an even split, which
+is honest ambiguity. A form that is usually *outside* ("us", "May") is the normal state of words that are also names:
+only entities of several words, or of a rate below 5 %, are taken for slips, and they come after the others.
 """
 
 from __future__ import annotations
@@ -24,8 +23,8 @@ from ner_module.tagging import Span
 OUTSIDE_READING = "outside"
 
 _KINDS = {
-    "conflicting_types": ("annotated with different types", "look at the unusual ones; if all are right, define them"),
-    "entity_or_outside": ("an entity in some places and outside in others", "look at the unusual places for slips"),
+    "conflicting_types": ("annotated with different types", "look at the unusual ones: slips, or honest ambiguity?"),
+    "entity_or_outside": ("an entity in some places and outside in others", "look at the unusual places: forgotten?"),
 }
 
 # Longer entities are hardly ever repeated outside, and each length costs a look at every word.
@@ -37,7 +36,6 @@ _CLEAR = 0.5
 _RARELY_ENTITY = 0.05
 
 Form = tuple[str, ...]
-"""The words of an entity."""
 Readings = dict[str, list[tuple[Sentence, int]]]
 """By name, the places (sentence and first word) where a form has a reading."""
 
@@ -61,10 +59,7 @@ class _Conflict(NamedTuple):
 
 
 def consistency_findings(corpus: Corpus, types: Sequence[str]) -> Iterator[Finding]:
-    """Forms of several types, and forms that are entities here and outside there.
-
-    Of readings equally frequent, the first of ``types`` is the usual one.
-    """
+    """Forms of several types, and forms that are entities here and outside there; ``types`` break ties."""
     order = {name: number for number, name in enumerate([*types, OUTSIDE_READING])}
     of_kind: dict[str, list[_Conflict]] = {kind: [] for kind in _KINDS}
     for form, found in find_readings(corpus).items():

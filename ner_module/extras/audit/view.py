@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich import get_console
@@ -18,7 +18,6 @@ from ner_module.tables import Column, Table, count
 
 _STYLES = {"error": "bold red", "warning": "yellow", "info": "cyan"}
 _FORMS_SHOWN = 5
-_TYPES_SHOWN = 25
 
 # Label, key, and for a share the key of the whole.
 _SIZES = (
@@ -45,11 +44,8 @@ def show(audit: Audit) -> None:
     columns = [Column(""), *(Column(split, count) for split in audit.splits)]
     sizes = [[label, *(_cell(split, key, whole) for split in splits)] for label, key, whole in _SIZES]
     console.print(Table("Sizes", columns, [row for row in sizes if row[1:] != [None] * len(splits)]).for_terminal(), "")
-    types = [[name, *(split["entities_by_type"][name] for split in splits)] for name in audit.types[:_TYPES_SHOWN]]
-    hidden = len(audit.types) - _TYPES_SHOWN
-    note = f"and {plural(hidden, 'rarer type')}, which --output FILE.json lists" if hidden > 0 else ""
-    if types:
-        console.print(Table("Entities by type", columns, types, note=note).for_terminal(), "")
+    if types := [[name, *(split["entities_by_type"][name] for split in splits)] for name in audit.types]:
+        console.print(Table("Entities by type", columns, types).for_terminal(), "")
     if not audit.findings:
         console.print("No problems found.", style="bold green")
         return
@@ -77,8 +73,7 @@ def _evidence(finding: Finding) -> Iterator[str]:
     for form in forms[:_FORMS_SHOWN]:
         yield f"{form['form']}   " + ", ".join(f"{r['reading']} {r['count']:,}" for r in form["readings"])
         unusual = form["readings"][-1]
-        place = unusual["places"][0]
-        yield f"  {unusual['reading']} in {place['file']}:{place['line']}  {place['text']}"
+        yield "  {} in {file}:{line}  {text}".format(unusual["reading"], **unusual["places"][0])
     if len(forms) > _FORMS_SHOWN:
         yield f"… {len(forms) - _FORMS_SHOWN:,} more with --output FILE.json"
 
@@ -87,17 +82,15 @@ def show_suspects(suspects: Sequence[Suspect], own: argparse.Namespace) -> None:
     """The first of them, each with its place, what is annotated, what the model predicts, and the sentence."""
     console = get_console()
     disagreed = sum(suspect.kind != "agreed" for suspect in suspects)
-    console.print(
-        Text(
-            f"{plural(len(suspects), 'annotation')}, annotated or predicted; gold and model differ in {disagreed:,}. "
-            "Ranked by the model's lowest probability of a gold tag in each; the first are the most likely wrong."
-        ),
-        "",
-    )
+    summary = f"{plural(len(suspects), 'annotation')}, annotated or predicted; gold and model differ in {disagreed:,}. "
+    summary += "Ranked by the model's lowest probability of a gold tag in each; the first are the most likely wrong."
+    console.print(Text(summary), "")
     for rank, suspect in enumerate(suspects[: own.top], 1):
-        verdict = f"annotated {_entities(suspect.gold)}"
-        if suspect.kind != "agreed":
-            verdict += f", the model says {_entities(suspect.predicted)}"
+        gold, predicted = (
+            ", ".join(f"{entity['type']} {entity['text']!r}" for entity in entities) or "nothing"
+            for entities in (suspect.gold, suspect.predicted)
+        )
+        verdict = f"annotated {gold}" + (f", the model says {predicted}" if suspect.kind != "agreed" else "")
         console.print(Text.assemble(f"{rank:>3}  {suspect.score:.4f}  ", (verdict, "bold")))
         console.print(Padding(Text(f"{suspect.file}:{suspect.line}  {suspect.text}"), (0, 0, 0, 13)))
     if own.folds is None and own.split == "train":
@@ -105,7 +98,3 @@ def show_suspects(suspects: Sequence[Suspect], own: argparse.Namespace) -> None:
         console.print("", Text(note, style="italic"))
     if own.output is not None:
         console.print("", Text(f"All of them: {own.output}"), soft_wrap=True)
-
-
-def _entities(entities: Iterable[dict[str, Any]]) -> str:
-    return ", ".join(f"{entity['type']} {entity['text']!r}" for entity in entities) or "nothing"

@@ -1,7 +1,4 @@
-"""Words that are not what they look like, what the model's tokenizer makes of all words, and windows of long sentences.
-
-Each distinct form is classified once; the numbers are of words.
-"""
+"""Words that are not what they look like; what the model's tokenizer makes of all words; windows of long sentences."""
 
 from __future__ import annotations
 
@@ -30,8 +27,14 @@ _KINDS = {
     "empty_words": ("that are empty or only white space", "remove them with their tags: a model cannot see them"),
     "space_in_words": ("with white space", "split them if that is not meant: in running text no word will have any"),
     "control_characters": ("with control, unassigned or private characters", "remove these, remains of PDF or markup"),
-    "zero_width_characters": ("with characters of no width", "remove these: most tokenizers see another word"),
-    "damaged_characters": ("that look like text decoded with the wrong encoding", "name it with --data.encoding"),
+    "zero_width_characters": (
+        "with zero-width characters or soft hyphens",
+        "remove these: tokenizers see another word",
+    ),
+    "damaged_characters": (
+        "that look like text decoded with the wrong encoding",
+        "name the right one: --data.encoding",
+    ),
 }
 _COMPOSED, _DECOMPOSED = "in NFC (é as one character)", "not in NFC (é as e and an accent)"
 
@@ -39,7 +42,6 @@ _FORMS_AT_ONCE = 20_000
 
 # A share of unknown words from which the model misses too much; a rule of thumb, not a measurement.
 _MANY_UNKNOWN = 0.01
-
 
 Tokenization = tuple[Any, int, int]
 """A fast tokenizer, and how many subword tokens a sequence has and neighbouring windows share at most."""
@@ -92,9 +94,7 @@ def _finding(
         yield Finding(code, severity, count, f"{plural(count, 'word')} {problem}", corpus.first_word(forms), advice)
 
 
-def tokenization_findings(
-    corpus: Corpus, tokenization: Tokenization
-) -> tuple[list[Finding], dict[str, dict[str, Any]]]:
+def subword_findings(corpus: Corpus, tokenization: Tokenization) -> tuple[list[Finding], dict[str, dict[str, Any]]]:
     """What becomes of words and long sentences; and numbers of each split, as JSON holds them."""
     tokenizer, longest, stride = tokenization
     subwords, forms = Subwords(tokenizer), list(corpus.forms)
