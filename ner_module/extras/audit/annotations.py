@@ -17,7 +17,6 @@ from ner_module.extras.findings import Example, Finding
 # is then more than 10 points of recall). Rules of thumb, not measurements.
 _FEW_TO_LEARN = 20
 _FEW_TO_SCORE = 10
-
 _NAMED = 10
 
 

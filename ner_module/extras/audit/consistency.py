@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 from ner_module.extras.audit.corpus import Corpus, Sentence
@@ -36,8 +36,20 @@ _CLEAR = 0.5
 _RARELY_ENTITY = 0.05
 
 Form = tuple[str, ...]
-Readings = dict[str, list[tuple[Sentence, int]]]
-"""By name, the places (sentence and first word) where a form has a reading."""
+
+
+@dataclass
+class Reading:
+    """One way a form is annotated: how often, and its first places: sentence and first word."""
+
+    count: int = 0
+    places: list[tuple[Sentence, int]] = field(default_factory=list)
+
+    def add(self, sentence: Sentence, start: int) -> None:
+        """Count a place."""
+        self.count += 1
+        if self.count <= _PLACES:
+            self.places.append((sentence, start))
 
 
 class _Conflict(NamedTuple):
@@ -48,13 +60,13 @@ class _Conflict(NamedTuple):
     certainty: float
     is_slip: bool  # an unusual reading is likely a mistake, not one of two honest meanings of a word
     form: Form
-    readings: Readings
+    readings: dict[str, Reading]
 
     def as_json(self) -> dict[str, Any]:
         readings = []
-        for name, places in self.readings.items():
-            examples = [sentence.example(start, start + len(self.form)) for sentence, start in places[:_PLACES]]
-            readings.append({"reading": name, "count": len(places), "places": [*map(asdict, examples)]})
+        for name, reading in self.readings.items():
+            examples = [sentence.example(start, start + len(self.form)) for sentence, start in reading.places]
+            readings.append({"reading": name, "count": reading.count, "places": [*map(asdict, examples)]})
         return {"form": " ".join(self.form), "certainty": round(self.certainty, 4), "readings": readings}
 
 
@@ -63,8 +75,8 @@ def consistency_findings(corpus: Corpus, types: Sequence[str]) -> Iterator[Findi
     order = {name: number for number, name in enumerate([*types, OUTSIDE_READING])}
     of_kind: dict[str, list[_Conflict]] = {kind: [] for kind in _KINDS}
     for form, found in find_readings(corpus).items():
-        readings = dict(sorted(found.items(), key=lambda item: (-len(item[1]), order[item[0]])))
-        usual, *others = map(len, readings.values())
+        readings = dict(sorted(found.items(), key=lambda item: (-item[1].count, order[item[0]])))
+        usual, *others = (reading.count for reading in readings.values())
         unusual, certainty = sum(others), wilson_lower(usual, usual + sum(others))
         usually_outside = next(iter(readings)) == OUTSIDE_READING
         is_slip = not usually_outside or len(form) > 1 or unusual < _RARELY_ENTITY * (usual + unusual)
@@ -89,24 +101,25 @@ def consistency_findings(corpus: Corpus, types: Sequence[str]) -> Iterator[Findi
         yield Finding(kind, "warning" if clear else "info", len(conflicts), message, example, advice, details)
 
 
-def find_readings(corpus: Corpus) -> dict[Form, Readings]:
-    """The readings of each form that has several."""
-    found: dict[Form, Readings] = {
-        sentence.tokens[start:end]: {} for sentence in corpus.sentences for start, end, _ in sentence.spans
-    }
+def find_readings(corpus: Corpus) -> dict[Form, dict[str, Reading]]:
+    """The readings, by name, of each form that has several."""
+    found: dict[Form, dict[str, Reading]] = {}
     lengths: dict[str, set[int]] = defaultdict(set)  # of the forms that begin with a word
-    for form in found:
-        if len(form) <= _LONGEST:
-            lengths[form[0]].add(len(form))
+    for sentence in corpus.sentences:
+        for start, end, _ in sentence.spans:
+            form = sentence.tokens[start:end]
+            found.setdefault(form, defaultdict(Reading))
+            if len(form) <= _LONGEST:
+                lengths[form[0]].add(len(form))
     for sentence in corpus.sentences:
         tokens, gap = sentence.tokens, 0
         for start, end, name in [*sentence.spans, Span(len(tokens), len(tokens), "")]:
             for at in range(gap, start):
                 for length in lengths.get(tokens[at], ()):
                     if at + length <= start and (readings := found.get(tokens[at : at + length])) is not None:
-                        readings.setdefault(OUTSIDE_READING, []).append((sentence, at))
+                        readings[OUTSIDE_READING].add(sentence, at)
             if name:
-                found[tokens[start:end]].setdefault(name, []).append((sentence, start))
+                found[tokens[start:end]][name].add(sentence, start)
             gap = end
     return {form: readings for form, readings in found.items() if len(readings) > 1}
 

@@ -6,7 +6,6 @@ of tags with their spans, are one object; a sentence of 15 words takes some 400 
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -29,7 +28,6 @@ from ner_module.extras.findings import Example, Finding
 from ner_module.tagging import OUTSIDE, Span, complete_label_set, has_prefix, illegal_words, tags_to_spans
 
 SPLITS = ("train", "validation", "test")
-_COMMANDS = {split: command for command, split in NEEDED.items()}
 
 
 class Source(NamedTuple):
@@ -95,7 +93,6 @@ def read_data(data: NERDataModule) -> tuple[Corpus, list[Finding], DataError | N
         DataError: no file can be read.
     """
     options: Any = data.hparams
-    stored = dict(data.stored)
     findings: list[Finding] = []
     failure: DataError | None = None
 
@@ -110,11 +107,13 @@ def read_data(data: NERDataModule) -> tuple[Corpus, list[Finding], DataError | N
     def store(split: str, files: list[str]) -> StoredSplit:
         others = {f"{name}_file": None for name in SPLITS}
         chosen = type(options)({**options, **others, "dataset_name": None, f"{split}_file": files})
-        return store_splits(chosen, _COMMANDS[split], data.cache)[split]
+        [command] = [command for command, needed in NEEDED.items() if needed == split]
+        return store_splits(chosen, command, data.cache)[split]
 
     try:
-        stored = stored or store_splits(options, "fit", data.cache)
+        stored = data.stored or store_splits(options, "fit", data.cache)
     except DataError as error:
+        stored = {}
         for split in SPLITS:
             asked = options[f"{split}_file"]
             files = [] if asked is None else [str(path) for path in attempt("unreadable", [], expand_files, asked)]
@@ -177,6 +176,7 @@ def read_corpus(
 ) -> Corpus:
     """Read all sentences; types are renamed or dropped, as training will."""
     sources = {name: sources[name] for name in SPLITS if name in sources}
+    forms: dict[str, str] = {}
     sentences = []
     for name, source in sources.items():
         held_out = set() if source.held_out is None else set(source.held_out.tolist())
@@ -187,10 +187,12 @@ def read_corpus(
             if tags not in known:
                 known[tags] = tags, *annotate(tags, source.scheme, outside_label, label_map or {})
             split = "validation" if number in held_out else name
-            sentences.append(Sentence(split, tuple(map(sys.intern, tokens)), *known[tags], source, number))
+            sentences.append(
+                Sentence(split, tuple([forms.setdefault(word, word) for word in tokens]), *known[tags], source, number)
+            )
     present = {sentence.split for sentence in sentences}
-    forms = Counter(chain.from_iterable(sentence.tokens for sentence in sentences))
-    return Corpus(sources, [name for name in SPLITS if name in present], sentences, forms)
+    counts = Counter(chain.from_iterable(sentence.tokens for sentence in sentences))
+    return Corpus(sources, [name for name in SPLITS if name in present], sentences, counts)
 
 
 def annotate(

@@ -10,7 +10,6 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache
-from itertools import product
 
 from ner_module.extras.audit.corpus import Corpus, Sentence
 from ner_module.extras.audit.wording import plural, share
@@ -64,10 +63,8 @@ def duplicate_findings(corpus: Corpus) -> Iterator[Finding]:
         details = [{"places": [pair[1].example().place, pair[0].example().place]} for pair in differing[:_DETAILS]]
         example = sentence.example(at, at + 1, note)
         yield Finding("contradicting_duplicates", "warning", count, message, example, advice, details)
-    for codes in (("leakage", "near_leakage"), ("duplicate_sentences",)):
-        for split, code in product(corpus.splits, codes):
-            if pairs := equal.get((code, split)):
-                yield _repetition(code, split, pairs, len(corpus.of(split)))
+    for code, split in sorted(equal, key=lambda pair: list(_EQUAL).index(pair[0])):
+        yield _repetition(code, split, equal[code, split], len(corpus.of(split)))
 
 
 def _repetition(code: str, split: str, pairs: list[tuple[Sentence, Sentence]], size: int) -> Finding:

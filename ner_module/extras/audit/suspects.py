@@ -93,11 +93,14 @@ def rank_suspects(
             gold_spans = labels.spans([labels.names[label] for label in gold])
             predicted_spans = labels.spans([labels.names[label] for label in predicted])
             for start, end, annotated, found in cases(gold_spans, predicted_spans):
-                tokens = stored.tokens(index)
-                score, kind = round(min(confidences[start:end]), 6), kind_of(annotated, found)
-                text = excerpt(tokens, start, end)
-                sides = _as_json(annotated, tokens), _as_json(found, tokens)
-                suspects.append(Suspect(score, *stored.origin(index, start), kind, *sides, start, end, index, text))
+                tokens, place = stored.tokens(index), stored.origin(index, start)
+                score, kind, text = min(confidences[start:end]), kind_of(annotated, found), excerpt(tokens, start, end)
+                annotation, prediction = (
+                    [{"type": name, "text": " ".join(tokens[a:b]), "start": a, "end": b} for a, b, name in spans]
+                    for spans in (annotated, found)
+                )
+                sides = annotation, prediction
+                suspects.append(Suspect(round(score, 6), *place, kind, *sides, start, end, index, text))
     return suspects
 
 
@@ -125,12 +128,6 @@ def kind_of(gold: list[Span], predicted: list[Span]) -> str:
     if not gold:
         return "only predicted"
     return "type" if [span[:2] for span in gold] == [span[:2] for span in predicted] else "boundary"
-
-
-def _as_json(spans: list[Span], tokens: list[str]) -> list[dict[str, Any]]:
-    return [
-        {"type": name, "text": " ".join(tokens[start:end]), "start": start, "end": end} for start, end, name in spans
-    ]
 
 
 def rank_out_of_fold(data: NERDataModule, arguments: Sequence[str], folds: int) -> list[Suspect]:

@@ -25,10 +25,8 @@ _SIZES = (
     ("words", "words", ""),
     ("subword tokens", "subwords", ""),
     ("words a sentence, median", "words_per_sentence.p50", ""),
-    ("  95 % have at most", "words_per_sentence.p95", ""),
     ("  longest", "words_per_sentence.longest", ""),
-    ("subword tokens a sentence, median", "subwords_per_sentence.p50", ""),
-    ("  95 % have at most", "subwords_per_sentence.p95", ""),
+    ("subword tokens a sentence, 95 % have at most", "subwords_per_sentence.p95", ""),
     ("  longest", "subwords_per_sentence.longest", ""),
     ("sentences in several windows", "windowed_sentences", ""),
     ("words unknown to the tokenizer", "unknown_words", "words"),
@@ -74,8 +72,6 @@ def _evidence(finding: Finding) -> Iterator[str]:
         yield f"{form['form']}   " + ", ".join(f"{r['reading']} {r['count']:,}" for r in form["readings"])
         unusual = form["readings"][-1]
         yield "  {} in {file}:{line}  {text}".format(unusual["reading"], **unusual["places"][0])
-    if len(forms) > _FORMS_SHOWN:
-        yield f"… {len(forms) - _FORMS_SHOWN:,} more with --output FILE.json"
 
 
 def show_suspects(suspects: Sequence[Suspect], own: argparse.Namespace) -> None:

@@ -40,15 +40,12 @@ def excerpt(tokens: Sequence[str], start: int = 0, end: int = 0) -> str:
     """
     words = ["".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in word) for word in tokens]
     if end <= start:
-        return _cut(" ".join(words))
-    marked = f"[{_cut(' '.join(words[start:end]))}]"
+        return " ".join(_fitting(words, _LONGEST))
+    marked = " ".join(words[start:end])
+    marked = f"[{marked}]" if len(marked) <= _LONGEST else f"[{marked[:_LONGEST]}…]"
     room = max((_LONGEST - len(marked)) // 2, 20)
     before, after = _fitting(reversed(words[:start]), room), _fitting(words[end:], room)
     return " ".join([*reversed(before), marked, *after])
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
 
 
 def _fitting(words: Iterable[str], room: int) -> list[str]:

@@ -19,7 +19,6 @@ from ner_module.tagging import Span
 # Joiners, variation selectors and tags are part of how emoji, Arabic script and Indic scripts are written, so inside a
 # word they are no mistake.
 _JOINERS = re.compile("[\u200c\u200d\ufe00-\ufe0f\U000e0020-\U000e007f]")
-
 # UTF-8 that was read as Latin-1 or Windows-1252: "Ã©" for "é", "â€™" for an apostrophe.
 _MOJIBAKE = re.compile("\ufffd|[ÃÂ][\u0080-\u00bf]|â€")
 
@@ -39,7 +38,6 @@ _KINDS = {
 _COMPOSED, _DECOMPOSED = "in NFC (é as one character)", "not in NFC (é as e and an accent)"
 
 _FORMS_AT_ONCE = 20_000
-
 # A share of unknown words from which the model misses too much; a rule of thumb, not a measurement.
 _MANY_UNKNOWN = 0.01
 
@@ -139,7 +137,7 @@ def subword_findings(corpus: Corpus, tokenization: Tokenization) -> tuple[list[F
         message = f"{plural(len(divided), 'entity has', 'entities have')} words predicted in different windows"
         advice, example = "split long texts between sentences where you can", sentence.example(span.start, span.end)
         found.append(Finding("split_entities", "info", len(divided), message, example, advice))
-    sizes = {
+    return found, {
         split: {
             "subwords": sum(lengths[split]),
             "subwords_per_sentence": distribution(lengths[split]),
@@ -149,4 +147,3 @@ def subword_findings(corpus: Corpus, tokenization: Tokenization) -> tuple[list[F
         }
         for split in corpus.splits
     }
-    return found, sizes
