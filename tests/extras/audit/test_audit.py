@@ -52,14 +52,11 @@ def test_everything_on_the_screen_and_as_json(
     assert not (tmp_path / "runs").exists()
 
 
-def test_without_a_model_what_needs_no_tokenizer_is_looked_at(run_main: RunMain, few: list[str]) -> None:
-    report = json.loads(run_main("audit", *few, "--json").out)
-    assert "subwords" not in report["splits"]["train"]
-
-
-def test_a_model_that_cannot_be_had_is_a_finding(run_main: RunMain, few: list[str], tmp_path: Path) -> None:
-    outcome = run_main("audit", *few, "--json", "--model.model_name_or_path", f"{tmp_path}/nowhere")
-    assert codes(json.loads(outcome.out))["no_tokenizer"]["severity"] == "error"
+def test_what_needs_no_tokenizer_is_looked_at_without_one(run_main: RunMain, few: list[str], tmp_path: Path) -> None:
+    for model, severity in (([], None), (["--model.model_name_or_path", f"{tmp_path}/nowhere"], "error")):
+        report = json.loads(run_main("audit", *few, "--json", *model).out)
+        assert "subwords" not in report["splits"]["train"]
+        assert codes(report).get("no_tokenizer", {}).get("severity") == severity
 
 
 def test_strict_fails_on_warnings_and_passes_without(run_main: RunMain, few: list[str], tmp_path: Path) -> None:
@@ -83,9 +80,10 @@ def test_a_configuration_file_and_options_after_it(run_main: RunMain, few: list[
 
 def test_wrong_options_are_refused(run_main: RunMain, few: list[str]) -> None:
     assert run_main("audit", *few, "--data.nonsense", "1", check=False).code == 2
-    outcome = run_main("audit", check=False)
-    assert (outcome.code, len(outcome.errors())) == (1, 1)
-    assert "`fit` needs it" in outcome.err
+    for options, problem in (([], "`fit` needs it"), (["--data.train_file", "nowhere.conll"], "no such file")):
+        outcome = run_main("audit", *options, check=False)
+        assert (outcome.code, outcome.out, len(outcome.errors())) == (1, "", 1)
+        assert problem in outcome.err
 
 
 def test_broken_files_do_not_hide_what_the_others_hold(run_main: RunMain, few: list[str], tmp_path: Path) -> None:
@@ -102,12 +100,6 @@ def test_broken_files_do_not_hide_what_the_others_hold(run_main: RunMain, few: l
     places = [(Path(finding["example"]["file"]).name, finding["example"]["line"]) for finding in unreadable]
     assert places == [("b.conll", 2), ("c.conll", 1)]
     assert report["splits"]["train"]["sentences"] + report["splits"]["validation"]["sentences"] == 16
-
-
-def test_a_file_that_cannot_be_read_at_all_is_one_line(run_main: RunMain, tmp_path: Path) -> None:
-    outcome = run_main("audit", "--data.train_file", tmp_path / "nowhere.conll", check=False)
-    assert (outcome.code, outcome.out, len(outcome.errors())) == (1, "", 1)
-    assert "no such file" in outcome.err
 
 
 def test_misspelt_tags_are_findings_not_the_end(run_main: RunMain, tmp_path: Path) -> None:
@@ -206,19 +198,23 @@ def test_a_forgotten_entity_is_the_first_suspect(
     assert not (tmp_path / "runs").exists()
 
 
-def test_top_as_json_lines(run_main: RunMain, trained_run: Path, corrupted: Path) -> None:
-    outcome = run_main(
-        "audit", "--run_dir", trained_run, "--ckpt_path", "best", "--json", "--top", 3, "--split", "test"
-    )
+def test_top_as_json_lines(run_main: RunMain, trained_run: Path) -> None:
+    options = ["--run_dir", trained_run, "--ckpt_path", "best", "--json", "--top", 3, "--split", "test"]
+    outcome = run_main("audit", *options)
     lines = [json.loads(line) for line in outcome.out.splitlines()]
     assert [line["rank"] for line in lines] == [1, 2, 3]
 
 
-def test_folds_and_checkpoint_exclude_each_other(run_main: RunMain, few: list[str]) -> None:
-    assert "give one of them" in run_main("audit", *few, "--folds", 2, "--ckpt_path", "best", check=False).err
-    assert (
-        "--folds ranks the training data" in run_main("audit", *few, "--folds", 2, "--split", "test", check=False).err
-    )
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (("--folds", 2, "--ckpt_path", "best"), "give one of them"),
+        (("--folds", 2, "--split", "test"), "--folds ranks the training data"),
+        (("--folds", 1), "must be at least 2"),
+    ],
+)
+def test_what_folds_refuse(run_main: RunMain, few: list[str], options: tuple[object, ...], problem: str) -> None:
+    assert problem in run_main("audit", *few, *options, check=False).err
 
 
 def test_out_of_fold(run_main: RunMain, fit_options: list[str], corpus: Path, tmp_path: Path) -> None:
