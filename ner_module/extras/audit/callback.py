@@ -13,8 +13,6 @@ from ner_module.extras.audit.audit import Audit, audit_data
 
 log = logging.getLogger(__name__)
 
-_LINES = 4
-
 # `data/` has reported these while it read the data.
 _REPORTED = ("misspelt_tag", "unknown_tag", "rare_tag", "changed_spans", "illegal_tags", "type_not_in_training",
              "windows", "clipped_words", "words_without_subword")  # fmt: skip
@@ -28,12 +26,12 @@ class DataAudit(Callback):
         self._audit: Audit | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Audit, and log the worst findings; a resumed training has done both."""
+        """Audit, and log the four worst findings; a resumed training has done both."""
         if stage != "fit" or not trainer.is_global_zero or (self.run_dir / "audit.json").is_file():
             return
         self._audit = audit_data(trainer.datamodule)  # type: ignore[attr-defined]
         new = [finding for finding in self._audit.findings if finding.code not in _REPORTED]
-        for finding in [finding for finding in new if finding.severity != "info"][:_LINES]:
+        for finding in [finding for finding in new if finding.severity != "info"][:4]:
             log.warning("%s", finding.line())
         if counts := self._audit.summary():
             config = shlex.quote(str(self.run_dir / "config.yaml"))

@@ -31,19 +31,22 @@ _EQUAL = {
 def duplicate_findings(corpus: Corpus) -> Iterator[Finding]:
     """Contradictions first, then leakage, then mere repetition."""
     fold = cache(folded)
-    keys = [hash("".join(map(fold, sentence.tokens))) for sentence in corpus.sentences]
-    sentences = [pair for pair in zip(corpus.sentences, keys, strict=True) if pair[0].tokens]
+
+    def folded_hash(sentence: Sentence) -> int:
+        return hash("".join(map(fold, sentence.tokens)))
+
+    sentences = [sentence for sentence in corpus.sentences if sentence.tokens]
     first: dict[tuple[str, ...], Sentence] = {}
     train: dict[tuple[str, ...], Sentence] = {}
     folded_train: dict[int, Sentence] = {}
-    for sentence, key in sentences:
+    for sentence in sentences:
         first.setdefault(sentence.tokens, sentence)
         if sentence.split == "train":
             train.setdefault(sentence.tokens, sentence)
-            folded_train.setdefault(key, sentence)
+            folded_train.setdefault(folded_hash(sentence), sentence)
     differing: list[tuple[Sentence, Sentence]] = []
     equal: dict[tuple[str, str], list[tuple[Sentence, Sentence]]] = defaultdict(list)
-    for sentence, key in sentences:
+    for sentence in sentences:
         twin, split = first[sentence.tokens], sentence.split
         if sentence.tags != twin.tags:
             differing.append((sentence, twin))
@@ -51,7 +54,7 @@ def duplicate_findings(corpus: Corpus) -> Iterator[Finding]:
             equal["duplicate_sentences", split].append((sentence, twin))
         if split != "train" and sentence.tokens in train:
             equal["leakage", split].append((sentence, train[sentence.tokens]))
-        elif split != "train" and key in folded_train:
+        elif split != "train" and (key := folded_hash(sentence)) in folded_train:
             equal["near_leakage", split].append((sentence, folded_train[key]))
     if differing:
         count = len({twin.tokens for _, twin in differing})
