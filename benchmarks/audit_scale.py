@@ -52,7 +52,6 @@ def measure(folder: Path) -> dict[str, Any]:
     from ner_module.data.store import StoredSplit
     from ner_module.extras.audit.audit import audit_corpus
     from ner_module.extras.audit.corpus import Source, read_corpus
-    from ner_module.extras.audit.sequences import Tokenization
     from ner_module.pretrained import load_tokenizer
 
     stored = StoredSplit(folder)
@@ -67,7 +66,7 @@ def measure(folder: Path) -> dict[str, Any]:
     watcher = threading.Thread(target=watch)
     watcher.start()
     begun = time.perf_counter()
-    audit = audit_corpus(read_corpus({"train": Source(stored, "iob2")}, "O"), Tokenization(tokenizer, 128, 32))
+    audit = audit_corpus(read_corpus({"train": Source(stored, "iob2")}, "O"), (tokenizer, 128, 32))
     seconds = time.perf_counter() - begun
     done.set()
     watcher.join()

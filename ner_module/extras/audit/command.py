@@ -1,32 +1,29 @@
-"""``python -m ner_module audit --config my.yaml``: what is wrong with the data, and with the training planned on it.
-
-The configuration is read by the parser of ``fit``, so every option of ``fit`` works here and means the same. With
-``--ckpt_path`` or ``--folds`` the annotations that are most likely wrong are ranked instead (`suspects.py`).
-"""
+"""``python -m ner_module audit --config my.yaml``: what is wrong with the data, or which annotations are suspects."""
 
 from __future__ import annotations
 
 import argparse
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
-from rich import get_console
-from transformers import AutoConfig
-
+from ner_module.arguments import complete_arguments
 from ner_module.cli import parse_fit_options
 from ner_module.data.datamodule import NERDataModule
+from ner_module.errors import RunError
 from ner_module.extras.audit.audit import audit_data
-from ner_module.extras.audit.plan import count_memory
-from ner_module.extras.audit.suspects_command import run_suspects
-from ner_module.extras.audit.view import show
-from ner_module.pretrained import from_pretrained
+from ner_module.extras.audit.suspects import rank_out_of_fold, rank_suspects
+from ner_module.extras.audit.view import show, show_suspects
+from ner_module.files import write_atomically
+from ner_module.model.module import NERModule
+from ner_module.training.checkpoints import read_checkpoint
+from ner_module.training.runs import remove_if_unused
 
 _DESCRIPTION = """\
-Look for what is wrong with annotated data, and with the training planned on it, before it costs anything: sizes, tags,
-characters, duplicates and leakage between splits, conflicting annotations, rare and missing types, what the tokenizer
-and its windows do, steps and memory. Needs the base model's tokenizer and config, never its weights; without a model,
-the checks that need no tokenizer are made."""
+Look for what is wrong with annotated data before it costs anything: sizes, tags, characters, duplicates and leakage
+between splits, conflicting annotations, rare and missing types, what the tokenizer and its windows do. Needs the base
+model's tokenizer and config, never its weights; without a model, the checks that need no tokenizer are made."""
 
 _EPILOG = """\
 All other options are those of `fit` (python -m ner_module fit --help) and mean the same, for example:
@@ -40,21 +37,14 @@ def main(arguments: Sequence[str]) -> int:
     """Run the command; returns the exit code."""
     own, others = _parser().parse_known_args(list(arguments))
     if own.ckpt_path is not None or own.folds is not None:
-        return run_suspects(own, others)
-    config = parse_fit_options(others)
-    data = NERDataModule(**config["data"])
-    audit = audit_data(data, config["trainer"], config["model"]["warmup_ratio"])
-    if audit.train_lengths:
-        base = from_pretrained(AutoConfig.from_pretrained, data.hparams["model_name_or_path"], data.hparams["revision"])
-        labels = 1 + 2 * len(audit.types)  # exact for IOB2; the head is a thousandth of a model
-        rows = min(data.hparams["batch_size"], len(audit.train_lengths))
-        audit.memory = count_memory(base, labels, rows, max(audit.train_lengths))
+        return _rank(own, others)
+    audit = audit_data(NERDataModule(**parse_fit_options(others)["data"]))
     if own.output is not None:
         audit.write(own.output)
     if own.json:
-        print(json.dumps(audit.as_json(), indent=1, ensure_ascii=False))
+        print(audit.as_json())
     else:
-        show(audit, get_console())
+        show(audit)
     if audit.failure is not None:
         raise audit.failure
     return 1 if own.strict and any(finding.severity != "info" for finding in audit.findings) else 0
@@ -68,28 +58,59 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "--output", type=Path, metavar="FILE", help="write everything as JSON (suspects: JSONL) to FILE"
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON (suspects: JSONL) instead of tables")
-    parser.add_argument("--strict", action="store_true", help="exit with 1 when there are errors or warnings")
-    group = parser.add_argument_group("annotations most likely wrong")
-    group.add_argument("--ckpt_path", help="best, last or a file: rank by this trained model's confidence")
-    group.add_argument("--run_dir", help="the run that --ckpt_path best or last is of; the newest by default")
-    group.add_argument(
-        "--folds",
-        type=_at_least_two,
-        metavar="K",
-        help="train K models as `fit` would, each on the rest of the training data, and rank every part by the model "
-        "that has not seen it",
-    )
-    group.add_argument("--split", choices=("train", "validation", "test"), default="train", help="what to rank (train)")
-    group.add_argument("--top", type=int, default=20, metavar="N", help="how many to show (20); --output has them all")
+    add = parser.add_argument
+    add("--output", type=Path, metavar="FILE", help="write everything as JSON (suspects: JSONL) to FILE")
+    add("--json", action="store_true", help="print JSON (suspects: JSONL) instead of tables")
+    add("--strict", action="store_true", help="exit with 1 when there are errors or warnings")
+    add = parser.add_argument_group("annotations most likely wrong").add_argument
+    add("--ckpt_path", help="best, last or a file: rank by this trained model's confidence")
+    add("--run_dir", help="the run that --ckpt_path best or last is of; the newest by default")
+    models = "train K models as `fit` would, each on the rest of the training data"
+    add("--folds", type=int, metavar="K", help=f"{models}, and rank every part by the model that has not seen it")
+    add("--split", choices=("train", "validation", "test"), default="train", help="what to rank (train)")
+    add("--top", type=int, default=20, metavar="N", help="how many to show (20); --output has them all")
     return parser
 
 
-def _at_least_two(text: str) -> int:
-    number = int(text)
-    if number < 2:
-        raise argparse.ArgumentTypeError(f"must be at least 2, not {number}")
-    return number
+def _rank(own: argparse.Namespace, others: Sequence[str]) -> int:
+    """Rank, show and write the annotations most likely wrong; returns the exit code."""
+    if own.folds is None:
+        asked = ["--ckpt_path", own.ckpt_path, *(["--run_dir", own.run_dir] if own.run_dir else [])]
+        run = complete_arguments(["validate", *others, *asked])
+        if run.run_dir is not None:
+            remove_if_unused(run.run_dir)
+        assert run.checkpoint is not None
+        data = _read(run.arguments[1:], own.split, run.checkpoint)
+        module = NERModule.load_from_checkpoint(run.checkpoint, map_location="cpu", weights_only=True)
+        suspects = rank_suspects(data, module, own.split)
+    elif own.ckpt_path is not None:
+        raise RunError("--ckpt_path ranks by a model you have, --folds trains some: give one of them")
+    elif own.folds < 2:
+        raise RunError(f"--folds must be at least 2, not {own.folds}")
+    elif own.split != "train":
+        raise RunError(f"--folds ranks the training data; for the {own.split} data give --ckpt_path")
+    else:
+        suspects = rank_out_of_fold(_read(others, "train"), others, own.folds)
+    suspects.sort(key=lambda suspect: (suspect.score, suspect.sentence, suspect.start))
+    lines = [json.dumps({"rank": rank, **asdict(s)}, ensure_ascii=False) + "\n" for rank, s in enumerate(suspects, 1)]
+    if own.output is not None:
+        write_atomically(own.output, "".join(lines))
+    if own.json:
+        print("".join(lines[: own.top]), end="")
+    else:
+        show_suspects(suspects, own)
+    return 0
+
+
+def _read(arguments: Sequence[str], split: str, checkpoint: Path | None = None) -> NERDataModule:
+    options = parse_fit_options(arguments)["data"]
+    if split != "test":
+        options["test_file"] = None
+    data = NERDataModule(**options)
+    if checkpoint is not None:
+        data.load_state_dict(read_checkpoint(checkpoint)["NERDataModule"])
+    data.prepare_data()
+    data.setup("fit")
+    if split == "test" and "test" not in data.stored:
+        raise RunError("there is no test data to rank: give --data.test_file")
+    return data

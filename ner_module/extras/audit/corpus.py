@@ -1,21 +1,31 @@
 """The sentences of all splits in memory, read as training will read them, each with its place in a file.
 
-Equal words, and equal sequences of tags with their spans, are one object; a sentence of 15 words takes some 400 bytes.
+An error at which ``fit`` would stop becomes a finding, and the rest is still audited. Equal words, and equal sequences
+of tags with their spans, are one object; a sentence of 15 words takes some 400 bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from itertools import chain
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from ner_module.data.datamodule import NERDataModule
+from ner_module.data.formats import expand_files
+from ner_module.data.inventory import Tags, choose_source_scheme
+from ner_module.data.options import choose_held_out
+from ner_module.data.preparation import NEEDED, store_splits
 from ner_module.data.store import StoredSplit
-from ner_module.extras.audit.wording import excerpt
-from ner_module.extras.findings import Example
-from ner_module.tagging import OUTSIDE, Span, has_prefix, illegal_words, tags_to_spans
+from ner_module.data.tag_spelling import Suspicion, suspicious_tags
+from ner_module.errors import DataError
+from ner_module.extras.audit.wording import excerpt, plural
+from ner_module.extras.findings import Example, Finding
+from ner_module.tagging import OUTSIDE, Span, complete_label_set, has_prefix, illegal_words, tags_to_spans
 
 SPLITS = ("train", "validation", "test")
 
@@ -46,54 +56,143 @@ class Sentence(NamedTuple):
 
 @dataclass
 class Corpus:
-    """All splits.
-
-    Attributes:
-        sources: the stored splits by name, in the order of training, validation and test.
-        splits: names of the splits that have sentences, likewise; a held-out part counts.
-        sentences: of all of them.
-        forms: the distinct words.
-    """
+    """All splits."""
 
     sources: dict[str, Source]
+    """The stored splits by name, in the order of training, validation and test."""
     splits: list[str]
+    """Names of the splits that have sentences, likewise; a held-out part counts."""
     sentences: list[Sentence]
-    forms: list[str]
+    forms: Counter[str]
+    """The distinct words, and how often each occurs."""
 
     def of(self, split: str) -> list[Sentence]:
         """The sentences of a split."""
         return [sentence for sentence in self.sentences if sentence.split == split]
 
+    def count(self, forms: Iterable[str]) -> int:
+        """How many words are one of some forms."""
+        return sum(self.forms[form] for form in forms)
+
+    def first_word(self, forms: Iterable[str]) -> Example:
+        """The first word that is one of some forms."""
+        wanted = set(forms)
+        sentence = next(sentence for sentence in self.sentences if not wanted.isdisjoint(sentence.tokens))
+        at = next(at for at, word in enumerate(sentence.tokens) if word in wanted)
+        return sentence.example(at, at + 1)
+
+
+def read_data(data: NERDataModule) -> tuple[Corpus, list[Finding], DataError | None]:
+    """Read all splits that a configuration names, or take those that the data module has read.
+
+    Returns:
+        The sentences; what stood in the way, and what is wrong with the inventory of tags; why ``fit`` would stop where
+        some file cannot be read.
+
+    Raises:
+        DataError: no file can be read.
+    """
+    options: Any = data.hparams
+    findings: list[Finding] = []
+    failure: DataError | None = None
+
+    def attempt(code: str, otherwise: Any, check: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return check(*arguments)
+        except DataError as error:
+            example = Example(str(error.path), error.line, error.problem)
+            findings.append(Finding(code, "error", 1, error.problem, example, error.advice))
+            return otherwise
+
+    def store(split: str, files: list[str]) -> StoredSplit:
+        others = {f"{name}_file": None for name in SPLITS}
+        chosen = type(options)({**options, **others, "dataset_name": None, f"{split}_file": files})
+        [command] = [command for command, needed in NEEDED.items() if needed == split]
+        return store_splits(chosen, command, data.cache)[split]
+
+    try:
+        stored = data.stored or store_splits(options, "fit", data.cache)
+    except DataError as error:
+        stored = {}
+        for split in SPLITS:
+            asked = options[f"{split}_file"]
+            files = [] if asked is None else [str(path) for path in attempt("unreadable", [], expand_files, asked)]
+            if readable := [file for file in files if attempt("unreadable", None, store, split, [file])]:
+                stored[split] = store(split, readable)
+        if not stored:
+            raise
+        if options["train_file"] is not None or options["dataset_name"] is not None:
+            failure = error
+    sources: dict[str, Source] = {}
+    for name, split_data in stored.items():
+        census = split_data.meta["schemes"]
+        if census["flat_words"] and census["prefixed_words"] and options["source_scheme"] != "flat":
+            # The tags in question are found below, one by one.
+            scheme = min(census["illegal_words"], key=census["illegal_words"].__getitem__)
+        else:
+            asked = options["source_scheme"]
+            scheme = attempt("labels_without_prefix", "flat", choose_source_scheme, split_data, asked)
+        sources[name] = Source(split_data, scheme)
+    if "train" in sources and "validation" not in sources and options["validation_file"] is None:
+        train, share, seed = sources["train"], options["validation_fraction"], options["seed"]
+        held_out = attempt("too_few_sentences", None, choose_held_out, train.stored, share, seed)
+        sources["train"] = train._replace(held_out=held_out)
+    schemes = {name: source.scheme for name, source in sources.items()}
+    tags = Tags(stored, schemes, options["label_names"], data.label_map)
+    findings += misspelt_tags(tags)
+    if attempt("label_map", "refused", tags.check_label_map) == "refused":
+        tags.label_map = {}
+    asked, scheme = options["outside_label"], next(iter(schemes.values()))
+    outside = attempt("outside_label", asked if scheme == "flat" else OUTSIDE, tags.outside_label, scheme, asked)
+    return read_corpus(sources, outside, tags.label_map), findings, failure
+
+
+def misspelt_tags(tags: Tags) -> Iterator[Finding]:
+    """Every tag that is unknown or looks like a typing error; ``fit`` stops at the first that is certainly one."""
+    counts, places, words = tags.counts, tags.first_seen, tags.first_words
+    if tags.declared is None:
+        code, otherwise = "misspelt_tag", ", or name all labels in --data.label_names"
+        suspicions = suspicious_tags(counts, places, words, flat=tags.source_scheme == "flat")
+    else:
+        code, otherwise = "unknown_tag", ", or add it to --data.label_names"
+        known = {OUTSIDE, *complete_label_set(tags.declared, tags.source_scheme, None)}
+        problem = f"is not among the labels {', '.join(tags.declared)}"
+        suspicions = []
+        for tag in counts:
+            if tag not in known:
+                path, line = places[tag]
+                subject, advice = f"the tag {tag!r} ({plural(counts[tag], 'word')})", "correct the tag"
+                suspicions.append(Suspicion(tag, counts[tag], path, line, f"{subject} {problem}", advice, certain=True))
+    for found in suspicions:
+        example = Example(found.path, found.line, f"{words.get(found.tag)} {found.tag}")
+        if found.certain:
+            yield Finding(code, "error", found.count, found.problem, example, found.advice + otherwise)
+        else:
+            yield Finding("rare_tag", "warning", found.count, found.problem, example, found.advice)
+
 
 def read_corpus(
     sources: Mapping[str, Source], outside_label: str | None, label_map: Mapping[str, str] | None = None
 ) -> Corpus:
-    """Read all sentences.
-
-    Args:
-        sources: the stored splits by name.
-        outside_label: the label of words outside any entity, if there is one.
-        label_map: renames or drops types, as training will.
-    """
+    """Read all sentences; types are renamed or dropped, as training will."""
     sources = {name: sources[name] for name in SPLITS if name in sources}
     forms: dict[str, str] = {}
     sentences = []
     for name, source in sources.items():
         held_out = set() if source.held_out is None else set(source.held_out.tolist())
         known: dict[tuple[str, ...], tuple[tuple[str, ...], list[Span], list[int]]] = {}
-        number = 0
-        for chunk in source.stored.chunks():
-            assert chunk.tags is not None
-            for tokens, tags in zip(chunk.tokens, map(tuple, chunk.tags), strict=True):
-                if tags not in known:
-                    known[tags] = tags, *annotate(tags, source.scheme, outside_label, label_map or {})
-                words = tuple([forms.setdefault(word, word) for word in tokens])
-                split = "validation" if number in held_out else name
-                sentences.append(Sentence(split, words, *known[tags], source, number))
-                number += 1
-    split_off = any(source.held_out is not None for source in sources.values())
-    splits = [name for name in SPLITS if name in sources or (name == "validation" and split_off)]
-    return Corpus(sources, splits, sentences, list(forms))
+        chunks = source.stored.chunks()
+        pairs = chain.from_iterable(zip(chunk.tokens, map(tuple, chunk.tags or ()), strict=True) for chunk in chunks)
+        for number, (tokens, tags) in enumerate(pairs):
+            if tags not in known:
+                known[tags] = tags, *annotate(tags, source.scheme, outside_label, label_map or {})
+            split = "validation" if number in held_out else name
+            sentences.append(
+                Sentence(split, tuple([forms.setdefault(word, word) for word in tokens]), *known[tags], source, number)
+            )
+    present = {sentence.split for sentence in sentences}
+    counts = Counter(chain.from_iterable(sentence.tokens for sentence in sentences))
+    return Corpus(sources, [name for name in SPLITS if name in present], sentences, counts)
 
 
 def annotate(

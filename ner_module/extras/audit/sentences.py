@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import defaultdict
+from collections.abc import Iterator
 from functools import cache
 
 from ner_module.extras.audit.corpus import Corpus, Sentence
@@ -18,86 +19,71 @@ from ner_module.extras.findings import Finding
 _LONG_ENOUGH = 5
 # From this share on a training split says one thing too often.
 _MANY = 0.05
+_DETAILS = 1_000
 
-# A sentence and an equal one before it, or in the training data.
-Pairs = list[tuple[Sentence, Sentence]]
+_EQUAL = {
+    "leakage": "in the training data too",
+    "near_leakage": "in the training data too but for case, white space or tokenisation",
+    "duplicate_sentences": "equal to an earlier one",
+}
 
 
-def duplicate_findings(corpus: Corpus) -> list[Finding]:
+def duplicate_findings(corpus: Corpus) -> Iterator[Finding]:
     """Contradictions first, then leakage, then mere repetition."""
     fold = cache(folded)
 
     def folded_hash(sentence: Sentence) -> int:
         return hash("".join(map(fold, sentence.tokens)))
 
+    sentences = [sentence for sentence in corpus.sentences if sentence.tokens]
     first: dict[tuple[str, ...], Sentence] = {}
     train: dict[tuple[str, ...], Sentence] = {}
     folded_train: dict[int, Sentence] = {}
-    for sentence in corpus.sentences:
+    for sentence in sentences:
         first.setdefault(sentence.tokens, sentence)
-        if sentence.split == "train" and sentence.tokens:
+        if sentence.split == "train":
             train.setdefault(sentence.tokens, sentence)
             folded_train.setdefault(folded_hash(sentence), sentence)
-    differing: Pairs = []
-    equal: dict[tuple[str, str], Pairs] = defaultdict(list)
-    for sentence in corpus.sentences:
-        if not sentence.tokens:
-            continue
-        twin = first[sentence.tokens]
+    differing: list[tuple[Sentence, Sentence]] = []
+    equal: dict[tuple[str, str], list[tuple[Sentence, Sentence]]] = defaultdict(list)
+    for sentence in sentences:
+        twin, split = first[sentence.tokens], sentence.split
         if sentence.tags != twin.tags:
             differing.append((sentence, twin))
-        if twin is not sentence and twin.split == sentence.split:
-            equal["duplicate_sentences", sentence.split].append((sentence, twin))
-        if sentence.split == "train":
-            continue
-        if sentence.tokens in train:
-            equal["leakage", sentence.split].append((sentence, train[sentence.tokens]))
-        elif (key := folded_hash(sentence)) in folded_train:
-            equal["near_leakage", sentence.split].append((sentence, folded_train[key]))
-    codes = [(code, split) for split in corpus.splits for code in ("leakage", "near_leakage")]
-    codes += [("duplicate_sentences", split) for split in corpus.splits]
-    found = [_repetition(corpus, *pair, equal[pair]) for pair in codes if pair in equal]
-    return [_contradiction(differing), *found] if differing else found
+        if twin is not sentence and twin.split == split:
+            equal["duplicate_sentences", split].append((sentence, twin))
+        if split != "train" and sentence.tokens in train:
+            equal["leakage", split].append((sentence, train[sentence.tokens]))
+        elif split != "train" and (key := folded_hash(sentence)) in folded_train:
+            equal["near_leakage", split].append((sentence, folded_train[key]))
+    if differing:
+        count = len({twin.tokens for _, twin in differing})
+        sentence, twin = differing[0]
+        at = next(at for at, tags in enumerate(zip(twin.tags, sentence.tags, strict=True)) if tags[0] != tags[1])
+        note = f"  {sentence.tags[at]} here, {twin.tags[at]} in {twin.example(at).place}"
+        message = f"{plural(count, 'sentence occurs', 'sentences occur')} several times with different tags"
+        advice = "decide which annotation is right; a model cannot learn both, and a score cannot reward both"
+        details = [{"places": [pair[1].example().place, pair[0].example().place]} for pair in differing[:_DETAILS]]
+        example = sentence.example(at, at + 1, note)
+        yield Finding("contradicting_duplicates", "warning", count, message, example, advice, details)
+    for code, split in sorted(equal, key=lambda pair: list(_EQUAL).index(pair[0])):
+        yield _repetition(code, split, equal[code, split], len(corpus.of(split)))
 
 
-def _repetition(corpus: Corpus, code: str, split: str, pairs: Pairs) -> Finding:
-    count, size = len(pairs), len(corpus.of(split))
-    long = [pair for pair in pairs if len(pair[0].tokens) >= _LONG_ENOUGH]
+def _repetition(code: str, split: str, pairs: list[tuple[Sentence, Sentence]], size: int) -> Finding:
+    count, long = len(pairs), [pair for pair in pairs if len(pair[0].tokens) >= _LONG_ENOUGH]
     # A long sentence says more than "Yes .", so the example is one if there is one.
     sentence, twin = long[0] if long else max(pairs, key=lambda pair: len(pair[0].tokens))
-    message = f"{plural(count, 'sentence')} of the {split} data ({share(count, size)}; {len(long):,} of {_LONG_ENOUGH} "
-    if code == "duplicate_sentences":
-        message += f"words or more) {'repeats' if count == 1 else 'repeat'} an earlier one"
-        severe = split == "train" and len(long) > _MANY * size
-        reason = " unless their frequency is what you want to learn"
-        reason = reason if split == "train" else ": they count several times in the score"
-        advice = f"remove repetitions{reason}"
-    else:
-        how = "" if code == "leakage" else " but for case, white space or tokenisation"
-        message += f"words or more) {'is' if count == 1 else 'are'} in the training data too{how}"
-        severe = bool(long)
-        advice = f"remove them from one side: the {split} score rewards remembering them"
     example = sentence.example(note=f"  (also {twin.example().place})")
-    details = [{"place": leaked.example().place} for leaked, _ in pairs[:1000]]
-    listed = None if code == "duplicate_sentences" else details
-    return Finding(code, "warning" if severe else "info", count, message, example, advice, listed)
-
-
-def _contradiction(pairs: Pairs) -> Finding:
-    count = len({first.tokens for _, first in pairs})
-    later, first = pairs[0]
-    at = next(at for at, tags in enumerate(zip(first.tags, later.tags, strict=True)) if tags[0] != tags[1])
-    note = f"  {later.tags[at]} here, {first.tags[at]} in {first.example(at).place}"
-    shown = [(first.example(), later.example()) for later, first in pairs[:100]]
-    return Finding(
-        "contradicting_duplicates",
-        "warning",
-        count,
-        f"{plural(count, 'sentence occurs', 'sentences occur')} several times with different tags",
-        later.example(at, at + 1, note),
-        "decide which annotation is right; a model cannot learn both, and a score cannot reward both",
-        [{"places": [one.place, other.place], "text": one.text} for one, other in shown],
-    )
+    message = f"{plural(count, 'sentence')} of the {split} data ({share(count, size)}; {len(long):,} of {_LONG_ENOUGH} "
+    message += f"words or more) {'is' if count == 1 else 'are'} {_EQUAL[code]}"
+    if code == "duplicate_sentences":
+        severe = split == "train" and len(long) > _MANY * size
+        advice = "remove repetitions, unless their frequency is what you want to learn and to score"
+        return Finding(code, "warning" if severe else "info", count, message, example, advice)
+    advice = f"remove them from one side: the {split} score rewards remembering them"
+    details = [{"place": leaked.example().place} for leaked, _ in pairs[:_DETAILS]]
+    return Finding(code, "warning" if long else "info", count, message, example, advice, details)
 
 
 def folded(form: str) -> str:

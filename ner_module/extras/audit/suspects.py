@@ -7,45 +7,57 @@ Northcutt, Jiang and Chuang, "Confident Learning" (2021, https://doi.org/10.1613
 standing for the whole, which Wang and Mueller, "Detecting Label Errors in Token Classification Data" (2022,
 https://arxiv.org/abs/2210.03920) found the best of the ways to put tokens together. The lowest scores come first.
 
-A model that was trained on an annotation has learnt to believe it. `folds.py` asks models that have not seen it;
-`benchmarks/suspects.py` measures both.
+A model that was trained on an annotation has learnt to believe it, so :func:`rank_out_of_fold` trains K models by
+``fit``, each on a part of the data, to judge the rest; `benchmarks/suspects.py` measures both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+import json
+import logging
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from ner_module.cli import run_command
 from ner_module.data.batching import evaluation_batches
 from ner_module.data.datamodule import NERDataModule
 from ner_module.data.encoded import BatchAssembler
+from ner_module.data.store import StoredSplit
+from ner_module.errors import DataError
 from ner_module.extras.audit.wording import excerpt
 from ner_module.model.module import NERModule
-from ner_module.tagging import Span
+from ner_module.tagging import OUTSIDE, Span, convert_tags
+from ner_module.training.runs import checkpoint_path
 
-Kind = Literal["agreed", "type", "boundary", "only annotated", "only predicted"]
+log = logging.getLogger(__name__)
+
+Indices = npt.NDArray[np.int64]
+"""Sentences of a stored split."""
+
+# `fit` validates each epoch; the models here are those of the last epoch, so a glance is enough.
+_VALIDATION_SENTENCES = 50
 
 
 @dataclass(frozen=True)
 class Suspect:
-    """One case: words ``start`` to ``end`` (exclusive) of a sentence, where they stand, and the text around them.
+    """One case: words ``start`` to ``end`` (exclusive) of a stored sentence, where they stand, and the text there.
 
-    Attributes:
-        score: the model's lowest probability of a gold tag in it; low is suspicious.
-        kind: how gold and prediction differ.
-        gold, predicted: entities: ``type``, ``text``, ``start`` and ``end`` in words.
-        sentence: index of the sentence in the stored split.
+    ``score`` is the model's lowest probability of a gold tag in it; the entities have type, text, start and end.
     """
 
     score: float
     file: str
     line: int
-    kind: Kind
+    kind: str
     gold: list[dict[str, Any]]
     predicted: list[dict[str, Any]]
     start: int
@@ -56,21 +68,14 @@ class Suspect:
 
 @torch.inference_mode()
 def rank_suspects(
-    data: NERDataModule, module: NERModule, split: str, sentences: npt.NDArray[np.int64] | None = None
+    data: NERDataModule, module: NERModule, split: str, sentences: Indices | None = None
 ) -> list[Suspect]:
-    """All cases of a split, the most suspicious first.
-
-    Args:
-        data: has read the split.
-        module: a trained model with the data's labels.
-        split: ``train``, ``validation`` or ``test``.
-        sentences: only these of the stored split; by default all that belong to the split.
-    """
+    """All cases of a split that ``data`` has read, or of some of its stored sentences, in any order."""
     source, chosen = data.sentences_of(split)
     stored, encoded, labels = data.stored[source], data.encoded[source], data.labels
     if sentences is None:
         sentences = np.arange(len(stored)) if chosen is None else chosen
-    module = module.eval()
+    module = module.eval().to("cuda" if torch.cuda.is_available() else "cpu")
     assembler = BatchAssembler(encoded, data.label_ids(source))
     suspects = []
     for indices in evaluation_batches(encoded.sentence_lengths()[sentences], data.hparams["eval_batch_size"]):
@@ -88,26 +93,19 @@ def rank_suspects(
             gold_spans = labels.spans([labels.names[label] for label in gold])
             predicted_spans = labels.spans([labels.names[label] for label in predicted])
             for start, end, annotated, found in cases(gold_spans, predicted_spans):
-                tokens = stored.tokens(index)
-                score, kind = round(min(confidences[start:end]), 6), kind_of(annotated, found)
-                text = excerpt(tokens, start, end)
-                sides = _as_json(annotated, tokens), _as_json(found, tokens)
-                suspects.append(Suspect(score, *stored.origin(index, start), kind, *sides, start, end, index, text))
-    return most_suspicious_first(suspects)
-
-
-def most_suspicious_first(suspects: list[Suspect]) -> list[Suspect]:
-    """By score; equal ones in the order of the data."""
-    return sorted(suspects, key=lambda suspect: (suspect.score, suspect.sentence, suspect.start))
+                tokens, place = stored.tokens(index), stored.origin(index, start)
+                score, kind, text = min(confidences[start:end]), kind_of(annotated, found), excerpt(tokens, start, end)
+                annotation, prediction = (
+                    [{"type": name, "text": " ".join(tokens[a:b]), "start": a, "end": b} for a, b, name in spans]
+                    for spans in (annotated, found)
+                )
+                sides = annotation, prediction
+                suspects.append(Suspect(round(score, 6), *place, kind, *sides, start, end, index, text))
+    return suspects
 
 
 def cases(gold: list[Span], predicted: list[Span]) -> Iterator[tuple[int, int, list[Span], list[Span]]]:
-    """Groups of entities that overlap: first word, last word (exclusive), gold and predicted entities.
-
-    >>> list(cases([Span(0, 2, "PER"), Span(5, 6, "LOC")], [Span(1, 3, "PER")]))
-    [(0, 3, [Span(start=0, end=2, entity_type='PER')], [Span(start=1, end=3, entity_type='PER')]), \
-(5, 6, [Span(start=5, end=6, entity_type='LOC')], [])]
-    """
+    """Groups of entities that overlap: first word, last word (exclusive), gold and predicted entities."""
     start = end = 0
     group: tuple[list[Span], list[Span]] = ([], [])
     for span, side in sorted([(span, 0) for span in gold] + [(span, 1) for span in predicted]):
@@ -121,12 +119,8 @@ def cases(gold: list[Span], predicted: list[Span]) -> Iterator[tuple[int, int, l
         yield start, end, *group
 
 
-def kind_of(gold: list[Span], predicted: list[Span]) -> Kind:
-    """How the two sides of a case differ.
-
-    >>> kind_of([Span(0, 2, "PER")], [Span(0, 2, "LOC")]), kind_of([], [Span(0, 1, "PER")])
-    ('type', 'only predicted')
-    """
+def kind_of(gold: list[Span], predicted: list[Span]) -> str:
+    """How the sides of a case differ: ``agreed``, ``type``, ``boundary``, ``only annotated`` or ``only predicted``."""
     if gold == predicted:
         return "agreed"
     if not predicted:
@@ -136,7 +130,81 @@ def kind_of(gold: list[Span], predicted: list[Span]) -> Kind:
     return "type" if [span[:2] for span in gold] == [span[:2] for span in predicted] else "boundary"
 
 
-def _as_json(spans: list[Span], tokens: list[str]) -> list[dict[str, Any]]:
-    return [
-        {"type": name, "text": " ".join(tokens[start:end]), "start": start, "end": end} for start, end, name in spans
-    ]
+def rank_out_of_fold(data: NERDataModule, arguments: Sequence[str], folds: int) -> list[Suspect]:
+    """All cases of the training data that ``data`` has read, each judged by a model trained with others.
+
+    ``arguments`` are those of ``fit``, without run directory and checkpoint.
+    """
+    suspects: list[Suspect] = []
+    size = len(data.stored["train"])
+    for number, held_out in enumerate(choose_folds(data.stored["train"], folds, data.hparams["seed"]), 1):
+        rest = np.setdiff1d(np.arange(size), held_out)
+        log.info("fold %d of %d: training on %d sentences, judging %d", number, folds, len(rest), len(held_out))
+        with tempfile.TemporaryDirectory(prefix="ner-fold-") as folder:
+            module = _train(data, arguments, rest, Path(folder))
+            suspects += rank_suspects(data, module, "train", held_out)
+    return suspects
+
+
+def choose_folds(stored: StoredSplit, folds: int, seed: int) -> list[Indices]:
+    """Deal the sentences out at random.
+
+    Whole documents, or at least equal sentences, stay together: none is judged by a model that was trained on its twin.
+
+    Raises:
+        DataError: there are fewer such groups than folds.
+    """
+    documents = stored.documents()
+    if documents is None or len(np.unique(documents)) < 5 * folds:
+        numbers: dict[tuple[str, ...], int] = {}
+        tokens = (tuple(words) for chunk in stored.chunks() for words in chunk.tokens)
+        documents = np.array([numbers.setdefault(words, len(numbers)) for words in tokens])
+    groups = len(np.unique(documents))
+    if groups < folds:
+        problem = f"it has {groups} different sentences"
+        raise DataError(stored.meta["sources"][0], None, problem, f"give more data, or fewer --folds than {folds}")
+    order = np.random.default_rng(seed).permutation(groups)
+    return [np.flatnonzero(np.isin(documents, part)) for part in np.array_split(order, folds)]
+
+
+def _train(data: NERDataModule, arguments: Sequence[str], sentences: Indices, folder: Path) -> NERModule:
+    """Train on some sentences, written to a folder, without any logger."""
+    labels, stored, scheme = data.labels, data.stored["train"], data.tags.source_scheme
+    outside = labels.outside if labels.scheme == "flat" else data.hparams["outside_label"] or OUTSIDE
+    for name, chosen in (("train", sentences), ("validation", sentences[:_VALIDATION_SENTENCES])):
+        with (folder / f"{name}.jsonl").open("w", encoding="utf-8") as file:
+            for index in chosen.tolist():
+                [sentence] = stored.slice(index, index + 1)
+                tags = convert_tags(sentence.tags or [], scheme, labels.scheme, outside, data.label_map)
+                document = {} if sentence.document is None else {"document": sentence.document}
+                file.write(json.dumps({"tokens": sentence.tokens, "tags": tags, **document}) + "\n")
+    # The tags written here are mapped and repaired already.
+    unset = ("dataset_name", "dataset_config_name", "test_file", "encoding", "text_column_name", "label_column_name")
+    options: dict[str, Any] = {
+        **{f"data.{name}": None for name in (*unset, "label_map")},
+        "data.train_file": str(folder / "train.jsonl"),
+        "data.validation_file": str(folder / "validation.jsonl"),
+        "data.format": "auto",
+        "data.label_names": list(labels.names),
+        "data.source_scheme": labels.scheme,
+        "data.scheme": labels.scheme,
+        "data.strict": False,
+        "data.outside_label": labels.outside if labels.scheme == "flat" else None,
+        "data.cache_dir": str(folder / "cache"),
+        "trainer.logger": False,
+        "trainer.fast_dev_run": False,
+        "run_dir": str(folder / "run"),
+    }
+    command = ["fit", *arguments]
+    for name, value in options.items():
+        command += [f"--{name}", value if isinstance(value, str) else json.dumps(value)]
+    logging.disable(logging.WARNING)  # remarks on the data were made before
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            run_command(command)
+    finally:
+        logging.disable(logging.NOTSET)
+    checkpoint = checkpoint_path(folder / "run", "last")
+    module = NERModule.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True)
+    assert module.labels == labels
+    return module

@@ -1,22 +1,23 @@
-"""The audit in a terminal: numbers side by side, then findings, the most severe first."""
+"""The audit in a terminal: numbers side by side, then findings, the most severe first; and the ranked annotations."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import argparse
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from rich.console import Console
+from rich import get_console
 from rich.padding import Padding
 from rich.text import Text
 
 from ner_module.extras.audit.audit import Audit
+from ner_module.extras.audit.suspects import Suspect
 from ner_module.extras.audit.wording import plural, share
 from ner_module.extras.findings import Finding
 from ner_module.tables import Column, Table, count
 
 _STYLES = {"error": "bold red", "warning": "yellow", "info": "cyan"}
 _FORMS_SHOWN = 5
-_TYPES_SHOWN = 25
 
 # Label, key, and for a share the key of the whole.
 _SIZES = (
@@ -24,52 +25,25 @@ _SIZES = (
     ("words", "words", ""),
     ("subword tokens", "subwords", ""),
     ("words a sentence, median", "words_per_sentence.p50", ""),
-    ("  95 % have at most", "words_per_sentence.p95", ""),
     ("  longest", "words_per_sentence.longest", ""),
-    ("subword tokens a sentence, median", "subwords_per_sentence.p50", ""),
-    ("  95 % have at most", "subwords_per_sentence.p95", ""),
+    ("subword tokens a sentence, 95 % have at most", "subwords_per_sentence.p95", ""),
     ("  longest", "subwords_per_sentence.longest", ""),
     ("sentences in several windows", "windowed_sentences", ""),
     ("words unknown to the tokenizer", "unknown_words", "words"),
     ("entities", "entities", ""),
-    ("  distinct", "distinct_entities", ""),
-    ("  seen in training, same type", "entities_seen_in_training.same_type", "entities"),
-    ("  seen with other types only", "entities_seen_in_training.other_type", "entities"),
-    ("  never seen in training", "entities_seen_in_training.unseen", "entities"),
     ("sentences with an entity", "sentences_with_entities", "sentences"),
     ("words in entities", "words_in_entities", "words"),
 )
 
-_PLAN = (
-    ("steps in all", "schedule.steps"),
-    ("epochs", "schedule.epochs"),
-    ("steps an epoch", "schedule.steps_per_epoch"),
-    ("sequences (without a model: sentences)", "schedule.rows"),
-    ("sequences of a batch on one device", "schedule.batch_size"),
-    ("devices", "schedule.devices"),
-    ("batches of a step", "schedule.accumulate"),
-    ("parameters", "memory.parameters"),
-    ("bytes of weights", "memory.weights"),
-    ("bytes of gradients", "memory.gradients"),
-    ("bytes of AdamW's moments", "memory.optimizer"),
-    ("bytes of activations at most (float32)", "memory.activations"),
-)
 
-
-def show(audit: Audit, console: Console) -> None:
+def show(audit: Audit) -> None:
     """Print all of it."""
-    splits = audit.splits.values()
+    console, splits = get_console(), audit.splits.values()
     columns = [Column(""), *(Column(split, count) for split in audit.splits)]
     sizes = [[label, *(_cell(split, key, whole) for split in splits)] for label, key, whole in _SIZES]
     console.print(Table("Sizes", columns, [row for row in sizes if row[1:] != [None] * len(splits)]).for_terminal(), "")
-    types = [[name, *(split["entities_by_type"][name] for split in splits)] for name in audit.types[:_TYPES_SHOWN]]
-    hidden = len(audit.types) - _TYPES_SHOWN
-    note = f"and {plural(hidden, 'rarer type')}, which --output FILE.json lists" if hidden > 0 else ""
-    if types:
-        console.print(Table("Entities by type", columns, types, note=note).for_terminal(), "")
-    plan = [[label, cell] for label, key in _PLAN if (cell := _cell(audit.as_json(), key)) is not None]
-    if audit.schedule is not None:
-        console.print(Table("Training", [Column(""), Column("", count)], plan).for_terminal(), "")
+    if types := [[name, *(split["entities_by_type"][name] for split in splits)] for name in audit.types]:
+        console.print(Table("Entities by type", columns, types).for_terminal(), "")
     if not audit.findings:
         console.print("No problems found.", style="bold green")
         return
@@ -82,7 +56,7 @@ def show(audit: Audit, console: Console) -> None:
     console.print(Text(audit.summary(), style="bold"))
 
 
-def _cell(numbers: dict[str, Any], key: str, whole: str = "") -> Any:
+def _cell(numbers: dict[str, Any], key: str, whole: str) -> Any:
     value: Any = numbers
     for part in key.split("."):
         value = value.get(part) if isinstance(value, dict) else None
@@ -97,7 +71,26 @@ def _evidence(finding: Finding) -> Iterator[str]:
     for form in forms[:_FORMS_SHOWN]:
         yield f"{form['form']}   " + ", ".join(f"{r['reading']} {r['count']:,}" for r in form["readings"])
         unusual = form["readings"][-1]
-        place = unusual["places"][0]
-        yield f"  {unusual['reading']} in {place['file']}:{place['line']}  {place['text']}"
-    if len(forms) > _FORMS_SHOWN:
-        yield f"… {len(forms) - _FORMS_SHOWN:,} more with --output FILE.json"
+        yield "  {} in {file}:{line}  {text}".format(unusual["reading"], **unusual["places"][0])
+
+
+def show_suspects(suspects: Sequence[Suspect], own: argparse.Namespace) -> None:
+    """The first of them, each with its place, what is annotated, what the model predicts, and the sentence."""
+    console = get_console()
+    disagreed = sum(suspect.kind != "agreed" for suspect in suspects)
+    summary = f"{plural(len(suspects), 'annotation')}, annotated or predicted; gold and model differ in {disagreed:,}. "
+    summary += "Ranked by the model's lowest probability of a gold tag in each; the first are the most likely wrong."
+    console.print(Text(summary), "")
+    for rank, suspect in enumerate(suspects[: own.top], 1):
+        gold, predicted = (
+            ", ".join(f"{entity['type']} {entity['text']!r}" for entity in entities) or "nothing"
+            for entities in (suspect.gold, suspect.predicted)
+        )
+        verdict = f"annotated {gold}" + (f", the model says {predicted}" if suspect.kind != "agreed" else "")
+        console.print(Text.assemble(f"{rank:>3}  {suspect.score:.4f}  ", (verdict, "bold")))
+        console.print(Padding(Text(f"{suspect.file}:{suspect.line}  {suspect.text}"), (0, 0, 0, 13)))
+    if own.folds is None and own.split == "train":
+        note = "This model was trained on these annotations; `--folds 5` asks models that have not seen them."
+        console.print("", Text(note, style="italic"))
+    if own.output is not None:
+        console.print("", Text(f"All of them: {own.output}"), soft_wrap=True)

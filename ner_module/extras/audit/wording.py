@@ -1,4 +1,4 @@
-"""Numbers, words and excerpts as findings write them."""
+"""Numbers and excerpts as findings write them."""
 
 from __future__ import annotations
 
@@ -19,15 +19,13 @@ def plural(count: int, one: str, many: str | None = None) -> str:
 
 
 def share(part: int, whole: int) -> str:
-    """A share as people read it; never 0 % of something, nor 100 % of not all.
+    """A share as people read it; never 0 % of something.
 
-    >>> share(1, 3), share(1, 5000), share(0, 0), share(4999, 5000)
-    ('33 %', '0.02 %', '0 %', '99.98 %')
+    >>> share(1, 3), share(1, 5000), share(0, 0)
+    ('33 %', '0.02 %', '0 %')
     """
-    if part in (0, whole):
-        return "100 %" if part else "0 %"
-    percent = 100 * part / whole
-    return f"{percent:.0f} %" if 1 <= percent <= 99 else f"{percent:.2g} %" if percent < 1 else f"{percent:.2f} %"
+    percent = 100 * part / max(whole, 1)
+    return f"{percent:.0f} %" if percent >= 1 else f"{percent:.2g} %"
 
 
 def excerpt(tokens: Sequence[str], start: int = 0, end: int = 0) -> str:
@@ -40,28 +38,14 @@ def excerpt(tokens: Sequence[str], start: int = 0, end: int = 0) -> str:
     >>> excerpt(["zero\u200bwidth", ""], 1, 2)
     'zero\\u200bwidth []'
     """
-    words = [visible(token) for token in tokens]
+    words = ["".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in word) for word in tokens]
     if end <= start:
-        return _cut(" ".join(words))
-    marked = f"[{_cut(' '.join(words[start:end]))}]"
+        return " ".join(_fitting(words, _LONGEST))
+    marked = " ".join(words[start:end])
+    marked = f"[{marked}]" if len(marked) <= _LONGEST else f"[{marked[:_LONGEST]}…]"
     room = max((_LONGEST - len(marked)) // 2, 20)
     before, after = _fitting(reversed(words[:start]), room), _fitting(words[end:], room)
     return " ".join([*reversed(before), marked, *after])
-
-
-def visible(token: str) -> str:
-    r"""A word with its invisible characters as escapes.
-
-    >>> visible("a\tb"), visible("naïve")
-    ('a\\tb', 'naïve')
-    """
-    if token.isprintable():
-        return token
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in token)
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
 
 
 def _fitting(words: Iterable[str], room: int) -> list[str]:

@@ -1,93 +1,55 @@
-"""Words that are not what they look like: empty, with control or zero-width characters, or in several Unicode forms.
-
-Each distinct form is classified once; the numbers are of words. Not here: what a tokenizer makes of them
-(`sequences.py`).
-"""
+"""Words that are not what they look like; what the model's tokenizer makes of all words; windows of long sentences."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections import Counter
-from collections.abc import Collection, Mapping
+from bisect import bisect
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator
+from typing import Any
 
-from ner_module.extras.audit.corpus import Corpus
-from ner_module.extras.audit.wording import plural, visible
-from ner_module.extras.findings import Example, Finding, Severity
+from ner_module.data.alignment import Subwords, make_sequences
+from ner_module.extras.audit.annotations import distribution
+from ner_module.extras.audit.corpus import Corpus, Sentence
+from ner_module.extras.audit.wording import plural, share
+from ner_module.extras.findings import Finding, Severity
+from ner_module.tagging import Span
 
 # Joiners, variation selectors and tags are part of how emoji, Arabic script and Indic scripts are written, so inside a
 # word they are no mistake.
 _JOINERS = re.compile("[\u200c\u200d\ufe00-\ufe0f\U000e0020-\U000e007f]")
-
 # UTF-8 that was read as Latin-1 or Windows-1252: "Ã©" for "é", "â€™" for an apostrophe.
 _MOJIBAKE = re.compile("\ufffd|[ÃÂ][\u0080-\u00bf]|â€")
 
 _KINDS = {
-    "empty_words": (
-        "that are empty or only white space",
-        "remove them with their tags: a model cannot see them, and predictions there are always outside",
-    ),
-    "space_in_words": (
-        "with white space",
-        "split them into words with a tag each if that is not meant: in running text no word will have any",
-    ),
-    "control_characters": (
-        "with control, unassigned or private characters",
-        "remove the characters; conversion from PDF or markup leaves such",
-    ),
+    "empty_words": ("that are empty or only white space", "remove them with their tags: a model cannot see them"),
+    "space_in_words": ("with white space", "split them if that is not meant: in running text no word will have any"),
+    "control_characters": ("with control, unassigned or private characters", "remove these, remains of PDF or markup"),
     "zero_width_characters": (
-        "with characters of no width (zero-width space, byte order mark, soft hyphen, direction marks)",
-        "remove them: a word looks the same with and without, but most tokenizers see two different words",
+        "with zero-width characters or soft hyphens",
+        "remove these: tokenizers see another word",
     ),
     "damaged_characters": (
         "that look like text decoded with the wrong encoding",
-        "convert the source again with its true encoding (--data.encoding names it)",
+        "name the right one: --data.encoding",
     ),
 }
-_COMPOSED, _DECOMPOSED = "composed", "decomposed"
+_COMPOSED, _DECOMPOSED = "in NFC (é as one character)", "not in NFC (é as e and an accent)"
 
+_FORMS_AT_ONCE = 20_000
+# A share of unknown words from which the model misses too much; a rule of thumb, not a measurement.
+_MANY_UNKNOWN = 0.01
 
-def count_words(
-    corpus: Corpus, kinds: Mapping[str, Collection[str]]
-) -> tuple[Counter[tuple[str, str]], dict[str, Example]]:
-    """How many words of each kind every split has, and the first word of each kind.
-
-    Args:
-        corpus: the words.
-        kinds: form -> its kinds, for the forms that have any.
-
-    Returns:
-        (kind, split) -> words; kind -> example.
-    """
-    counts: Counter[tuple[str, str]] = Counter()
-    first: dict[str, Example] = {}
-    for sentence in corpus.sentences if kinds else ():
-        for at, word in enumerate(sentence.tokens):
-            if word in kinds:
-                for kind in kinds[word]:
-                    counts[kind, sentence.split] += 1
-                    if kind not in first:
-                        first[kind] = sentence.example(at, at + 1)
-    return counts, first
-
-
-def word_findings(
-    kinds: Mapping[str, tuple[str, str]], totals: Mapping[str, int], first: Mapping[str, Example], mild: str
-) -> list[Finding]:
-    """A warning for each kind that occurs, and a note for a mild one, from its problem and advice."""
-    found = []
-    for code, (problem, advice) in kinds.items():
-        if count := totals.get(code, 0):
-            severity: Severity = "info" if code == mild else "warning"
-            found.append(Finding(code, severity, count, f"{plural(count, 'word')} {problem}", first[code], advice))
-    return found
+Tokenization = tuple[Any, int, int]
+"""A fast tokenizer, and how many subword tokens a sequence has and neighbouring windows share at most."""
 
 
 def character_kinds(form: str) -> list[str]:
     r"""What is odd about the characters of a word.
 
-    >>> character_kinds("plain"), character_kinds("a\u200bb"), character_kinds("\t"), character_kinds("caf\u00c3\u00a9")
-    ([], ['zero_width_characters'], ['empty_words'], ['damaged_characters', 'composed'])
+    >>> character_kinds("plain"), character_kinds("a\u200bb"), character_kinds("\t"), character_kinds("\ufffd")
+    ([], ['zero_width_characters'], ['empty_words'], ['damaged_characters'])
     """
     if form.isascii() and form.isprintable() and form and " " not in form:
         return []
@@ -105,21 +67,83 @@ def character_kinds(form: str) -> list[str]:
     return [kind for kind, applies in found.items() if applies]
 
 
-def character_findings(corpus: Corpus) -> list[Finding]:
+def character_findings(corpus: Corpus) -> Iterator[Finding]:
     """Everything odd about characters, one finding a kind."""
-    kinds = {form: found for form in corpus.forms if (found := character_kinds(form))}
-    counts, first = count_words(corpus, kinds)
-    totals = {kind: sum(counts[kind, split] for split in corpus.splits) for kind in first}
-    findings = word_findings(_KINDS, totals, first, mild="space_in_words")
-    if not {_COMPOSED, _DECOMPOSED} <= set(totals):
-        return findings
-    rare, usual = sorted((_COMPOSED, _DECOMPOSED), key=totals.__getitem__)
-    names = {_COMPOSED: "in NFC (é as one character)", _DECOMPOSED: "not in NFC (é as e and an accent)"}
-    known = set(corpus.forms)
-    decomposed = [form for form, found in kinds.items() if _DECOMPOSED in found]
-    both = [form for form in decomposed if unicodedata.normalize("NFC", form) in known]
-    message = f"{plural(totals[rare], 'word')} with accents {names[rare]}, {totals[usual]:,} {names[usual]}"
-    message += f"; {visible(both[0])} occurs in both" if both else ""
-    advice = "normalise all text to NFC: words that look the same should be the same"
-    details = [{"form": form} for form in both[:100]] or None
-    return [*findings, Finding("mixed_unicode_forms", "warning", totals[rare], message, first[rare], advice, details)]
+    forms: dict[str, list[str]] = defaultdict(list)
+    for form in corpus.forms:
+        for kind in character_kinds(form):
+            forms[kind].append(form)
+    for kind, texts in _KINDS.items():
+        yield from _finding(corpus, kind, "info" if kind == "space_in_words" else "warning", forms[kind], *texts)
+    if forms[_COMPOSED] and forms[_DECOMPOSED]:
+        totals = {kind: corpus.count(forms[kind]) for kind in (_COMPOSED, _DECOMPOSED)}
+        rare, usual = sorted(totals, key=totals.__getitem__)
+        problem = f"with accents {rare}, {totals[usual]:,} {usual}"
+        advice = "normalise all text to NFC: words that look the same should be the same"
+        yield from _finding(corpus, "mixed_unicode_forms", "warning", forms[rare], problem, advice)
+
+
+def _finding(
+    corpus: Corpus, code: str, severity: Severity, forms: Collection[str], problem: str, advice: str
+) -> Iterator[Finding]:
+    """One finding about some forms, at the first of them; none without forms."""
+    if forms:
+        count = corpus.count(forms)
+        yield Finding(code, severity, count, f"{plural(count, 'word')} {problem}", corpus.first_word(forms), advice)
+
+
+def subword_findings(corpus: Corpus, tokenization: Tokenization) -> tuple[list[Finding], dict[str, dict[str, Any]]]:
+    """What becomes of words and long sentences; and numbers of each split, as JSON holds them."""
+    tokenizer, longest, stride = tokenization
+    subwords, forms = Subwords(tokenizer), list(corpus.forms)
+    for start in range(0, len(forms), _FORMS_AT_ONCE):
+        subwords.cache([forms[start : start + _FORMS_AT_ONCE]])
+    budget = longest - subwords.num_special
+    # The unknown token itself may stand in the data.
+    unknown = {form for form in forms if tokenizer.unk_token_id in subwords[form] and form != tokenizer.unk_token}
+    clipped = [form for form in forms if len(subwords[form]) > budget and form not in unknown]
+    invisible = [form for form in forms if not subwords[form]]
+    problem, advice = "without any subword token", "remove them, or their invisible characters: they become outside"
+    found = [*_finding(corpus, "words_without_subword", "warning", invisible, problem, advice)]
+    problem = f"longer than {longest} subword tokens; the model sees the beginning"
+    advice = "check that it is a word, not an address, an encoded file or a table"
+    found += _finding(corpus, "clipped_words", "warning", clipped, problem, advice)
+    part, whole = corpus.count(unknown), corpus.forms.total()
+    severity: Severity = "warning" if part > _MANY_UNKNOWN * whole else "info"
+    problem = f"({share(part, whole)}) with something that becomes {tokenizer.unk_token}"
+    advice = "choose a base model of this language and script if these words matter"
+    found += _finding(corpus, "unknown_words", severity, unknown, problem, advice)
+    lengths: dict[str, list[int]] = defaultdict(list)
+    sequences: Counter[str] = Counter()
+    windowed: list[Sentence] = []
+    divided: list[tuple[Sentence, Span]] = []
+    for sentence in corpus.sentences:
+        length, cuts = sum([len(subwords[word]) for word in sentence.tokens]), []
+        if length > budget:
+            cuts = [window.first_word for window in make_sequences(sentence.tokens, subwords, longest, stride)[1:]]
+        lengths[sentence.split].append(length)
+        sequences[sentence.split] += 1 + len(cuts)
+        if cuts:  # there is one window only where a clipped word made room
+            windowed.append(sentence)
+            inside = [span for span in sentence.spans if bisect(cuts, span.start) != bisect(cuts, span.end - 1)]
+            divided += [(sentence, span) for span in inside]
+    if windowed:
+        message = f"{plural(len(windowed), 'sentence is', 'sentences are')} longer than {longest} subword tokens and "
+        message += "split into overlapping windows; each word is predicted and scored once"
+        advice = "nothing is lost; a larger --data.max_seq_length or shorter sentences make fewer windows"
+        found.append(Finding("windows", "info", len(windowed), message, windowed[0].example(), advice))
+    if divided:
+        sentence, span = divided[0]
+        message = f"{plural(len(divided), 'entity has', 'entities have')} words predicted in different windows"
+        advice, example = "split long texts between sentences where you can", sentence.example(span.start, span.end)
+        found.append(Finding("split_entities", "info", len(divided), message, example, advice))
+    return found, {
+        split: {
+            "subwords": sum(lengths[split]),
+            "subwords_per_sentence": distribution(lengths[split]),
+            "unknown_words": sum(word in unknown for sentence in corpus.of(split) for word in sentence.tokens),
+            "rows": sequences[split],
+            "windowed_sentences": sum(sentence.split == split for sentence in windowed),
+        }
+        for split in corpus.splits
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from ner_module.data.preparation import ReadingOptions, store_files
@@ -27,8 +28,9 @@ def corpus_of(folder: Path, splits: dict[str, list[str]], scheme: str = "iob2", 
     return read_corpus(sources, "O")
 
 
-def by_code(findings: list[Finding]) -> dict[str, Finding]:
+def by_code(findings: Iterable[Finding]) -> dict[str, Finding]:
     """Findings by their code; each must occur once."""
+    findings = list(findings)
     codes = [finding.code for finding in findings]
     assert len(codes) == len(set(codes)), codes
     return {finding.code: finding for finding in findings}
