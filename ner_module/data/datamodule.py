@@ -24,6 +24,7 @@ from ner_module import pretrained
 from ner_module.data.agreement import check_agreement, several_processes
 from ner_module.data.batching import LOOK_AHEAD, Batching, evaluation_loader, training_loader
 from ner_module.data.encoded import BatchAssembler, EncodedSplit, EncodingOptions, Selection
+from ner_module.data.entities import count_entities
 from ner_module.data.inventory import Tags, check_known, check_strict, choose_source_scheme
 from ner_module.data.options import check_options, choose_held_out, sequence_limits
 from ner_module.data.preparation import encode_stored, report_splits, store_splits
@@ -268,16 +269,7 @@ class NERDataModule(LightningDataModule):
     def train_entities(self) -> dict[str, dict[str, int]]:
         """The entities of the training data: type -> surface form (words joined by spaces) -> count."""
         source, chosen = self.sentences_of("train")
-        stored, encoded = self.stored[source], self.encoded[source]
-        entities: dict[str, dict[str, int]] = {}
-        for sentence in range(len(stored)) if chosen is None else chosen.tolist():
-            tags = [encoded.tag_names[label] for label in encoded.word_labels[encoded.words_of(sentence)]]
-            spans = self.labels.spans(tags)
-            tokens = stored.tokens(sentence) if spans else []
-            for start, end, entity_type in spans:
-                form, forms = " ".join(tokens[start:end]), entities.setdefault(entity_type, {})
-                forms[form] = forms.get(form, 0) + 1
-        return entities
+        return count_entities(self.stored[source], self.encoded[source], chosen, self.labels)
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Batches of sequences in a new order each epoch."""

@@ -21,11 +21,11 @@ from ner_module.data.inventory import Tags, choose_source_scheme
 from ner_module.data.options import choose_held_out
 from ner_module.data.preparation import NEEDED, store_splits
 from ner_module.data.store import StoredSplit
-from ner_module.data.tag_spelling import Suspicion, suspicious_tags
+from ner_module.data.tag_census import Suspicion, suspicious_tags
 from ner_module.errors import DataError
 from ner_module.extras.audit.wording import excerpt, plural
 from ner_module.extras.findings import Example, Finding
-from ner_module.tagging import OUTSIDE, Span, complete_label_set, has_prefix, illegal_words, tags_to_spans
+from ner_module.tagging import OUTSIDE, Span, has_prefix, illegal_words, tags_to_spans
 
 SPLITS = ("train", "validation", "test")
 
@@ -149,22 +149,18 @@ def read_data(data: NERDataModule) -> tuple[Corpus, list[Finding], DataError | N
 
 def misspelt_tags(tags: Tags) -> Iterator[Finding]:
     """Every tag that is unknown or looks like a typing error; ``fit`` stops at the first that is certainly one."""
-    counts, places, words = tags.counts, tags.first_seen, tags.first_words
     if tags.declared is None:
         code, otherwise = "misspelt_tag", ", or name all labels in --data.label_names"
-        suspicions = suspicious_tags(counts, places, words, flat=tags.source_scheme == "flat")
+        suspicions = suspicious_tags(tags.seen, flat=tags.source_scheme == "flat")
     else:
         code, otherwise = "unknown_tag", ", or add it to --data.label_names"
-        known = {OUTSIDE, *complete_label_set(tags.declared, tags.source_scheme, None)}
-        problem = f"is not among the labels {', '.join(tags.declared)}"
         suspicions = []
-        for tag in counts:
-            if tag not in known:
-                path, line = places[tag]
-                subject, advice = f"the tag {tag!r} ({plural(counts[tag], 'word')})", "correct the tag"
-                suspicions.append(Suspicion(tag, counts[tag], path, line, f"{subject} {problem}", advice, certain=True))
+        for tag in tags.undeclared():
+            uses, path, line, _ = tags.seen[tag]
+            problem = f"the tag {tag!r} ({plural(uses, 'word')}) is not among the labels {', '.join(tags.declared)}"
+            suspicions.append(Suspicion(tag, uses, path, line, problem, "correct the tag", certain=True))
     for found in suspicions:
-        example = Example(found.path, found.line, f"{words.get(found.tag)} {found.tag}")
+        example = Example(found.path, found.line, f"{tags.seen[found.tag].word} {found.tag}")
         if found.certain:
             yield Finding(code, "error", found.count, found.problem, example, found.advice + otherwise)
         else:
