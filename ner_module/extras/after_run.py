@@ -132,7 +132,7 @@ class AfterRun(Callback):
             return
         try:
             log.info("%-10s %s", self.what, self.write(trainer))
-        except UserError as error:  # a file of the run was edited
+        except (UserError, OSError) as error:  # a file of the run was edited, or the disk is full
             log.warning("no %s: %s", self.what, error)
         except Exception as error:  # a fault of this program
             log.warning("no %s (%s: %s); please report this", self.what, type(error).__name__, error)

@@ -15,7 +15,7 @@ from ner_module.errors import RunError
 from ner_module.extras.audit.audit import audit_data
 from ner_module.extras.audit.suspects import rank_out_of_fold, rank_suspects
 from ner_module.extras.audit.view import show, show_suspects
-from ner_module.files import write_atomically
+from ner_module.files import check_output, write_atomically
 from ner_module.model.module import NERModule
 from ner_module.training.checkpoints import read_checkpoint
 from ner_module.training.runs import remove_if_unused
@@ -36,6 +36,8 @@ All other options are those of `fit` (python -m ner_module fit --help) and mean 
 def main(arguments: Sequence[str]) -> int:
     """Run the command; returns the exit code."""
     own, others = _parser().parse_known_args(list(arguments))
+    if own.output is not None:
+        check_output(own.output, _is_own)
     if own.ckpt_path is not None or own.folds is not None:
         return _rank(own, others)
     audit = audit_data(NERDataModule(**parse_fit_options(others)["data"]))
@@ -70,6 +72,16 @@ def _parser() -> argparse.ArgumentParser:
     add("--split", choices=("train", "validation", "test"), default="train", help="what to rank (train)")
     add("--top", type=int, default=20, metavar="N", help="how many to show (20); --output has them all")
     return parser
+
+
+def _is_own(path: Path) -> bool:
+    """Whether a file is empty or what ``--output`` writes: an audit, or ranked suspects."""
+    text = path.read_text(encoding="utf-8", errors="replace")
+    try:
+        found = json.loads(text.partition("\n")[0] if text.startswith('{"rank"') else text or "{}")
+    except ValueError:
+        return False
+    return not text or (isinstance(found, dict) and {"findings", "rank"} & found.keys() != set())
 
 
 def _rank(own: argparse.Namespace, others: Sequence[str]) -> int:

@@ -27,7 +27,7 @@ from ner_module.extras.analysis.analysis import Analysis, analyse
 from ner_module.extras.analysis.callback import analysis_of
 from ner_module.extras.report import comparison, figure
 from ner_module.extras.report.errors_data import errors_json
-from ner_module.files import write_atomically
+from ner_module.files import check_output, write_atomically
 from ner_module.tables import Column, Table, count, interval, score
 from ner_module.tagging import LabelSet
 from ner_module.training.results import types_table
@@ -72,12 +72,22 @@ def main(argv: Sequence[str]) -> int:
         "--split", choices=("test", "validation"), help="whose predictions; default: test, else validation"
     )
     options = parser.parse_args(list(argv))
-    if len(options.runs) == 1:
-        path = write_report(options.runs[0], options.output, options.split)
+    alone = len(options.runs) == 1
+    output = options.output or (options.runs[0] / "report.html" if alone else Path("comparison.html"))
+    check_output(output, _is_report)
+    if alone:
+        path = write_report(options.runs[0], output, options.split)
     else:
-        path = write_comparison(options.runs, options.output or Path("comparison.html"), options.split)
+        path = write_comparison(options.runs, output, options.split)
     print(f"Report: {path}")
     return 0
+
+
+def _is_report(path: Path) -> bool:
+    """Whether a file is a page of this program, of any version."""
+    with path.open(encoding="utf-8", errors="replace") as file:
+        head = file.read(4096)
+    return 'content="ner-module report"' in head or "NER report</title>" in head
 
 
 def callbacks(run: Any) -> list[Callback]:
