@@ -51,7 +51,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _fail(message: str) -> int:
-    print(f"error: {message}", file=sys.stderr)
+    from ner_module.errors import printable
+
+    print(f"error: {printable(message)}", file=sys.stderr)
     return 1
 
 
@@ -64,11 +66,20 @@ def _exit(number: int, frame: FrameType | None) -> None:
         sys.exit(128 + number)
 
 
+class _PrintableFormatter(logging.Formatter):
+    """Writes what a message quotes from data as data."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        from ner_module.errors import printable
+
+        return printable(super().format(record))
+
+
 def _set_up_messages() -> None:
     """Log one line per message, from the first process only, and ignore advice that does not apply here."""
     first = os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("SLURM_PROCID", "0") == "0"
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(_PrintableFormatter("%(message)s"))
     logger = logging.getLogger("ner_module")
     logger.handlers = [handler]
     logger.setLevel(logging.INFO if first else logging.ERROR)

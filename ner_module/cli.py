@@ -21,7 +21,6 @@ from jsonargparse import ActionConfigFile
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from rich import get_console
 
 from ner_module.arguments import COMMANDS, Run, complete_arguments
 from ner_module.data.datamodule import NERDataModule
@@ -30,10 +29,11 @@ from ner_module.files import check_output
 from ner_module.model.module import NERModule
 from ner_module.offers import find_commands
 from ner_module.options import add_options
+from ner_module.tables import say
 from ner_module.training import cluster
 from ner_module.training.callbacks import VALIDATION_METRICS, standard_callbacks, unknown_monitors
 from ner_module.training.checkpoint_files import copy_checkpoint
-from ner_module.training.checkpoints import check_saved, read_checkpoint
+from ner_module.training.checkpoints import check_saved, read_checkpoint, warn_of_broken_weights
 from ner_module.training.distributed import fit_to_launcher, leave_group, with_own_plugins
 from ner_module.training.failures import explain
 from ner_module.training.loggers import MetricsCSV, own_wandb_variables, set_up_loggers
@@ -157,6 +157,8 @@ class NERCLI(LightningCLI):
         if self.subcommand == "predict":
             self.datamodule.private_folder = private_folder()
         if checkpoint is not None:
+            assert self.run.checkpoint is not None
+            warn_of_broken_weights(checkpoint, self.run.checkpoint)
             if self.subcommand == "fit":
                 self._warn_of_fixed_options(checkpoint["hyper_parameters"])
             self.datamodule.load_state_dict(checkpoint["NERDataModule"])
@@ -257,7 +259,7 @@ class NERCLI(LightningCLI):
             f"  {launch} fit --model.model_name_or_path {model} --data.train_file YOUR_FILE "
             "   # your own data: CoNLL columns or JSONL"
         )
-        get_console().print("\n".join(lines), highlight=False, soft_wrap=True)
+        say("\n".join(lines))
 
 
 def _as_list(value: Any) -> list[Any]:

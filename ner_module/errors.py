@@ -6,7 +6,19 @@ this program, which a traceback tells best.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def printable(text: str) -> str:
+    r"""A text for a terminal: what would control it, or reverse the direction of writing, as escapes.
+
+    >>> printable("a\tb"), printable("\x1b[2J")
+    ('a\tb', '\\x1b[2J')
+    """
+    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 class UserError(ValueError):

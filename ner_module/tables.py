@@ -11,9 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rich import box
+from rich import box, get_console
 from rich.table import Table as RichTable
 from rich.text import Text
+
+from ner_module.errors import printable
 
 
 def score(value: float) -> str:
@@ -82,10 +84,10 @@ class Table:
     def for_terminal(self) -> RichTable:
         """The table for ``rich``; text stands as it is, without markup."""
         table = RichTable(
-            title=self.title or None,
+            title=_text(self.title),
             title_style="bold",
             title_justify="left",
-            caption=self.note or None,
+            caption=_text(self.note),
             caption_justify="left",
             box=box.SIMPLE_HEAD,
             show_edge=False,
@@ -93,7 +95,16 @@ class Table:
         )
         for index, column in enumerate(self.columns):
             # Names may be folded, numbers never.
-            table.add_column(Text(column.title), justify="right" if index else "left", overflow="fold")
+            table.add_column(_text(column.title) or "", justify="right" if index else "left", overflow="fold")
         for index, cells in enumerate(self.cells()):
-            table.add_row(*map(Text, cells), style="bold" if index in self.emphasised else None)
+            table.add_row(*map(_text, cells), style="bold" if index in self.emphasised else None)
         return table
+
+
+def say(text: str, style: str = "") -> None:
+    """Print text on the terminal as it is, without markup."""
+    get_console().print(Text(printable(text), style=style), highlight=False, soft_wrap=True)
+
+
+def _text(text: str) -> Text | None:
+    return Text(printable(text)) if text else None

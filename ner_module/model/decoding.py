@@ -31,5 +31,5 @@ def decode_words(logits_TC: Tensor, word_positions_NW: Tensor, fallback_id: int)
     unseen = word_positions_NW < 0
     return WordPredictions(
         torch.where(unseen, fallback_id, label_ids),
-        torch.where(unseen, torch.zeros_like(scores), scores),
+        torch.where(unseen, torch.zeros_like(scores), scores.nan_to_num(0.0)),  # a broken model has no confidence
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,21 @@ def read_checkpoint(path: Path, mmap: bool = True) -> dict[str, Any]:
     if problem is not None:
         raise RunError(f"{path} is not a checkpoint that `fit` wrote ({problem}); use another one")
     return checkpoint
+
+
+def warn_of_broken_weights(checkpoint: Mapping[str, Any], path: Path) -> None:
+    """Say so where a model holds NaN or infinity: what it predicts means nothing."""
+    if name := broken_weights(checkpoint):
+        log.warning("%s holds numbers that are not finite (%s): what it predicts means nothing", path, name)
+
+
+def broken_weights(checkpoint: Mapping[str, Any]) -> str | None:
+    """The first weights that hold NaN or infinity; ``None`` for a sound model."""
+    for name, tensor in checkpoint["state_dict"].items():
+        # The sum is one pass over memory; where it overflows, each number is looked at.
+        if tensor.is_floating_point() and not tensor.sum().isfinite() and not tensor.isfinite().all():
+            return str(name)
+    return None
 
 
 def upgrade_checkpoint(checkpoint: dict[str, Any]) -> None:

@@ -29,9 +29,9 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
-from rich import get_console
 from torch import distributed as dist
 
+from ner_module.tables import say
 from ner_module.training import cluster
 from ner_module.training.runs import checkpoint_path
 
@@ -254,5 +254,5 @@ class PreemptionCheckpoint(Checkpoint):
                 if problem:
                     lines.append(f"The job was not requeued: {problem}")
                 lines.append(f"Resume with:  {self.launch} fit --run_dir {self.run_dir} --ckpt_path last")
-            get_console().print("\n".join(lines), highlight=False, soft_wrap=True)
+            say("\n".join(lines))
         raise Stopped(_EXIT_CODES[request])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from rich import get_console
 
 from ner_module.errors import DataError
 from ner_module.files import read_json_object, write_or_warn
-from ner_module.tables import Column, Table, count, score
+from ner_module.tables import Column, Table, count, say, score
 from ner_module.tagging import LabelSet
 
 log = logging.getLogger(__name__)
@@ -99,7 +100,7 @@ class ResultsTable(Callback):
         what = "The best epoch is" if saved is None else "best.ckpt holds epoch"
         console = get_console()
         text = f"\n{what} {epoch} (step {best['step']:,}), with F1 {best['val/f1']:.4f} on validation data\n"
-        console.print(text, style="bold green", highlight=False, soft_wrap=True)
+        say(text, "bold green")
         title = f"Entity types after epoch {epoch}, the best"
         labels = LabelSet.from_fields(pl_module.hparams)
         console.print(types_table(best, "val/", labels, title).for_terminal())
@@ -110,7 +111,7 @@ class ResultsTable(Callback):
         keys = ("precision", "recall", "f1", "f1_macro", "accuracy", "loss")
         if trainer.is_global_zero:
             scores = "  ".join(f"{key} {metrics[prefix + key]:.4f}" for key in keys)
-            get_console().print(f"\n{command}: {scores}\n", highlight=False, soft_wrap=True, style="bold")
+            say(f"\n{command}: {scores}\n", "bold")
 
     def _write(self, pl_module: LightningModule, update: dict[str, Any]) -> None:
         if self.run_dir is not None and pl_module.global_rank == 0:
@@ -125,7 +126,7 @@ class ResultsTable(Callback):
         cells = {key: column.cell(row.get(key)) for column, key in EPOCH_COLUMNS}
         for line, style in [(titles, "bold")] * (row is self.rows[0]) + [(cells, "none")]:
             text = "".join(line[key].rjust(max(len(title), 7) + 2) for key, title in titles.items())
-            get_console().print(text, style=style, highlight=False, soft_wrap=True)
+            say(text, style)
 
 
 def update_results(run_dir: Path, update: dict[str, Any]) -> None:
@@ -136,7 +137,16 @@ def update_results(run_dir: Path, update: dict[str, Any]) -> None:
     except DataError as error:
         log.warning("%s", error)
         known = {}
-    write_or_warn(path, json.dumps(known | update, indent=1, ensure_ascii=False))
+    write_or_warn(path, json.dumps(_finite(known | update), indent=1, ensure_ascii=False, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    """Plain data with ``null`` for numbers that JSON does not have."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def types_table(scores: Mapping[str, float], prefix: str, labels: LabelSet, title: str) -> Table:
@@ -185,4 +195,7 @@ def _best_score(trainer: Trainer) -> float | None:
 
 def _numbers(trainer: Trainer, prefix: str) -> dict[str, float]:
     metrics = trainer.callback_metrics.items()
-    return {name: round(float(value), 6) for name, value in metrics if name.startswith(prefix)}
+    numbers = {name: round(float(value), 6) for name, value in metrics if name.startswith(prefix)}
+    if trainer.is_global_zero and not math.isfinite(numbers.get(f"{prefix}loss", 0.0)):
+        log.warning("the loss on this data is not a finite number: the model is broken, and its scores mean nothing")
+    return numbers

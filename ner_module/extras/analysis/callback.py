@@ -16,6 +16,7 @@ from ner_module.extras.after_run import METRICS_OF
 from ner_module.extras.analysis.analysis import Analysis, analyse
 from ner_module.extras.analysis.tables import analysis_tables
 from ner_module.files import read_json_object, write_atomically
+from ner_module.tables import say
 from ner_module.training.results import update_results
 
 
@@ -47,7 +48,7 @@ class ErrorAnalysis(Callback):
         console = get_console()
         for table in analysis_tables(self.analysis):
             console.print(table.for_terminal(), "")
-        console.print(f"{len(lines):,} errors with their sentences: {errors}", highlight=False, soft_wrap=True)
+        say(f"{len(lines):,} errors with their sentences: {errors}")
 
     on_validation_end = on_test_end
 

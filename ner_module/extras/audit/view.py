@@ -10,6 +10,7 @@ from rich import get_console
 from rich.padding import Padding
 from rich.text import Text
 
+from ner_module.errors import printable
 from ner_module.extras.audit.audit import Audit
 from ner_module.extras.audit.suspects import Suspect
 from ner_module.extras.audit.wording import plural, share
@@ -49,10 +50,12 @@ def show(audit: Audit) -> None:
         return
     console.print(Text("Findings", style="bold"), "")
     for finding in audit.findings:
-        console.print(Text.assemble((finding.severity, _STYLES[finding.severity]), "  ", (finding.message, "bold")))
+        console.print(
+            Text.assemble((finding.severity, _STYLES[finding.severity]), "  ", (printable(finding.message), "bold"))
+        )
         for line in _evidence(finding):
-            console.print(Padding(Text(line), (0, 0, 0, 2)))
-        console.print(Padding(Text(f"→ {finding.advice}", style="italic"), (0, 0, 1, 2)))
+            console.print(Padding(Text(printable(line)), (0, 0, 0, 2)))
+        console.print(Padding(Text(printable(f"→ {finding.advice}"), style="italic"), (0, 0, 1, 2)))
     console.print(Text(audit.summary(), style="bold"))
 
 
@@ -87,8 +90,8 @@ def show_suspects(suspects: Sequence[Suspect], own: argparse.Namespace) -> None:
             for entities in (suspect.gold, suspect.predicted)
         )
         verdict = f"annotated {gold}" + (f", the model says {predicted}" if suspect.kind != "agreed" else "")
-        console.print(Text.assemble(f"{rank:>3}  {suspect.score:.4f}  ", (verdict, "bold")))
-        console.print(Padding(Text(f"{suspect.file}:{suspect.line}  {suspect.text}"), (0, 0, 0, 13)))
+        console.print(Text.assemble(f"{rank:>3}  {suspect.score:.4f}  ", (printable(verdict), "bold")))
+        console.print(Padding(Text(printable(f"{suspect.file}:{suspect.line}  {suspect.text}")), (0, 0, 0, 13)))
     if own.folds is None and own.split == "train":
         note = "This model was trained on these annotations; `--folds 5` asks models that have not seen them."
         console.print("", Text(note, style="italic"))

@@ -22,7 +22,7 @@ from ner_module.data.formats import FORMATS, ReadingOptions, expand_files, read_
 from ner_module.data.formats.char_spans import SpanCounts
 from ner_module.data.formats.files import suffix_of
 from ner_module.data.tag_census import TagCensus, suspicious_tags
-from ner_module.errors import DataError, UserError
+from ner_module.errors import DataError, UserError, printable
 from ner_module.extras.convert.losses import REPAIRED, Annotated, Losses
 from ner_module.extras.convert.writers import TARGETS
 from ner_module.files import check_output
@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
     except UserError as error:
         raise UserError(_own_options(str(error))) from None
     for warning in warnings:
-        print(f"warning: {_own_options(warning)}", file=sys.stderr)
+        print(f"warning: {printable(_own_options(warning))}", file=sys.stderr)
     return 1 if warnings and arguments.strict else 0
 
 

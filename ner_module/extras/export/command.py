@@ -15,7 +15,6 @@ from itertools import chain, islice
 from pathlib import Path
 
 import yaml
-from rich import get_console
 
 from ner_module.data.formats import ReadingOptions, expand_files, read_sentences
 from ner_module.data.sample import sample_file
@@ -30,8 +29,9 @@ from ner_module.files import check_output, folder_written_whole, read_json_objec
 from ner_module.inference.model_folder import ABOUT, ONNX, save_model_folder
 from ner_module.inference.tagger import NERTagger
 from ner_module.pretrained import TOKENIZER_FILES
+from ner_module.tables import say
 from ner_module.tagging import LabelSet, Span, tags_to_spans
-from ner_module.training.checkpoints import read_checkpoint
+from ner_module.training.checkpoints import broken_weights, read_checkpoint
 from ner_module.training.runs import find_checkpoint, run_dir_of
 
 # Format -> the largest loss of F1, in points. Rounding to eight bits changes a few entities; half a point is less than
@@ -51,11 +51,14 @@ def main(argv: Sequence[str]) -> int:
     checkpoint = find_checkpoint(options.ckpt_path, options.run_dir)
     run_dir = options.run_dir or run_dir_of(checkpoint)
     check_output(output, _is_export, [checkpoint, *([run_dir] if run_dir else [])], options.overwrite)
+    loaded = read_checkpoint(checkpoint)
+    if name := broken_weights(loaded):
+        raise RunError(f"{checkpoint} holds numbers that are not finite ({name}): nothing is exported; train again")
     tagger = NERTagger.load(checkpoint)
     facts = CardFacts(
         name=(options.name or (run_name(run_dir) if run_dir else checkpoint.stem)).rpartition("/")[2],
         labels=tagger.data.labels,
-        config=yaml.safe_load(read_checkpoint(checkpoint)["ner_module"]["config"] or "{}"),
+        config=yaml.safe_load(loaded["ner_module"]["config"] or "{}"),
         results=read_json_object(run_dir / "results.json") if run_dir else {},
         audit=read_json_object(run_dir / "audit.json") if run_dir else {},
         export_format=options.format,
@@ -67,20 +70,20 @@ def main(argv: Sequence[str]) -> int:
     stream = chain.from_iterable(read_sentences(path, reading) for path in files)
     sentences = list(islice(stream, options.max_sentences))
     bundled = " (bundled: the run's own data is not here)" if files == [sample_file("test")] else ""
-    _say(f"checkpoint   {checkpoint}\ncomparing on {', '.join(map(str, files))}{bundled}")
+    say(f"checkpoint   {checkpoint}\ncomparing on {', '.join(map(str, files))}{bundled}")
     with folder_written_whole(output) as folder:
         _write_model(tagger, folder, options.format)
         parities = check_parity(
             tagger, folder, [sentence.tokens for sentence in sentences], _gold(sentences, tagger.labels)
         )
         facts.parity = [parity.summary() for parity in parities]
-        _say("\n".join(f"  {line}" for line in facts.parity))
+        say("\n".join(f"  {line}" for line in facts.parity))
         _check_drop(parities, options.max_f1_drop, options.format)
         card_of(facts).save(folder / "README.md")
         if output.exists():
             shutil.rmtree(output)
     size = sum(path.stat().st_size for path in output.rglob("*") if path.is_file()) / 1e6
-    _say(f"Saved in {output} ({options.format}, {size:,.0f} MB)")
+    say(f"Saved in {output} ({options.format}, {size:,.0f} MB)")
     return 0
 
 
@@ -166,7 +169,3 @@ def _gold(sentences: Sequence[Sentence], labels: LabelSet) -> list[set[Span]]:
     known = set().union(*tags) <= set(labels.names)
     read = labels.spans if known else partial(tags_to_spans, scheme=detect_scheme(tags))
     return [set(read(each)) for each in tags]
-
-
-def _say(text: str) -> None:
-    get_console().print(text, highlight=False, soft_wrap=True)

@@ -17,12 +17,12 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from rich import get_console
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 
 from ner_module.extras.health.memory import memory_in_use
 from ner_module.extras.health.rules import History, Step, Validation, findings
+from ner_module.tables import say
 from ner_module.tagging import IGNORE_INDEX
 from ner_module.training.results import update_results
 
@@ -138,7 +138,7 @@ class TrainingHealth(Callback):
             if trainer.is_global_zero:
                 # Through the console, which knows of a progress bar on the last line.
                 text = f"warning: {finding.message} {finding.advice}"
-                get_console().print(text, style="yellow", highlight=False, soft_wrap=True, markup=False)
+                say(text, "yellow")
 
     def _write(self, trainer: Trainer) -> None:
         if trainer.is_global_zero:

@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from rich import get_console
 
 from ner_module.offers import call_all
+from ner_module.tables import say
 from ner_module.training.results import update_results
 
 _PARTS = ("data", "forward", "backward", "optimizer")
@@ -110,7 +110,7 @@ class Throughput(Callback):
             "({shares}); {utilization:.0%} of this machine's matrix products ({matmul_gflops_per_second:,.0f} "
             "GFLOP/s); peak memory {peak_memory_mb:,.0f} MB"
         )
-        get_console().print(line.format(**numbers, shares=shares), highlight=False, soft_wrap=True)
+        say(line.format(**numbers, shares=shares))
 
     def _mark(self) -> Any:
         """A point in time: of the device where it works on its own, else of the host."""
