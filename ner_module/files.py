@@ -10,6 +10,7 @@ import os
 import secrets
 import shutil
 import tempfile
+import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -145,6 +146,17 @@ def check_regular(path: Path) -> None:
     if path.exists() and not path.is_file() and not path.is_dir():
         advice = "name a file; `predict` reads a pipe as standard input, with --data.predict_file -"
         raise DataError(path, None, "this is a pipe or a device, not a regular file", advice)
+
+
+def check_archive(archive: zipfile.ZipFile) -> None:
+    """Refuse an archive that stands for more than its size; torch stores one entry after the other, uncompressed.
+
+    Raises:
+        zipfile.BadZipFile: it is compressed, or its entries overlap.
+    """
+    assert archive.filename is not None
+    if sum(entry.file_size for entry in archive.infolist()) > Path(archive.filename).stat().st_size:
+        raise zipfile.BadZipFile("its entries are larger than the file")
 
 
 def sha256_of(path: Path) -> str:

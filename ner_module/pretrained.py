@@ -15,6 +15,7 @@ import json
 import os
 import re
 import tempfile
+import zipfile
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -22,7 +23,7 @@ from pickle import UnpicklingError
 from typing import Any, TypeVar
 
 from ner_module.errors import DataError, PretrainedError
-from ner_module.files import check_regular, read_json_object, sha256_of
+from ner_module.files import check_archive, check_regular, read_json_object, sha256_of
 from ner_module.hub_files import fetch_model, first_line, hub_is_reachable
 
 PACKAGE_PREFIX = "package:"
@@ -159,6 +160,9 @@ def _check_folder(folder: Path) -> None:
         check_regular(file)
         if file.suffix in (".json", ".txt", ".jinja") and file.stat().st_size > _MAX_TOKENIZER:
             raise PretrainedError(f"{file} is larger than {_MAX_TOKENIZER >> 20} MiB: use another model")
+        if file.suffix == ".bin" and zipfile.is_zipfile(file):
+            with zipfile.ZipFile(file) as archive:
+                check_archive(archive)
     try:
         check_config(read_json_object(folder / "config.json"))
     except DataError as error:
@@ -180,7 +184,7 @@ def _problem(error: Exception, revision: str | None) -> str | None:
         return "is neither a folder here nor in the cache, and the hub cannot be reached: name a model folder"
     if isinstance(error, ValueError) and "trust_remote_code" in str(error):
         return "needs Python code of its repository, which is never run here: use one that transformers itself knows"
-    if isinstance(error, UnpicklingError) or library.startswith("safetensors"):
+    if isinstance(error, (UnpicklingError, zipfile.BadZipFile)) or library.startswith("safetensors"):
         return f"has a damaged weights file ({type(error).__name__}): download it again"
     if isinstance(error, (OSError, ValueError)) or library.startswith("httpx"):
         return f"cannot be loaded: {first_line(error)}"

@@ -57,6 +57,7 @@ class NERDataModule(LightningDataModule):
         label_names: the names of integer tags, in order, when the data does not say.
         format: ``auto`` detects the format of a file from its name and content; name one to force it.
         encoding: of text files; UTF-8 unless named.
+        max_record_mb: the longest line, row, JSON record or sentence that is read, in MiB of characters.
         source_scheme: how the files write entities: ``iob1``, ``iob2``, ``ioe1``, ``ioe2``, ``bioes``, ``bilou``, or
             ``flat`` for labels without B-/I- prefixes. Detected when not given.
         scheme: the scheme the model is trained on; ``iob2`` unless the labels are ``flat``.
@@ -103,6 +104,7 @@ class NERDataModule(LightningDataModule):
         label_names: list[str] | None = None,
         format: str = "auto",
         encoding: str | None = None,
+        max_record_mb: int = 16,
         source_scheme: Scheme | None = None,
         scheme: Scheme | None = None,
         outside_label: str | None = None,

@@ -18,7 +18,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from ner_module.files import sync
+from ner_module.files import check_archive, sync
 
 _BLOCK = 1 << 20
 
@@ -35,9 +35,7 @@ def damage(path: Path) -> str | None:
     if identity not in _checked:
         try:
             with zipfile.ZipFile(path) as archive:
-                # torch stores its entries one after the other, uncompressed: no file stands for more than its size.
-                if sum(max(entry.file_size, entry.compress_size) for entry in archive.infolist()) > identity[2]:
-                    raise zipfile.BadZipFile("its entries are larger than the file")
+                check_archive(archive)
                 entry = archive.testzip()
             _checked[identity] = entry and f"its content does not match its checksum ({entry})"
         except (zipfile.BadZipFile, EOFError, NotImplementedError, OSError, ValueError) as error:

@@ -148,7 +148,7 @@ def _comparison_data(
     if asked is not None:
         return expand_files(asked), ReadingOptions()
     options = facts.config.get("data") or {}
-    names = ("format", "encoding", "text_column_name", "label_column_name", "label_names")
+    names = ("format", "encoding", "text_column_name", "label_column_name", "label_names", "max_record_mb")
     for split in ("test", "validation"):
         if run_dir is None:
             break
