@@ -7,6 +7,7 @@ configuration along, so that no label, configuration or data argument is ever re
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import stat
@@ -125,9 +126,11 @@ def _standard_input() -> Path:
 
 def _copy_input(file: BinaryIO) -> None:
     """Copy standard input, as long as it can be text."""
-    kind = os.fstat(sys.stdin.fileno())
-    if stat.S_ISCHR(kind.st_mode) and not sys.stdin.isatty() and not os.path.samestat(kind, os.stat(os.devnull)):
-        raise RunError("standard input is a device: give --data.predict_file a file, or pipe text into `predict`")
+    with contextlib.suppress(OSError):  # no file is behind it
+        kind = os.fstat(sys.stdin.fileno())
+        is_null = os.path.samestat(kind, Path(os.devnull).stat())
+        if stat.S_ISCHR(kind.st_mode) and not is_null and not sys.stdin.isatty():
+            raise RunError("standard input is a device: give --data.predict_file a file, or pipe text into `predict`")
     unended = 0
     while block := sys.stdin.buffer.read(1 << 20):
         unended = 0 if b"\n" in block else unended + len(block)

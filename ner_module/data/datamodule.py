@@ -51,9 +51,8 @@ class NERDataModule(LightningDataModule):
         validation_file: data for choosing the best epoch. Without it a part of the training data is held out.
         test_file: data for ``test``; scored once, at the end.
         predict_file: for ``predict``: raw text (one line, one sentence), or tokens as JSONL or columns.
-        text_column_name: where the words are: a column's name, or its number from 0 in column files (default:
-            ``tokens`` or the first column).
-        label_column_name: where the tags are, likewise (default: ``ner_tags``, ``tags``, or the last column).
+        text_column_name: where the words are: a name, or a number from 0 in column files (``tokens`` or the first).
+        label_column_name: where the tags are, likewise (``ner_tags``, ``tags``, or the last column).
         label_names: the names of integer tags, in order, when the data does not say.
         format: ``auto`` detects the format of a file from its name and content; name one to force it.
         encoding: of text files; UTF-8 unless named.
