@@ -62,9 +62,9 @@ def read_columns(path: Path, options: ReadingOptions, counts: SpanCounts) -> Ite
     layout = None
     while layout is None and (more := take(lines, max(_HEAD_LINES, len(head)))):
         head += more
-        if len(head) > _MAX_HEAD:
-            raise DataError(path, 1, f"no word in the first {_MAX_HEAD:,} lines", "remove them")
         layout = _find_layout(path, head, options)
+        if layout is None and (len(head) > _MAX_HEAD or sum(map(len, head)) > options.max_record):
+            raise DataError(path, 1, f"no word in the first {len(head):,} lines", "remove them")
     if layout is None:
         return
     width, text, label, first_id = layout.width, layout.text, layout.label, layout.first_id

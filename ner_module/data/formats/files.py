@@ -23,7 +23,7 @@ from ner_module.files import check_regular
 
 MAX_RECORD = 1 << 24
 """The longest line, table row, JSON record or sentence unless another is asked for, in characters."""
-_FREE = 1 << 26
+_FREE = 1 << 25
 _MAX_EXPANSION = 200  # real text stays below 50
 
 T = TypeVar("T")
