@@ -1,6 +1,6 @@
 """Tagging schemes: per-word tags <-> entity spans, and the label inventory a model is trained on.
 
-What a tag means is defined here, in plain Python, without torch, by three ideas:
+What a tag means is defined here, without torch, by three ideas:
 
 * **One rule reads every scheme.** Spans are read from prefixed tags by the rules of the CoNLL-2000 script
   `conlleval` (https://www.clips.uantwerpen.be/conll2000/chunking/output.html), as seqeval's default mode applies them:
@@ -25,14 +25,14 @@ from typing import Any, NamedTuple
 from ner_module.errors import SchemeError
 
 IGNORE_INDEX = -100
-"""The label id that loss and metrics skip; PyTorch's own default for ``cross_entropy``."""
+"""The label id that loss and metrics skip; PyTorch's default for ``cross_entropy``."""
 
 OUTSIDE = "O"
 
 UNTYPED = "_"
 """The entity type of a bare ``B`` or ``I``; seqeval's name for it."""
 
-PREFIXES: dict[str, str] = {
+PREFIXES = {
     "iob1": "BI",
     "iob2": "BI",
     "ioe1": "IE",
@@ -44,7 +44,6 @@ PREFIXES: dict[str, str] = {
 """Scheme -> the prefixes it writes, in the order labels are listed."""
 
 SCHEMES = tuple(PREFIXES)
-"""The names of all schemes."""
 
 _ANY_PREFIX = frozenset("BIESLU")
 
@@ -81,7 +80,7 @@ class LabelSet(NamedTuple):
 
     @property
     def entity_types(self) -> list[str]:
-        """Each entity type (flat: label) once, in the order of first appearance."""
+        """See :func:`entity_types`."""
         return entity_types(self.names, self.scheme, self.outside)
 
     @property
@@ -96,12 +95,10 @@ class LabelSet(NamedTuple):
 
 @lru_cache(maxsize=1 << 12)
 def split_tag(tag: str) -> tuple[str, str]:
-    """Split a prefixed tag into prefix and entity type.
-
-    Only the first dash separates, so types may contain dashes. A bare prefix letter has the type ``_``.
+    """Prefix and entity type of a tag; a bare prefix letter has the type ``_``.
 
     Raises:
-        SchemeError: when the tag has no prefix that any scheme knows.
+        SchemeError: the tag has no prefix that any scheme knows.
 
     >>> split_tag("B-creative-work"), split_tag("I"), split_tag("O")
     (('B', 'creative-work'), ('I', '_'), ('O', ''))
@@ -133,20 +130,18 @@ def has_prefix(tag: str) -> bool:
 
 
 def check_scheme(scheme: str) -> str:
-    """Return ``scheme``; raise :class:`SchemeError` naming the known ones when it is not one of them."""
+    """Return ``scheme``; raise :class:`SchemeError` when it is not one of :data:`SCHEMES`."""
     if scheme not in PREFIXES:
         raise SchemeError(f"unknown tagging scheme {scheme!r}; known: {', '.join(SCHEMES)}")
     return scheme
 
 
 def tags_to_spans(tags: Sequence[str], scheme: str = "iob2", outside_label: str | None = OUTSIDE) -> list[Span]:
-    """Read the spans of one sentence, in order.
-
-    Prefixed schemes are all read by the one rule in the module's docstring; ``scheme`` matters only for ``flat``.
+    """Read the spans of one sentence, in order, by the one rule in the module's docstring.
 
     Args:
         tags: one tag per word.
-        scheme: one of :data:`SCHEMES`.
+        scheme: matters only if it is ``flat``.
         outside_label: for ``flat``, the label that is no unit; ``None`` when every word is one.
 
     >>> tags_to_spans(["B-PER", "I-PER", "O", "I-LOC", "B-LOC"])
@@ -187,9 +182,8 @@ def spans_to_tags(
     ['B-PER', 'E-PER', 'S-LOC', 'O']
     """
     check_scheme(scheme)
-    ordered = sorted(spans)
+    ordered, reached = sorted(spans), 0
     tags: list[str | None] = [outside_label] * length
-    reached = 0
     for span in ordered:
         if not reached <= span.start < span.end <= length:
             raise SchemeError(f"the span {span} overlaps another one, is empty or leaves the sentence")
@@ -210,12 +204,11 @@ before and after. In every scheme this decides the word's prefix."""
 
 def word_places(spans: Sequence[Span]) -> Iterator[tuple[int, str, WordPlace]]:
     """Position, entity type and place of each word in the spans of one sentence."""
-    starts = {(span.start, span.entity_type) for span in spans}
-    ends = {(span.end, span.entity_type) for span in spans}
-    for start, end, entity_type in spans:
-        touches_before, touches_after = (start, entity_type) in ends, (end, entity_type) in starts
+    starts = {(start, name) for start, _, name in spans}
+    ends = {(end, name) for _, end, name in spans}
+    for start, end, name in spans:
         for position in range(start, end):
-            yield position, entity_type, (position == start, position == end - 1, touches_before, touches_after)
+            yield position, name, (position == start, position == end - 1, (start, name) in ends, (end, name) in starts)
 
 
 def canonical_prefix(scheme: str, place: WordPlace) -> str:
@@ -225,10 +218,10 @@ def canonical_prefix(scheme: str, place: WordPlace) -> str:
         return "B" if first and (touches_before or scheme == "iob2") else "I"
     if scheme in ("ioe1", "ioe2"):
         return "E" if last and (touches_after or scheme == "ioe2") else "I"
-    end, single = PREFIXES[scheme][2], PREFIXES[scheme][3]
+    begin, inside, end, single = PREFIXES[scheme]
     if first:
-        return single if last else "B"
-    return end if last else "I"
+        return single if last else begin
+    return end if last else inside
 
 
 def illegal_words(tags: Sequence[str], scheme: str) -> list[int]:
@@ -259,7 +252,7 @@ def convert_tags(
 
     Args:
         tags: one tag per word.
-        source_scheme: theirs.
+        source_scheme: of the tags.
         scheme: of the result.
         outside_label: for ``flat``, the label that is no unit.
         label_map: entity type (flat: label) -> its new name; ``O`` or the outside label drops it. Spans are renamed,
@@ -280,10 +273,8 @@ def convert_tags(
         types = tags if source_scheme == "flat" else [split_tag(tag)[1] or outside for tag in tags]
         names = [label_map.get(name, name) for name in types]
         return [outside if name in dropped else name for name in names]
-    spans = [
-        Span(start, end, label_map.get(name, name))
-        for start, end, name in tags_to_spans(tags, source_scheme, outside_label)
-    ]
+    read = tags_to_spans(tags, source_scheme, outside_label)
+    spans = [Span(start, end, label_map.get(name, name)) for start, end, name in read]
     return spans_to_tags([span for span in spans if span.entity_type not in dropped], len(tags), scheme)
 
 
@@ -307,7 +298,7 @@ def map_label_names(
 
 
 def entity_types(label_names: Sequence[str], scheme: str, outside_label: str | None = OUTSIDE) -> list[str]:
-    """The entity types among labels, each once, in the order of first appearance.
+    """The entity types (flat: labels) among label names, each once, in the order of first appearance.
 
     >>> entity_types(["O", "B-PER", "I-PER", "B-LOC"], "iob2")
     ['PER', 'LOC']
@@ -318,7 +309,7 @@ def entity_types(label_names: Sequence[str], scheme: str, outside_label: str | N
 
 
 def complete_label_set(tags: Iterable[str], scheme: str, outside_label: str | None = OUTSIDE) -> list[str]:
-    """The label inventory: every tag the scheme can write for the types seen, so that no legal tag is unknown.
+    """The label inventory: every tag the scheme can write for the types seen.
 
     A list or tuple keeps its order (a dataset's own label ids stay valid) and what is missing is appended; from an
     unordered collection the outside label comes first, then the types by name.
@@ -344,6 +335,4 @@ def continuation_tag(tag: str) -> str:
     >>> continuation_tag("B-PER"), continuation_tag("U-PER"), continuation_tag("E-PER"), continuation_tag("O")
     ('I-PER', 'I-PER', 'E-PER', 'O')
     """
-    if tag[:1] in "BSU" and has_prefix(tag):
-        return "I" + tag[1:]
-    return tag
+    return "I" + tag[1:] if tag[:1] in "BSU" and has_prefix(tag) else tag
