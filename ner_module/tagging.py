@@ -80,8 +80,10 @@ class LabelSet(NamedTuple):
 
     @property
     def entity_types(self) -> list[str]:
-        """See :func:`entity_types`."""
-        return entity_types(self.names, self.scheme, self.outside)
+        """Each entity type (flat: label) once, in the order of first appearance."""
+        if self.scheme == "flat":
+            return list(dict.fromkeys(name for name in self.names if name != self.outside))
+        return list(dict.fromkeys(split_tag(name)[1] for name in self.names if name != OUTSIDE))
 
     @property
     def outside_id(self) -> int:
@@ -218,10 +220,9 @@ def canonical_prefix(scheme: str, place: WordPlace) -> str:
         return "B" if first and (touches_before or scheme == "iob2") else "I"
     if scheme in ("ioe1", "ioe2"):
         return "E" if last and (touches_after or scheme == "ioe2") else "I"
-    begin, inside, end, single = PREFIXES[scheme]
     if first:
-        return single if last else begin
-    return end if last else inside
+        return PREFIXES[scheme][3] if last else "B"
+    return PREFIXES[scheme][2] if last else "I"
 
 
 def illegal_words(tags: Sequence[str], scheme: str) -> list[int]:
@@ -297,17 +298,6 @@ def map_label_names(
     return list(dict.fromkeys(mapped))
 
 
-def entity_types(label_names: Sequence[str], scheme: str, outside_label: str | None = OUTSIDE) -> list[str]:
-    """The entity types (flat: labels) among label names, each once, in the order of first appearance.
-
-    >>> entity_types(["O", "B-PER", "I-PER", "B-LOC"], "iob2")
-    ['PER', 'LOC']
-    """
-    if scheme == "flat":
-        return list(dict.fromkeys(name for name in label_names if name != outside_label))
-    return list(dict.fromkeys(split_tag(name)[1] for name in label_names if name != OUTSIDE))
-
-
 def complete_label_set(tags: Iterable[str], scheme: str, outside_label: str | None = OUTSIDE) -> list[str]:
     """The label inventory: every tag the scheme can write for the types seen.
 
@@ -320,7 +310,8 @@ def complete_label_set(tags: Iterable[str], scheme: str, outside_label: str | No
     ['B-PER', 'O', 'I-PER']
     """
     ordered = list(dict.fromkeys(tags)) if isinstance(tags, (list, tuple)) else []
-    types = entity_types([tag for tag in ordered or sorted(set(tags)) if tag != outside_label], scheme, outside_label)
+    seen = tuple(tag for tag in ordered or sorted(set(tags)) if tag != outside_label)
+    types = LabelSet(seen, scheme, outside_label).entity_types
     types = types if ordered else sorted(types)
     if scheme == "flat":
         complete = types if outside_label is None else [outside_label, *types]
