@@ -68,7 +68,7 @@ T = TypeVar("T")
 
 @lru_cache(maxsize=8)
 def resolve_model_path(model_name_or_path: str) -> str:
-    """Turn ``package:NAME/FOLDER`` into a checked folder; return every other name as it is.
+    """Turn ``package:NAME/FOLDER`` into a checked folder; return any other name unchanged.
 
     Raises:
         PretrainedError: the package is not listed here, not installed, or one of its files has another SHA-256.

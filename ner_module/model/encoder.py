@@ -110,12 +110,6 @@ def save_to_folder(model: Any, folder: str) -> None:
         model.save_pretrained(folder)
 
 
-def config_to_json(model: Any) -> str:
-    """A model's config with every field, for :func:`build_from_config`."""
-    text: str = model.config.to_json_string(use_diff=False)
-    return text
-
-
 def _set_labels(config: Any, label_names: Sequence[str]) -> None:
     # The two together: transformers takes the number of labels from id2label, whatever num_labels was given.
     config.id2label = dict(enumerate(label_names))

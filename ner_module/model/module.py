@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -23,8 +23,7 @@ from torchmetrics import MeanMetric
 
 from ner_module.metrics.entity_scores import EntityScores
 from ner_module.model.compiled import Compile, check_compile, compile_training
-from ner_module.model.decoding import WordPredictions, decode_words
-from ner_module.model.encoder import build_from_base, build_from_config, config_to_json
+from ner_module.model.encoder import build_from_base, build_from_config
 from ner_module.model.optimizer import SchedulerType, clip_within_step, make_optimizer, make_scheduler
 from ner_module.model.packed import (
     EXACT_FAMILIES,
@@ -41,6 +40,13 @@ from ner_module.tagging import IGNORE_INDEX, OUTSIDE, LabelSet
 Padding = Literal["none", "longest"]
 
 log = logging.getLogger(__name__)
+
+
+class WordPredictions(NamedTuple):
+    """The chosen label of each word and its probability: both ``[N, W]``; meaningless past a sentence's end."""
+
+    label_ids: Tensor
+    scores: Tensor
 
 
 class NERModule(LightningModule):
@@ -266,7 +272,7 @@ class NERModule(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what builds the same architecture without the base model."""
         checkpoint["ner_module"] = {
-            "encoder_config": config_to_json(self.model),
+            "encoder_config": self.model.config.to_json_string(use_diff=False),
             "config": self.config_text,
             "train_totals": self._summed_totals(),
         }
@@ -289,3 +295,20 @@ def _loss_sum(logits_TC: Tensor, labels_T: Tensor) -> Tensor:
 def _wide(value: Tensor) -> Tensor:
     """In double precision where the device has it: a sum over an epoch needs it."""
     return value.detach().to(torch.float32 if value.device.type == "mps" else torch.float64)
+
+
+def decode_words(logits_TC: Tensor, word_positions_NW: Tensor, fallback_id: int) -> WordPredictions:
+    """The most probable label at each word's first subword token: the only step from subword tokens to words.
+
+    Args:
+        logits_TC: of all sequences of the sentences, one after the other.
+        word_positions_NW: place of a word's first subword token among them; negative where it has none.
+        fallback_id: the label of a word without subword tokens, which the model cannot see; its score is 0.
+    """
+    logits_NWC = logits_TC[word_positions_NW.clamp(min=0)].float()
+    scores, label_ids = logits_NWC.softmax(dim=-1).max(dim=-1)
+    unseen = word_positions_NW < 0
+    return WordPredictions(
+        torch.where(unseen, fallback_id, label_ids),
+        torch.where(unseen, torch.zeros_like(scores), scores),
+    )
