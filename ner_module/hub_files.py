@@ -64,11 +64,7 @@ def fetch_model(repo_id: str, revision: str | None = None) -> Path:
 
 
 def fetch_dataset_files(urls: Iterable[str]) -> None:
-    """Download files named ``hf://datasets/…`` into the cache, where `datasets` will find them.
-
-    Raises:
-        Exception: see :func:`fetch_model`.
-    """
+    """Download files named ``hf://datasets/…`` into the cache, where `datasets` finds them."""
     from huggingface_hub import HfFileSystem, hf_hub_download
 
     for url in urls:

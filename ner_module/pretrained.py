@@ -53,8 +53,7 @@ _PROBLEMS = {
     "ConnectError": _UNREACHABLE,
 }
 
-# Fewer than any alphabet has; an empty tokenizer brings one or two besides the special tokens.
-_FEWEST_SUBWORDS = 10
+_FEWEST_SUBWORDS = 10  # any alphabet has more; an empty tokenizer has one or two besides the special tokens
 
 # Model types that count positions from `pad_token_id + 1`, as RoBERTa does: all token classifiers of transformers 5.23
 # whose code has `padding_idx + 1`; `tests/unit/test_pretrained.py` holds the list against the installed version.
@@ -138,7 +137,7 @@ def from_pretrained(load: Callable[..., T], model_name_or_path: str, revision: s
 
 
 def _problem(error: Exception, revision: str | None) -> str | None:
-    """What is wrong with a model that could not be loaded; ``None`` for a fault of this program."""
+    """Why a model could not be loaded; ``None`` for a fault of this program."""
     chain: list[BaseException] = [error]
     while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and cause not in chain:
         chain.append(cause)

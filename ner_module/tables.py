@@ -46,8 +46,6 @@ class Table:
     """Rows under named columns; the first column holds names.
 
     Attributes:
-        title: what is shown.
-        columns: in order.
         rows: one value, as computed, for each column; ``None`` where there is none.
         emphasised: indices of rows that stand out: totals, the best epoch.
         note: shown below it.

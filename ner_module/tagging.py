@@ -133,10 +133,7 @@ def check_scheme(scheme: str) -> str:
 def tags_to_spans(tags: Sequence[str], scheme: str = "iob2", outside_label: str | None = OUTSIDE) -> list[Span]:
     """Read the spans of one sentence, in order, by the one rule in the module's docstring.
 
-    Args:
-        tags: one tag per word.
-        scheme: matters only if it is ``flat``.
-        outside_label: for ``flat``, the label that is no unit; ``None`` when every word is one.
+    Only for ``flat`` do ``scheme`` and ``outside_label`` matter: the label that is no unit; ``None`` if every word is.
 
     >>> tags_to_spans(["B-PER", "I-PER", "O", "I-LOC", "B-LOC"])
     [Span(start=0, end=2, entity_type='PER'), Span(start=3, end=4, entity_type='LOC'), \
@@ -241,13 +238,8 @@ def convert_tags(
 
     From ``flat``, each word becomes a span of its own; to ``flat``, each word keeps its type.
 
-    Args:
-        tags: one tag per word.
-        source_scheme: of the tags.
-        scheme: of the result.
-        outside_label: for ``flat``, the label that is no unit.
-        label_map: entity type (flat: label) -> its new name; ``O`` or the outside label drops it. Spans are renamed,
-            not words: two that touch and get the same type stay two if the scheme can write that.
+    ``label_map`` gives entity types (flat: labels) new names; ``O`` or the outside label drops a type. Spans are
+    renamed, not words: two that touch and get the same type stay two if the scheme can write that.
 
     >>> convert_tags(["I-PER", "I-PER", "B-PER"], "iob1", "bilou")
     ['B-PER', 'L-PER', 'U-PER']
@@ -272,11 +264,7 @@ def convert_tags(
 def map_label_names(
     names: Iterable[str], label_map: Mapping[str, str], scheme: str, outside_label: str | None = OUTSIDE
 ) -> list[str]:
-    """Label names with their types renamed, each once, in order; those of dropped types are left out.
-
-    >>> map_label_names(["O", "B-boss", "B-king", "B-misc"], {"boss": "PER", "king": "PER", "misc": "O"}, "iob2")
-    ['O', 'B-PER']
-    """
+    """Label names with their types renamed, each once, in order; those of dropped types are left out."""
     mapped: list[str] = []
     for name in names:
         prefix, entity_type = ("", name) if scheme == "flat" or name == OUTSIDE else split_tag(name)

@@ -1,7 +1,7 @@
 """`EntityScores`: exact entity precision, recall and F1 over batches and ranks, as a torchmetrics ``Metric``.
 
-A thin class around `functional.py`. Its state is a handful of integer counts, added up over batches and ranks, so that
-the result is that of all sentences at once: the same on one process or eight, whatever the batches.
+Its state is a handful of integer counts, added up over batches and ranks, so that the result is that of all sentences
+at once: the same on one process or eight, whatever the batches.
 """
 
 from __future__ import annotations

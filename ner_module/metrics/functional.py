@@ -1,16 +1,12 @@
 """Entity counts and scores from label ids, as tensor operations: no loop over words, rows or types.
 
-The rule is that of :mod:`ner_module.tagging`, as two bits and a type for each label (:func:`span_rules`). It looks at
-two neighbouring words only: the second *continues* the span of the first if it is tagged ``I-`` or ``E-``, the first is
-tagged ``B-`` or ``I-``, and both have one type. Any other word that is not outside begins a span, so that any tag
-sequence has spans, under every scheme. On IOB tags this gives what the CoNLL-2000 script gives; on IOBES the script
-itself gives other numbers, because it knows no ``S-``.
+The rule is that of :mod:`ner_module.tagging`, as two bits and a type for each label. It looks at two neighbouring words
+only: the second *continues* the span of the first if it is tagged ``I-`` or ``E-``, the first is tagged ``B-`` or
+``I-``, and both have one type. Any other word that is not outside begins a span. On IOB tags this gives what the
+CoNLL-2000 script gives; on IOBES the script itself gives other numbers, because it knows no ``S-``.
 
-:func:`span_counts` and :func:`word_counts` never wait for the device: every shape follows from the inputs' shapes.
-
-**Masked words** (:data:`~ner_module.tagging.IGNORE_INDEX` in the target) do not exist: they are taken out of their row
-and their neighbours become adjacent. So a row may hold subword tokens of which only the first of each word counts, and
-padding anywhere.
+**Masked words** (:data:`~ner_module.tagging.IGNORE_INDEX` in the target) do not exist: their neighbours become
+adjacent. So a row may hold subword tokens of which only the first of each word counts, and padding anywhere.
 
 Shapes: K tag sequences of the same words (prediction and gold), N positions on the line that all rows form.
 """
@@ -63,18 +59,13 @@ class Scores(NamedTuple):
 def span_rules(label_names: Sequence[str], scheme: str = "iob2", outside_label: str | None = OUTSIDE) -> SpanRules:
     """Compile a label inventory into what :func:`span_counts` works on.
 
-    Args:
-        label_names: the label of each label id.
-        scheme: one of :data:`ner_module.tagging.SCHEMES`; ``flat`` labels are read as if ``S-`` stood before each.
-        outside_label: for ``flat``, the label that is no unit; ``None`` when every word is one.
+    ``flat`` labels but ``outside_label`` are read as if ``S-`` stood before each.
 
     Raises:
         SchemeError: an unknown scheme, a repeated label, or a label without a prefix.
 
     >>> span_rules(["O", "B-PER", "I-PER", "B-creative-work", "I-creative-work"]).entity_types
     ('PER', 'creative-work')
-    >>> span_rules(["O", "B", "I"]).entity_types
-    ('_',)
     """
     check_scheme(scheme)
     repeated = [name for name, count in Counter(label_names).items() if count > 1]
@@ -91,7 +82,7 @@ def span_rules(label_names: Sequence[str], scheme: str = "iob2", outside_label: 
 
 
 def span_counts(preds: Tensor, target: Tensor, rules: SpanRules) -> SpanCounts:
-    """Count predicted, gold and agreeing spans of a batch, by type. Agreeing: same row, same words, same type.
+    """Count predicted, gold and agreeing (same row, words and type) spans of a batch, without waiting for the device.
 
     Args:
         preds: label ids, ``[rows, words]``; anything where ``target`` masks.
@@ -133,11 +124,7 @@ def word_counts(preds: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def scores(true_positives: Tensor, num_predicted: Tensor, num_gold: Tensor) -> Scores:
-    """Precision, recall and F1 (harmonic mean) from counts of any one shape; 0 where a denominator is 0, as in seqeval.
-
-    >>> scores(torch.tensor([2, 0]), torch.tensor([4, 0]), torch.tensor([3, 0])).f1
-    tensor([0.5714, 0.0000])
-    """
+    """Precision, recall and F1 from counts of any one shape; 0 where a denominator is 0, as in seqeval."""
     # Where a denominator is 0, so is the numerator.
     return Scores(
         true_positives / num_predicted.clamp(min=1),

@@ -49,8 +49,6 @@ def plan_blocks(lengths: Sequence[int], max_blocks: int = MAX_BLOCKS) -> list[tu
 
     >>> plan_blocks([30, 30, 40, 90, 90, 200], 3)
     [(0, 3), (3, 5), (5, 6)]
-    >>> plan_blocks([30, 30, 31, 32])
-    [(0, 4)]
     """
     values, counts = np.unique(np.asarray(lengths, dtype=np.int64), return_counts=True)
     ends = np.cumsum(counts)
@@ -85,7 +83,7 @@ class Layout:
         lengths: subword tokens of each sequence, in the order in which they are packed.
         device: of the batch.
         blocked: whether attention regroups sequences into blocks; else it takes the packed sequence as it is.
-        few_shapes: sizes that attention is given come in few values, for compiled code (`compiled.py`).
+        few_shapes: sizes that attention is given come in few values, for compiled code.
     """
 
     take: Tensor

@@ -22,12 +22,14 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 
 from ner_module.metrics.entity_scores import EntityScores
-from ner_module.model.compiled import Compile, check_compile, compile_training
 from ner_module.model.encoder import build_from_base, build_from_config
 from ner_module.model.optimizer import SchedulerType, clip_within_step, make_optimizer, make_scheduler
 from ner_module.model.packed import (
     EXACT_FAMILIES,
+    Compile,
     attention_tokens,
+    check_compile,
+    compile_training,
     is_exact,
     packed_logits,
     padded_length,
@@ -300,10 +302,7 @@ def _wide(value: Tensor) -> Tensor:
 def decode_words(logits_TC: Tensor, word_positions_NW: Tensor, fallback_id: int) -> WordPredictions:
     """The most probable label at each word's first subword token: the only step from subword tokens to words.
 
-    Args:
-        logits_TC: of all sequences of the sentences, one after the other.
-        word_positions_NW: place of a word's first subword token among them; negative where it has none.
-        fallback_id: the label of a word without subword tokens, which the model cannot see; its score is 0.
+    The word's position among the T is negative where it has no subword token: it gets the fallback, with the score 0.
     """
     logits_NWC = logits_TC[word_positions_NW.clamp(min=0)].float()
     scores, label_ids = logits_NWC.softmax(dim=-1).max(dim=-1)

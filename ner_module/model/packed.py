@@ -9,8 +9,11 @@ token has in its own sequence. Only attention needs to know where sequences end.
 * On CUDA in half precision the packed sequence goes to variable-length flash attention as it is.
 
 Logits, loss and gradients are those of the padded batch (``tests/unit/test_packed.py`` proves it family by family, and
-by the losses of a whole epoch). A family that is not in :data:`EXACT_FAMILIES` is computed padded
-(:func:`padded_logits`).
+by the losses of a whole epoch). A family that is not in :data:`EXACT_FAMILIES` is computed padded.
+
+``torch.compile``, for training alone: every batch has another number of subword tokens, so a model is compiled once,
+for any number (``dynamic``), and the packed sequence is padded to one of a few lengths, eight to each doubling, with
+sequences that no real token attends to. With CUDA graphs each of these lengths is captured once.
 
 Shapes: T subword tokens of all sequences, S sequences, L tokens of the longest, H heads, D units of a head, C labels.
 """
@@ -18,11 +21,12 @@ Shapes: T subword tokens of all sequences, S sequences, L tokens of the longest,
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
 from ner_module.model.layout import Layout, bucket, pad_to_length, plan_blocks
@@ -33,6 +37,8 @@ EXACT_FAMILIES = ("bert", "distilbert", "electra", "modernbert", "roberta", "xlm
 _OFFSET_FAMILIES = ("roberta", "xlm-roberta")  # their positions begin after that of the padding token
 
 _NAME = "ner_module_packed"
+
+Compile = Literal["none", "kernels", "graphs"]
 
 Attend = Callable[..., Tensor]
 """Computes attention in a block; called like ``scaled_dot_product_attention``."""
@@ -49,8 +55,8 @@ class Kernels(NamedTuple):
 class _Regroup(torch.autograd.Function):
     """Tokens of the packed sequence to their places in the blocks; ``(T, …)`` to ``(sum of block sizes, …)``.
 
-    Autograd's own backward of a gather adds up with atomic or serial writes. Here it is a gather, too: the gradient of
-    padding is zero, since no real token attends to it and its own output is dropped.
+    Autograd's own backward adds up with atomic or serial writes. Here it is a gather, too: padding has no gradient,
+    since no real token attends to it and its own output is dropped.
     """
 
     @staticmethod
@@ -157,7 +163,7 @@ def is_exact(model: Any) -> bool:
 
 
 def prepare(model: Any) -> None:
-    """Make a model's attention take a :class:`Layout`; a padded batch with a mask is computed as before."""
+    """Make a model's attention accept a :class:`Layout`; a padded batch with a mask is computed as before."""
     from transformers import AttentionInterface, AttentionMaskInterface
 
     AttentionInterface.register(_NAME, _attention)
@@ -241,12 +247,35 @@ def padded_logits(model: Any, input_ids_T: Tensor, lengths: Sequence[int]) -> Te
 
 
 def pad_sequences(values_T: Tensor, lengths: Sequence[int], fill: int) -> tuple[Tensor, Tensor]:
-    """Sequences ``[S, L]`` padded with ``fill``, and which places are real: bool ``[S, L]``.
-
-    >>> pad_sequences(torch.tensor([5, 6, 7]), [1, 2], 0)[0].tolist()
-    [[5, 0], [6, 7]]
-    """
+    """Sequences ``[S, L]`` padded with ``fill``, and which places are real: bool ``[S, L]``."""
     sequences = list(torch.split(values_T, list(lengths)))
     padded = torch.nn.utils.rnn.pad_sequence(sequences, batch_first=True, padding_value=fill)
     real = torch.arange(padded.shape[1], device=padded.device) < torch.tensor(lengths, device=padded.device)[:, None]
     return padded, real
+
+
+def check_compile(how: Compile, packed: bool, device: torch.device, accumulated: int) -> None:
+    """Refuse padded batches, graphs without CUDA and graphs with accumulated gradients: these are not proven."""
+    problem = None
+    if not packed:
+        problem = "it needs --model.padding none and a family that is computed without padding"
+    elif how == "graphs" and device.type != "cuda":
+        problem = "CUDA graphs need a GPU, and none is in use here; kernels can be asked for"
+    elif how == "graphs" and accumulated > 1:
+        problem = "with graphs gradients cannot be accumulated; give a larger --data.batch_size instead"
+    if problem:
+        raise MisconfigurationException(f"--model.compile {how}: {problem}")
+
+
+def compile_training(model: Any, how: Compile) -> Callable[[Tensor, Sequence[int]], Tensor]:
+    """:func:`packed_logits` of a model, compiled at the first call; ``graphs`` are captured as CUDA graphs, too."""
+    forward: Callable[..., Any] = torch.compile(
+        model.forward, dynamic=True, options={"triton.cudagraphs": how == "graphs"}
+    )
+
+    def logits(input_ids_T: Tensor, lengths: Sequence[int]) -> Tensor:
+        if how == "graphs":
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call, unused-ignore]
+        return packed_logits(model, input_ids_T, lengths, forward)
+
+    return logits
