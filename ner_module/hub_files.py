@@ -45,10 +45,8 @@ class DamagedFileError(OSError):
 def fetch_model(repo_id: str, revision: str | None = None) -> Path:
     """Download what loading a model needs (or find it in the cache) and return its folder.
 
-    Weights as safetensors if there are any, else ``pytorch_model.bin``, else ONNX.
-
-    Raises:
-        Exception: of huggingface_hub or its HTTP client; :class:`DamagedFileError`.
+    Weights as safetensors if there are any, else ``pytorch_model.bin``, else ONNX. Raises what huggingface_hub and its
+    HTTP client raise, or :class:`DamagedFileError`.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]

@@ -57,17 +57,12 @@ class Span(NamedTuple):
 
 
 class LabelSet(NamedTuple):
-    """The labels of a model or a corpus, and what they mean.
-
-    Attributes:
-        names: the labels by id.
-        scheme: what their prefixes mean, one of :data:`SCHEMES`.
-        outside: the label of words outside any entity; ``None`` for flat labels that have none.
-    """
+    """The labels of a model or a corpus by id, and what they mean."""
 
     names: tuple[str, ...]
     scheme: str = "iob2"
     outside: str | None = OUTSIDE
+    """The label of words outside any entity; ``None`` for flat labels that have none."""
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any]) -> LabelSet:

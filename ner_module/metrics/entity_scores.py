@@ -18,10 +18,9 @@ from ner_module.tagging import OUTSIDE
 
 
 class EntityScores(Metric):
-    """Entity-level precision, recall and F1 from label ids.
+    """Entity-level precision, recall and F1 from label ids, by the rule of :mod:`ner_module.tagging`.
 
-    A predicted entity is right if a gold entity has the same words and the same type. Any tag sequence is read as the
-    CoNLL script and seqeval's default read it; see :mod:`ner_module.metrics.functional`.
+    A predicted entity is right if a gold entity has the same words and the same type.
 
     ``compute`` returns scalar tensors:
 

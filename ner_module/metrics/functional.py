@@ -84,10 +84,7 @@ def span_rules(label_names: Sequence[str], scheme: str = "iob2", outside_label: 
 def span_counts(preds: Tensor, target: Tensor, rules: SpanRules) -> SpanCounts:
     """Count predicted, gold and agreeing (same row, words and type) spans of a batch, without waiting for the device.
 
-    Args:
-        preds: label ids, ``[rows, words]``; anything where ``target`` masks.
-        target: label ids, ``[rows, words]``; :data:`IGNORE_INDEX` masks.
-        rules: from :func:`span_rules`, on the same device.
+    Label ids are ``[rows, words]``: in ``preds`` anything where ``target`` masks. The rules are on the same device.
 
     Raises:
         ValueError: shapes or types that do not fit; on CPU also a label id outside the inventory.

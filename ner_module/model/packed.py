@@ -175,13 +175,10 @@ def prepare(model: Any) -> None:
 def packed_logits(
     model: Any, input_ids_T: Tensor, lengths: Sequence[int], compiled: Callable[..., Any] | None = None
 ) -> Tensor:
-    """Logits ``[T, C]`` of sequences that lie one after the other.
+    """Logits ``[T, C]`` of sequences that lie one after the other, from a :func:`prepare`-d model.
 
-    Args:
-        model: a transformers model for token classification, :func:`prepare`-d.
-        input_ids_T: subword ids of all sequences.
-        lengths: tokens of each sequence, on the host: attention is planned there, without waiting for the device.
-        compiled: its compiled ``forward``, which is given few shapes.
+    ``lengths`` are on the host: attention is planned there, without waiting for the device. ``compiled`` is the model's
+    compiled ``forward``, which is given few shapes.
     """
     device, few_shapes = input_ids_T.device, compiled is not None
     size = padded_length(model, sum(lengths), device, few_shapes)
