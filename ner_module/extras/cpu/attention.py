@@ -1,10 +1,7 @@
 """Attention by its formula, for training on CPU, where that is faster than torch's fused attention.
 
-With dropout, torch computes attention on CPU by the formula as well; :func:`attend` takes fewer operators for it, and
-masks that are drawn fast (`dropout.py`). Without dropout torch's is fused, but in bfloat16 forward and backward take
-two to three times as long as these matrix products (sequences of 8 to 90 subword tokens, one thread).
-
-Not here: evaluation and CUDA, which are torch's; which sequences are computed together (`model/layout.py`).
+With dropout, torch computes attention on CPU by the formula as well; :func:`attend` takes fewer operators, and masks
+that are drawn fast (`dropout.py`). Without, torch's is fused, but in bfloat16 it takes two to three times as long.
 
 Shapes: N sequences of equal (padded) length L, H heads, D units of a head.
 """
@@ -63,16 +60,8 @@ def use_unfused_attention(query: Tensor, p: float) -> bool:
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, p: float, scale: float | None) -> Tensor:
     """``scaled_dot_product_attention`` on CPU, by the formula.
 
-    Args:
-        query: ``[N, H, L, D]``, as key and value.
-        key: what queries attend to.
-        value: what they take from there.
-        mask: bool, broadcast to ``[N, H, L, L]``: the keys that queries attend to, one at least; ``None`` for all.
-        p: the probability of dropping a share of attention; less than 1.
-        scale: of the scores; one over the root of D if not given.
-
-    Returns:
-        ``[N, H, L, D]``.
+    Query, key, value and what is returned are ``[N, H, L, D]``; the mask is bool, broadcast to ``[N, H, L, L]``: the
+    keys that queries attend to, one at least; ``None`` for all. ``p``, less than 1, is of a share of attention.
     """
     scale = query.shape[-1] ** -0.5 if scale is None else scale
     if torch.is_autocast_enabled("cpu"):

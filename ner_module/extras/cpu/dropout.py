@@ -1,12 +1,9 @@
 """Dropout on CPU: the same dropout, its masks drawn five times as fast.
 
-torch draws a mask on CPU one element after the other (seen on an AMD EPYC; not measured on other processors). For
-MiniLM in bfloat16 that is a seventh of a training step. Here each 64 random bits decide about four elements, and
-every element is kept with the probability ``round((1 - p) * 65536) / 65536``, exactly; what is kept is divided by
-that probability, so the expectation is exact whatever ``p`` is. The bits come from torch's generator: a seed fixes
-them, and a resumed run continues them.
-
-Not here: dropout inside attention (`attention.py`); CUDA, where torch's own kernels are fast and used.
+torch draws a mask on CPU one element after the other. Here each 64 random bits decide about four elements, and every
+element is kept with the probability ``round((1 - p) * 65536) / 65536``, exactly; what is kept is divided by that
+probability, so the expectation is exact whatever ``p`` is. The bits come from torch's generator: a seed fixes them, and
+a resumed run continues them.
 """
 
 from __future__ import annotations
@@ -31,15 +28,9 @@ def num_kept(p: float) -> int:
 
 
 def draw_mask(shape: torch.Size, p: float, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Which elements are kept, on CPU, from torch's default generator.
+    """Which elements are kept (``p`` is less than 1), on CPU, from torch's default generator.
 
-    Args:
-        shape: of the mask.
-        p: the probability of dropping an element; less than 1.
-        dtype: of what it will be multiplied with.
-
-    Returns:
-        Zeros and ones that are fast to multiply with: in bfloat16 for bfloat16, else bool.
+    Zeros and ones that are fast to multiply with: in bfloat16 for values of that ``dtype``, else bool.
     """
     size = shape.numel()
     draws = torch.empty(-(-size // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)[:size]

@@ -1,13 +1,12 @@
-"""The one door to the CPU kernels: a transformers model that computes the same, faster.
+"""The one door to the CPU kernels: a transformers model that computes the same, faster; figures in `benchmarks/`.
 
-What is put in place: dropout whose masks are drawn fast (`dropout.py`), linear layers by oneDNN where that is faster
-(`linear.py`), attention by the formula where that trains faster (`attention.py`), packed sequences of few lengths, and
-freed memory that serves the next step (`memory.py`). Each decides for itself by device, so that on a GPU nothing
-changes.
+Dropout (`dropout.py`), linear layers (`linear.py`), attention (`attention.py`), packed sequences of few lengths, and
+freed memory that serves the next step. Each decides by device: on a GPU nothing changes.
 """
 
 from __future__ import annotations
 
+import ctypes
 from typing import Any
 
 import torch
@@ -16,9 +15,10 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from ner_module.extras.cpu.attention import attention
 from ner_module.extras.cpu.dropout import use_fast_dropout
 from ner_module.extras.cpu.linear import onednn_is_faster, use_fast_linear
-from ner_module.extras.cpu.memory import keep_freed_memory
 
-_MULTIPLE = 16
+# From malloc.h.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_MOST = 2**31 - 1
 
 
 def use_cpu_kernels(model: Any) -> None:
@@ -30,12 +30,22 @@ def use_cpu_kernels(model: Any) -> None:
 
 
 def _length_multiple(device: torch.device) -> int:
-    """16 on CPU, where oneDNN multiplies: it makes kernels for each length and stores them, so few lengths are better.
-
-    A step of MiniLM took 4 to 7 % less time, and 250 to 450 MB less were held (`benchmarks/README.md`).
-    """
+    """16 on CPU, where oneDNN multiplies: it makes and stores kernels for each length, so few lengths are better."""
     onednn = device.type == "cpu" and (torch.is_autocast_enabled("cpu") or onednn_is_faster())
-    return _MULTIPLE if onednn else 1
+    return 16 if onednn else 1
+
+
+def keep_freed_memory() -> bool:
+    """Tell glibc's malloc to reuse what is freed; false where there is no glibc, and nothing is done.
+
+    A training step allocates the same large tensors each time, which glibc otherwise maps anew from the system: zeroed
+    pages, one fault at a time. The peak stays the same.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # macOS, musl, Windows
+        return False
+    return all(mallopt(option, _MOST) == 1 for option in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD))
 
 
 class KeepFreedMemory(Callback):

@@ -1,11 +1,8 @@
 """Linear layers on AMD processors with AVX-512: the products of oneDNN, in float32, in place of MKL's.
 
-In float32 torch multiplies by MKL. oneDNN, which torch is built with as well and takes for bfloat16, was measured at
-480 against MKL's 210 GFLOP/s on two cores of an AMD EPYC; other processors of the kind were not measured. Both are
-float32 throughout; sums are added up in another order, as between any two processors. Whether a machine is of that
-kind is read from the processor's name and never measured, so that a run on the same machine has the same bits.
-
-Not here: bfloat16 and other devices, where torch's own choice is the best one; attention's small products.
+In float32 torch multiplies by MKL, which was less than half as fast on an AMD EPYC. Both are float32 throughout; sums
+are added up in another order. Whether a machine is of that kind is read from the processor's name and never measured,
+so that a run on the same machine has the same bits. For bfloat16 torch takes oneDNN by itself.
 
 Shapes: M rows, I inputs, O outputs.
 """
@@ -65,20 +62,13 @@ class FastLinear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """``[…, I]`` to ``[…, O]``."""
-        if not self._takes(input):
+        on_cpu = input.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+        in_float = input.dtype == self.weight.dtype == torch.float32 and input.numel() > 0
+        if not (on_cpu and in_float) or torch.compiler.is_compiling():
             return super().forward(input)
         rows = input.reshape(-1, self.in_features)
         out: Tensor = cast(Any, _Linear.apply)(rows, self.weight, self.bias)
         return out.view(*input.shape[:-1], self.out_features)
-
-    def _takes(self, input: Tensor) -> bool:
-        return (
-            input.device.type == "cpu"
-            and input.dtype == self.weight.dtype == torch.float32
-            and input.numel() > 0
-            and not torch.is_autocast_enabled("cpu")
-            and not torch.compiler.is_compiling()
-        )
 
 
 def use_fast_linear(model: nn.Module) -> None:
