@@ -1,4 +1,8 @@
-"""``python -m ner_module doctor``: the checks as generators, and their list as a table or JSON."""
+"""``python -m ner_module doctor``: the checks as generators, and their list as lines or JSON.
+
+Not here: what is wrong with the data, whether a model fits into memory, and the network between hosts: the sums over
+gloo and NCCL run over this process alone.
+"""
 
 from __future__ import annotations
 
@@ -10,23 +14,22 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
 from datetime import timedelta
 from importlib import metadata
 from pathlib import Path
+from typing import NamedTuple
 
 import ner_module
 from ner_module.extras.cpu.threads import usable_cpus
 from ner_module.training.runs import RUNS
 
+# The dependencies in pyproject.toml.
 LIBRARIES = (
     *("torch", "lightning", "jsonargparse", "transformers", "tokenizers", "safetensors", "datasets"),
     *("huggingface-hub", "torchmetrics", "wandb", "numpy", "pyarrow", "pyyaml", "regex", "rich"),
     *("jinja2", "matplotlib", "scipy"),
 )
-"""The dependencies in pyproject.toml."""
-
 HUB_TIMEOUT = 3.0  # seconds
 # https://github.com/Lightning-AI/pytorch-lightning/security/advisories: stolen releases, pulled from PyPI.
 _COMPROMISED = {("lightning", "2.6.2"), ("lightning", "2.6.3")}
@@ -36,16 +39,8 @@ _LITTLE_DISK, _NO_DISK = 5 << 30, 200 << 20
 _LITTLE_SHARED_MEMORY = 128 << 20
 
 
-@dataclass(frozen=True)
-class Check:
-    """One thing that was checked.
-
-    Attributes:
-        name: what was checked.
-        status: ``error`` is what every run needs and does not have, ``warning`` affects some runs; ``info``, ``ok``.
-        value: what was found.
-        advice: what to do about it; empty where nothing has to be done.
-    """
+class Check(NamedTuple):
+    """One thing that was checked; ``error``: every run needs it and does not have it, ``warning``: some runs."""
 
     name: str
     status: str
@@ -76,14 +71,13 @@ def libraries() -> Iterator[Check]:
         try:
             found = metadata.version(name)
         except metadata.PackageNotFoundError:
-            advice = "install the project: `make setup`, or `pip install -c constraints.txt -e .`"
-            yield Check(name, "error", "not installed", advice)
+            yield Check(name, "error", "not installed", "`make setup`, or `pip install -c constraints.txt -e .`")
             continue
+        pin = tested.get(name, found)
         if (name, found) in _COMPROMISED:
             advice = "a compromised release: install another at once, and change every secret this machine knew"
             yield Check(name, "error", found, advice)
-        elif found.partition("+")[0] != tested.get(name, found.partition("+")[0]):
-            pin = tested[name]
+        elif found.partition("+")[0] != pin.partition("+")[0]:
             yield Check(name, "warning", found, f"tested with {pin}: `pip install {name}=={pin}`")
         else:
             fine.append(f"{name} {found}")
@@ -96,8 +90,7 @@ def devices() -> Iterator[Check]:
 
     for index in range(torch.cuda.device_count()):
         device = torch.cuda.get_device_properties(index)
-        bf16 = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "no bf16"
-        yield Check(f"cuda:{index}", "ok", f"{device.name}, {_size(device.total_memory)}, {bf16}")
+        yield Check(f"cuda:{index}", "ok", f"{device.name}, {_size(device.total_memory)}")
     if not torch.cuda.is_available() and Path("/dev/nvidiactl").exists():
         advice = (
             f"the driver does not fit CUDA {torch.version.cuda}, or CUDA_VISIBLE_DEVICES hides it: see `nvidia-smi`"
@@ -152,10 +145,7 @@ def storage() -> Iterator[Check]:
 def check_folder(name: str, folder: Path, broken: str = "error") -> Check:
     """Whether a file can be written into a folder, or into the nearest parent that exists, and how much room there is.
 
-    Args:
-        name: what the folder is for.
-        folder: the folder; it is not created.
-        broken: the status of a folder that cannot be used.
+    ``broken`` is the status of a folder that cannot be used.
     """
     folder = folder.absolute()
     nearest = next(parent for parent in (folder, *folder.parents) if parent.exists())
@@ -203,29 +193,22 @@ def accounts() -> Iterator[Check]:
     yield Check("W&B", "info", f"mode {'disabled' if disabled else os.environ.get('WANDB_MODE') or 'online'}")
 
 
-_SECTIONS: dict[str, Callable[[], Iterator[Check]]] = {
-    "libraries": libraries,
-    "devices": devices,
-    "communication": communication,
-    "storage": storage,
-    "hub": hub,
-    "accounts": accounts,
-}
-
-
-def diagnose(quick: bool = False) -> dict[str, list[Check]]:
-    """The checks of each section; one that raises is an error of its own, and the other sections still run.
+def diagnose(quick: bool = False) -> list[tuple[str, Check]]:
+    """All checks with their sections; a section that raises is an error of its own, and the others still run.
 
     Args:
         quick: leave out what needs torch or the network: devices, communication and the hub.
     """
-    left_out = ("devices", "communication", "hub") if quick else ()
-    found: dict[str, list[Check]] = {section: [] for section in _SECTIONS if section not in left_out}
-    for section, checks in found.items():
+    found = []
+    for section in (libraries, devices, communication, storage, hub, accounts):
+        if quick and section in (devices, communication, hub):
+            continue
         try:
-            checks.extend(_SECTIONS[section]())
+            for check in section():
+                found.append((section.__name__, check))
         except Exception as error:
-            checks.append(Check("check", "error", _describe(error), "this part of the setup is broken"))
+            broken = Check("check", "error", _describe(error), "this part of the setup is broken")
+            found.append((section.__name__, broken))
     return found
 
 
@@ -247,26 +230,15 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--quick", action="store_true", help="only what needs neither torch nor the network")
     options = parser.parse_args(arguments)
-    found = [(section, check) for section, checks in diagnose(options.quick).items() for check in checks]
-    statuses = [check.status for _, check in found]
-    ok = "error" not in statuses
+    found = diagnose(options.quick)
+    ok = all(check.status != "error" for _, check in found)
     if options.json:
-        checks = [{"section": section} | asdict(check) for section, check in found]
+        checks = [{"section": section} | check._asdict() for section, check in found]
         print(json.dumps({"version": ner_module.__version__, "ok": ok, "checks": checks}, indent=2), flush=True)
         return 0 if ok else 1
-
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    console = Console(highlight=False)
-    table = Table.grid(padding=(0, 2))
     for section, check in found:
-        style = {"warning": "yellow", "error": "red"}.get(check.status, "")
-        value = check.value + (f"\n→ {check.advice}" if check.advice else "")
-        table.add_row(section, check.name, Text(check.status, style=style), Text(value))
-    console.print(table)
-    counts = {status: statuses.count(status) for status in ("error", "warning")}
-    problems = [f"{count} {status}{'s' * (count != 1)}" for status, count in counts.items() if count]
-    console.print(", ".join(problems) or "Ready.")
+        print(f"{section:14}{check.name:16}{check.status:9}{check.value}")
+        if check.advice:
+            print(f"{'':39}-> {check.advice}")
+    print("Ready." if ok else "Not ready: see the errors.", flush=True)
     return 0 if ok else 1

@@ -49,7 +49,7 @@ class Provenance(Callback):
 def provenance(trainer: Trainer) -> dict[str, Any]:
     """The record of a training that is about to start; see :func:`code_state` and :func:`data_fingerprints`."""
     device = trainer.strategy.root_device
-    cuda = device.type == "cuda"
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type}, {os.cpu_count()} cores"
     return {
         "command": f"python -m ner_module {shlex.join(sys.argv[1:])}",
         "started": datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
@@ -58,9 +58,7 @@ def provenance(trainer: Trainer) -> dict[str, Any]:
         "libraries": {"ner-module": ner_module.__version__} | {name: version(name) for name in _LIBRARIES},
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "device": torch.cuda.get_device_name(device)
-        if device.type == "cuda"
-        else f"{device.type}, {os.cpu_count()} cores",
+        "device": name,
         "processes": trainer.world_size,
         "precision": str(trainer.precision),
     }

@@ -1,7 +1,7 @@
-"""How fast training is, and where its time goes: logged as ``throughput/…``, one line at the end, ``results.json``.
+"""How fast training is, and where its time goes: one line at the end, and ``throughput`` in ``results.json``.
 
 Time is taken where Lightning passes between the parts of a step: waiting for data, forward (with the loss), backward,
-and the optimiser (with clipping). On CUDA these are events on the device, read only when numbers are logged, so that no
+and the optimiser (with clipping). On CUDA these are events on the device, read only when Lightning logs, so that no
 step waits for the GPU. With several processes rates are those of this process times their number.
 """
 
@@ -30,7 +30,7 @@ class Throughput(Callback):
 
     def __init__(self, run_dir: Path) -> None:
         self.run_dir = run_dir
-        self._all, self._logged = np.zeros(len(_SUMS)), np.zeros(len(_SUMS))
+        self._all = np.zeros(len(_SUMS))
         self._pending: list[tuple[list[float], list[Any]]] = []
         self._marks: list[Any] = []
         self._waiting_since = 0.0
@@ -68,11 +68,6 @@ class Throughput(Callback):
             self._pending.append(([1, len(lengths), sum(lengths), *computed, waited], marks))
         if trainer._logger_connector.should_update_logs:
             self._read()
-            since = self._all - self._logged
-            if since.any():
-                numbers = _numbers(since, trainer.world_size)
-                pl_module.log_dict({f"throughput/{name}": value for name, value in numbers.items()})
-            self._logged = self._all.copy()
         self._waiting_since = time.perf_counter()
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -80,8 +75,17 @@ class Throughput(Callback):
         self._read()
         if not self._all.any() or not trainer.is_global_zero:
             return
-        numbers = _numbers(self._all, trainer.world_size)
-        numbers["peak_memory_mb"] = peak_memory(self._device) / 2**20
+        total: dict[str, float] = dict(zip(_SUMS, self._all.tolist(), strict=True))
+        seconds = sum(total[part] for part in _PARTS)
+        numbers = {
+            "subwords_per_second": trainer.world_size * total["subwords"] / seconds,
+            "sentences_per_second": trainer.world_size * total["sentences"] / seconds,
+            "padding": 1 - total["subwords"] / total["computed"],
+            "attention_padding": 1 - total["subwords"] / total["attention"],
+            "step_ms": 1000 * seconds / total["batches"],
+            **{f"{part}_ms": 1000 * total[part] / total["batches"] for part in _PARTS},
+            "peak_memory_mb": peak_memory(self._device) / 2**20,
+        }
         update_results(self.run_dir, {"throughput": {name: round(value, 4) for name, value in numbers.items()}})
         shares = ", ".join(f"{part} {numbers[f'{part}_ms'] / numbers['step_ms']:.0%}" for part in _PARTS)
         get_console().print(
@@ -109,19 +113,6 @@ class Throughput(Callback):
             pairs = itertools.pairwise(marks)
             self._all += [*sums, *(start.elapsed_time(end) / 1000 if cuda else end - start for start, end in pairs)]
         self._pending.clear()
-
-
-def _numbers(sums: np.ndarray[Any, Any], world_size: int) -> dict[str, float]:
-    total: dict[str, float] = dict(zip(_SUMS, sums.tolist(), strict=True))
-    seconds = sum(total[part] for part in _PARTS)
-    return {
-        "subwords_per_second": world_size * total["subwords"] / seconds,
-        "sentences_per_second": world_size * total["sentences"] / seconds,
-        "padding": 1 - total["subwords"] / total["computed"],
-        "attention_padding": 1 - total["subwords"] / total["attention"],
-        "step_ms": 1000 * seconds / total["batches"],
-        **{f"{part}_ms": 1000 * total[part] / total["batches"] for part in _PARTS},
-    }
 
 
 def peak_memory(device: torch.device) -> float:

@@ -55,13 +55,12 @@ def test_this_machine_has_no_errors(offline: None, capsys: pytest.CaptureFixture
     assert list(tmp_path.iterdir()) == [], "it leaves nothing behind"
 
 
-def test_the_table(offline: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "110")
+def test_the_lines(offline: None, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
     out = capsys.readouterr().out
     for text in ("libraries", "devices", "communication", "storage", "hub", f"torch {metadata.version('torch')}"):
         assert text in out
-    assert max(map(len, out.splitlines())) <= 110
+    assert out.endswith("Ready.\n")
 
 
 def test_libraries_are_the_dependencies() -> None:
@@ -111,7 +110,8 @@ def test_a_section_that_fails_is_an_error_and_the_others_still_run(
         yield Check("first", "ok", "fine")
         raise RuntimeError("the second\nis broken")
 
-    monkeypatch.setitem(command._SECTIONS, "storage", broken)
+    broken.__name__ = "storage"
+    monkeypatch.setattr(command, "storage", broken)
     assert main(["--quick", "--json"]) == 1
     checks = json.loads(capsys.readouterr().out)["checks"]
     values = [(check["name"], check["status"], check["value"]) for check in checks if check["section"] == "storage"]
