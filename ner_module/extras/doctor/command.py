@@ -92,11 +92,9 @@ def devices() -> Iterator[Check]:
         device = torch.cuda.get_device_properties(index)
         yield Check(f"cuda:{index}", "ok", f"{device.name}, {_size(device.total_memory)}")
     if not torch.cuda.is_available() and Path("/dev/nvidiactl").exists():
-        advice = (
-            f"the driver does not fit CUDA {torch.version.cuda}, or CUDA_VISIBLE_DEVICES hides it: see `nvidia-smi`"
-        )
-        if torch.version.cuda is None:
-            advice = "PyTorch is built without CUDA: install the build of PyPI, `make clean` and `make setup`"
+        advice = "PyTorch is built without CUDA: install the build of PyPI, `make clean` and `make setup`"
+        if built := torch.version.cuda:
+            advice = f"the driver does not fit CUDA {built}, or CUDA_VISIBLE_DEVICES hides it: see `nvidia-smi`"
         yield Check("CUDA", "warning", "there is a GPU that PyTorch cannot use", advice)
     usable, threads = usable_cpus(), torch.get_num_threads()
     advice = f"more threads than cores slow each other down: OMP_NUM_THREADS={max(1, int(usable))}"

@@ -124,16 +124,11 @@ def _loss(history: History) -> Iterator[Finding]:
     # With few labels even the first logged loss, of step 10, has come down already: that of an untrained head is the
     # logarithm of the number of labels.
     if 0.9 * first <= last <= 2 * first and last >= 0.7 * math.log(max(history.num_labels, 2)):
-        rate = history.learning_rate
-        advice = f"Check that the tags belong to the words, then try another --model.learning_rate (now {rate:g})."
-        if rate < 1e-5:
-            advice = f"The learning rate {rate:g} is too low: give --model.learning_rate 5e-5."
-        elif rate > 1e-4:
-            advice = f"{_slower(history)}."
         yield _warning(
             "flat_loss",
             f"The training loss has hardly changed in {last_step:,} steps: {first:.3g} at first, {last:.3g} now.",
-            advice,
+            f"Try another --model.learning_rate (now {history.learning_rate:g}; 2e-5 to 5e-5 suit most encoders); if "
+            "it is a usual one, check that the tags belong to the words.",
         )
 
 
