@@ -1,7 +1,7 @@
 """The one door to the CPU kernels: a transformers model that computes the same, faster; figures in `benchmarks/`.
 
-Dropout (`dropout.py`), linear layers (`linear.py`), attention (`attention.py`), packed sequences of few lengths, and
-freed memory that serves the next step. Each decides by device: on a GPU nothing changes.
+Dropout and attention (`attention.py`), linear layers (`linear.py`), packed sequences of few lengths, and freed memory
+that serves the next step. Each decides by device: on a GPU nothing changes.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from ner_module.extras.cpu.attention import attention
-from ner_module.extras.cpu.dropout import use_fast_dropout
+from ner_module.extras.cpu.attention import attention, use_fast_dropout
 from ner_module.extras.cpu.linear import onednn_is_faster, use_fast_linear
 
 # From malloc.h.
