@@ -13,7 +13,7 @@ import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, BinaryIO
 
 from ner_module.errors import DataError, RunError
 
@@ -23,18 +23,14 @@ CHECKSUMS = "checksums.json"
 """Size, time and CRC-32 of each other file of a folder."""
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file under another name in the same folder, bring it to the disk, and rename it.
-
-    Args:
-        path: the file; its folder is made.
-        content: text is written as UTF-8 with the line ends it has; half characters are written as ``?``.
-    """
+@contextlib.contextmanager
+def open_atomically(path: Path) -> Iterator[BinaryIO]:
+    """A file to write that takes its place, on the disk, when the block ends without an error; its folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}")  # two processes may write the same file
     try:
         with scratch.open("xb") as file:
-            file.write(content if isinstance(content, bytes) else content.encode("utf-8", errors="replace"))
+            yield file
             file.flush()
             os.fsync(file.fileno())
         scratch.replace(path)
@@ -43,6 +39,12 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     finally:
         scratch.unlink(missing_ok=True)
     sync(path.parent)
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """The same for content that is there; text is written as UTF-8 with its line ends, half characters as ``?``."""
+    with open_atomically(path) as file:
+        file.write(content if isinstance(content, bytes) else content.encode("utf-8", errors="replace"))
 
 
 def write_or_warn(path: Path, content: str) -> bool:
@@ -56,6 +58,25 @@ def write_or_warn(path: Path, content: str) -> bool:
     except OSError as error:
         log.warning("%s could not be written (%s); training continues", path, error.strerror)
         return False
+    return True
+
+
+def try_lock(file: IO[Any]) -> bool:
+    """Take the operating system's lock on an open file, which ends with the process or when it closes the file.
+
+    Not inherited by child processes; holds between machines on network file systems.
+
+    Returns:
+        Whether this process has it; true where the system or the file system has no locks.
+    """
+    try:
+        import fcntl
+
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    except (ImportError, OSError):
+        pass
     return True
 
 
