@@ -91,15 +91,18 @@ def sync(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def folder_written_whole(folder: Path, checksums: bool = False, lasting: bool = True) -> Iterator[Path]:
+def folder_written_whole(
+    folder: Path, checksums: bool = False, lasting: bool = True, replace: bool = False
+) -> Iterator[Path]:
     """A folder to write into that takes its place, on the disk, when the block ends without an error.
 
-    If another process was faster, its result stands.
+    If another process was faster, its result stands, unless it is to be replaced.
 
     Args:
         folder: where it goes.
         checksums: add :data:`CHECKSUMS`, for :func:`folder_problem`.
         lasting: bring it to the disk; a temporary folder can do without.
+        replace: what is there goes once the new folder has its place.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
@@ -113,15 +116,26 @@ def folder_written_whole(folder: Path, checksums: bool = False, lasting: bool = 
             found = {path.name: [path.stat().st_size, path.stat().st_mtime_ns, _crc32(path)] for path in files}
             write_atomically(scratch / CHECKSUMS, json.dumps(found, indent=1))
         try:
-            scratch.replace(folder)
+            put_in_place(scratch, folder) if replace else scratch.replace(folder)
         except OSError:
-            if not (folder.is_dir() and any(folder.iterdir())):
+            if replace or not (folder.is_dir() and any(folder.iterdir())):
                 raise
         if lasting:
             sync(folder)
             sync(folder.parent)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def put_in_place(new: Path, target: Path) -> None:
+    """Move a file or folder to where an older one may be, which goes only then."""
+    if not target.is_dir():
+        new.replace(target)
+        return
+    old = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    target.rename(old)
+    new.rename(target)
+    shutil.rmtree(old)
 
 
 def folder_problem(folder: Path) -> str | None:
