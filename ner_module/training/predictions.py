@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -182,7 +183,9 @@ class PredictionFile(Callback):
                 if self._file is not None:
                     self._file.write(lines, start + len(sentences))
                 else:
-                    sys.stdout.write("".join(f"{line}\n" for line in lines))
+                    # JSON itself escapes all that could control a terminal but these.
+                    text = re.sub("[\x7f-\x9f]", lambda found: f"\\u{ord(found[0]):04x}", "\n".join(lines))
+                    sys.stdout.write(f"{text}\n" if lines else "")
                     sys.stdout.flush()
                 self._written += len(lines)
         self._stretch = max(self._stretch, stretch)

@@ -171,3 +171,11 @@ def test_a_checkpoint_that_lightning_cannot_restore_is_one_line(run: Path, run_m
         assert len(outcome.errors()) == 1, outcome.err
         assert "the checkpoint does not fit this training, or was damaged" in outcome.errors()[0]
         torch.save(checkpoint | {key: good}, path)
+
+
+def test_predictions_do_not_control_a_terminal(run: Path, run_main: RunMain, tmp_path: Path) -> None:
+    text = "Ada\x1b[2J \x9b31m went\x7f to Rome \u202e."
+    (tmp_path / "in.txt").write_text(f"{text}\n", encoding="utf-8")
+    outcome = run_main(*PREDICT[:-1])
+    assert not {"\x1b", "\x9b", "\x7f"} & {*outcome.out}
+    assert json.loads(outcome.out)["text"] == text
