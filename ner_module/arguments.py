@@ -7,11 +7,13 @@ configuration along, so that no label, configuration or data argument is ever re
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
-import shutil
+import stat
 import sys
 from pathlib import Path
+from typing import BinaryIO
 
 import yaml
 
@@ -114,12 +116,27 @@ def _standard_input() -> Path:
     path = private_folder() / "input.txt"
     if cluster.is_first_process():
         with path.open("wb") as file:
-            shutil.copyfileobj(sys.stdin.buffer, file)
+            _copy_input(file)
     path = Path(cluster.agree_on(f"input/{cluster.attempt()}", str(path)))
     if not path.is_file():
         raise RunError("standard input is read on the first machine only: give --data.predict_file a file that all see")
     os.environ[_INPUT_VARIABLE] = str(path)
     return path
+
+
+def _copy_input(file: BinaryIO) -> None:
+    """Copy standard input, as long as it can be text."""
+    with contextlib.suppress(OSError):  # no file is behind it
+        kind = os.fstat(sys.stdin.fileno())
+        is_null = os.path.samestat(kind, Path(os.devnull).stat())
+        if stat.S_ISCHR(kind.st_mode) and not is_null and not sys.stdin.isatty():
+            raise RunError("standard input is a device: give --data.predict_file a file, or pipe text into `predict`")
+    unended = 0
+    while block := sys.stdin.buffer.read(1 << 20):
+        unended = 0 if b"\n" in block else unended + len(block)
+        if not block.strip(b"\0") or unended > 1 << 30:
+            raise RunError("standard input holds zero bytes, or a line of more than 1 GiB: pipe text into `predict`")
+        file.write(block)
 
 
 def _saved_config(checkpoint: Path, command: str) -> Path:

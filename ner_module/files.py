@@ -10,6 +10,7 @@ import os
 import secrets
 import shutil
 import tempfile
+import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -18,6 +19,10 @@ from typing import IO, Any, BinaryIO
 from ner_module.errors import DataError, RunError
 
 log = logging.getLogger(__name__)
+
+MAX_TEXT = 1 << 25
+"""The largest file of JSON or text that is read as a whole; as Python objects it is up to 24 times as large."""
+_AGAIN = "delete it, or run the command that writes it again"
 
 CHECKSUMS = "checksums.json"
 """Size, time and CRC-32 of each other file of a folder."""
@@ -167,27 +172,67 @@ def _crc32(path: Path) -> int:
     return crc
 
 
+def check_regular(path: Path) -> None:
+    """Refuse a pipe, a device or a socket, which may never end.
+
+    Raises:
+        DataError: with the advice to use standard input.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        advice = "name a file; `predict` reads a pipe as standard input, with --data.predict_file -"
+        raise DataError(path, None, "this is a pipe or a device, not a regular file", advice)
+
+
+def check_archive(archive: zipfile.ZipFile) -> None:
+    """Refuse an archive that stands for more than its size; torch stores one entry after the other, uncompressed.
+
+    Raises:
+        zipfile.BadZipFile: it is compressed, or its entries overlap.
+    """
+    assert archive.filename is not None
+    if sum(entry.file_size for entry in archive.infolist()) > Path(archive.filename).stat().st_size:
+        raise zipfile.BadZipFile("its entries are larger than the file")
+
+
 def sha256_of(path: Path) -> str:
     """The SHA-256 of a file, in hexadecimal, read in constant memory."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_json_object(path: Path) -> dict[str, Any]:
+def read_text(path: Path, most: int = MAX_TEXT) -> str:
+    """The text of a file that is read as a whole.
+
+    Raises:
+        DataError: it is no regular file, is not UTF-8, or has more bytes than ``most``.
+    """
+    check_regular(path)
+    try:
+        with path.open("rb") as file:
+            content = file.read(most + 1)
+        if len(content) > most:
+            raise ValueError(f"it is larger than {most >> 20} MiB")
+        return content.decode("utf-8")
+    except ValueError as error:
+        raise DataError(path, None, f"the file is damaged ({error})", _AGAIN) from error
+
+
+def read_json_object(path: Path, most: int = MAX_TEXT) -> dict[str, Any]:
     """A JSON object in a file; an empty one where there is no file.
 
     Raises:
-        DataError: the file holds something else.
+        DataError: the file holds something else, or is too large.
     """
-    if not path.is_file():
+    if path.is_dir() or not path.exists():
         return {}
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(found, dict):
-            raise ValueError("it holds no JSON object")
-    except ValueError as error:
-        advice = "delete it, or run the command that writes it again"
-        raise DataError(path, None, f"the file is damaged ({error})", advice) from error
+        found = json.loads(read_text(path, most))
+    except DataError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise DataError(path, None, f"the file is damaged ({error})", _AGAIN) from error
+    if not isinstance(found, dict):
+        raise DataError(path, None, "the file is damaged (it holds no JSON object)", _AGAIN)
     return found
 
 

@@ -11,15 +11,17 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import tempfile
+import zipfile
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, TypeVar
 
-from ner_module.errors import PretrainedError
-from ner_module.files import sha256_of
+from ner_module.errors import DataError, PretrainedError
+from ner_module.files import check_archive, check_regular, read_json_object, sha256_of
 from ner_module.hub_files import fetch_model, first_line, hub_is_reachable
 
 PACKAGE_PREFIX = "package:"
@@ -54,6 +56,16 @@ _PROBLEMS = {
 }
 
 _FEWEST_SUBWORDS = 10  # any alphabet has more; an empty tokenizer has one or two besides the special tokens
+_MAX_TOKENIZER = 1 << 27
+
+# What builds a Python object each, and what multiplies: no model has more. Larger numbers would take hours or terabytes
+# before anything could be compared with the weights.
+_LIMITS = {
+    re.compile(r"(layers?|heads|experts|blocks)$"): 1_000,
+    re.compile(r"labels$"): 100_000,
+    re.compile(r"(size|dim|embeddings|length|window)$"): 1 << 24,
+}
+
 
 # Model types that count positions from `pad_token_id + 1`, as RoBERTa does: all token classifiers of transformers 5.23
 # whose code has `padding_idx + 1`; `tests/unit/test_pretrained.py` holds the list against the installed version.
@@ -128,12 +140,50 @@ def from_pretrained(load: Callable[..., T], model_name_or_path: str, revision: s
                     raise
                 if revision:  # a cache filled by others may hold what is asked for
                     kwargs["revision"] = revision
+        if Path(path).is_dir():
+            _check_folder(Path(path))
         return load(path, **kwargs)
     except Exception as error:
         problem = _problem(error, revision)
         if problem is None:
             raise
         raise PretrainedError(f"the model {model_name_or_path!r} {problem}") from error
+
+
+def check_config(fields: dict[str, Any], layers: int = 1_000) -> None:
+    """Refuse the config of a model that is larger than any, before it is built.
+
+    Args:
+        fields: the content of ``config.json``.
+        layers: how many it can have at most.
+
+    Raises:
+        PretrainedError: with the number that is too large.
+    """
+    for name, value in fields.items():
+        if isinstance(value, dict):
+            check_config(value, layers)
+        for pattern, most in _LIMITS.items():
+            most = min(most, layers) if name.rstrip("s").endswith("layer") else most
+            if isinstance(value, int) and value > most and pattern.search(name):
+                raise PretrainedError(
+                    f"the config asks for {name} {value:,}, which no such model has ({most:,} at most)"
+                )
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse what no model has: pipes and devices, a tokenizer of gigabytes, a config that asks for terabytes."""
+    for file in folder.iterdir():
+        check_regular(file)
+        if file.suffix in (".json", ".txt", ".jinja") and file.stat().st_size > _MAX_TOKENIZER:
+            raise PretrainedError(f"{file} is larger than {_MAX_TOKENIZER >> 20} MiB: use another model")
+        if file.suffix == ".bin" and zipfile.is_zipfile(file):
+            with zipfile.ZipFile(file) as archive:
+                check_archive(archive)
+    try:
+        check_config(read_json_object(folder / "config.json"))
+    except DataError as error:
+        raise ValueError(f"{error.path}: {error.problem}") from error
 
 
 def _problem(error: Exception, revision: str | None) -> str | None:
@@ -148,7 +198,7 @@ def _problem(error: Exception, revision: str | None) -> str | None:
     library = type(error).__module__.partition(".")[0]
     if isinstance(error, ValueError) and "trust_remote_code" in str(error):
         return "needs Python code of its repository, which is never run here: use one that transformers itself knows"
-    if isinstance(error, UnpicklingError) or library.startswith("safetensors"):
+    if isinstance(error, (UnpicklingError, zipfile.BadZipFile)) or library.startswith("safetensors"):
         return f"has a damaged weights file ({type(error).__name__}): download it again"
     if isinstance(error, (OSError, ValueError)) or library.startswith("httpx"):
         return f"cannot be loaded: {first_line(error)}"

@@ -51,12 +51,12 @@ class NERDataModule(LightningDataModule):
         validation_file: data for choosing the best epoch. Without it a part of the training data is held out.
         test_file: data for ``test``; scored once, at the end.
         predict_file: for ``predict``: raw text (one line, one sentence), or tokens as JSONL or columns.
-        text_column_name: where the words are: a column's name, or its number from 0 in column files (default:
-            ``tokens`` or the first column).
-        label_column_name: where the tags are, likewise (default: ``ner_tags``, ``tags``, or the last column).
+        text_column_name: where the words are: a name, or a number from 0 in column files (``tokens`` or the first).
+        label_column_name: where the tags are, likewise (``ner_tags``, ``tags``, or the last column).
         label_names: the names of integer tags, in order, when the data does not say.
         format: ``auto`` detects the format of a file from its name and content; name one to force it.
         encoding: of text files; UTF-8 unless named.
+        max_record_mb: the longest line, row, JSON record or sentence that is read, in MiB of characters.
         source_scheme: how the files write entities: ``iob1``, ``iob2``, ``ioe1``, ``ioe2``, ``bioes``, ``bilou``, or
             ``flat`` for labels without B-/I- prefixes. Detected when not given.
         scheme: the scheme the model is trained on; ``iob2`` unless the labels are ``flat``.
@@ -103,6 +103,7 @@ class NERDataModule(LightningDataModule):
         label_names: list[str] | None = None,
         format: str = "auto",
         encoding: str | None = None,
+        max_record_mb: int = 16,
         source_scheme: Scheme | None = None,
         scheme: Scheme | None = None,
         outside_label: str | None = None,

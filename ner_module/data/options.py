@@ -20,7 +20,7 @@ def check_options(options: Any) -> None:
     if options.dataset_name is not None and options.train_file is not None:
         problem = "it is given together with --data.dataset_name"
         raise DataError("--data.train_file", None, problem, "give one of them")
-    for name in ("batch_size", "eval_batch_size"):
+    for name in ("batch_size", "eval_batch_size", "max_record_mb"):
         _check(name, options[name], options[name] >= 1, "give a number of at least 1")
     _check("num_workers", options.num_workers, options.num_workers >= 0, "give 0 or more")
     fraction = options.validation_fraction

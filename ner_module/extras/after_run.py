@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import logging
 import math
 from collections.abc import Callable
@@ -11,13 +12,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from ner_module.errors import RunError, UserError
-from ner_module.files import read_json_object
+from ner_module.files import read_json_object, read_text
 from ner_module.tables import Table
 from ner_module.training.results import EPOCH_COLUMNS
+from ner_module.training.saved_config import parse_config
 
 log = logging.getLogger(__name__)
 
@@ -81,13 +82,14 @@ class RunContents:
         path = self.run_dir / "metrics.csv"
         if not path.is_file():
             return []
-        with path.open(newline="", encoding="utf-8") as file:
-            try:
-                rows = list(csv.DictReader(file))
-                return [{name: float(cell) for name, cell in row.items() if name and cell} for row in rows]
-            except (ValueError, TypeError, csv.Error) as error:
-                advice = "delete it to leave the step-by-step curves out"
-                raise RunError(f"{path} is damaged ({error}); {advice}") from error
+        try:
+            rows = csv.DictReader(io.StringIO(read_text(path, most=1 << 24), newline=""))
+            return [{name: float(cell) for name, cell in row.items() if name and cell} for row in rows]
+        except UserError:
+            raise
+        except (ValueError, TypeError, csv.Error) as error:
+            advice = "delete it to leave the step-by-step curves out"
+            raise RunError(f"{path} is damaged ({error}); {advice}") from error
 
 
 def read_run(run_dir: Path) -> RunContents:
@@ -102,11 +104,8 @@ def read_run(run_dir: Path) -> RunContents:
     if not results:
         raise RunError(f"{run_dir} holds no results.json; `fit`, `validate` and `test` write it")
     path = run_dir / "config.yaml"
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
-    try:
-        config = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
-        raise RunError(f"{path} is no longer valid YAML ({' '.join(str(error).split())}); restore it") from error
+    text = read_text(path) if path.exists() else ""
+    config = parse_config(text, str(path)) if text.strip() else {}
     audit = read_json_object(run_dir / "audit.json")
     return RunContents(run_dir=run_dir, results=results, audit=audit, config=config, config_text=text)
 

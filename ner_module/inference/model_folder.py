@@ -25,6 +25,7 @@ from ner_module.data.datamodule import NERDataModule
 from ner_module.data.options import DEFAULT_MAX_SEQ_LENGTH
 from ner_module.data.words import WORDS_VERSION
 from ner_module.errors import RunError
+from ner_module.files import read_json_object
 from ner_module.inference.onnx_model import OnnxModel
 from ner_module.model.encoder import build_from_folder, save_to_folder
 from ner_module.model.module import NERModule
@@ -80,7 +81,7 @@ def load_model_folder(folder: Path, device: str | torch.device = "cpu") -> tuple
         RunError: the folder lacks something, or was written by a newer version.
         PretrainedError: its weights or tokenizer cannot be read.
     """
-    named = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("id2label") or {}
+    named = read_json_object(folder / "config.json").get("id2label") or {}
     label_names = [named[index] for index in sorted(named, key=int)]
     config = load_config(str(folder))
     tokenizer = load_tokenizer(str(folder))
@@ -124,10 +125,10 @@ def load_hub_model(name: str, revision: str | None, device: str | torch.device) 
 
 
 def _read_about(path: Path) -> dict[str, Any] | None:
-    if not path.is_file():
+    if not path.exists():
         return None
     try:
-        about: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        about = read_json_object(path)
         version = about["format_version"]
     except (ValueError, KeyError, TypeError) as error:
         raise RunError(f"{path} is damaged ({type(error).__name__}): export the model again") from error

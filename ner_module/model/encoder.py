@@ -8,13 +8,14 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from ner_module.errors import PretrainedError
-from ner_module.pretrained import from_pretrained, load_config
+from ner_module.errors import PretrainedError, RunError
+from ner_module.pretrained import check_config, from_pretrained, load_config
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +24,12 @@ _DROPOUTS = (
     *("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout"),
     *("classifier_dropout", "embedding_dropout", "mlp_dropout", "pooler_dropout"),
 )
+
+_NOT_FROM_OTHERS = (
+    *("attn_implementation", "_attn_implementation", "experts_implementation", "_experts_implementation"),
+    *("auto_map", "quantization_config"),
+)
+"""What a config can name code with, on the hub or elsewhere."""
 
 
 def build_from_base(
@@ -42,8 +49,6 @@ def build_from_base(
         PretrainedError: the model cannot be loaded, or its file lacks weights of the encoder: training would start
             from random numbers.
     """
-    from transformers import AutoModelForTokenClassification
-
     config = load_config(model_name_or_path, revision)
     base_labels = [config.id2label[index] for index in sorted(config.id2label)]
     is_tagger = any(name.endswith("ForTokenClassification") for name in config.architectures or [])
@@ -55,7 +60,7 @@ def build_from_base(
             setattr(config, name, dropout)
     with _quiet_transformers():
         model, report = from_pretrained(
-            AutoModelForTokenClassification.from_pretrained,
+            _load_checked,
             model_name_or_path,
             revision,
             config=config,
@@ -90,18 +95,55 @@ def build_from_config(config_json: str) -> Any:
     """The same architecture with random weights, for a checkpoint's to replace; needs neither hub nor cache."""
     from transformers import CONFIG_MAPPING, AutoModelForTokenClassification
 
-    fields = json.loads(config_json)
+    fields = _without_code(json.loads(config_json))
     config = CONFIG_MAPPING[fields["model_type"]].from_dict(fields)
     with _quiet_transformers():
         return AutoModelForTokenClassification.from_config(config, dtype=torch.float32).train()
 
 
+def _without_code(fields: dict[str, Any]) -> dict[str, Any]:
+    kept = {name: value for name, value in fields.items() if name not in _NOT_FROM_OTHERS}
+    return {name: _without_code(value) if isinstance(value, dict) else value for name, value in kept.items()}
+
+
+def check_fits(config_json: str, weights: Mapping[str, torch.Tensor]) -> None:
+    """Refuse a config that belongs to other weights, before a model of any size takes memory.
+
+    Raises:
+        RunError: with the first tensor that is missing, is not the architecture's, or has another shape there.
+    """
+    try:
+        check_config(json.loads(config_json), layers=len(weights))
+        with torch.device("meta"):
+            built = build_from_config(config_json).state_dict()
+    except Exception as error:  # whatever transformers makes of numbers that do not go together
+        problem = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise RunError(f"the checkpoint's model cannot be built ({problem}); use another checkpoint") from error
+    for name in [*built, *weights]:
+        shapes = [tuple(given[name].shape) if name in given else None for given in (built, weights)]
+        if shapes[0] != shapes[1]:
+            problem = "{} is {} in its config and {} in its weights".format(name, *shapes)
+            raise RunError(f"the checkpoint contradicts itself: {problem}; use another checkpoint")
+
+
 def build_from_folder(folder: str) -> Any:
     """A whole tagger as ``export`` writes it, in float32 and evaluation mode; raises as ``from_pretrained`` here."""
+    config = load_config(folder)
+    with _quiet_transformers():
+        return from_pretrained(_load_checked, folder, None, config=config, dtype=torch.float32)
+
+
+def _load_checked(path: str, *, config: Any, **kwargs: Any) -> Any:
+    """``from_pretrained`` of a tagger, unless its config asks for far more numbers than its files can hold."""
     from transformers import AutoModelForTokenClassification
 
-    with _quiet_transformers():
-        return from_pretrained(AutoModelForTokenClassification.from_pretrained, folder, None, dtype=torch.float32)
+    with torch.device("meta"):
+        model = AutoModelForTokenClassification.from_config(config)
+    wanted = sum(parameter.numel() for parameter in model.base_model.parameters())
+    held = sum(file.stat().st_size for file in Path(path).glob("*") if file.suffix in (".safetensors", ".bin"))
+    if Path(path).is_dir() and wanted > held:  # a number has a byte at least
+        raise ValueError(f"its config asks for {wanted:,} numbers, its weights file has {held:,} bytes")
+    return AutoModelForTokenClassification.from_pretrained(path, config=config, **kwargs)
 
 
 def save_to_folder(model: Any, folder: str) -> None:

@@ -22,7 +22,7 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 
 from ner_module.metrics.entity_scores import EntityScores
-from ner_module.model.encoder import build_from_base, build_from_config
+from ner_module.model.encoder import build_from_base, build_from_config, check_fits
 from ner_module.model.optimizer import SchedulerType, clip_within_step, make_optimizer, make_scheduler
 from ner_module.model.packed import (
     EXACT_FAMILIES,
@@ -120,6 +120,9 @@ class NERModule(LightningModule):
 
     def restore(self, checkpoint: dict[str, Any]) -> None:
         """Take labels and architecture from a checkpoint, so that no base weights are read; weights follow later."""
+        weights = checkpoint["state_dict"].items()
+        own = {name.removeprefix("model."): weight for name, weight in weights if name.startswith("model.")}
+        check_fits(checkpoint["ner_module"]["encoder_config"], own)
         self._encoder_config = checkpoint["ner_module"]["encoder_config"]
         self.set_labels(LabelSet.from_fields(checkpoint["hyper_parameters"]))
 

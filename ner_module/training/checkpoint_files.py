@@ -18,7 +18,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from ner_module.files import sync
+from ner_module.files import check_archive, sync
 
 _BLOCK = 1 << 20
 
@@ -35,6 +35,7 @@ def damage(path: Path) -> str | None:
     if identity not in _checked:
         try:
             with zipfile.ZipFile(path) as archive:
+                check_archive(archive)
                 entry = archive.testzip()
             _checked[identity] = entry and f"its content does not match its checksum ({entry})"
         except (zipfile.BadZipFile, EOFError, NotImplementedError, OSError, ValueError) as error:

@@ -104,9 +104,28 @@ def schema_problem(checkpoint: Any) -> str | None:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part)[:40] for part in first["loc"]) or "its content"
         return f"{place}: {first['msg'][0].lower()}{first['msg'][1:]}"
+    if (inflated := _inflated(checkpoint)) is not None:
+        return f"{inflated}: a tensor that is larger than what is stored of it"
     data, own = checkpoint["NERDataModule"], checkpoint["hyper_parameters"]
     if data["label_names"] != own["label_names"]:
         return "NERDataModule.label_names: not the model's labels"
     if len(data["label_names"]) > 32_000:  # label ids are stored as int16
         return "NERDataModule.label_names: too many labels"
+    return None
+
+
+def _inflated(checkpoint: Any) -> str | None:
+    """Where a tensor repeats the numbers of a smaller one: a few bytes could stand for terabytes."""
+    pending: list[tuple[str, Any]] = [("its content", checkpoint)]
+    seen = set()
+    while pending:
+        place, value = pending.pop()
+        if isinstance(value, torch.Tensor):
+            is_plain = value.layout == torch.strided and value.device.type == "cpu"
+            if not is_plain or value.nbytes > value.untyped_storage().nbytes():
+                return place
+        elif isinstance(value, (dict, list, tuple)) and id(value) not in seen:
+            seen.add(id(value))
+            items = value.items() if isinstance(value, dict) else enumerate(value)
+            pending += [(str(key)[:40], item) for key, item in items]
     return None

@@ -57,7 +57,8 @@ def test_pickled_base_weights_with_code_are_refused(
 ) -> None:
     shutil.copytree(tiny_model(), tmp_path / "model")
     (tmp_path / "model" / "model.safetensors").unlink()
-    torch.save({"weight": Trap(tmp_path / "executed")}, tmp_path / "model" / "pytorch_model.bin")
+    weights = {"weight": Trap(tmp_path / "executed"), "as many as the model has": torch.zeros(40_000)}
+    torch.save(weights, tmp_path / "model" / "pytorch_model.bin")
     outcome = run_main("fit", *fit_options, "--model.model_name_or_path", "./model", "--run_dir", "run", check=False)
     assert outcome.code == 1
     (error,) = outcome.errors()

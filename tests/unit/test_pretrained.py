@@ -100,7 +100,7 @@ def test_a_folder_without_a_model(tmp_path: Path) -> None:
 
 
 DAMAGE: list[tuple[str, bytes | None, str]] = [
-    ("config.json", b"{", "cannot be loaded: .*not a valid JSON file"),
+    ("config.json", b"{", r"cannot be loaded: .*config\.json: the file is damaged"),
     ("config.json", b"{}", "cannot be loaded: Unrecognized model"),
     ("model.safetensors", None, "cannot be loaded: Error no file named model.safetensors"),
     ("model.safetensors", b"", "has a damaged weights file"),

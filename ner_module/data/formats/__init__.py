@@ -15,7 +15,8 @@
 A reader is one function with a line in :data:`_READERS`. It raises a :class:`DataError` at the line that does not fit,
 and is made of lines (`files.py`), columns by name (`options.py`), tags (`cells.py`), spans (`char_spans.py`) or records
 (`records.py`).
-Reading streams in constant memory, but for the text of a ``json`` file or a brat document. Text may be gzipped.
+Reading streams in constant memory: a line, row, record, sentence or brat document has a largest size. Text may be
+gzipped.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ def read_sentences(
 def _read_text(path: Path, options: ReadingOptions, counts: SpanCounts) -> Iterator[Sentence]:
     if options.tagged:
         raise DataError(path, None, "raw text has no tags", "give tagged sentences; raw text is for prediction")
-    for number, line in enumerate(read_lines(path, options.encoding), 1):
+    for number, line in enumerate(read_lines(path, options.encoding, options.max_record), 1):
         sentence = sentence_of(line.removesuffix("\n").removesuffix("\r"), None, counts)
         sentence.line = number
         yield sentence

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ner_module.data.formats.cells import MisfitError, errors_at
 from ner_module.data.formats.char_spans import CharSpan, SpanCounts, check_spans, check_type, sentence_of
-from ner_module.data.formats.files import read_lines
+from ner_module.data.formats.files import read_lines, too_large
 from ner_module.data.formats.options import ReadingOptions
 from ner_module.data.sentence import Sentence
 from ner_module.errors import DataError
@@ -32,8 +32,8 @@ def read_brat(folder: Path, options: ReadingOptions, counts: SpanCounts) -> Iter
         if not annotation.with_suffix(".txt").is_file():
             raise DataError(annotation, None, "the .txt file of these annotations is missing", "put it beside them")
     for path in texts:
-        text = "".join(read_lines(path, options.encoding))
-        spans = _read_annotations(path.with_suffix(".ann"), text, options.encoding, counts) if options.tagged else []
+        text = "".join(_read_document(path, options))
+        spans = _read_annotations(path.with_suffix(".ann"), text, options, counts) if options.tagged else []
         document = str(path.relative_to(folder).with_suffix(""))
         for line, start, end, inside in _pieces(text, sorted(spans, key=lambda span: span[:3])):
             moved = [CharSpan(span.start - start, span.end - start, span.entity_type) for span in inside]
@@ -44,12 +44,21 @@ def read_brat(folder: Path, options: ReadingOptions, counts: SpanCounts) -> Iter
                 yield sentence
 
 
-def _read_annotations(path: Path, text: str, encoding: str | None, counts: SpanCounts) -> list[CharSpan]:
+def _read_document(path: Path, options: ReadingOptions) -> Iterator[str]:
+    size = 0
+    for number, line in enumerate(read_lines(path, options.encoding, options.max_record), 1):
+        size += len(line)
+        if size > options.max_record:
+            raise too_large(path, number, "document", options.max_record)
+        yield line
+
+
+def _read_annotations(path: Path, text: str, options: ReadingOptions, counts: SpanCounts) -> list[CharSpan]:
     """The entities of an .ann file, checked against the text they annotate."""
     if not path.is_file():
         raise DataError(path, None, "the annotations of this document are missing", "add them, if only an empty file")
     spans: list[CharSpan] = []
-    for number, line in enumerate(read_lines(path, encoding), 1):
+    for number, line in enumerate(_read_document(path, options), 1):
         line = line.rstrip("\r\n")
         entity = _ENTITY.fullmatch(line)
         if not line.strip() or (line[0] in _OTHER_KINDS and entity is None):

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from ner_module.data.formats.cells import MisfitError, TagCells, errors_at
 from ner_module.data.formats.char_spans import SpanCounts
-from ner_module.data.formats.files import read_lines
+from ner_module.data.formats.files import read_lines, take, too_large
 from ner_module.data.formats.options import WORDS, ReadingOptions, find_columns
 from ner_module.data.sentence import Sentence
 from ner_module.errors import DataError
@@ -34,6 +34,7 @@ _GLOBAL_COLUMNS = re.compile(r"# ?global\.columns ?= ?(.+)")
 _CONLLU_COLUMNS = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
 _NEW_DOCUMENT = re.compile(r"# ?newdoc(?: id)?(?: ?= ?(.+))?")
 _HEAD_LINES = 2_000
+_MAX_HEAD = 1 << 20  # comments and empty lines before the first word
 _MIN_SAMPLE = 30  # fewer say little about how many different words and tags there are
 
 
@@ -56,11 +57,13 @@ class _Layout(NamedTuple):
 def read_columns(path: Path, options: ReadingOptions, counts: SpanCounts) -> Iterator[Sentence]:
     """Yield the sentences of a column file."""
     del counts  # columns hold no character spans
-    lines = read_lines(path, options.encoding)
+    lines = read_lines(path, options.encoding, options.max_record)
     head: list[str] = []
     layout = None
-    while layout is None and (more := list(itertools.islice(lines, max(_HEAD_LINES, len(head))))):
+    while layout is None and (more := take(lines, max(_HEAD_LINES, len(head)))):
         head += more
+        if len(head) > _MAX_HEAD:
+            raise DataError(path, 1, f"no word in the first {_MAX_HEAD:,} lines", "remove them")
         layout = _find_layout(path, head, options)
     if layout is None:
         return
@@ -73,7 +76,7 @@ def read_columns(path: Path, options: ReadingOptions, counts: SpanCounts) -> Ite
     document = f"{path}#1" if any(DOCSTART in line for line in head) else None
     tokens: list[str] = []
     tags: list[str] = []
-    first_line = number = 0
+    first_line = number = size = 0
     try:
         for number, line in enumerate(itertools.chain(head, lines, [""]), 1):
             # This loop is the speed of reading; what is not a plain word is left to functions.
@@ -88,7 +91,10 @@ def read_columns(path: Path, options: ReadingOptions, counts: SpanCounts) -> Ite
                     problem = f"the word is numbered {cells[0]!r} where {first_id + len(tokens)} follows"
                     raise MisfitError(problem, "restore the missing line or number, or name --data.text_column_name")
                 if not tokens:
-                    first_line = number
+                    first_line, size = number, 0
+                size += len(line)
+                if size > options.max_record:
+                    raise too_large(path, first_line, "sentence, which an empty line ends,", options.max_record)
                 tokens.append(cells[text])
                 if label is not None:
                     tags.append(known.get(cells[label]) or reader.read(cells[label]))

@@ -1,4 +1,4 @@
-r"""Files on disk -> lines of text: globs, gzip, encodings, and what is wrong when a file is not text.
+r"""Files on disk -> lines of text: globs, gzip, encodings, bounds, and what is wrong when a file is not text.
 
 A line ends at ``\n`` or ``\r\n`` and nowhere else: the vertical tab, U+0085 and U+2028, at which `str.splitlines` also
 breaks, occur inside words of real corpora.
@@ -12,10 +12,21 @@ import glob
 import gzip
 import io
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 from ner_module.errors import DataError
+from ner_module.files import check_regular
+
+MAX_RECORD = 1 << 24
+"""The longest line, table row, JSON record or sentence unless another is asked for, in characters."""
+_FREE = 1 << 26
+_MAX_EXPANSION = 200  # real text stays below 50
+
+T = TypeVar("T")
 
 _READ_ERRORS = (OSError, EOFError, zlib.error)
 
@@ -70,10 +81,11 @@ def suffix_of(path: Path) -> str:
 def open_bytes(path: Path) -> io.BufferedReader | gzip.GzipFile:
     """Open a file for reading bytes, through gzip when its content is; a :class:`DataError` where that fails."""
     try:
+        check_regular(path)
         file = path.open("rb")
         if file.read(2) == b"\x1f\x8b":
             file.close()
-            return gzip.open(path, "rb")
+            return _Unzipped(path)
         file.seek(0)
         return file
     except FileNotFoundError:
@@ -81,6 +93,45 @@ def open_bytes(path: Path) -> io.BufferedReader | gzip.GzipFile:
     except OSError as error:
         problem = "this is a folder, not a file" if path.is_dir() else f"the file cannot be opened ({error.strerror})"
         raise DataError(path, None, problem, "check the path and its permissions") from None
+
+
+class _Unzipped(gzip.GzipFile):
+    """A gzip file that is no bomb."""
+
+    def read1(self, size: int = -1) -> bytes:
+        data = super().read1(size)
+        check_expansion(Path(self.name), self.tell(), self.fileobj.tell())  # type: ignore[union-attr]
+        return data
+
+
+def check_expansion(path: Path, size: int, compressed: int) -> None:
+    """Refuse data that grows out of proportion when it is decompressed."""
+    if size > max(_FREE, _MAX_EXPANSION * compressed):
+        problem = f"{compressed:,} compressed bytes stand for {size:,} or more, as no real data do"
+        raise DataError(path, None, problem, "make or fetch the file again, uncompressed if it is as you want it")
+
+
+def take(
+    items: Iterable[T],
+    count: int | None,
+    size: Callable[[T], int] = len,  # type: ignore[assignment]
+    most: int = MAX_RECORD,
+) -> list[T]:
+    """The first ``count`` items, or as many as are larger than ``most`` together."""
+    taken: list[T] = []
+    total = 0
+    for item in islice(items, count):
+        taken.append(item)
+        total += size(item)
+        if total > most:
+            break
+    return taken
+
+
+def too_large(path: Path, line: int, what: str, limit: int) -> DataError:
+    """The error for what is longer than the limit on records."""
+    problem = f"the {what} is longer than {limit >> 20} MiB"
+    return DataError(path, line, problem, "divide it, check the format, or raise max_record_mb")
 
 
 def read_head(path: Path, size: int = 1 << 13) -> bytes:
@@ -100,11 +151,19 @@ def _damage(path: Path, line: int, error: Exception) -> DataError:
     return DataError(path, line, problem, "make or fetch the file again")
 
 
-def read_lines(path: Path, encoding: str | None = None) -> Iterator[str]:
+def read_lines(
+    path: Path, encoding: str | None = None, limit: int = MAX_RECORD, in_pieces: bool = False
+) -> Iterator[str]:
     """The lines of a text file, with their ends, in constant memory.
 
+    Args:
+        path: the file.
+        encoding: UTF-8 unless named.
+        limit: the longest line.
+        in_pieces: whether longer ones come in pieces; they are an error else.
+
     Raises:
-        DataError: the file is missing, binary, damaged or not in the encoding, with the line where that shows.
+        DataError: the file is missing, binary, damaged or not in the encoding, or a line is too long, with the line.
     """
     codec = codec_of(path, encoding)
     if encoding is None:
@@ -112,9 +171,11 @@ def read_lines(path: Path, encoding: str | None = None) -> Iterator[str]:
     number = 0
     with open_bytes(path) as raw, io.TextIOWrapper(raw, encoding=codec, newline="\n") as text:
         try:
-            for line in text:
+            for line in iter(partial(text.readline, limit + 1), ""):
+                if len(line) > limit and not in_pieces:
+                    raise too_large(path, number + 1, "line", limit)
                 yield line
-                number += 1
+                number += not in_pieces or line[-1] == "\n"
         except UnicodeDecodeError as error:  # in a stretch that begins in the line after the last one
             number += 1 + error.object[: error.start].decode(codec, "replace").count("\n")
             name = "UTF-8" if codec == "utf-8-sig" else codec

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ner_module.data.formats.cells import NAME_COLUMNS, MisfitError
+from ner_module.data.formats.files import MAX_RECORD
 
 # The usual names of columns and keys, the preferred one first. Columns of tables compare in lower case.
 WORDS = ("tokens", "words", "token", "word", "form")
@@ -31,6 +32,7 @@ class ReadingOptions:
             from the end if negative. ``None``: the usual names; in column files the first column.
         label_column_name: where the tags (or the spans) are, likewise; in column files the last column.
         label_names: names of integer tags.
+        max_record_mb: the longest line, row, record or sentence, in MiB of characters.
         tagged: whether tags are wanted. Without them, words and raw text alone are read too, and each line of a text or
             JSONL file yields one sentence, an empty line one without words.
     """
@@ -41,13 +43,19 @@ class ReadingOptions:
     label_column_name: str | None = None
     label_names: tuple[str, ...] | None = None
     tagged: bool = True
+    max_record_mb: int = MAX_RECORD >> 20
 
     @classmethod
     def of(cls, options: Any, tagged: bool) -> ReadingOptions:
         """From the arguments of ``NERDataModule``, or a mapping of the same names."""
         names = tuple(options["label_names"]) if options["label_names"] else None
         columns = options["text_column_name"], options["label_column_name"]
-        return cls(options["format"], options["encoding"], *columns, names, tagged)
+        return cls(options["format"], options["encoding"], *columns, names, tagged, options["max_record_mb"])
+
+    @property
+    def max_record(self) -> int:
+        """The longest record in characters."""
+        return self.max_record_mb << 20
 
     @property
     def names_asked_for(self) -> list[str]:

@@ -9,34 +9,38 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from ner_module.data.formats.cells import describe
 from ner_module.data.formats.char_spans import SpanCounts
-from ner_module.data.formats.files import read_lines
+from ner_module.data.formats.files import check_expansion, read_lines, take, too_large
 from ner_module.data.formats.options import ReadingOptions
 from ner_module.data.formats.records import Record, RecordReader
 from ner_module.data.sentence import Sentence
 from ner_module.errors import DataError
+from ner_module.files import check_regular
 
 _BATCH = 1_000
+_BATCH_BYTES = 1 << 28
 _SPACE = " \t\r\n"
 _GAP = re.compile(f"[{_SPACE}]*(,?)[{_SPACE}]*")
+_BLANK = re.compile(f"()[{_SPACE}]*")
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _DECODER = json.JSONDecoder()
 _HEAD_LINES = 100
+_PIECE = 1 << 16
 
 
 def read_json(path: Path, options: ReadingOptions, counts: SpanCounts) -> Iterator[Sentence]:
     """Yield the sentences of JSON objects: one a line (``jsonl``), or in a list or over several lines (``json``)."""
-    lines = read_lines(path, options.encoding)
-    kind = options.format
+    kind, limit = options.format, options.max_record
     if kind == "spans":
-        head = list(islice(lines, _HEAD_LINES))
-        kind, lines = json_kind(head), chain(head, lines)
-    records = _json(path, lines) if kind == "json" else _jsonl(path, lines, keep_blank=not options.tagged)
+        kind = json_kind(take(read_lines(path, options.encoding, _PIECE, in_pieces=True), _HEAD_LINES))
+    if kind == "json":
+        records = _json(path, read_lines(path, options.encoding, _PIECE, in_pieces=True), limit)
+    else:
+        records = _jsonl(path, read_lines(path, options.encoding, limit), keep_blank=not options.tagged)
     return RecordReader(path, options, counts).read_all(records)
 
 
@@ -61,38 +65,91 @@ def _jsonl(path: Path, lines: Iterable[str], keep_blank: bool) -> Iterator[tuple
             yield number, {}
 
 
-def _json(path: Path, lines: Iterable[str]) -> Iterator[tuple[int, Record]]:
+class _Window:
+    """A stretch of a text that moves on: what was read is dropped, and more is appended where it is needed."""
+
+    def __init__(self, path: Path, pieces: Iterator[str], limit: int) -> None:
+        self.path, self.limit = path, limit
+        self.text, self.position, self.line, self.column = "", 0, 1, 0
+        self._pieces = pieces
+
+    def grow(self) -> bool:
+        """Double what follows the position; false at the end of the file."""
+        rest = self.text[self.position :]
+        if len(rest) > self.limit:
+            raise too_large(self.path, self.line, "JSON record", self.limit)
+        more = take(self._pieces, None, most=max(_PIECE, len(rest)))
+        start = self.text.rfind("\n", 0, self.position) + 1
+        self.column = self.position - start + (0 if start else self.column)
+        self.text, self.position = "".join([rest, *more]), 0
+        return bool(more)
+
+    def skip(self, gap: re.Pattern[str]) -> str:
+        """Move behind a gap; returns its first group."""
+        while (found := gap.match(self.text, self.position)) and found.end() == len(self.text) and self.grow():
+            pass
+        assert found is not None  # it matches nothing, too
+        self.move(found.end())
+        return str(found[1])
+
+    def move(self, end: int) -> None:
+        """Move to a place behind."""
+        self.line += self.text.count("\n", self.position, end)
+        self.position = end
+
+    def decode(self) -> Record:
+        """Read an object, and move behind it."""
+        before = None
+        while True:
+            try:
+                record, end = _object(self.path, self.line, self.text, self.position, self.column)
+            except DataError as error:
+                # What is cut is wrong at another place once there is more of it, but for a string without an end.
+                if (str(error) == before and "unterminated" not in before) or not self.grow():
+                    raise
+                before = str(error)
+            else:
+                if end - self.position > self.limit:
+                    raise too_large(self.path, self.line, "JSON record", self.limit)
+                self.move(end)
+                return record
+
+
+def _json(path: Path, pieces: Iterator[str], limit: int) -> Iterator[tuple[int, Record]]:
     """The objects of a JSON file: a list of objects, or objects one after the other over any number of lines."""
-    text = "".join(lines)
-    position = len(text) - len(text.lstrip(_SPACE))
-    line = 1 + text.count("\n", 0, position)
-    opening = text[position : position + 1]
+    window = _Window(path, pieces, limit)
+    window.skip(_BLANK)
+    opening = window.text[window.position : window.position + 1]
     if opening not in ("[", "{"):
         problem = "the file is not JSON" if opening else "the file is empty"
-        raise DataError(path, line, problem, "a JSON file here is a list of objects: [{…}, {…}]")
+        raise DataError(path, window.line, problem, "a JSON file here is a list of objects: [{…}, {…}]")
     in_list = opening == "["
-    start = end = position + in_list
-    while gap := _GAP.match(text, end):
-        line += text.count("\n", position, gap.end())
-        position = gap.end()
-        if position == len(text) or (in_list and text[position] == "]"):
+    window.position += in_list
+    is_first = True
+    while True:
+        comma = window.skip(_GAP)
+        following = window.text[window.position : window.position + 1]
+        if not following or (in_list and following == "]"):
             break
-        if in_list and end > start and not gap[1]:
-            raise DataError(path, line, "a comma or the end of the list is missing", "correct the JSON")
-        record, end = _object(path, line, text, position)
-        yield line, record
-    if in_list and position == len(text):
-        raise DataError(path, line, "the list does not end", "the file was cut short; make or fetch it again")
-    if text[position + 1 :].strip(_SPACE):
-        raise DataError(path, line, "something follows the end of the list", "remove it")
+        if in_list and not is_first and not comma:
+            raise DataError(path, window.line, "a comma or the end of the list is missing", "correct the JSON")
+        line, is_first = window.line, False
+        yield line, window.decode()
+    if in_list and not following:
+        raise DataError(path, window.line, "the list does not end", "the file was cut short; make or fetch it again")
+    window.position += 1
+    window.skip(_BLANK)
+    if window.position < len(window.text):
+        raise DataError(path, window.line, "something follows the end of the list", "remove it")
 
 
-def _object(path: Path, line: int, text: str, start: int) -> tuple[Record, int]:
-    """The object at a place of a text, on this line of its file, and where it ends."""
+def _object(path: Path, line: int, text: str, start: int, column: int = 0) -> tuple[Record, int]:
+    """The object at a place of a text, and where it ends; the text begins at this column of its file's line."""
     try:
         record, end = _DECODER.raw_decode(text, start)
     except json.JSONDecodeError as error:
-        problem = f"no valid JSON ({error.msg[0].lower()}{error.msg[1:]} at column {error.colno})"
+        column = error.colno + (0 if "\n" in text[: error.pos] else column)
+        problem = f"no valid JSON ({error.msg[0].lower()}{error.msg[1:]} at column {column})"
         line += text.count("\n", start, error.pos)
         raise DataError(path, line, problem, "correct or remove it") from None
     except (ValueError, RecursionError) as error:
@@ -115,12 +172,20 @@ def read_parquet(path: Path, options: ReadingOptions, counts: SpanCounts) -> Ite
     """Yield the sentences of a Parquet file."""
     from pyarrow import ArrowException, parquet
 
+    check_regular(path)
     try:
         file = parquet.ParquetFile(path)
     except (ArrowException, OSError) as error:
         raise _damaged(path, 1, "Parquet file", error) from None
     with file:
-        records = _records(path, "Parquet file", file.iter_batches(_BATCH), file.schema_arrow)
+        groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
+        columns = [group.column(number) for group in groups for number in range(group.num_columns)]
+        # Repeated values take no bytes, so their number counts, too.
+        sizes = [max(column.total_uncompressed_size, column.num_values) for column in columns]
+        check_expansion(path, sum(sizes), path.stat().st_size)
+        # Each row of a batch may repeat the largest value of its column.
+        batches = file.iter_batches(min(_BATCH, 1 + _BATCH_BYTES // max([1, *sizes])))
+        records = _records(path, "Parquet file", batches, file.schema_arrow, options.max_record)
         yield from RecordReader(path, options, counts).read_all(records)
 
 
@@ -128,6 +193,8 @@ def read_dataset(path: Path, options: ReadingOptions, counts: SpanCounts) -> Ite
     """Yield the sentences of a folder written by ``Dataset.save_to_disk``."""
     import datasets
 
+    for entry in path.rglob("*"):
+        check_regular(entry)
     try:
         dataset = datasets.load_from_disk(str(path))
     except Exception as error:  # whatever a broken folder makes of it: KeyError, JSON and Arrow errors among them
@@ -136,11 +203,11 @@ def read_dataset(path: Path, options: ReadingOptions, counts: SpanCounts) -> Ite
         problem = f"this folder holds several splits ({', '.join(sorted(dataset))})"
         raise DataError(path, None, problem, "name the folder of one of them")
     batches = dataset.with_format("arrow").iter(_BATCH)
-    records = _records(path, "datasets folder", batches, dataset.features.arrow_schema)
+    records = _records(path, "datasets folder", batches, dataset.features.arrow_schema, options.max_record)
     yield from RecordReader(path, options, counts).read_all(records)
 
 
-def _records(path: Path, kind: str, batches: Iterable[Any], schema: Any) -> Iterator[tuple[int, Record]]:
+def _records(path: Path, kind: str, batches: Iterable[Any], schema: Any, limit: int) -> Iterator[tuple[int, Record]]:
     import pyarrow as pa
 
     names = _label_names(schema)
@@ -148,8 +215,10 @@ def _records(path: Path, kind: str, batches: Iterable[Any], schema: Any) -> Iter
     try:
         for batch in batches:
             batch.validate(full=True)  # broken offsets would be read as they are
-            for record in batch.to_pylist():
+            for record in _rows(batch, limit):
                 row += 1
+                if record is None:
+                    raise too_large(path, row, "row", limit)
                 for column, labels in names.items():
                     ids = record.get(column)
                     if isinstance(ids, list):  # an id out of range is left for the reader of tags to refuse
@@ -157,6 +226,16 @@ def _records(path: Path, kind: str, batches: Iterable[Any], schema: Any) -> Iter
                 yield row, record
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise _damaged(path, row + 1, kind, error) from None
+
+
+def _rows(batch: Any, limit: int) -> Iterator[Record | None]:
+    """The rows of a batch, ``None`` for one that is too large; one by one where they are large together."""
+    if batch.nbytes <= limit:
+        yield from batch.to_pylist()
+        return
+    for number in range(len(batch)):
+        row = batch.slice(number, 1)
+        yield from row.to_pylist() if row.nbytes <= limit else [None]
 
 
 def _label_names(schema: Any) -> dict[str, list[str]]:

@@ -22,7 +22,7 @@ from typing import Any, Literal, NamedTuple
 
 from ner_module.data.formats.cells import MisfitError, TagCells, describe, errors_at
 from ner_module.data.formats.char_spans import SpanCounts
-from ner_module.data.formats.files import read_lines
+from ner_module.data.formats.files import read_lines, take
 from ner_module.data.formats.options import DOCUMENTS, TAGS, TEXTS, WORDS, ReadingOptions, find_columns, first_in
 from ner_module.data.formats.records import Record, RecordReader
 from ner_module.data.sentence import Sentence
@@ -30,8 +30,8 @@ from ner_module.errors import DataError
 
 _HEAD_ROWS = 200
 _HEAD_LINES = 5_000
-_MAX_CELL = 1 << 24  # above a long document, far below the rest of a file after a quotation mark that is never closed
 _MAX_SENTENCE = 2_000  # without a column of sentence ids, a longer one means that it was overlooked
+_MAX_WORDS = 1 << 20
 _SENTENCE_IDS = ("sentence_id", "sentence #", "sentence_idx", "sentence_number", "sent_id", "sentence no", "sent #")
 _MANY_WORDS = ("tokens", "words", *TEXTS)  # columns that hold more than one word a row
 _ITEM = r"""'(?:[^'\\]|\\.)*+'|"(?:[^"\\]|\\.)*+"|-?[0-9]++"""
@@ -53,9 +53,10 @@ class _Layout(NamedTuple):
 
 def read_table(path: Path, options: ReadingOptions, counts: SpanCounts) -> Iterator[Sentence]:
     """Yield the sentences of a table, by commas or by tabs as the format says."""
-    rows = _rows(path, read_lines(path, options.encoding), "," if options.format == "csv" else "\t")
+    lines = read_lines(path, options.encoding, options.max_record)
+    rows = _rows(path, lines, "," if options.format == "csv" else "\t", options.max_record)
     rows = itertools.dropwhile(lambda row: not row[1], rows)
-    head = list(itertools.islice(rows, _HEAD_ROWS))
+    head = take(rows, _HEAD_ROWS, lambda row: sum(map(len, row[1])))
     if not head:
         return
     line, first = head[0]
@@ -70,17 +71,27 @@ def read_table(path: Path, options: ReadingOptions, counts: SpanCounts) -> Itera
         yield from _by_word(path, body, layout, options)
 
 
-def _rows(path: Path, lines: Iterator[str], separator: str) -> Iterator[_Row]:
-    head = list(itertools.islice(lines, _HEAD_LINES))
+def _rows(path: Path, lines: Iterator[str], separator: str, limit: int) -> Iterator[_Row]:
+    head = take(lines, _HEAD_LINES)
+    size = 0
+
+    def counted() -> Iterator[str]:
+        nonlocal size
+        for text in itertools.chain(head, lines):
+            size += len(text)
+            if size > limit:  # above a long document, far below the rest of a file after an unpaired quotation mark
+                raise csv.Error(f"it is longer than {limit >> 20} MiB")
+            yield text
+
     marked = [_is_quoted(line) for line in head if '"' in line] if separator == "\t" else []
     quoting: Literal[0, 3] = csv.QUOTE_NONE if marked.count(False) > marked.count(True) else csv.QUOTE_MINIMAL
-    csv.field_size_limit(max(_MAX_CELL, csv.field_size_limit()))
-    rows = csv.reader(itertools.chain(head, lines), delimiter=separator, strict=True, quoting=quoting)
+    csv.field_size_limit(max(limit, csv.field_size_limit()))
+    rows = csv.reader(counted(), delimiter=separator, strict=True, quoting=quoting)
     line = 1
     try:
         for cells in rows:
             yield line, cells if any(cells) else []
-            line = rows.line_num + 1
+            line, size = rows.line_num + 1, 0
     except csv.Error as error:
         advice = "correct it; a quotation mark at the start of a cell needs a second one at its end"
         raise DataError(path, line, f"no valid row ({error})", advice) from None
@@ -138,6 +149,7 @@ def _has_sentence_rows(rows: list[list[str]], layout: _Layout) -> bool:
 
 def _by_word(path: Path, rows: Iterable[_Row], layout: _Layout, options: ReadingOptions) -> Iterator[Sentence]:
     known = TagCells(options.label_names)
+    most = _MAX_SENTENCE if layout.sentence is None else _MAX_WORDS
     words = Sentence([])
     last = 0
     sentence_id, document_id = "", ""
@@ -156,8 +168,9 @@ def _by_word(path: Path, rows: Iterable[_Row], layout: _Layout, options: Reading
             words = Sentence([], [] if options.tagged else None, line, document_id or None)
         last = line
         words.tokens.append(cells[layout.text])
-        if len(words.tokens) > _MAX_SENTENCE and layout.sentence is None:
-            problem = f"{_MAX_SENTENCE:,} words without an end of the sentence, and no column says where one ends"
+        if len(words.tokens) > most:
+            problem = f"{most:,} words without an end of the sentence"
+            problem += ", and no column says where one ends" * (layout.sentence is None)
             raise DataError(path, words.line, problem, "add a column sentence_id, or empty rows between sentences")
         if layout.label is not None and words.tags is not None:
             try:

@@ -166,7 +166,7 @@ def read_train_entities(path: Path) -> TrainEntities:
     Raises:
         DataError: it is not an object of objects of numbers.
     """
-    found = read_json_object(path)
+    found = read_json_object(path, most=1 << 26)
     if not all(isinstance(texts, dict) for texts in found.values()):
         problem = 'it is not of the form {"TYPE": {"words of the entity": count}}'
         raise DataError(path, None, problem, "`python -m ner_module fit` writes it into the run directory")

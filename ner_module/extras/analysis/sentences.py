@@ -7,7 +7,7 @@ One JSON object a line, one line a sentence, in input order: ``{"tokens": […],
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ner_module.data.formats.files import read_lines
 from ner_module.data.tag_census import detect_scheme
 from ner_module.errors import DataError, SchemeError
 from ner_module.files import read_json_object
@@ -159,24 +160,31 @@ def counts_of_runs(places: Sequence[Path], runs: Sequence[Sequence[TaggedSentenc
 def _read_rows(path: Path) -> list[dict[str, Any]]:
     command = "validate" if path.stem == "validation" else "test"
     again = f"`python -m ner_module {command}` writes it into the run directory"
-    try:
-        # Not splitlines(), which also breaks at characters that JSON strings may hold.
-        lines = path.read_text(encoding="utf-8").rstrip().split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(path, None, f"the predictions cannot be read ({error})", again) from error
-    if lines == [""]:
-        raise DataError(path, None, "it holds no sentence", again)
-    rows = []
-    for number, line in enumerate(lines, start=1):
+    rows: list[dict[str, Any]] = []
+    blank = 0
+    for number, line in _read_lines(path, again):
+        if line.isspace():  # allowed at the end
+            blank = blank or number
+            continue
         try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DataError(path, number, f"not JSON ({error})", "each line must hold one object") from error
+            row = json.loads("" if blank else line)
+        except (ValueError, RecursionError) as error:
+            advice = "each line must hold one object"
+            raise DataError(path, blank or number, f"not JSON ({error})", advice) from error
         problem = _problem(row)
         if problem:
             raise DataError(path, number, problem, again)
         rows.append(row)
+    if not rows:
+        raise DataError(path, None, "it holds no sentence", again)
     return rows
+
+
+def _read_lines(path: Path, again: str) -> Iterator[tuple[int, str]]:
+    try:
+        yield from enumerate(read_lines(path), start=1)
+    except DataError as error:
+        raise DataError(path, error.line, f"the predictions cannot be read ({error.problem})", again) from error
 
 
 def _problem(row: Any) -> str | None:

@@ -15,7 +15,7 @@ from ner_module.errors import RunError
 from ner_module.extras.audit.audit import audit_data
 from ner_module.extras.audit.suspects import rank_out_of_fold, rank_suspects
 from ner_module.extras.audit.view import show, show_suspects
-from ner_module.files import check_output, write_atomically
+from ner_module.files import MAX_TEXT, check_output, write_atomically
 from ner_module.model.module import NERModule
 from ner_module.training.checkpoints import read_checkpoint
 from ner_module.training.runs import remove_if_unused
@@ -76,7 +76,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _is_own(path: Path) -> bool:
     """Whether a file is empty or what ``--output`` writes: an audit, or ranked suspects."""
-    text = path.read_text(encoding="utf-8", errors="replace")
+    with path.open(encoding="utf-8", errors="replace") as file:
+        text = file.read(MAX_TEXT)  # the first line of suspects is enough
     try:
         found = json.loads(text.partition("\n")[0] if text.startswith('{"rank"') else text or "{}")
     except ValueError:

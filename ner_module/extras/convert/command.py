@@ -66,6 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--text_column_name", help="where the words or the text are: a key, a name or a number from 0")
     parser.add_argument("--label_column_name", help="where the tags or the spans are, likewise")
     parser.add_argument("--label_names", nargs="+", metavar="NAME", help="names of integer tags, from 0")
+    parser.add_argument(
+        "--max_record_mb", type=int, default=16, metavar="N", help="the longest record of IN in MiB (16)"
+    )
     parser.add_argument("--encoding", help="encoding of IN (utf-8); OUT is always UTF-8")
     parser.add_argument("--source_scheme", choices=SCHEMES, help="tagging scheme of IN (default: detected)")
     parser.add_argument("--scheme", choices=SCHEMES, help="tagging scheme of OUT (default: tags stay as they are)")
@@ -86,6 +89,7 @@ def _convert(arguments: argparse.Namespace) -> list[str]:
     options = ReadingOptions(
         format=arguments.source,
         encoding=arguments.encoding,
+        max_record_mb=arguments.max_record_mb,
         text_column_name=arguments.text_column_name,
         label_column_name=arguments.label_column_name,
         label_names=arguments.label_names,

@@ -13,8 +13,6 @@ from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 
-import yaml
-
 from ner_module.data.formats import ReadingOptions, expand_files, read_sentences
 from ner_module.data.sample import sample_file
 from ner_module.data.sentence import Sentence
@@ -32,6 +30,7 @@ from ner_module.tables import say
 from ner_module.tagging import LabelSet, Span, tags_to_spans
 from ner_module.training.checkpoints import broken_weights, read_checkpoint
 from ner_module.training.runs import find_checkpoint, run_dir_of
+from ner_module.training.saved_config import parse_config
 
 # Format -> the largest loss of F1, in points. Rounding to eight bits changes a few entities; half a point is less than
 # two seeds differ by.
@@ -57,7 +56,7 @@ def main(argv: Sequence[str]) -> int:
     facts = CardFacts(
         name=(options.name or (run_name(run_dir) if run_dir else checkpoint.stem)).rpartition("/")[2],
         labels=tagger.data.labels,
-        config=yaml.safe_load(loaded["ner_module"]["config"] or "{}"),
+        config=parse_config(loaded["ner_module"]["config"] or "{}", f"the configuration in {checkpoint}"),
         results=read_json_object(run_dir / "results.json") if run_dir else {},
         audit=read_json_object(run_dir / "audit.json") if run_dir else {},
         export_format=options.format,
@@ -146,7 +145,7 @@ def _comparison_data(
     if asked is not None:
         return expand_files(asked), ReadingOptions()
     options = facts.config.get("data") or {}
-    names = ("format", "encoding", "text_column_name", "label_column_name", "label_names")
+    names = ("format", "encoding", "text_column_name", "label_column_name", "label_names", "max_record_mb")
     for split in ("test", "validation"):
         if run_dir is None:
             break
