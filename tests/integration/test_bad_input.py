@@ -278,7 +278,7 @@ def test_a_command_that_does_not_exist(run_main: RunMain, tmp_path: Path, argume
         ("no_tokenizer", ["no_tokenizer", "tokenizer"]),
         ("no_config", ["no_config", "config.json"]),
         ("cut_weights", ["cut_weights"]),
-        ("broken_config", ["broken_config", "JSON"]),
+        ("broken_config", ["broken_config", "config.json: the file is damaged"]),
         ("unknown_type", ["unknown_type", "nonsense"]),
         ("other_size", ["other_size", "random"]),
         ("package:somewhere/else", ["package:somewhere/else"]),
