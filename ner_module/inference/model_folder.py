@@ -31,6 +31,7 @@ from ner_module.model.encoder import build_from_folder, save_to_folder
 from ner_module.model.module import NERModule
 from ner_module.pretrained import (
     from_pretrained,
+    load_config,
     load_tokenizer,
     max_sequence_length,
     resolve_model_path,
@@ -80,11 +81,9 @@ def load_model_folder(folder: Path, device: str | torch.device = "cpu") -> tuple
         RunError: the folder lacks something, or was written by a newer version.
         PretrainedError: its weights or tokenizer cannot be read.
     """
-    from transformers import AutoConfig
-
     named = read_json_object(folder / "config.json").get("id2label") or {}
     label_names = [named[index] for index in sorted(named, key=int)]
-    config = from_pretrained(AutoConfig.from_pretrained, str(folder), None)
+    config = load_config(str(folder))
     tokenizer = load_tokenizer(str(folder))
     about = _read_about(folder / ABOUT)
     if about is None:

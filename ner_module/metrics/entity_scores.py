@@ -1,8 +1,7 @@
 """`EntityScores`: exact entity precision, recall and F1 over batches and ranks, as a torchmetrics ``Metric``.
 
-A thin class around `functional.py` and `rules.py`, which hold the rules and their sources. Its state is a handful of
-integer counts, added up over batches and ranks, so that the result is that of all sentences at once: the same on one
-process or eight, whatever the batches. ``update`` never waits for the device.
+Its state is a handful of integer counts, added up over batches and ranks, so that the result is that of all sentences
+at once: the same on one process or eight, whatever the batches.
 """
 
 from __future__ import annotations
@@ -14,16 +13,14 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from ner_module.metrics.functional import scores, span_counts, word_counts
-from ner_module.metrics.rules import SpanRules, span_rules
+from ner_module.metrics.functional import SpanRules, scores, span_counts, span_rules, word_counts
 from ner_module.tagging import OUTSIDE
 
 
 class EntityScores(Metric):
-    """Entity-level precision, recall and F1 from label ids.
+    """Entity-level precision, recall and F1 from label ids, by the rule of :mod:`ner_module.tagging`.
 
-    A predicted entity is right if a gold entity has the same words and the same type. Any tag sequence is read as the
-    CoNLL script and seqeval's default read it; see :mod:`ner_module.metrics.rules`.
+    A predicted entity is right if a gold entity has the same words and the same type.
 
     ``compute`` returns scalar tensors:
 
@@ -77,9 +74,8 @@ class EntityScores(Metric):
         self.scheme = scheme
         self.entity_types = rules.entity_types
         self.register_buffer("label_codes", rules.codes, persistent=False)
-        per_type = torch.zeros(len(rules.entity_types), dtype=torch.int64)
         for name in ("true_positives", "num_predicted", "num_gold"):
-            self.add_state(name, per_type.clone(), dist_reduce_fx="sum")
+            self.add_state(name, torch.zeros(len(rules.entity_types), dtype=torch.int64), dist_reduce_fx="sum")
         for name in ("correct_words", "num_words"):
             self.add_state(name, torch.tensor(0), dist_reduce_fx="sum")
 
@@ -87,10 +83,10 @@ class EntityScores(Metric):
         """Add a batch.
 
         Args:
-            preds: label ids of shape ``[rows, words]``, or scores of any floating type, ``[rows, words, labels]``, of
-                which the highest is taken. Anything where ``target`` masks.
-            target: gold label ids of shape ``[rows, words]``. Words labelled ``IGNORE_INDEX`` are taken out of their
-                row: their neighbours become adjacent.
+            preds: label ids ``[rows, words]``, or scores of any floating type, ``[rows, words, labels]``, of which the
+                highest is taken. Anything where ``target`` masks.
+            target: gold label ids ``[rows, words]``. Words labelled ``IGNORE_INDEX`` are taken out of their row: their
+                neighbours become adjacent.
 
         Raises:
             ValueError: shapes or types that do not fit; on CPU also a label id outside the inventory.
@@ -120,13 +116,13 @@ class EntityScores(Metric):
         micro = scores(self.true_positives.sum(), self.num_predicted.sum(), self.num_gold.sum())
         occurs = (self.num_predicted + self.num_gold) > 0
         result: dict[str, Tensor] = {}
-        for name, overall, per_type in zip(("precision", "recall", "f1"), micro, by_type, strict=True):
+        for name, overall, per_type in zip(micro._fields, micro, by_type, strict=True):
             result[name] = overall
             result[f"{name}_macro"] = (per_type * occurs).sum() / occurs.sum().clamp(min=1)
             result[f"{name}_weighted"] = (per_type * self.num_gold).sum() / self.num_gold.sum().clamp(min=1)
         result["accuracy"] = self.correct_words / self.num_words.clamp(min=1)
         for index, entity_type in enumerate(self.entity_types):
-            for name, per_type in zip(("precision", "recall", "f1"), by_type, strict=True):
+            for name, per_type in by_type._asdict().items():
                 result[f"{name}/{entity_type}"] = per_type[index]
             result[f"support/{entity_type}"] = self.num_gold[index]
         return result

@@ -15,15 +15,15 @@ from typing import Any
 import torch
 
 from ner_module.errors import PretrainedError, RunError
-from ner_module.pretrained import check_config, from_pretrained
+from ner_module.pretrained import check_config, from_pretrained, load_config
 
 log = logging.getLogger(__name__)
 
+# The families' names for their dropout probabilities.
 _DROPOUTS = (
     *("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout"),
     *("classifier_dropout", "embedding_dropout", "mlp_dropout", "pooler_dropout"),
 )
-"""How the families call their probabilities."""
 
 _NOT_FROM_OTHERS = (
     *("attn_implementation", "_attn_implementation", "experts_implementation", "_experts_implementation"),
@@ -38,7 +38,6 @@ def build_from_base(
     """Load base weights in float32 and put a token-classification head for ``label_names`` on them.
 
     A base model that is a tagger already keeps its head if its labels are the same, in any order; else the head is new.
-    One line says which.
 
     Args:
         model_name_or_path: a hub id, a folder, or ``package:…``.
@@ -50,15 +49,15 @@ def build_from_base(
         PretrainedError: the model cannot be loaded, or its file lacks weights of the encoder: training would start
             from random numbers.
     """
-    from transformers import AutoConfig
-
-    config = from_pretrained(AutoConfig.from_pretrained, model_name_or_path, revision)
+    config = load_config(model_name_or_path, revision)
     base_labels = [config.id2label[index] for index in sorted(config.id2label)]
     is_tagger = any(name.endswith("ForTokenClassification") for name in config.architectures or [])
     reuse_head = is_tagger and set(base_labels) == set(label_names) and len(base_labels) == len(label_names)
     if not reuse_head:
         _set_labels(config, label_names)
-    _set_dropout(config, dropout)
+    for name in _DROPOUTS:
+        if dropout is not None and getattr(config, name, None) is not None:
+            setattr(config, name, dropout)
     with _quiet_transformers():
         model, report = from_pretrained(
             _load_checked,
@@ -69,20 +68,31 @@ def build_from_base(
             ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
-    _check_loaded(model, report, model_name_or_path)
+    encoder = model.base_model_prefix + "."
+    absent = [*report["missing_keys"], *(key[0] for key in report["mismatched_keys"])]
+    if lost := [key for key in absent if key.startswith(encoder)]:
+        raise PretrainedError(
+            f"the weights of {model_name_or_path!r} lack {len(lost)} tensors of the encoder, such as {lost[0]}; they "
+            "would be random numbers. Name a model whose weights belong to its config"
+        )
     if reuse_head:
-        _reorder_head(model, [base_labels.index(name) for name in label_names])
+        order = [base_labels.index(name) for name in label_names]
+        for parameter in model.classifier.parameters():
+            parameter.data = parameter.data[order]
         _set_labels(model.config, label_names)
         log.info(f"{model_name_or_path} is a tagger for these labels: its head is reused")
     elif is_tagger:
-        _renew_head(model)
+        for parameter in model.classifier.parameters():
+            parameter._is_hf_initialized = False  # set on what came from a file, which the initialisers leave as it is
+        for part in (model.classifier, model):  # some families (ModernBERT) initialise it as a part of the whole
+            model._init_weights(part)
         log.info(f"{model_name_or_path} is a tagger for other labels ({', '.join(base_labels)}): its head is new")
     # from_pretrained returns the model in eval mode, and Lightning leaves it there: dropout would be off.
     return model.train()
 
 
 def build_from_config(config_json: str) -> Any:
-    """The same architecture without weights, for a checkpoint's to be loaded into; touches neither hub nor cache."""
+    """The same architecture with random weights, for a checkpoint's to replace; needs neither hub nor cache."""
     from transformers import CONFIG_MAPPING, AutoModelForTokenClassification
 
     fields = _without_code(json.loads(config_json))
@@ -117,14 +127,8 @@ def check_fits(config_json: str, weights: Mapping[str, torch.Tensor]) -> None:
 
 
 def build_from_folder(folder: str) -> Any:
-    """A whole tagger as ``export`` writes it, in float32 and evaluation mode.
-
-    Raises:
-        PretrainedError: see :func:`ner_module.pretrained.from_pretrained`.
-    """
-    from transformers import AutoConfig
-
-    config = from_pretrained(AutoConfig.from_pretrained, folder, None)
+    """A whole tagger as ``export`` writes it, in float32 and evaluation mode; raises as ``from_pretrained`` here."""
+    config = load_config(folder)
     with _quiet_transformers():
         return from_pretrained(_load_checked, folder, None, config=config, dtype=torch.float32)
 
@@ -137,7 +141,7 @@ def _load_checked(path: str, *, config: Any, **kwargs: Any) -> Any:
         model = AutoModelForTokenClassification.from_config(config)
     wanted = sum(parameter.numel() for parameter in model.base_model.parameters())
     held = sum(file.stat().st_size for file in Path(path).glob("*") if file.suffix in (".safetensors", ".bin"))
-    if Path(path).is_dir() and wanted > held:  # a number has a byte at least
+    if Path(path).is_dir() and wanted > held > 0:  # a number has a byte at least
         raise ValueError(f"its config asks for {wanted:,} numbers, its weights file has {held:,} bytes")
     return AutoModelForTokenClassification.from_pretrained(path, config=config, **kwargs)
 
@@ -148,53 +152,15 @@ def save_to_folder(model: Any, folder: str) -> None:
         model.save_pretrained(folder)
 
 
-def config_to_json(model: Any) -> str:
-    """A model's config with every field, for :func:`build_from_config`."""
-    text: str = model.config.to_json_string(use_diff=False)
-    return text
-
-
 def _set_labels(config: Any, label_names: Sequence[str]) -> None:
     # The two together: transformers takes the number of labels from id2label, whatever num_labels was given.
     config.id2label = dict(enumerate(label_names))
     config.label2id = {name: index for index, name in enumerate(label_names)}
 
 
-def _set_dropout(config: Any, dropout: float | None) -> None:
-    for name in _DROPOUTS:
-        if dropout is not None and getattr(config, name, None) is not None:
-            setattr(config, name, dropout)
-
-
-def _check_loaded(model: Any, report: dict[str, Any], name: str) -> None:
-    """Refuse a model whose encoder is not wholly in the file; only the head may be new."""
-    encoder = model.base_model_prefix + "."
-    lost = [key for key in report["missing_keys"] if key.startswith(encoder)]
-    lost += [key[0] for key in report["mismatched_keys"] if key[0].startswith(encoder)]
-    if lost:
-        raise PretrainedError(
-            f"the weights of {name!r} lack {len(lost)} tensors of the encoder, such as {lost[0]}; they would be random "
-            "numbers. Name a model whose weights belong to its config"
-        )
-
-
-def _renew_head(model: Any) -> None:
-    for parameter in model.classifier.parameters():
-        parameter._is_hf_initialized = False  # set on what came from a file, which the initialisers leave as it is
-    for part in (model.classifier, model):  # some families (ModernBERT) initialise it as a part of the whole
-        model._init_weights(part)
-
-
-def _reorder_head(model: Any, order: list[int]) -> None:
-    with torch.no_grad():
-        model.classifier.weight.copy_(model.classifier.weight[order].clone())
-        if model.classifier.bias is not None:
-            model.classifier.bias.copy_(model.classifier.bias[order].clone())
-
-
 @contextlib.contextmanager
 def _quiet_transformers() -> Iterator[None]:
-    """Hides transformers' loading report and bar: a new head is expected here, and anything else is checked above."""
+    """Hides transformers' loading report and bar: only a new head is expected, and that is checked above."""
     from transformers.utils import logging
 
     verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()

@@ -1,15 +1,12 @@
 """How the sequences of a batch lie in a packed sequence, and how attention regroups them: numbers and index tensors.
 
-Not here: what is computed with them (`packed.py`); which sequences share a batch (`data/batching.py`).
-
 Shapes: T subword tokens of all sequences, S sequences.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,17 +14,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+# Blocks of one batch; more of them save little padding and cost calls (measured: `benchmarks/README.md`).
 MAX_BLOCKS = 4
-"""Blocks of one batch; more of them save little padding and cost calls (measured: `benchmarks/README.md`)."""
 
+# The cost of another block, in subword tokens: one call is faster than four where lengths are almost equal.
 BLOCK_COST = 16
-"""What one block more costs, in subword tokens: one call is faster than four where lengths are almost equal."""
 
 _LEAST_BUCKET = 64
 
 
-@dataclass(frozen=True)
-class Block:
+class Block(NamedTuple):
     """Sequences computed in one attention call: ``lengths`` rising, padded to the last."""
 
     start: int
@@ -48,17 +44,11 @@ class Block:
 def plan_blocks(lengths: Sequence[int], max_blocks: int = MAX_BLOCKS) -> list[tuple[int, int]]:
     """Split rising lengths into contiguous groups so that padding each to its longest, and calling each, costs least.
 
-    Args:
-        lengths: of the sequences, rising.
-        max_blocks: no more groups than that.
-
     Returns:
-        ``(first, last exclusive)`` of each group, in order.
+        ``(first, last exclusive)`` of each of at most ``max_blocks`` groups, in order.
 
     >>> plan_blocks([30, 30, 40, 90, 90, 200], 3)
     [(0, 3), (3, 5), (5, 6)]
-    >>> plan_blocks([30, 30, 31, 32])
-    [(0, 4)]
     """
     values, counts = np.unique(np.asarray(lengths, dtype=np.int64), return_counts=True)
     ends = np.cumsum(counts)
@@ -86,7 +76,6 @@ def plan_blocks(lengths: Sequence[int], max_blocks: int = MAX_BLOCKS) -> list[tu
     return groups[::-1]
 
 
-@dataclass
 class Layout:
     """Where the sequences of a batch lie in the packed sequence, and how attention regroups them.
 
@@ -94,29 +83,28 @@ class Layout:
         lengths: subword tokens of each sequence, in the order in which they are packed.
         device: of the batch.
         blocked: whether attention regroups sequences into blocks; else it takes the packed sequence as it is.
-        few_shapes: sizes that attention is given come in few values, for compiled code (`compiled.py`).
+        few_shapes: sizes that attention is given come in few values, for compiled code.
     """
 
-    lengths: Sequence[int]
-    device: torch.device
-    blocked: bool = True
-    few_shapes: bool = False
-    blocks: list[Block] = field(init=False, default_factory=list)
-    _masks: dict[tuple[int, int | None], Tensor | None] = field(init=False, default_factory=dict)
+    take: Tensor
+    """``[sum of block sizes]``: which token of the packed sequence stands at each place of the blocks."""
+    place: Tensor
+    """``[T]``: at which place of the blocks each token of the packed sequence stands."""
 
-    def __post_init__(self) -> None:
-        self.total = sum(self.lengths)
-        self.longest = max(self.lengths)
-        """Subword tokens of the longest sequence, or a little more."""
-        if self.few_shapes:
-            self.longest = 2 ** (self.longest - 1).bit_length()
-        empty = -len(self.lengths) % 32 if self.few_shapes else 0
-        self.offsets = self.send(np.cumsum([0, *self.lengths, *[0] * empty], dtype=np.int32))
-        """``[S + 1]`` int32: where each sequence begins, and the end; what variable-length attention asks for.
-
-        With few shapes S is a multiple of 32, and the sequences that are too many are empty.
-        """
-        if self.blocked:
+    def __init__(
+        self, lengths: Sequence[int], device: torch.device, blocked: bool = True, few_shapes: bool = False
+    ) -> None:
+        self.lengths, self.device, self.blocked = lengths, device, blocked
+        self.blocks: list[Block] = []
+        self._masks: dict[tuple[int, int | None], Tensor | None] = {}
+        self.total = sum(lengths)
+        # Of the longest sequence, or a little more.
+        self.longest = 2 ** (max(lengths) - 1).bit_length() if few_shapes else max(lengths)
+        # [S + 1] int32: where each sequence begins, and the end. With few shapes S is a multiple of 32, and the
+        # sequences that are too many are empty.
+        empty = -len(lengths) % 32 if few_shapes else 0
+        self.offsets = self.send(np.cumsum([0, *lengths, *[0] * empty], dtype=np.int32))
+        if blocked:
             self._regroup()
 
     def _regroup(self) -> None:
@@ -124,8 +112,7 @@ class Layout:
         order = np.argsort(lengths, kind="stable")
         starts = (np.cumsum(lengths) - lengths)[order]
         rising = lengths[order]
-        takes, places = [], []
-        start = 0
+        takes, places, start = [], [], 0
         for first, last in plan_blocks(rising.tolist()):
             block = Block(start, tuple(rising[first:last].tolist()))
             self.blocks.append(block)
@@ -139,10 +126,7 @@ class Layout:
         place = np.empty(self.total, dtype=np.int64)
         found = np.concatenate(places)
         place[taken[found]] = found
-        self.take = self.send(taken)
-        """``[sum of block sizes]``: which token of the packed sequence stands at each place of the blocks."""
-        self.place = self.send(place)
-        """``[T]``: at which place of the blocks each token of the packed sequence stands."""
+        self.take, self.place = self.send(taken), self.send(place)
 
     def send(self, values: npt.NDArray[Any]) -> Tensor:
         """An array on the device, without waiting for it."""
@@ -154,9 +138,7 @@ class Layout:
     def mask(self, index: int, window: int | None) -> Tensor | None:
         """Which keys the queries of a block attend to: bool, ``[S, 1, 1 or longest, longest]``; ``None`` for all.
 
-        Args:
-            index: which block.
-            window: in local attention, how far to either side.
+        In local attention ``window`` says how far to either side.
         """
         block = self.blocks[index]
         if window is not None and window >= block.longest - 1:
@@ -187,17 +169,7 @@ def bucket(size: int) -> int:
 def pad_to_length(
     input_ids_T: Tensor, lengths: Sequence[int], size: int, pad_token_id: int
 ) -> tuple[Tensor, Sequence[int]]:
-    """Append sequences of padding, none longer than the others.
-
-    Args:
-        input_ids_T: subword ids of all sequences.
-        lengths: subword tokens of each sequence.
-        size: the length of the packed sequence that is wanted, at least what it is.
-        pad_token_id: fills the new sequences.
-
-    Returns:
-        The longer ``input_ids`` and lengths.
-    """
+    """Append sequences of padding, none longer than the others, until the packed sequence has ``size`` tokens."""
     missing = size - sum(lengths)
     if not missing:
         return input_ids_T, lengths

@@ -1,8 +1,7 @@
 """NERModule: the training, evaluation and prediction steps of a token classifier.
 
-The model itself is built late, in ``configure_model``, when the labels are known: from base weights at the start of
-training, from the checkpoint's own config everywhere else. Labels reach it from the data (``set_labels``) or from a
-checkpoint; they are never typed.
+The model itself is built late, in ``configure_model``, when the labels are known from the data (``set_labels``) or from
+a checkpoint: from base weights at the start of training, from the checkpoint's own config everywhere else.
 
 Shapes: T subword tokens of all sequences of a batch, C labels, N sentences, W words of the longest sentence.
 """
@@ -11,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -23,13 +22,14 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 
 from ner_module.metrics.entity_scores import EntityScores
-from ner_module.model.compiled import Compile, compile_training
-from ner_module.model.decoding import WordPredictions, decode_words
-from ner_module.model.encoder import build_from_base, build_from_config, check_fits, config_to_json
+from ner_module.model.encoder import build_from_base, build_from_config, check_fits
 from ner_module.model.optimizer import SchedulerType, clip_within_step, make_optimizer, make_scheduler
 from ner_module.model.packed import (
     EXACT_FAMILIES,
+    Compile,
     attention_tokens,
+    check_compile,
+    compile_training,
     is_exact,
     packed_logits,
     padded_length,
@@ -44,6 +44,13 @@ Padding = Literal["none", "longest"]
 log = logging.getLogger(__name__)
 
 
+class WordPredictions(NamedTuple):
+    """The chosen label of each word and its probability: both ``[N, W]``; meaningless past a sentence's end."""
+
+    label_ids: Tensor
+    scores: Tensor
+
+
 class NERModule(LightningModule):
     """A transformer with a token-classification head, fine-tuned as a whole.
 
@@ -56,7 +63,7 @@ class NERModule(LightningModule):
         lr_scheduler_type: the rate after the warm-up: ``linear`` or ``cosine`` to 0, or ``constant``.
         dropout: replaces the base model's dropout probabilities; null leaves them as they are.
         label_names: the labels by id. Not an option: filled from the data or the checkpoint.
-        scheme: what the labels' prefixes mean. Not an option, likewise.
+        scheme: the tagging scheme of the labels. Not an option, likewise.
         outside_label: the label of words outside any entity. Not an option, likewise.
         padding: how a batch is computed: ``none`` packs its sequences end to end, which gives the same numbers without
             computing padding, for the families where that is proven (else the other); ``longest`` pads them.
@@ -94,13 +101,11 @@ class NERModule(LightningModule):
         """Whether batches are computed as packed sequences, without padding; settled when the model is built."""
         self._compiled: Callable[[Tensor, Sequence[int]], Tensor] | None = None
         self.config_text = ""
-        """The run's configuration as YAML, for checkpoints to carry; set by the command line."""
+        """The run's configuration as YAML, for checkpoints; set by the command line."""
         self._encoder_config: str | None = None
-        # Sum of losses and number of labelled tokens since the last row of the results table. Not buffers: those would
-        # become bfloat16 with the weights.
+        # Sum of losses and number of labelled tokens in the running epoch. Not buffers: those would become bfloat16
+        # with the weights.
         self._train_totals: tuple[float | Tensor, int | Tensor] = (0.0, 0)
-
-    # ------------------------------------------------------------------ building
 
     @property
     def labels(self) -> LabelSet:
@@ -108,11 +113,7 @@ class NERModule(LightningModule):
         return LabelSet.from_fields(self.hparams)
 
     def set_labels(self, labels: LabelSet) -> None:
-        """Fix what the head predicts; before the model is built.
-
-        Raises:
-            ValueError: the model exists already, with other labels.
-        """
+        """Fix what the head predicts; raises ``ValueError`` if the model is built already, with other labels."""
         if self.model is not None and labels.names != self.labels.names:
             raise ValueError(f"the model predicts {list(self.labels.names)}, the data has {list(labels.names)}")
         self.hparams.update(labels.to_fields())
@@ -132,8 +133,7 @@ class NERModule(LightningModule):
         """
         if self.model is not None or (self._trainer is None and self._encoder_config is None):
             return
-        datamodule = getattr(self.trainer, "datamodule", None) if self._trainer is not None else None
-        if self._encoder_config is None and datamodule is not None:
+        if self._encoder_config is None and (datamodule := getattr(self.trainer, "datamodule", None)) is not None:
             self.set_labels(datamodule.labels)
         self.build()
 
@@ -157,31 +157,16 @@ class NERModule(LightningModule):
         if self.packed:
             prepare(self.model)
         elif self.hparams["padding"] == "none":
-            log.info(
-                "batches are padded to the longest sequence: computing without padding is proven equal for %s, not for "
-                "%s",
-                ", ".join(EXACT_FAMILIES),
-                self.model.config.model_type,
-            )
+            message = "batches are padded: computing without padding is proven equal for %s, not for %s"
+            log.info(message, ", ".join(EXACT_FAMILIES), self.model.config.model_type)
         call_all("model", self.model)
 
-    # ------------------------------------------------------------------ steps
-
     def on_fit_start(self) -> None:
-        """Compile where that was asked for; refuse what compiled training is not proven for."""
+        """Compile where that was asked for."""
         how = self.hparams["compile"]
-        if how == "none":
-            return
-        problem = None
-        if not self.packed:
-            problem = "it needs --model.padding none and a family that is computed without padding"
-        elif how == "graphs" and self.device.type != "cuda":
-            problem = "graphs are CUDA's; there is no GPU in use here, where kernels is what can be asked for"
-        elif how == "graphs" and self.trainer.accumulate_grad_batches > 1:
-            problem = "with graphs gradients cannot be accumulated; give a larger --data.batch_size instead"
-        if problem:
-            raise MisconfigurationException(f"--model.compile {how}: {problem}")
-        self._compiled = compile_training(self.model, how)
+        if how != "none":
+            check_compile(how, self.packed, self.device, self.trainer.accumulate_grad_batches)
+            self._compiled = compile_training(self.model, how)
 
     def forward(self, input_ids: Tensor, lengths: list[int]) -> Tensor:
         """Logits ``[T, C]`` for the subword ids ``[T]`` of sequences that lie one after the other."""
@@ -191,24 +176,22 @@ class NERModule(LightningModule):
         return compute(self.model, input_ids, lengths)
 
     def computed_tokens(self, lengths: list[int]) -> tuple[int, int]:
-        """How many tokens, padding included, sequences of these lengths cost: in layers but attention, and in it."""
+        """Tokens computed for sequences of these lengths, padding included: in layers but attention, and in it."""
         if not self.packed:
-            padded = len(lengths) * max(lengths, default=0)
-            return padded, padded
+            return (len(lengths) * max(lengths, default=0),) * 2
         size = padded_length(self.model, sum(lengths), self.device, self._compiled is not None)
         return size, attention_tokens(self.model, self.device, lengths)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """The batch's part of the step's loss.
+        """The batch's part of the step's loss: the mean over the step's labelled tokens, whose number the batch knows.
 
-        The loss of an optimisation step is the mean over all its labelled tokens, over processes and accumulated
-        micro-batches alike; the batch knows their number. Lightning divides by the number of micro-batches and DDP by
-        the number of processes, so both are multiplied in.
+        A step is all processes and accumulated micro-batches. Lightning divides by the number of micro-batches and DDP
+        by the number of processes, so both are multiplied in.
         """
         logits_TC = self(batch["input_ids"], batch["lengths"])
         loss_sum = _loss_sum(logits_TC, batch["labels"])
         labelled = (batch["labels"] != IGNORE_INDEX).sum()
-        self._train_totals = (self._train_totals[0] + self._wide(loss_sum), self._train_totals[1] + labelled)
+        self._train_totals = (self._train_totals[0] + _wide(loss_sum), self._train_totals[1] + labelled)
         self.log("train/loss", loss_sum.detach() / labelled.clamp(min=1), prog_bar=True)
         self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
         parts = self.trainer.world_size * self.trainer.accumulate_grad_batches
@@ -222,17 +205,12 @@ class NERModule(LightningModule):
         return loss_sum / labelled if labelled else float("nan")
 
     def _summed_totals(self) -> list[float]:
-        totals = torch.stack([self._wide(torch.as_tensor(total, device=self.device)) for total in self._train_totals])
+        totals = torch.stack([_wide(torch.as_tensor(total, device=self.device)) for total in self._train_totals])
         summed: list[float] = self.trainer.strategy.reduce(totals, reduce_op="sum").tolist()
         return summed
 
-    @staticmethod
-    def _wide(value: Tensor) -> Tensor:
-        """In double precision where the device has it: a sum over an epoch needs it."""
-        return value.detach().to(torch.float32 if value.device.type == "mps" else torch.float64)
-
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
-        """Score whole sentences; gives what ``predict_step`` gives."""
+        """Score whole sentences; returns what ``predict_step`` returns."""
         logits_TC, words = self.predict_words(batch)
         labelled = (batch["labels"] != IGNORE_INDEX).sum()
         self._loss.update(_loss_sum(logits_TC, batch["labels"]) / labelled.clamp(min=1), weight=labelled)
@@ -242,21 +220,16 @@ class NERModule(LightningModule):
     test_step = validation_step
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
-        """Tag whole sentences: ``label_ids`` and ``scores`` ``[N, W]`` with their index and number of words."""
+        """Tag whole sentences: ``label_ids`` and ``scores`` ``[N, W]`` with index, number of words and gold labels."""
         return self._outputs(batch, self.predict_words(batch)[1])
 
     def predict_words(self, batch: dict[str, Any]) -> tuple[Tensor, WordPredictions]:
-        """Logits ``[T, C]`` of all sequences, and the words' labels; at most as many at once as there are sentences."""
-        lengths = batch["lengths"]
-        # A long text has more sequences than a batch should: memory stays bounded by the sentences of a batch.
+        """Logits ``[T, C]`` of all sequences, and the words' labels."""
+        # A long text has more sequences than a batch should: as many at once as there are sentences bound the memory.
         step = max(batch["sentence_index"].shape[0], 1)
-        parts = []
-        start = 0
-        for first in range(0, len(lengths), step):
-            some = lengths[first : first + step]
-            end = start + sum(some)
-            parts.append(self(batch["input_ids"][start:end], some))
-            start = end
+        groups = [batch["lengths"][first : first + step] for first in range(0, len(batch["lengths"]), step)]
+        inputs = batch["input_ids"].split([sum(group) for group in groups])
+        parts = [self(input_ids, group) for input_ids, group in zip(inputs, groups, strict=True)]
         logits_TC = torch.cat(parts) if parts else torch.zeros((0, len(self.labels.names)), device=self.device)
         return logits_TC, decode_words(logits_TC, batch["word_positions"], self.labels.outside_id)
 
@@ -265,7 +238,7 @@ class NERModule(LightningModule):
         return {**given, "label_ids": words.label_ids, "scores": words.scores}
 
     def on_validation_epoch_end(self) -> None:
-        """Log the scores under ``val/`` or ``test/``; Lightning saves the best checkpoint by ``val/f1``."""
+        """Log the scores under ``val/`` or ``test/``."""
         stage = "test" if self.trainer.testing else "val"
         results = {"loss": self._loss.compute(), **self._scores.compute()}
         self.log_dict({f"{stage}/{name}": value.float() for name, value in results.items()})
@@ -273,8 +246,6 @@ class NERModule(LightningModule):
         self._scores.reset()
 
     on_test_epoch_end = on_validation_epoch_end
-
-    # ------------------------------------------------------------------ optimiser and checkpoint
 
     def configure_optimizers(self) -> Any:
         """AdamW and a schedule stepped once per optimiser step."""
@@ -306,7 +277,7 @@ class NERModule(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what builds the same architecture without the base model."""
         checkpoint["ner_module"] = {
-            "encoder_config": config_to_json(self.model),
+            "encoder_config": self.model.config.to_json_string(use_diff=False),
             "config": self.config_text,
             "train_totals": self._summed_totals(),
         }
@@ -324,3 +295,22 @@ class NERModule(LightningModule):
 def _loss_sum(logits_TC: Tensor, labels_T: Tensor) -> Tensor:
     """Cross-entropy summed over labelled tokens, in float32 whatever the model computes in."""
     return F.cross_entropy(logits_TC.float(), labels_T, ignore_index=IGNORE_INDEX, reduction="sum")
+
+
+def _wide(value: Tensor) -> Tensor:
+    """In double precision where the device has it: a sum over an epoch needs it."""
+    return value.detach().to(torch.float32 if value.device.type == "mps" else torch.float64)
+
+
+def decode_words(logits_TC: Tensor, word_positions_NW: Tensor, fallback_id: int) -> WordPredictions:
+    """The most probable label at each word's first subword token: the only step from subword tokens to words.
+
+    The word's position among the T is negative where it has no subword token: it gets the fallback, with the score 0.
+    """
+    logits_NWC = logits_TC[word_positions_NW.clamp(min=0)].float()
+    scores, label_ids = logits_NWC.softmax(dim=-1).max(dim=-1)
+    unseen = word_positions_NW < 0
+    return WordPredictions(
+        torch.where(unseen, fallback_id, label_ids),
+        torch.where(unseen, torch.zeros_like(scores), scores.nan_to_num(0.0)),  # a broken model has no confidence
+    )

@@ -31,21 +31,16 @@ def make_optimizer(module: nn.Module, learning_rate: float, weight_decay: float,
     """AdamW with betas (0.9, 0.999) and eps 1e-8; ``fused`` updates all parameters in one kernel."""
     groups = parameter_groups(module, weight_decay)
     optimizer = torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.999), eps=1e-8, fused=fused)
-    # A fused optimiser says that it unscales float16 gradients itself, and Lightning then refuses to clip them under
-    # autocast, bfloat16 too, where nothing is scaled. Callers do not ask for `fused` with float16.
+    # Else Lightning refuses to clip under autocast, bfloat16 too, where no gradient is scaled. Callers do not ask for
+    # `fused` with float16.
     optimizer._step_supports_amp_scaling = False
     return optimizer
 
 
 def clip_within_step(optimizer: torch.optim.Optimizer, max_norm: float) -> None:
-    """Clip gradients by their norm as part of the fused optimiser's next step, which spares a pass over all of them.
+    """Clip gradients by their total norm as part of a fused optimiser's next step, which spares a pass over them.
 
-    The same as ``clip_grad_norm_`` before the step: the kernel divides by what a gradient scaler would have multiplied
-    in. The gradients themselves stay as they are.
-
-    Args:
-        optimizer: a fused AdamW of :func:`make_optimizer`.
-        max_norm: the norm of all gradients together is at most this.
+    As ``clip_grad_norm_``, but the kernel divides, as by a gradient scaler's factor; the gradients do not change.
     """
     gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
     # In float32, which the kernel takes whatever the weights are; `clip_grad_norm_` adds that much, too.
@@ -56,10 +51,7 @@ def clip_within_step(optimizer: torch.optim.Optimizer, max_norm: float) -> None:
 def make_scheduler(
     optimizer: torch.optim.Optimizer, kind: SchedulerType, total_steps: int, warmup_ratio: float
 ) -> torch.optim.lr_scheduler.LambdaLR:
-    """The schedule of that name in transformers, stepped once per optimiser step.
-
-    A linear rise over the warm-up, then ``linear`` to 0, ``cosine`` to 0, or ``constant``.
-    """
+    """A linear rise over the warm-up, then ``linear`` to 0, ``cosine`` to 0, or ``constant``; stepped every step."""
     from transformers import get_scheduler
 
     name = "constant_with_warmup" if kind == "constant" else kind

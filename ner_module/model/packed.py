@@ -1,19 +1,19 @@
 """Packed execution: the sequences of a batch laid end to end as one, so that none is padded.
 
 Embeddings, linear layers, norms and the head see one packed sequence ``(1, T)`` with the position that each subword
-token has in its own sequence. Only attention needs to know where sequences end. It is given through the interface that
-transformers has for that (``AttentionInterface.register``), and the layout reaches it as a keyword argument of
-``forward``:
+token has in its own sequence. Only attention needs to know where sequences end. It is registered with transformers
+(``AttentionInterface``), and the layout reaches it as a keyword argument of ``forward``:
 
 * On CPU, and where flash attention cannot be used, sequences are regrouped into at most four blocks of similar length,
   and each block is one call of ``scaled_dot_product_attention``, without a mask where all its lengths are equal.
 * On CUDA in half precision the packed sequence goes to variable-length flash attention as it is.
 
-Nothing about training changes: logits, loss and gradients are those of the padded batch (``tests/unit/test_packed.py``
-proves it family by family, and by the losses of a whole epoch). A family that is not in :data:`EXACT_FAMILIES` is
-computed padded (:func:`padded_logits`).
+Logits, loss and gradients are those of the padded batch (``tests/unit/test_packed.py`` proves it family by family, and
+by the losses of a whole epoch). A family that is not in :data:`EXACT_FAMILIES` is computed padded.
 
-Not here: where sequences lie and how they are regrouped (`layout.py`).
+``torch.compile``, for training alone: every batch has another number of subword tokens, so a model is compiled once,
+for any number (``dynamic``), and the packed sequence is padded to one of a few lengths, eight to each doubling, with
+sequences that no real token attends to. With CUDA graphs each of these lengths is captured once.
 
 Shapes: T subword tokens of all sequences, S sequences, L tokens of the longest, H heads, D units of a head, C labels.
 """
@@ -21,11 +21,12 @@ Shapes: T subword tokens of all sequences, S sequences, L tokens of the longest,
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
 from ner_module.model.layout import Layout, bucket, pad_to_length, plan_blocks
@@ -37,8 +38,10 @@ _OFFSET_FAMILIES = ("roberta", "xlm-roberta")  # their positions begin after tha
 
 _NAME = "ner_module_packed"
 
+Compile = Literal["none", "kernels", "graphs"]
+
 Attend = Callable[..., Tensor]
-"""What computes attention in a block; called like ``scaled_dot_product_attention``."""
+"""Computes attention in a block; called like ``scaled_dot_product_attention``."""
 
 
 class Kernels(NamedTuple):
@@ -46,14 +49,14 @@ class Kernels(NamedTuple):
 
     attend: Attend = F.scaled_dot_product_attention
     length_multiple: Callable[[torch.device], int] = lambda device: 1
-    """What the length of a packed sequence is padded to a multiple of, where kernels are made for each length."""
+    """A packed sequence is padded to a multiple of this, for kernels that are specialised by length."""
 
 
 class _Regroup(torch.autograd.Function):
     """Tokens of the packed sequence to their places in the blocks; ``(T, …)`` to ``(sum of block sizes, …)``.
 
-    Autograd's own backward of a gather adds up with atomic or serial writes. Here it is a gather, too: the gradient of
-    padding is zero, since no real token attends to it and its own output is dropped.
+    Autograd's own backward adds up with atomic or serial writes. Here it is a gather, too: padding has no gradient,
+    since no real token attends to it and its own output is dropped.
     """
 
     @staticmethod
@@ -94,7 +97,7 @@ def _attention(
     attend: Attend = F.scaled_dot_product_attention,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """What transformers calls in each layer, with query, key and value ``(1, H, T, D)``; gives ``(1, T, H, D)``.
+    """Attention as transformers calls it in each layer: query, key and value ``(1, H, T, D)`` to ``(1, T, H, D)``.
 
     Without a layout the batch is a padded one with a mask, from other code that uses the model.
     """
@@ -106,7 +109,21 @@ def _attention(
     states_THD = [states.transpose(1, 2).squeeze(0) for states in (query, key, value)]
     if layout.blocked:
         return _in_blocks(states_THD, layout, dropout, scaling, window, attend), None
-    return _flash(states_THD, layout, dropout, scaling, window), None
+    # What torch.nn.attention.varlen.varlen_attn calls; it fixes dropout at 0, and training wants it.
+    out = torch.ops.aten._flash_attention_forward(
+        *(states.contiguous() for states in states_THD),
+        layout.offsets,
+        layout.offsets,
+        layout.longest,
+        layout.longest,
+        dropout,
+        False,  # causal
+        False,  # debug mask
+        scale=scaling,
+        window_size_left=-1 if window is None else window,
+        window_size_right=-1 if window is None else window,
+    )[0]
+    return out.unsqueeze(0), None
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
@@ -130,28 +147,8 @@ def _in_blocks(
     return restored.view(1, layout.total, *shape)
 
 
-def _flash(
-    states_THD: list[Tensor], layout: Layout, dropout: float, scaling: float | None, window: int | None
-) -> Tensor:
-    # What torch.nn.attention.varlen.varlen_attn calls; it fixes dropout at 0, and training wants it.
-    out: Tensor = torch.ops.aten._flash_attention_forward(
-        *(states.contiguous() for states in states_THD),
-        layout.offsets,
-        layout.offsets,
-        layout.longest,
-        layout.longest,
-        dropout,
-        False,  # causal
-        False,  # debug mask
-        scale=scaling,
-        window_size_left=window if window is not None else -1,
-        window_size_right=window if window is not None else -1,
-    )[0]
-    return out.unsqueeze(0)
-
-
 def _mask(attention_mask: Tensor | None = None, **arguments: Any) -> Tensor | None:
-    """What transformers asks for the mask: none for a packed sequence, its own for a padded batch of other code."""
+    """No mask for a packed sequence; transformers' own for a padded batch of other code."""
     from transformers.masking_utils import sdpa_mask
 
     if attention_mask is None:
@@ -166,7 +163,7 @@ def is_exact(model: Any) -> bool:
 
 
 def prepare(model: Any) -> None:
-    """Make a model's attention take a :class:`Layout`; a padded batch with a mask is computed as before."""
+    """Make a model's attention accept a :class:`Layout`; a padded batch with a mask is computed as before."""
     from transformers import AttentionInterface, AttentionMaskInterface
 
     AttentionInterface.register(_NAME, _attention)
@@ -178,13 +175,10 @@ def prepare(model: Any) -> None:
 def packed_logits(
     model: Any, input_ids_T: Tensor, lengths: Sequence[int], compiled: Callable[..., Any] | None = None
 ) -> Tensor:
-    """Logits ``[T, C]`` of sequences that lie one after the other; the model was :func:`prepare`-d.
+    """Logits ``[T, C]`` of sequences that lie one after the other, from a :func:`prepare`-d model.
 
-    Args:
-        model: a transformers model for token classification.
-        input_ids_T: subword ids of all sequences.
-        lengths: tokens of each sequence, on the host: attention is planned there, without waiting for the device.
-        compiled: its compiled ``forward``, which is given few shapes.
+    ``lengths`` are on the host: attention is planned there, without waiting for the device. ``compiled`` is the model's
+    compiled ``forward``, which is given few shapes.
     """
     device, few_shapes = input_ids_T.device, compiled is not None
     size = padded_length(model, sum(lengths), device, few_shapes)
@@ -202,7 +196,7 @@ def packed_logits(
 
 
 def padded_length(model: Any, length: int, device: torch.device, few_shapes: bool = False) -> int:
-    """The length at which a packed sequence is computed: a multiple that the model's kernels want, or one of few."""
+    """The length at which a packed sequence is computed: the next multiple for the model's kernels, or one of few."""
     if few_shapes:
         return bucket(length)
     multiple: int = model.kernels.length_multiple(device)
@@ -218,10 +212,7 @@ def attention_tokens(model: Any, device: torch.device, lengths: Sequence[int]) -
 
 
 def takes_flash(model: Any, device: torch.device) -> bool:
-    """Whether attention takes the packed sequence as it is, by variable-length flash attention.
-
-    It wants CUDA from Ampere on, half precision, and heads of up to 256 units, in eights.
-    """
+    """Whether variable-length flash attention can be used: CUDA from Ampere on, half precision, suitable heads."""
     if device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 0):
         return False
     half = (torch.float16, torch.bfloat16)
@@ -246,19 +237,42 @@ def positions(config: Any, input_ids_T: Tensor, layout: Layout) -> Tensor:
 
 
 def padded_logits(model: Any, input_ids_T: Tensor, lengths: Sequence[int]) -> Tensor:
-    """The same logits ``[T, C]``, computed the usual way: padded to the longest sequence, under a mask."""
+    """The same logits ``[T, C]``, computed padded to the longest sequence, under a mask."""
     input_ids_SL, real_SL = pad_sequences(input_ids_T, lengths, model.config.pad_token_id or 0)
     logits_SLC: Tensor = model(input_ids=input_ids_SL, attention_mask=real_SL.long()).logits
     return torch.cat([logits[:length] for logits, length in zip(logits_SLC, lengths, strict=True)])
 
 
 def pad_sequences(values_T: Tensor, lengths: Sequence[int], fill: int) -> tuple[Tensor, Tensor]:
-    """Sequences ``[S, L]`` padded with ``fill``, and which places are real: bool ``[S, L]``.
-
-    >>> pad_sequences(torch.tensor([5, 6, 7]), [1, 2], 0)[0].tolist()
-    [[5, 0], [6, 7]]
-    """
+    """Sequences ``[S, L]`` padded with ``fill``, and which places are real: bool ``[S, L]``."""
     sequences = list(torch.split(values_T, list(lengths)))
     padded = torch.nn.utils.rnn.pad_sequence(sequences, batch_first=True, padding_value=fill)
     real = torch.arange(padded.shape[1], device=padded.device) < torch.tensor(lengths, device=padded.device)[:, None]
     return padded, real
+
+
+def check_compile(how: Compile, packed: bool, device: torch.device, accumulated: int) -> None:
+    """Refuse padded batches, graphs without CUDA and graphs with accumulated gradients: these are not proven."""
+    problem = None
+    if not packed:
+        problem = "it needs --model.padding none and a family that is computed without padding"
+    elif how == "graphs" and device.type != "cuda":
+        problem = "CUDA graphs need a GPU, and none is in use here; kernels can be asked for"
+    elif how == "graphs" and accumulated > 1:
+        problem = "with graphs gradients cannot be accumulated; give a larger --data.batch_size instead"
+    if problem:
+        raise MisconfigurationException(f"--model.compile {how}: {problem}")
+
+
+def compile_training(model: Any, how: Compile) -> Callable[[Tensor, Sequence[int]], Tensor]:
+    """:func:`packed_logits` of a model, compiled at the first call; ``graphs`` are captured as CUDA graphs, too."""
+    forward: Callable[..., Any] = torch.compile(
+        model.forward, dynamic=True, options={"triton.cudagraphs": how == "graphs"}
+    )
+
+    def logits(input_ids_T: Tensor, lengths: Sequence[int]) -> Tensor:
+        if how == "graphs":
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call, unused-ignore]
+        return packed_logits(model, input_ids_T, lengths, forward)
+
+    return logits

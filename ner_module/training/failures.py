@@ -81,12 +81,13 @@ def explain(error: BaseException, run_dir: Path | None) -> str | None:
     if problem is not None:
         wait_for_peer_error()
         return f"{problem} The checkpoints in {run_dir} are whole: start the job again."
-    if isinstance(error, MisconfigurationException) or _raised_by_lightning(error):
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    modules = [str(frame.f_globals.get("__name__", "")) for frame in frames]
+    connector = (frame for frame, name in zip(frames, modules, strict=True) if name.endswith("checkpoint_connector"))
+    if any("restore" in frame.f_code.co_name for frame in connector):
+        what = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        return f"the checkpoint does not fit this training, or was damaged ({what}); give another --ckpt_path"
+    # Lightning itself raises an error for options that do not fit the data or each other.
+    if isinstance(error, MisconfigurationException) or (modules and modules[-1].startswith("lightning.")):
         return " ".join(str(error).split())
     return None
-
-
-def _raised_by_lightning(error: BaseException) -> bool:
-    """Whether Lightning itself raised an error: it does so for options that do not fit the data or each other."""
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    return bool(frames) and str(frames[-1].f_globals.get("__name__", "")).startswith("lightning.")

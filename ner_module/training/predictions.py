@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +22,7 @@ from torch import Tensor
 from ner_module.data.batching import LOOK_AHEAD
 from ner_module.data.datamodule import NERDataModule
 from ner_module.data.entities import prediction
-from ner_module.files import sha256_of, sync
+from ner_module.files import open_atomically, sha256_of
 from ner_module.training.resumable_file import ResumableFile
 
 log = logging.getLogger(__name__)
@@ -89,9 +90,7 @@ class EvaluationFiles(Callback):
         if not trainer.is_global_zero:
             return
         path = self.run_dir / "predictions" / f"{split}.jsonl"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = path.with_name(f".{path.name}")
-        with scratch.open("w", encoding="utf-8", newline="\n") as file:
+        with open_atomically(path) as file:
             for index, label_ids, scores, gold in sentences:
                 fields = {
                     "tokens": data.tokens_of(split, index),
@@ -99,9 +98,7 @@ class EvaluationFiles(Callback):
                     "predicted_tags": [data.labels.names[label] for label in label_ids],
                     "scores": [round(score, 4) for score in scores],
                 }
-                file.write(json.dumps(fields, ensure_ascii=False) + "\n")
-        sync(scratch)
-        scratch.replace(path)
+                file.write(json.dumps(fields, ensure_ascii=False).encode(errors="replace") + b"\n")
 
     on_test_end = on_validation_end
 
@@ -186,7 +183,9 @@ class PredictionFile(Callback):
                 if self._file is not None:
                     self._file.write(lines, start + len(sentences))
                 else:
-                    sys.stdout.write("".join(f"{line}\n" for line in lines))
+                    # JSON itself escapes all that could control a terminal but these.
+                    text = re.sub("[\x7f-\x9f]", lambda found: f"\\u{ord(found[0]):04x}", "\n".join(lines))
+                    sys.stdout.write(f"{text}\n" if lines else "")
                     sys.stdout.flush()
                 self._written += len(lines)
         self._stretch = max(self._stretch, stretch)

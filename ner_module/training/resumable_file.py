@@ -12,7 +12,8 @@ import os
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ner_module.files import write_atomically
+from ner_module.errors import RunError
+from ner_module.files import try_lock, write_atomically
 
 
 class ResumableFile:
@@ -36,15 +37,19 @@ class ResumableFile:
 
         Returns:
             How many items an earlier attempt has finished; what it wrote after them is gone.
+
+        Raises:
+            RunError: another process is writing it.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if self.path.is_dir():
             raise IsADirectoryError(21, "Is a directory", str(self.path))
         done, size = (0, 0) if self._direct else self._finished()
-        self._file = self.part.open("r+b" if size else "wb")
-        if size:
+        self._file = self.part.open("wb" if self._direct else "ab")
+        if not self._direct:
+            if not try_lock(self._file):
+                raise RunError(f"another process writes {self.path}: wait for it, or choose another --output")
             self._file.truncate(size)
-            self._file.seek(size)
         return done
 
     def _finished(self) -> tuple[int, int]:

@@ -1,8 +1,4 @@
-"""One training at a time in a run directory: two would damage each other's checkpoints. No torch.
-
-The lock is the operating system's own on ``RUN/.lock`` (POSIX ``lockf``): it ends with its process, however that
-ends, is not inherited by loader workers, and holds between hosts on network file systems. The file says who has it.
-"""
+"""One training at a time in a run directory: two would damage each other's checkpoints. No torch."""
 
 from __future__ import annotations
 
@@ -13,48 +9,37 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ner_module.errors import RunError
-
-_NAME = ".lock"
+from ner_module.files import try_lock
 
 
 @contextlib.contextmanager
 def run_lock(run_dir: Path) -> Iterator[None]:
-    """Hold the lock of a run directory.
+    """Hold the lock of a run directory, ``RUN/.lock``, which says who has it.
 
     Raises:
         RunError: another process has it; with its host and number.
     """
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        yield
-        return
     is_new = not run_dir.exists()
     run_dir.mkdir(parents=True, exist_ok=True)
-    path = run_dir / _NAME
+    path = run_dir / ".lock"
     while True:
         with path.open("a+", encoding="utf-8") as file:
-            try:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except (BlockingIOError, PermissionError):
+            if not try_lock(file):
                 file.seek(0)
                 owner = file.read(200).strip() or "another process"
                 raise RunError(
                     f"{run_dir} is in use by {owner}, which trains there: wait for it, or choose another --run_dir"
-                ) from None
-            except OSError:  # a file system without locks
+                )
+            if not path.exists() or not os.path.samestat(path.stat(), os.fstat(file.fileno())):
+                continue  # its last owner has just removed it
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}")
+            file.flush()
+            try:
                 yield
-                return
-            with contextlib.suppress(FileNotFoundError):
-                if os.path.samestat(path.stat(), os.fstat(file.fileno())):  # else its last owner has just removed it
-                    file.truncate(0)
-                    file.write(f"process {os.getpid()} on {socket.gethostname()}")
-                    file.flush()
-                    try:
-                        yield
-                    finally:
-                        path.unlink(missing_ok=True)
-                        if is_new:
-                            with contextlib.suppress(OSError):  # it holds a run
-                                run_dir.rmdir()
-                    return
+            finally:
+                path.unlink(missing_ok=True)
+                if is_new:
+                    with contextlib.suppress(OSError):  # it holds a run
+                        run_dir.rmdir()
+            return

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -78,3 +81,46 @@ def test_other_data_on_one_of_two_machines(
     assert error in errors[0]
     assert "Traceback" not in "".join(said)
     assert not (tmp_path / "machine0" / "run" / "config.yaml").exists()
+
+
+def _torchrun(
+    *arguments: str, folder: Path, cache: Path, stdin: bytes | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    variables = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "NER_MODULE_CACHE": str(cache)}
+    command = [*launcher, "-m", "ner_module", *arguments]
+    environment = {**os.environ, **variables}
+    return subprocess.run(
+        command, cwd=folder, env=environment, input=stdin, capture_output=True, timeout=150, check=False
+    )
+
+
+@pytest.mark.ddp
+@pytest.mark.timeout(200)
+def test_a_finished_run_is_not_overwritten(
+    fit_options: list[str], trained_run: Path, tmp_path: Path, cache: Path
+) -> None:
+    shutil.copytree(trained_run, tmp_path / "run")
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    done = _torchrun("fit", *fit_options, "--run_dir", "run", folder=tmp_path, cache=cache)
+    assert done.returncode != 0
+    assert done.stderr.decode().count("error: run already holds a run") == 1
+    assert before == {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+
+
+@pytest.mark.ddp
+@pytest.mark.timeout(200)
+def test_standard_input_is_read_once_and_left_nowhere(trained_run: Path, tmp_path: Path, cache: Path) -> None:
+    texts = [f"Ada Lovelace number {number} met the mayor of Rome." for number in range(300)]
+    before = {path.name for path in Path(tempfile.gettempdir()).glob("ner-module-*")}
+    done = _torchrun(
+        *("predict", "--run_dir", str(trained_run), "--ckpt_path", "best", "--data.predict_file", "-"),
+        *("--output", "out.jsonl"),
+        folder=tmp_path,
+        cache=tmp_path / "cache",
+        stdin="\n".join(texts).encode(),
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    assert [json.loads(line)["text"] for line in (tmp_path / "out.jsonl").read_text().splitlines()] == texts
+    assert {path.name for path in Path(tempfile.gettempdir()).glob("ner-module-*")} <= before
+    assert not (tmp_path / "cache").exists()

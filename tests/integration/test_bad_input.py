@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -219,7 +220,6 @@ def test_an_option_that_cannot_be(
         (["--trainer.precision", "7"], ["trainer.precision"]),
         (["--ckpt_path"], ["--ckpt_path"]),
         (["--config", "nowhere.yaml"], ["nowhere.yaml"]),
-        (["--config", "broken.yaml"], ["config"]),
         (["--config", "typo.yaml"], ["learnin_rate"]),
     ],
     ids=lambda value: " ".join(value) if value and value[0].startswith("--") else "",
@@ -228,12 +228,33 @@ def test_an_option_that_does_not_exist_or_has_another_type(
     attempt: Callable[..., Any], tmp_path: Path, options: list[str], parts: list[str]
 ) -> None:
     (tmp_path / "data.conll").write_text(GOOD * 9, encoding="utf-8")
-    (tmp_path / "broken.yaml").write_text("model: [\n", encoding="utf-8")
     (tmp_path / "typo.yaml").write_text("model:\n  learnin_rate: 1\n", encoding="utf-8")
     outcome = attempt("--data.train_file", "data.conll", *options)
     refused(outcome, *parts, code=2)
     assert "python -m ner_module fit --help" in outcome.err
     assert len(outcome.err.splitlines()) < 20, "the error is not buried"
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"model: [\n", "no valid YAML"),
+        (b"\xff\xfe", "not UTF-8"),
+        (b"just words\n", "holds no options"),
+        (b"a: " + b"x" * (1 << 20), "larger than 1 MiB"),
+        (b"a: &a [x, x]\n" + b"b: [" + b"*a, " * 101 + b"x]\n", "101 aliases"),
+        (None, "not a regular file"),
+    ],
+)
+def test_a_configuration_that_cannot_be_read(
+    attempt: Callable[..., Any], tmp_path: Path, content: bytes | None, problem: str
+) -> None:
+    path = tmp_path / "broken.yaml"
+    if content is None:
+        os.mkfifo(path)
+    else:
+        path.write_bytes(content)
+    refused(attempt("--config", "broken.yaml"), "broken.yaml", problem)
 
 
 @pytest.mark.parametrize("arguments", [[], ["fitt"], ["--seed_everything", "1", "fit"], ["fit"]])
@@ -257,7 +278,7 @@ def test_a_command_that_does_not_exist(run_main: RunMain, tmp_path: Path, argume
         ("no_tokenizer", ["no_tokenizer", "tokenizer"]),
         ("no_config", ["no_config", "config.json"]),
         ("cut_weights", ["cut_weights"]),
-        ("broken_config", ["broken_config", "JSON"]),
+        ("broken_config", ["broken_config", "config.json: the file is damaged"]),
         ("unknown_type", ["unknown_type", "nonsense"]),
         ("other_size", ["other_size", "random"]),
         ("package:somewhere/else", ["package:somewhere/else"]),

@@ -397,3 +397,31 @@ def test_tagger_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.chdir(tmp_path)
     with pytest.raises(RunError, match=r"no checkpoint"):
         NERTagger.load(path)
+
+
+def test_texts_are_left_nowhere_also_on_sigterm(trained_run: Path, tmp_path: Path) -> None:
+    """Neither in the temporary folder nor in the cache, which others may read."""
+    scratch, cache = tmp_path / "tmp", tmp_path / "cache"
+    scratch.mkdir()
+    variables = {"PYTHONPATH": str(Path(__file__).parents[2]), "TMPDIR": str(scratch), "NER_MODULE_CACHE": str(cache)}
+    command = [sys.executable, "-m", "ner_module", "predict", "--run_dir", str(trained_run), "--ckpt_path", "best"]
+    process = subprocess.Popen(
+        [*command, "--data.predict_file", "-"],
+        env={**os.environ, **variables},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=tmp_path,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(b"My secret is in Rome.\n" * 60_000)
+    process.stdin.close()
+    process.stdout.readline()
+    folders = list(scratch.glob("ner-module-*"))
+    assert [folder.stat().st_mode & 0o777 for folder in folders] == [0o700]
+    process.terminate()
+    process.stdout.read()
+    assert process.wait(timeout=60) == 143
+    assert list(scratch.rglob("*")) == []
+    assert not cache.exists()

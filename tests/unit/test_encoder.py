@@ -18,7 +18,7 @@ from transformers import AutoModel, AutoModelForTokenClassification
 from transformers.utils import logging as transformers_logging
 
 from ner_module.errors import PretrainedError
-from ner_module.model.encoder import build_from_base, build_from_config, config_to_json
+from ner_module.model.encoder import build_from_base, build_from_config
 
 LABELS = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
 OTHERS = ["O", "B-ORG", "I-ORG", "B-GPE", "I-GPE"]
@@ -221,7 +221,7 @@ def test_a_config_builds_the_same_architecture_without_any_file(
 ) -> None:
     folder = make_tiny_model(family, tmp_path / "model")
     model = build_from_base(str(folder), None, LABELS, dropout=0.25)
-    text, weights = config_to_json(model), model.state_dict()
+    text, weights = model.config.to_json_string(use_diff=False), model.state_dict()
     shutil.rmtree(folder)
     monkeypatch.setenv("HF_HOME", str(tmp_path / "nothing"))
     monkeypatch.chdir(tmp_path)
@@ -233,11 +233,11 @@ def test_a_config_builds_the_same_architecture_without_any_file(
     assert {parameter.dtype for parameter in again.parameters()} == {torch.float32}
     assert {module.p for module in again.modules() if isinstance(module, nn.Dropout)} == {0.25}
     assert torch.equal(logits(again), logits(model))
-    assert config_to_json(again) == text
+    assert again.config.to_json_string(use_diff=False) == text
     assert not list(tmp_path.iterdir()), "no file is read or written"
 
 
 def test_a_config_of_a_half_precision_model_builds_in_float32(tiny_model: Callable[..., Path], tmp_path: Path) -> None:
     AutoModel.from_pretrained(tiny_model()).to(torch.bfloat16).save_pretrained(tmp_path)
-    text = config_to_json(build_from_base(str(tmp_path), None, LABELS))
+    text = build_from_base(str(tmp_path), None, LABELS).config.to_json_string(use_diff=False)
     assert {parameter.dtype for parameter in build_from_config(text).parameters()} == {torch.float32}

@@ -13,8 +13,7 @@ from seqeval.metrics.sequence_labeling import get_entities
 from seqeval.scheme import BILOU, IOB1, IOB2, IOBES, IOE1, IOE2
 from torch.nn.utils.rnn import pad_sequence
 
-from ner_module.metrics.functional import label_spans
-from ner_module.metrics.rules import SpanRules
+from ner_module.metrics.functional import SpanRules, _read
 from ner_module.tagging import IGNORE_INDEX, PREFIXES, Span, illegal_words, join_tag, spans_to_tags
 
 SEQEVAL_SCHEMES = {"iob1": IOB1, "iob2": IOB2, "ioe1": IOE1, "ioe2": IOE2, "bioes": IOBES, "bilou": BILOU}
@@ -134,10 +133,20 @@ def to_ids(rows: list[list[str]], labels: list[str], padding: int = IGNORE_INDEX
 
 
 def spans_of(label_ids: torch.Tensor, rules: SpanRules, mask: torch.Tensor | None = None) -> list[list[Span]]:
-    """The tensor spans as lists, one per row."""
-    result: list[list[Span]] = [[] for _ in label_ids]
-    for row, start, end, entity_type in torch.stack(tuple(label_spans(label_ids, rules, mask)), 1).tolist():
-        result[row].append(Span(start, end, rules.entity_types[entity_type]))
+    """The spans that the tensor functions count, as lists, one per row; positions among the row's unmasked words."""
+    mask = label_ids != IGNORE_INDEX if mask is None else mask
+    entity_type, start, closes = (field[0].tolist() for field in _read([label_ids], mask, rules))
+    found = iter([(start[i], i + 1, rules.entity_types[entity_type[i] - 1]) for i, last in enumerate(closes) if last])
+    result: list[list[Span]] = []
+    span = next(found, None)
+    offset = 0
+    for words in mask.sum(1).tolist():
+        row = []
+        while span is not None and span[0] < offset + words:
+            row.append(Span(span[0] - offset, span[1] - offset, span[2]))
+            span = next(found, None)
+        result.append(row)
+        offset += words + 1  # an outside position lies between rows
     return result
 
 

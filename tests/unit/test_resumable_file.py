@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 
+from ner_module.errors import RunError
 from ner_module.training.resumable_file import ResumableFile
 
 OF = {"input": "a", "checkpoint": "b"}
@@ -95,3 +98,28 @@ def test_a_pipe_is_written_to_directly(tmp_path: Path) -> None:
     reader.join(10)
     assert (read, done) == (["one\n"], 0)
     assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
+
+
+def test_two_processes_do_not_write_one_file(tmp_path: Path) -> None:
+    hold = (
+        "import sys, time; from pathlib import Path; from ner_module.training.resumable_file import ResumableFile\n"
+        "file = ResumableFile(Path(sys.argv[1]), {}); file.open(); file.write(['one'], 1)\n"
+        "print('held', flush=True); time.sleep(60)"
+    )
+    path = tmp_path / "out.jsonl"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    holder = subprocess.Popen([sys.executable, "-c", hold, path], env=environment, stdout=subprocess.PIPE)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == b"held\n"
+    file = ResumableFile(path, {})
+    with pytest.raises(RunError, match=r"another process writes .*out\.jsonl"):
+        file.open()
+    file.close()
+    assert path.with_name("out.jsonl.part").read_bytes() == b"one\n"
+    holder.kill()
+    holder.wait()
+    file = ResumableFile(path, {})
+    assert file.open() == 1
+    file.write(["two"], 2)
+    file.finish()
+    assert path.read_bytes() == b"one\ntwo\n"

@@ -11,13 +11,13 @@ from ner_module.data.tag_census import TagCensus, detect_scheme
 from ner_module.tagging import (
     PREFIXES,
     SCHEMES,
+    LabelSet,
     SchemeError,
     Span,
     check_scheme,
     complete_label_set,
     continuation_tag,
     convert_tags,
-    entity_types,
     has_prefix,
     illegal_words,
     join_tag,
@@ -291,7 +291,7 @@ def test_a_closed_inventory_can_write_every_tag_of_its_types(
     assert names[0] == "O"
     assert len(names) == len(set(names)) == 1 + len(types) * len(PREFIXES[scheme])
     assert set(names) == {"O"} | {join_tag(prefix, name) for name in types for prefix in PREFIXES[scheme]}
-    assert set(entity_types(names, scheme)) == types
+    assert set(LabelSet(tuple(names), scheme).entity_types) == types
     assert complete_label_set(names, scheme) == names
     assert complete_label_set(set(names), scheme) == names
 
@@ -307,10 +307,10 @@ def test_inventories_of_flat_labels() -> None:
     assert complete_label_set({"VERB", "NOUN"}, "flat", None) == ["NOUN", "VERB"]
     assert complete_label_set({"VERB", "O", "NOUN"}, "flat") == ["O", "NOUN", "VERB"]
     assert complete_label_set({"b", "none", "a"}, "flat", "none") == ["none", "a", "b"]
-    assert entity_types(["none", "a", "B-x"], "flat", "none") == ["a", "B-x"]
+    assert LabelSet(("none", "a", "B-x"), "flat", "none").entity_types == ["a", "B-x"]
 
 
 def test_an_inventory_without_entities_is_the_outside_label() -> None:
     assert complete_label_set({"O"}, "iob2") == ["O"]
     assert complete_label_set([], "iob2") == ["O"]
-    assert entity_types(["O"], "bioes") == []
+    assert LabelSet(("O",), "bioes").entity_types == []

@@ -8,7 +8,6 @@ with the number of sentences.
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 import tempfile
 from collections import Counter
@@ -25,7 +24,7 @@ from ner_module.data.tag_census import TagCensus, suspicious_tags
 from ner_module.errors import DataError, UserError, printable
 from ner_module.extras.convert.losses import REPAIRED, Annotated, Losses
 from ner_module.extras.convert.writers import TARGETS
-from ner_module.files import check_output
+from ner_module.files import check_output, put_in_place
 from ner_module.tagging import OUTSIDE, SCHEMES, convert_tags, illegal_words, tags_to_spans
 
 _SUFFIXES = {".bio": "conll", ".iob": "conll"} | {
@@ -55,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
         "  python -m ner_module convert train.conll.gz train.jsonl --scheme bioes\n"
         "  python -m ner_module convert 'corpus/*.conll' corpus_brat --to brat\n\n"
         "`jsonl` and `json` hold tokens and tags; `doccano`, `label-studio`, `prodigy` and `brat` hold text and\n"
-        "character spans. Documents survive everywhere but in raw text, raw text in all but column formats.",
+        "character spans. Documents survive everywhere, raw text in all but column formats.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("inputs", nargs="+", metavar="IN", help="files, folders (brat, datasets) or quoted globs")
@@ -128,9 +127,7 @@ def _convert(arguments: argparse.Namespace) -> list[str]:
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as scratch:
         written = Path(scratch) / output.name
         TARGETS[target](written, annotated(), losses)
-        if output.is_dir():
-            shutil.rmtree(output)
-        written.replace(output)
+        put_in_place(written, output)
     print(f"{output}: {', '.join(f'{sizes[kind]:,} {kind}' for kind in ('sentences', 'words', 'entities'))} ({target})")
     return [
         *([] if counts.is_clean else [counts.summary()]),

@@ -1,7 +1,4 @@
-"""As many threads as this process has cores, and threads that soon sleep while they wait. Before torch is imported.
-
-Not here: what torch, MKL or a package sets itself; a variable that the user has set stands.
-"""
+"""As many threads as this process has cores, and threads that soon sleep while they wait. Before torch is imported."""
 
 from __future__ import annotations
 
@@ -13,19 +10,9 @@ from pathlib import Path, PurePosixPath
 WAITING = {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "0"}
 """How OpenMP's threads wait: in libgomp (torch's wheels) and in libiomp (conda's builds).
 
-A waiting thread of libgomp spins 300,000 times before it sleeps, some 3 milliseconds of a core that another process, or
-another thread of this one, may need. A two-thread training step of MiniLM-L6's shape (batch 16, float32) on 2 cores for
-which 6 to 12 other processes competed; policies in turn, medians of three processes each:
-
-    default            0.2 steps/s    2,100 ms of CPU a step (one of the three did not finish 8 steps in 2 minutes)
-    10,000 spins       0.7            950
-    1,000 spins        1.1            460
-    none (passive)     1.3            410
-
-1,000 spins, some 10 microseconds, are what libgomp itself allows where more threads than cores wait actively. No
-spinning at all sends threads to sleep
-between any two operators, which was slower on quiet cores (130 to 210 ms a step in bfloat16); 1,000 was not measured
-there. ``benchmarks/threads.py`` measures alone and beside busy processes.
+A waiting thread of libgomp spins 300,000 times before it sleeps, some 3 milliseconds of a core that others may need:
+beside busy processes a training step was five times as fast with 1,000 spins, which libgomp itself allows where more
+threads than cores wait actively (figures: ``benchmarks/README.md``). Sleeping at once was slower on quiet cores.
 """
 
 
@@ -33,10 +20,7 @@ def limit_threads(root: Path = Path("/")) -> None:
     """Set OpenMP's variables where the user has not.
 
     torch starts a thread for each core that the process is bound to, whatever a container's quota is; then the kernel
-    stops all of them for most of each period.
-
-    Args:
-        root: where ``proc`` and ``sys`` are.
+    stops all of them for most of each period. ``root`` is where ``proc`` and ``sys`` are.
     """
     cores = usable_cpus(root)
     if cores < (os.cpu_count() or 1):

@@ -1,39 +1,217 @@
-"""``python -m ner_module doctor``: all checks in order, as a table or JSON."""
+"""``python -m ner_module doctor``: the checks as generators, and their list as lines or JSON.
+
+Not here: what is wrong with the data, whether a model fits into memory, and the network between hosts: the sums over
+gloo and NCCL run over this process alone.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import platform
+import re
+import shutil
 import sys
-import threading
-from dataclasses import asdict
-from itertools import groupby
+import tempfile
+from collections.abc import Iterator
+from datetime import timedelta
+from importlib import metadata
+from pathlib import Path
+from typing import NamedTuple
 
-from ner_module import __version__
-from ner_module.extras.doctor.check import Check, probe
-from ner_module.extras.doctor.libraries import LIBRARIES, libraries, tested_versions
-from ner_module.extras.doctor.machine import communication, devices, storage
-from ner_module.extras.doctor.services import HUB_TIMEOUT, accounts, ask_hub, no_hub
+import ner_module
+from ner_module.extras.cpu.threads import usable_cpus
+from ner_module.training.runs import RUNS
 
-_COLOURS = {"ok": "green", "info": "default", "warning": "yellow", "error": "red"}
+# The dependencies in pyproject.toml.
+LIBRARIES = (
+    *("torch", "lightning", "jsonargparse", "transformers", "tokenizers", "safetensors", "datasets"),
+    *("huggingface-hub", "torchmetrics", "wandb", "numpy", "pyarrow", "pyyaml", "regex", "rich"),
+    *("jinja2", "matplotlib", "scipy"),
+)
+HUB_TIMEOUT = 3.0  # seconds
+# https://github.com/Lightning-AI/pytorch-lightning/security/advisories: stolen releases, pulled from PyPI.
+_COMPROMISED = {("lightning", "2.6.2"), ("lightning", "2.6.3")}
+# A checkpoint of a BERT-base with its optimiser state is 1.3 GB, and a run has three of them.
+_LITTLE_DISK, _NO_DISK = 5 << 30, 200 << 20
+# Docker gives 64 MiB, which a few loader workers or one NCCL ring fill.
+_LITTLE_SHARED_MEMORY = 128 << 20
 
 
-def diagnose(quick: bool = False) -> list[Check]:
-    """Check everything, in the order it is listed.
+class Check(NamedTuple):
+    """One thing that was checked; ``error``: every run needs it and does not have it, ``warning``: some runs."""
+
+    name: str
+    status: str
+    value: str
+    advice: str = ""
+
+
+def _warning_if(condition: bool, name: str, value: str, advice: str) -> Check:
+    return Check(name, "warning", value, advice) if condition else Check(name, "ok", value)
+
+
+def tested_versions() -> dict[str, str]:
+    """The versions in constraints.txt by name; empty where there is no such file."""
+    package = Path(ner_module.__file__).parent
+    for path in (package.parent / "constraints.txt", package / "constraints.txt"):  # a clone, or an installed wheel
+        if path.is_file():
+            pins = re.findall(r"^([\w.-]+)==(\S+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+            return {name.lower().replace("_", "-"): version for name, version in pins}
+    return {}
+
+
+def libraries() -> Iterator[Check]:
+    """Python and :data:`LIBRARIES`: each that has a problem, then the others together; nothing is imported."""
+    version = f"{platform.python_version()}, {platform.system()} {platform.machine()}"
+    yield Check("Python", "ok" if sys.version_info >= (3, 11) else "error", version)
+    tested, fine = tested_versions(), []
+    for name in LIBRARIES:
+        try:
+            found = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            yield Check(name, "error", "not installed", "`make setup`, or `pip install -c constraints.txt -e .`")
+            continue
+        pin = tested.get(name, found)
+        if (name, found) in _COMPROMISED:
+            advice = "a compromised release: install another at once, and change every secret this machine knew"
+            yield Check(name, "error", found, advice)
+        elif found.partition("+")[0] != pin.partition("+")[0]:
+            yield Check(name, "warning", found, f"tested with {pin}: `pip install {name}=={pin}`")
+        else:
+            fine.append(f"{name} {found}")
+    yield Check("as tested" if tested else "installed", "ok", ", ".join(fine))
+
+
+def devices() -> Iterator[Check]:
+    """GPUs, and CPU threads beside usable cores."""
+    import torch
+
+    for index in range(torch.cuda.device_count()):
+        device = torch.cuda.get_device_properties(index)
+        yield Check(f"cuda:{index}", "ok", f"{device.name}, {_size(device.total_memory)}")
+    if not torch.cuda.is_available() and Path("/dev/nvidiactl").exists():
+        advice = "PyTorch is built without CUDA: install the build of PyPI, `make clean` and `make setup`"
+        if built := torch.version.cuda:
+            advice = f"the driver does not fit CUDA {built}, or CUDA_VISIBLE_DEVICES hides it: see `nvidia-smi`"
+        yield Check("CUDA", "warning", "there is a GPU that PyTorch cannot use", advice)
+    usable, threads = usable_cpus(), torch.get_num_threads()
+    advice = f"more threads than cores slow each other down: OMP_NUM_THREADS={max(1, int(usable))}"
+    yield _warning_if(threads > max(1.0, usable), "CPU", f"{threads} threads on {usable:g} usable cores", advice)
+
+
+def communication() -> Iterator[Check]:
+    """A sum over gloo, and over NCCL where there is a GPU, by a group of this process alone."""
+    import torch
+    import torch.distributed as dist
+
+    for backend, device in {"gloo": "cpu", "nccl": "cuda:0"}.items():
+        if backend == "nccl" and not torch.cuda.is_available():
+            continue
+        try:
+            # A store of its own: the variables and ports of a launcher are left alone.
+            store = dist.HashStore()  # type: ignore[attr-defined]
+            dist.init_process_group(backend, store=store, rank=0, world_size=1, timeout=timedelta(seconds=20))
+            values = torch.arange(4.0, device=device)
+            dist.all_reduce(values)
+            right = values.tolist() == [0.0, 1.0, 2.0, 3.0]
+            yield Check(backend, "ok" if right else "error", "sums" if right else f"a wrong sum: {values.tolist()}")
+        except Exception as error:
+            advice = "is it in this build of PyTorch, does the host name resolve, and does NCCL_SOCKET_IFNAME or "
+            advice += "GLOO_SOCKET_IFNAME name an interface? One process works without it"
+            needed = backend == "nccl" and torch.cuda.device_count() > 1
+            yield Check(backend, "error" if needed else "warning", _describe(error), advice)
+        finally:
+            if dist.is_available() and dist.is_initialized():
+                dist.destroy_process_group()
+
+
+def storage() -> Iterator[Check]:
+    """The folders for runs and caches, and the shared memory through which processes exchange batches."""
+    tokenised = Path(os.environ.get("NER_MODULE_CACHE") or Path.home() / ".cache" / "ner_module")
+    hub_cache = Path(os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "huggingface")
+    yield check_folder("runs", RUNS)
+    yield check_folder("tokenised data", tokenised)
+    yield check_folder("hub cache", hub_cache.expanduser(), broken="warning")  # a filled cache may well be read-only
+    if Path("/dev/shm").is_dir():
+        size = shutil.disk_usage("/dev/shm").total
+        advice = "loader workers and NCCL need more: `docker run --shm-size 1g`, or --data.num_workers 0"
+        yield _warning_if(size < _LITTLE_SHARED_MEMORY, "shared memory", _size(size), advice)
+
+
+def check_folder(name: str, folder: Path, broken: str = "error") -> Check:
+    """Whether a file can be written into a folder, or into the nearest parent that exists, and how much room there is.
+
+    ``broken`` is the status of a folder that cannot be used.
+    """
+    folder = folder.absolute()
+    nearest = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    try:
+        free = shutil.disk_usage(nearest).free
+        with tempfile.TemporaryFile(dir=nearest) as file:
+            file.write(b"\0" * 4096)
+    except OSError as error:
+        advice = "mount a folder there that this user may write to, or run elsewhere"
+        return Check(name, broken, f"{folder}: {error.strerror}", advice)
+    text = f"{folder}, {_size(free)} free"
+    if free < _NO_DISK:
+        return Check(name, "error", text, "free some space: no checkpoint fits")
+    return _warning_if(free < _LITTLE_DISK, name, text, "free some space: a few checkpoints fill it")
+
+
+def _size(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB"
+
+
+def hub() -> Iterator[Check]:
+    """Whether the hub, or the mirror that HF_ENDPOINT names, answers; asked without the token."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import get_session  # type: ignore[attr-defined]
+
+    if constants.HF_HUB_OFFLINE:
+        yield Check("hub", "info", "offline mode (HF_HUB_OFFLINE): only the cache is used")
+        return
+    try:
+        status = get_session().get(f"{constants.ENDPOINT}/api/models?limit=1", timeout=HUB_TIMEOUT).status_code
+        problem = f"status {status}" if status >= 500 else ""
+    except Exception as error:
+        problem = type(error).__name__
+    text = f"{constants.ENDPOINT} " + (f"cannot be reached ({problem})" if problem else "answers")
+    advice = "use folders or the cache, and set HF_HUB_OFFLINE=1 to avoid timeouts; or set HF_ENDPOINT to a mirror"
+    yield _warning_if(bool(problem), "hub", text, advice)
+
+
+def accounts() -> Iterator[Check]:
+    """Whether there is a token for the hub, never the token itself; and the mode of W&B."""
+    from huggingface_hub import get_token
+
+    yield Check("hub token", "info", "yes" if get_token() else "no; public models need none")
+    disabled = os.environ.get("WANDB_DISABLED", "").lower() in ("true", "1")
+    yield Check("W&B", "info", f"mode {'disabled' if disabled else os.environ.get('WANDB_MODE') or 'online'}")
+
+
+def diagnose(quick: bool = False) -> list[tuple[str, Check]]:
+    """All checks with their sections; a section that raises is an error of its own, and the others still run.
 
     Args:
         quick: leave out what needs torch or the network: devices, communication and the hub.
     """
-    if quick:
-        return [*probe("libraries", libraries), *probe("storage", storage), *probe("services", accounts)]
-    # Resolving a name can outlast the timeout of an HTTP client: the hub is asked in parallel.
-    answers: list[Check] = []
-    asking = threading.Thread(target=lambda: answers.extend(probe("services", ask_hub)), daemon=True)
-    asking.start()
-    sections = {"libraries": libraries, "devices": devices, "communication": communication, "storage": storage}
-    checks = [check for section, look in sections.items() for check in probe(section, look)]
-    asking.join(HUB_TIMEOUT)
-    return [*checks, *(answers or [no_hub("no answer in time")]), *probe("services", accounts)]
+    found = []
+    for section in (libraries, devices, communication, storage, hub, accounts):
+        if quick and section in (devices, communication, hub):
+            continue
+        try:
+            for check in section():
+                found.append((section.__name__, check))
+        except Exception as error:
+            broken = Check("check", "error", _describe(error), "this part of the setup is broken")
+            found.append((section.__name__, broken))
+    return found
+
+
+def _describe(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 def main(arguments: list[str]) -> int:
@@ -50,38 +228,15 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--quick", action="store_true", help="only what needs neither torch nor the network")
     options = parser.parse_args(arguments)
-    checks = diagnose(options.quick)
-    ok = all(check.status != "error" for check in checks)
+    found = diagnose(options.quick)
+    ok = all(check.status != "error" for _, check in found)
     if options.json:
-        print(json.dumps({"version": __version__, "ok": ok, "checks": list(map(asdict, checks))}, indent=2))
-    else:
-        _print(checks)
-    sys.stdout.flush()
+        checks = [{"section": section} | check._asdict() for section, check in found]
+        print(json.dumps({"version": ner_module.__version__, "ok": ok, "checks": checks}, indent=2), flush=True)
+        return 0 if ok else 1
+    for section, check in found:
+        print(f"{section:14}{check.name:16}{check.status:9}{check.value}")
+        if check.advice:
+            print(f"{'':39}-> {check.advice}")
+    print("Ready." if ok else "Not ready: see the errors.", flush=True)
     return 0 if ok else 1
-
-
-def _print(checks: list[Check]) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    console = Console(highlight=False)
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_header=False)
-    for section, group in groupby(checks, key=lambda check: check.section):
-        rows = list(group)
-        # Libraries without a problem share a row.
-        fine = [check for check in rows if check.name in LIBRARIES and check.status == "ok"]
-        if fine:
-            name = "as tested" if tested_versions() else "installed"
-            text = ", ".join(f"{check.name} {check.value}" for check in fine)
-            rows = [*(check for check in rows if check not in fine), Check(section, name, "ok", text)]
-        for index, check in enumerate(rows):
-            value = Text(check.value).append(f"\n→ {check.advice}" if check.advice else "", style="dim")
-            title = Text("" if index else section, style="bold")
-            table.add_row(title, check.name, Text(check.status, style=_COLOURS[check.status]), value)
-        table.add_section()
-    console.print(table)
-    counts = {status: sum(check.status == status for check in checks) for status in ("error", "warning")}
-    found = [f"{count} {status}{'s' * (count != 1)}" for status, count in counts.items() if count]
-    console.print(", ".join(found) if found else "Ready.")

@@ -7,7 +7,6 @@ and only then moved into place: what is at ``--output`` has passed.
 from __future__ import annotations
 
 import argparse
-import shutil
 import tempfile
 from collections.abc import Sequence
 from functools import partial
@@ -70,7 +69,7 @@ def main(argv: Sequence[str]) -> int:
     sentences = list(islice(stream, options.max_sentences))
     bundled = " (bundled: the run's own data is not here)" if files == [sample_file("test")] else ""
     say(f"checkpoint   {checkpoint}\ncomparing on {', '.join(map(str, files))}{bundled}")
-    with folder_written_whole(output) as folder:
+    with folder_written_whole(output, replace=True) as folder:
         _write_model(tagger, folder, options.format)
         parities = check_parity(
             tagger, folder, [sentence.tokens for sentence in sentences], _gold(sentences, tagger.labels)
@@ -79,8 +78,6 @@ def main(argv: Sequence[str]) -> int:
         say("\n".join(f"  {line}" for line in facts.parity))
         _check_drop(parities, options.max_f1_drop, options.format)
         card_of(facts).save(folder / "README.md")
-        if output.exists():
-            shutil.rmtree(output)
     size = sum(path.stat().st_size for path in output.rglob("*") if path.is_file()) / 1e6
     say(f"Saved in {output} ({options.format}, {size:,.0f} MB)")
     return 0

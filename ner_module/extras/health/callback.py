@@ -3,9 +3,9 @@
 A published few-shot run ended with F1 0.0 after 6 steps, a binary one predicted a single label in its epochs 2 and 3,
 and nothing told their authors why. `rules.py` says what counts as wrong; here the history is collected.
 
-It costs no synchronisation per step: losses and gradient norms are read where Lightning has just fetched them for the
-loggers (``log_every_n_steps``), labels are counted on the device and fetched once per validation. With several
-processes the losses and norms are those of the first one.
+It costs no synchronisation per step: losses are read where Lightning has just fetched them for the loggers
+(``log_every_n_steps``), labels are counted on the device and fetched once per validation. With several processes the
+losses are those of the first one.
 """
 
 from __future__ import annotations
@@ -20,19 +20,14 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 
-from ner_module.extras.health.memory import memory_in_use
-from ner_module.extras.health.rules import History, Step, Validation, findings
+from ner_module.extras.health.rules import History, Validation, findings
 from ner_module.tables import say
 from ner_module.tagging import IGNORE_INDEX
 from ner_module.training.results import update_results
 
 
 class TrainingHealth(Callback):
-    """Warns during ``fit``, and leaves the warnings in ``results.json`` under ``health``.
-
-    Args:
-        run_dir: the run directory.
-    """
+    """Warns during ``fit``, and leaves the warnings in ``results.json`` of ``run_dir``, under ``health``."""
 
     def __init__(self, run_dir: Path) -> None:
         self.run_dir = run_dir
@@ -44,14 +39,14 @@ class TrainingHealth(Callback):
     def state_dict(self) -> dict[str, Any]:
         """The history and the warnings; a resumed training repeats none."""
         return {
-            "steps": [list(step) for step in self.history.steps],
+            "losses": list(map(list, self.history.losses.items())),
             "validations": [list(validation) for validation in self.history.validations],
             "found": self.found,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Resume from a checkpoint."""
-        self.history.steps = [Step(*step) for step in state_dict.get("steps", [])]
+        self.history.losses = dict(state_dict.get("losses", []))
         self.history.validations = [Validation(*entry) for entry in state_dict.get("validations", [])]
         self.found = list(state_dict.get("found", []))
 
@@ -66,7 +61,6 @@ class TrainingHealth(Callback):
             max_epochs=trainer.max_epochs or 1,
             outside_label=outside if outside in labels else None,
             num_labels=len(labels),
-            clip=trainer.gradient_clip_val or None,
         )
         self._check(trainer)
 
@@ -105,7 +99,7 @@ class TrainingHealth(Callback):
         predicted, gold = (dict(zip(pl_module.hparams["label_names"], row, strict=True)) for row in counts.tolist())
         val_loss, f1 = (float(trainer.callback_metrics.get(name, float("nan"))) for name in ("val/loss", "val/f1"))
         validated = self.history.validations[-1].step if self.history.validations else 0
-        losses = [step.loss for step in self.history.steps if step.step > validated]
+        losses = [loss for step, loss in self.history.losses.items() if step > validated]
         train_loss = fmean(losses) if losses else float("nan")
         self.history.validations.append(
             Validation(trainer.global_step, trainer.current_epoch + 1, train_loss, val_loss, f1, predicted, gold)
@@ -122,14 +116,12 @@ class TrainingHealth(Callback):
 
     def _read_logged(self, trainer: Trainer) -> None:
         step = trainer.global_step
-        seen = self.history.steps[-1].step if self.history.steps else 0
         # `logged_metrics` waits for the device: not before the step is known to be a logged one.
-        if step == seen or step % trainer.log_every_n_steps or "train/loss" not in (logged := trainer.logged_metrics):  # type: ignore[attr-defined]
+        if step == self.history.last_step or step % trainer.log_every_n_steps:  # type: ignore[attr-defined]
             return
-        norm = logged.get("train/grad_norm")
-        self.history.steps.append(Step(step, float(logged["train/loss"]), None if norm is None else float(norm)))
-        self.history.memory = memory_in_use(trainer.strategy.root_device)
-        self._check(trainer)
+        if "train/loss" in (logged := trainer.logged_metrics):
+            self.history.losses[step] = float(logged["train/loss"])
+            self._check(trainer)
 
     def _check(self, trainer: Trainer) -> None:
         for finding in findings(self.history, {entry["code"] for entry in self.found}):

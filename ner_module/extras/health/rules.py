@@ -3,14 +3,12 @@
 The thresholds are rules of thumb, chosen so that they fire on the failures the tests cause and stay silent on the
 corpora `docs/troubleshooting.md` names; they are not measured laws. Losses are medians of several logged steps, since
 that of a single batch says little.
-
-Not here: how the history is collected, and who is told (`callback.py`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import median
@@ -18,22 +16,9 @@ from typing import NamedTuple
 
 from ner_module.extras.findings import Finding
 
-_TOO_FEW_STEPS = 100
-"""The published few-shot run had 6 steps and found nothing, the small one 260."""
-
-_WINDOW = 10
-"""Logged steps whose median is the loss, or the gradient norm, at that time."""
-
-_ENOUGH_STEPS = 50
-"""Before that, a model that predicts one label everywhere is only young."""
-
-
-class Step(NamedTuple):
-    """Values logged at an optimiser step."""
-
-    step: int
-    loss: float
-    grad_norm: float | None
+_TOO_FEW_STEPS = 100  # The published few-shot run had 6 steps and found nothing, the small one 260.
+_WINDOW = 10  # Logged steps whose median is the loss at that time.
+_ENOUGH_STEPS = 50  # Before that, a model that predicts one label everywhere is only young.
 
 
 class Validation(NamedTuple):
@@ -50,44 +35,38 @@ class Validation(NamedTuple):
 
 @dataclass
 class History:
-    """A training so far; ``memory`` is bytes in use and bytes available."""
+    """A training so far; ``losses`` are those logged, by optimiser step, in order."""
 
     learning_rate: float = 0.0
     total_steps: float = math.inf
     max_epochs: int = 1
     outside_label: str | None = None
     num_labels: int = 2
-    clip: float | None = None
-    steps: list[Step] = field(default_factory=list)
+    losses: dict[int, float] = field(default_factory=dict)
     validations: list[Validation] = field(default_factory=list)
-    memory: tuple[float, float] | None = None
     finished: bool = False
+
+    @property
+    def last_step(self) -> int:
+        """The last step whose loss was logged; 0 before the first."""
+        return next(reversed(self.losses), 0)
 
 
 def findings(history: History, said: Collection[str] = ()) -> list[Finding]:
-    """All findings but those reported before, and those that are only consequences of others.
-
-    Args:
-        history: the training so far.
-        said: the codes of earlier findings.
-    """
-    rules = (_length, _loss, _scores, _collapse, _overfitting, _gradients, _memory)
-    found = {finding.code: finding for rule in rules for finding in rule(history)}
-    known = {*found, *said}
-    return [
-        finding
-        for code, finding in found.items()
-        if code not in said and not known.intersection(_EXPLAINED_BY.get(code, ()))
-    ]
+    """All findings except those reported before (``said``, their codes) and mere consequences of others."""
+    rules = (_length, _loss, _scores, _collapse, _overfitting)
+    found = [finding for rule in rules for finding in rule(history)]
+    known = {*said, *(finding.code for finding in found)}
+    new = [finding for finding in found if finding.code not in said]
+    return [finding for finding in new if known.isdisjoint(_EXPLAINED_BY.get(finding.code, ()))]
 
 
 _EXPLAINED_BY: dict[str, set[str]] = {
     "diverging_loss": {"loss_not_finite"},
-    "flat_loss": {"loss_not_finite", "diverging_loss", "exploding_gradients"},
-    "no_entity_predicted": {"loss_not_finite", "gradients_not_finite"},
-    "nothing_correct": {"loss_not_finite", "gradients_not_finite"},
-    "overfitting": {"loss_not_finite", "diverging_loss", "exploding_gradients", "one_label"},
-    "exploding_gradients": {"loss_not_finite"},
+    "flat_loss": {"loss_not_finite", "diverging_loss"},
+    "no_entity_predicted": {"loss_not_finite"},
+    "nothing_correct": {"loss_not_finite"},
+    "overfitting": {"loss_not_finite", "diverging_loss", "one_label"},
 }
 """A finding -> those of which it would only be a consequence."""
 
@@ -98,10 +77,8 @@ def _warning(code: str, message: str, advice: str) -> Finding:
 
 def _slower(history: History) -> str:
     """The remedy for a learning rate that is too high."""
-    return (
-        f"Lower --model.learning_rate (now {history.learning_rate:g}; 2e-5 to 5e-5 suit most encoders) and give "
-        "--model.warmup_ratio 0.1"
-    )
+    rate = f"{history.learning_rate:g}; 2e-5 to 5e-5 suit most encoders"
+    return f"Lower --model.learning_rate (now {rate}) and give --model.warmup_ratio 0.1"
 
 
 def _length(history: History) -> Iterator[Finding]:
@@ -118,44 +95,40 @@ def _length(history: History) -> Iterator[Finding]:
 
 def _loss(history: History) -> Iterator[Finding]:
     """The training loss is lost, rises again, or does not fall."""
-    losses = [entry.loss for entry in history.steps]
-    broken = next((entry for entry in history.steps if not math.isfinite(entry.loss)), None)
+    losses, last_step = list(history.losses.values()), history.last_step
+    broken = next((step for step, loss in history.losses.items() if not math.isfinite(loss)), None)
     if broken is not None:
         yield _warning(
             "loss_not_finite",
-            f"The training loss is {broken.loss} at step {broken.step:,}: the weights are lost, and training cannot "
-            "recover.",
+            f"The training loss is {history.losses[broken]} at step {broken:,}: the weights are lost, and training "
+            "cannot recover.",
             f"Stop and start again. {_slower(history)}, or train with --trainer.precision bf16-mixed or 32-true "
             "instead of 16-mixed; configs/overlays/debug.yaml names the operation at fault.",
         )
         return
-    medians = _medians(losses)
+    # Of consecutive windows, the last ones whole: the remainder belongs to the first.
+    edges = [0, *range(len(losses) % _WINDOW + _WINDOW, len(losses) + 1, _WINDOW)]
+    medians = [median(losses[low:high]) for low, high in pairwise(edges)]
     # Single windows of an easy corpus double by chance: most of the progress must be gone, too.
     if len(medians) > 1 and medians[-1] > max(2 * min(medians), 0.7 * medians[0], 0.2):
         yield _warning(
             "diverging_loss",
             f"The training loss diverges: it rose again from {min(medians):.3g} to {medians[-1]:.3g} by step "
-            f"{history.steps[-1].step:,}.",
+            f"{last_step:,}.",
             f"{_slower(history)}.",
         )
-    if len(losses) < 5 or history.steps[-1].step < _ENOUGH_STEPS:
+    if len(losses) < 5 or last_step < _ENOUGH_STEPS:
         return
     # The highest of the first: within these few, a healthy training has come down from there already.
     first, last = max(losses[:3]), median(losses[len(losses) // 2 :][-_WINDOW:])
     # With few labels even the first logged loss, of step 10, has come down already: that of an untrained head is the
     # logarithm of the number of labels.
     if 0.9 * first <= last <= 2 * first and last >= 0.7 * math.log(max(history.num_labels, 2)):
-        rate = history.learning_rate
-        advice = f"Check that the tags belong to the words, then try another --model.learning_rate (now {rate:g})."
-        if rate < 1e-5:
-            advice = f"The learning rate {rate:g} is too low: give --model.learning_rate 5e-5."
-        elif rate > 1e-4:
-            advice = f"{_slower(history)}."
         yield _warning(
             "flat_loss",
-            f"The training loss has hardly changed in {history.steps[-1].step:,} steps: {first:.3g} at first, "
-            f"{last:.3g} now.",
-            advice,
+            f"The training loss has hardly changed in {last_step:,} steps: {first:.3g} at first, {last:.3g} now.",
+            f"Try another --model.learning_rate (now {history.learning_rate:g}; 2e-5 to 5e-5 suit most encoders); if "
+            "it is a usual one, check that the tags belong to the words.",
         )
 
 
@@ -221,56 +194,3 @@ def _overfitting(history: History) -> Iterator[Finding]:
             "Give fewer --trainer.max_epochs (--config configs/overlays/early_stopping.yaml stops by itself), or add "
             "training data.",
         )
-
-
-def _gradients(history: History) -> Iterator[Finding]:
-    """Gradients that are not finite, explode, or vanish before the training loss is low."""
-    known = [(entry.step, entry.loss, entry.grad_norm) for entry in history.steps if entry.grad_norm is not None]
-    broken = next((step for step, loss, norm in known if math.isfinite(loss) and not math.isfinite(norm)), None)
-    if broken is not None:
-        yield _warning(
-            "gradients_not_finite",
-            f"The gradients are not finite at step {broken:,}, though the loss is.",
-            f"{_slower(history)}, or train with --trainer.precision bf16-mixed or 32-true instead of 16-mixed.",
-        )
-        return
-    if len(known) < _WINDOW:
-        return
-    loss, norm = (median(entry[index] for entry in known[-_WINDOW:]) for index in (1, 2))
-    if norm > 100:
-        clipped = f"are clipped to {history.clip:g} in every step" if history.clip else "are not clipped"
-        yield _warning(
-            "exploding_gradients",
-            f"The gradients are very large (norm {norm:.3g}) and {clipped}.",
-            _slower(history) + ("." if history.clip else ", and --trainer.gradient_clip_val 1.0."),
-        )
-    elif norm < 1e-3 and loss > 0.1:
-        yield _warning(
-            "vanishing_gradients",
-            f"The gradients have vanished (norm {norm:.3g}) though the training loss is still {loss:.3g}: the model "
-            "no longer improves.",
-            f"The learning rate may have destroyed the weights: start again. {_slower(history)}.",
-        )
-
-
-def _memory(history: History) -> Iterator[Finding]:
-    """More than nine tenths of the memory is in use: a longer batch may not fit."""
-    used, limit = history.memory or (0.0, 0.0)
-    if limit > 0 and used >= 0.92 * limit:
-        yield _warning(
-            "memory_close_to_limit",
-            f"Memory is nearly full: {used / 2**30:.1f} of {limit / 2**30:.1f} GiB.",
-            "A batch of longer sentences may not fit: halve --data.batch_size and give "
-            "--trainer.accumulate_grad_batches 2, or lower --data.max_seq_length, or train with "
-            "configs/overlays/bf16.yaml.",
-        )
-
-
-def _medians(values: Sequence[float]) -> list[float]:
-    """Medians of consecutive windows, the last ones whole: the remainder belongs to the first.
-
-    >>> _medians([9, *range(10), *[7] * 10])
-    [5, 7.0]
-    """
-    edges = [0, *range(len(values) % _WINDOW + _WINDOW, len(values) + 1, _WINDOW)]
-    return [median(values[low:high]) for low, high in pairwise(edges)]

@@ -24,11 +24,7 @@ _LIBRARIES = ("torch", "lightning", "transformers", "tokenizers", "datasets", "t
 
 
 class Provenance(Callback):
-    """Records the start of a training, and how long it has taken after each validation.
-
-    Args:
-        run_dir: the run directory.
-    """
+    """Records the start of a training in ``run_dir``, and how long it has taken after each validation."""
 
     def __init__(self, run_dir: Path) -> None:
         self.run_dir = run_dir
@@ -53,7 +49,7 @@ class Provenance(Callback):
 def provenance(trainer: Trainer) -> dict[str, Any]:
     """The record of a training that is about to start; see :func:`code_state` and :func:`data_fingerprints`."""
     device = trainer.strategy.root_device
-    on_gpu = device.type == "cuda"
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type}, {os.cpu_count()} cores"
     return {
         "command": f"python -m ner_module {shlex.join(sys.argv[1:])}",
         "started": datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
@@ -62,7 +58,7 @@ def provenance(trainer: Trainer) -> dict[str, Any]:
         "libraries": {"ner-module": ner_module.__version__} | {name: version(name) for name in _LIBRARIES},
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "device": torch.cuda.get_device_name(device) if on_gpu else f"{device.type}, {os.cpu_count()} cores",
+        "device": name,
         "processes": trainer.world_size,
         "precision": str(trainer.precision),
     }
@@ -70,17 +66,16 @@ def provenance(trainer: Trainer) -> dict[str, Any]:
 
 def code_state() -> dict[str, Any]:
     """The git ``commit`` of this project's code and whether files differ from it (``dirty``); ``None`` outside git."""
-    commit = _git("rev-parse", "HEAD")
-    changed = _git("status", "--porcelain", "--untracked-files=no", ".") if commit else None
-    return {"commit": commit, "dirty": None if changed is None else bool(changed)}
-
-
-def _git(*arguments: str) -> str | None:
-    command = ["git", "-C", str(Path(ner_module.__file__).parent), *arguments]
+    folder = Path(ner_module.__file__).parent
+    commands = ("git rev-parse HEAD", "git status --porcelain --untracked-files=no .")
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+        commit, changed = (
+            subprocess.check_output(command.split(), cwd=folder, stderr=subprocess.DEVNULL, timeout=10, text=True)
+            for command in commands
+        )
     except (OSError, subprocess.SubprocessError):
-        return None
+        return {"commit": None, "dirty": None}
+    return {"commit": commit.strip(), "dirty": bool(changed.strip())}
 
 
 def data_fingerprints(data: NERDataModule) -> dict[str, Any]:

@@ -1,13 +1,8 @@
-"""How fast training is, and where its time goes: logged as ``throughput/…``, one line at the end, ``results.json``.
+"""How fast training is, and where its time goes: one line at the end, and ``throughput`` in ``results.json``.
 
 Time is taken where Lightning passes between the parts of a step: waiting for data, forward (with the loss), backward,
-and the optimiser (with clipping). On CUDA these are events on the device, read only when numbers are logged, so that no
-step waits for the GPU. Numbers count whole steps of this process; with several processes rates are its own times their
-number.
-
-How much of the machine is used is said against its own rate of matrix products, measured at the end with one product
-in the precision of the training. What counts as used are the products of the linear layers and of attention on real
-subword tokens, three times over (one forward, two backward): padding and recomputed activations are not use.
+and the optimiser (with clipping). On CUDA these are events on the device, read only when Lightning logs, so that no
+step waits for the GPU. With several processes rates are those of this process times their number.
 """
 
 from __future__ import annotations
@@ -22,38 +17,27 @@ import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from ner_module.offers import call_all
 from ner_module.tables import say
 from ner_module.training.results import update_results
 
 _PARTS = ("data", "forward", "backward", "optimizer")
-_SUMS = ("batches", "sentences", "subwords", "computed", "attention", "flops", *_PARTS)
+_SUMS = ("batches", "sentences", "subwords", "computed", "attention", *_PARTS)
 """What is added up over steps; times in seconds."""
 
 
 class Throughput(Callback):
-    """Measures training and reports it.
-
-    Args:
-        run_dir: where ``results.json`` is.
-    """
+    """Measures training, and reports it in ``run_dir``."""
 
     def __init__(self, run_dir: Path) -> None:
         self.run_dir = run_dir
-        self._all, self._logged = np.zeros(len(_SUMS)), np.zeros(len(_SUMS))
+        self._all = np.zeros(len(_SUMS))
         self._pending: list[tuple[list[float], list[Any]]] = []
         self._marks: list[Any] = []
         self._waiting_since = 0.0
         self._seen = 0
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Count what a token costs."""
-        linear = [part for part in pl_module.modules() if isinstance(part, torch.nn.Linear)]
-        # A multiplication and an addition per weight: once forward, twice backward.
-        self._flops_per_subword = 6.0 * sum(part.weight.numel() for part in linear)
-        config: Any = pl_module.model.config  # type: ignore[union-attr]
-        # Scores and sums of values, each of them hidden size times length long.
-        self._flops_per_pair = 3.0 * 4 * config.hidden_size * config.num_hidden_layers
+        """Note where it computes."""
         self._device = pl_module.device
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -75,22 +59,15 @@ class Throughput(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Add up the step; log where Lightning logs."""
+        """Add up the step, except the first, which also sets up kernels and the optimiser."""
         waited, *marks = *self._marks, self._mark()
         self._seen += 1
-        if self._seen > 1 and len(marks) == 4:  # the first step also sets up kernels and the optimiser's state
+        if self._seen > 1 and len(marks) == 4:
             lengths = batch["lengths"]
-            subwords = sum(lengths)
-            flops = subwords * self._flops_per_subword + sum(n * n for n in lengths) * self._flops_per_pair
             computed = pl_module.computed_tokens(lengths)  # type: ignore[operator]
-            self._pending.append(([1, len(lengths), subwords, *computed, flops, waited], marks))
+            self._pending.append(([1, len(lengths), sum(lengths), *computed, waited], marks))
         if trainer._logger_connector.should_update_logs:
             self._read()
-            since = self._all - self._logged
-            if since.any():
-                numbers = _numbers(since, trainer.world_size)
-                pl_module.log_dict({f"throughput/{name}": value for name, value in numbers.items()})
-            self._logged = self._all.copy()
         self._waiting_since = time.perf_counter()
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -98,19 +75,24 @@ class Throughput(Callback):
         self._read()
         if not self._all.any() or not trainer.is_global_zero:
             return
-        numbers = _numbers(self._all, trainer.world_size)
-        peak = matmul_rate(self._device, trainer.precision in ("bf16-mixed", "bf16-true", "16-mixed", "16-true"))
-        numbers |= {"matmul_gflops_per_second": peak, "utilization": numbers["gflops_per_second"] / peak}
-        numbers["peak_memory_mb"] = peak_memory(self._device) / 2**20
+        total: dict[str, float] = dict(zip(_SUMS, self._all.tolist(), strict=True))
+        seconds = sum(total[part] for part in _PARTS)
+        numbers = {
+            "subwords_per_second": trainer.world_size * total["subwords"] / seconds,
+            "sentences_per_second": trainer.world_size * total["sentences"] / seconds,
+            "padding": 1 - total["subwords"] / total["computed"],
+            "attention_padding": 1 - total["subwords"] / total["attention"],
+            "step_ms": 1000 * seconds / total["batches"],
+            **{f"{part}_ms": 1000 * total[part] / total["batches"] for part in _PARTS},
+            "peak_memory_mb": peak_memory(self._device) / 2**20,
+        }
         update_results(self.run_dir, {"throughput": {name: round(value, 4) for name, value in numbers.items()}})
         shares = ", ".join(f"{part} {numbers[f'{part}_ms'] / numbers['step_ms']:.0%}" for part in _PARTS)
-        line = (
-            "Speed: {sentences_per_second:,.0f} sentences/s, {subwords_per_second:,.0f} subword tokens/s; padding "
-            "{padding:.0%} of what is computed (in attention {attention_padding:.0%}); {step_ms:,.0f} ms a batch "
-            "({shares}); {utilization:.0%} of this machine's matrix products ({matmul_gflops_per_second:,.0f} "
-            "GFLOP/s); peak memory {peak_memory_mb:,.0f} MB"
+        say(
+            f"Speed: {numbers['sentences_per_second']:,.0f} sentences/s, {numbers['subwords_per_second']:,.0f} subword "
+            f"tokens/s; padding {numbers['padding']:.0%}; {numbers['step_ms']:,.0f} ms a batch ({shares}); "
+            f"peak memory {numbers['peak_memory_mb']:,.0f} MB"
         )
-        say(line.format(**numbers, shares=shares))
 
     def _mark(self) -> Any:
         """A point in time: of the device where it works on its own, else of the host."""
@@ -129,39 +111,6 @@ class Throughput(Callback):
             pairs = itertools.pairwise(marks)
             self._all += [*sums, *(start.elapsed_time(end) / 1000 if cuda else end - start for start, end in pairs)]
         self._pending.clear()
-
-
-def _numbers(sums: np.ndarray[Any, Any], world_size: int) -> dict[str, float]:
-    total: dict[str, float] = dict(zip(_SUMS, sums.tolist(), strict=True))
-    seconds = sum(total[part] for part in _PARTS)
-    return {
-        "subwords_per_second": world_size * total["subwords"] / seconds,
-        "sentences_per_second": world_size * total["sentences"] / seconds,
-        "padding": 1 - total["subwords"] / total["computed"],
-        "attention_padding": 1 - total["subwords"] / total["attention"],
-        "step_ms": 1000 * seconds / total["batches"],
-        "gflops_per_second": total["flops"] / seconds / 1e9,
-        **{f"{part}_ms": 1000 * total[part] / total["batches"] for part in _PARTS},
-    }
-
-
-@torch.no_grad()
-def matmul_rate(device: torch.device, half: bool) -> float:
-    """GFLOP/s of one large matrix product, the best of six, by the kernels that a model has; some tens of ms."""
-    size = 4096 if device.type == "cuda" else 768
-    dtype = (torch.float16 if device.type == "mps" else torch.bfloat16) if half else torch.float32
-    layer = torch.nn.Linear(size, size, bias=False, device=device, dtype=dtype)
-    call_all("model", layer)
-    values = torch.ones(size, size, device=device, dtype=dtype)
-    wait = {"cuda": torch.cuda.synchronize, "mps": torch.mps.synchronize}.get(device.type, lambda: None)
-    best = float("inf")
-    for _ in range(6):
-        wait()
-        start = time.perf_counter()
-        layer(values)
-        wait()
-        best = min(best, time.perf_counter() - start)
-    return 2 * size**3 / best / 1e9
 
 
 def peak_memory(device: torch.device) -> float:

@@ -8,7 +8,7 @@ from nervaluate import Evaluator
 from test_metrics_references import random_corpora, random_spans
 
 from ner_module.extras.analysis.overlap import overlap_counts
-from ner_module.tagging import Span, entity_types, tags_to_spans
+from ner_module.tagging import LabelSet, Span, tags_to_spans
 
 STRATEGIES = {"exact": "exact", "partial": "partial", "type": "ent_type"}
 OUTCOMES = ("correct", "incorrect", "partial", "missed", "spurious")
@@ -31,7 +31,7 @@ def check_random(total: int) -> None:
     """Half from tag sequences (conlleval spans), half dense sequences of spans that overlap in all ways."""
     for labels, gold, predicted in random_corpora("iob2", total // 2):
         gold_spans, predicted_spans = ([tags_to_spans(tags) for tags in rows] for rows in (gold, predicted))
-        check(predicted_spans, gold_spans, entity_types(labels, "iob2"))
+        check(predicted_spans, gold_spans, LabelSet(tuple(labels), "iob2").entity_types)
     rng = random.Random(2)
     for _ in range(total // 1000):
         types = ["A", "B", "C"][: rng.randint(1, 3)]

@@ -7,8 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ner_module.extras.cpu.attention import attend, use_unfused_attention
-from ner_module.extras.cpu.dropout import draw_mask, num_kept
+from ner_module.extras.cpu.attention import attend, draw_mask, num_kept, use_unfused_attention
 
 
 def by_hand(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, p: float, seed: int) -> Tensor:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AutoModelForTokenClassification
 
-from ner_module.extras.cpu.dropout import FastDropout, draw_mask, num_kept, use_fast_dropout
+from ner_module.extras.cpu.attention import FastDropout, draw_mask, num_kept, use_fast_dropout
 from ner_module.model.packed import packed_logits, prepare
 
 

@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from ner_module.extras.cpu import kernels
-from ner_module.extras.cpu.attention import attention
-from ner_module.extras.cpu.dropout import FastDropout
+from ner_module.extras.cpu.attention import FastDropout, attention
 from ner_module.model.encoder import build_from_base
 from ner_module.model.packed import padded_length, prepare
 

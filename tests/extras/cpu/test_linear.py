@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForTokenClassification
 
-from ner_module.extras.cpu import linear
-from ner_module.extras.cpu.linear import FastLinear, onednn_is_faster, use_fast_linear
+from ner_module.extras.cpu import kernels
+from ner_module.extras.cpu.kernels import FastLinear, onednn_is_faster, use_fast_linear
 
 here = pytest.mark.skipif(
     not hasattr(torch.ops.mkldnn, "_linear_pointwise") or not torch.backends.mkldnn.is_available(),
@@ -70,7 +70,7 @@ def test_elsewhere_torch_computes(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any) -> Tensor:
         raise AssertionError("oneDNN was called")
 
-    monkeypatch.setattr(linear, "onednn_linear", fail)
+    monkeypatch.setattr(kernels, "onednn_linear", fail)
     layer = FastLinear(4, 3)
     assert layer(torch.empty(0, 4)).shape == (0, 3)
     with torch.autocast("cpu", torch.bfloat16):
@@ -85,7 +85,7 @@ def test_elsewhere_torch_computes(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_model_takes_them_where_they_are_faster(
     faster: bool, tiny_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(linear, "onednn_is_faster", lambda: faster)
+    monkeypatch.setattr(kernels, "onednn_is_faster", lambda: faster)
     model = AutoModelForTokenClassification.from_pretrained(tiny_model(), dtype=torch.float32)
     layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
     before = {name: id(parameter) for name, parameter in model.named_parameters()}
@@ -111,7 +111,7 @@ def test_which_machines(
     file = tmp_path / "cpuinfo"
     if vendor is not None:
         file.write_text(f"vendor_id\t: {vendor}\n")
-    monkeypatch.setattr(linear, "Path", lambda _: file)
-    monkeypatch.setattr(linear.platform, "machine", lambda: machine)
+    monkeypatch.setattr(kernels, "Path", lambda _: file)
+    monkeypatch.setattr(kernels.platform, "machine", lambda: machine)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     assert onednn_is_faster.__wrapped__() is faster

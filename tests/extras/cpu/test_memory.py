@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[3]
 
 _FAULTS = """
 import resource, sys, torch
-from ner_module.extras.cpu.memory import keep_freed_memory
+from ner_module.extras.cpu.kernels import keep_freed_memory
 if sys.argv[1] == "keep" and not keep_freed_memory():
     sys.exit(3)
 found = []

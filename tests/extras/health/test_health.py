@@ -12,10 +12,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
 from run_files import ROOT_DATA, results
 
-from ner_module.extras.health import memory
 from ner_module.extras.health.callback import TrainingHealth
 
 RunMain = Callable[..., Any]
@@ -69,19 +67,6 @@ def test_a_healthy_training_causes_no_warning(train: Callable[..., Any], tmp_pat
     assert results(tmp_path / "run")["health"] == []
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the memory of a process is known on Linux only")
-def test_memory_close_to_a_containers_limit(train: Callable[..., Any], tmp_path: Path, monkeypatch: Any) -> None:
-    """A real training in a container that has hardly more memory than it takes."""
-    used = memory.memory_in_use(torch.device("cpu"))
-    assert used is not None
-    limit = tmp_path / "memory.max"  # what the kernel tells a container
-    limit.write_text(f"{int(used[0] * 1.02)}\n", encoding="ascii")
-    monkeypatch.setattr(memory, "_CGROUP_LIMITS", (str(limit),))
-    codes, printed = train("--trainer.max_epochs", 2)
-    assert "memory_close_to_limit" in codes
-    assert "batch_size" in printed
-
-
 def test_the_published_few_shot_recipe_has_too_few_steps(
     train: Callable[..., Any], corpus: Path, tmp_path: Path
 ) -> None:
@@ -108,7 +93,7 @@ def test_the_published_few_shot_recipe_has_too_few_steps(
         ),
         (
             ("--model.learning_rate", 10, "--trainer.max_epochs", 8, "--model.lr_scheduler_type", "constant"),
-            {"exploding_gradients", "diverging_loss"},
+            {"diverging_loss"},
         ),
     ],
 )
@@ -117,7 +102,7 @@ def test_learning_rates_that_cannot_work(
 ) -> None:
     codes, _ = train(*options)
     assert expected <= codes
-    assert not codes & {"overfitting", "too_few_steps", "memory_close_to_limit"}
+    assert not codes & {"overfitting", "too_few_steps"}
     if "loss_not_finite" in expected:
         assert codes == expected, "consequences of lost weights are not reported, too"
 
@@ -156,13 +141,6 @@ def test_overfitting(train: Callable[..., Any]) -> None:
     assert "early_stopping.yaml" in printed
 
 
-@pytest.mark.slow
-def test_vanishing_gradients(train: Callable[..., Any], binary: Path) -> None:
-    options = ("--model.learning_rate", "0.3", "--trainer.max_epochs", 150, "--data.source_scheme", "flat")
-    codes, _ = train(*options, "--data.batch_size", 120, train_file=binary)
-    assert {"one_label", "vanishing_gradients"} <= codes
-
-
 def test_a_resumed_training_repeats_nothing(train: Callable[..., Any], run_main: RunMain, tmp_path: Path) -> None:
     options = ("--model.learning_rate", "1e-9", "--trainer.max_epochs", 5)
     codes, _ = train(*options)
@@ -193,11 +171,10 @@ def test_the_device_is_only_asked_at_logged_steps(tmp_path: Path) -> None:
             return {"train/loss": 1.0}
 
     health = TrainingHealth(tmp_path)
-    strategy = SimpleNamespace(root_device=torch.device("cpu"))
     for step in range(25):
-        health._read_logged(Trainer(global_step=step, log_every_n_steps=10, strategy=strategy, is_global_zero=True))  # type: ignore[arg-type]
+        health._read_logged(Trainer(global_step=step, log_every_n_steps=10, is_global_zero=True))  # type: ignore[arg-type]
     assert asked == [10, 20]
-    assert [entry.step for entry in health.history.steps] == [10, 20]
+    assert health.history.losses == {10: 1.0, 20: 1.0}
 
 
 SHARED = Path(os.environ.get("NER_SHARED_DATA", Path(__file__).parents[4] / "shared" / "data"))
@@ -223,13 +200,3 @@ def test_healthy_corpora_cause_no_warning(name: str, run_main: RunMain, tmp_path
     found = results(tmp_path / "run")
     assert found["epochs"][-1]["val/f1"] > 0.2
     assert found["health"] == []
-
-
-@pytest.mark.gpu
-def test_memory_close_to_the_limit(train: Callable[..., Any]) -> None:
-    device = torch.device("cuda")
-    total = torch.cuda.get_device_properties(device).total_memory
-    ballast = torch.empty(int(0.93 * total), dtype=torch.uint8, device=device)
-    codes, _ = train("--model.learning_rate", "1e-3", "--trainer.max_epochs", 1, "--trainer.accelerator", "gpu")
-    assert "memory_close_to_limit" in codes
-    del ballast
