@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pickletools
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -36,11 +37,21 @@ def damage(path: Path) -> str | None:
         try:
             with zipfile.ZipFile(path) as archive:
                 check_archive(archive)
+                for name in archive.namelist():
+                    if name.endswith("data.pkl"):
+                        _check_pickle(archive.read(name))
                 entry = archive.testzip()
             _checked[identity] = entry and f"its content does not match its checksum ({entry})"
         except (zipfile.BadZipFile, EOFError, NotImplementedError, OSError, ValueError) as error:
             _checked[identity] = f"it is incomplete or not a checkpoint ({error})"
     return _checked[identity]
+
+
+def _check_pickle(content: bytes) -> None:
+    """Refuse what makes gigabytes of a number, which unpickling plain data only (``weights_only``) would do."""
+    for code, argument, _ in pickletools.genops(content):
+        if code.name == "GLOBAL" and str(argument).rpartition(" ")[2] in ("bytearray", "Tensor"):
+            raise ValueError(f"it calls {argument}")
 
 
 def _identity(path: Path) -> _Identity:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -169,6 +170,19 @@ def test_a_compressed_checkpoint_is_refused_unread(trained_run: Path, tmp_path: 
     with pytest.raises(RunError, match=r"bomb\.ckpt is damaged: .*its entries are larger than the file"):
         read_checkpoint(bomb)
     read_checkpoint(_rewritten(best, tmp_path / "stored.ckpt", zipfile.ZIP_STORED))
+
+
+@pytest.mark.parametrize("made", [b"cbuiltins\nbytearray\n", b"c__builtin__\nbytearray\n", b"ctorch\nTensor\n"])
+def test_a_number_does_not_become_gigabytes(made: bytes, trained_run: Path, tmp_path: Path) -> None:
+    best, forged = trained_run / "checkpoints" / "best.ckpt", tmp_path / "forged.ckpt"
+    call = made + pickle.dumps(2 * 10**9, protocol=2)[2:-1] + b"\x85R"
+    with zipfile.ZipFile(best) as old, zipfile.ZipFile(forged, "w") as new:
+        for entry in old.infolist():
+            content = old.read(entry)
+            is_pickle = entry.filename.endswith("data.pkl")
+            new.writestr(entry.filename, content[:2] + call + b"0" + content[2:] if is_pickle else content)
+    with pytest.raises(RunError, match=r"forged\.ckpt is damaged: .*it calls "):
+        read_checkpoint(forged)
 
 
 @pytest.mark.parametrize(
