@@ -39,6 +39,7 @@ from ner_module.training.failures import explain
 from ner_module.training.loggers import MetricsCSV, own_wandb_variables, set_up_loggers
 from ner_module.training.predictions import holds_predictions
 from ner_module.training.private import private_folder
+from ner_module.training.resume import keep_options
 from ner_module.training.run_lock import run_lock
 from ner_module.training.runs import checkpoint_path, clear_unsaved, remove_if_unused
 from ner_module.training.save_run import SaveRun
@@ -52,9 +53,6 @@ _DESCRIPTIONS = {
     "test": "Score a trained model on the test data.",
     "predict": "Find the entities in --data.predict_file.",
 }
-
-# The checkpoint decides these when training resumes: changing them on the command line has no effect.
-_FIXED_ON_RESUME = ("learning_rate", "weight_decay", "model_name_or_path", "revision", "dropout")
 
 
 def parse_fit_options(arguments: Sequence[str]) -> dict[str, Any]:
@@ -133,7 +131,9 @@ class NERCLI(LightningCLI):
 
     def _parse_ckpt_path(self) -> None:
         # Lightning's own would let the checkpoint's hyperparameters silently override the command line.
-        pass
+        self.checkpoint = read_checkpoint(self.run.checkpoint) if self.run.checkpoint else None
+        if self.checkpoint is not None and self.run.command == "fit":
+            keep_options(self.config["fit"], self.checkpoint)
 
     # ------------------------------------------------------------------ building
 
@@ -152,15 +152,13 @@ class NERCLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         """Build data, model and trainer; a checkpoint brings labels, tokenizer and architecture, so no hub is asked."""
-        checkpoint = read_checkpoint(self.run.checkpoint) if self.run.checkpoint else None
+        checkpoint, self.checkpoint = self.checkpoint, None
         super().instantiate_classes()
         if self.subcommand == "predict":
             self.datamodule.private_folder = private_folder()
         if checkpoint is not None:
             assert self.run.checkpoint is not None
             warn_of_broken_weights(checkpoint, self.run.checkpoint)
-            if self.subcommand == "fit":
-                self._warn_of_fixed_options(checkpoint["hyper_parameters"])
             self.datamodule.load_state_dict(checkpoint["NERDataModule"])
             self.model.restore(checkpoint)
 
@@ -190,13 +188,6 @@ class NERCLI(LightningCLI):
         except (ImportError, TypeError, ValueError) as error:  # Lightning's checks of its options
             raise MisconfigurationException(str(error)) from error
 
-    def _warn_of_fixed_options(self, saved: dict[str, Any]) -> None:
-        for name in _FIXED_ON_RESUME:
-            given = self.model.hparams[name]
-            if given != saved[name]:
-                effect = f"no effect: training resumes from a checkpoint made with {saved[name]}"
-                log.warning("--model.%s %s has %s. To train anew, omit --ckpt_path.", name, given, effect)
-
     # ------------------------------------------------------------------ running
 
     # What Lightning may unpickle from a checkpoint is limited to plain data and tensors throughout.
@@ -212,7 +203,7 @@ class NERCLI(LightningCLI):
         seed = self._get(self.config, "seed_everything")
         how = f"({device}{threads}), precision {trainer.precision}, seed {seed}"
         log.info("%-10s %s %s", "run", self.run.run_dir, how)
-        finished = self.datamodule.finished_epochs
+        finished = self.datamodule.begun.epoch if self.datamodule.begun else 0
         if finished and trainer.max_epochs is not None and finished >= trainer.max_epochs > 0:
             log.warning("All %d epochs are done; to continue, give --trainer.max_epochs %d", finished, finished + 1)
 

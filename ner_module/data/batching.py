@@ -14,6 +14,7 @@ The samplers yield whole batches (``DataLoader(batch_size=None)``): Lightning ne
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -30,47 +31,95 @@ Batching = Literal["random", "grouped"]
 # batches differ from epoch to epoch. transformers' `group_by_length` uses the same factor.
 _GROUP_BATCHES = 50
 
+MicroBatch = list[npt.NDArray[np.int64]]
+"""The sequences of each process."""
+
 LOOK_AHEAD = 10_000
 """Predictions are sorted by length within this many sentences, so that they can be written as they come."""
 
 
-def epoch_order(
-    lengths: npt.NDArray[np.int64], batch_size: int, batching: Batching, seed: int, epoch: int
-) -> npt.NDArray[np.int64]:
-    """The order of the sequences in an epoch.
+@dataclass(frozen=True)
+class Plan:
+    """What decides the order of an epoch and its steps; see :class:`TrainingSampler`."""
 
-    ``random``: uniform. ``grouped``: uniform, then sorted by length within chunks of 50 batches, whole batches
-    shuffled; only a last, smaller batch stays last.
-    """
-    generator = np.random.default_rng([seed, epoch])
-    order = generator.permutation(len(lengths))
-    if batching == "random":
-        return order
-    grouped = _sorted_in_chunks(lengths, order, _GROUP_BATCHES * batch_size)
-    full = len(grouped) // batch_size
-    shuffled = grouped[: full * batch_size].reshape(full, batch_size)[generator.permutation(full)].reshape(-1)
-    return np.concatenate([shuffled, grouped[full * batch_size :]])
+    batch_size: int
+    batching: Batching
+    seed: int
+    max_tokens: int | None = None
+    world_size: int = 1
+    accumulate: int = 1
+
+    def count(self, lengths: npt.NDArray[np.int64]) -> int:
+        """Micro-batches of an epoch, the same for each process and in every epoch.
+
+        Lightning drops the surplus, or skips the validation, when their number changes from epoch to epoch.
+
+        Raises:
+            DataError: the budget is less than two of the longest sequence.
+        """
+        if self.max_tokens is None or not len(lengths):
+            return -(-len(lengths) // (self.batch_size * self.world_size))
+        longest = int(lengths.max())
+        if self.max_tokens < 2 * longest:
+            problem = (
+                f"it is {self.max_tokens}, less than two of the longest sequence, which has {longest} subword tokens"
+            )
+            raise DataError("--data.max_tokens", None, problem, f"give at least {2 * longest}")
+        # A batch exceeds its even share by less than a sequence.
+        return -(-int(lengths.sum()) // ((self.max_tokens - longest) * self.world_size))
+
+    def epoch(self, lengths: npt.NDArray[np.int64], epoch: int) -> list[MicroBatch]:
+        """All sequences of an epoch.
+
+        ``random``: uniform. ``grouped``: uniform, then sorted by length within chunks of 50 micro-batches, whole
+        micro-batches shuffled; only a last, smaller one of a fixed number of sequences stays last.
+        """
+        generator = np.random.default_rng([self.seed, epoch])
+        order = generator.permutation(len(lengths))
+        if self.batching == "random" or not len(order):
+            return self.cut(lengths, order)
+        width = self.batch_size * self.world_size
+        if self.max_tokens is not None:
+            width = self.world_size * -(-len(order) // (self.count(lengths) * self.world_size))
+        batches = self.cut(lengths, _sorted_in_chunks(lengths, order, _GROUP_BATCHES * width))
+        full = len(order) // width if self.max_tokens is None else len(batches)
+        return [batches[place] for place in generator.permutation(full)] + batches[full:]
+
+    def cut(self, lengths: npt.NDArray[np.int64], order: npt.NDArray[np.int64]) -> list[MicroBatch]:
+        """Micro-batches of an order: of as many sequences each, or of almost the same number of subword tokens.
+
+        One of subword tokens holds the sequences that begin in its even share of all, so it exceeds that share by less
+        than the longest sequence.
+        """
+        if not len(order):
+            return []
+        if self.max_tokens is None:
+            width = self.batch_size * self.world_size
+            return [np.array_split(order[at : at + width], self.world_size) for at in range(0, len(order), width)]
+        number = self.count(lengths) * self.world_size
+        starts = np.cumsum(lengths[order]) - lengths[order]
+        parts = np.split(order, np.searchsorted(starts * number // lengths.sum(), np.arange(1, number)))
+        return [parts[at : at + self.world_size] for at in range(0, number, self.world_size)]
 
 
-def token_batches(
-    lengths: npt.NDArray[np.int64], number: int, world_size: int, batching: Batching, seed: int, epoch: int
-) -> list[npt.NDArray[np.int64]]:
-    """Cut an epoch into ``number`` batches, a multiple of ``world_size``, of almost the same number of subword tokens.
+@dataclass(frozen=True)
+class Position:
+    """How far training has come: what a checkpoint stores, as plain numbers and strings."""
 
-    A batch holds the sequences that begin in its even share of all subword tokens, so it exceeds that share by less
-    than the longest sequence. ``world_size`` consecutive batches are computed at once, and stay together. Their number
-    is that of every epoch: Lightning drops the surplus, or skips the validation, when it changes.
-    """
-    generator = np.random.default_rng([seed, epoch])
-    order = generator.permutation(len(lengths))
-    if batching == "grouped":
-        order = _sorted_in_chunks(lengths, order, _GROUP_BATCHES * world_size * -(-len(order) // number))
-    starts = np.cumsum(lengths[order]) - lengths[order]
-    batches = np.split(order, np.searchsorted(starts * number // lengths.sum(), np.arange(1, number)))
-    if batching == "grouped":
-        places = generator.permutation(number // world_size)
-        batches = [batches[place * world_size + rank] for place in places for rank in range(world_size)]
-    return batches
+    epoch: int
+    batches: int
+    """Finished micro-batches of the epoch."""
+    sequences: int | None
+    """Finished sequences of its order; ``None``: those of the micro-batches (checkpoints of version 0.1)."""
+    plan: Plan
+    """What decides the micro-batches."""
+    order: Plan
+    """What decided the order of the epoch when it began: the same, unless options changed within the epoch."""
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any] | None) -> Position | None:
+        """The inverse of ``dataclasses.asdict``."""
+        return cls(**state | {name: Plan(**state[name]) for name in ("plan", "order")}) if state else None
 
 
 def _sorted_in_chunks(
@@ -80,20 +129,8 @@ def _sorted_in_chunks(
     return np.concatenate([part[np.argsort(-lengths[part], kind="stable")] for part in parts])
 
 
-def count_batches(lengths: npt.NDArray[np.int64], batch_size: int, max_tokens: int | None, world_size: int = 1) -> int:
-    """Micro-batches of an epoch, the same for each process and in every epoch; see :class:`TrainingSampler`.
-
-    Raises:
-        DataError: the budget is less than two of the longest sequence.
-    """
-    if max_tokens is None or not len(lengths):
-        return -(-len(lengths) // (batch_size * world_size))
-    longest = int(lengths.max())
-    if max_tokens < 2 * longest:
-        problem = f"it is {max_tokens}, less than two of the longest sequence, which has {longest} subword tokens"
-        raise DataError("--data.max_tokens", None, problem, f"give at least {2 * longest}")
-    # A batch exceeds its even share by less than a sequence.
-    return -(-int(lengths.sum()) // ((max_tokens - longest) * world_size))
+def _count(batches: list[MicroBatch]) -> int:
+    return sum(len(part) for together in batches for part in together)
 
 
 class TrainingSampler(Sampler[TrainingItem]):
@@ -103,14 +140,15 @@ class TrainingSampler(Sampler[TrainingItem]):
         split: the encoded training data.
         sequences: which ones to train on; ``None`` for all.
         batch_size: sequences of one process in one micro-batch.
-        batching: which sequences share a step, see :func:`epoch_order`.
+        batching: which sequences share a step, see :meth:`Plan.epoch`.
         seed: decides, with the epoch, the order.
         accumulate: micro-batches of an optimisation step.
         rank: this process.
         world_size: how many there are.
         current_epoch: asked when an epoch begins; Lightning calls ``set_epoch`` too late for a resumed one.
-        resume_at: the epoch and the micro-batch in it at which the first iteration begins. Given here, since Lightning
-            may make the iterator, and its workers fetch, before it restores the position.
+        resume_at: where the first iteration begins. Given here, since Lightning may make the iterator, and its workers
+            fetch, before it restores the position. Where a plan has changed since, the epoch keeps its order, and what
+            is left of it is cut by the new one.
         max_tokens: subword tokens of one process in one micro-batch at most, in place of ``batch_size``; at least twice
             the longest sequence.
     """
@@ -126,43 +164,73 @@ class TrainingSampler(Sampler[TrainingItem]):
         rank: int = 0,
         world_size: int = 1,
         current_epoch: Callable[[], int] = lambda: 0,
-        resume_at: tuple[int, int] | None = None,
+        resume_at: Position | None = None,
         max_tokens: int | None = None,
     ) -> None:
         self._sequences = np.arange(split.num_sequences) if sequences is None else sequences
-        self._lengths = split.sequence_lengths()[self._sequences]
+        self.lengths = split.sequence_lengths()[self._sequences]
         self._labelled = np.asarray(split.sequence_labelled)[self._sequences]
-        self.batch_size, self.batching, self.seed = batch_size, batching, seed
-        self.accumulate, self.rank, self.world_size = accumulate, rank, world_size
+        self.plan = Plan(batch_size, batching, seed, max_tokens, world_size, accumulate)
+        self._rank = rank
         self._current_epoch = current_epoch
-        self._resume_at = resume_at
-        self.max_tokens = max_tokens
-        self._number = count_batches(self._lengths, batch_size, max_tokens, world_size)
+        self._begun, self._resumed = resume_at, resume_at is None
+        self._number = self.plan.count(self.lengths)
+        self._planned: tuple[int, list[MicroBatch]] = -1, []
 
     def __len__(self) -> int:
         return self._number
 
-    def _epoch(self, epoch: int) -> list[list[npt.NDArray[np.int64]]]:
-        """Micro-batches, and in each the sequences of every process."""
-        world_size = self.world_size
-        if self.max_tokens is None:
-            width = self.batch_size * world_size
-            order = epoch_order(self._lengths, width, self.batching, self.seed, epoch)
-            return [np.array_split(order[at : at + width], world_size) for at in range(0, len(order), width)]
-        if not len(self):
-            return []
-        batches = token_batches(self._lengths, len(self) * world_size, world_size, self.batching, self.seed, epoch)
-        return [batches[start : start + world_size] for start in range(0, len(batches), world_size)]
+    def position(self, epoch: int, batches: int) -> Position:
+        """Where training is when so many micro-batches of an epoch are finished (not merely fetched)."""
+        begun = self._begun_in(epoch)
+        finished = _count(self._epoch(epoch)[:batches]) if batches else 0
+        if begun is None:
+            return Position(epoch, batches, finished, self.plan, self.plan)
+        return Position(epoch, batches, max(finished, begun.sequences or 0), self.plan, begun.order)
+
+    def rest(self) -> tuple[list[MicroBatch], int]:
+        """The begun epoch without the sequences that are finished, and its first micro-batch that is not."""
+        assert self._begun is not None
+        begun, batches = self._begun_in(self._begun.epoch), self._epoch(self._begun.epoch)
+        if begun is None or begun.order == begun.plan == self.plan:
+            return batches, self._begun.batches
+        seen = begun.sequences
+        if seen is None:
+            seen = _count(begun.order.epoch(self.lengths, begun.epoch)[: begun.batches])
+        left = []
+        for together in batches:
+            ends = np.cumsum([len(part) for part in together])
+            left.append([part[max(seen - int(end) + len(part), 0) :] for part, end in zip(together, ends, strict=True)])
+            seen = max(seen - int(ends[-1]), 0)
+        if begun.plan == self.plan:
+            return left, begun.batches
+        return left, next((index for index, together in enumerate(left) if _count([together])), len(left) - 1)
+
+    def _begun_in(self, epoch: int) -> Position | None:
+        begun = self._begun
+        return begun if begun and begun.epoch == epoch and (begun.batches or begun.sequences) else None
+
+    def _epoch(self, epoch: int) -> list[MicroBatch]:
+        if self._planned[0] != epoch:
+            begun = self._begun_in(epoch)
+            batches = (begun.order if begun else self.plan).epoch(self.lengths, epoch)
+            if begun and begun.order != self.plan:
+                order = np.concatenate([part for together in batches for part in together])
+                batches = self.plan.cut(self.lengths, order)
+            self._planned = epoch, batches
+        return self._planned[1]
 
     def __iter__(self) -> Iterator[TrainingItem]:
-        epoch, start = self._resume_at or (self._current_epoch(), 0)
-        self._resume_at = None
-        batches = self._epoch(epoch)
+        if self._resumed:
+            batches, start = self._epoch(self._current_epoch()), 0
+        else:
+            batches, start = self.rest()
+        self._resumed = True
         labelled = [sum(int(self._labelled[part].sum()) for part in together) for together in batches]
         for index in range(start, len(self)):
-            step = index - index % self.accumulate
-            in_step = sum(labelled[step : step + self.accumulate])
-            yield TrainingItem(self._sequences[batches[index][self.rank]], in_step)
+            step = index - index % self.plan.accumulate
+            in_step = sum(labelled[step : step + self.plan.accumulate])
+            yield TrainingItem(self._sequences[batches[index][self._rank]], in_step)
 
 
 def evaluation_batches(
@@ -189,8 +257,15 @@ def share_of(batches: Sequence[npt.NDArray[np.int64]], rank: int, world_size: in
     return list(batches[rank::world_size]) or [np.empty(0, dtype=np.int64)] * bool(batches)
 
 
+def training_plan(options: Any, trainer: Any) -> Plan:
+    """What the options of ``NERDataModule`` and a trainer (``None``: one process) ask for."""
+    accumulate = 1 if trainer is None else trainer.accumulate_grad_batches
+    given = options.batch_size, options.batching, options.seed, options.max_tokens
+    return Plan(*given, _ranks(trainer)[1], accumulate)
+
+
 def training_loader(
-    assembler: BatchAssembler, options: Any, trainer: Any, resume_at: tuple[int, int] | None
+    assembler: BatchAssembler, options: Any, trainer: Any, resume_at: Position | None
 ) -> DataLoader[Any]:
     """Batches as :class:`TrainingSampler` plans them for the processes and epochs of a trainer (``None``: one process).
 

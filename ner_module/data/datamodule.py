@@ -11,9 +11,10 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,7 @@ from torch.utils.data import DataLoader
 
 from ner_module import pretrained
 from ner_module.data.agreement import check_agreement, several_processes
-from ner_module.data.batching import LOOK_AHEAD, Batching, evaluation_loader, training_loader
+from ner_module.data.batching import LOOK_AHEAD, Batching, Position, TrainingSampler, evaluation_loader, training_loader
 from ner_module.data.encoded import BatchAssembler, EncodedSplit, EncodingOptions, Selection
 from ner_module.data.entities import count_entities
 from ner_module.data.inventory import Tags, check_known, check_strict, choose_source_scheme
@@ -140,7 +141,8 @@ class NERDataModule(LightningDataModule):
         self._restored = False
         self._problem: UserError | None = None
         self._train_sha256: list[str] = []
-        self._resume_at: tuple[int, int] | None = None
+        self.begun: Position | None = None  # where the restored checkpoint stopped
+        self.sampler: TrainingSampler | None = None  # that of the training data, once there is a loader
         self.private_folder: Path | None = None  # for texts to predict
 
     @property
@@ -274,8 +276,10 @@ class NERDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Batches of sequences in a new order each epoch."""
-        resume_at, self._resume_at = self._resume_at, None
-        return training_loader(self._assembled("train"), self._options, self.trainer, resume_at)
+        resume_at, self.begun = self.begun, None
+        loader = training_loader(self._assembled("train"), self._options, self.trainer, resume_at)
+        self.sampler = cast(TrainingSampler, loader.sampler)
+        return loader
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Whole sentences, sorted by length."""
@@ -313,18 +317,14 @@ class NERDataModule(LightningDataModule):
             "train_sha256": self.stored["train"].meta["sha256"] if "train" in self.stored else self._train_sha256,
         }
 
-    @property
-    def finished_epochs(self) -> int:
-        """How many whole epochs the restored checkpoint has behind it; 0 without one."""
-        return self._resume_at[0] if self._resume_at else 0
-
-    def _position(self) -> list[int]:
-        """The epoch, and how many micro-batches of it are finished (not merely fetched)."""
-        if self.trainer is None or self.trainer.state.fn != "fit":
-            return list(self._resume_at or (0, 0))
-        finished = getattr(self.trainer.fit_loop.epoch_loop.batch_progress.current, "processed", 0)
-        epoch = self.trainer.current_epoch
-        return [epoch + 1, 0] if finished >= self.trainer.num_training_batches else [epoch, finished]
+    def _position(self) -> dict[str, Any] | None:
+        position = self.begun
+        if self.trainer is not None and self.trainer.state.fn == "fit" and self.sampler is not None:
+            finished = getattr(self.trainer.fit_loop.epoch_loop.batch_progress.current, "processed", 0)
+            epoch = self.trainer.current_epoch
+            done = finished >= self.trainer.num_training_batches
+            position = self.sampler.position(*((epoch + 1, 0) if done else (epoch, finished)))
+        return None if position is None else asdict(position)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take tokenizer, labels and alignment from a checkpoint instead of base model and data."""
@@ -335,7 +335,7 @@ class NERDataModule(LightningDataModule):
                 problem = f"its labels are not the checkpoint's, {', '.join(labels.names)}"
                 raise DataError("the data", None, problem, "use the same data")
             if self._command() == "fit":
-                self._resume_at = tuple(state_dict["position"])
+                self.begun = Position.from_state(state_dict.get("position"))
             return
         self._restored, self._prepared = True, None
         self.labels = labels
@@ -345,6 +345,6 @@ class NERDataModule(LightningDataModule):
         self.context_size = state_dict.get("context_size", 0)  # checkpoints of version 0.1 have neither
         self.label_map = {**state_dict.get("label_map", {}), **(self._options.label_map or {})}
         self._train_sha256 = state_dict["train_sha256"]
-        self._resume_at = tuple(state_dict["position"])
+        self.begun = Position.from_state(state_dict.get("position"))
         if state_dict["words_version"] != WORDS_VERSION:
             log.warning("raw text is now split into words by other rules than when this model was trained")

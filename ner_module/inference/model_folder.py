@@ -97,7 +97,7 @@ def load_model_folder(folder: Path, device: str | torch.device = "cpu") -> tuple
     if label_names != state["label_names"]:
         raise RunError(f"{folder}: config.json and {ABOUT} name other labels: export the model again")
     data = NERDataModule()
-    data.load_state_dict(state | {"tokenizer": tokenizer_to_files(tokenizer), "position": [0, 0]})
+    data.load_state_dict(state | {"tokenizer": tokenizer_to_files(tokenizer)})
     module = NERModule(**hparams)
     if (folder / ONNX).is_file():
         module.model = OnnxModel(folder / ONNX, config, device)

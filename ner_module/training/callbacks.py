@@ -14,7 +14,7 @@ from ner_module.training.failures import OutOfMemory
 from ner_module.training.predictions import EvaluationFiles, PredictionFile
 from ner_module.training.preemption import ExitOnSigterm, PreemptionCheckpoint
 from ner_module.training.results import ResultsTable
-from ner_module.training.resume import RandomState, RelocatableCheckpoint, WorldSizeChange
+from ner_module.training.resume import ChangedPlan, RandomState, RelocatableCheckpoint
 from ner_module.training.runs import Run
 
 VALIDATION_METRICS = ("loss", "precision", "recall", "f1", "f1_macro", "f1_weighted", "accuracy")
@@ -55,7 +55,7 @@ def standard_callbacks(
         if run.command != "fit":
             callbacks.append(EvaluationFiles(run_dir))
         else:
-            callbacks += [RandomState(), WorldSizeChange()]
+            callbacks += [RandomState(), ChangedPlan()]
             if checkpointing:  # in this order: what is saved in the end knows what is best
                 every = save_every_minutes, save_every_steps
                 callbacks += [*_checkpoints(run_dir), PreemptionCheckpoint(run_dir, run.launch, *every)]

@@ -12,14 +12,27 @@ from functools import cache
 from typing import Annotated, Any, Literal, NotRequired
 
 import torch
-from pydantic import AfterValidator, ConfigDict, Field, InstanceOf, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    InstanceOf,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+)
 from typing_extensions import TypedDict
 
+from ner_module.data.batching import Batching
+from ner_module.data.store import Documents
+from ner_module.model.optimizer import SchedulerType
 from ner_module.pretrained import TOKENIZER_FILES
 from ner_module.tagging import SCHEMES
 
 _Name = Annotated[str, Field(min_length=1, max_length=1_000)]
 _Count = Annotated[int, Field(ge=0, le=2**40)]
+_Positive = Annotated[int, Field(ge=1, le=2**40)]
 _Number = float | int
 _Scheme = Literal[SCHEMES]  # type: ignore[valid-type]
 
@@ -46,6 +59,23 @@ class _Own(TypedDict):
     train_totals: Annotated[list[_Number], Field(min_length=2, max_length=2)]
 
 
+class _Plan(TypedDict):
+    batch_size: _Positive
+    batching: Batching
+    seed: _Count
+    max_tokens: _Positive | None
+    world_size: _Positive
+    accumulate: _Positive
+
+
+class _Position(TypedDict):
+    epoch: _Count
+    batches: _Count
+    sequences: _Count | None
+    plan: _Plan
+    order: _Plan
+
+
 class _Data(TypedDict):
     tokenizer: dict[Literal[TOKENIZER_FILES], Annotated[str, Field(max_length=2**27)]]  # type: ignore[valid-type]
     label_names: _Labels
@@ -57,7 +87,15 @@ class _Data(TypedDict):
     context_size: NotRequired[Annotated[int, Field(ge=0, le=2**20)]]
     label_map: NotRequired[dict[str, str]]
     words_version: str
-    position: Annotated[list[_Count], Field(min_length=2, max_length=2)]
+    # Versions before counted micro-batches.
+    position: NotRequired[
+        Annotated[
+            Annotated[list[_Count], Field(min_length=2, max_length=2), Tag("batches")]
+            | Annotated[_Position, Tag("sequences")],
+            Discriminator(lambda position: "batches" if isinstance(position, list) else "sequences"),
+        ]
+        | None
+    ]
     train_sha256: list[str]
 
 
@@ -67,9 +105,31 @@ class _Hyperparameters(TypedDict):
     learning_rate: _Number
     weight_decay: _Number
     dropout: _Number | None
+    warmup_ratio: NotRequired[_Number]
+    lr_scheduler_type: NotRequired[SchedulerType]
     label_names: _Labels
     scheme: _Scheme
     outside_label: _Name | None
+
+
+class _DataOptions(TypedDict, total=False):
+    batch_size: _Positive
+    max_tokens: _Positive | None
+    batching: Batching
+    seed: _Count
+    validation_fraction: float
+    max_seq_length: int | None
+    stride: int | None
+    context_size: int
+    label_all_tokens: bool
+    documents: Documents
+    scheme: _Scheme | None
+    outside_label: str | None
+    label_map: dict[str, str] | None
+
+
+class _Processes(TypedDict):
+    world_size: _Positive
 
 
 class _Rows(TypedDict):
@@ -78,6 +138,7 @@ class _Rows(TypedDict):
 
 class _Callbacks(TypedDict):
     ResultsTable: NotRequired[_Rows]
+    WorldSizeChange: NotRequired[_Processes]
 
 
 class _Checkpoint(TypedDict):
@@ -85,6 +146,7 @@ class _Checkpoint(TypedDict):
     ner_module: _Own
     NERDataModule: _Data
     hyper_parameters: _Hyperparameters
+    datamodule_hyper_parameters: NotRequired[_DataOptions]
     state_dict: dict[str, InstanceOf[torch.Tensor]]
     callbacks: NotRequired[_Callbacks]
     epoch: _Count

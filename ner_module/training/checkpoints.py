@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from ner_module.errors import RunError
@@ -43,6 +44,7 @@ def read_checkpoint(path: Path, mmap: bool = True) -> dict[str, Any]:
     problem = schema_problem(checkpoint)
     if problem is not None:
         raise RunError(f"{path} is not a checkpoint that `fit` wrote ({problem}); use another one")
+    _upgrade_position(checkpoint)
     return checkpoint
 
 
@@ -75,6 +77,24 @@ def upgrade_checkpoint(checkpoint: dict[str, Any]) -> None:
     random_state = states.get("RandomState", {})
     if "torch" in random_state:
         states["RandomState"] = {"ranks": [random_state]}
+
+
+def _upgrade_position(checkpoint: dict[str, Any]) -> None:
+    """Say what position a version before counted in micro-batches, and of what plan."""
+    data, old = checkpoint["NERDataModule"], checkpoint.get("callbacks", {}).pop("WorldSizeChange", {"world_size": 1})
+    if not isinstance(data.get("position"), list):
+        return
+    given = {"batch_size": 16, "batching": "random", "seed": 42, "max_tokens": None}
+    given |= checkpoint.get("datamodule_hyper_parameters", {})
+    try:
+        config = yaml.safe_load(checkpoint["ner_module"]["config"])
+        accumulate = max(int(config["trainer"]["accumulate_grad_batches"]), 1)
+    except (yaml.YAMLError, LookupError, TypeError, ValueError):
+        accumulate = 1
+    plan = {name: given[name] for name in ("batch_size", "batching", "seed", "max_tokens")}
+    plan |= {**old, "accumulate": accumulate}
+    epoch, batches = data["position"]
+    data["position"] = {"epoch": epoch, "batches": batches, "sequences": None, "plan": plan, "order": plan}
 
 
 class DurableCheckpointIO(TorchCheckpointIO):

@@ -1,9 +1,10 @@
-"""Exact resume: random states, the position under another number of processes, and the best score so far."""
+"""Exact resume: options the checkpoint decides, random states, another size of steps, and the best score so far."""
 
 from __future__ import annotations
 
 import logging
 import random
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,40 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from ner_module.data.batching import training_plan
+
 log = logging.getLogger(__name__)
+
+_KEPT = {
+    "model": "model_name_or_path revision learning_rate weight_decay warmup_ratio lr_scheduler_type dropout",
+    "data": "max_seq_length stride context_size documents label_all_tokens scheme outside_label label_map batching "
+    "validation_fraction seed",
+}
+
+
+def keep_options(options: Any, checkpoint: dict[str, Any]) -> None:
+    """Replace the options of ``fit`` that a checkpoint decides by what it was made with, and name each that differs.
+
+    So the configuration that is saved says what training does. Data, size of steps and trainer can be changed.
+    """
+    aligned = {"context_size": 0, "label_map": {}, **checkpoint["NERDataModule"]}  # not in version 0.1
+    saved = {"model": checkpoint["hyper_parameters"], "data": checkpoint.get("datamodule_hyper_parameters", {})}
+    for section, names in _KEPT.items():
+        for name in names.split():
+            asked = options[section][name]
+            kept = saved[section].get(name, asked)
+            if name == "label_map":
+                kept = {**aligned[name], **(asked or {})} or kept
+            elif kept is None and asked is not None:
+                kept = aligned.get(name)
+            if asked != kept:
+                option = "--seed_everything" if name == "seed" else f"--{section}.{name}"
+                effect = f"no effect: training resumes from a checkpoint made with {kept}"
+                log.warning("%s %s has %s. To train anew, omit --ckpt_path.", option, asked, effect)
+                options[section][name] = kept
+    options.seed_everything = options.data.seed
+    for name in ("model_name_or_path", "revision"):
+        options.data[name] = options.model[name]
 
 
 class RelocatableCheckpoint(ModelCheckpoint):
@@ -32,46 +66,45 @@ class RelocatableCheckpoint(ModelCheckpoint):
             super().load_state_dict(state_dict | paths)
 
 
-class WorldSizeChange(Callback):
-    """Converts the position within the epoch, which is counted in micro-batches of each process.
+class ChangedPlan(Callback):
+    """Resumes with another number of sentences in a step, from whatever option that comes.
 
-    It is rounded down to an optimiser step, so a few sentences may be seen twice. The schedule continues by its number
-    of steps, of which an epoch now has more or fewer. Between epochs the position is exact.
+    A begun epoch goes on with the next sentence of its order. Lightning counts micro-batches and the schedule counts
+    steps: both are converted to those of the new plan, so that the learning rate goes on where it was and ends at its
+    end.
     """
 
-    def __init__(self) -> None:
-        self._world_size = 1
-
-    def state_dict(self) -> dict[str, int]:
-        """How many processes there are."""
-        return {"world_size": self._world_size}
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Note how many processes there are."""
-        self._world_size = trainer.world_size
-
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Convert the position, before Lightning restores its loops."""
-        now = trainer.world_size
-        then = checkpoint["callbacks"].get("WorldSizeChange", {"world_size": now})["world_size"]  # none in version 0.1
-        if then == now or trainer.state.fn != "fit":
+        """Convert the counts, before Lightning restores its loops."""
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        begun = data.begun
+        if trainer.state.fn != "fit" or begun is None:
             return
+        then, now = begun.plan, training_plan(data.hparams, trainer)
+        if then == now:
+            return
+        names = {"world_size": "processes"}
+        changes = [
+            f"{names.get(field.name, field.name)} {getattr(then, field.name)} -> {getattr(now, field.name)}"
+            for field in fields(then)
+            if getattr(then, field.name) != getattr(now, field.name)
+        ]
         log.warning(
-            "the checkpoint was saved by %d processes, training resumes with %d: a step has another number of "
-            "sentences, and results differ slightly from those of an uninterrupted run",
-            then,
-            now,
+            "training resumes with another step (%s), at the next sentence; results differ slightly from those of an "
+            "uninterrupted run",
+            ", ".join(changes),
         )
-        epoch, finished = checkpoint["NERDataModule"]["position"]
-        if finished == 0:
-            return
-        accumulate = trainer.accumulate_grad_batches
-        position = max(finished * then // now // accumulate, 1) * accumulate
-        data_state = checkpoint["NERDataModule"] | {"position": [epoch, position]}
-        trainer.datamodule.load_state_dict(data_state)  # type: ignore[attr-defined]
-        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
-        for name in progress:
-            progress[name] += position - finished
+        trainer.fit_loop.setup_data()
+        sampler, progress = data.sampler, checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
+        if progress["processed"]:
+            finished = sampler.rest()[1] if begun.batches else trainer.num_training_batches
+            change = finished - progress["processed"]
+            for name in progress:
+                progress[name] += change
+        if trainer.max_steps < 0 and trainer.limit_train_batches == 1.0:
+            steps = [-(-plan.count(sampler.lengths) // plan.accumulate) for plan in (then, now)]
+            for state in checkpoint["lr_schedulers"]:
+                state["last_epoch"] = round(state["last_epoch"] * steps[1] / steps[0])
 
 
 class RandomState(Callback):

@@ -131,11 +131,12 @@ def test_resuming_with_fewer_processes(on_processes: Program, fit_options: list[
     on_processes(2, "fit", *options, "--run_dir", "run")
     checkpoints = tmp_path / "run" / "checkpoints"
     previous = torch.load(checkpoints / "previous.ckpt", weights_only=True)
-    epoch, finished = previous["NERDataModule"]["position"]
-    assert epoch == 1
+    position = previous["NERDataModule"]["position"]
+    finished = position["batches"]
+    assert (position["epoch"], position["sequences"]) == (1, 16 * finished)
     (checkpoints / "last.ckpt").unlink()
     on_processes(1, "fit", "--run_dir", "run", "--ckpt_path", "last")
     last = torch.load(checkpoints / "last.ckpt", weights_only=True)
-    assert last["NERDataModule"]["position"] == [2, 0]
+    assert (last["NERDataModule"]["position"]["epoch"], last["NERDataModule"]["position"]["batches"]) == (2, 0)
     assert last["global_step"] - previous["global_step"] == 15 - 2 * finished, "15 micro-batches of 8 sentences"
     assert len(json.loads((tmp_path / "run" / "results.json").read_text())["epochs"]) == 2

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import chain
+from dataclasses import asdict
+from itertools import chain, pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from hypothesis import given, settings
@@ -19,8 +21,9 @@ from torch.utils.data import DataLoader
 from ner_module.data.alignment import NO_SUBWORD, Chunk, Subwords
 from ner_module.data.batching import (
     Batching,
+    Plan,
+    Position,
     TrainingSampler,
-    epoch_order,
     evaluation_batches,
     share_of,
 )
@@ -61,6 +64,17 @@ def make_split(subwords: Subwords, tmp_path_factory: pytest.TempPathFactory) -> 
 def epoch(split: EncodedSplit, number: int = 0, **options: Any) -> list[TrainingItem]:
     defaults: dict[str, Any] = {"sequences": None, "batch_size": 4, "batching": "random", "seed": 7}
     return list(TrainingSampler(split, **{**defaults, **options}, current_epoch=lambda: number))
+
+
+def epoch_order(
+    lengths: npt.NDArray[np.int64], batch_size: int, batching: Batching, seed: int, number: int
+) -> npt.NDArray[np.int64]:
+    batches = Plan(batch_size, batching, seed).epoch(lengths, number)
+    return np.concatenate([part for together in batches for part in together]) if batches else np.arange(0)
+
+
+def position(plan: Plan, epoch: int, batches: int) -> Position:
+    return Position(epoch, batches, None, plan, plan)
 
 
 def sequences_of(items: list[TrainingItem]) -> list[int]:
@@ -191,7 +205,8 @@ def test_a_resumed_epoch_goes_on_where_it_was(
     split = make_split(37)
     unbroken = [epoch(split, number, accumulate=accumulate) for number in range(4)]
     now = 3  # what Lightning says of the epoch when the iterator is made, before it has restored its own position
-    sampler = TrainingSampler(split, None, 4, "random", 7, accumulate, current_epoch=lambda: now, resume_at=(2, start))
+    at = position(Plan(4, "random", 7, None, 1, accumulate), 2, start)
+    sampler = TrainingSampler(split, None, 4, "random", 7, accumulate, current_epoch=lambda: now, resume_at=at)
     assert len(sampler) == len(unbroken[2]), "the length stays the whole epoch's"
     assert_same(list(sampler), unbroken[2][start:])
     assert_same(list(sampler), unbroken[3])
@@ -254,7 +269,8 @@ def test_a_budget_resumes_and_counts_labels_like_a_batch_size(
     split = make_split(37)
     options: dict[str, Any] = {"max_tokens": 60, "accumulate": accumulate}
     whole = epoch(split, 2, **options)
-    resumed = TrainingSampler(split, None, 4, "random", 7, accumulate, resume_at=(2, 4), max_tokens=60)
+    at = position(Plan(4, "random", 7, 60, 1, accumulate), 2, 4)
+    resumed = TrainingSampler(split, None, 4, "random", 7, accumulate, resume_at=at, max_tokens=60)
     assert_same(list(resumed), whole[4:])
     for start in range(0, len(whole), accumulate):
         step = whole[start : start + accumulate]
@@ -266,6 +282,56 @@ def test_a_budget_below_two_of_the_longest_sequence_is_an_error(make_split: Call
     longest = int(make_split(37).sequence_lengths().max())
     with pytest.raises(DataError, match=f"give at least {2 * longest}"):
         epoch(make_split(37), max_tokens=2 * longest - 1)
+
+
+# ---------------------------------------------------------------- resumed with other options
+
+STEPS = [(4, None, 1, 1), (8, None, 1, 1), (3, None, 2, 1), (4, None, 1, 3), (4, 60, 1, 1), (4, 100, 2, 2)]
+
+
+def samplers_of(split: EncodedSplit, plan: Plan, at: Position | None) -> list[TrainingSampler]:
+    given: dict[str, Any] = {**asdict(plan), "current_epoch": lambda: 2, "resume_at": at}
+    return [TrainingSampler(split, None, rank=rank, **given) for rank in range(plan.world_size)]
+
+
+@given(
+    batching=st.sampled_from(("random", "grouped")),
+    stops=st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 4)), min_size=1, max_size=4),
+    last=st.sampled_from(STEPS),
+)
+@settings(max_examples=80, deadline=None)
+def test_an_epoch_is_resumed_with_other_steps_without_gaps_or_duplicates(
+    batching: Batching,
+    stops: list[tuple[Any, int]],
+    last: Any,
+    make_split: Callable[[int], EncodedSplit],
+) -> None:
+    """Stopped several times in an epoch, each time resumed with another size of steps."""
+    split = make_split(37)
+    labelled, lengths = np.asarray(split.sequence_labelled), split.sequence_lengths()
+    seen: list[int] = []
+    at: Position | None = None
+    for (batch_size, *rest), count in [*stops, (last, 1000)]:
+        plan = Plan(batch_size, batching, 7, *rest)
+        samplers = samplers_of(split, plan, at)
+        ranks = [list(sampler) for sampler in samplers]
+        for items in ranks:
+            sizes = [lengths[item.sequences].sum() if plan.max_tokens else len(item.sequences) for item in items]
+            assert max(sizes, default=0) <= (plan.max_tokens or plan.batch_size)
+        start = len(samplers[0]) - len(ranks[0])
+        ends = [*range(-start % plan.accumulate, len(ranks[0]), plan.accumulate), len(ranks[0])]
+        for first, end in pairwise([0, *ends]):
+            step = [item for items in ranks for item in items[first:end]]
+            assert {item.labelled_in_step for item in step} <= {int(labelled[sequences_of(step)].sum())}
+        end = ends[min(count, len(ends) - 1)]
+        seen += sequences_of([item for items in ranks for item in items[:end]])
+        at = samplers[0].position(2, start + end)
+        assert Position.from_state(asdict(at)) == at
+        assert at.sequences == len(seen)
+        assert_same(list(samplers_of(split, plan, at)[0]), ranks[0][end:])
+    assert sorted(seen) == list(range(split.num_sequences))
+    following = [list(sampler) for sampler in samplers]
+    assert sorted(chain.from_iterable(map(sequences_of, following))) == list(range(split.num_sequences))
 
 
 # ---------------------------------------------------------------- evaluation batches
