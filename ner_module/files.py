@@ -138,11 +138,22 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def sealed(content: dict[str, Any]) -> dict[str, Any]:
+    """A JSON object with a checksum of itself, for :func:`read_json_object`."""
+    content = json.loads(json.dumps({key: value for key, value in content.items() if key != "checksum"}))
+    return content | {"checksum": _checksum(content)}
+
+
+def _checksum(content: dict[str, Any]) -> str:
+    text = json.dumps(content, ensure_ascii=False, sort_keys=True)
+    return hashlib.sha256(text.encode("utf-8", errors="replace")).hexdigest()
+
+
 def read_json_object(path: Path) -> dict[str, Any]:
-    """A JSON object in a file; an empty one where there is no file.
+    """A JSON object in a file, without the checksum that it may have; an empty one where there is no file.
 
     Raises:
-        DataError: the file holds something else.
+        DataError: the file holds something else, or not what its checksum says.
     """
     if not path.is_file():
         return {}
@@ -150,7 +161,9 @@ def read_json_object(path: Path) -> dict[str, Any]:
         found = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(found, dict):
             raise ValueError("it holds no JSON object")
-    except ValueError as error:
+        if (recorded := found.pop("checksum", None)) is not None and recorded != _checksum(found):
+            raise ValueError("its content does not match its checksum")
+    except (ValueError, RecursionError) as error:
         advice = "delete it, or run the command that writes it again"
         raise DataError(path, None, f"the file is damaged ({error})", advice) from error
     return found

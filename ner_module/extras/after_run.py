@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import math
 from collections.abc import Callable
@@ -11,13 +10,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from ner_module.errors import RunError, UserError
 from ner_module.files import read_json_object
 from ner_module.tables import Table
-from ner_module.training.results import EPOCH_COLUMNS
+from ner_module.training.loggers import read_metrics
+from ner_module.training.results import EPOCH_COLUMNS, is_as_written
+from ner_module.training.saved_config import read_config
 
 log = logging.getLogger(__name__)
 
@@ -77,21 +77,14 @@ class RunContents:
 
     @cached_property
     def metrics(self) -> list[dict[str, float]]:
-        """The rows of `metrics.csv` without empty cells; raises a :class:`RunError` where it is damaged."""
+        """The whole rows of `metrics.csv`, without empty cells."""
         path = self.run_dir / "metrics.csv"
-        if not path.is_file():
-            return []
-        with path.open(newline="", encoding="utf-8") as file:
-            try:
-                rows = list(csv.DictReader(file))
-                return [{name: float(cell) for name, cell in row.items() if name and cell} for row in rows]
-            except (ValueError, TypeError, csv.Error) as error:
-                advice = "delete it to leave the step-by-step curves out"
-                raise RunError(f"{path} is damaged ({error}); {advice}") from error
+        rows = read_metrics(path)[1] if path.is_file() else []
+        return [{name: float(cell) for name, cell in row.items() if cell} for row in rows]
 
 
 def read_run(run_dir: Path) -> RunContents:
-    """Read a run directory; all but `results.json` may be missing.
+    """Read a run directory; all but `results.json` may be missing, and what is not as it was written counts as that.
 
     Raises:
         UserError: it is no run directory, or a file in it is damaged.
@@ -101,14 +94,13 @@ def read_run(run_dir: Path) -> RunContents:
     results = read_json_object(run_dir / "results.json")
     if not results:
         raise RunError(f"{run_dir} holds no results.json; `fit`, `validate` and `test` write it")
-    path = run_dir / "config.yaml"
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
-    try:
-        config = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
-        raise RunError(f"{path} is no longer valid YAML ({' '.join(str(error).split())}); restore it") from error
-    audit = read_json_object(run_dir / "audit.json")
-    return RunContents(run_dir=run_dir, results=results, audit=audit, config=config, config_text=text)
+    config, audit = run_dir / "config.yaml", run_dir / "audit.json"
+    found = RunContents(run_dir=run_dir, results=results)
+    if config.is_file() and is_as_written(config, run_dir, results):
+        found.config, found.config_text = read_config(config), config.read_text(encoding="utf-8")
+    if is_as_written(audit, run_dir, results):
+        found.audit = read_json_object(audit)
+    return found
 
 
 class AfterRun(Callback):

@@ -22,6 +22,7 @@ from ner_module.data.batching import LOOK_AHEAD
 from ner_module.data.datamodule import NERDataModule
 from ner_module.data.entities import prediction
 from ner_module.files import sha256_of, sync
+from ner_module.training.results import update_results
 from ner_module.training.resumable_file import ResumableFile
 
 log = logging.getLogger(__name__)
@@ -102,6 +103,8 @@ class EvaluationFiles(Callback):
                 file.write(json.dumps(fields, ensure_ascii=False) + "\n")
         sync(scratch)
         scratch.replace(path)
+        sync(path.parent)
+        update_results(self.run_dir, {}, [f"predictions/{split}.jsonl"])
 
     on_test_end = on_validation_end
 
