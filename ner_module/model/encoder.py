@@ -9,6 +9,7 @@ import contextlib
 import json
 import logging
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -101,7 +102,11 @@ def build_from_folder(folder: str) -> Any:
     from transformers import AutoModelForTokenClassification
 
     with _quiet_transformers():
-        return from_pretrained(AutoModelForTokenClassification.from_pretrained, folder, None, dtype=torch.float32)
+        load = partial(AutoModelForTokenClassification.from_pretrained, output_loading_info=True)
+        model, report = from_pretrained(load, folder, None, dtype=torch.float32)
+    if lost := sorted(report["missing_keys"]):
+        raise PretrainedError(f"the weights in {folder} lack {len(lost)} tensors, such as {lost[0]}: export it again")
+    return model
 
 
 def save_to_folder(model: Any, folder: str) -> None:

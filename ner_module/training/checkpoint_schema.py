@@ -46,8 +46,7 @@ class _Own(TypedDict):
     train_totals: Annotated[list[_Number], Field(min_length=2, max_length=2)]
 
 
-class _Data(TypedDict):
-    tokenizer: dict[Literal[TOKENIZER_FILES], Annotated[str, Field(max_length=2**27)]]  # type: ignore[valid-type]
+class _Settings(TypedDict):
     label_names: _Labels
     scheme: _Scheme
     outside_label: _Name | None
@@ -57,8 +56,12 @@ class _Data(TypedDict):
     context_size: NotRequired[Annotated[int, Field(ge=0, le=2**20)]]
     label_map: NotRequired[dict[str, str]]
     words_version: str
-    position: Annotated[list[_Count], Field(min_length=2, max_length=2)]
     train_sha256: list[str]
+
+
+class _Data(_Settings):
+    tokenizer: dict[Literal[TOKENIZER_FILES], Annotated[str, Field(max_length=2**27)]]  # type: ignore[valid-type]
+    position: Annotated[list[_Count], Field(min_length=2, max_length=2)]
 
 
 class _Hyperparameters(TypedDict):
@@ -72,8 +75,14 @@ class _Hyperparameters(TypedDict):
     outside_label: _Name | None
 
 
+def _are_complete(rows: list[dict[str, float]]) -> list[dict[str, float]]:
+    if any(name not in row for row in rows for name in ("epoch", "step", "val/f1")):
+        raise ValueError("a row lacks its scores")
+    return rows
+
+
 class _Rows(TypedDict):
-    rows: list[dict[str, _Number]]
+    rows: Annotated[list[dict[str, _Number]], AfterValidator(_are_complete)]
 
 
 class _Callbacks(TypedDict):
@@ -91,22 +100,40 @@ class _Checkpoint(TypedDict):
     global_step: _Count
 
 
+class _About(TypedDict):
+    format_version: int
+    data: _Settings
+    model: _Hyperparameters
+    sha256: NotRequired[dict[str, str]]
+
+
 @cache
-def _adapter() -> TypeAdapter[Any]:
-    return TypeAdapter(_Checkpoint)
+def _adapter(schema: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(schema)
+
+
+def about_problem(about: Any) -> str | None:
+    """The same as :func:`schema_problem` for the ``ner_module.json`` of a model folder."""
+    return _problem(_About, about)
 
 
 def schema_problem(checkpoint: Any) -> str | None:
     """The first thing that is wrong with what a checkpoint holds, in words; ``None`` where all of it is as expected."""
-    try:
-        _adapter().validate_python(checkpoint, strict=True)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part)[:40] for part in first["loc"]) or "its content"
-        return f"{place}: {first['msg'][0].lower()}{first['msg'][1:]}"
+    if problem := _problem(_Checkpoint, checkpoint):
+        return problem
     data, own = checkpoint["NERDataModule"], checkpoint["hyper_parameters"]
     if data["label_names"] != own["label_names"]:
         return "NERDataModule.label_names: not the model's labels"
     if len(data["label_names"]) > 32_000:  # label ids are stored as int16
         return "NERDataModule.label_names: too many labels"
+    return None
+
+
+def _problem(schema: Any, content: Any) -> str | None:
+    try:
+        _adapter(schema).validate_python(content, strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part)[:40] for part in first["loc"]) or "its content"
+        return f"{place}: {first['msg'][0].lower()}{first['msg'][1:]}"
     return None

@@ -10,9 +10,11 @@ from typing import Any
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
-from ner_module.errors import RunError
+from ner_module.errors import RunError, UserError
+from ner_module.model.module import NERModule
 from ner_module.training.checkpoint_files import damage, write_checkpoint
 from ner_module.training.checkpoint_schema import schema_problem
+from ner_module.training.failures import is_out_of_memory
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +46,23 @@ def read_checkpoint(path: Path, mmap: bool = True) -> dict[str, Any]:
     if problem is not None:
         raise RunError(f"{path} is not a checkpoint that `fit` wrote ({problem}); use another one")
     return checkpoint
+
+
+def load_module(path: Path, device: str | torch.device = "cpu") -> NERModule:
+    """The model of a checkpoint.
+
+    Raises:
+        RunError: Lightning cannot make a model of it.
+    """
+    try:
+        return NERModule.load_from_checkpoint(path, map_location=device, weights_only=True)
+    except UserError:
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        what = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise RunError(f"{path} cannot be loaded ({what}); it is damaged or of another version: use another") from error
 
 
 def warn_of_broken_weights(checkpoint: Mapping[str, Any], path: Path) -> None:
