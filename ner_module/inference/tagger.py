@@ -23,7 +23,8 @@ from ner_module.data.sentence import Sentence
 from ner_module.data.words import split_words
 from ner_module.inference.model_folder import is_model_folder, load_hub_model, load_model_folder
 from ner_module.model.module import NERModule
-from ner_module.training.checkpoints import load_module, read_checkpoint, warn_of_broken_weights
+from ner_module.training.checkpoints import read_checkpoint, warn_of_broken_weights
+from ner_module.training.failures import load_module
 from ner_module.training.runs import checkpoint_path, find_checkpoint
 
 # namespace/name; a path that is not there should be called that, so file endings are left to paths.

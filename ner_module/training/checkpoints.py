@@ -10,11 +10,9 @@ from typing import Any
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
-from ner_module.errors import RunError, UserError
-from ner_module.model.module import NERModule
+from ner_module.errors import RunError
 from ner_module.training.checkpoint_files import damage, write_checkpoint
 from ner_module.training.checkpoint_schema import schema_problem
-from ner_module.training.failures import is_out_of_memory
 
 log = logging.getLogger(__name__)
 
@@ -48,23 +46,6 @@ def read_checkpoint(path: Path, mmap: bool = True) -> dict[str, Any]:
     return checkpoint
 
 
-def load_module(path: Path, device: str | torch.device = "cpu") -> NERModule:
-    """The model of a checkpoint.
-
-    Raises:
-        RunError: Lightning cannot make a model of it.
-    """
-    try:
-        return NERModule.load_from_checkpoint(path, map_location=device, weights_only=True)
-    except UserError:
-        raise
-    except Exception as error:
-        if is_out_of_memory(error):
-            raise
-        what = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        raise RunError(f"{path} cannot be loaded ({what}); it is damaged or of another version: use another") from error
-
-
 def warn_of_broken_weights(checkpoint: Mapping[str, Any], path: Path) -> None:
     """Say so where a model holds NaN or infinity: what it predicts means nothing."""
     if name := broken_weights(checkpoint):
@@ -86,13 +67,15 @@ def upgrade_checkpoint(checkpoint: dict[str, Any]) -> None:
     Lightning finds them by class name, followed by options in braces for some classes. Version 0.1 saved the random
     state of one process, without a list of processes.
     """
-    states = checkpoint.get("callbacks", {})
-    for key in list(states):
+    states = checkpoint.get("callbacks")
+    if not isinstance(states, dict):  # which is no checkpoint of ours
+        return
+    for key in [key for key in states if isinstance(key, str)]:
         name, brace, options = key.partition("{")
         if name in _RENAMED_CALLBACKS:
             states[_RENAMED_CALLBACKS[name] + brace + options] = states.pop(key)
-    random_state = states.get("RandomState", {})
-    if "torch" in random_state:
+    random_state = states.get("RandomState")
+    if isinstance(random_state, dict) and "torch" in random_state:
         states["RandomState"] = {"ranks": [random_state]}
 
 

@@ -16,7 +16,8 @@ from ner_module.extras.audit.audit import audit_data
 from ner_module.extras.audit.suspects import rank_out_of_fold, rank_suspects
 from ner_module.extras.audit.view import show, show_suspects
 from ner_module.files import check_output, write_atomically
-from ner_module.training.checkpoints import load_module, read_checkpoint
+from ner_module.training.checkpoints import read_checkpoint
+from ner_module.training.failures import load_module
 from ner_module.training.runs import remove_if_unused
 
 _DESCRIPTION = """\
