@@ -13,7 +13,7 @@ import os
 import stat
 import sys
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import yaml
 
@@ -21,7 +21,7 @@ from ner_module.errors import RunError
 from ner_module.training import cluster
 from ner_module.training.private import private_folder
 from ner_module.training.runs import Run, check_free, find_checkpoint, has_progress, new_run_dir, run_dir_of
-from ner_module.training.saved_config import plain_config, read_config
+from ner_module.training.saved_config import parse_config, plain_config, read_config
 
 __all__ = ["COMMANDS", "Run", "complete_arguments"]
 
@@ -142,19 +142,46 @@ def _copy_input(file: BinaryIO) -> None:
 def _saved_config(checkpoint: Path, command: str) -> Path:
     """The configuration of a checkpoint's run as a file that holds nothing but plain values.
 
-    Taken from ``config.yaml`` of the run; where that is missing or empty, from the checkpoint itself.
+    Taken from ``config.yaml`` of the run; where that is missing, empty or no longer one, from the checkpoint itself.
+    Where the two differ, by an editor or by damage, a warning says so.
     """
+    from ner_module.options import options_problem
     from ner_module.training.checkpoints import read_checkpoint
 
+    keep_all, source = command == "fit", f"the configuration in {checkpoint}"
+    carried = read_checkpoint(checkpoint)["ner_module"]["config"]
     saved = checkpoint.absolute().parent.parent / "config.yaml"
-    where, text = str(saved), ""
+    found: dict[str, Any] = {}
     if saved.is_file():
         try:
-            text = yaml.safe_dump(read_config(saved))
+            found = read_config(saved)
         except RunError as error:
             log.warning("%s; the configuration that %s carries is used", error, checkpoint)
-    if not text:
-        where, text = f"the configuration in {checkpoint}", read_checkpoint(checkpoint)["ner_module"]["config"]
     path = private_folder() / f"config-{os.getpid()}.yaml"
-    path.write_text(plain_config(text, where, keep_all=command == "fit"), encoding="utf-8")
+    plain = (
+        plain_config(yaml.safe_dump(found), str(saved), keep_all) if found else plain_config(carried, source, keep_all)
+    )
+    path.write_text(plain, encoding="utf-8")
+    changed = _differences(found, parse_config(carried, source)) if found and carried else ""
+    if changed and (problem := options_problem(path, command)):
+        log.warning("%s: %s; the configuration that %s carries is used", saved, problem, checkpoint)
+        path.write_text(plain_config(carried, source, keep_all), encoding="utf-8")
+    elif changed:
+        log.warning("%s is used as it is, which is not what %s was trained with: %s", saved, checkpoint.name, changed)
     return path
+
+
+def _differences(first: dict[str, Any], second: dict[str, Any]) -> str:
+    """The options in which two configurations differ, by name."""
+    flat = [
+        {(section, name): value for section, options in config.items() for name, value in _items(options)}
+        for config in (first, second)
+    ]
+    keys = [
+        key for key in flat[0] | flat[1] if key not in flat[0] or key not in flat[1] or flat[0][key] != flat[1][key]
+    ]
+    return ", ".join(".".join(str(part) for part in key if part) for key in keys)
+
+
+def _items(options: Any) -> list[tuple[Any, Any]]:
+    return list(options.items()) if isinstance(options, dict) else [("", options)]

@@ -217,22 +217,35 @@ def read_text(path: Path, most: int = MAX_TEXT) -> str:
         raise DataError(path, None, f"the file is damaged ({error})", _AGAIN) from error
 
 
+def sealed(content: dict[str, Any]) -> dict[str, Any]:
+    """A JSON object with a checksum of itself, for :func:`read_json_object`."""
+    content = json.loads(json.dumps({key: value for key, value in content.items() if key != "checksum"}))
+    return content | {"checksum": _checksum(content)}
+
+
+def _checksum(content: dict[str, Any]) -> str:
+    text = json.dumps(content, ensure_ascii=False, sort_keys=True)
+    return hashlib.sha256(text.encode("utf-8", errors="replace")).hexdigest()
+
+
 def read_json_object(path: Path, most: int = MAX_TEXT) -> dict[str, Any]:
-    """A JSON object in a file; an empty one where there is no file.
+    """A JSON object in a file, without the checksum that it may have; an empty one where there is no file.
 
     Raises:
-        DataError: the file holds something else, or is too large.
+        DataError: the file holds something else, not what its checksum says, or is too large.
     """
     if path.is_dir() or not path.exists():
         return {}
     try:
         found = json.loads(read_text(path, most))
+        if not isinstance(found, dict):
+            raise ValueError("it holds no JSON object")
+        if (recorded := found.pop("checksum", None)) is not None and recorded != _checksum(found):
+            raise ValueError("its content does not match its checksum")
     except DataError:
         raise
     except (ValueError, RecursionError) as error:
         raise DataError(path, None, f"the file is damaged ({error})", _AGAIN) from error
-    if not isinstance(found, dict):
-        raise DataError(path, None, "the file is damaged (it holds no JSON object)", _AGAIN)
     return found
 
 

@@ -25,8 +25,8 @@ _WAITS = (1, 2, 4)  # seconds between attempts; a hub that is being restarted an
 _REACH_TIMEOUT = 10  # seconds
 
 _MODEL_FILES = (
-    *("config.json", "ner_module.json", "README.md", "tokenizer*", "special_tokens_map.json", "added_tokens.json"),
-    *("vocab*", "merges.txt", "*.model"),
+    *("config.json", "ner_module.json", "README.md", "tokenizer*", "*.jinja", "special_tokens_map.json"),
+    *("added_tokens.json", "vocab*", "merges.txt", "*.model"),
 )
 _WEIGHTS = (
     ("model.safetensors", "model-*.safetensors", "model.safetensors.index.json"),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from jsonargparse import ActionConfigFile
 from jsonargparse.typing import NonNegativeFloat, PositiveInt
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser
@@ -74,3 +77,15 @@ def add_options(parser: LightningArgumentParser, command: str) -> None:
     parser.link_arguments("model.model_name_or_path", "data.model_name_or_path")
     parser.link_arguments("model.revision", "data.revision")
     parser.link_arguments("seed_everything", "data.seed")
+
+
+def options_problem(config: Path, command: str) -> str | None:
+    """Why a configuration file is none for a command; ``None`` for one that is."""
+    parser = LightningArgumentParser(exit_on_error=False)
+    parser.add_argument("-c", "--config", action=ActionConfigFile)
+    add_options(parser, command)
+    try:
+        parser.parse_args(["--config", str(config)])
+    except Exception as error:
+        return " ".join(str(error).split())[:300]
+    return None

@@ -145,6 +145,8 @@ def from_pretrained(load: Callable[..., T], model_name_or_path: str, revision: s
         return load(path, **kwargs)
     except Exception as error:
         problem = _problem(error, revision)
+        if problem is None and Path(path).is_dir() and "memory" not in str(error).lower():
+            problem = f"cannot be loaded; a file of it is damaged ({type(error).__name__}: {first_line(error)})"
         if problem is None:
             raise
         raise PretrainedError(f"the model {model_name_or_path!r} {problem}") from error

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 import math
 from collections.abc import Callable
@@ -17,8 +15,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from ner_module.errors import RunError, UserError
 from ner_module.files import read_json_object, read_text
 from ner_module.tables import Table
-from ner_module.training.results import EPOCH_COLUMNS
-from ner_module.training.saved_config import parse_config
+from ner_module.training.loggers import read_metrics
+from ner_module.training.results import EPOCH_COLUMNS, is_as_written
+from ner_module.training.saved_config import read_config
 
 log = logging.getLogger(__name__)
 
@@ -78,22 +77,14 @@ class RunContents:
 
     @cached_property
     def metrics(self) -> list[dict[str, float]]:
-        """The rows of `metrics.csv` without empty cells; raises a :class:`RunError` where it is damaged."""
+        """The whole rows of `metrics.csv`, without empty cells."""
         path = self.run_dir / "metrics.csv"
-        if not path.is_file():
-            return []
-        try:
-            rows = csv.DictReader(io.StringIO(read_text(path, most=1 << 24), newline=""))
-            return [{name: float(cell) for name, cell in row.items() if name and cell} for row in rows]
-        except UserError:
-            raise
-        except (ValueError, TypeError, csv.Error) as error:
-            advice = "delete it to leave the step-by-step curves out"
-            raise RunError(f"{path} is damaged ({error}); {advice}") from error
+        rows = read_metrics(path)[1] if path.is_file() else []
+        return [{name: float(cell) for name, cell in row.items() if cell} for row in rows]
 
 
 def read_run(run_dir: Path) -> RunContents:
-    """Read a run directory; all but `results.json` may be missing.
+    """Read a run directory; all but `results.json` may be missing, and what is not as it was written counts as that.
 
     Raises:
         UserError: it is no run directory, or a file in it is damaged.
@@ -103,11 +94,13 @@ def read_run(run_dir: Path) -> RunContents:
     results = read_json_object(run_dir / "results.json")
     if not results:
         raise RunError(f"{run_dir} holds no results.json; `fit`, `validate` and `test` write it")
-    path = run_dir / "config.yaml"
-    text = read_text(path) if path.exists() else ""
-    config = parse_config(text, str(path)) if text.strip() else {}
-    audit = read_json_object(run_dir / "audit.json")
-    return RunContents(run_dir=run_dir, results=results, audit=audit, config=config, config_text=text)
+    config, audit = run_dir / "config.yaml", run_dir / "audit.json"
+    found = RunContents(run_dir=run_dir, results=results)
+    if config.is_file() and is_as_written(config, run_dir, results):
+        found.config, found.config_text = read_config(config), read_text(config)
+    if is_as_written(audit, run_dir, results):
+        found.audit = read_json_object(audit)
+    return found
 
 
 class AfterRun(Callback):

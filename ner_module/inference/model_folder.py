@@ -25,7 +25,7 @@ from ner_module.data.datamodule import NERDataModule
 from ner_module.data.options import DEFAULT_MAX_SEQ_LENGTH
 from ner_module.data.words import WORDS_VERSION
 from ner_module.errors import RunError
-from ner_module.files import read_json_object
+from ner_module.files import read_json_object, sealed, sha256_of
 from ner_module.inference.onnx_model import OnnxModel
 from ner_module.model.encoder import build_from_folder, save_to_folder
 from ner_module.model.module import NERModule
@@ -38,6 +38,7 @@ from ner_module.pretrained import (
     tokenizer_to_files,
 )
 from ner_module.tagging import OUTSIDE, LabelSet, has_prefix
+from ner_module.training.checkpoint_schema import about_problem
 
 ABOUT = "ner_module.json"
 ONNX = "model.onnx"
@@ -52,7 +53,14 @@ def is_model_folder(path: Path) -> bool:
 
 
 def save_model_folder(module: NERModule, data: NERDataModule, folder: Path, weights: bool = True) -> None:
-    """Write a model into a folder; ``weights=False`` leaves ``model.safetensors`` out."""
+    """Write a model into a folder, and the SHA-256 of all files that are there then.
+
+    Args:
+        module: the model.
+        data: its tokenizer, labels and alignment.
+        folder: may hold an ONNX file already.
+        weights: whether to write ``model.safetensors``.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     if weights:
         save_to_folder(module.model, str(folder))
@@ -65,7 +73,8 @@ def save_model_folder(module: NERModule, data: NERDataModule, folder: Path, weig
     state.pop("position")  # where in the training data it stood
     hparams = dict(module.hparams) | {"model_name_or_path": public_name(module.hparams["model_name_or_path"])}
     about = {"format_version": _FORMAT_VERSION, "ner_module_version": __version__, "data": state, "model": hparams}
-    (folder / ABOUT).write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    about["sha256"] = {path.name: sha256_of(path) for path in sorted(folder.iterdir()) if path.is_file()}
+    (folder / ABOUT).write_text(json.dumps(sealed(about), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def public_name(model_name_or_path: str) -> str:
@@ -81,11 +90,11 @@ def load_model_folder(folder: Path, device: str | torch.device = "cpu") -> tuple
         RunError: the folder lacks something, or was written by a newer version.
         PretrainedError: its weights or tokenizer cannot be read.
     """
-    named = read_json_object(folder / "config.json").get("id2label") or {}
-    label_names = [named[index] for index in sorted(named, key=int)]
+    about = _read_about(folder)
     config = load_config(str(folder))
     tokenizer = load_tokenizer(str(folder))
-    about = _read_about(folder / ABOUT)
+    named = read_json_object(folder / "config.json").get("id2label") or {}
+    label_names = [named[index] for index in sorted(named, key=int)]
     if about is None:
         labels = _infer_labels(folder, label_names).to_fields()
         length = min(DEFAULT_MAX_SEQ_LENGTH, max_sequence_length(config, tokenizer))
@@ -124,16 +133,25 @@ def load_hub_model(name: str, revision: str | None, device: str | torch.device) 
     return load_model_folder(from_pretrained(check, resolve_model_path(name), revision), device)
 
 
-def _read_about(path: Path) -> dict[str, Any] | None:
+def _read_about(folder: Path) -> dict[str, Any] | None:
+    """What ``ner_module.json`` says, once the files beside it are those that were written with it."""
+    path = folder / ABOUT
     if not path.exists():
         return None
-    try:
-        about = read_json_object(path)
-        version = about["format_version"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{path} is damaged ({type(error).__name__}): export the model again") from error
-    if version > _FORMAT_VERSION:
-        raise RunError(f"{path} was written by ner-module {about['ner_module_version']}: install that version")
+    about = read_json_object(path)
+    version = about.get("format_version")
+    if isinstance(version, int) and version > _FORMAT_VERSION:
+        raise RunError(f"{path} was written by ner-module {about.get('ner_module_version')}: install that version")
+    if problem := about_problem(about):
+        raise RunError(f"{path} is damaged ({problem}): export the model again")
+    for name, digest in about.get("sha256", {}).items():
+        if not (folder / name).is_file():
+            raise RunError(f"{folder / name} is missing: export the model again")
+        if sha256_of(folder / name) != digest:
+            raise RunError(
+                f"{folder / name} is not the file that was exported: export the model again; or, if you changed it, "
+                f"delete sha256 and checksum from {ABOUT}"
+            )
     return about
 
 

@@ -24,6 +24,7 @@ from ner_module.data.words import split_words
 from ner_module.inference.model_folder import is_model_folder, load_hub_model, load_model_folder
 from ner_module.model.module import NERModule
 from ner_module.training.checkpoints import read_checkpoint, warn_of_broken_weights
+from ner_module.training.failures import load_module
 from ner_module.training.runs import checkpoint_path, find_checkpoint
 
 # namespace/name; a path that is not there should be called that, so file endings are left to paths.
@@ -81,7 +82,7 @@ class NERTagger:
         checkpoint = read_checkpoint(file)
         warn_of_broken_weights(checkpoint, file)
         data.load_state_dict(checkpoint["NERDataModule"])
-        return cls(NERModule.load_from_checkpoint(file, map_location=device, weights_only=True), data)
+        return cls(load_module(file, device), data)
 
     def predict(
         self,

@@ -130,7 +130,12 @@ def build_from_folder(folder: str) -> Any:
     """A whole tagger as ``export`` writes it, in float32 and evaluation mode; raises as ``from_pretrained`` here."""
     config = load_config(folder)
     with _quiet_transformers():
-        return from_pretrained(_load_checked, folder, None, config=config, dtype=torch.float32)
+        model, report = from_pretrained(
+            _load_checked, folder, None, config=config, dtype=torch.float32, output_loading_info=True
+        )
+    if lost := sorted(report["missing_keys"]):
+        raise PretrainedError(f"the weights in {folder} lack {len(lost)} tensors, such as {lost[0]}: export it again")
+    return model
 
 
 def _load_checked(path: str, *, config: Any, **kwargs: Any) -> Any:

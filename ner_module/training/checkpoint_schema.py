@@ -76,8 +76,7 @@ class _Position(TypedDict):
     order: _Plan
 
 
-class _Data(TypedDict):
-    tokenizer: dict[Literal[TOKENIZER_FILES], Annotated[str, Field(max_length=2**27)]]  # type: ignore[valid-type]
+class _Settings(TypedDict):
     label_names: _Labels
     scheme: _Scheme
     outside_label: _Name | None
@@ -87,6 +86,11 @@ class _Data(TypedDict):
     context_size: NotRequired[Annotated[int, Field(ge=0, le=2**20)]]
     label_map: NotRequired[dict[str, str]]
     words_version: str
+    train_sha256: list[str]
+
+
+class _Data(_Settings):
+    tokenizer: dict[Literal[TOKENIZER_FILES], Annotated[str, Field(max_length=2**27)]]  # type: ignore[valid-type]
     # Versions before counted micro-batches.
     position: NotRequired[
         Annotated[
@@ -96,7 +100,6 @@ class _Data(TypedDict):
         ]
         | None
     ]
-    train_sha256: list[str]
 
 
 class _Hyperparameters(TypedDict):
@@ -132,8 +135,14 @@ class _Processes(TypedDict):
     world_size: _Positive
 
 
+def _are_complete(rows: list[dict[str, float]]) -> list[dict[str, float]]:
+    if any(name not in row for row in rows for name in ("epoch", "step", "val/f1")):
+        raise ValueError("a row lacks its scores")
+    return rows
+
+
 class _Rows(TypedDict):
-    rows: list[dict[str, _Number]]
+    rows: Annotated[list[dict[str, _Number]], AfterValidator(_are_complete)]
 
 
 class _Callbacks(TypedDict):
@@ -153,19 +162,27 @@ class _Checkpoint(TypedDict):
     global_step: _Count
 
 
+class _About(TypedDict):
+    format_version: int
+    data: _Settings
+    model: _Hyperparameters
+    sha256: NotRequired[dict[str, str]]
+
+
 @cache
-def _adapter() -> TypeAdapter[Any]:
-    return TypeAdapter(_Checkpoint)
+def _adapter(schema: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(schema)
+
+
+def about_problem(about: Any) -> str | None:
+    """The same as :func:`schema_problem` for the ``ner_module.json`` of a model folder."""
+    return _problem(_About, about)
 
 
 def schema_problem(checkpoint: Any) -> str | None:
     """The first thing that is wrong with what a checkpoint holds, in words; ``None`` where all of it is as expected."""
-    try:
-        _adapter().validate_python(checkpoint, strict=True)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part)[:40] for part in first["loc"]) or "its content"
-        return f"{place}: {first['msg'][0].lower()}{first['msg'][1:]}"
+    if problem := _problem(_Checkpoint, checkpoint):
+        return problem
     if (inflated := _inflated(checkpoint)) is not None:
         return f"{inflated}: a tensor that is larger than what is stored of it"
     data, own = checkpoint["NERDataModule"], checkpoint["hyper_parameters"]
@@ -190,4 +207,14 @@ def _inflated(checkpoint: Any) -> str | None:
             seen.add(id(value))
             items = value.items() if isinstance(value, dict) else enumerate(value)
             pending += [(str(key)[:40], item) for key, item in items]
+    return None
+
+
+def _problem(schema: Any, content: Any) -> str | None:
+    try:
+        _adapter(schema).validate_python(content, strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part)[:40] for part in first["loc"]) or "its content"
+        return f"{place}: {first['msg'][0].lower()}{first['msg'][1:]}"
     return None

@@ -69,13 +69,15 @@ def upgrade_checkpoint(checkpoint: dict[str, Any]) -> None:
     Lightning finds them by class name, followed by options in braces for some classes. Version 0.1 saved the random
     state of one process, without a list of processes.
     """
-    states = checkpoint.get("callbacks", {})
-    for key in list(states):
+    states = checkpoint.get("callbacks")
+    if not isinstance(states, dict):  # which is no checkpoint of ours
+        return
+    for key in [key for key in states if isinstance(key, str)]:
         name, brace, options = key.partition("{")
         if name in _RENAMED_CALLBACKS:
             states[_RENAMED_CALLBACKS[name] + brace + options] = states.pop(key)
-    random_state = states.get("RandomState", {})
-    if "torch" in random_state:
+    random_state = states.get("RandomState")
+    if isinstance(random_state, dict) and "torch" in random_state:
         states["RandomState"] = {"ranks": [random_state]}
 
 

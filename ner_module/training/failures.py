@@ -15,6 +15,8 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from ner_module.errors import RunError, UserError
+from ner_module.model.module import NERModule
 from ner_module.training.distributed import lost_contact, wait_for_peer_error
 
 _TEXTS = ("not enough memory", "can't allocate memory", "out of memory")
@@ -61,6 +63,23 @@ def is_out_of_memory(exception: BaseException) -> bool:
     if isinstance(exception, (torch.OutOfMemoryError, MemoryError)):
         return True
     return isinstance(exception, RuntimeError) and any(text in str(exception).lower() for text in _TEXTS)
+
+
+def load_module(path: Path, device: str | torch.device = "cpu") -> NERModule:
+    """The model of a checkpoint.
+
+    Raises:
+        RunError: Lightning cannot make a model of it.
+    """
+    try:
+        return NERModule.load_from_checkpoint(path, map_location=device, weights_only=True)
+    except UserError:
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        what = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise RunError(f"{path} cannot be loaded ({what}); it is damaged or of another version: use another") from error
 
 
 def explain(error: BaseException, run_dir: Path | None) -> str | None:

@@ -11,9 +11,10 @@ import csv
 import io
 import logging
 import os
+import re
 import secrets
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.utilities import rank_zero_only
 
-from ner_module.files import write_atomically
+from ner_module.files import write_atomically, write_or_warn
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ def set_up_loggers(trainer: Any, command: str, run_dir: Path, seed: int) -> None
 def remember_wandb_run(logger: Any, run_dir: Path) -> None:
     """Save the id of a ``WandbLogger``'s run; does nothing for other loggers."""
     if type(logger).__name__ == "WandbLogger":
-        _id_file(run_dir).write_text(f"{logger.experiment.id}\n", encoding="ascii")
+        write_or_warn(_id_file(run_dir), f"{logger.experiment.id}\n")
 
 
 @contextlib.contextmanager
@@ -79,7 +80,11 @@ def _name_wandb_run(run_dir: Path, seed: int) -> None:
     The group is the recipe's name, so that runs of one recipe with several seeds are shown together.
     """
     if _id_file(run_dir).is_file():
-        os.environ["WANDB_RUN_ID"] = _id_file(run_dir).read_text(encoding="ascii").strip()
+        known = _id_file(run_dir).read_text(encoding="ascii", errors="replace").strip()
+        if re.fullmatch(r"[\w-]+", known, re.ASCII):
+            os.environ["WANDB_RUN_ID"] = known
+        else:
+            log.warning("%s is damaged: a new W&B run begins", _id_file(run_dir))
     group, name = run_dir.absolute().parts[-2:]
     os.environ.setdefault("WANDB_RUN_ID", secrets.token_hex(4))
     os.environ.setdefault("WANDB_NAME", f"{group}/{name}")
@@ -129,12 +134,9 @@ class _ExtendingWriter(ExperimentWriter):
     def _check_log_dir_exists(self) -> None:
         self._path = Path(self.metrics_file_path)
         if self._path.is_file():
-            try:
-                with self._path.open(newline="", encoding="utf-8") as file:
-                    self.metrics_keys = next(csv.reader(file), [])
-            except (UnicodeDecodeError, csv.Error) as error:
-                log.warning("%s is damaged (%s): it begins anew", self._path, error)
-                self._path.unlink()
+            self.metrics_keys, rows, num_damaged = read_metrics(self._path)
+            if num_damaged:
+                write_atomically(self._path, self._text(self.metrics_keys, rows, header=True) if rows else "")
 
     def save(self) -> None:
         """Append the rows; with new columns, write the whole file again."""
@@ -142,21 +144,56 @@ class _ExtendingWriter(ExperimentWriter):
             return
         before = self._path.stat().st_size if self._path.is_file() else 0
         keys = sorted({*self.metrics_keys, *chain.from_iterable(self.metrics)})
-        text = io.StringIO(newline="")
         try:
             if before and keys == self.metrics_keys:
-                csv.DictWriter(text, keys).writerows(self.metrics)
                 with self._path.open("a", newline="", encoding="utf-8") as file:
-                    file.write(text.getvalue())
+                    file.write(self._text(keys, self.metrics))
+                    file.flush()
+                    os.fsync(file.fileno())
             else:
-                old = self._path.read_text(encoding="utf-8").splitlines() if before else []
-                writer = csv.DictWriter(text, keys, extrasaction="ignore")
-                writer.writeheader()
-                writer.writerows([*csv.DictReader(old), *self.metrics])
-                write_atomically(self._path, text.getvalue())
+                old = read_metrics(self._path)[1] if before else []
+                write_atomically(self._path, self._text(keys, [*old, *self.metrics], header=True))
         except OSError as error:
             with contextlib.suppress(OSError):
                 os.truncate(self._path, before)
             log.warning("%s could not be written (%s); training continues", self._path, error.strerror)
         else:
             self.metrics_keys, self.metrics = keys, []
+
+    @staticmethod
+    def _text(keys: list[str], rows: Iterable[dict[str, Any]], header: bool = False) -> str:
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, keys)
+        if header:
+            writer.writeheader()
+        writer.writerows(rows)
+        return text.getvalue()
+
+
+def read_metrics(path: Path) -> tuple[list[str], list[dict[str, str]], int]:
+    """A ``metrics.csv``: its columns, its whole rows, and how many are damaged, as a power cut leaves them."""
+    lines = path.read_bytes().decode("utf-8", errors="replace").split("\n")
+    whole = [line for line in lines[:-1] if "\0" not in line and "\ufffd" not in line]
+    reader = csv.DictReader(whole, strict=True)
+    rows: list[dict[str, str]] = []
+    try:
+        for row in reader:
+            if None in row or not all(_is_number(cell) for cell in row.values()):
+                continue
+            rows.append(row)
+    except csv.Error:
+        pass  # an open quote takes the rest with it
+    keys = list(reader.fieldnames or []) if rows else []
+    if any(_is_number(key) for key in keys):  # the header is gone
+        keys, rows = [], []
+    num_damaged = sum(bool(line) for line in lines) - len(rows) - bool(keys)
+    if num_damaged:
+        log.warning("%s: %d damaged lines are left out", path, num_damaged)
+    return keys, rows, num_damaged
+
+
+def _is_number(cell: str | None) -> bool:
+    """Whether a cell is one of ours; a short row has none."""
+    with contextlib.suppress(ValueError, TypeError):
+        return cell == "" or float(cell) is not None  # type: ignore[arg-type]
+    return False

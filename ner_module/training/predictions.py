@@ -23,6 +23,7 @@ from ner_module.data.batching import LOOK_AHEAD
 from ner_module.data.datamodule import NERDataModule
 from ner_module.data.entities import prediction
 from ner_module.files import open_atomically, sha256_of
+from ner_module.training.results import update_results
 from ner_module.training.resumable_file import ResumableFile
 
 log = logging.getLogger(__name__)
@@ -99,6 +100,7 @@ class EvaluationFiles(Callback):
                     "scores": [round(score, 4) for score in scores],
                 }
                 file.write(json.dumps(fields, ensure_ascii=False).encode(errors="replace") + b"\n")
+        update_results(self.run_dir, {}, [f"predictions/{split}.jsonl"])
 
     on_test_end = on_validation_end
 

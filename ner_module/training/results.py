@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from rich import get_console
 
 from ner_module.errors import DataError
-from ner_module.files import read_json_object, write_or_warn
+from ner_module.files import read_json_object, sealed, sha256_of, write_or_warn
 from ner_module.tables import Column, Table, count, say, score
 from ner_module.tagging import LabelSet
 
@@ -83,7 +83,7 @@ class ResultsTable(Callback):
             **_numbers(trainer, "val/"),
         }
         self.rows.append(row)
-        self._write(pl_module, {"epochs": self.rows})
+        self._write(pl_module, {"epochs": self.rows}, ("config.yaml", "train_entities.json", "audit.json"))
         self._print(trainer, row)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -113,10 +113,10 @@ class ResultsTable(Callback):
             scores = "  ".join(f"{key} {metrics[prefix + key]:.4f}" for key in keys)
             say(f"\n{command}: {scores}\n", "bold")
 
-    def _write(self, pl_module: LightningModule, update: dict[str, Any]) -> None:
+    def _write(self, pl_module: LightningModule, update: dict[str, Any], written: Sequence[str] = ()) -> None:
         if self.run_dir is not None and pl_module.global_rank == 0:
             labels = {name: pl_module.hparams[name] for name in ("scheme", "label_names", "outside_label")}
-            update_results(self.run_dir, labels | update)
+            update_results(self.run_dir, labels | update, written)
 
     def _print(self, trainer: Trainer, row: dict[str, float]) -> None:
         """Print a row, the first one under the titles; for a terminal of 80 characters."""
@@ -129,15 +129,39 @@ class ResultsTable(Callback):
             say(text, style)
 
 
-def update_results(run_dir: Path, update: dict[str, Any]) -> None:
-    """Put entries into ``results.json``, written whole or not at all; a damaged one is replaced."""
+def update_results(run_dir: Path, update: dict[str, Any], written: Sequence[str] = ()) -> None:
+    """Put entries into ``results.json``, written whole or not at all; a damaged one is replaced.
+
+    Args:
+        run_dir: the run directory.
+        update: the entries.
+        written: files of the run whose SHA-256 goes with them, for :func:`is_as_written`.
+    """
     path = run_dir / "results.json"
     try:
         known = read_json_object(path)
     except DataError as error:
         log.warning("%s", error)
         known = {}
-    write_or_warn(path, json.dumps(_finite(known | update), indent=1, ensure_ascii=False, allow_nan=False))
+    digests = {name: sha256_of(run_dir / name) for name in written if (run_dir / name).is_file()}
+    if digests:
+        known["sha256"] = _digests(known) | digests
+    content = sealed(_finite(known | update))
+    write_or_warn(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False))
+
+
+def is_as_written(path: Path, run_dir: Path, results: Mapping[str, Any]) -> bool:
+    """Whether a file of a run is the one that was written, where ``results.json`` knows; says so where it is not."""
+    digest = _digests(results).get(path.relative_to(run_dir).as_posix())
+    changed = digest is not None and path.is_file() and sha256_of(path) != digest
+    if changed:
+        log.warning("%s is not the file that the run wrote: it was edited or damaged", path)
+    return not changed
+
+
+def _digests(results: Mapping[str, Any]) -> dict[str, Any]:
+    found = results.get("sha256")
+    return found if isinstance(found, dict) else {}
 
 
 def _finite(value: Any) -> Any:
@@ -162,13 +186,14 @@ def types_table(scores: Mapping[str, float], prefix: str, labels: LabelSet, titl
     keys = ("precision", "recall", "f1")
     types = sorted(labels.entity_types)
     rows: list[list[Any]] = [
-        [name, *(scores[f"{prefix}{key}/{name}"] for key in keys), int(scores[f"{prefix}support/{name}"])]
+        [name, *(scores.get(f"{prefix}{key}/{name}") for key in keys), scores.get(f"{prefix}support/{name}")]
         for name in types
     ]
-    support = sum(row[-1] for row in rows)
-    rows.append(["micro average", *(scores[prefix + key] for key in keys), support])
-    rows.append(["macro average", *(scores[f"{prefix}{key}_macro"] for key in keys), support])
-    rows.append(["word accuracy", None, None, scores[prefix + "accuracy"], None])
+    rows = [[*row[:-1], None if row[-1] is None else int(row[-1])] for row in rows]
+    support = sum(row[-1] or 0 for row in rows)
+    rows.append(["micro average", *(scores.get(prefix + key) for key in keys), support])
+    rows.append(["macro average", *(scores.get(f"{prefix}{key}_macro") for key in keys), support])
+    rows.append(["word accuracy", None, None, scores.get(prefix + "accuracy"), None])
     columns = [Column("Entity type"), *(Column(name, score) for name in titles), Column("Support", count)]
     return Table(title, columns, rows, emphasised=frozenset({len(types)}))
 

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
+import zlib
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from ner_module.errors import RunError
-from ner_module.files import try_lock, write_atomically
+from ner_module.files import read_json_object, sealed, sync, try_lock, write_atomically
+
+log = logging.getLogger(__name__)
 
 
 class ResumableFile:
@@ -31,6 +35,7 @@ class ResumableFile:
         self.part = path if self._direct else path.with_name(f"{path.name}.part")
         self._progress = path.with_name(f"{path.name}.part.json")
         self._file: BinaryIO | None = None
+        self._crc = 0
 
     def open(self) -> int:
         """Open for writing.
@@ -54,28 +59,38 @@ class ResumableFile:
 
     def _finished(self) -> tuple[int, int]:
         """Items and bytes of an earlier attempt at the same content."""
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            progress = json.loads(self._progress.read_text(encoding="utf-8"))
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            progress = read_json_object(self._progress)
             if progress["of"] == self._fingerprint and self.part.stat().st_size >= progress["bytes"]:
-                return int(progress["items"]), int(progress["bytes"])
+                items, size = int(progress["items"]), int(progress["bytes"])
+                with self.part.open("rb") as file:
+                    while (start := file.tell()) < size:
+                        self._crc = zlib.crc32(file.read(min(1 << 20, size - start)), self._crc)
+                if self._crc == progress["crc32"]:
+                    return items, size
+                log.warning("%s was changed or damaged: it is written anew", self.part)
+        self._crc = 0
         return 0, 0
 
     def write(self, lines: list[str], items: int) -> None:
         """Append whole lines, after which ``items`` items in all are finished."""
         assert self._file is not None
-        self._file.write("".join(f"{line}\n" for line in lines).encode("utf-8"))
+        content = "".join(f"{line}\n" for line in lines).encode("utf-8")
+        self._file.write(content)
         self._file.flush()
         if self._direct:
             return
         os.fsync(self._file.fileno())  # before the note that it is there
-        progress = {"items": items, "bytes": self._file.tell(), "of": self._fingerprint}
-        write_atomically(self._progress, json.dumps(progress))
+        self._crc = zlib.crc32(content, self._crc)
+        progress = {"items": items, "bytes": self._file.tell(), "crc32": self._crc, "of": self._fingerprint}
+        write_atomically(self._progress, json.dumps(sealed(progress)))
 
     def finish(self) -> None:
         """All is written: give the file its name."""
         self.close()
         if not self._direct:
             self.part.replace(self.path)
+            sync(self.path.parent)
             self._progress.unlink(missing_ok=True)
 
     def close(self) -> None:

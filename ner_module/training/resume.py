@@ -145,6 +145,10 @@ class RandomState(Callback):
         """Hold this process's state until training resumes; with more processes than before, new ones have none."""
         states = state_dict["ranks"]
         self._loaded = states[self._rank] if self._rank < len(states) else None
+        if self._loaded is not None:  # tried, for what is wrong with it to be said here, as of a checkpoint
+            mine = _state()
+            _restore(self._loaded)
+            _restore(mine)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
         """Restore the state, once."""

@@ -23,7 +23,7 @@ def run_lock(run_dir: Path) -> Iterator[None]:
     run_dir.mkdir(parents=True, exist_ok=True)
     path = run_dir / ".lock"
     while True:
-        with path.open("a+", encoding="utf-8") as file:
+        with path.open("a+", encoding="utf-8", errors="replace") as file:
             if not try_lock(file):
                 file.seek(0)
                 owner = file.read(200).strip() or "another process"

@@ -57,7 +57,7 @@ def test_other_content_starts_anew(tmp_path: Path) -> None:
     assert (tmp_path / "out").read_text() == "uno\n"
 
 
-@pytest.mark.parametrize("damage", ["shorter", "no part", "no note", "bad note"])
+@pytest.mark.parametrize("damage", ["shorter", "no part", "no note", "bad note", "other note", "other part"])
 def test_what_does_not_fit_together_starts_anew(tmp_path: Path, damage: str) -> None:
     file, _ = attempt(tmp_path / "out")
     file.write(["one", "two"], 2)
@@ -67,6 +67,10 @@ def test_what_does_not_fit_together_starts_anew(tmp_path: Path, damage: str) -> 
         os.truncate(file.part, 3)
     elif damage == "no part":
         file.part.unlink()
+    elif damage == "other part":
+        file.part.write_text("one\ntwp\n")
+    elif damage == "other note":
+        note.write_text(note.read_text().replace('"items": 2', '"items": 3'))
     elif damage == "no note":
         note.unlink()
     else:

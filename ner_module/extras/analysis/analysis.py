@@ -32,6 +32,7 @@ from ner_module.extras.analysis.sentences import (
 from ner_module.extras.analysis.uncertainty import Interval, f1_intervals
 from ner_module.files import read_json_object
 from ner_module.tagging import Span
+from ner_module.training.results import is_as_written
 
 TrainEntities = Mapping[str, Mapping[str, int]]
 """Type -> words joined by single spaces -> how often that entity occurs in the training data."""
@@ -111,7 +112,8 @@ def analyse(run_dir: Path, split: str) -> Analysis:
         DataError: a file cannot be read.
     """
     sentences = read_run_predictions(run_dir, split)
-    train_file = run_dir / "train_entities.json"
+    train_file, results = run_dir / "train_entities.json", read_json_object(run_dir / "results.json")
+    knows_seen = train_file.is_file() and is_as_written(train_file, run_dir, results)
     types = entity_types_of(sentences)
     counts = counts_by_sentence(sentences, types)
     f1, f1_by_type = f1_intervals(counts)
@@ -129,7 +131,7 @@ def analyse(run_dir: Path, split: str) -> Analysis:
         {name: (Counts(*totals), interval) for name, totals, interval in by_type},
         {matching: overlap_counts(predictions, golds, matching) for matching in get_args(Matching)},
         breakdown(sentences, LENGTHS, by_length),
-        breakdown(sentences, SEEN, by_training(read_train_entities(train_file))) if train_file.is_file() else None,
+        breakdown(sentences, SEEN, by_training(read_train_entities(train_file))) if knows_seen else None,
         reliability(known, correct) if known and len(known) == len(correct) else [],
     )
 

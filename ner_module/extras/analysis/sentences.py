@@ -22,6 +22,7 @@ from ner_module.errors import DataError, SchemeError
 from ner_module.files import read_json_object
 from ner_module.metrics.functional import scores
 from ner_module.tagging import OUTSIDE, Span, tags_to_spans
+from ner_module.training.results import is_as_written
 
 _LISTS = ("tokens", "gold_tags", "predicted_tags")
 
@@ -100,6 +101,7 @@ def read_run_predictions(place: Path, split: str) -> list[TaggedSentence]:
     """
     path = place / "predictions" / f"{split}.jsonl" if place.is_dir() else place
     known = read_json_object(path.parent.parent / "results.json") if path.parent.name == "predictions" else {}
+    is_as_written(path, path.parent.parent, known)
     return read_predictions(path, known.get("scheme"), known.get("outside_label", OUTSIDE))
 
 

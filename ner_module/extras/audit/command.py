@@ -16,8 +16,8 @@ from ner_module.extras.audit.audit import audit_data
 from ner_module.extras.audit.suspects import rank_out_of_fold, rank_suspects
 from ner_module.extras.audit.view import show, show_suspects
 from ner_module.files import MAX_TEXT, check_output, write_atomically
-from ner_module.model.module import NERModule
 from ner_module.training.checkpoints import read_checkpoint
+from ner_module.training.failures import load_module
 from ner_module.training.runs import remove_if_unused
 
 _DESCRIPTION = """\
@@ -94,7 +94,7 @@ def _rank(own: argparse.Namespace, others: Sequence[str]) -> int:
             remove_if_unused(run.run_dir)
         assert run.checkpoint is not None
         data = _read(run.arguments[1:], own.split, run.checkpoint)
-        module = NERModule.load_from_checkpoint(run.checkpoint, map_location="cpu", weights_only=True)
+        module = load_module(run.checkpoint)
         suspects = rank_suspects(data, module, own.split)
     elif own.ckpt_path is not None:
         raise RunError("--ckpt_path ranks by a model you have, --folds trains some: give one of them")

@@ -29,6 +29,7 @@ from ner_module.pretrained import TOKENIZER_FILES
 from ner_module.tables import say
 from ner_module.tagging import LabelSet, Span, tags_to_spans
 from ner_module.training.checkpoints import broken_weights, read_checkpoint
+from ner_module.training.results import is_as_written
 from ner_module.training.runs import find_checkpoint, run_dir_of
 from ner_module.training.saved_config import parse_config
 
@@ -119,13 +120,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _write_model(tagger: NERTagger, folder: Path, kind: str) -> None:
-    save_model_folder(tagger.module, tagger.data, folder, weights=kind == "transformers")
     if kind == "onnx":
         write_onnx(tagger.module.model, folder / ONNX)
     elif kind == "onnx-int8":
         with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
             write_onnx(tagger.module.model, Path(scratch) / ONNX)
             quantize_onnx(Path(scratch) / ONNX, folder / ONNX)
+    save_model_folder(tagger.module, tagger.data, folder, weights=kind == "transformers")
 
 
 def _check_drop(parities: Sequence[Parity], asked: float | None, kind: str) -> None:
@@ -151,6 +152,7 @@ def _comparison_data(
             break
         predictions = run_dir / "predictions" / f"{split}.jsonl"
         if predictions.is_file():
+            is_as_written(predictions, run_dir, facts.results)
             return [predictions], ReadingOptions(format="jsonl", label_column_name="gold_tags")
         named = options.get(f"{split}_file") or []
         files = [Path(file) for file in ([named] if isinstance(named, str) else named)]

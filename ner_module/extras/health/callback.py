@@ -17,13 +17,22 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from pydantic import TypeAdapter
 from torch import Tensor
 from torch.nn.utils import get_total_norm
+from typing_extensions import TypedDict
 
 from ner_module.extras.health.rules import History, Validation, findings
 from ner_module.tables import say
 from ner_module.tagging import IGNORE_INDEX
 from ner_module.training.results import update_results
+
+
+class _Found(TypedDict):
+    step: int
+    code: str
+    message: str
+    advice: str
 
 
 class TrainingHealth(Callback):
@@ -32,8 +41,8 @@ class TrainingHealth(Callback):
     def __init__(self, run_dir: Path) -> None:
         self.run_dir = run_dir
         self.history = History()
-        self.found: list[dict[str, Any]] = []
-        """``{"step", "code", "message", "advice"}`` of each warning, in order."""
+        self.found: list[_Found] = []
+        """The warnings, in order."""
         self._counts: Tensor | None = None
 
     def state_dict(self) -> dict[str, Any]:
@@ -46,9 +55,10 @@ class TrainingHealth(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Resume from a checkpoint."""
-        self.history.losses = dict(state_dict.get("losses", []))
-        self.history.validations = [Validation(*entry) for entry in state_dict.get("validations", [])]
-        self.found = list(state_dict.get("found", []))
+        losses = TypeAdapter(list[tuple[int, float]]).validate_python(state_dict.get("losses", []))
+        self.history.losses = dict(losses)
+        self.history.validations = TypeAdapter(list[Validation]).validate_python(state_dict.get("validations", []))
+        self.found = TypeAdapter(list[_Found]).validate_python(state_dict.get("found", []))
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Read what is known before the first step."""
@@ -125,8 +135,9 @@ class TrainingHealth(Callback):
 
     def _check(self, trainer: Trainer) -> None:
         for finding in findings(self.history, {entry["code"] for entry in self.found}):
-            said = {"code": finding.code, "message": finding.message, "advice": finding.advice}
-            self.found.append({"step": trainer.global_step, **said})
+            self.found.append(
+                _Found(step=trainer.global_step, code=finding.code, message=finding.message, advice=finding.advice)
+            )
             if trainer.is_global_zero:
                 # Through the console, which knows of a progress bar on the last line.
                 text = f"warning: {finding.message} {finding.advice}"

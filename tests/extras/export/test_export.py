@@ -17,7 +17,7 @@ from seqeval.metrics.sequence_labeling import get_entities
 from transformers import AutoModelForTokenClassification, AutoTokenizer, pipeline
 
 from ner_module import NERTagger
-from ner_module.errors import RunError
+from ner_module.errors import DataError, RunError
 
 RunMain = Callable[..., Any]
 Words = list[list[str]]
@@ -154,18 +154,18 @@ def test_a_worse_export_is_refused(
     run_main: RunMain, trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A folder whose head was damaged on the way finds other entities: nothing is left of it."""
-    from ner_module.extras.export import command as export
+    from ner_module.inference import model_folder
 
-    write = export._write_model
+    write = model_folder.save_to_folder
 
-    def write_damaged(tagger: NERTagger, folder: Path, kind: str) -> None:
-        write(tagger, folder, kind)
+    def write_damaged(whole: Any, folder: str) -> None:
+        write(whole, folder)
         model = AutoModelForTokenClassification.from_pretrained(folder)
         with torch.no_grad():
             model.classifier.bias[0] += 5
         model.save_pretrained(folder)
 
-    monkeypatch.setattr(export, "_write_model", write_damaged)
+    monkeypatch.setattr(model_folder, "save_to_folder", write_damaged)
     command = ("export", "--run_dir", trained_run, "--output", tmp_path / "out")
     done = run_main(*command, check=False)
     assert done.code == 1
@@ -230,10 +230,13 @@ def test_a_damaged_results_file_is_named(run_main: RunMain, trained_run: Path, t
 def test_damaged_folders_are_explained(exported: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(exported / "onnx", tmp_path / "onnx"))
     (folder / "model.onnx").write_bytes(b"nothing")
-    with pytest.raises(RunError, match="cannot be read as an ONNX model"):
+    with pytest.raises(RunError, match=r"model.onnx is not the file that was exported: .* delete sha256 and checksum"):
         NERTagger.load(folder)
     about = json.loads((folder / "ner_module.json").read_text())
+    assert about["sha256"].keys() == {path.name for path in folder.iterdir()} - {"README.md", "ner_module.json"}
+    del about["sha256"], about["checksum"]  # as the message says
     for change, message in (
+        ({}, "cannot be read as an ONNX model"),
         ({"format_version": 99}, "written by ner-module 0"),
         ({"data": about["data"] | {"label_names": ["O"]}}, "name other labels"),
     ):
@@ -241,7 +244,7 @@ def test_damaged_folders_are_explained(exported: Path, tmp_path: Path) -> None:
         with pytest.raises(RunError, match=message):
             NERTagger.load(folder)
     (folder / "ner_module.json").write_text("{")
-    with pytest.raises(RunError, match="is damaged"):
+    with pytest.raises(DataError, match="is damaged"):
         NERTagger.load(folder)
 
 
