@@ -36,7 +36,7 @@ def keep_options(options: Any, checkpoint: dict[str, Any]) -> None:
             asked = options[section][name]
             kept = saved[section].get(name, asked)
             if name == "label_map":
-                kept = {**aligned[name], **(asked or {})} or kept
+                kept = {**aligned[name], **(asked or {})} or asked
             elif kept is None and asked is not None:
                 kept = aligned.get(name)
             if asked != kept:

@@ -1,4 +1,4 @@
-"""What is changed when training resumes: honoured from the next sentence on, or named and recorded as it is."""
+"""What is changed when training resumes is honoured from the next sentence on, or named and recorded as it is."""
 
 from __future__ import annotations
 
@@ -172,9 +172,10 @@ import json, os, sys
 from ner_module.model.module import NERModule
 training_step = NERModule.training_step
 def step(self, batch, batch_idx):
-    if batch["labelled_in_step"]:
-        with open(f"seen-{self.global_rank}.jsonl", "a") as file:
-            for ids, labels in zip(batch["input_ids"].split(batch["lengths"]), batch["labels"].split(batch["lengths"])):
+    ids_and_labels = [batch[name].split(batch["lengths"]) for name in ("input_ids", "labels")]
+    with open(f"seen-{self.global_rank}.jsonl", "a") as file:
+        for ids, labels in zip(*ids_and_labels):
+            if (labels >= 0).any():  # else it stands in for a process that has no sentence
                 file.write(json.dumps([self.trainer.current_epoch, ids.tolist()]) + "\\n")
     return training_step(self, batch, batch_idx)
 NERModule.training_step = step
