@@ -37,9 +37,9 @@ def files_in(folder: Path) -> set[str]:
 
 
 def results(run: Path) -> dict[str, Any]:
-    """``results.json``."""
+    """``results.json``, without the checksums of files, which hold paths and times."""
     loaded: dict[str, Any] = json.loads((run / "results.json").read_text(encoding="utf-8"))
-    return loaded
+    return {name: value for name, value in loaded.items() if name not in ("checksum", "sha256")}
 
 
 def csv_rows(run: Path) -> list[dict[str, str]]:

@@ -192,9 +192,11 @@ class TrainingSampler(Sampler[TrainingItem]):
         """The begun epoch without the sequences that are finished, and its first micro-batch that is not."""
         assert self._begun is not None
         begun, batches = self._begun_in(self._begun.epoch), self._epoch(self._begun.epoch)
-        if begun is None or begun.order == begun.plan == self.plan:
+        if begun is None:
             return batches, self._begun.batches
         seen = begun.sequences
+        if begun.order == begun.plan == self.plan and seen in (None, _count(batches[: begun.batches])):
+            return batches, begun.batches  # nothing has changed within the epoch
         if seen is None:
             seen = _count(begun.order.epoch(self.lengths, begun.epoch)[: begun.batches])
         left = []

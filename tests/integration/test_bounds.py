@@ -140,7 +140,7 @@ def test_huge_files_of_a_run_are_one_line_and_little_memory(
     assert peak < 1_500
 
 
-@pytest.mark.parametrize("name", ["results.json", "audit.json", "train_entities.json", "predictions/test.jsonl"])
+@pytest.mark.parametrize("name", ["results.json", "predictions/test.jsonl"])
 def test_deeply_nested_files_of_a_run_are_one_line(
     name: str, run_main: RunMain, tested_run: Path, tmp_path: Path
 ) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -298,6 +298,11 @@ def samplers_of(split: EncodedSplit, plan: Plan, at: Position | None) -> list[Tr
     batching=st.sampled_from(("random", "grouped")),
     stops=st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 4)), min_size=1, max_size=4),
     last=st.sampled_from(STEPS),
+)
+@example(
+    batching="random",
+    stops=[((8, None, 1, 1), 1), ((4, None, 1, 1), 1), ((8, None, 1, 1), 0)],
+    last=(8, None, 1, 1),
 )
 @settings(max_examples=80, deadline=None)
 def test_an_epoch_is_resumed_with_other_steps_without_gaps_or_duplicates(

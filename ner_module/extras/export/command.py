@@ -78,7 +78,11 @@ def main(argv: Sequence[str]) -> int:
         facts.parity = [parity.summary() for parity in parities]
         say("\n".join(f"  {line}" for line in facts.parity))
         _check_drop(parities, options.max_f1_drop, options.format)
-        card_of(facts).save(folder / "README.md")
+        try:
+            card_of(facts).save(folder / "README.md")
+        except (AttributeError, KeyError, TypeError, ValueError) as error:  # a file of the run was edited
+            problem = f"no card can be written from the files of {run_dir} ({type(error).__name__}: {error})"
+            raise RunError(f"{problem}; score the run again with `test`, or restore its results.json") from error
     size = sum(path.stat().st_size for path in output.rglob("*") if path.is_file()) / 1e6
     say(f"Saved in {output} ({options.format}, {size:,.0f} MB)")
     return 0

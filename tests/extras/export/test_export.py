@@ -225,6 +225,11 @@ def test_a_damaged_results_file_is_named(run_main: RunMain, trained_run: Path, t
     assert done.code == 1
     [line] = done.errors()
     assert line.startswith(f"error: {run / 'results.json'}: the file is damaged")
+    (run / "results.json").write_text('{"test": {"test/f1": {}}}')  # of an earlier version, without a checksum
+    done = run_main("export", "--run_dir", run, "--output", tmp_path / "out", check=False)
+    [line] = done.errors()
+    assert "no card can be written from the files of" in line
+    assert not (tmp_path / "out").exists()
 
 
 def test_damaged_folders_are_explained(exported: Path, tmp_path: Path) -> None:
