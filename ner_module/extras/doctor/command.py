@@ -27,8 +27,8 @@ from ner_module.training.runs import RUNS
 # The dependencies in pyproject.toml.
 LIBRARIES = (
     *("torch", "lightning", "jsonargparse", "transformers", "tokenizers", "safetensors", "datasets"),
-    *("huggingface-hub", "torchmetrics", "wandb", "numpy", "pyarrow", "pyyaml", "regex", "rich"),
-    *("jinja2", "matplotlib", "scipy"),
+    *("huggingface-hub", "torchmetrics", "wandb", "numpy", "pyarrow", "pydantic", "pyyaml", "regex"),
+    *("rich", "jinja2", "matplotlib", "scipy", "typing-extensions"),
 )
 HUB_TIMEOUT = 3.0  # seconds
 # https://github.com/Lightning-AI/pytorch-lightning/security/advisories: stolen releases, pulled from PyPI.
