@@ -100,6 +100,7 @@ def test_a_pipe_in_a_run_is_one_line(name: str, run_main: RunMain, tested_run: P
     assert len(outcome.errors()) == outcome.code, outcome.err
 
 
+@pytest.mark.slow
 def test_standard_input_that_is_no_text(program: Callable[..., Any], trained_run: Path) -> None:
     options = ("predict", "--run_dir", trained_run, "--ckpt_path", "best", "--data.predict_file", "-")
     done = program(*options, stdin="\0" * (3 << 20), check=False)

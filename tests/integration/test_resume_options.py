@@ -122,6 +122,7 @@ def as_before(state: dict[str, Any]) -> dict[str, Any]:
         (["--trainer.accumulate_grad_batches", 2], ["--trainer.accumulate_grad_batches", 3, "--data.batch_size", 7]),
     ],
 )
+@pytest.mark.slow
 def test_another_size_of_steps_loses_and_repeats_no_sentence(
     first: list[Any],
     then: list[Any],
@@ -153,6 +154,7 @@ def test_another_size_of_steps_loses_and_repeats_no_sentence(
     assert last["global_step"] == rows[-1]["step"]
 
 
+@pytest.mark.slow
 def test_between_epochs_the_size_of_steps_changes_too(
     run_main: RunMain, fit_options: list[str], tmp_path: Path, trained_on: list[list[tuple[int, ...]]]
 ) -> None:
