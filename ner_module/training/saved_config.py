@@ -108,7 +108,9 @@ def plain_config(text: str, where: str, keep_all: bool) -> str:
         plain[section] = {}
         for name, value in options.items():
             of_classes = section == "trainer" and name in _CLASS_OPTIONS
-            problem = _problem(value, of_classes)
+            # "callbacks+" would add a class, and "logger.class_path" name one.
+            is_option = isinstance(name, str) and _SHORT_NAME.fullmatch(name)
+            problem = _problem(value, of_classes) if is_option else "is no option's name"
             if problem is None:
                 plain[section][name] = value
             elif keep_all:

@@ -307,6 +307,8 @@ _EVIL_OPTIONS: dict[str, Any] = {
     "a strategy": {"strategy": "executed.Executed"},
     "a plugin": {"plugins": [{"class_path": "executed.Executed"}]},
     "a profiler": {"profiler": {"class_path": "executed.Executed"}},
+    "callbacks that are added": {"callbacks+": ["executed.Executed"]},
+    "a class by a dotted name": {"logger.class_path": "executed.Executed"},
     "a class in a plain option": {"max_epochs": {"class_path": "executed.Executed"}},
 }
 
@@ -314,8 +316,14 @@ _EVIL_OPTIONS: dict[str, Any] = {
 @pytest.mark.parametrize("options", _EVIL_OPTIONS.values(), ids=_EVIL_OPTIONS)
 @pytest.mark.parametrize("embedded", [False, True], ids=["in the run", "in the checkpoint"])
 def test_a_configuration_that_comes_along_builds_nothing(
-    options: dict[str, Any], embedded: bool, run_main: RunMain, trained_run: Path, tmp_path: Path
+    options: dict[str, Any],
+    embedded: bool,
+    run_main: RunMain,
+    trained_run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))  # what is named can be imported
     run = tmp_path / "run"
     shutil.copytree(trained_run, run)
     (tmp_path / "executed.py").write_text("open('EXECUTED', 'w').write('code ran')\n")
