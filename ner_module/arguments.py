@@ -17,11 +17,12 @@ from typing import Any, BinaryIO
 
 import yaml
 
-from ner_module.errors import RunError
+from ner_module.errors import DataError, RunError
+from ner_module.files import read_json_object
 from ner_module.training import cluster
 from ner_module.training.private import private_folder
 from ner_module.training.runs import Run, check_free, find_checkpoint, has_progress, new_run_dir, run_dir_of
-from ner_module.training.saved_config import parse_config, plain_config, read_config
+from ner_module.training.saved_config import plain_config, read_config
 
 __all__ = ["COMMANDS", "Run", "complete_arguments"]
 
@@ -142,46 +143,30 @@ def _copy_input(file: BinaryIO) -> None:
 def _saved_config(checkpoint: Path, command: str) -> Path:
     """The configuration of a checkpoint's run as a file that holds nothing but plain values.
 
-    Taken from ``config.yaml`` of the run; where that is missing, empty or no longer one, from the checkpoint itself.
-    Where the two differ, by an editor or by damage, a warning says so.
+    Taken from ``config.yaml`` of the run; where that is missing, damaged, or was edited into something impossible, from
+    the checkpoint itself.
     """
     from ner_module.options import options_problem
     from ner_module.training.checkpoints import read_checkpoint
+    from ner_module.training.results import is_as_written
 
-    keep_all, source = command == "fit", f"the configuration in {checkpoint}"
-    carried = read_checkpoint(checkpoint)["ner_module"]["config"]
-    saved = checkpoint.absolute().parent.parent / "config.yaml"
-    found: dict[str, Any] = {}
+    keep_all, run_dir = command == "fit", checkpoint.absolute().parent.parent
+    saved, path = run_dir / "config.yaml", private_folder() / f"config-{os.getpid()}.yaml"
     if saved.is_file():
+        found, problem = None, None
         try:
             found = read_config(saved)
         except RunError as error:
-            log.warning("%s; the configuration that %s carries is used", error, checkpoint)
-    path = private_folder() / f"config-{os.getpid()}.yaml"
-    plain = (
-        plain_config(yaml.safe_dump(found), str(saved), keep_all) if found else plain_config(carried, source, keep_all)
-    )
-    path.write_text(plain, encoding="utf-8")
-    changed = _differences(found, parse_config(carried, source)) if found and carried else ""
-    if changed and (problem := options_problem(path, command)):
+            problem = str(error)
+        if found is not None:
+            path.write_text(plain_config(yaml.safe_dump(found), str(saved), keep_all), encoding="utf-8")
+            results: dict[str, Any] = {}
+            with contextlib.suppress(DataError):
+                results = read_json_object(run_dir / "results.json")
+            problem = None if is_as_written(saved, run_dir, results) else options_problem(path, command)
+            if problem is None:
+                return path
         log.warning("%s: %s; the configuration that %s carries is used", saved, problem, checkpoint)
-        path.write_text(plain_config(carried, source, keep_all), encoding="utf-8")
-    elif changed:
-        log.warning("%s is used as it is, which is not what %s was trained with: %s", saved, checkpoint.name, changed)
+    carried = read_checkpoint(checkpoint)["ner_module"]["config"]
+    path.write_text(plain_config(carried, f"the configuration in {checkpoint}", keep_all), encoding="utf-8")
     return path
-
-
-def _differences(first: dict[str, Any], second: dict[str, Any]) -> str:
-    """The options in which two configurations differ, by name."""
-    flat = [
-        {(section, name): value for section, options in config.items() for name, value in _items(options)}
-        for config in (first, second)
-    ]
-    keys = [
-        key for key in flat[0] | flat[1] if key not in flat[0] or key not in flat[1] or flat[0][key] != flat[1][key]
-    ]
-    return ", ".join(".".join(str(part) for part in key if part) for key in keys)
-
-
-def _items(options: Any) -> list[tuple[Any, Any]]:
-    return list(options.items()) if isinstance(options, dict) else [("", options)]

@@ -9,6 +9,7 @@ import atexit
 import contextlib
 import os
 import shutil
+import socket
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -16,7 +17,7 @@ from pathlib import Path
 from ner_module.training import cluster
 
 _VARIABLE = "NER_MODULE_PRIVATE"
-_PREFIX = "ner-module-"
+_PREFIX = f"ner-module-{socket.gethostname()}-"  # the folder for temporary files may be shared between machines
 
 
 @cache

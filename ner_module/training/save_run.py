@@ -12,6 +12,7 @@ from lightning.pytorch.cli import SaveConfigCallback
 from ner_module.data.datamodule import NERDataModule
 from ner_module.files import write_atomically
 from ner_module.training.loggers import remember_wandb_run
+from ner_module.training.results import update_results
 
 
 class SaveRun(SaveConfigCallback):
@@ -33,6 +34,8 @@ class SaveRun(SaveConfigCallback):
             data: NERDataModule = trainer.datamodule  # type: ignore[attr-defined]
             entities = json.dumps(data.train_entities(), ensure_ascii=False, indent=0, sort_keys=True)
             write_atomically(run_dir / "train_entities.json", entities)
+            if (run_dir / "results.json").is_file():  # of the training that is resumed
+                update_results(run_dir, {}, ["config.yaml", "train_entities.json"])
             for logger in trainer.loggers:
                 remember_wandb_run(logger, run_dir)
                 logger.log_hyperparams(yaml.safe_load(pl_module.config_text))  # type: ignore[arg-type]

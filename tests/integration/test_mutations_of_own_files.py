@@ -24,10 +24,16 @@ import torch
 import yaml
 from test_survive import ROOT
 
+from ner_module.offers import find_commands
+
 MUTATIONS = int(os.environ.get("MUTATIONS", "500"))
 """Of each kind of file."""
 
 # Runs commands, each in a process of its own: forked, for importing torch and building parsers takes seconds.
+pytestmark = pytest.mark.skipif(
+    not {"audit", "compare", "export", "report"} <= find_commands().keys(), reason="needs the extras it runs"
+)
+
 HARNESS = """
 import json, os, signal, sys, time
 from ner_module.__main__ import main

@@ -13,16 +13,15 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from itertools import chain, pairwise
 from pathlib import Path
 
 import pytest
-from test_survive import HARNESS, OPTIONS, ROOT, assert_same_run, progress
+from test_survive import OPTIONS, assert_same_run, progress, start_server
 
-from ner_module.extras.after_run import RunContents
+from ner_module.training.loggers import read_metrics
 
 MOMENTS = 20
 
@@ -54,15 +53,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture
 def server(disk: Path) -> Iterator[subprocess.Popen[str]]:
     """The program as in `test_survive.py`, in a process group of its own; its cache is on the disk."""
-    variables = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "NER_MODULE_CACHE": str(disk / "cache")}
-    process = subprocess.Popen(
-        [sys.executable, "-c", HARNESS],
-        env={**os.environ, **variables},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    process = start_server(disk / "cache")
     yield process
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -137,7 +128,7 @@ def test_power_cuts_change_no_bit(
         for name in ("config.yaml", "train_entities.json"):
             assert (disk / "run" / name).read_bytes() == (unbroken / name).read_bytes()
         assert files_of(disk / "run") == files_of(unbroken)
-        steps_logged = [row["step"] for row in RunContents(run_dir=disk / "run").metrics]
+        steps_logged = [float(row["step"]) for row in read_metrics(disk / "run" / "metrics.csv")[1]]
         assert steps_logged == sorted(steps_logged)
         subprocess.run(["umount", disk], check=True)
     assert "Traceback" not in log.read_text()

@@ -90,17 +90,22 @@ for line in sys.stdin:
 Start = Callable[..., int]
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[subprocess.Popen[str]]:
-    cache = str(tmp_path_factory.getbasetemp() / "cache")
-    variables = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "NER_MODULE_CACHE": cache}
-    process = subprocess.Popen(
+def start_server(cache: Path) -> subprocess.Popen[str]:
+    """The program, waiting for orders, in a process group of its own."""
+    variables = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "NER_MODULE_CACHE": str(cache)}
+    return subprocess.Popen(
         [sys.executable, "-c", HARNESS],
         env={**os.environ, **variables},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[subprocess.Popen[str]]:
+    process = start_server(tmp_path_factory.getbasetemp() / "cache")
     yield process
     process.kill()
     process.wait()
