@@ -45,7 +45,7 @@ def add_options(parser: LightningArgumentParser, command: str) -> None:
         default=None,
         help="best, last or a file: the checkpoint to use, or to resume training from. best and last are those of "
         "--run_dir, else of the newest run. It brings its configuration, labels and tokenizer along. auto resumes "
-        "from last if the run has one, and starts anew if not.",
+        "from last if the run has one, and starts from scratch if not.",
     )
     # Known to all commands, which read a run's configuration.
     parser.add_argument(

@@ -91,7 +91,7 @@ class _Settings(TypedDict):
 
 class _Data(_Settings):
     tokenizer: dict[Literal[TOKENIZER_FILES], Annotated[str, Field(max_length=2**27)]]  # type: ignore[valid-type]
-    # Versions before counted micro-batches.
+    # Earlier versions counted micro-batches.
     position: NotRequired[
         Annotated[
             Annotated[list[_Count], Field(min_length=2, max_length=2), Tag("batches")]

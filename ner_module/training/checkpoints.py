@@ -82,7 +82,7 @@ def upgrade_checkpoint(checkpoint: dict[str, Any]) -> None:
 
 
 def _upgrade_position(checkpoint: dict[str, Any]) -> None:
-    """Say what position a version before counted in micro-batches, and of what plan."""
+    """Convert the position of an earlier version, which counted micro-batches, in place."""
     data, old = checkpoint["NERDataModule"], checkpoint.get("callbacks", {}).pop("WorldSizeChange", {"world_size": 1})
     if not isinstance(data.get("position"), list):
         return

@@ -78,8 +78,8 @@ def load_module(path: Path, device: str | torch.device = "cpu") -> NERModule:
     except Exception as error:
         if is_out_of_memory(error):
             raise
-        what = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        raise RunError(f"{path} cannot be loaded ({what}); it is damaged or of another version: use another") from error
+        problem = f"{path} cannot be loaded ({_in_brief(error)}); it is damaged or of another version: use another"
+        raise RunError(problem) from error
 
 
 def explain(error: BaseException, run_dir: Path | None) -> str | None:
@@ -104,9 +104,13 @@ def explain(error: BaseException, run_dir: Path | None) -> str | None:
     modules = [str(frame.f_globals.get("__name__", "")) for frame in frames]
     connector = (frame for frame, name in zip(frames, modules, strict=True) if name.endswith("checkpoint_connector"))
     if any("restore" in frame.f_code.co_name for frame in connector):
-        what = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        what = _in_brief(error)
         return f"the checkpoint does not fit this training, or was damaged ({what}); give another --ckpt_path"
     # Lightning itself raises an error for options that do not fit the data or each other.
     if isinstance(error, MisconfigurationException) or (modules and modules[-1].startswith("lightning.")):
         return " ".join(str(error).split())
     return None
+
+
+def _in_brief(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

@@ -186,10 +186,8 @@ def types_table(scores: Mapping[str, float], prefix: str, labels: LabelSet, titl
     keys = ("precision", "recall", "f1")
     types = sorted(labels.entity_types)
     rows: list[list[Any]] = [
-        [name, *(scores.get(f"{prefix}{key}/{name}") for key in keys), scores.get(f"{prefix}support/{name}")]
-        for name in types
+        [name, *(scores.get(f"{prefix}{key}/{name}") for key in (*keys, "support"))] for name in types
     ]
-    rows = [[*row[:-1], None if row[-1] is None else int(row[-1])] for row in rows]
     support = sum(row[-1] or 0 for row in rows)
     rows.append(["micro average", *(scores.get(prefix + key) for key in keys), support])
     rows.append(["macro average", *(scores.get(f"{prefix}{key}_macro") for key in keys), support])

@@ -69,9 +69,8 @@ class RelocatableCheckpoint(ModelCheckpoint):
 class ChangedPlan(Callback):
     """Resumes with another number of sentences in a step, from whatever option that comes.
 
-    A begun epoch goes on with the next sentence of its order. Lightning counts micro-batches and the schedule counts
-    steps: both are converted to those of the new plan, so that the learning rate goes on where it was and ends at its
-    end.
+    A begun epoch continues with the next sentence of its order. Lightning counts micro-batches and the schedule counts
+    steps: both are converted to the new plan, so that the learning rate continues and still reaches its end.
     """
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:

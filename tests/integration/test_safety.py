@@ -314,7 +314,9 @@ _EVIL_OPTIONS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("options", _EVIL_OPTIONS.values(), ids=_EVIL_OPTIONS)
-@pytest.mark.parametrize("embedded", [False, True], ids=["in the run", "in the checkpoint"])
+@pytest.mark.parametrize(
+    "embedded", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["in the run", "in the checkpoint"]
+)
 def test_a_configuration_that_comes_along_builds_nothing(
     options: dict[str, Any],
     embedded: bool,
@@ -372,10 +374,11 @@ def test_a_local_module_does_not_take_the_place_of_an_installed_one(trained_run:
         (tmp_path / f"{name}.py").write_text("open('EXECUTED', 'w').write('code ran')\n")
     (tmp_path / "in.txt").write_text("Ada went to Rome.\n")
     command = [sys.executable, "-m", "ner_module", "predict", "--run_dir", str(trained_run), "--ckpt_path", "best"]
-    for config in ([], ["--config", str(trained_run / "config.yaml")]):
-        position = command.index("predict") + 1
-        arguments = [*command[:position], *config, *command[position:], "--data.predict_file", "in.txt"]
-        done = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.startswith('{"text": "Ada went to Rome."')
+    # With a configuration that is named, the directory is searched at all, after everything else.
+    arguments = [*command[:4], "--config", str(trained_run / "config.yaml"), *command[4:]]
+    done = subprocess.run(
+        [*arguments, "--data.predict_file", "in.txt"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith('{"text": "Ada went to Rome."')
     assert not (tmp_path / "EXECUTED").exists()

@@ -59,6 +59,7 @@ def binary(corpus: Path, tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_healthy_training_causes_no_warning(train: Callable[..., Any], tmp_path: Path) -> None:
     codes, printed = train("--model.learning_rate", "1e-2", "--trainer.max_epochs", 20, "--model.warmup_ratio", 0.1)
     assert max(row["val/f1"] for row in results(tmp_path / "run")["epochs"]) > 0.8
@@ -132,6 +133,7 @@ def test_entities_that_are_never_right(train: Callable[..., Any], corpus: Path, 
     assert "nothing_correct" in codes
 
 
+@pytest.mark.slow
 def test_overfitting(train: Callable[..., Any]) -> None:
     codes, printed = train(
         *("--model.learning_rate", "1e-2", "--trainer.max_epochs", 15, "--model.warmup_ratio", 0.1),
