@@ -59,6 +59,7 @@ def test_ctrl_c_saves_leaves_best_alone_and_says_how_to_resume(
     assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] >= last["global_step"]
 
 
+@pytest.mark.slow  # test_survive.py kills one in the fast tier
 def test_interrupted_and_resumed_equals_uninterrupted(
     fit_options: list[str], tmp_path: Path, program: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:

@@ -104,6 +104,7 @@ def test_damaged_results_are_written_anew_on_resume(
     assert "config.yaml" in outcome.err
 
 
+@pytest.mark.slow
 def test_a_closed_terminal_does_not_end_a_training(fit_options: list[str], tmp_path: Path, cache: Path) -> None:
     """It gets SIGHUP, and its output has nowhere to go."""
     ours, theirs = pty.openpty()
