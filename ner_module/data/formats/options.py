@@ -32,6 +32,8 @@ class ReadingOptions:
             from the end if negative. ``None``: the usual names; in column files the first column.
         label_column_name: where the tags (or the spans) are, likewise; in column files the last column.
         label_names: names of integer tags.
+        span_offsets: how offsets of spans are counted: a name of `extras/formats/offsets.py`; ``auto`` is ``exclusive``
+            where nothing speaks against it.
         max_record_mb: the longest line, row, record or sentence, in MiB of characters.
         tagged: whether tags are wanted. Without them, words and raw text alone are read too, and each line of a text or
             JSONL file yields one sentence, an empty line one without words.
@@ -44,13 +46,22 @@ class ReadingOptions:
     label_names: tuple[str, ...] | None = None
     tagged: bool = True
     max_record_mb: int = MAX_RECORD >> 20
+    span_offsets: str = "auto"
 
     @classmethod
     def of(cls, options: Any, tagged: bool) -> ReadingOptions:
         """From the arguments of ``NERDataModule``, or a mapping of the same names."""
         names = tuple(options["label_names"]) if options["label_names"] else None
         columns = options["text_column_name"], options["label_column_name"]
-        return cls(options["format"], options["encoding"], *columns, names, tagged, options["max_record_mb"])
+        return cls(
+            options["format"],
+            options["encoding"],
+            *columns,
+            names,
+            tagged,
+            options["max_record_mb"],
+            options["span_offsets"],
+        )
 
     @property
     def max_record(self) -> int:
