@@ -111,7 +111,8 @@ def store_files(cache: Path, files: list[Path], reading: ReadingOptions) -> Path
                 if _digest(path) != digest:
                     raise DataError(path, None, "the file changed while it was read", "run the command again")
 
-        store_sentences(folder, names, sentences(), changed_spans, {"sha256": digests, "declared_names": None})
+        meta = {"sha256": digests, "declared_names": reading.label_names}
+        store_sentences(folder, names, sentences(), changed_spans, meta, reading.outside_label)
     return folder
 
 

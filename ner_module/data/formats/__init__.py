@@ -70,10 +70,13 @@ def read_sentences(
         DataError: the file is missing, is not in the format or encoding, has a line that does not fit, or has no
             sentence though tags are wanted.
     """
-    if options.format == "auto":
-        options = replace(options, format=detect_format(path, options))
     counts = SpanCounts() if span_counts is None else span_counts
+    is_detected = options.format == "auto"
+    if is_detected:
+        options = replace(options, format=detect_format(path, options))
     offered = _offered_files()
+    why = "told by its name and content" if is_detected else "as --data.format says"
+    counts.notes.append((str(path), f"format {options.format}, {why}"))
     if options.format in offered:
         items = offered[options.format].read(path, options)
         sentences = RecordReader(path, options, counts).read_items(items)

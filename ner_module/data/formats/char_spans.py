@@ -49,6 +49,7 @@ class SpanCounts:
     discontinuous: int = 0  # dropped: in several pieces
     left_out: Counter[str] = field(default_factory=Counter)  # texts and annotations that are not read, by reason
     first_change: tuple[str, int] | None = field(default=None, compare=False)  # its file and line; no duplicate's
+    notes: list[tuple[str, str]] = field(default_factory=list, compare=False)  # file, and how it is read
 
     @property
     def is_clean(self) -> bool:
@@ -75,7 +76,8 @@ class SpanCounts:
         >>> SpanCounts(spans=10, kept=9, expanded=2, nested=1).summary()
         '10 spans read, 9 kept; expanded: 2, nested: 1'
         """
-        others = {each.name.replace("_", " "): getattr(self, each.name) for each in fields(self)[2:-2]}
+        compared = [each.name for each in fields(self)[2:] if each.compare and each.name != "left_out"]
+        others = {name.replace("_", " "): getattr(self, name) for name in compared}
         changes = ", ".join(f"{name}: {count:,}" for name, count in (others | self.left_out).items() if count)
         return f"{self.spans:,} spans read, {self.kept:,} kept" + (f"; {changes}" if changes else "")
 
