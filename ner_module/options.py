@@ -46,7 +46,7 @@ class Parser(LightningArgumentParser):
         elif found := re.search(r'Parser key "model.model_name_or_path":\s+Expected .* Got value: None', message):
             message = "no model is named: give --model.model_name_or_path NAME, or a --config"
         command = getattr(parser, "subcommand", None) or "fit"
-        raise UsageError(_in_brief(message), f"{launch_command()} {command} --help-all") from ex
+        raise UsageError(in_brief(message), f"{launch_command()} {command} --help-all") from ex
 
     def check_keys(self, arguments: list[str]) -> None:
         """Refuse a configuration file with an option that does not exist, with its line.
@@ -73,7 +73,7 @@ class Parser(LightningArgumentParser):
                 check(config, yaml.compose(config.read_text(encoding="utf-8"), Loader=yaml.SafeLoader), "")
 
 
-def _in_brief(message: str) -> str:
+def in_brief(message: str) -> str:
     """The message of the parser without what says nothing to a user: types of Python, and what else would be valid."""
     lines = [line.strip().removeprefix("- ") for line in message.splitlines()]
     noise = (

@@ -73,7 +73,9 @@ class RunContents:
         rows = [[row.get(key) for _, key in EPOCH_COLUMNS] for row in self.epochs]
         best = frozenset({self.epochs.index(self.best_epoch)} if self.best_epoch else ())
         columns = [column for column, _ in EPOCH_COLUMNS]
-        return Table("Training results on validation data", columns, rows, best)
+        stopped = self.results.get("stopped")
+        note = f"stopped: {stopped}" if stopped else ""
+        return Table("Training results on validation data", columns, rows, best, note)
 
     @cached_property
     def metrics(self) -> list[dict[str, float]]:
