@@ -48,7 +48,8 @@ class RunContents:
     @property
     def best_epoch(self) -> dict[str, float] | None:
         """The row with the best F1, the first of equals: `best.ckpt` is from there."""
-        return max(self.epochs, key=lambda row: row.get("val/f1", -math.inf), default=None)
+        scored = [row for row in self.epochs if "val/f1" in row]
+        return max(scored, key=lambda row: row.get("val/f1") or -math.inf, default=None)
 
     @property
     def scored_split(self) -> str:

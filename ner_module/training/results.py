@@ -1,4 +1,4 @@
-"""The table of epochs, a row after each validation; the scores of each entity type; ``results.json``.
+"""The table of epochs, a row after each validation, else epoch; the scores of each entity type; ``results.json``.
 
 Rows come from validation within ``fit``, never from its sanity check. They travel in checkpoints, so that a resumed run
 shows the epochs before it stopped.
@@ -74,7 +74,10 @@ class ResultsTable(Callback):
             return
         if trainer.state.fn == "validate":
             self._summarise(trainer, pl_module, "validate", "val/")
-            return
+        else:
+            self._add_row(trainer, pl_module)
+
+    def _add_row(self, trainer: Trainer, pl_module: LightningModule) -> None:
         batches = trainer.num_training_batches
         finished = getattr(trainer.fit_loop.epoch_loop.batch_progress.current, "processed", 0)
         epoch = trainer.current_epoch + (finished / batches if batches else 1)
@@ -88,6 +91,11 @@ class ResultsTable(Callback):
         self._write(pl_module, {"epochs": self.rows}, ("config.yaml", "train_entities.json", "audit.json"))
         self._print(trainer, row)
 
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Without validation data, add and print a row of what training alone says."""
+        if not trainer.enable_validation or not sum(trainer.num_val_batches):
+            self._add_row(trainer, pl_module)
+
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print and write the test scores."""
         self._summarise(trainer, pl_module, "test", "test/")
@@ -99,6 +107,9 @@ class ResultsTable(Callback):
         if reason is not None and trainer.is_global_zero:
             say(f"\nstopped: {reason}", "bold")
         if not trainer.is_global_zero or not self.rows:
+            return
+        if "val/f1" not in self.rows[-1]:
+            say("\nno validation data: nothing was scored; last.ckpt is the model after the last step\n", "bold")
             return
         saved = _best_score(trainer)
         best = _best(self.rows, saved)
@@ -228,8 +239,9 @@ def _best(rows: list[dict[str, float]], saved: float | None = None) -> dict[str,
         saved: the F1 of ``best.ckpt``, which may not be the best row's: when training resumed in another directory, and
             the checkpoint of an earlier row was left behind.
     """
-    those = [row for row in rows if saved is not None and abs(row["val/f1"] - saved) < 2e-6]
-    return max(those or rows, key=lambda row: row["val/f1"])
+    scored = [row for row in rows if "val/f1" in row]
+    those = [row for row in scored if saved is not None and abs(row["val/f1"] - saved) < 2e-6]
+    return max(those or scored, key=lambda row: row["val/f1"])
 
 
 def _best_score(trainer: Trainer) -> float | None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+import re
 import shutil
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +16,12 @@ import torch
 import yaml
 from lightning.pytorch.callbacks import Timer
 from run_files import checkpoint, results, write_config
+
+from ner_module.data.options import sequence_limits
+from ner_module.errors import PretrainedError
+from ner_module.inference.model_folder import save_model_folder
+from ner_module.inference.tagger import NERTagger
+from ner_module.pretrained import load_config
 
 RunMain = Callable[..., Any]
 CALLBACKS = "lightning.pytorch.callbacks."
@@ -246,3 +255,88 @@ def test_no_training_resumes_from_weights_only(fit: RunMain, tmp_path: Path) -> 
     assert outcome.code == 1
     assert "kept/w.ckpt holds weights only" in outcome.errors()[0]
     assert "--model.model_name_or_path" in outcome.errors()[0]
+
+
+# ---------------------------------------------------------------------- without validation data
+
+
+def test_the_last_model_for_production_is_trained_on_everything(
+    fit: RunMain, run_main: RunMain, corpus: Path, tmp_path: Path
+) -> None:
+    """Rows of the training loss, `last.ckpt`, and a card that says that nothing was scored; and what can be tagged."""
+    options = ["--data.validation_file", "null", "--data.validation_fraction", 0, "--data.test_file", "null"]
+    outcome = fit("run", *options, "--trainer.max_epochs", 1)
+    assert "train            120 sentences" in outcome.err
+    assert "no validation data: nothing was scored" in outcome.out
+    run_main("fit", "--run_dir", "run", "--ckpt_path", "last", "--trainer.max_epochs", 2)
+    rows = results(tmp_path / "run")["epochs"]
+    assert [(row["epoch"], row["step"], set(row)) for row in rows] == [
+        (1.0, 8, {"epoch", "step", "train/loss"}),
+        (2.0, 16, {"epoch", "step", "train/loss"}),
+    ]
+    assert [path.name for path in sorted((tmp_path / "run" / "checkpoints").iterdir())] == [
+        "last.ckpt",
+        "previous.ckpt",
+    ]
+    card = tmp_path / "run" / "README.md"
+    assert not card.is_file() or "Nothing was scored" in card.read_text(encoding="utf-8")
+    outcome = run_main("test", "--run_dir", "run", check=False)
+    assert "no checkpoint run/checkpoints/best.ckpt: there are" in outcome.errors()[0] or "none" in outcome.errors()[0]
+    run_main("test", "--run_dir", "run", "--ckpt_path", "last", "--data.test_file", corpus / "test.conll")
+
+    tagger = NERTagger.load(tmp_path / "run")
+    [found] = tagger.predict("Ada met Bob.")
+    assert found == tagger.predict(["Ada met Bob."])[0]
+    assert found["text"] == "Ada met Bob."
+    for wrong, said in (
+        ({"text": "Ada"}, "texts has the type dict"),
+        (None, "texts has the type NoneType"),
+        (b"Ada", "texts has the type bytes"),
+        ([{"text": "Ada"}], "text 0 is neither a string nor a list of words, but {'text': 'Ada'} (dict)"),
+        (["Ada", None], "text 1 is neither a string nor a list of words, but None (NoneType)"),
+        (["Ada", float("nan")], "text 1 is neither a string nor a list of words, but nan (float)"),
+        ([["Ada"], ["Bob", None]], "word 1 of text 1 is no string, but None (NoneType)"),
+    ):
+        with pytest.raises(TypeError, match=re.escape(said)):
+            tagger.predict(wrong)  # type: ignore[arg-type]
+
+
+def test_an_exported_file_can_be_read_by_those_who_can_read_its_folder(trained_run: Path, tmp_path: Path) -> None:
+    save_model_folder(NERTagger.load(trained_run).module, NERTagger.load(trained_run).data, tmp_path / "model")
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "model").iterdir()}
+    assert modes["model.safetensors"] == modes["config.json"] != 0o600
+
+
+@pytest.mark.parametrize("family", ["gpt2", "xlnet"])
+@pytest.mark.slow
+def test_models_without_padding_or_limit_are_trained_and_exported(
+    fit: RunMain, run_main: RunMain, tmp_path: Path, corpus: Path, family: str
+) -> None:
+    from tiny_models import _byte_level_bpe
+    from transformers import AutoModel, GPT2Config, PreTrainedTokenizerFast, XLNetConfig
+
+    end = "<|endoftext|>"
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=_byte_level_bpe([end], 480), unk_token=end, eos_token=end, model_max_length=64
+    )
+    if family == "gpt2":
+        config = GPT2Config(vocab_size=len(tokenizer), n_positions=64, n_embd=32, n_layer=2, n_head=2)
+    else:
+        config = XLNetConfig(vocab_size=len(tokenizer), d_model=32, n_layer=2, n_head=2, d_inner=64)
+    for part in (AutoModel.from_config(config), tokenizer):
+        part.save_pretrained(tmp_path / family)
+    fit("run", "--model.model_name_or_path", tmp_path / family, "--trainer.max_epochs", 1)
+    run_main("export", "--run_dir", "run", "--output", "out", "--data", corpus / "test.conll")
+
+
+def test_an_adapter_and_a_layout_model_are_named_for_what_they_are(tmp_path: Path, caplog: Any) -> None:
+    (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "org/base"}', encoding="utf-8")
+    with pytest.raises(PretrainedError, match=r"holds an adapter \(LoRA\) of org/base, not a model: merge it first"):
+        load_config(str(tmp_path))
+    options = SimpleNamespace(model_name_or_path="a", max_seq_length=None, stride=None, context_size=0)
+    config = SimpleNamespace(max_2d_position_embeddings=9, max_position_embeddings=-1)
+    logger = logging.getLogger("ner_module")
+    logger.addHandler(caplog.handler)
+    assert sequence_limits(options, config, SimpleNamespace(model_max_length=64)) == (64, 16)
+    logger.removeHandler(caplog.handler)
+    assert "a reads positions on the page (boxes, bboxes), which are not used here" in caplog.text
