@@ -66,7 +66,7 @@ class NERDataModule(LightningDataModule):
         label_map: renames entity types (``{person: PER, human: PER}``) or drops them (``{misc: O}``), in all splits;
             for ``flat`` labels, the labels themselves. A checkpoint keeps its map; what is given beside it is added.
         strict: refuse illegal tag sequences and spans that do not fit whole words, instead of repairing and counting.
-        validation_fraction: the share of the training sentences, or documents, held out without validation data; 0: none.
+        validation_fraction: the share of the training sentences, or documents, held out without validation data, or 0.
         max_seq_length: subword tokens of a sequence, special tokens included; longer sentences are split into
             overlapping windows and nothing is lost. 512, or the model's own limit where that is less.
         stride: subword tokens that neighbouring windows share; a quarter of ``max_seq_length`` by default.

@@ -24,17 +24,12 @@ from ner_module.inference.tagger import NERTagger
 from ner_module.pretrained import load_config
 
 RunMain = Callable[..., Any]
+DOCS = Path(__file__).parents[2] / "docs" / "extending.md"
 CALLBACKS = "lightning.pytorch.callbacks."
 
 FREEZING = """
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import BaseFinetuning
-
-
-class InSetup(Callback):
-    def setup(self, trainer, pl_module, stage):
-        for name, parameter in pl_module.named_parameters():
-            parameter.requires_grad_("classifier" in name)
 
 
 class Fine(BaseFinetuning):
@@ -145,15 +140,17 @@ def test_a_missing_package_of_a_logger_is_one_line(fit: RunMain, tmp_path: Path)
 # ---------------------------------------------------------------------- callbacks that work
 
 
-@pytest.mark.parametrize("name", ["InSetup", pytest.param("Fine", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["freezing.FreezeEncoder", pytest.param("own_callbacks.Fine", marks=pytest.mark.slow)])
 def test_what_is_frozen_in_setup_does_not_move(
     fit: RunMain, tiny_model: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     from transformers import AutoModel
 
     (tmp_path / "own_callbacks.py").write_text(FREEZING, encoding="utf-8")
+    [code] = re.findall(r"```python\n(# freezing.py\n.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
+    (tmp_path / "freezing.py").write_text(code, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
-    fit("run", config=with_callback(f"own_callbacks.{name}"))
+    fit("run", config=with_callback(name))
     trained = checkpoint(tmp_path / "run", "last")["state_dict"]
     base = AutoModel.from_pretrained(tiny_model()).state_dict()
     common = [key for key in base if f"model.bert.{key}" in trained]
@@ -163,9 +160,11 @@ def test_what_is_frozen_in_setup_does_not_move(
 
 @pytest.mark.slow
 def test_averaged_weights_are_saved_and_resumed(fit: RunMain, run_main: RunMain, tmp_path: Path) -> None:
-    fit("run", config=with_callback(f"{CALLBACKS}EMAWeightAveraging", decay=0.5))
-    before = checkpoint(tmp_path / "run", "last")
-    assert "current_model_state" in before
+    [text] = re.findall(r"```yaml\n(trainer:\n  callbacks.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
+    fit("run", config=yaml.safe_load(text))
+    saved = checkpoint(tmp_path / "run", "last")
+    names = saved["state_dict"].keys() & saved["current_model_state"].keys()
+    assert any(not torch.equal(saved["state_dict"][name], saved["current_model_state"][name]) for name in names)
     outcome = run_main("fit", "--run_dir", "run", "--ckpt_path", "last", "--trainer.max_epochs", 3)
     assert steps(tmp_path / "run") == [8, 16, 24]
     assert "configure_model" not in outcome.err
@@ -194,7 +193,8 @@ def test_what_lightning_has_to_say_is_seen(fit: RunMain, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("first", "then", "said"),
     [
-        (["--trainer.max_steps", 3], ["--trainer.max_steps", -1], "--trainer.max_steps 3 are done"),
+        pytest.param(["--trainer.max_steps", 3],
+         ["--trainer.max_steps", -1], "--trainer.max_steps 3 are done", marks=pytest.mark.slow),
         pytest.param(["--trainer.max_steps", 12, "--trainer.val_check_interval", 4],
          ["--trainer.max_steps", -1], "--trainer.max_steps 12 are done", marks=pytest.mark.slow),
         (["--trainer.max_time", "00:00:00:20"], ["--trainer.max_time", "null"], "--trainer.max_time is reached"),
