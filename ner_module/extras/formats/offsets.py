@@ -45,7 +45,7 @@ _SHIFTS = {"inclusive": (0, 1), "from_one": (-1, -1), "from_one_inclusive": (-1,
 _SIZES: dict[str, Callable[[str], list[int]]] = {  # of each character
     "utf16": lambda text: [1 + (char > "\uffff") for char in text],
     "bytes": lambda text: [len(char.encode("utf-8", "surrogatepass")) for char in text],
-    "crlf_as_one": lambda text: [int(pair != ("\r", "\n")) for pair in zip(text, text[1:] + " ", strict=True)],
+    "crlf_as_one": lambda text: [int(pair != ("\r", "\n")) for pair in zip(text, text[1:] + " ", strict=False)],
     "lf_as_two": lambda text: [1 + (two[1] == "\n" and two[0] != "\r") for two in zip(" " + text, text, strict=False)],
     "nfc": _composed,
     "nfd": lambda text: [len(normalize("NFD", char)) for char in text],
