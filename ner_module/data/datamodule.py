@@ -264,10 +264,11 @@ class NERDataModule(LightningDataModule):
             return "train", self._held_out
         return "train", np.delete(np.arange(len(self.stored["train"])), self._held_out)
 
-    def tokens_of(self, split: str, index: int) -> list[str]:
-        """The words of the ``index``-th sentence of a split."""
+    def sentence_of(self, split: str, index: int) -> tuple[list[str], str, int]:
+        """The words of the ``index``-th sentence of a split, and the file and line that it begins on."""
         source, chosen = self.sentences_of(split)
-        return self.stored[source].tokens(index if chosen is None else int(chosen[index]))
+        place = index if chosen is None else int(chosen[index])
+        return self.stored[source].tokens(place), *self.stored[source].origin(place)
 
     def train_entities(self) -> dict[str, dict[str, int]]:
         """The entities of the training data: type -> surface form (words joined by spaces) -> count."""
