@@ -24,10 +24,7 @@ OUTSIDE_READING = "outside"
 
 _KINDS = {
     "conflicting_types": ("more than one type", "check the minority: mistakes, or genuine ambiguity?"),
-    "entity_or_outside": (
-        "places where they are entities and places where they are not",
-        "check them: missed entities?",
-    ),
+    "entity_or_outside": ("occurrences inside and outside entities", "check the minority: missed entities?"),
 }
 
 # Longer entities are hardly ever repeated outside, and each length costs a look at every word.

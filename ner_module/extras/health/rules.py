@@ -82,7 +82,7 @@ def _slower(history: History) -> str:
 
 
 def _length(history: History) -> Iterator[Finding]:
-    """A new classification head needs a few hundred steps before it predicts any entity; known before the first step."""
+    """A new head needs a few hundred steps before it predicts any entity; known before the first step."""
     steps, epochs = history.total_steps, max(history.max_epochs, 1)
     if 0 < steps < _TOO_FEW_STEPS:
         yield _warning(
