@@ -1,0 +1,118 @@
+"""Write the lock anew: ``make lock``, or ``python requirements/lock.py [--upgrade] [--upgrade-package NAME …]``.
+
+uv resolves everything that pyproject.toml names, once and for all platforms, with every hash of every version; the result
+is split by what needs it:
+
+* ``torch.txt``: PyTorch, the builds of PyPI and of PyTorch's CPU index; ``cuda.txt``: what PyPI's build for Linux needs;
+* ``core.txt``: the environment for training, and what installs this project itself; ``docs.txt``: for the documentation;
+* ``dev.txt``: for tests and benchmarks; ``sdist.txt``: the same, but published without a wheel.
+
+Each package stands in one file only. Without ``--upgrade`` the pins stay as they are wherever pyproject.toml lets them.
+``weights.txt`` is written by hand.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+PROJECT = FOLDER.parent / "pyproject.toml"
+CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+CUDA = re.compile(r"(cuda|nvidia)-|triton$")
+SDISTS = {"seqeval": ["setuptools-scm"]}
+"""What has no wheel on PyPI, with what it asks for while it is built."""
+
+HEADS = {
+    "torch": "PyTorch: the hashes of the builds on PyPI (CUDA on Linux), then of those on PyTorch's CPU index.",
+    "cuda": "What PyPI's build of PyTorch for Linux needs besides core.txt.",
+    "core": "What training needs, and what installs this project; besides torch.txt.",
+    "dev": "What tests and benchmarks need besides core.txt.",
+    "sdist": "What tests and benchmarks need that has no wheel; built with what dev.txt has.",
+    "docs": "What the documentation needs besides core.txt.",
+}
+
+
+def name_of(requirement: str) -> str:
+    """The normalised name that a requirement starts with."""
+    return re.sub(r"[-_.]+", "-", re.match(r"[\w.-]+", requirement)[0]).lower()
+
+
+def resolve(*arguments: str, requirements: str) -> str:
+    """What ``uv pip compile`` makes of the requirements, for all platforms."""
+    command = [sys.executable, "-m", "uv", "pip", "compile", "-", "--universal", "--python-version", "3.11", "--generate-hashes", "--quiet"]
+    command += ["--no-header", *arguments]
+    return subprocess.run(command, input=requirements, stdout=subprocess.PIPE, text=True, check=True).stdout
+
+
+def blocks_of(text: str) -> dict[str, str]:
+    """The requirements of a lock by name, each with its hashes and the comment that says what needs it."""
+    blocks: dict[str, str] = {}
+    for block in re.findall(r"^\w.*\n(?:[ ].*\n)*", text, re.MULTILINE):  # two where versions differ by platform
+        blocks[name_of(block)] = blocks.get(name_of(block), "") + block
+    return blocks
+
+
+def closure(roots: Iterable[str], blocks: dict[str, str]) -> set[str]:
+    """The roots and all they need; the comments `# via …` say what each is needed by."""
+    needs: dict[str, set[str]] = {}
+    for name, block in blocks.items():
+        for parent in re.findall(r"^    #(?: via)? +([\w.-]+)", block, re.MULTILINE):
+            needs.setdefault(name_of(parent), set()).add(name)
+    found, left = set(), set(roots)
+    while left:
+        found |= left
+        left = set().union(*(needs.get(name, set()) for name in left)) - found
+    return found
+
+
+def hashes_of(block: str) -> list[str]:
+    """Its hashes, in their order."""
+    return re.findall(r"--hash=(sha256:[0-9a-f]{64})", block)
+
+
+def with_cpu_builds(block: str, old: str) -> str:
+    """PyTorch's requirement with the hashes of its CPU builds, too; those of ``old`` if their index cannot be reached."""
+    pin, published = block.split()[0], hashes_of(block)
+    try:
+        found = hashes_of(resolve("--no-deps", "--index-url", CPU_INDEX, requirements=f"{pin}+cpu"))
+    except subprocess.CalledProcessError:
+        found = hashes_of(old)
+        if not old.startswith(f"{pin} ") or set(found) <= set(published):
+            sys.exit(f"{CPU_INDEX} cannot be reached, and the lock has no hashes of the CPU builds of {pin}")
+        print(f"{CPU_INDEX} cannot be reached: the hashes of the CPU builds stay as they are", file=sys.stderr)
+    added = [each for each in found if each not in published]
+    return " \\\n    ".join([pin, *(f"--hash={each}" for each in published + added)]) + "\n"
+
+
+def main() -> None:
+    """Resolve, split, write."""
+    settings = tomllib.loads(PROJECT.read_text(encoding="utf-8"))
+    project, build = settings["project"], settings["build-system"]["requires"]
+    extras = project["optional-dependencies"]
+    old = "".join(path.read_text(encoding="utf-8") for path in sorted(FOLDER.glob("*.txt")) if path.stem in HEADS)
+    everything = [*project["dependencies"], *build, *sum(extras.values(), []), *sum(SDISTS.values(), [])]
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder) / "lock.txt"  # uv keeps to the versions, and hashes, that it finds where it is to write
+        output.write_text("".join(f"{line}\n" for line in re.findall(r"^[^#\s][^\n\\]*", old, re.M)), encoding="utf-8")
+        resolve("--output-file", str(output), *sys.argv[1:], requirements="\n".join(everything))
+        blocks = blocks_of(output.read_text(encoding="utf-8"))
+
+    core = closure(map(name_of, [*project["dependencies"], *build]), blocks)
+    docs = closure(map(name_of, extras["docs"]), blocks) - core
+    blocks["torch"] = with_cpu_builds(blocks["torch"], blocks_of(old).get("torch", ""))
+    parts: dict[str, str] = dict.fromkeys(HEADS, "")
+    for name, block in sorted(blocks.items()):
+        part = "cuda" if CUDA.match(name) else "core" if name in core else "docs" if name in docs else "dev"
+        parts["torch" if name == "torch" else "sdist" if name in SDISTS else part] += block
+    for part, text in parts.items():
+        (FOLDER / f"{part}.txt").write_text(f"# {HEADS[part]}\n# Written by `make lock`.\n{text}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
