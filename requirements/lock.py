@@ -1,11 +1,11 @@
 """Write the lock anew: ``make lock``, or ``python requirements/lock.py [--upgrade] [--upgrade-package NAME …]``.
 
-uv resolves everything that pyproject.toml names, once and for all platforms, with every hash of every version; the result
-is split by what needs it:
+uv resolves everything that pyproject.toml names, at once and for all platforms, with every hash of every version; the
+result is split by what needs it:
 
-* ``torch.txt``: PyTorch, the builds of PyPI and of PyTorch's CPU index; ``cuda.txt``: what PyPI's build for Linux needs;
-* ``core.txt``: the environment for training, and what installs this project itself; ``docs.txt``: for the documentation;
-* ``dev.txt``: for tests and benchmarks; ``sdist.txt``: the same, but published without a wheel.
+* ``torch.txt``: PyTorch, the builds of PyPI and of its CPU index; ``cuda.txt``: what PyPI's build for Linux needs;
+* ``core.txt``: what training needs, and what installs this project itself; ``docs.txt``: what the documentation needs;
+* ``dev.txt``: what tests and benchmarks need; ``sdist.txt``: likewise, but published without a wheel.
 
 Each package stands in one file only. Without ``--upgrade`` the pins stay as they are wherever pyproject.toml lets them.
 ``weights.txt`` is written by hand.
@@ -19,6 +19,7 @@ import sys
 import tempfile
 import tomllib
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
@@ -45,8 +46,8 @@ def name_of(requirement: str) -> str:
 
 def resolve(*arguments: str, requirements: str) -> str:
     """What ``uv pip compile`` makes of the requirements, for all platforms."""
-    command = [sys.executable, "-m", "uv", "pip", "compile", "-", "--universal", "--python-version", "3.11", "--generate-hashes", "--quiet"]
-    command += ["--no-header", *arguments]
+    command = [sys.executable, "-m", "uv", "pip", "compile", "-", "--universal", "--python-version", "3.11"]
+    command += ["--generate-hashes", "--no-header", "--quiet", *arguments]
     return subprocess.run(command, input=requirements, stdout=subprocess.PIPE, text=True, check=True).stdout
 
 
@@ -77,7 +78,7 @@ def hashes_of(block: str) -> list[str]:
 
 
 def with_cpu_builds(block: str, old: str) -> str:
-    """PyTorch's requirement with the hashes of its CPU builds, too; those of ``old`` if their index cannot be reached."""
+    """PyTorch's requirement with its CPU builds' hashes too; those of ``old`` if their index cannot be reached."""
     pin, published = block.split()[0], hashes_of(block)
     try:
         found = hashes_of(resolve("--no-deps", "--index-url", CPU_INDEX, requirements=f"{pin}+cpu"))
@@ -96,7 +97,7 @@ def main() -> None:
     project, build = settings["project"], settings["build-system"]["requires"]
     extras = project["optional-dependencies"]
     old = "".join(path.read_text(encoding="utf-8") for path in sorted(FOLDER.glob("*.txt")) if path.stem in HEADS)
-    everything = [*project["dependencies"], *build, *sum(extras.values(), []), *sum(SDISTS.values(), [])]
+    everything = [*project["dependencies"], *build, *chain(*extras.values()), *chain(*SDISTS.values())]
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "lock.txt"  # uv keeps to the versions, and hashes, that it finds where it is to write
         output.write_text("".join(f"{line}\n" for line in re.findall(r"^[^#\s][^\n\\]*", old, re.M)), encoding="utf-8")

@@ -71,7 +71,7 @@ def libraries() -> Iterator[Check]:
         try:
             found = metadata.version(name)
         except metadata.PackageNotFoundError:
-            yield Check(name, "error", "not installed", "`make setup`")
+            yield Check(name, "error", "not installed", "`make setup`, or install ner-module again")
             continue
         pin = tested.get(name, found)
         if (name, found) in _COMPROMISED:
