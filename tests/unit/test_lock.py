@@ -40,14 +40,17 @@ def test_every_requirement_has_a_hash(path: Path) -> None:
 
 
 def test_a_package_stands_in_one_file() -> None:
-    assert {path.stem for path in FILES} == {"torch", "cuda", "core", "weights", "dev", "sdist", "docs"}
-    for name, places in locked().items():
+    assert {path.stem for path in FILES} == {"torch", "torch-cpu", "core", "weights", "dev", "sdist", "docs"}
+    found = locked()
+    ((first, version), (second, cpu_version)) = found.pop("torch")
+    assert {(first, version), (second, cpu_version)} == {("torch", version), ("torch-cpu", f"{version}+cpu")}
+    for name, places in found.items():
         assert len({file for file, _ in places}) == 1, name
 
 
 def test_lock_and_pyproject_agree() -> None:
     project, extras = PROJECT["project"], PROJECT["project"]["optional-dependencies"]
-    core, dev = {"torch", "core"}, {"torch", "core", "dev", "sdist"}
+    core, dev = {"torch", "torch-cpu", "core"}, {"torch", "core", "dev", "sdist"}
     asked = {"dependencies": (project["dependencies"], core), "build": (PROJECT["build-system"]["requires"], core)}
     asked |= {extra: (wanted, {"core", "docs"} if extra == "docs" else dev) for extra, wanted in extras.items()}
     found = locked()
