@@ -92,7 +92,7 @@ def devices() -> Iterator[Check]:
         device = torch.cuda.get_device_properties(index)
         yield Check(f"cuda:{index}", "ok", f"{device.name}, {_size(device.total_memory)}")
     if not torch.cuda.is_available() and Path("/dev/nvidiactl").exists():
-        advice = "PyTorch is built without CUDA: install the build of PyPI, `make clean` and `make setup`"
+        advice = "PyTorch is built without CUDA: install the build of PyPI, `make clean` and `make setup TORCH=cuda`"
         if built := torch.version.cuda:
             advice = f"the driver does not fit CUDA {built}, or CUDA_VISIBLE_DEVICES hides it: see `nvidia-smi`"
         yield Check("CUDA", "warning", "there is a GPU that PyTorch cannot use", advice)
