@@ -240,8 +240,7 @@ class NERDataModule(LightningDataModule):
             self.labels = self.tags.label_set(found, self.labels.scheme, self.labels.outside)
             if command == "fit" and len(self.labels.names) == 1:
                 problem = f"every word has the tag {self.labels.names[0]!r}: there is nothing to learn"
-                source = self.stored["train"].meta["sources"][0]
-                raise DataError(source, None, problem, "check --data.label_column_name")
+                raise DataError(self.stored["train"].meta["sources"][0], None, problem, "check --data.label_column_name")
         if command == "fit" and self._restored and self.stored["train"].meta["sha256"] != self._train_sha256:
             log.warning("the training data has changed since the checkpoint was made; training uses the new data")
         self._held_out = None
