@@ -231,16 +231,16 @@ class NERDataModule(LightningDataModule):
         if self._prepared != command:
             self._prepare()  # another process did; here the cache is warm
         self._prepared = None
-        tagged = self.tags.splits
         if self.labels.names:  # settled by a checkpoint, or by `fit` before
-            for name, split in tagged.items():
+            for name, split in self.tags.splits.items():
                 check_known(self.labels, split, self.encoded[name])
         else:
-            found = {tag for name in tagged for tag in self.encoded[name].tag_names}
+            found = {tag for name in self.tags.splits for tag in self.encoded[name].tag_names}
             self.labels = self.tags.label_set(found, self.labels.scheme, self.labels.outside)
             if command == "fit" and len(self.labels.names) == 1:
                 problem = f"every word has the tag {self.labels.names[0]!r}: there is nothing to learn"
-                raise DataError(self.stored["train"].meta["sources"][0], None, problem, "check --data.label_column_name")
+                source = self.stored["train"].meta["sources"][0]
+                raise DataError(source, None, problem, "check --data.label_column_name")
         if command == "fit" and self._restored and self.stored["train"].meta["sha256"] != self._train_sha256:
             log.warning("the training data has changed since the checkpoint was made; training uses the new data")
         self._held_out = None
