@@ -67,7 +67,7 @@ def read_sentences(
         problem = f"the format {options.format!r} is unknown"
         raise DataError(path, None, problem, f"choose among auto, {', '.join(FORMATS)}")
     why = "told by its name and content" if is_detected else "as --data.format says"
-    counts.notes.append((str(path), f"format {options.format}, {why}"))
+    counts.notes.append((str(path), f"format {options.format}, {why}", False))
     empty = True
     for sentence in _READERS[options.format](path, options, counts):
         empty = False

@@ -50,7 +50,8 @@ class SpanCounts:
     rejected_texts: int = 0  # skipped: the annotator rejected or ignored them, or did not annotate them
     further_annotations: int = 0  # annotations of a text after the first (several annotators), not read
     first_change: tuple[str, int] | None = field(default=None, compare=False)  # its file and line; no duplicate's
-    notes: list[tuple[str, str]] = field(default_factory=list, compare=False)  # file, and how it is read
+    notes: list[tuple[str, str, bool]] = field(default_factory=list, compare=False)
+    """File, how it is read, and whether that may come as a surprise."""
 
     @property
     def is_clean(self) -> bool:
