@@ -10,7 +10,7 @@ told by content (`contents.py`). What is not a word:
 * a first line that names the columns;
 * where CoNLL-U ids stand in front, the lines of multi-word ranges (``3-4``) and empty nodes (``5.1``).
 
-A column that numbers sentences, or says ``EndOfSentence`` (HIPE), ends them, too. The brackets of CoNLL-2012 are read.
+A column that numbers sentences, or says ``EndOfSentence`` (HIPE), ends them, too.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,7 +38,6 @@ _CELLS = re.compile(r"[^ \t]+")
 _GLOBAL_COLUMNS = re.compile(r"# ?global\.columns ?= ?(.+)")
 _CONLLU_COLUMNS = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
 _NEW_DOCUMENT = re.compile(r"# ?(?:newdoc(?: id)?|hipe2022:document_id)(?: ?= ?(.+))?")
-_BRACKETS = re.compile(r"(?:\((?P<type>[^()*]+))?\*?(?P<end>\))?")
 _COMMENT = ["#"]
 _HEAD_LINES = 2_000
 _MAX_HEAD = 1 << 20  # comments and empty lines before the first word
@@ -90,8 +89,6 @@ def read_columns(path: Path, options: ReadingOptions, counts: SpanCounts) -> Ite
     head: list[str] = []
     layout = None
     while layout is None and (more := take(lines, max(_HEAD_LINES, len(head)))):
-        if not head and any(line.startswith("#begin document") for line in more):
-            more, lines = list(_unbracketed(path, more, options)), _unbracketed(path, lines, options)
         head += more
         layout = _find_layout(path, head, options, counts)
         if layout is None and (len(head) > _MAX_HEAD or sum(map(len, head)) > options.max_record):
@@ -190,22 +187,6 @@ def _unusual_line(line: str, layout: _Layout, inside: bool) -> list[str]:
     if layout.label is None and not layout.tabs:
         advice = f"if this is raw text, set --data.format text; if not, {advice}"
     raise MisfitError(problem, advice)
-
-
-def _unbracketed(path: Path, lines: Iterable[str], options: ReadingOptions) -> Iterator[str]:
-    """The lines of CoNLL-2012 as words and tags: a line holds the word fourth and its entity, in brackets, eleventh."""
-    open_type = ""
-    for line in lines:
-        cells = line.split()
-        if line.startswith("#"):
-            yield "# newdoc id = " + line[len("#begin document") :].strip() if cells[0] == "#begin" else "# end =\n"
-        elif len(cells) < 12 or (found := _BRACKETS.fullmatch(cells[10])) is None:
-            open_type = ""
-            yield "\t".join(cells) + "\n"  # an empty line; what does not fit is refused where it is read
-        else:
-            prefix, open_type = ("B", found["type"]) if found["type"] else ("I", open_type)
-            yield f"{cells[3]}\t{f'{prefix}-{open_type}' if open_type else OUTSIDE}\n"
-            open_type = "" if found["end"] else open_type
 
 
 def _find_layout(path: Path, head: Sequence[str], options: ReadingOptions, counts: SpanCounts) -> _Layout | None:

@@ -52,26 +52,12 @@ _SCORES = {
 }
 
 
-_DESCRIPTION = """\
-Of one run directory: write its report.html, and the plots as PNG beside it, again. Of several: write one page that
-compares them, with paired tests of each against the first."""
-
-
-def main(argv: Sequence[str]) -> int:
+def write(options: argparse.Namespace) -> int:
     """``python -m ner_module report RUN [RUN …]``: write the page and print its path; returns the exit code.
 
     Raises:
         UserError: a directory holds no run, or a damaged one.
     """
-    parser = argparse.ArgumentParser(prog="python -m ner_module report", description=_DESCRIPTION, allow_abbrev=False)
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directory; the first is the baseline")
-    parser.add_argument(
-        "--output", type=Path, help="the HTML file; default RUN/report.html for one run, comparison.html for several"
-    )
-    parser.add_argument(
-        "--split", choices=("test", "validation"), help="whose predictions; default: test, else validation"
-    )
-    options = parser.parse_args(list(argv))
     alone = len(options.runs) == 1
     output = options.output or (options.runs[0] / "report.html" if alone else Path("comparison.html"))
     check_output(output, _is_report)
