@@ -50,7 +50,8 @@ class SpanCounts:
     discontinuous: int = 0  # dropped: in several pieces
     left_out: Counter[str] = field(default_factory=Counter)  # texts and annotations that are not read, by reason
     first_change: tuple[str, int] | None = field(default=None, compare=False)  # its file and line; no duplicate's
-    notes: list[tuple[str, str]] = field(default_factory=list, compare=False)  # file, and how it is read
+    notes: list[tuple[str, str, bool]] = field(default_factory=list, compare=False)
+    """File, how it is read, and whether that may come as a surprise."""
 
     @property
     def is_clean(self) -> bool:
