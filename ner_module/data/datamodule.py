@@ -225,8 +225,8 @@ class NERDataModule(LightningDataModule):
                 self._problem = error
         seen = {f"{name} data": encoded.name for name, encoded in self.encoded.items()}
         check_agreement(self._problem, {**seen, "labels": self.labels})
-        if self.trainer is not None:
-            self.trainer.lightning_module.configure_model()  # for callbacks that freeze or copy it in their ``setup``
+        if (module := getattr(self.trainer, "lightning_module", None)) is not None:
+            module.configure_model()  # now, for callbacks that freeze or copy the model in their ``setup``
 
     def _settle(self) -> None:
         command = self._command()
