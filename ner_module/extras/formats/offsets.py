@@ -48,7 +48,7 @@ _FORMS: dict[str, tuple[Callable[[str], Any], int, Callable[[Any], str]]] = {
     "nfc": (partial(normalize, "NFC"), 1, partial(normalize, "NFD")),
     "nfd": (partial(normalize, "NFD"), 1, partial(normalize, "NFC")),
 }
-_COUNTED = (*_SHIFTS, *_FORMS)
+_COUNTED = (*_FORMS, *_SHIFTS)
 _WAYS = ("auto", "exclusive", *_COUNTED, "quotes", "words", "words_inclusive")
 _TAG = re.compile(r"[BIESLUM][-_].+")
 

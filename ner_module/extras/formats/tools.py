@@ -16,7 +16,7 @@ from typing import Any
 from ner_module.data.formats.adapters import AnnotatedText, Item, Items, Note
 from ner_module.data.formats.cells import MisfitError, describe
 from ner_module.data.formats.char_spans import DISCONTINUOUS, CharSpan, locate_words
-from ner_module.data.formats.options import ReadingOptions, first_in
+from ner_module.data.formats.options import WORDS, ReadingOptions, first_in
 from ner_module.data.formats.records import SPANS, document_of, list_key, text_of
 from ner_module.errors import DataError
 from ner_module.extras.formats.offsets import find_quote
@@ -66,6 +66,7 @@ def _label_studio_span(kind: str, value: Any) -> Any:
 def _json_min(record: Any, file: File) -> Iterator[Item]:
     """Label Studio's JSON-MIN: ``{"text", "annotation_id", "NAME OF THE CONTROL": [{"start", "end", "labels"}]}``."""
     found = [key for key, value in record.items() if isinstance(value, list) and any("labels" in e for e in value)]
+    file.controls |= set(found)
     if file.label_key is None and len(found) > 1:
         raise _several("controls", found)
     spans = record.get(file.label_key or (found or [""])[0]) or []
@@ -74,9 +75,14 @@ def _json_min(record: Any, file: File) -> Iterator[Item]:
 
 def _prodigy(record: Any, file: File) -> Iterator[Item]:
     """``{"text", "tokens": [{"start", "end"}], "spans": [{"start", "end", "label"}], "answer"}``."""
-    text = text_of(record, file.text_key)
     reason = None if record.get("answer", "accept") == "accept" else _REJECTED
-    spans = record.get(file.label_key or first_in(SPANS, record) or "") or []
+    if list_key(record, file.text_key, WORDS, str) and record.get("tokens") != []:  # words with tags
+        yield record if reason is None or not file.is_tagged else reason
+        return
+    text = text_of(record, file.text_key)
+    key = file.label_key or first_in(SPANS, record) or ""
+    file.controls |= {key, *SPANS} & record.keys()
+    spans = record.get(key) or []
     words = _words(text, record["tokens"]) if record.get("tokens") else None
     if record.get("_is_binary"):
         yield _BINARY
@@ -124,6 +130,7 @@ def _argilla_2(record: Any, file: File) -> Iterator[Item]:
     """Version 2: ``{"fields": {"text"}, "suggestions", "responses": {"NAME": [{"value": [{…}], "status"}]}}``."""
     yield from [_MACHINE] * len(record.get("suggestions") or ())
     given = {name: each for name, each in (record.get("responses") or {}).items() if isinstance(each[0]["value"], list)}
+    file.controls |= set(given)
     if file.label_key is None and len(given) > 1:
         raise _several("questions", given)
     answers = given.get(file.label_key or "", []) if file.label_key else next(iter(given.values()), [])
@@ -212,7 +219,7 @@ def _has(**kinds: type) -> Callable[[Any], bool]:
 
 def _is_prodigy(record: Any) -> bool:
     is_answered = "_task_hash" in record or record.get("answer") in ("accept", "reject", "ignore")
-    return "text" in record and (is_answered or (list_key(record, "tokens", (), dict) is not None and record["tokens"]))
+    return is_answered or ("text" in record and list_key(record, "tokens", (), dict) is not None and record["tokens"])
 
 
 _Reader = Callable[[Any, File], Iterator[Item]]
@@ -276,9 +283,9 @@ def adapt(path: Path, records: Iterable[tuple[int, Any]], options: ReadingOption
                 yield path, line, item
     if partial is not None:
         yield path, *partial
-    if file.controls and file.label_key not in (None, *file.controls):
+    if file.controls and file.is_tagged and file.label_key not in (None, *file.controls):
         advice = f"give --data.label_column_name one of {', '.join(sorted(file.controls))}"
-        raise DataError(path, None, f"no control is called {file.label_key!r}", advice)
+        raise DataError(path, None, f"no spans are called {file.label_key!r}", advice)
     for tool in sorted(file.tools):
         yield path, 0, Note(f"records of {tool}")
 

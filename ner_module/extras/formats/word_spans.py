@@ -22,7 +22,7 @@ class File:
     Attributes:
         text_key, label_key, is_tagged: what was asked for.
         tools: what wrote its records.
-        controls: what texts were marked with, in Label Studio.
+        controls: the names that marks of text go by: controls of Label Studio, keys of records.
     """
 
     def __init__(self, options: ReadingOptions) -> None:
