@@ -78,9 +78,10 @@ class Subwords(dict[str, tuple[int, ...]]):
         self.num_special = len(whole) - len(bare)
 
     def cache(self, sentences: Iterable[Sequence[str]]) -> None:
-        """Encode the new forms of some sentences, all at once: the tokenizer uses all cores."""
+        """Encode the new forms of some sentences, all at once: the tokenizer uses all cores, and counts no offsets."""
         new = list(dict.fromkeys(word for tokens in sentences for word in tokens if word not in self))
-        encodings = self._backend.encode_batch([[word] for word in new], is_pretokenized=True, add_special_tokens=False)
+        split = [[word] for word in new]
+        encodings = self._backend.encode_batch_fast(split, is_pretokenized=True, add_special_tokens=False)
         self.update(zip(new, (tuple(encoding.ids) for encoding in encodings), strict=True))
 
 

@@ -14,11 +14,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tiny_models import FAMILIES
-from tokenizers import pre_tokenizers
 from transformers import AutoTokenizer
 
 from ner_module.data.alignment import NO_SUBWORD, UNLABELLED, EncodedSequence, Subwords, make_sequences, subword_labels
-from ner_module.pretrained import load_tokenizer
+from ner_module.tokenizer import load_tokenizer
 
 NO_LIMIT = 1_000_000
 
@@ -37,17 +36,17 @@ NASTY_WORDS = [
 
 
 @pytest.fixture(scope="session")
-def tokenizers(tiny_model: Callable[..., Path]) -> Callable[[str], tuple[Any, Any, Subwords]]:
-    """Family -> our tokenizer, transformers' own made fit for split words by its documented means, our subwords."""
+def tokenizers(
+    tiny_model: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], tuple[Any, Any, Subwords]]:
+    """Family -> our tokenizer, what transformers makes of its saved form, our subwords; see `test_tokenizer.py`."""
     made: dict[str, tuple[Any, Any, Subwords]] = {}
 
     def make(family: str) -> tuple[Any, Any, Subwords]:
         if family not in made:
             ours = load_tokenizer(str(tiny_model(family)))
-            reference = AutoTokenizer.from_pretrained(tiny_model(family), add_prefix_space=True)
-            if family == "modernbert":  # its loader takes no add_prefix_space
-                reference.backend_tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
-            made[family] = ours, reference, Subwords(ours)
+            ours.save_pretrained(folder := tmp_path_factory.mktemp("tokenizer"))
+            made[family] = ours, AutoTokenizer.from_pretrained(folder), Subwords(ours)
         return made[family]
 
     return make
@@ -124,12 +123,14 @@ def test_an_empty_sentence_is_a_sequence_of_special_tokens(family: str, tokenize
 
 
 @pytest.mark.parametrize("family", ["roberta", "modernbert"])
-def test_byte_level_words_are_those_of_running_text(family: str, tokenizers: Callable[..., Any]) -> None:
-    ours, reference, subwords = tokenizers(family)
+def test_byte_level_words_are_those_of_running_text(
+    family: str, tiny_model: Callable[..., Path], tokenizers: Callable[..., Any]
+) -> None:
+    ours, _, subwords = tokenizers(family)
     tokens = ["The", "European", "Union", "said", "."]
     subwords.cache([tokens])
     [one] = make_sequences(tokens, subwords, NO_LIMIT, 0)
-    assert one.input_ids == AutoTokenizer.from_pretrained(reference.name_or_path)(" " + " ".join(tokens)).input_ids
+    assert one.input_ids == AutoTokenizer.from_pretrained(tiny_model(family))(" " + " ".join(tokens)).input_ids
     # Also what the tokenizer does when others call it, after it travelled.
     assert ours(tokens, is_split_into_words=True).input_ids == one.input_ids
 
