@@ -306,8 +306,7 @@ def test_only_first_subwords_are_labelled(marks: Subwords) -> None:
     sentence = Sentence([2, 0, 3, 1], marks)
     [one] = make_sequences(sentence.tokens, marks, 16, 4)
     aligned = subword_labels(one, [5, 6, 7, 8], num_suffix=1)
-    assert aligned.tolist() == [-1, 5, -1, 7, -1, -1, 8, -1]
-    assert aligned.dtype == np.int16
+    assert aligned == [-1, 5, -1, 7, -1, -1, 8, -1]
 
 
 def test_all_subwords_are_labelled_with_the_continuation(marks: Subwords) -> None:
@@ -315,7 +314,7 @@ def test_all_subwords_are_labelled_with_the_continuation(marks: Subwords) -> Non
     [one] = make_sequences(sentence.tokens, marks, 16, 4)
     # 0 O, 1 B-A, 2 I-A
     aligned = subword_labels(one, [0, 1, 1, 2], 1, continuation=[0, 2, 2], word_lengths=sentence.lengths)
-    assert aligned.tolist() == [-1, 0, 0, 1, 2, 2, 2, -1]
+    assert aligned == [-1, 0, 0, 1, 2, 2, 2, -1]
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -342,5 +341,5 @@ def test_over_all_windows_each_word_is_labelled_once(
         aligned = subword_labels(one, labels, 1, *options)
         assert len(aligned) == len(one.input_ids)
         assert aligned[0] == aligned[-1] == UNLABELLED
-        found += aligned[aligned != UNLABELLED].tolist()
+        found += [label for label in aligned if label != UNLABELLED]
     assert found == expected
