@@ -166,6 +166,9 @@ def _report_split(name: str, stored: StoredSplit, encoded: EncodedSplit, limit: 
     if name != "predict":
         words = f"{len(encoded.word_labels):,}"
         log.info("%-10s %9s sentences %11s words   %s", name, f"{len(encoded):,}", words, shown)
+        for path, note, is_surprise in stored.meta["notes"]:
+            if is_surprise:
+                log.warning("%s: %s", path, note)
         if stored.meta["changed_spans"]:
             log.warning("%s: %s", shown, stored.meta["changed_spans"])
         for finding, text in _FINDINGS.items():

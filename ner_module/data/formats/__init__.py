@@ -76,7 +76,7 @@ def read_sentences(
         options = replace(options, format=detect_format(path, options))
     offered = _offered_files()
     why = "told by its name and content" if is_detected else "as --data.format says"
-    counts.notes.append((str(path), f"format {options.format}, {why}"))
+    counts.notes.append((str(path), f"format {options.format}, {why}", False))
     if options.format in offered:
         items = offered[options.format].read(path, options)
         sentences = RecordReader(path, options, counts).read_items(items)
@@ -90,7 +90,8 @@ def read_sentences(
         empty = False
         yield sentence
     if empty and options.tagged:
-        problem = f"no sentence was found (read as {options.format})"
+        why = f"; {counts.summary()}" if counts.left_out else ""
+        problem = f"no sentence was found (read as {options.format}{why})"
         raise DataError(path, None, problem, "give a file with tagged sentences")
     if span_counts is None and not counts.is_clean:
         _log.warning("%s: %s", path, counts.summary())
