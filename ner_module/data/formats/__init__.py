@@ -90,7 +90,8 @@ def read_sentences(
         empty = False
         yield sentence
     if empty and options.tagged:
-        problem = f"no sentence was found (read as {options.format})"
+        why = f"; {counts.summary()}" if counts.left_out else ""
+        problem = f"no sentence was found (read as {options.format}{why})"
         raise DataError(path, None, problem, "give a file with tagged sentences")
     if span_counts is None and not counts.is_clean:
         _log.warning("%s: %s", path, counts.summary())

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import NamedTuple
+from unicodedata import normalize
 
 from ner_module.data.formats.cells import MisfitError, describe
 from ner_module.tagging import Span, spans_to_tags
@@ -153,7 +154,12 @@ def fits_text(text: str, span: CharSpan) -> bool:
     """Whether a span is inside a text and stands where its quote does."""
     if not 0 <= span.start <= span.end <= len(text):
         return False
-    return span.quote is None or text[span.start : span.end].split() == span.quote.split()
+    return span.quote is None or same_text(text[span.start : span.end], span.quote)
+
+
+def same_text(one: str, other: str) -> bool:
+    """Whether two texts are the same but for white space and their Unicode form."""
+    return one.split() == other.split() or normalize("NFC", one).split() == normalize("NFC", other).split()
 
 
 def check_type(name: str) -> str:

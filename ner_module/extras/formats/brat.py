@@ -60,8 +60,8 @@ def read_brat(folder: Path, options: ReadingOptions) -> Items:
 def _settled(path: Path, text: str, spans: list[CharSpan], lines: list[int], way: str) -> list[CharSpan]:
     offsets = CountedOffsets(way)
     try:
-        spans = offsets.settle(text, split_words(text), spans)
-        offsets.finish()
+        spans = offsets.settle(text, split_words(text) if spans else [], spans, lines[0] if spans else 0)
+        offsets.finish(path)
     except MisfitError as misfit:
         line = next((line for line, span in zip(lines, spans, strict=True) if not fits_text(text, span)), lines[0])
         raise DataError(path, line, *misfit.args) from None
