@@ -59,7 +59,7 @@ class RecordReader:
         path = self._path
         for path, line, item in items:
             if isinstance(item, Note):
-                self._counts.notes.append((str(path), str(item), False))
+                self._counts.notes.append((str(path), item, False))
                 continue
             with errors_at(path, line):
                 sentence = self._read(item, line)
