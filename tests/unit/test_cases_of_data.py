@@ -76,6 +76,8 @@ def read(tmp_path: Path, file: Path | str, **options: Any) -> Read:
         ("22-semicolon.csv", GENERATED, {}, "3 columns between semicolons"),
         ("23a-sentence-column.csv", GENERATED, {}, "sentence numbers 0 (sentence)"),
         ("23b-sentence-number-no-header.tsv", GENERATED, {}, "column 0 numbers the sentences"),
+        ("27-crlf-shift", (3, 8, {"PER": 1, "LOC": 1}), {}, "as the quotes say: crlf_as_one"),
+        ("34-prodigy-binary.jsonl", (1, 8, {"PER": 1, "LOC": 1}), {}, "records of Prodigy"),
         ("33-conll-2012.conll", (3, 11, {"PERSON": 1, "GPE": 1}), {}, ""),
         ("28-outside-is-other.conll", GENERATED, {"outside_label": "OTHER"}, "no prefix"),
     ],
