@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -22,8 +22,16 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 
 from ner_module.metrics.entity_scores import EntityScores
+from ner_module.model.decoding import Decoding, WordPredictions, decode_words
 from ner_module.model.encoder import build_from_base, build_from_config, check_fits
-from ner_module.model.optimizer import SchedulerType, clip_within_step, make_optimizer, make_scheduler
+from ner_module.model.optimizer import (
+    Freeze,
+    SchedulerType,
+    clip_within_step,
+    freeze,
+    make_optimizer,
+    make_scheduler,
+)
 from ner_module.model.packed import (
     EXACT_FAMILIES,
     Compile,
@@ -44,13 +52,6 @@ Padding = Literal["none", "longest"]
 log = logging.getLogger(__name__)
 
 
-class WordPredictions(NamedTuple):
-    """The chosen label of each word and its probability: both ``[N, W]``; meaningless past a sentence's end."""
-
-    label_ids: Tensor
-    scores: Tensor
-
-
 class NERModule(LightningModule):
     """A transformer with a token-classification head, fine-tuned as a whole.
 
@@ -60,7 +61,8 @@ class NERModule(LightningModule):
         learning_rate: the peak; 2e-5 to 5e-5 suits most encoders. Too high a rate makes the model predict one label.
         weight_decay: pulls weights (not biases or norms) towards zero; 0.01 is usual in pre-training.
         warmup_ratio: the share of all steps over which the rate rises from 0; 0.1 helps large models start.
-        lr_scheduler_type: the rate after the warm-up: ``linear`` or ``cosine`` to 0, or ``constant``.
+        lr_scheduler_type: the rate after the warm-up: ``linear``, ``cosine`` or ``polynomial`` to 0, ``inverse_sqrt``,
+            ``constant``, by the names of transformers.
         dropout: replaces the base model's dropout probabilities; null leaves them as they are.
         label_names: the labels by id. Not an option: filled from the data or the checkpoint.
         scheme: the tagging scheme of the labels. Not an option, likewise.
@@ -72,6 +74,12 @@ class NERModule(LightningModule):
             padding ``none``.
         gradient_checkpointing: store fewer activations and recompute them in the backward pass: less memory, about a
             third more time.
+        decoding: how words get their labels from the logits: ``viterbi`` takes the most probable sequence that the
+            scheme can write; ``greedy`` takes each word's most probable label, illegal sequences included.
+        head_learning_rate: the peak rate of the head, which starts from random numbers; null for that of the rest.
+        layer_decay: the rate of each layer is that of the layer above times this, down to the embeddings.
+        freeze: what stays as the base model has it: ``embeddings``, a number of first layers with them, or ``encoder``,
+            which trains the head alone.
     """
 
     def __init__(
@@ -89,11 +97,21 @@ class NERModule(LightningModule):
         padding: Padding = "none",
         compile: Compile = "none",
         gradient_checkpointing: bool = False,
+        decoding: Decoding = "viterbi",
+        head_learning_rate: float | None = None,
+        layer_decay: float = 1.0,
+        freeze: Freeze = "none",
     ) -> None:
         super().__init__()
-        if learning_rate <= 0 or weight_decay < 0 or not 0 <= warmup_ratio <= 1:
+        head_rate = learning_rate if head_learning_rate is None else head_learning_rate
+        if min(learning_rate, head_rate) <= 0 or weight_decay < 0 or not 0 <= warmup_ratio <= 1:
             raise MisconfigurationException(
-                "--model.learning_rate must be positive, --model.weight_decay not negative, --model.warmup_ratio 0 to 1"
+                "--model.learning_rate must be positive, --model.head_learning_rate likewise, --model.weight_decay not "
+                "negative, --model.warmup_ratio 0 to 1"
+            )
+        if not 0 < layer_decay <= 1 or (isinstance(freeze, int) and freeze < 0):
+            raise MisconfigurationException(
+                "--model.layer_decay must be above 0 and at most 1, --model.freeze not negative"
             )
         self.save_hyperparameters(logger=False)  # the whole configuration is logged, by `cli.py`
         self.model: Any = None
@@ -111,6 +129,11 @@ class NERModule(LightningModule):
     def labels(self) -> LabelSet:
         """What the head predicts."""
         return LabelSet.from_fields(self.hparams)
+
+    @property
+    def backbone(self) -> Any:
+        """The encoder, by the name that Lightning's ``BackboneFinetuning`` knows."""
+        return self.model.base_model
 
     def set_labels(self, labels: LabelSet) -> None:
         """Fix what the head predicts; raises ``ValueError`` if the model is built already, with other labels."""
@@ -148,6 +171,7 @@ class NERModule(LightningModule):
             self.use_model(build_from_base(name, revision, self.labels.names, dropout))
         if self.hparams["gradient_checkpointing"]:
             self.model.activation_checkpointing_enable({"use_reentrant": False})
+        freeze(self.model, self.hparams["freeze"])
         self._scores, self._loss = EntityScores(*self.labels), MeanMetric()
 
     def use_model(self, model: Any) -> None:
@@ -231,7 +255,7 @@ class NERModule(LightningModule):
         inputs = batch["input_ids"].split([sum(group) for group in groups])
         parts = [self(input_ids, group) for input_ids, group in zip(inputs, groups, strict=True)]
         logits_TC = torch.cat(parts) if parts else torch.zeros((0, len(self.labels.names)), device=self.device)
-        return logits_TC, decode_words(logits_TC, batch["word_positions"], self.labels.outside_id)
+        return logits_TC, decode_words(logits_TC, batch["word_positions"], self.labels, self.hparams["decoding"])
 
     def _outputs(self, batch: dict[str, Any], words: WordPredictions) -> dict[str, Tensor]:
         given = {name: batch[name] for name in ("sentence_index", "num_words", "gold")}
@@ -255,7 +279,10 @@ class NERModule(LightningModule):
         # Lightning cannot clip gradients that a fused optimiser unscales itself, as float16 would have it.
         fused = self.trainer.precision != "16-mixed"
         options = self.hparams
-        optimizer = make_optimizer(self, options["learning_rate"], options["weight_decay"], fused)
+        optimizer = make_optimizer(
+            *(self.model, options["learning_rate"], options["weight_decay"], fused),
+            *(options["head_learning_rate"], options["layer_decay"]),
+        )
         scheduler = make_scheduler(optimizer, options["lr_scheduler_type"], int(total_steps), options["warmup_ratio"])
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "lr"}}
 
@@ -287,6 +314,8 @@ class NERModule(LightningModule):
         if self.model is None:
             self.restore(checkpoint)
             self.build()
+            if "decoding" not in checkpoint["hyper_parameters"]:  # of a version that had one way
+                self.hparams["decoding"] = "greedy"
         loss_sum, labelled = checkpoint["ner_module"]["train_totals"]
         # A sum over all processes: the first one continues it.
         self._train_totals = (loss_sum, labelled) if self.global_rank == 0 else (0.0, 0)
@@ -300,17 +329,3 @@ def _loss_sum(logits_TC: Tensor, labels_T: Tensor) -> Tensor:
 def _wide(value: Tensor) -> Tensor:
     """In double precision where the device has it: a sum over an epoch needs it."""
     return value.detach().to(torch.float32 if value.device.type == "mps" else torch.float64)
-
-
-def decode_words(logits_TC: Tensor, word_positions_NW: Tensor, fallback_id: int) -> WordPredictions:
-    """The most probable label at each word's first subword token: the only step from subword tokens to words.
-
-    The word's position among the T is negative where it has no subword token: it gets the fallback, with the score 0.
-    """
-    logits_NWC = logits_TC[word_positions_NW.clamp(min=0)].float()
-    scores, label_ids = logits_NWC.softmax(dim=-1).max(dim=-1)
-    unseen = word_positions_NW < 0
-    return WordPredictions(
-        torch.where(unseen, fallback_id, label_ids),
-        torch.where(unseen, torch.zeros_like(scores), scores.nan_to_num(0.0)),  # a broken model has no confidence
-    )

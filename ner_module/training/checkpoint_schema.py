@@ -26,7 +26,8 @@ from typing_extensions import TypedDict
 
 from ner_module.data.batching import Batching
 from ner_module.data.store import Documents
-from ner_module.model.optimizer import SchedulerType
+from ner_module.model.decoding import Decoding
+from ner_module.model.optimizer import Freeze, SchedulerType
 from ner_module.tagging import SCHEMES
 from ner_module.tokenizer import TOKENIZER_FILES
 
@@ -110,6 +111,10 @@ class _Hyperparameters(TypedDict):
     dropout: _Number | None
     warmup_ratio: NotRequired[_Number]
     lr_scheduler_type: NotRequired[SchedulerType]
+    decoding: NotRequired[Decoding]
+    head_learning_rate: NotRequired[_Number | None]
+    layer_decay: NotRequired[_Number]
+    freeze: NotRequired[Freeze]
     label_names: _Labels
     scheme: _Scheme
     outside_label: _Name | None

