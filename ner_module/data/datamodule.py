@@ -192,8 +192,9 @@ class NERDataModule(LightningDataModule):
             raise DataError("--model.model_name_or_path", None, "it is not given", "name a hub id or a folder")
         source = options.model_name_or_path, options.revision
         tokenizer = load_tokenizer(*source)
-        limit = max_sequence_length(load_config(*source), tokenizer)
-        self.max_seq_length, self.stride = sequence_limits(options, limit)
+        self.max_seq_length, self.stride = sequence_limits(
+            options, max_sequence_length(load_config(*source), tokenizer)
+        )
         self.label_all_tokens: bool = options.label_all_tokens
         self.context_size: int = options.context_size
         self.tokenizer = tokenizer
