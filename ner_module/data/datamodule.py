@@ -192,9 +192,8 @@ class NERDataModule(LightningDataModule):
             raise DataError("--model.model_name_or_path", None, "it is not given", "name a hub id or a folder")
         source = options.model_name_or_path, options.revision
         tokenizer = load_tokenizer(*source)
-        self.max_seq_length, self.stride = sequence_limits(
-            options, max_sequence_length(load_config(*source), tokenizer)
-        )
+        limit = max_sequence_length(load_config(*source), tokenizer)
+        self.max_seq_length, self.stride = sequence_limits(options, limit)
         self.label_all_tokens: bool = options.label_all_tokens
         self.context_size: int = options.context_size
         self.tokenizer = tokenizer
@@ -249,8 +248,9 @@ class NERDataModule(LightningDataModule):
             log.warning("the training data has changed since the checkpoint was made; training uses the new data")
         self._held_out = None
         if "train" in self.stored and "validation" not in self.stored:
-            options = self._options
-            self._held_out = choose_held_out(self.stored["train"], options.validation_fraction, options.seed)
+            self._held_out = choose_held_out(
+                self.stored["train"], self._options.validation_fraction, self._options.seed
+            )
         held_out = 0 if self._held_out is None else len(self._held_out)
         report_splits(self.stored, self.encoded, held_out, self.max_seq_length, self.context_size)
 
