@@ -248,11 +248,9 @@ class NERDataModule(LightningDataModule):
             log.warning("the training data has changed since the checkpoint was made; training uses the new data")
         self._held_out = None
         if "train" in self.stored and "validation" not in self.stored:
-            self._held_out = choose_held_out(
-                self.stored["train"], self._options.validation_fraction, self._options.seed
-            )
-        held_out = 0 if self._held_out is None else len(self._held_out)
-        report_splits(self.stored, self.encoded, held_out, self.max_seq_length, self.context_size)
+            options = self._options
+            self._held_out = choose_held_out(self.stored["train"], options.validation_fraction, options.seed)
+        report_splits(self.stored, self.encoded, self._held_out, self.max_seq_length, self.context_size)
 
     def label_ids(self, split: str) -> list[int]:
         """The model's label id of each tag of a split."""
