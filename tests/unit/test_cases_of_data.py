@@ -63,7 +63,7 @@ def read(tmp_path: Path, file: Path | str, **options: Any) -> Read:
             "06-outer-and-nested.tsv",
             GENERATED,
             {},
-            "tags are in column 1 (PER 40, LOC 20) and in column 2 (LOC 5): 1 is",
+            "tags are in column 1 (PER 40, LOC 20) and in column 2 (LOC 5); column 1 is taken",
         ),
         ("07-germeval-trailing-tab.tsv", GENERATED, {}, "20 comment lines are left out"),
         ("08-late-quotation-marks.tsv", (1252, 5008, {"PER": 1, "LOC": 1}), {}, ""),
