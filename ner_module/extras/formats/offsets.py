@@ -143,8 +143,9 @@ class CountedOffsets:
 
     def _hint(self, least: int) -> tuple[int, str, str] | None:
         """The line where another way to count begins to show, what it looks like and what to do."""
-        way = max(_COUNTED, key=lambda way: len(self._only_so[way]))
-        lines, other = self._only_so[way], self._only_else[way] + self._fitting * (way in _SHIFTS)
+        against = {way: self._only_else[way] + self._fitting * (way in _SHIFTS) for way in _COUNTED}
+        way = max(_COUNTED, key=lambda way: len(self._only_so[way]) - 4 * against[way])
+        lines, other = self._only_so[way], against[way]
         if len(lines) < max(least, 4 * other):
             return None
         problem = f"the offsets look like {way}: counted so {len(lines):,} more spans fit whole words, {other:,} fewer"
