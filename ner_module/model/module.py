@@ -186,7 +186,10 @@ class NERModule(LightningModule):
         call_all("model", self.model)
 
     def on_fit_start(self) -> None:
-        """Compile where that was asked for."""
+        """Compile where that was asked for; refuse averages of what is no weight."""
+        # Of positions and label codes, which it would round to other ones.
+        if any(getattr(callback, "_use_buffers", False) for callback in self.trainer.callbacks):  # type: ignore[attr-defined]
+            raise MisconfigurationException("WeightAveraging: give it use_buffers: false (configs/overlays/ema.yaml)")
         how = self.hparams["compile"]
         if how != "none":
             check_compile(how, self.packed, self.device, self.trainer.accumulate_grad_batches)
