@@ -88,6 +88,11 @@ def run_case(name: str, small: bool, work: Path, limit: float) -> dict[str, Any]
     return found
 
 
+def not_measured(outcome: dict[str, Any]) -> list[str]:
+    """The figures of a case that could not be had."""
+    return [name for name, value in outcome.get("found", {}).items() if isinstance(value, dict) and "error" in value]
+
+
 def _end(process: subprocess.Popen[bytes]) -> None:
     try:
         os.killpg(process.pid, signal.SIGKILL)
@@ -128,7 +133,7 @@ def main() -> int:
                 outcome = run_case(name, arguments.small, Path(folder), limit)
             found["cases"][name] = outcome
             write_json(arguments.output, found)
-            errors = [key for key, value in outcome.get("found", {}).items() if "error" in (value or ())]
+            errors = not_measured(outcome)
             note = f"; not measured: {', '.join(errors)}" if errors else ""
             print(f"{name}: {outcome['status']}, {outcome.get('seconds', 0):.0f} s{note}", flush=True)
     return int(any(outcome["status"] != "ok" for outcome in found["cases"].values()))
