@@ -26,7 +26,7 @@ from ner_module.data.agreement import check_agreement, several_processes
 from ner_module.data.batching import LOOK_AHEAD, Batching, Position, TrainingSampler, evaluation_loader, training_loader
 from ner_module.data.encoded import BatchAssembler, EncodedSplit, EncodingOptions, Selection
 from ner_module.data.entities import count_entities
-from ner_module.data.inventory import Tags, check_known, check_strict, choose_source_scheme
+from ner_module.data.inventory import Tags, check_known, check_strict, choose_source_schemes
 from ner_module.data.options import check_options, choose_held_out, sequence_limits
 from ner_module.data.preparation import encode_stored, report_splits, store_splits
 from ner_module.data.store import Documents, StoredSplit
@@ -58,16 +58,15 @@ class NERDataModule(LightningDataModule):
         format: ``auto`` detects the format of a file from its name and content; name one to force it.
         encoding: of text files; UTF-8 unless named.
         max_record_mb: the longest line, row, JSON record or sentence that is read, in MiB of characters.
-        source_scheme: how the files write entities: ``iob1``, ``iob2``, ``ioe1``, ``ioe2``, ``bioes``, ``bilou``, or
-            ``flat`` for labels without B-/I- prefixes. Detected when not given.
+        span_offsets: how offsets of spans count, where ``auto`` asks for it: ``exclusive``, ``inclusive``, ``utf16``, …
+        source_scheme: how the files write entities (detected): ``iob1``, ``iob2``, ``ioe1``, ``ioe2``, ``bioes``,
+            ``bilou``; without B-/I- prefixes, ``io`` (a run of one label is an entity) or ``flat`` (each word is).
         scheme: the scheme the model is trained on; ``iob2`` unless the labels are ``flat``.
-        outside_label: for ``flat`` labels, the one that marks no entity; ``O`` where it occurs, else none.
+        outside_label: the label of words outside any entity where it is not ``O``; ``flat`` labels may have none.
         label_map: renames entity types (``{person: PER, human: PER}``) or drops them (``{misc: O}``), in all splits;
             for ``flat`` labels, the labels themselves. A checkpoint keeps its map; what is given beside it is added.
-        strict: refuse illegal tag sequences and character spans that do not fit whole words, with file and line,
-            instead of repairing and counting them.
-        validation_fraction: the share of the training sentences held out when there is no validation data; whole
-            documents where the data has them. The seed decides which.
+        strict: refuse illegal tag sequences and spans that do not fit whole words, instead of repairing and counting.
+        validation_fraction: the share of the training sentences, or documents, held out without validation data.
         max_seq_length: subword tokens of a sequence, special tokens included; longer sentences are split into
             overlapping windows and nothing is lost. 512, or the model's own limit where that is less.
         stride: subword tokens that neighbouring windows share; a quarter of ``max_seq_length`` by default.
@@ -105,7 +104,8 @@ class NERDataModule(LightningDataModule):
         format: str = "auto",
         encoding: str | None = None,
         max_record_mb: int = 16,
-        source_scheme: Scheme | None = None,
+        span_offsets: str = "auto",
+        source_scheme: Scheme | Literal["io"] | None = None,
         scheme: Scheme | None = None,
         outside_label: str | None = None,
         label_map: dict[str, str] | None = None,
@@ -172,7 +172,7 @@ class NERDataModule(LightningDataModule):
         command, options = self._command(), self._options
         self.stored = store_splits(options, command, self.cache)
         annotated = {name: split for name, split in self.stored.items() if name != "predict"}
-        schemes = {name: choose_source_scheme(split, options.source_scheme) for name, split in annotated.items()}
+        schemes = choose_source_schemes(annotated, options.source_scheme, options.outside_label)
         for name, split in annotated.items() if options.strict else ():
             check_strict(split, schemes[name])
         self.tags = Tags(annotated, schemes, options.label_names, self.label_map)
@@ -231,12 +231,11 @@ class NERDataModule(LightningDataModule):
         if self._prepared != command:
             self._prepare()  # another process did; here the cache is warm
         self._prepared = None
-        tagged = self.tags.splits
         if self.labels.names:  # settled by a checkpoint, or by `fit` before
-            for name, split in tagged.items():
+            for name, split in self.tags.splits.items():
                 check_known(self.labels, split, self.encoded[name])
         else:
-            found = {tag for name in tagged for tag in self.encoded[name].tag_names}
+            found = {tag for name in self.tags.splits for tag in self.encoded[name].tag_names}
             self.labels = self.tags.label_set(found, self.labels.scheme, self.labels.outside)
             if command == "fit" and len(self.labels.names) == 1:
                 problem = f"every word has the tag {self.labels.names[0]!r}: there is nothing to learn"
@@ -264,10 +263,11 @@ class NERDataModule(LightningDataModule):
             return "train", self._held_out
         return "train", np.delete(np.arange(len(self.stored["train"])), self._held_out)
 
-    def tokens_of(self, split: str, index: int) -> list[str]:
-        """The words of the ``index``-th sentence of a split."""
+    def sentence_of(self, split: str, index: int) -> tuple[list[str], str, int]:
+        """The words of the ``index``-th sentence of a split, and the file and line that it begins on."""
         source, chosen = self.sentences_of(split)
-        return self.stored[source].tokens(index if chosen is None else int(chosen[index]))
+        place = index if chosen is None else int(chosen[index])
+        return self.stored[source].tokens(place), *self.stored[source].origin(place)
 
     def train_entities(self) -> dict[str, dict[str, int]]:
         """The entities of the training data: type -> surface form (words joined by spaces) -> count."""

@@ -32,7 +32,7 @@ from ner_module.files import folder_problem, sha256_of
 log = logging.getLogger(__name__)
 
 # Part of every key: raise it when what is stored changes its meaning.
-_VERSION = 5
+_VERSION = 6
 
 NEEDED = {"fit": "train", "validate": "validation", "test": "test", "predict": "predict"}
 """The split a command cannot run without."""
@@ -49,7 +49,7 @@ _FINDINGS = {
     "overlapping windows, nothing is cut",
     "clipped_words": "a word longer than {limit} subword tokens, the first of {count:,} such words; the model sees its "
     "beginning",
-    "words_without_subword": "a word that becomes no subword token (control or zero-width characters), the first of "
+    "words_without_subword": "a word that vanishes in tokenization (control or zero-width characters), the first of "
     "{count:,}; it keeps its place and is predicted as outside any entity",
 }
 
@@ -111,7 +111,8 @@ def store_files(cache: Path, files: list[Path], reading: ReadingOptions) -> Path
                 if _digest(path) != digest:
                     raise DataError(path, None, "the file changed while it was read", "run the command again")
 
-        store_sentences(folder, names, sentences(), changed_spans, {"sha256": digests, "declared_names": None})
+        meta = {"sha256": digests, "declared_names": reading.label_names}
+        store_sentences(folder, names, sentences(), changed_spans, meta, reading.outside_label)
     return folder
 
 
@@ -165,6 +166,9 @@ def _report_split(name: str, stored: StoredSplit, encoded: EncodedSplit, limit: 
     if name != "predict":
         words = f"{len(encoded.word_labels):,}"
         log.info("%-10s %9s sentences %11s words   %s", name, f"{len(encoded):,}", words, shown)
+        for path, note, is_surprise in stored.meta["notes"]:
+            if is_surprise:
+                log.warning("%s: %s", path, note)
         if stored.meta["changed_spans"]:
             log.warning("%s: %s", shown, stored.meta["changed_spans"])
         for finding, text in _FINDINGS.items():

@@ -65,7 +65,7 @@ class _Collected:
 
 
 class EvaluationFiles(Callback):
-    """Writes ``RUN/predictions/{validation,test}.jsonl``: words, gold tags, predicted tags and their probabilities.
+    """Writes ``RUN/predictions/{validation,test}.jsonl``: words, tags, scores, and where a sentence begins.
 
     Args:
         run_dir: the run directory.
@@ -93,11 +93,14 @@ class EvaluationFiles(Callback):
         path = self.run_dir / "predictions" / f"{split}.jsonl"
         with open_atomically(path) as file:
             for index, label_ids, scores, gold in sentences:
+                tokens, source, line = data.sentence_of(split, index)
                 fields = {
-                    "tokens": data.tokens_of(split, index),
+                    "tokens": tokens,
                     "gold_tags": [data.labels.names[label] for label in gold],
                     "predicted_tags": [data.labels.names[label] for label in label_ids],
                     "scores": [round(score, 4) for score in scores],
+                    "file": source,
+                    "line": line,
                 }
                 file.write(json.dumps(fields, ensure_ascii=False).encode(errors="replace") + b"\n")
         update_results(self.run_dir, {}, [f"predictions/{split}.jsonl"])
@@ -129,7 +132,7 @@ class PredictionFile(Callback):
         total = len(data.stored["predict"])
         self._written = 0
         if trainer.is_global_zero and self.output is not None:
-            self._file = ResumableFile(self.output, self._fingerprint(trainer, data))
+            self._file = ResumableFile(self.output, self._fingerprint(trainer, data, pl_module))
             self._written = self._file.open()
             if self._written:
                 log.info("predict    resumes after sentence %s of %s", f"{self._written:,}", f"{total:,}")
@@ -192,11 +195,12 @@ class PredictionFile(Callback):
                 self._written += len(lines)
         self._stretch = max(self._stretch, stretch)
 
-    def _fingerprint(self, trainer: Trainer, data: NERDataModule) -> dict[str, Any]:
+    def _fingerprint(self, trainer: Trainer, data: NERDataModule, pl_module: LightningModule) -> dict[str, Any]:
         """All that the predictions depend on, to the last digit."""
         return {
             "input": data.encoded["predict"].name,
             "checkpoint": sha256_of(self.checkpoint) if self.checkpoint else None,
+            "decoding": pl_module.hparams["decoding"],
             "eval_batch_size": data.hparams["eval_batch_size"],
             "precision": str(trainer.precision),
             "limit": trainer.limit_predict_batches,

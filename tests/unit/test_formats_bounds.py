@@ -170,5 +170,5 @@ def test_the_limit_is_an_option(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text(json.dumps({"tokens": ["x" * MIB], "ner_tags": ["O"]}) + "\n")
     assert len(list(read_sentences(path, ReadingOptions(max_record_mb=2)))) == 1
-    with pytest.raises(DataError, match=r"a\.jsonl:1: the line is longer than 1 MiB; .*raise max_record_mb"):
+    with pytest.raises(DataError, match=r"a\.jsonl:1: the line is longer than 1 MiB; .*raise --data.max_record_mb"):
         list(read_sentences(path, ReadingOptions(max_record_mb=1)))

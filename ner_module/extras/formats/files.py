@@ -1,0 +1,179 @@
+"""Files of further formats: CoNLL-2012, CoNLL-U with names in MISC, WebAnno, PubTator, spaCy's DocBin.
+
+A reader yields words with tags or texts with spans, each with file and line. Formats that are known but not read are an
+error that says how to convert them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from ner_module.data.formats.adapters import AnnotatedText, FileFormat, Items
+from ner_module.data.formats.files import read_lines, too_large
+from ner_module.data.formats.options import ReadingOptions
+from ner_module.data.sentence import Sentence
+from ner_module.errors import DataError
+
+_Block = list[tuple[int, str]]
+
+
+def _begins(pattern: str, *suffixes: str) -> Callable[[Path, str], bool]:
+    """Whether the text of a file begins with this, and its name, if asked, ends so."""
+    found = re.compile(pattern, re.IGNORECASE)
+    return lambda path, head: found.match(head) is not None and path.name.endswith(suffixes or ("",))
+
+
+def _blocks(path: Path, options: ReadingOptions) -> Iterator[tuple[_Block, list[str]]]:
+    """Stretches of lines between blank ones, each line with its number; and their comments."""
+    block: _Block = []
+    comments: list[str] = []
+    size = 0
+    for number, line in enumerate(read_lines(path, options.encoding, options.max_record), 1):
+        size += len(line)
+        if size > options.max_record:
+            raise too_large(path, number, "sentence", options.max_record)
+        if line.startswith("#"):
+            comments.append(line.strip())
+        elif line.strip():
+            block.append((number, line.rstrip("\r\n")))
+        elif block:
+            yield block, comments
+            block, comments, size = [], [], 0
+    if block:
+        yield block, comments
+
+
+def _read_conll2012(path: Path, options: ReadingOptions) -> Items:
+    """Names are in the column before the predicates: ``(PERSON*``, ``*``, ``*)``, ``(GPE)``."""
+    for block, _ in _blocks(path, options):
+        words, tags, inside = [], [], ""
+        for line, text in block:
+            cells = re.split("[ \t]+", text)
+            name = re.fullmatch(r"(?:\(([^()*]+))?\*?(\))?", cells[10]) if len(cells) > 11 else None
+            if name is None or (name[1] and inside) or (name[2] and not (name[1] or inside)):
+                advice = "give at least 12 columns, with (PERSON*, *, *) or (PERSON) in the eleventh"
+                raise DataError(path, line, "this is no line of CoNLL-2012, or its bracket does not fit", advice)
+            inside = name[1] or inside
+            tags.append(f"{'B' if name[1] else 'I'}-{inside}" if inside else "O")
+            inside = "" if name[2] else inside
+            words.append(cells[3])
+        if inside:
+            raise DataError(path, block[-1][0], f"the name of type {inside} does not end", "close its bracket")
+        document = ":".join(block[0][1].split()[:2])
+        yield path, block[0][0], Sentence(words, tags if options.tagged else None, document=document)
+
+
+def _read_conllu_misc(path: Path, options: ReadingOptions) -> Items:
+    """The tag is ``name=…`` in the tenth column; a word without is outside."""
+    document = None
+    for block, comments in _blocks(path, options):
+        document = next((each.partition("=")[2].strip() for each in comments if each.startswith("# newdoc")), document)
+        words, tags = [], []
+        for line, text in block:
+            cells = text.split("\t")
+            if len(cells) != 10:
+                raise DataError(path, line, f"the line has {len(cells)} columns, CoNLL-U 10", "complete it")
+            if cells[0].isdecimal():  # no range (1-2) and no empty node (1.1)
+                name = re.search(r"(?:^|\|)name=([^|]*)", cells[9], re.IGNORECASE)
+                words.append(cells[1])
+                tags.append(name[1] if name else "O")
+        yield path, block[0][0], Sentence(words, tags if options.tagged else None, document=document)
+
+
+def _read_webanno(path: Path, options: ReadingOptions) -> Items:
+    """WebAnno TSV 3, which INCEpTION exports; entities are the values of the layer of named entities."""
+    features: list[str] = []  # layer|feature, by column from the fourth on
+    for block, comments in _blocks(path, options):
+        layers = [each[6:].split("|") for each in comments if re.match("#T_(SP|CH|RL)=", each)]
+        features = features or [f"{names[0]}|{name}" for names in layers for name in names[1:]]
+        wanted = options.label_column_name or next((x for x in features if x.endswith("NamedEntity|value")), "value")
+        columns = [number for number, name in enumerate(features, 3) if name == wanted or name.endswith(f"|{wanted}")]
+        if len(columns) != 1:
+            problem = f"{len(columns)} features are called {wanted} (there are {', '.join(features)})"
+            raise DataError(path, block[0][0], problem, "name the one with the types by --data.label_column_name")
+        words: list[str] = []
+        spans: dict[str, list[int]] = {}  # value and number of an annotation -> its words
+        for line, text in block:
+            cells = text.split("\t")
+            if len(cells) <= columns[0] or "." in cells[0]:
+                problem = "an annotation of a part of a word" if "." in cells[0] else "the line lacks cells"
+                raise DataError(path, line, problem, "annotate whole words, and export again")
+            for value in cells[columns[0]].split("|") if cells[columns[0]] not in ("_", "") else ():
+                spans.setdefault(value if "[" in value else f"{value}[{len(words)}.]", []).append(len(words))
+            words.append(cells[2])
+        text, places = " ".join(words), [(0, -1)]
+        for word in words:
+            places.append((places[-1][1] + 1, places[-1][1] + 1 + len(word)))
+        found = [(places[at[0] + 1][0], places[at[-1] + 1][1], key.rpartition("[")[0]) for key, at in spans.items()]
+        yield path, block[0][0], AnnotatedText(text, found, places[1:])
+
+
+def _read_pubtator(path: Path, options: ReadingOptions) -> Items:
+    """Title and abstract of a document are one text; ``12345<TAB>start<TAB>end<TAB>text<TAB>type``."""
+    for block, _ in _blocks(path, options):
+        parts, spans = [], []
+        for line, row in block:
+            cells = row.split("\t")
+            if text := re.fullmatch(r"[0-9]+\|[ta]\|(.*)", row):
+                parts.append(text[1])
+            elif len(cells) >= 5 and cells[1].isdecimal():
+                spans.append({"start": cells[1], "end": cells[2], "text": cells[3], "type": cells[4]})
+            elif len(cells) != 4:  # a relation has four
+                raise DataError(path, line, "no line of PubTator", "write id|t|title, or id, start, end, text and type")
+        yield path, block[0][0], AnnotatedText(" ".join(parts), spans, document=re.split(r"[|\t]", block[0][1])[0])
+
+
+def _read_docbin(path: Path, options: ReadingOptions) -> Items:
+    """The sentences of a DocBin, whole documents where it marks none; needs spaCy."""
+    try:
+        spacy, tokens = importlib.import_module("spacy"), importlib.import_module("spacy.tokens")
+    except ImportError:
+        raise DataError(path, None, "a .spacy file is read by spaCy, which is not here", "pip install spacy") from None
+    try:
+        docs = list(tokens.DocBin().from_disk(path).get_docs(spacy.blank("xx").vocab))
+    except Exception as error:  # whatever broken bytes make of it
+        raise DataError(path, None, f"this is no DocBin ({type(error).__name__}: {error})", "save it again") from None
+    for number, doc in enumerate(docs, 1):
+        if options.tagged and not doc.has_annotation("ENT_IOB"):
+            yield path, number, "texts that nobody annotated"
+            continue
+        for part in doc.sents if doc.has_annotation("SENT_START") else [doc[:]]:
+            start = part.start_char
+            words = [(t.idx - start, t.idx + len(t) - start) for t in part if not t.is_space]
+            spans = [(each.start_char - start, each.end_char - start, each.label_) for each in part.ents]
+            yield path, number, AnnotatedText(part.text, spans, words, document=f"{path.stem}-{number}")
+
+
+def _known(name: str, advice: str) -> Callable[[Path, ReadingOptions], Items]:
+    """A format that is not read."""
+
+    def refuse(path: Path, options: ReadingOptions) -> Items:
+        raise DataError(path, None, f"this is {name}, which is not read as it is", advice.replace("FILE", path.name))
+
+    return refuse
+
+
+_BIOC = "pip install bioc, then python -c \"from bioc import biocxml, biocjson; biocjson.dump(biocxml.load('FILE'), \
+open('FILE.json', 'w'))\" makes a file that is read"
+_RASA = "`rasa data convert nlu -f json --data FILE --out FILE.json` makes a file that is read"
+_PYTHON = "add `import json; json.dump(TRAIN_DATA, open('train.json', 'w'))` at its end and run it: train.json is read"
+
+FILES = {
+    "spacy": FileFormat(lambda path, head: path.suffix == ".spacy" and path.is_file(), _read_docbin),
+    "conll2012": FileFormat(_begins("#begin document "), _read_conll2012),
+    "conllu-misc": FileFormat(
+        _begins(r"(?:.*\n)*?(?:[^\t\n]*\t){9}(?:[^\t\n]*\|)?name=(?:O|[A-Z]-)"), _read_conllu_misc
+    ),
+    "webanno": FileFormat(_begins("#FORMAT=WebAnno TSV 3"), _read_webanno),
+    "pubtator": FileFormat(_begins(r"\s*[0-9]+\|t\|"), _read_pubtator),
+    "bioc-xml": FileFormat(_begins(r"(?:\s*<[?!][^>]*>)*\s*<collection>"), _known("BioC XML", _BIOC)),
+    "xmi": FileFormat(
+        _begins(r"(?:\s*<[?!][^>]*>)*\s*<xmi:XMI"), _known("a UIMA CAS", "export WebAnno TSV 3 from INCEpTION instead")
+    ),
+    "rasa": FileFormat(_begins(r"(?:version:.*\n+)?nlu:", ".yml", ".yaml"), _known("training data of Rasa", _RASA)),
+    "python": FileFormat(_begins(r"(?:(?:import|from|#).*\n|\n)*[A-Z_]+ *= *\[", ".py"), _known("Python", _PYTHON)),
+}
+"""A new format is a function and a line here."""

@@ -1,0 +1,280 @@
+"""What annotation tools and other libraries write as JSON -> texts with spans, or words with tags.
+
+Each tool is a line in :data:`_TOOLS`: whether a record is its own, and a generator of what is in it. What is nobody's
+judgement of a whole text (predictions of a machine, texts that are rejected, discarded or not done) is never read as
+one: it is yielded as a string, or as a text with ``left_out``, and counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ner_module.data.formats.adapters import AnnotatedText, Item, Items, Note
+from ner_module.data.formats.cells import MisfitError, describe, errors_at
+from ner_module.data.formats.char_spans import DISCONTINUOUS, CharSpan, locate_words
+from ner_module.data.formats.options import ReadingOptions, first_in
+from ner_module.data.formats.records import SPANS, document_of, list_key, text_of
+from ner_module.errors import DataError
+from ner_module.extras.formats.offsets import find_quote
+from ner_module.extras.formats.word_spans import File, tagged
+
+_UNTOUCHED = "texts that nobody annotated"
+_REJECTED = "rejected texts"
+_PENDING = "texts whose annotation is not submitted"
+_MACHINE = "machine predictions"
+_OTHERS = "further annotations"
+_BINARY = "binary judgements, which say nothing of other words"
+
+
+def _label_studio(task: Any, file: File) -> Iterator[Item]:
+    """Tasks: ``{"data": {"text"}, "annotations": [{"result": [{"type", "from_name", "value": {…}}]}]}``."""
+    text, document = text_of(task["data"], file.text_key), document_of(task["data"])
+    done = [each for each in task.get("annotations", task.get("completions")) or () if not each.get("was_cancelled")]
+    yield from [_MACHINE] * len(task.get("predictions") or ())
+    if not done or not file.is_tagged:
+        yield AnnotatedText(text, document=document, left_out=_UNTOUCHED)
+        return
+    yield from [_OTHERS] * (len(done) - 1)
+    marks = [mark for mark in done[0]["result"] if str(mark.get("type", "labels")).endswith("labels")]
+    controls = {str(mark.get("from_name")) for mark in marks}
+    file.controls |= controls
+    if file.label_key is not None:
+        marks = [mark for mark in marks if mark.get("from_name") == file.label_key]
+    elif len(controls) > 1:
+        raise _several("controls", controls)
+    spans = [_label_studio_span(mark.get("type", "labels"), mark.get("value")) for mark in marks]
+    yield AnnotatedText(text, spans, document=document)
+
+
+def _several(what: str, names: Iterable[str]) -> MisfitError:
+    return MisfitError(f"several {what} mark text ({', '.join(sorted(names))})", "choose with --data.label_column_name")
+
+
+def _label_studio_span(kind: str, value: Any) -> Any:
+    if kind == "hypertextlabels" and "globalOffsets" in value:
+        return {**value["globalOffsets"], "labels": value["hypertextlabels"], "text": value.get("text")}
+    if kind != "labels":
+        advice = "label with <Labels> on <Text>, or export hypertext with its globalOffsets"
+        raise MisfitError(f"marks of the kind {kind!r} have no offsets in the text", advice)
+    return value
+
+
+def _json_min(record: Any, file: File) -> Iterator[Item]:
+    """Label Studio's JSON-MIN: ``{"text", "annotation_id", "NAME OF THE CONTROL": [{"start", "end", "labels"}]}``."""
+    found = [key for key, value in record.items() if isinstance(value, list) and any("labels" in e for e in value)]
+    if file.label_key is None and len(found) > 1:
+        raise _several("controls", found)
+    spans = record.get(file.label_key or (found or [""])[0]) or []
+    yield AnnotatedText(text_of(record, file.text_key), spans, document=document_of(record))
+
+
+def _prodigy(record: Any, file: File) -> Iterator[Item]:
+    """``{"text", "tokens": [{"start", "end"}], "spans": [{"start", "end", "label"}], "answer"}``."""
+    text = text_of(record, file.text_key)
+    reason = None if record.get("answer", "accept") == "accept" else _REJECTED
+    spans = record.get(file.label_key or first_in(SPANS, record) or "") or []
+    words = _words(text, record["tokens"]) if record.get("tokens") else None
+    if record.get("_is_binary"):
+        yield _BINARY
+        spans = spans if reason is None else []
+        yield _Partial(text, spans, words, document_of(record), reason, record.get("_input_hash", text))
+    else:
+        yield AnnotatedText(text, spans, words, document_of(record), reason)
+
+
+@dataclass
+class _Partial(AnnotatedText):
+    """A judgement of a part of a text; those of one ``key`` that follow each other are of one text."""
+
+    key: object = None
+
+
+def _words(text: str, tokens: list[Any]) -> list[tuple[int, int]]:
+    """The places of tokens, which must cover a text."""
+    places: list[tuple[int, int]] = []
+    reached = 0
+    for token in [*tokens, {"start": len(text), "end": len(text)}]:
+        start, end = (token.get("start"), token.get("end")) if isinstance(token, dict) else (None, None)
+        if type(start) is not int or type(end) is not int or not reached <= start <= end <= len(text):
+            problem = f"a token is {describe(token)}, without a place in the text after the token before"
+            raise MisfitError(problem, "give its start and end in characters")
+        if missed := text[reached:start].strip():
+            raise MisfitError(f"the tokens leave out {describe(missed)}", "export the record again")
+        if text[start:end].strip():  # spaCy has white space tokens; they are no words
+            places.append((start, end))
+        reached = end
+    return places
+
+
+def _argilla(record: Any, file: File) -> Iterator[Item]:
+    """Version 1: ``{"text", "tokens", "prediction", "annotation": [[type, start, end]], "status"}``."""
+    spans, status = record.get("annotation"), str(record.get("status") or "Validated")
+    yield from [_MACHINE] * (record.get("prediction") is not None)
+    reasons = {"Validated": _UNTOUCHED if spans is None else None, "Discarded": _REJECTED}
+    text, tokens = text_of(record, file.text_key), record.get("tokens")
+    words = tokens and locate_words(tokens, text)
+    yield AnnotatedText(text, spans or (), words, document_of(record), reasons.get(status, _PENDING))
+
+
+def _argilla_2(record: Any, file: File) -> Iterator[Item]:
+    """Version 2: ``{"fields": {"text"}, "suggestions", "responses": {"NAME": [{"value": [{…}], "status"}]}}``."""
+    yield from [_MACHINE] * len(record.get("suggestions") or ())
+    given = {name: each for name, each in (record.get("responses") or {}).items() if isinstance(each[0]["value"], list)}
+    if file.label_key is None and len(given) > 1:
+        raise _several("questions", given)
+    answers = given.get(file.label_key or "", []) if file.label_key else next(iter(given.values()), [])
+    done = [each["value"] for each in answers if each.get("status", "submitted") == "submitted"]
+    yield from [_OTHERS] * (len(done) - 1)
+    reason = None if done else _PENDING if answers else _UNTOUCHED
+    reason = _REJECTED if record.get("status") == "discarded" else reason
+    yield AnnotatedText(text_of(record["fields"], file.text_key), [*done, ()][0], left_out=reason)
+
+
+def _spacy(pair: Any, file: File) -> Iterator[Item]:
+    """Training data of spaCy 2: ``[text, {"entities": [[start, end, type]]}]``."""
+    yield AnnotatedText(pair[0], pair[1]["entities"])
+
+
+def _ner_annotator(record: Any, file: File) -> Iterator[Item]:
+    """``{"classes": […], "annotations": [[text, {"entities": […]}], null]}``."""
+    for pair in record["annotations"]:
+        yield from [_UNTOUCHED] if pair is None else _spacy(pair, file)
+
+
+def _dataturks(record: Any, file: File) -> Iterator[Item]:
+    """``{"content", "annotation": [{"label": [type], "points": [{"start", "end", "text"}]}]}``, ends inclusive."""
+    marks = record["annotation"]
+    spans = [{**at, "end": int(at["end"]) + 1, "label": each["label"]} for each in marks or () for at in each["points"]]
+    yield AnnotatedText(record["content"], spans, left_out=_UNTOUCHED if marks is None else None)
+
+
+def _gliner(record: Any, file: File) -> Iterator[Item]:
+    """``{"tokenized_text": […], "ner": [[start, end, type]]}``, in words, ends inclusive."""
+    yield tagged(record, "tokenized_text", [CharSpan(start, end + 1, name) for start, end, name in record["ner"]], file)
+
+
+def _cluener(record: Any, file: File) -> Iterator[Item]:
+    """``{"text", "label": {type: {quote: [[start, end]]}}}``, ends inclusive."""
+    found = ((name, *each) for name, quotes in record["label"].items() for each in quotes.items())
+    marks = ((name, quote, place) for name, quote, places in found for place in places)
+    spans = [{"start": at[0], "end": at[1] + 1, "label": name, "text": quote} for name, quote, at in marks]
+    yield AnnotatedText(record["text"], spans)
+
+
+def _rasa(record: Any, file: File) -> Iterator[Item]:
+    """``{"text", "intent", "entities": [{"start", "end", "value", "entity"}]}``, also in Rasa's whole file."""
+    for each in record["rasa_nlu_data"]["common_examples"] if "rasa_nlu_data" in record else [record]:
+        yield AnnotatedText(each["text"], each.get("entities") or ())
+
+
+def _quotes(record: Any, file: File) -> Iterator[Item]:
+    """As language models answer: ``{"text", "entities": [{"text", "type"}]}``, without offsets, in order."""
+    text, spans, near = text_of(record, file.text_key), [], 0
+    for each in record[_quotes_key(record)]:
+        start, end = find_quote(text[near:] if each["text"] in text[near:] else text, each["text"], 0)
+        start, near = (start + near, end + near) if each["text"] in text[near:] else (start, end)
+        spans.append({**each, "start": start, "end": near})
+    yield AnnotatedText(text, spans, document=document_of(record))
+
+
+def _quotes_key(record: Any) -> Any:
+    key = first_in(SPANS, record)
+    spans = record.get(key)
+    is_quoted = isinstance(spans, list) and spans and all(isinstance(each, dict) and "text" in each for each in spans)
+    return (
+        key if is_quoted and not any("start" in name or "offset" in name for each in spans for name in each) else None
+    )
+
+
+def _bioc(record: Any, file: File) -> Iterator[Item]:
+    """BioC JSON: ``{"documents": [{"passages": [{"offset", "text", "annotations": [{"infons", "locations"}]}]}]}``."""
+    for document in record["documents"]:
+        for passage in document["passages"]:
+            marks, spans = passage.get("annotations") or (), []
+            for each in marks:
+                at = each["locations"][0]
+                span = {"start": at["offset"] - passage["offset"], "length": at["length"], "text": each.get("text")}
+                spans.append({**span, "label": each["infons"]["type"]} if len(each["locations"]) == 1 else None)
+            yield from [DISCONTINUOUS] * spans.count(None)
+            yield AnnotatedText(passage.get("text", ""), [*filter(None, spans)], document=document["id"])
+
+
+def _has(*keys: str, **kinds: type) -> Callable[[Any], bool]:
+    """Whether a record has such keys, and values of such kinds."""
+    return lambda record: (
+        isinstance(record, dict)
+        and all(key in record for key in keys)
+        and all(isinstance(record.get(key), kind) for key, kind in kinds.items())
+    )
+
+
+def _is_prodigy(record: Any) -> bool:
+    is_answered = "_task_hash" in record or record.get("answer") in ("accept", "reject", "ignore")
+    return is_answered or (list_key(record, "tokens", (), dict) is not None and bool(record["tokens"]))
+
+
+_TOOLS: dict[str, tuple[Callable[[Any], bool], Callable[[Any, File], Iterator[Item]]]] = {
+    "Label Studio": (
+        lambda each: _has(data=dict)(each) and bool({"annotations", "completions", "predictions"} & each.keys()),
+        _label_studio,
+    ),
+    "Label Studio (JSON-MIN)": (_has("annotation_id"), _json_min),
+    "Prodigy": (lambda each: _has("text")(each) and _is_prodigy(each), _prodigy),
+    "Argilla": (
+        lambda each: _has("text")(each) and ("prediction" in each or {"annotation", "status"} <= each.keys()),
+        _argilla,
+    ),
+    "Argilla 2": (_has("responses", fields=dict), _argilla_2),
+    "spaCy 2": (lambda each: isinstance(each, list) and len(each) == 2 and _has("entities")(each[1]), _spacy),
+    "NER Annotator": (_has("classes", annotations=list), _ner_annotator),
+    "DataTurks": (_has("content", "annotation"), _dataturks),
+    "GLiNER": (_has(tokenized_text=list, ner=list), _gliner),
+    "CLUENER": (_has("text", label=dict), _cluener),
+    "Rasa": (lambda each: _has("text", "intent")(each) or _has("rasa_nlu_data")(each), _rasa),
+    "BioC": (_has(documents=list), _bioc),
+    "quotes without offsets": (lambda each: _has("text")(each) and _quotes_key(each) is not None, _quotes),
+}
+
+
+def adapt(path: Path, records: Iterable[tuple[int, Any]], options: ReadingOptions) -> Items:
+    """Yield what the core reads for (line, record) pairs, whatever wrote them."""
+    file = File(options)
+    partial: tuple[int, _Partial] | None = None
+    for line, record in records:
+        with errors_at(path, line):
+            items = list(_items(record, file))
+        for item in items:
+            if partial is not None and isinstance(item, AnnotatedText):
+                if isinstance(item, _Partial) and item.key == partial[1].key:
+                    partial[1].spans = [*partial[1].spans, *item.spans]
+                    partial[1].left_out = partial[1].left_out and item.left_out
+                    continue
+                yield path, *partial
+                partial = None
+            if isinstance(item, _Partial):
+                partial = line, item
+            else:
+                yield path, line, item
+    if partial is not None:
+        yield path, *partial
+    if file.controls and file.label_key not in (None, *file.controls):
+        advice = f"give --data.label_column_name one of {', '.join(sorted(file.controls))}"
+        raise DataError(path, None, f"no control is called {file.label_key!r}", advice)
+    for tool in sorted(file.tools):
+        yield path, 0, Note(f"records of {tool}")
+
+
+def _items(record: Any, file: File) -> Iterator[Item]:
+    tool = next((name for name, (recognises, _) in _TOOLS.items() if recognises(record)), None)
+    if tool is None:
+        yield file.read(record) if isinstance(record, dict) else record
+        return
+    file.tools.add(tool)
+    try:
+        yield from _TOOLS[tool][1](record, file)
+    except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
+        problem = f"this looks like {tool}, but is not what that writes ({type(error).__name__}: {error})"
+        raise MisfitError(problem, "export it again, or give tokens with tags, or text with spans") from None
