@@ -64,15 +64,21 @@ CASES: dict[str, Case] = {
     "peers compiled": Case(programs.peers("BERT-base", programs.COMPILED), 200),
 }
 
+ON_ALL_GPUS = ("machine", "processes")
+"""The other cases see the first one only."""
+
 
 def run_case(name: str, small: bool, work: Path, limit: float) -> dict[str, Any]:
     """One case in a process of its own; what has come of it."""
     file, log = work / f"{name}.json", work / f"{name}.log"
     command = [sys.executable, __file__, "--case", name, "--work", str(work), *(["--small"] if small else [])]
+    environment = offline()
+    if name not in ON_ALL_GPUS:  # Trainer would split a batch over them, and fit start processes
+        environment["CUDA_VISIBLE_DEVICES"] = environment.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
     begun = time.perf_counter()
     with log.open("wb") as output:
         options: dict[str, Any] = {"stdout": output, "stderr": subprocess.STDOUT, "stdin": subprocess.DEVNULL}
-        process = subprocess.Popen(command, env=offline(), start_new_session=True, **options)
+        process = subprocess.Popen(command, env=environment, start_new_session=True, **options)
         try:
             status = "failed" if process.wait(limit) else "ok"
         except subprocess.TimeoutExpired:

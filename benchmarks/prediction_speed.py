@@ -121,6 +121,8 @@ def compare_prediction(
     lines.write_text("\n".join(texts) + "\n", encoding="utf-8")
     one.write_text(texts[0] + "\n", encoding="utf-8")
     rates: dict[str, list[float]] = {}
+    time_ours(run, one, work / "one.jsonl", "32-true")  # imports, and on a GPU what its first use costs
+    time_pipeline(tagger, one, work / "pipeline.jsonl", 1)
     for number in range(rounds):
         for name, precision in (("ours", "32-true"), ("ours bf16", "bf16-mixed")):
             # Another text in each round: tokenised lines are kept, and that is not what is timed.

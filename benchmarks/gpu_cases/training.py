@@ -128,7 +128,8 @@ def _profile(step: TrainingStep, steps: int) -> dict[str, Any]:
         elapsed = time.perf_counter() - begun
     name = "self_device_time_total" if cuda else "self_cpu_time_total"
     # On CUDA an operator and the kernels that it launches are rows of their own; only kernels took the device's time.
-    rows = [row for row in profiler.key_averages() if not cuda or row.device_type.name == "CUDA"]
+    rows = [row for row in profiler.key_averages() if not row.is_user_annotation]
+    rows = [row for row in rows if not cuda or row.device_type.name == "CUDA"]
     times = {row.key: getattr(row, name) / 1e6 for row in rows}
     busy = sum(times.values())
     largest = sorted(times.items(), key=lambda item: -item[1])[:12]
