@@ -178,17 +178,17 @@ def processes(report: Report, small: bool, work: Path) -> None:
         with report.attempt(f"{count} processes"):
             spent = seconds_per_step(count, 1, str(model), 14 if small else 80, kind, 16)
             report[f"{count} processes"] = {"step_ms": round(1000 * spent, 2), "sentences": 16 * count / spent}
-    script = work / "out_of_memory.py"
+    script = work / "exhausted.py"
     script.write_text(_OUT_OF_MEMORY, encoding="utf-8")
     corpus = write_corpus("conll2003", 200, work)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(number)]
-    command += [str(script), "fit", "--model.model_name_or_path", str(model), "--run_dir", str(work / "out-of-memory")]
+    command += [str(script), "fit", "--model.model_name_or_path", str(model), "--run_dir", str(work / "exhausted")]
     command += ["--data.train_file", str(corpus.train), "--data.validation_file", str(corpus.validation)]
     command += ["--trainer.accelerator", kind, "--trainer.max_epochs", "50", "--data.cache_dir", str(work / "cache")]
     begun = time.perf_counter()
     options: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "check": False}
     done = subprocess.run(command, cwd=work, env=offline(), timeout=120, **options)
-    lines = [line for line in done.stdout.splitlines() if "memory" in line.lower()]
+    lines = [line for line in done.stdout.splitlines() if "memory" in line.lower() and "peak memory" not in line]
     ended = {"exit_code": done.returncode, "seconds": round(time.perf_counter() - begun, 1), "first_line": lines[:1]}
     report["out_of_memory"] = ended
     if done.returncode == 0 or not lines:
