@@ -200,10 +200,17 @@ def _cached(cache: Path, kind: str, *parts: Any) -> tuple[Path, bool]:
 
 def _digest(source: Path) -> str:
     """The SHA-256 of a file; of a folder (brat, a saved `datasets` folder), one of its files' names and contents."""
-    if source.is_file():
-        return sha256_of(source)
-    files = sorted(path for path in source.rglob("*") if path.is_file())
-    return _key([(str(path.relative_to(source)), sha256_of(path)) for path in files])
+    if source.is_dir():
+        files = sorted(path for path in source.rglob("*") if path.is_file())
+        return _key([(str(path.relative_to(source)), sha256_of(path)) for path in files])
+    digest = hashlib.sha256()
+    with source.open("rb") as file:
+        while block := file.read(1 << 20):
+            if len(block) == 1 << 20 and not block.strip(b"\0"):  # a file with a hole may be of any size
+                advice = "the file is damaged, or was never filled: restore it"
+                raise DataError(source, None, "it holds a mebibyte of zero bytes", advice)
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _key(*parts: Any) -> str:

@@ -266,13 +266,13 @@ def _choose_columns(
 
 
 def _is_header(rows: list[list[str]]) -> bool:
-    """Whether the first row names columns: that of words, and one that is called or otherwise looks like tags."""
+    """Whether the first row names columns: a usual name, no tag, and no cell that occurs again in its column."""
     first = [cell.strip().lower() for cell in rows[0]]
-    if len(rows) < 2 or first_in((*WORDS, *TEXTS), first) is None:
+    text, label = first_in((*WORDS, *TEXTS), first), first_in(TAGS, first)
+    if len(rows) < 2 or not (text or label) or any(cell == OUTSIDE or has_prefix(cell) for cell in rows[0]):
         return False
-    if first_in(TAGS, first) is not None:
-        return True
-    return len(first) > 2 and not any(name in column for name, *column in zip(*rows, strict=True))
+    lone = not any(name in column for name, *column in zip(*rows, strict=True))
+    return (text is not None and label is not None) or (lone and len(first) > 2)
 
 
 def _shape(lines: list[str]) -> _Layout:

@@ -110,10 +110,8 @@ def choose_tags(
         raise MisfitError(problem, f"name one of them with {option} ({found[0].number} or {guess})")
     chosen = guessed if by_name and guessed else found[0]
     if len(found) > 1:
-        return (
-            chosen.number,
-            f"tags are in {' and in '.join(map(str, found))}: {chosen.number} is taken; {option} chooses",
-        )
+        all_found = " and in ".join(map(str, found))
+        return chosen.number, f"tags are in {all_found}; column {chosen.number} is taken, {option} chooses another"
     return chosen.number, f"the tags are in {chosen}, not in column {guess}"
 
 

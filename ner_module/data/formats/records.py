@@ -59,7 +59,7 @@ class RecordReader:
         path = self._path
         for path, line, item in items:
             if isinstance(item, Note):
-                self._counts.notes.append((str(path), item))
+                self._counts.notes.append((str(path), item, False))
                 continue
             with errors_at(path, line):
                 sentence = self._read(item, line)
@@ -68,7 +68,7 @@ class RecordReader:
                 sentence.line = line
                 yield sentence
         if self._offsets is not None and (note := self._offsets.finish(path)):
-            self._counts.notes.append((str(path), note))
+            self._counts.notes.append((str(path), note, True))
 
     def _read(self, item: Item, line: int) -> Sentence | None:
         if isinstance(item, Mapping):

@@ -1,4 +1,4 @@
-"""Files of further formats: CoNLL-2012, CoNLL-U with names in MISC, WebAnno, PubTator, spaCy's DocBin.
+"""Files of further formats: CoNLL-2012, WebAnno, PubTator, spaCy's DocBin.
 
 A reader yields words with tags or texts with spans, each with file and line. Formats that are known but not read are an
 error that says how to convert them.
@@ -63,23 +63,6 @@ def _read_conll2012(path: Path, options: ReadingOptions) -> Items:
         if inside:
             raise DataError(path, block[-1][0], f"the name of type {inside} does not end", "close its bracket")
         document = ":".join(block[0][1].split()[:2])
-        yield path, block[0][0], Sentence(words, tags if options.tagged else None, document=document)
-
-
-def _read_conllu_misc(path: Path, options: ReadingOptions) -> Items:
-    """The tag is ``name=…`` in the tenth column; a word without is outside."""
-    document = None
-    for block, comments in _blocks(path, options):
-        document = next((each.partition("=")[2].strip() for each in comments if each.startswith("# newdoc")), document)
-        words, tags = [], []
-        for line, text in block:
-            cells = text.split("\t")
-            if len(cells) != 10:
-                raise DataError(path, line, f"the line has {len(cells)} columns, CoNLL-U 10", "complete it")
-            if cells[0].isdecimal():  # no range (1-2) and no empty node (1.1)
-                name = re.search(r"(?:^|\|)name=([^|]*)", cells[9], re.IGNORECASE)
-                words.append(cells[1])
-                tags.append(name[1] if name else "O")
         yield path, block[0][0], Sentence(words, tags if options.tagged else None, document=document)
 
 
@@ -164,9 +147,6 @@ _PYTHON = "add `import json; json.dump(TRAIN_DATA, open('train.json', 'w'))` at 
 FILES = {
     "spacy": FileFormat(lambda path, head: path.suffix == ".spacy" and path.is_file(), _read_docbin),
     "conll2012": FileFormat(_begins("#begin document "), _read_conll2012),
-    "conllu-misc": FileFormat(
-        _begins(r"(?:.*\n)*?(?:[^\t\n]*\t){9}(?:[^\t\n]*\|)?name=(?:O|[A-Z]-)"), _read_conllu_misc
-    ),
     "webanno": FileFormat(_begins("#FORMAT=WebAnno TSV 3"), _read_webanno),
     "pubtator": FileFormat(_begins(r"\s*[0-9]+\|t\|"), _read_pubtator),
     "bioc-xml": FileFormat(_begins(r"(?:\s*<[?!][^>]*>)*\s*<collection>"), _known("BioC XML", _BIOC)),
