@@ -39,8 +39,11 @@ PEERS: dict[str, tuple[str, dict[str, Any]]] = {
 # In processes of their own: what is compiled stays, and transformers keeps the wish in the environment.
 COMPILED: dict[str, tuple[str, dict[str, Any]]] = {
     "ours bf16 compiled": ("ours", {"precision": "bf16-mixed", "compile": "kernels", "skip": 20}),
-    "Trainer bf16 tf32 compiled": ("trainer", _FAST | {"torch_compile": True, "skip": 20}),
+    "Trainer bf16 tf32 compiled": ("trainer", _FAST | {"torch_compile_backend": "inductor", "skip": 20}),
 }
+
+_LITTLE = {"skip": 1, "torch_compile_backend": "aot_eager"}
+"""In the place of the same options on a CPU, which takes minutes to compile C++."""
 
 
 def peers(shape: str, contenders: dict[str, tuple[str, dict[str, Any]]]) -> Any:
@@ -64,7 +67,8 @@ def _peers(report: Report, small: bool, work: Path, shape: str, contenders: dict
             for name, (side, given) in contenders.items():
                 if name in unable or (number < 0 and "skip" in given):
                     continue
-                options = given | {"batch_size": size} | ({"skip": 1} if small and "skip" in given else {})
+                little = {option: _LITTLE[option] for option in given if small and option in _LITTLE}
+                options = given | {"batch_size": size} | little
                 torch.set_float32_matmul_precision("highest")  # the last one may have changed it
                 unable.add(name)
                 with report.attempt(f"{name}, {size}"):

@@ -36,8 +36,8 @@ def test_text_is_as_long_as_the_table_says(tmp_path: Path) -> None:
     from trainer_baseline import read_columns
 
     assert len(lengths_of("conll2003")) == 14_041
-    bundled = (ROOT / "ner_module" / "data" / "sample" / "train.conll").read_text(encoding="utf-8")
-    assert len(lengths_of("sample")) == len(bundled.strip().split("\n\n"))
+    bundled = ROOT / "ner_module" / "data" / "sample" / "train.conll"
+    assert len(lengths_of("sample")) == len(list(read_columns(bundled)))
     corpus = write_corpus("conll2003", 200, tmp_path)
     sentences = list(read_columns(corpus.train))
     encoded = tokenizer()([row["tokens"] for row in sentences], is_split_into_words=True)["input_ids"]
