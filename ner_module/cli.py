@@ -334,8 +334,8 @@ def _silence_libraries() -> None:
         "Checkpoint directory .* exists and is not empty.*",
         "You're resuming from a checkpoint that ended.*",
         "The dirpath has changed from.*",
-        "You're using the WeightAveraging callback with a model that overrides.*",
         "It is recommended to use .*sync_dist=True.*",  # scores are summed over processes before they are logged
+        "You're using the WeightAveraging callback.*",  # models are not sharded, nor averaged to be scored
         "LightningCLI's args parameter is intended to run from within Python.*",
     ):
         warnings.filterwarnings("ignore", message=message)

@@ -21,7 +21,6 @@ import numpy.typing as npt
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
-from ner_module import pretrained
 from ner_module.data.agreement import check_agreement, several_processes
 from ner_module.data.batching import LOOK_AHEAD, Batching, Position, TrainingSampler, evaluation_loader, training_loader
 from ner_module.data.encoded import BatchAssembler, EncodedSplit, EncodingOptions, Selection
@@ -32,7 +31,9 @@ from ner_module.data.preparation import encode_stored, report_splits, store_spli
 from ner_module.data.store import Documents, StoredSplit
 from ner_module.data.words import WORDS_VERSION
 from ner_module.errors import DataError, UserError
+from ner_module.pretrained import load_config
 from ner_module.tagging import OUTSIDE, LabelSet
+from ner_module.tokenizer import load_tokenizer, tokenizer_from_files, tokenizer_to_files
 
 log = logging.getLogger(__name__)
 
@@ -190,8 +191,8 @@ class NERDataModule(LightningDataModule):
         if options.model_name_or_path is None:
             raise DataError("--model.model_name_or_path", None, "it is not given", "name a hub id or a folder")
         source = options.model_name_or_path, options.revision
-        tokenizer = pretrained.load_tokenizer(*source)
-        self.max_seq_length, self.stride = sequence_limits(options, pretrained.load_config(*source), tokenizer)
+        tokenizer = load_tokenizer(*source)
+        self.max_seq_length, self.stride = sequence_limits(options, load_config(*source), tokenizer)
         self.label_all_tokens: bool = options.label_all_tokens
         self.context_size: int = options.context_size
         self.tokenizer = tokenizer
@@ -224,18 +225,19 @@ class NERDataModule(LightningDataModule):
                 self._problem = error
         seen = {f"{name} data": encoded.name for name, encoded in self.encoded.items()}
         check_agreement(self._problem, {**seen, "labels": self.labels})
+        if (module := getattr(self.trainer, "lightning_module", None)) is not None:
+            module.configure_model()  # now, for callbacks that freeze or copy the model in their ``setup``
 
     def _settle(self) -> None:
         command = self._command()
         if self._prepared != command:
             self._prepare()  # another process did; here the cache is warm
         self._prepared = None
-        tagged = self.tags.splits
         if self.labels.names:  # settled by a checkpoint, or by `fit` before
-            for name, split in tagged.items():
+            for name, split in self.tags.splits.items():
                 check_known(self.labels, split, self.encoded[name])
         else:
-            found = {tag for name in tagged for tag in self.encoded[name].tag_names}
+            found = {tag for name in self.tags.splits for tag in self.encoded[name].tag_names}
             self.labels = self.tags.label_set(found, self.labels.scheme, self.labels.outside)
             if command == "fit" and len(self.labels.names) == 1:
                 problem = f"every word has the tag {self.labels.names[0]!r}: there is nothing to learn"
@@ -247,13 +249,11 @@ class NERDataModule(LightningDataModule):
         if "train" in self.stored and "validation" not in self.stored:
             options = self._options
             self._held_out = choose_held_out(self.stored["train"], options.validation_fraction, options.seed)
-        held_out = 0 if self._held_out is None else len(self._held_out)
-        report_splits(self.stored, self.encoded, held_out, self.max_seq_length, self.context_size)
+        report_splits(self.stored, self.encoded, self._held_out, self.max_seq_length, self.context_size)
 
     def label_ids(self, split: str) -> list[int]:
         """The model's label id of each tag of a split."""
-        ids = {name: index for index, name in enumerate(self.labels.names)}
-        return [ids[tag] for tag in self.encoded[split].tag_names]
+        return [self.labels.names.index(tag) for tag in self.encoded[split].tag_names]
 
     def sentences_of(self, split: str) -> tuple[str, Selection]:
         """Which encoded split holds the sentences of a split, and which of them they are."""
@@ -263,10 +263,11 @@ class NERDataModule(LightningDataModule):
             return "train", self._held_out
         return "train", np.delete(np.arange(len(self.stored["train"])), self._held_out)
 
-    def tokens_of(self, split: str, index: int) -> list[str]:
-        """The words of the ``index``-th sentence of a split."""
+    def sentence_of(self, split: str, index: int) -> tuple[list[str], str, int]:
+        """The words of the ``index``-th sentence of a split, and the file and line that it begins on."""
         source, chosen = self.sentences_of(split)
-        return self.stored[source].tokens(index if chosen is None else int(chosen[index]))
+        place = index if chosen is None else int(chosen[index])
+        return self.stored[source].tokens(place), *self.stored[source].origin(place)
 
     def train_entities(self) -> dict[str, dict[str, int]]:
         """The entities of the training data: type -> surface form (words joined by spaces) -> count."""
@@ -290,8 +291,8 @@ class NERDataModule(LightningDataModule):
 
     def predict_dataloader(self) -> DataLoader[Any]:
         """Whole sentences, sorted by length within a bounded look-ahead."""
-        data, skipped = self._assembled("predict"), self.predicted_before
-        return evaluation_loader(data, self._options, self.trainer, LOOK_AHEAD, skipped)
+        data = self._assembled("predict")
+        return evaluation_loader(data, self._options, self.trainer, LOOK_AHEAD, self.predicted_before)
 
     def _assembled(self, split: str) -> BatchAssembler:
         source, chosen = self.sentences_of(split)
@@ -299,7 +300,7 @@ class NERDataModule(LightningDataModule):
 
     @cached_property
     def _tokenizer_files(self) -> dict[str, str]:
-        return pretrained.tokenizer_to_files(self.tokenizer)
+        return tokenizer_to_files(self.tokenizer)
 
     def state_dict(self) -> dict[str, Any]:
         """All that is needed to see text as the model saw it in training; plain strings and numbers."""
@@ -320,8 +321,7 @@ class NERDataModule(LightningDataModule):
         position = self.begun
         if self.trainer is not None and self.trainer.state.fn == "fit" and self.sampler is not None:
             finished = getattr(self.trainer.fit_loop.epoch_loop.batch_progress.current, "processed", 0)
-            epoch = self.trainer.current_epoch
-            done = finished >= self.trainer.num_training_batches
+            done, epoch = finished >= self.trainer.num_training_batches, self.trainer.current_epoch
             position = self.sampler.position(*((epoch + 1, 0) if done else (epoch, finished)))
         return None if position is None else asdict(position)
 
@@ -338,7 +338,7 @@ class NERDataModule(LightningDataModule):
             return
         self._restored, self._prepared = True, None
         self.labels = labels
-        self.tokenizer = pretrained.tokenizer_from_files(state_dict["tokenizer"])
+        self.tokenizer = tokenizer_from_files(state_dict["tokenizer"])
         self.max_seq_length, self.stride = state_dict["max_seq_length"], state_dict["stride"]
         self.label_all_tokens = state_dict["label_all_tokens"]
         self.context_size = state_dict.get("context_size", 0)  # checkpoints of version 0.1 have neither

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import track
 
 from ner_module.data.alignment import Subwords
-from ner_module.data.encoded import EncodedSplit, EncodingOptions, encode_split
+from ner_module.data.encoded import EncodedSplit, EncodingOptions, Selection, encode_split
 from ner_module.data.formats import ReadingOptions, expand_files, read_sentences
 from ner_module.data.formats.char_spans import SpanCounts
 from ner_module.data.hub import HubColumns, choose_columns, hub_sentences, is_unlabelled, load_hub_dataset
@@ -49,7 +49,7 @@ _FINDINGS = {
     "overlapping windows, nothing is cut",
     "clipped_words": "a word longer than {limit} subword tokens, the first of {count:,} such words; the model sees its "
     "beginning",
-    "words_without_subword": "a word that becomes no subword token (control or zero-width characters), the first of "
+    "words_without_subword": "a word that vanishes in tokenization (control or zero-width characters), the first of "
     "{count:,}; it keeps its place and is predicted as outside any entity",
 }
 
@@ -147,7 +147,11 @@ def encode_stored(
 
 
 def report_splits(
-    stored: Mapping[str, StoredSplit], encoded: Mapping[str, EncodedSplit], held_out: int, limit: int, context_size: int
+    stored: Mapping[str, StoredSplit],
+    encoded: Mapping[str, EncodedSplit],
+    held_out: Selection,
+    limit: int,
+    context_size: int,
 ) -> None:
     """Log what was read: how large each split is, what was not taken as it is, and what is held out for validation.
 
@@ -155,9 +159,9 @@ def report_splits(
     """
     for name in sorted(stored, key=list(NEEDED.values()).index):
         _report_split(name, stored[name], encoded[name], limit, context_size)
-    if held_out:
+    if held_out is not None:
         message = "%-10s %9s sentences of the training data are held out; %s are left"
-        log.info(message, "validation", f"{held_out:,}", f"{len(stored['train']) - held_out:,}")
+        log.info(message, "validation", f"{len(held_out):,}", f"{len(stored['train']) - len(held_out):,}")
 
 
 def _report_split(name: str, stored: StoredSplit, encoded: EncodedSplit, limit: int, context_size: int) -> None:
@@ -166,6 +170,9 @@ def _report_split(name: str, stored: StoredSplit, encoded: EncodedSplit, limit: 
     if name != "predict":
         words = f"{len(encoded.word_labels):,}"
         log.info("%-10s %9s sentences %11s words   %s", name, f"{len(encoded):,}", words, shown)
+        for path, note, is_surprise in stored.meta["notes"]:
+            if is_surprise:
+                log.warning("%s: %s", path, note)
         if stored.meta["changed_spans"]:
             log.warning("%s: %s", shown, stored.meta["changed_spans"])
         for finding, text in _FINDINGS.items():
@@ -197,10 +204,17 @@ def _cached(cache: Path, kind: str, *parts: Any) -> tuple[Path, bool]:
 
 def _digest(source: Path) -> str:
     """The SHA-256 of a file; of a folder (brat, a saved `datasets` folder), one of its files' names and contents."""
-    if source.is_file():
-        return sha256_of(source)
-    files = sorted(path for path in source.rglob("*") if path.is_file())
-    return _key([(str(path.relative_to(source)), sha256_of(path)) for path in files])
+    if source.is_dir():
+        files = sorted(path for path in source.rglob("*") if path.is_file())
+        return _key([(str(path.relative_to(source)), sha256_of(path)) for path in files])
+    digest = hashlib.sha256()
+    with source.open("rb") as file:
+        while block := file.read(1 << 20):
+            if len(block) == 1 << 20 and not block.strip(b"\0"):  # a file with a hole may be of any size
+                advice = "the file is damaged, or was never filled: restore it"
+                raise DataError(source, None, "it holds a mebibyte of zero bytes", advice)
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _key(*parts: Any) -> str:

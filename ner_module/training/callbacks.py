@@ -30,7 +30,7 @@ VALIDATION_METRICS = ("loss", "precision", "recall", "f1", "f1_macro", "f1_weigh
 
 _REFUSED = {
     "StochasticWeightAveraging": "the weights that it averages would be in no checkpoint: give "
-    "lightning.pytorch.callbacks.WeightAveraging or EMAWeightAveraging",
+    "WeightAveraging or EMAWeightAveraging of lightning.pytorch.callbacks (configs/overlays/ema.yaml)",
     "LearningRateFinder": "the schedule sets the rate at each step, and would replace the one found: compare short "
     "trainings with several --model.learning_rate",
     "BatchSizeFinder": "sentences differ in length, so that the largest batch that fits is none of the others: give "

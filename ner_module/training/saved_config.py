@@ -35,10 +35,11 @@ _CLASSES = {
     f"{_CALLBACKS}EarlyStopping": "monitor min_delta patience verbose mode strict check_finite stopping_threshold "
     "divergence_threshold check_on_train_epoch_end log_rank_zero_only",
     f"{_CALLBACKS}LearningRateMonitor": "logging_interval log_momentum log_weight_decay",
-    f"{_CALLBACKS}WeightAveraging": "device use_buffers",
-    f"{_CALLBACKS}EMAWeightAveraging": "device use_buffers decay update_every_n_steps update_starting_at_step "
+    f"{_CALLBACKS}EMAWeightAveraging": "use_buffers decay update_every_n_steps update_starting_at_step "
     "update_starting_at_epoch",
-    f"{_LOGGERS}WandbLogger": "name offline anonymous project log_model prefix checkpoint_name tags group notes entity",
+    f"{_CALLBACKS}WeightAveraging": "use_buffers",
+    f"{_LOGGERS}WandbLogger": "name offline anonymous project log_model prefix checkpoint_name tags group notes entity "
+    "add_file_policy",
     f"{_LOGGERS}TensorBoardLogger": "name version log_graph default_hp_metric prefix sub_dir",
     f"{_LOGGERS}MLFlowLogger": "experiment_name run_name tags log_model prefix run_id synchronous",
     f"{_LOGGERS}CSVLogger": "name version prefix flush_logs_every_n_steps",

@@ -25,8 +25,8 @@ from ner_module.data.datamodule import NERDataModule
 from ner_module.data.preparation import store_splits
 from ner_module.data.store import StoredSplit
 from ner_module.errors import DataError, PretrainedError
-from ner_module.pretrained import load_tokenizer
 from ner_module.tagging import IGNORE_INDEX, LabelSet, Span, tags_to_spans
+from ner_module.tokenizer import load_tokenizer
 
 Sentences = list[list[tuple[str, str]]]
 Make = Callable[..., NERDataModule]
@@ -99,7 +99,7 @@ def evaluated(data: NERDataModule, split: str) -> list[tuple[list[str], list[str
             assert index not in found
             found[index] = [data.labels.names[label] if label >= 0 else "?" for label in gold[:length]]
     assert sorted(found) == list(range(num_sentences(data, split)))
-    return [(data.tokens_of(split, index), found[index]) for index in sorted(found)]
+    return [(data.sentence_of(split, index)[0], found[index]) for index in sorted(found)]
 
 
 def trained(data: NERDataModule) -> Counter[tuple[int, ...]]:
@@ -203,16 +203,28 @@ def test_each_split_has_its_own_order_of_tags_and_the_model_one(make: Make, writ
     ("sentences", "options", "names", "gold"),
     [
         (("N V N", "V"), {}, ["N", "V"], [["N", "V", "N"], ["V"]]),
-        (("N O N", "V"), {}, ["O", "N", "V"], [["N", "O", "N"], ["V"]]),
-        (("N none N", "V"), {"outside_label": "none"}, ["none", "N", "V"], [["N", "none", "N"], ["V"]]),
+        (("N O N", "V"), {"source_scheme": "flat"}, ["O", "N", "V"], [["N", "O", "N"], ["V"]]),
+        (
+            ("N none N", "V"),
+            {"source_scheme": "flat", "outside_label": "none"},
+            ["none", "N", "V"],
+            [["N", "none", "N"], ["V"]],
+        ),
+        (("N N O", "V"), {}, ["O", "B-N", "I-N", "B-V", "I-V"], [["B-N", "I-N", "O"], ["B-V"]]),
+        (("N N O", "V"), {"scheme": "flat"}, ["O", "N", "V"], [["N", "N", "O"], ["V"]]),
         (("S V O", "S O"), {"source_scheme": "flat"}, ["O", "S", "V"], [["S", "V", "O"], ["S", "O"]]),
-        (("N N O", "V"), {"scheme": "iob2"}, ["O", "B-N", "I-N", "B-V", "I-V"], [["B-N", "B-N", "O"], ["B-V"]]),
+        (
+            ("N N O", "V"),
+            {"source_scheme": "flat", "scheme": "iob2"},
+            ["O", "B-N", "I-N", "B-V", "I-V"],
+            [["B-N", "B-N", "O"], ["B-V"]],
+        ),
         (("B-N I-N O", "B-V"), {"scheme": "flat"}, ["O", "N", "V"], [["N", "N", "O"], ["V"]]),
         (
             ("N N none", "V"),
             {"scheme": "iob2", "outside_label": "none"},
             ["O", "B-N", "I-N", "B-V", "I-V"],
-            [["B-N", "B-N", "O"], ["B-V"]],
+            [["B-N", "I-N", "O"], ["B-V"]],
         ),
         (
             ("B-N I-N B-N", "B-V"),
@@ -345,7 +357,7 @@ def test_held_out_sentences_are_not_trained_on(make: Make, corpus: Path) -> None
         tuple(ids.tolist()) for batch in data.val_dataloader() for ids in batch["input_ids"].split(batch["lengths"])
     )
     assert trained(data) + validation == trained(whole)
-    train = [data.tokens_of("train", index) for index in range(90)]
+    train = [data.sentence_of("train", index)[0] for index in range(90)]
     assert len(train) + len(held_out) == 120
     assert data.train_entities() != whole.train_entities()
 
@@ -359,7 +371,9 @@ def test_held_out_by_document(make: Make, tmp_path: Path) -> None:
     data = make(train_file=path, validation_fraction=0.2)
     held_out = Counter(tokens[0] for tokens, _ in evaluated(data, "validation"))
     assert list(held_out.values()) == [4, 4, 4]
-    assert not held_out.keys() & {data.tokens_of("train", index)[0] for index in range(num_sentences(data, "train"))}
+    assert not held_out.keys() & {
+        data.sentence_of("train", index)[0][0] for index in range(num_sentences(data, "train"))
+    }
 
 
 def test_the_seed_decides_what_is_held_out_and_the_order(make: Make, corpus: Path) -> None:
@@ -658,7 +672,7 @@ def test_what_was_not_taken_as_it_stood_is_said_with_its_place(
     said = caplog.text
     assert "train.conll:3: longer than 66 subword tokens, the first of 1 such" in said
     assert "train.conll:104: an illegal tag sequence, the first of 1" in said
-    assert "train.conll:104: a word that becomes no subword token" in said
+    assert "train.conll:104: a word that vanishes in tokenization" in said
     assert "train.conll:107: a word longer than 66 subword tokens" in said
 
 

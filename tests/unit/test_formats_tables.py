@@ -7,6 +7,7 @@ import pandas
 import pytest
 
 from ner_module.data.formats import DataError, ReadingOptions, read_sentences
+from ner_module.data.formats.char_spans import SpanCounts
 
 
 @pytest.fixture
@@ -61,12 +62,47 @@ def test_csv_of_words_and_of_sentences(read, content):
     assert read(content) == TWO
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        "satz,wort,marke\n1,Ann,B-PER\n1,you,O\n2,it,O\n2,is,O\n",
+        "satz;wort;marke\n1;Ann;B-PER\n;you;O\n2;it;O\n;is;O\n",
+        "1|Ann|NN|B-PER\n1|you|PRP|O\n2|it|PRP|O\n2|is|VB|O\n",
+        "Word\tTag\nAnn\tB-PER\nyou\tO\n\t\nit\tO\nis\tO\n",
+        "# made = today\nsent,idx,word,tag,note\n0,0,Ann,B-PER,x\n0,1,you,O,x\n# c = 2\n1,0,it,O,x\n1,1,is,O,x\n",
+        "id,words,labels\n0,Ann,B-PER\n0,you,O\n1,it,O\n1,is,O\n",
+        "tokens;tags\nAnn you;B-PER O\nit is;O O\n",
+        "text,entities\nAnn you,\"[(0, 3, 'PER')]\"\nit is,[]\n",
+        "text,labels\nAnn you,\"[{'start': 0, 'end': 3, 'label': 'PER'}]\"\nit is,[]\n",
+    ],
+)
+def test_tables_are_told_by_what_they_hold(read, content):
+    assert read(content) == [(["Ann", "you"], ["B-PER", "O"]), (["it", "is"], ["O", "O"])]
+
+
+def test_where_the_name_and_the_cells_disagree_both_are_named(refused, read):
+    content = "word,label,entity\nAnn,a.txt,B-PER\nyou,a.txt,O\n"
+    error = refused(content)
+    assert "the column 'label' is called like one of tags, but the tags are in column 2 (PER 1)" in error.problem
+    assert read(content, label_column_name="2") == [(["Ann", "you"], ["B-PER", "O"])]
+    assert read(content, label_column_name="1") == [(["Ann", "you"], ["a.txt", "a.txt"])]
+
+
+def test_one_long_sentence_is_said(tmp_path):
+    (tmp_path / "x.csv").write_text("word,tag\n" + "a,O\nb,B-X\n" * 60)
+    counts = SpanCounts()
+    assert len(list(read_sentences(tmp_path / "x.csv", span_counts=counts))) == 1
+    assert [note for _, note, is_surprise in counts.notes if is_surprise] == [
+        "no empty line and no column says where a sentence ends: all 120 words are one"
+    ]
+
+
 def test_csv_lines_and_documents(tmp_path):
     path = tmp_path / "x.csv"
-    path.write_text('sentence_id,document,token,tag\n1,a,"x\ny",O\n1,a,z,O\n2,b,w,O\n2,b,v,O\n', newline="")
+    path.write_text('sentence_id,document,token,tag\n1,a,"x",O\n1,a,z,O\n2,b,w,O\n2,b,v,O\n', newline="")
     first, second = read_sentences(path)
-    assert (first.line, first.document, first.word_per_line, first.tokens) == (2, "a", False, ["x\ny", "z"])
-    assert (second.line, second.document, second.line_of(1)) == (5, "b", 6)
+    assert (first.line, first.document, first.word_per_line, first.tokens) == (2, "a", True, ["x", "z"])
+    assert (second.line, second.document, second.line_of(1)) == (4, "b", 5)
 
 
 def test_columns_by_name_and_number(read):
@@ -110,6 +146,7 @@ def test_tables_for_prediction(tmp_path, read):
         ("word,tag\na,O\nb,O,O\n", 3, "3 cells, the table 2 columns"),
         ("word,tag\na,O\nb,\n", 3, "the tag is empty"),
         ('word,tag\na,O\n"b,O\nc,O\n', 3, "unexpected end of data"),
+        ('word,tag\na,O\n"b\nc",O\nd,O\n', 3, "a quotation mark joins the lines 3 to 4"),
         ('word,tag\na,O\n"b"x,O\nc,O\n', 3, "no valid row"),
         ("token,mark\na,O\n", 1, "no column is called ner_tags, tags"),
         ("tokens,tags\na b,O O\na b,O\n", 3, "2 tokens"),

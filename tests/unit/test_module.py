@@ -8,6 +8,7 @@ import math
 import random
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ import pytest
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import BackboneFinetuning, BaseFinetuning, EMAWeightAveraging
 from seqeval.metrics import accuracy_score, f1_score, precision_score, recall_score
 from tiny_models import FAMILIES, make_tiny_model
 from torch import Tensor, nn
+from transformers import AutoModel
 
 from ner_module.data.datamodule import NERDataModule
 from ner_module.model.module import NERModule
@@ -397,6 +400,105 @@ def test_a_word_without_subword_is_outside_and_shifts_nothing(
     assert words.sentences[3][1] == ["O"]
 
 
+# ---------------------------------------------------------------- callbacks that need the model early, and freezing
+
+
+class FreezesInSetup(Callback):
+    """The usual place."""
+
+    def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
+        for name, parameter in pl_module.named_parameters():
+            parameter.requires_grad_("classifier" in name)
+
+
+class Finetuning(BaseFinetuning):
+    """Trains the head, from the second epoch on the whole."""
+
+    def freeze_before_training(self, pl_module: Any) -> None:
+        self.freeze(pl_module.model.bert)
+
+    def finetune_function(self, pl_module: Any, epoch: int, optimizer: Any) -> None:
+        if epoch == 1:
+            self.unfreeze_and_add_param_group(pl_module.model.bert, optimizer)
+
+
+class Moved(Callback):
+    """How far the encoder's weights are from the base model's after each epoch."""
+
+    def __init__(self, base: dict[str, Tensor]) -> None:
+        self.base, self.by = base, list[float]()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
+        found = pl_module.backbone.state_dict()
+        self.by.append(max(float((found[name] - self.base[name]).abs().max()) for name in found))
+
+
+class Average(Callback):
+    """The average that is meant, worked out here, after each step; a checkpoint in the middle of the second epoch."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path, self.steps = path, list[dict[str, Tensor]]()
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
+        weights = {name: weight.detach().clone() for name, weight in pl_module.named_parameters()}
+        last = self.steps[-1] if self.steps else weights
+        self.steps.append({name: 0.75 * last[name] + 0.25 * weight for name, weight in weights.items()})
+        if self.path is not None and len(self.steps) == 5:
+            trainer.save_checkpoint(self.path)
+
+
+@pytest.mark.filterwarnings("ignore:You're using the WeightAveraging")
+def test_the_averaged_model_is_what_is_evaluated_and_saved_and_resumes(
+    make_data: MakeData, make_module: Callable[..., NERModule], tmp_path: Path
+) -> None:
+    def fit(path: Path | None, ckpt_path: Path | None = None) -> tuple[NERModule, Trainer, Average]:
+        module, average = make_module(learning_rate=1e-2, dropout=0.0), Average(path)
+        callbacks = [EMAWeightAveraging(decay=0.75, use_buffers=False), average]
+        trainer = new_trainer(tmp_path, callbacks=callbacks, max_epochs=2, limit_train_batches=3, limit_val_batches=2)
+        trainer.fit(module, make_data(batch_size=4), ckpt_path=ckpt_path, weights_only=True)
+        return module, trainer, average
+
+    torch.manual_seed(0)
+    module, trainer, average = fit(tmp_path / "middle.ckpt")
+    for name, weight in module.named_parameters():
+        torch.testing.assert_close(weight, average.steps[-1][name])
+    [scores] = new_trainer(tmp_path, limit_val_batches=2).validate(module, make_data(), verbose=False)
+    assert trainer.callback_metrics["val/loss"].item() == pytest.approx(scores["val/loss"], rel=1e-5)
+    saved = NERModule.load_from_checkpoint(tmp_path / "middle.ckpt", weights_only=True)
+    for name, weight in saved.named_parameters():
+        torch.testing.assert_close(weight, average.steps[4][name])
+    torch.manual_seed(1)
+    resumed, _, _ = fit(None, tmp_path / "middle.ckpt")
+    assert all(torch.equal(weight, resumed.state_dict()[name]) for name, weight in module.state_dict().items())
+    with pytest.raises(MisconfigurationException, match="use_buffers: false"):
+        new_trainer(tmp_path, callbacks=[EMAWeightAveraging()]).fit(make_module(), make_data())
+
+
+@pytest.mark.filterwarnings("ignore:The provided params to be frozen already exist")
+@pytest.mark.parametrize("make_callback", [FreezesInSetup, Finetuning, partial(BackboneFinetuning, 1)])
+def test_callbacks_that_freeze(
+    make_callback: Callable[[], Callback], make_data: MakeData, make_module: Callable[..., NERModule], tmp_path: Path
+) -> None:
+    module = make_module(learning_rate=1e-2)
+    base = AutoModel.from_pretrained(module.hparams["model_name_or_path"], add_pooling_layer=False)
+    moved = Moved(base.state_dict())
+    callbacks = [make_callback(), moved]
+    new_trainer(tmp_path, callbacks=callbacks, max_epochs=2, limit_train_batches=2).fit(module, make_data())
+    assert moved.by[0] == 0
+    assert (moved.by[1] > 0) == (make_callback is not FreezesInSetup)
+
+
+def test_the_options_of_the_optimiser_reach_it(
+    make_data: MakeData, make_module: Callable[..., NERModule], tmp_path: Path
+) -> None:
+    module = make_module(learning_rate=1e-2, head_learning_rate=1e-1, layer_decay=0.5, freeze="embeddings")
+    trainer = new_trainer(tmp_path, max_steps=1, limit_val_batches=0)
+    trainer.fit(module, make_data())
+    assert [group["initial_lr"] for group in trainer.optimizers[0].param_groups[::2]] == [0.01, 0.005, 0.0025, 0.1]
+    frozen = {name.split(".")[2] for name, weight in module.named_parameters() if not weight.requires_grad}
+    assert frozen == {"embeddings"}
+
+
 # ---------------------------------------------------------------- checkpoints
 
 
@@ -500,10 +602,14 @@ def test_the_running_training_loss_goes_on_after_a_resume(
         {"weight_decay": -0.1},
         {"warmup_ratio": 1.1},
         {"warmup_ratio": -0.1},
+        {"head_learning_rate": 0.0},
+        {"layer_decay": 1.1},
+        {"layer_decay": 0.0},
+        {"freeze": -1},
     ],
 )
 def test_impossible_options_are_refused(options: dict[str, float]) -> None:
-    with pytest.raises(MisconfigurationException, match=r"--model\.learning_rate must be positive"):
+    with pytest.raises(MisconfigurationException, match=rf"--model\.{next(iter(options))} "):
         NERModule("some/model", **options)  # type: ignore[arg-type]
 
 

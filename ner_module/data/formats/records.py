@@ -7,25 +7,31 @@ an extra (`adapters.py`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ner_module.data.formats.adapters import AnnotatedText, Item, offered_formats
-from ner_module.data.formats.cells import NAME_COLUMNS, MisfitError, TagCells, describe, errors_at
+from ner_module.data.formats.adapters import AnnotatedText, Item, Note, offered_formats
+from ner_module.data.formats.cells import NAME_COLUMNS, MisfitError, TagCells, describe
 from ner_module.data.formats.char_spans import CharSpan, SpanCounts, check_spans, check_type, locate_words, tag_words
 from ner_module.data.formats.options import DOCUMENTS, TAGS, TEXTS, WORDS, ReadingOptions, first_in
 from ner_module.data.sentence import Sentence
 from ner_module.data.words import split_words
 from ner_module.errors import DataError
 
-Record = Mapping[str, Any]
+Record = dict[str, Any]
 
-SPANS = ("spans", "entities", "label", "labels", "annotations", "ner")
+SPANS = ("spans", "entities", "ents", "label", "labels", "annotations", "ner")
 """The usual keys of character spans, beside a text."""
-_STARTS = ("start", "start_offset", "start_char")
-_ENDS = ("end", "end_offset", "end_char")
-_TYPES = ("label", "labels", "type", "entity_type", "entity_group", "entity", "tag")
+# Keys of a span in lower case and without underscores: startOffset, start_offset.
+_STARTS = ("start", "startoffset", "startchar", "startindex", "begin", "beginoffset", "offset")
+_ENDS = ("end", "endoffset", "endchar", "endindex")
+_TYPES = ("label", "labels", "type", "entitytype", "entitygroup", "entity", "category", "tag", "displayname")
+
+
+_OF_TOOLS = ("answer", "_task_hash", "_is_binary", "prediction", "annotation_id")
 
 
 class RecordReader:
@@ -54,20 +60,24 @@ class RecordReader:
 
     def read_items(self, items: Iterable[tuple[Path, int, Item]]) -> Iterator[Sentence]:
         """Yield the sentences of (file, line, item), once they were adapted."""
-        path, line = self._path, 0
+        path = self._path
         for path, line, item in items:
-            with errors_at(path, line):
-                sentence = self._read(item)
+            if isinstance(item, Note):
+                self._counts.notes.append((str(path), item, False))
+                continue
+            try:
+                sentence = self._read(item, line)
+            except MisfitError as misfit:
+                raise DataError(path, line, *misfit.args) from None
             self._counts.note(path, line)
             if sentence is not None:
                 sentence.line = line
                 yield sentence
-        with errors_at(path, None):
-            if self._offsets is not None:
-                self._offsets.finish()
+        if self._offsets is not None and (note := self._offsets.finish(path)):
+            self._counts.notes.append((str(path), note, True))
 
-    def _read(self, item: Item) -> Sentence | None:
-        if isinstance(item, Mapping):
+    def _read(self, item: Item, line: int) -> Sentence | None:
+        if isinstance(item, dict):
             item = self._read_record(item)
         if isinstance(item, Sentence):
             return item
@@ -76,15 +86,18 @@ class RecordReader:
             self._counts.leave_out(reason)
             return None
         if isinstance(item, AnnotatedText):
-            return self._read_text(item)
+            return self._read_text(item, line)
         if item is None or isinstance(item, str):
             return None
         problem = f"this is not a JSON object but {describe(item)}"
         raise MisfitError(problem, "give every sentence as an object, {…}; a list of them goes in a .json file")
 
     def _read_record(self, record: Record) -> Sentence | AnnotatedText:
+        if self._formats is None and (key := first_in(_OF_TOOLS, record)):
+            advice = "keep it, or give tokens with tags, or text with spans alone"
+            raise MisfitError(f"{key!r} is a tool's word, which the extra `formats` would read", advice)
         document = document_of(record)
-        token_key = list_key(record, self._text_key, WORDS, str)
+        token_key = None if self._has_spans else list_key(record, self._text_key, WORDS, str)
         if self._options.tagged and self._has_spans is None:
             self._decide(record, token_key)
         if self._has_spans or (token_key is None and not self._options.tagged):
@@ -115,14 +128,15 @@ class RecordReader:
             problem = "neither tokens with tags nor text with spans were found"
             raise MisfitError(problem, f"{NAME_COLUMNS} (the keys are {keys_of(record)})")
 
-    def _read_text(self, item: AnnotatedText) -> Sentence:
+    def _read_text(self, item: AnnotatedText, line: int) -> Sentence:
         text = item.text
         words = split_words(text) if item.words is None else item.words
         sentence = Sentence([text[start:end] for start, end in words], text=text, offsets=words)
         sentence.document = None if item.document is None else str(item.document)
         if self._options.tagged:
             spans = [span for each in item.spans for span in parse_span(each)]
-            spans = check_spans(text, spans) if self._offsets is None else self._offsets.settle(text, words, spans)
+            settle = self._offsets and self._offsets.settle
+            spans = settle(text, words, spans, line) if settle else check_spans(text, spans)
             sentence.tags = tag_words(text, words, spans, self._counts)
         return sentence
 
@@ -176,8 +190,10 @@ def of_tokens(record: Record, key: str | None) -> Sentence:
 
 def find_text(record: Record, asked: str | None) -> str | None:
     """The text of a record, if it has one."""
-    names = (*TEXTS, "data") if asked is None else (asked,)
-    return next((record[name] for name in names if isinstance(record.get(name), str)), None)
+    for name in (*TEXTS, "data") if asked is None else (asked,):
+        if isinstance(value := record.get(name), str):
+            return value
+    return None
 
 
 def text_of(record: Record, asked: str | None) -> str:
@@ -192,17 +208,22 @@ def text_of(record: Record, asked: str | None) -> str:
 
 def document_of(record: Record) -> str | int | float | None:
     """What a record says of the document it belongs to."""
-    return next((record[name] for name in DOCUMENTS if isinstance(record.get(name), (str, int, float))), None)
+    for name in DOCUMENTS:
+        if isinstance(value := record.get(name), (str, int, float)):
+            return value
+    return None
 
 
 def parse_span(item: Any) -> list[CharSpan]:
     """A span; several when it carries several labels. Offsets may be written as strings or floats."""
     start = end = labels = quote = None
-    if isinstance(item, Mapping):
-        start, end, labels = (item.get(first_in(names, item)) for names in (_STARTS, _ENDS, _TYPES))
-        quote = item["text"] if isinstance(item.get("text"), str) else None
+    if isinstance(item, dict):
+        start, end, labels, quote, length = (None if key is None else item[key] for key in _span_keys(tuple(item)))
+        quote = quote if isinstance(quote, str) else None
+        if end is None and type(start) is type(length) is int:
+            end = start + length
     elif isinstance(item, (list, tuple)) and len(item) == 3:
-        start, end, labels = item
+        start, end, labels = item if _offset(item[0]) is not None else (*item[1:], item[0])
     names: list[Any] = labels if isinstance(labels, list) else [labels]
     start, end = _offset(start), _offset(end)
     if start is None or end is None or not all(isinstance(name, str) for name in names):
@@ -211,7 +232,15 @@ def parse_span(item: Any) -> list[CharSpan]:
     return [CharSpan(start, end, check_type(name), quote) for name in names]
 
 
+@lru_cache(1_000)
+def _span_keys(keys: tuple[str, ...]) -> list[str | None]:
+    """The keys of start, end, type, quote and length."""
+    plain = {key.lower().replace("_", ""): key for key in keys}
+    found = (first_in(names, plain) for names in (_STARTS, _ENDS, _TYPES, ("text",), ("length",)))
+    return [None if name is None else plain[name] for name in found]
+
+
 def _offset(value: Any) -> int | None:
     if type(value) is int or (isinstance(value, float) and value.is_integer()):
         return int(value)
-    return int(value) if isinstance(value, str) and value.isdecimal() and len(value) < 10 else None
+    return int(value) if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value) else None

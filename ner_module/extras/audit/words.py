@@ -7,6 +7,7 @@ import unicodedata
 from bisect import bisect
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator
+from os.path import commonprefix
 from typing import Any
 
 from ner_module.data.alignment import Subwords, make_sequences
@@ -69,6 +70,12 @@ def character_kinds(form: str) -> list[str]:
 
 def character_findings(corpus: Corpus) -> Iterator[Finding]:
     """Everything odd about characters, one finding a kind."""
+    for split in corpus.splits:
+        words = {word for sentence in corpus.of(split) for word in sentence.tokens}
+        if len(words) > 9 and len(prefix := commonprefix([min(words), max(words)])) > 1:  # noqa: RUF071 (characters)
+            message = f"every word of the {split} data begins with {prefix!r}"
+            advice = "remove it: no word of running text will have it"
+            yield Finding("same_beginning", "warning", len(words), message, corpus.of(split)[0].example(0, 1), advice)
     forms: dict[str, list[str]] = defaultdict(list)
     for form in corpus.forms:
         for kind in character_kinds(form):
@@ -103,7 +110,7 @@ def subword_findings(corpus: Corpus, tokenization: Tokenization) -> tuple[list[F
     unknown = {form for form in forms if tokenizer.unk_token_id in subwords[form] and form != tokenizer.unk_token}
     clipped = [form for form in forms if len(subwords[form]) > budget and form not in unknown]
     invisible = [form for form in forms if not subwords[form]]
-    problem, advice = "without any subword token", "remove them, or their invisible characters: they become outside"
+    problem, advice = "that vanish in tokenization", "remove them, or their zero-width characters: they are tagged O"
     found = [*_finding(corpus, "words_without_subword", "warning", invisible, problem, advice)]
     problem = f"longer than {longest} subword tokens; the model sees the beginning"
     advice = "check that it is a word, not an address, an encoded file or a table"
