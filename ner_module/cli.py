@@ -38,7 +38,7 @@ from ner_module.training.checkpoint_files import copy_checkpoint
 from ner_module.training.checkpoints import check_saved, described, read_checkpoint, warn_of_broken_weights
 from ner_module.training.distributed import fit_to_launcher, leave_group, with_own_plugins
 from ner_module.training.failures import explain
-from ner_module.training.loggers import MetricsCSV, own_wandb_variables, set_up_loggers
+from ner_module.training.loggers import MetricsCSV, guard, own_wandb_variables, set_up_loggers
 from ner_module.training.predictions import holds_predictions
 from ner_module.training.private import private_folder
 from ner_module.training.resume import keep_options
@@ -149,7 +149,8 @@ class NERCLI(LightningCLI):
             read = [*_as_list(named), self.run.checkpoint]  # a pipe or a device is written to, whatever it is
             check_output(Path(output), holds_predictions, [Path(path) for path in read if path])
         trainer.default_root_dir = str(self.run.run_dir)
-        set_up_loggers(trainer, self.run.command, self.run.run_dir, self._get(self.config, "seed_everything"))
+        seed = self._get(self.config, "seed_everything")
+        set_up_loggers(trainer, self.run.command, self.run.run_dir, seed, self.run.recipe)
 
     def instantiate_classes(self) -> None:
         """Build data, model and trainer; a checkpoint brings labels, tokenizer and architecture, so no hub is asked."""
@@ -169,6 +170,8 @@ class NERCLI(LightningCLI):
         run_dir = self.run.run_dir
         assert run_dir is not None
         loggers = [logger for logger in _as_list(config.get("logger")) if not isinstance(logger, bool)]
+        for logger in loggers:
+            guard(logger)
         if self.subcommand == "fit":
             loggers.insert(0, MetricsCSV(run_dir))
         output = self._get(self.config, "output") if self.subcommand == "predict" else None

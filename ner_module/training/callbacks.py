@@ -37,7 +37,6 @@ _REFUSED = {
     "--data.batch_size, or --data.max_tokens, which bounds memory",
     "GradientAccumulationScheduler": "the loss of a step is averaged over --trainer.accumulate_grad_batches batches, a "
     "number that cannot change during training: give that option",
-    "BackboneFinetuning": "the model has no `backbone`: derive a callback from BaseFinetuning (docs/extending.md)",
     "Timer": "give --trainer.max_time, which does the same",
     "ModelPruning": "it prunes whole modules of its own choice, which fails here: prune the exported model",
 }

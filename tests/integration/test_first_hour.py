@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
@@ -42,7 +43,7 @@ class Fine(BaseFinetuning):
 
 class Broken(Callback):
     def on_train_start(self, trainer, pl_module):
-        pl_module.backbone.eval()
+        pl_module.trunk.eval()
 
 
 class BrokenAtOnce(Callback):
@@ -88,7 +89,6 @@ def steps(run: Path) -> list[float]:
         ({"LearningRateFinder": {}}, ["LearningRateFinder", "--model.learning_rate"]),
         ({"BatchSizeFinder": {}}, ["BatchSizeFinder", "--data.max_tokens"]),
         ({"GradientAccumulationScheduler": {"scheduling": {1: 2}}}, ["GradientAcc", "accumulate_grad_batches"]),
-        ({"BackboneFinetuning": {}}, ["BackboneFinetuning", "BaseFinetuning"]),
         ({"Timer": {"duration": "00:00:10:00"}}, ["Timer", "--trainer.max_time"]),
         ({"EarlyStopping": {"monitor": "val/f1", "mode": "maximum"}}, ["EarlyStopping", "min, max, got maximum"]),
         ({"EarlyStopping": {"monitor": "val/f2"}}, ["val/f2", "val/f1"]),
@@ -117,12 +117,13 @@ def test_what_would_do_nothing_or_fail_late_is_refused_by_name(
 
 
 def test_errors_of_own_callbacks_name_their_line(fit: RunMain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "own_callbacks", raising=False)
     (tmp_path / "own_callbacks.py").write_text(FREEZING, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     for name, said in (("Broken", "AttributeError: 'NERModule' object has no"), ("BrokenAtOnce", "KeyError: 'oh'")):
         outcome = fit(name, config=with_callback(f"own_callbacks.{name}"), check=False)
         line = 1 + next(n for n, line in enumerate(FREEZING.splitlines()) if line.strip().startswith(
-            "pl_module.backbone" if name == "Broken" else "raise"))  # fmt: skip
+            "pl_module.trunk" if name == "Broken" else "raise"))  # fmt: skip
         assert outcome.code == 1
         assert outcome.errors()[0].startswith(f"error: {name} ({tmp_path}/own_callbacks.py:{line}): {said}")
         assert "Traceback" not in outcome.err
@@ -146,6 +147,7 @@ def test_what_is_frozen_in_setup_does_not_move(
 ) -> None:
     from transformers import AutoModel
 
+    monkeypatch.delitem(sys.modules, "own_callbacks", raising=False)
     (tmp_path / "own_callbacks.py").write_text(FREEZING, encoding="utf-8")
     [code] = re.findall(r"```python\n(# freezing.py\n.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
     (tmp_path / "freezing.py").write_text(code, encoding="utf-8")
@@ -185,6 +187,60 @@ def test_what_lightning_has_to_say_is_seen(fit: RunMain, tmp_path: Path) -> None
     assert "run_training_batch" in (tmp_path / "run" / "fit-profile.txt").read_text(encoding="utf-8")
     assert "GPU available" not in outcome.err
     assert "stopped" not in outcome.err
+
+
+LOGGERS = """
+from pathlib import Path
+
+from lightning.pytorch.loggers import Logger
+
+
+class Tree(Logger):
+    \"\"\"A file for each metric, as MLflow's file store has them.\"\"\"
+
+    name, version = "tree", "1"
+
+    def __init__(self, save_dir: str = "."):
+        super().__init__()
+        self._folder = Path(save_dir) / "tree"
+
+    def log_metrics(self, metrics, step=None):
+        for name, value in metrics.items():
+            (self._folder / name).parent.mkdir(parents=True, exist_ok=True)
+            with (self._folder / name).open("a") as file:
+                file.write(f"{step} {value}\\n")
+
+    def log_hyperparams(self, params, *args, **kwargs):
+        pass
+
+
+class Full(Tree):
+    def __init__(self):
+        super().__init__("nowhere")
+
+    def log_metrics(self, metrics, step=None):
+        raise OSError("no space left")
+"""
+
+
+@pytest.mark.parametrize("name", ["Tree", "Full"])
+def test_any_logger_can_hold_the_names_and_none_ends_a_training(
+    fit: RunMain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.delitem(sys.modules, "own_loggers", raising=False)
+    (tmp_path / "own_loggers.py").write_text(LOGGERS, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    outcome = fit(
+        "run", "--trainer.max_epochs", 1, config={"trainer": {"logger": {"class_path": f"own_loggers.{name}"}}}
+    )
+    assert steps(tmp_path / "run") == [8]
+    if name == "Full":
+        failed = "Full failed (OSError: no space left): nothing more is logged there, and training continues\n"
+        assert outcome.err.count(failed) == 1
+    else:
+        assert "failed" not in outcome.err
+        found = {str(path.relative_to(tmp_path / "run" / "tree")) for path in (tmp_path / "run" / "tree").rglob("*")}
+        assert {"val/f1", "val/f1.PER", "val/f1_macro", "train/loss_step"} - {"train/loss_step"} <= found
 
 
 # ---------------------------------------------------------------------- a training that ends early
