@@ -1,4 +1,4 @@
-"""``python -m ner_module schema > configs/schema.json``: what a configuration may hold, as a JSON schema.
+"""``python -m ner_module schema > schema.json``: what a configuration may hold, as a JSON schema.
 
 An editor that knows YAML completes and explains options with it, and underlines what is misspelt. Written from the
 parser of ``fit``; types that JSON has no word for (callbacks, loggers) may be anything.
@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import TypeAdapter
 
 _DESCRIPTION = """\
-Print a JSON schema of the configuration files. Redirect it into configs/schema.json, and begin a recipe with the line
+Print a JSON schema of the configuration files. Redirect it into schema.json beside your recipes, and begin these with the line
 "# yaml-language-server: $schema=schema.json": editors then complete and explain its options."""
 
 
