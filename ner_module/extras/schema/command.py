@@ -14,8 +14,8 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import TypeAdapter
 
 _DESCRIPTION = """\
-Print a JSON schema of the configuration files. Redirect it into schema.json beside your recipes, and begin these with the line
-"# yaml-language-server: $schema=schema.json": editors then complete and explain its options."""
+Print a JSON schema of the configuration files. Redirect it into schema.json beside your recipes, and begin these with
+"# yaml-language-server: $schema=schema.json": editors then complete and explain their options."""
 
 
 def main(arguments: Sequence[str]) -> int:
