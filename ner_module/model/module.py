@@ -148,13 +148,14 @@ class NERModule(LightningModule):
             self.use_model(build_from_base(name, revision, self.labels.names, dropout))
         if self.hparams["gradient_checkpointing"]:
             self.model.activation_checkpointing_enable({"use_reentrant": False})
-        self._scores, self._loss = EntityScores(*self.labels), MeanMetric()
+        # Looking for NaN would wait for the device; NaN comes through as it is, and is reported.
+        self._scores, self._loss = EntityScores(*self.labels), MeanMetric(nan_strategy="disable")
 
     def use_model(self, model: Any) -> None:
         """Take a transformers model for token classification, and compute it without padding where that is exact."""
         self.model = model
         self.packed = self.hparams["padding"] == "none" and is_exact(self.model)
-        if self.packed:
+        if is_exact(self.model):
             prepare(self.model)
         elif self.hparams["padding"] == "none":
             message = "batches are padded: computing without padding is proven equal for %s, not for %s"
@@ -192,8 +193,10 @@ class NERModule(LightningModule):
         loss_sum = _loss_sum(logits_TC, batch["labels"])
         labelled = (batch["labels"] != IGNORE_INDEX).sum()
         self._train_totals = (self._train_totals[0] + _wide(loss_sum), self._train_totals[1] + labelled)
-        self.log("train/loss", loss_sum.detach() / labelled.clamp(min=1), prog_bar=True)
-        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
+        # Not with `prog_bar`, nor the rate as a number: Lightning would read the one from the device in every step and
+        # copy the other to it, and wait each time.
+        self.log("train/loss", loss_sum.detach() / labelled.clamp(min=1))
+        self.log("lr", torch.tensor(self.trainer.optimizers[0].param_groups[0]["lr"]))
         parts = self.trainer.world_size * self.trainer.accumulate_grad_batches
         loss: Tensor = loss_sum * (parts / max(batch["labelled_in_step"], 1))
         return loss
@@ -209,7 +212,7 @@ class NERModule(LightningModule):
         summed: list[float] = self.trainer.strategy.reduce(totals, reduce_op="sum").tolist()
         return summed
 
-    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
         """Score whole sentences; returns what ``predict_step`` returns."""
         logits_TC, words = self.predict_words(batch)
         labelled = (batch["labels"] != IGNORE_INDEX).sum()
@@ -219,21 +222,21 @@ class NERModule(LightningModule):
 
     test_step = validation_step
 
-    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
+    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
         """Tag whole sentences: ``label_ids`` and ``scores`` ``[N, W]`` with index, number of words and gold labels."""
         return self._outputs(batch, self.predict_words(batch)[1])
 
     def predict_words(self, batch: dict[str, Any]) -> tuple[Tensor, WordPredictions]:
         """Logits ``[T, C]`` of all sequences, and the words' labels."""
         # A long text has more sequences than a batch should: as many at once as there are sentences bound the memory.
-        step = max(batch["sentence_index"].shape[0], 1)
+        step = max(len(batch["sentence_index"]), 1)
         groups = [batch["lengths"][first : first + step] for first in range(0, len(batch["lengths"]), step)]
         inputs = batch["input_ids"].split([sum(group) for group in groups])
         parts = [self(input_ids, group) for input_ids, group in zip(inputs, groups, strict=True)]
         logits_TC = torch.cat(parts) if parts else torch.zeros((0, len(self.labels.names)), device=self.device)
         return logits_TC, decode_words(logits_TC, batch["word_positions"], self.labels.outside_id)
 
-    def _outputs(self, batch: dict[str, Any], words: WordPredictions) -> dict[str, Tensor]:
+    def _outputs(self, batch: dict[str, Any], words: WordPredictions) -> dict[str, Any]:
         given = {name: batch[name] for name in ("sentence_index", "num_words", "gold")}
         return {**given, "label_ids": words.label_ids, "scores": words.scores}
 
@@ -310,7 +313,5 @@ def decode_words(logits_TC: Tensor, word_positions_NW: Tensor, fallback_id: int)
     logits_NWC = logits_TC[word_positions_NW.clamp(min=0)].float()
     scores, label_ids = logits_NWC.softmax(dim=-1).max(dim=-1)
     unseen = word_positions_NW < 0
-    return WordPredictions(
-        torch.where(unseen, fallback_id, label_ids),
-        torch.where(unseen, torch.zeros_like(scores), scores.nan_to_num(0.0)),  # a broken model has no confidence
-    )
+    # A broken model has no confidence. (`torch.where` with a number copies it to the device, and waits.)
+    return WordPredictions(label_ids.masked_fill(unseen, fallback_id), scores.nan_to_num(0.0).masked_fill(unseen, 0.0))

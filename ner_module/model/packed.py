@@ -29,7 +29,7 @@ import torch.nn.functional as F
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
-from ner_module.model.layout import Layout, bucket, pad_to_length, plan_blocks
+from ner_module.model.layout import Layout, bucket, pad_to_length, plan_blocks, send
 
 EXACT_FAMILIES = ("bert", "distilbert", "electra", "modernbert", "roberta", "xlm-roberta")
 """Values of ``config.model_type`` whose packed results are proven equal to the padded ones."""
@@ -153,7 +153,8 @@ def _mask(attention_mask: Tensor | None = None, **arguments: Any) -> Tensor | No
 
     if attention_mask is None:
         return None
-    mask: Tensor | None = sdpa_mask(attention_mask=attention_mask, **arguments)
+    # Always made: whether it could be left out is a value on the device, to wait for.
+    mask: Tensor = sdpa_mask(attention_mask=attention_mask, **{**arguments, "allow_is_bidirectional_skip": False})
     return mask
 
 
@@ -226,11 +227,11 @@ def positions(config: Any, input_ids_T: Tensor, layout: Layout) -> Tensor:
     lengths = np.asarray(layout.lengths, dtype=np.int64)
     if config.model_type not in _OFFSET_FAMILIES:
         starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
-        return layout.send(np.arange(layout.total) - starts)
+        return send(np.arange(layout.total) - starts, layout.device)
     # As in transformers, a padding token inside the text (someone wrote "<pad>") has no place of its own.
     counted = (input_ids_T != config.pad_token_id).long()
     seen = counted.cumsum(0)
-    sequences = layout.send(np.repeat(np.arange(len(lengths)), lengths))
+    sequences = send(np.repeat(np.arange(len(lengths)), lengths), layout.device)
     before = (seen - counted).index_select(0, layout.offsets[: len(lengths)].long())
     place: Tensor = (seen - before.index_select(0, sequences)) * counted
     return place + int(config.pad_token_id)
@@ -247,7 +248,7 @@ def pad_sequences(values_T: Tensor, lengths: Sequence[int], fill: int) -> tuple[
     """Sequences ``[S, L]`` padded with ``fill``, and which places are real: bool ``[S, L]``."""
     sequences = list(torch.split(values_T, list(lengths)))
     padded = torch.nn.utils.rnn.pad_sequence(sequences, batch_first=True, padding_value=fill)
-    real = torch.arange(padded.shape[1], device=padded.device) < torch.tensor(lengths, device=padded.device)[:, None]
+    real = torch.arange(padded.shape[1], device=padded.device) < send(np.array(lengths), padded.device)[:, None]
     return padded, real
 
 
