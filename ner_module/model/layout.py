@@ -103,7 +103,7 @@ class Layout:
         # [S + 1] int32: where each sequence begins, and the end. With few shapes S is a multiple of 32, and the
         # sequences that are too many are empty.
         empty = -len(lengths) % 32 if few_shapes else 0
-        self.offsets = send(np.cumsum([0, *lengths, *[0] * empty], dtype=np.int32), device)
+        self.offsets = self.send(np.cumsum([0, *lengths, *[0] * empty], dtype=np.int32))
         if blocked:
             self._regroup()
 
@@ -126,7 +126,11 @@ class Layout:
         place = np.empty(self.total, dtype=np.int64)
         found = np.concatenate(places)
         place[taken[found]] = found
-        self.take, self.place = send(taken, self.device), send(place, self.device)
+        self.take, self.place = self.send(taken), self.send(place)
+
+    def send(self, values: npt.NDArray[Any]) -> Tensor:
+        """An array on the device, without waiting for it."""
+        return send(values, self.device)
 
     def mask(self, index: int, window: int | None) -> Tensor | None:
         """Which keys the queries of a block attend to: bool, ``[S, 1, 1 or longest, longest]``; ``None`` for all.
@@ -145,7 +149,7 @@ class Layout:
                 near = np.abs(place[:, None] - place) <= window
                 # Padding attends to itself at least: with no key at all it would be NaN and spoil the gradients.
                 mask = near[None, None] if mask is None else (mask & near) | np.eye(block.longest, dtype=bool)
-            self._masks[index, window] = None if mask is None else send(np.ascontiguousarray(mask), self.device)
+            self._masks[index, window] = None if mask is None else self.send(np.ascontiguousarray(mask))
         return self._masks[index, window]
 
 

@@ -21,7 +21,7 @@ Shapes: T subword tokens of all sequences, S sequences, L tokens of the longest,
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -29,9 +29,11 @@ import torch.nn.functional as F
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
+from ner_module.model import deberta
+from ner_module.model.blocks import Attend, in_blocks
 from ner_module.model.layout import Layout, bucket, pad_to_length, plan_blocks, send
 
-EXACT_FAMILIES = ("bert", "distilbert", "electra", "modernbert", "roberta", "xlm-roberta")
+EXACT_FAMILIES = ("bert", "deberta-v2", "distilbert", "electra", "eurobert", "modernbert", "roberta", "xlm-roberta")
 """Values of ``config.model_type`` whose packed results are proven equal to the padded ones."""
 
 _OFFSET_FAMILIES = ("roberta", "xlm-roberta")  # their positions begin after that of the padding token
@@ -40,9 +42,6 @@ _NAME = "ner_module_packed"
 
 Compile = Literal["none", "kernels", "graphs"]
 
-Attend = Callable[..., Tensor]
-"""Computes attention in a block; called like ``scaled_dot_product_attention``."""
-
 
 class Kernels(NamedTuple):
     """How a prepared model computes; an extra may put faster functions in their place."""
@@ -50,38 +49,6 @@ class Kernels(NamedTuple):
     attend: Attend = F.scaled_dot_product_attention
     length_multiple: Callable[[torch.device], int] = lambda device: 1
     """A packed sequence is padded to a multiple of this, for kernels that are specialised by length."""
-
-
-class _Regroup(torch.autograd.Function):
-    """Tokens of the packed sequence to their places in the blocks; ``(T, …)`` to ``(sum of block sizes, …)``.
-
-    Autograd's own backward adds up with atomic or serial writes. Here it is a gather, too: padding has no gradient,
-    since no real token attends to it and its own output is dropped.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, layout: Layout) -> Tensor:
-        ctx.layout = layout
-        return values.index_select(0, layout.take)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return gradients[0].index_select(0, ctx.layout.place), None
-
-
-class _Restore(torch.autograd.Function):
-    """The inverse of :class:`_Regroup`, dropping what padding computed."""
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, layout: Layout) -> Tensor:
-        ctx.layout, ctx.size = layout, values.shape[0]
-        return values.index_select(0, layout.place)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        (gradient,) = gradients
-        spread = gradient.new_zeros((ctx.size, *gradient.shape[1:]))
-        return spread.index_copy_(0, ctx.layout.place, gradient), None
 
 
 def _attention(
@@ -101,6 +68,8 @@ def _attention(
 
     Without a layout the batch is a padded one with a mask, from other code that uses the model.
     """
+    if (shared := query.shape[1] // key.shape[1]) > 1:  # several heads of queries share one of keys and values
+        key, value = (states.repeat_interleave(shared, 1) for states in (key, value))
     if layout is None:
         out = F.scaled_dot_product_attention(query, key, value, attention_mask, dropout, scale=scaling)
         return out.transpose(1, 2).contiguous(), None
@@ -108,7 +77,7 @@ def _attention(
     window = None if sliding_window is None else sliding_window - 1
     states_THD = [states.transpose(1, 2).squeeze(0) for states in (query, key, value)]
     if layout.blocked:
-        return _in_blocks(states_THD, layout, dropout, scaling, window, attend), None
+        return in_blocks(states_THD, layout, dropout, scaling, window, attend), None
     # What torch.nn.attention.varlen.varlen_attn calls; it fixes dropout at 0, and training wants it.
     out = torch.ops.aten._flash_attention_forward(
         *(states.contiguous() for states in states_THD),
@@ -124,27 +93,6 @@ def _attention(
         window_size_right=-1 if window is None else window,
     )[0]
     return out.unsqueeze(0), None
-
-
-@torch.compiler.disable  # type: ignore[untyped-decorator]
-def _in_blocks(
-    states_THD: list[Tensor], layout: Layout, dropout: float, scaling: float | None, window: int | None, attend: Attend
-) -> Tensor:
-    shape = states_THD[0].shape[1:]
-    regroup, restore = cast(Any, _Regroup.apply), cast(Any, _Restore.apply)
-    regrouped = [regroup(states.flatten(1), layout) for states in states_THD]
-    outputs = []
-    for index, block in enumerate(layout.blocks):
-        part = slice(block.start, block.start + block.size)
-        query, key, value = (
-            states[part].view(len(block.lengths), block.longest, *shape).transpose(1, 2) for states in regrouped
-        )
-        mask = layout.mask(index, window)
-        out = attend(query, key, value, mask, dropout, scale=scaling)
-        outputs.append(out.transpose(1, 2).reshape(block.size, -1))
-    joined = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
-    restored: Tensor = restore(joined, layout)
-    return restored.view(1, layout.total, *shape)
 
 
 def _mask(attention_mask: Tensor | None = None, **arguments: Any) -> Tensor | None:
@@ -169,7 +117,10 @@ def prepare(model: Any) -> None:
 
     AttentionInterface.register(_NAME, _attention)
     AttentionMaskInterface.register(_NAME, _mask)
-    model.set_attn_implementation(_NAME)
+    if model.config.model_type == "deberta-v2":
+        deberta.prepare(model)
+    else:
+        model.set_attn_implementation(_NAME)
     model.kernels = Kernels()
 
 
@@ -216,6 +167,8 @@ def takes_flash(model: Any, device: torch.device) -> bool:
     """Whether variable-length flash attention can be used: CUDA from Ampere on, half precision, suitable heads."""
     if device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 0):
         return False
+    if model.config.model_type == "deberta-v2":  # its scores are more than products of queries and keys
+        return False
     half = (torch.float16, torch.bfloat16)
     dtype = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else model.dtype
     head = model.config.hidden_size // model.config.num_attention_heads
@@ -227,11 +180,11 @@ def positions(config: Any, input_ids_T: Tensor, layout: Layout) -> Tensor:
     lengths = np.asarray(layout.lengths, dtype=np.int64)
     if config.model_type not in _OFFSET_FAMILIES:
         starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
-        return send(np.arange(layout.total) - starts, layout.device)
+        return layout.send(np.arange(layout.total) - starts)
     # As in transformers, a padding token inside the text (someone wrote "<pad>") has no place of its own.
     counted = (input_ids_T != config.pad_token_id).long()
     seen = counted.cumsum(0)
-    sequences = send(np.repeat(np.arange(len(lengths)), lengths), layout.device)
+    sequences = layout.send(np.repeat(np.arange(len(lengths)), lengths))
     before = (seen - counted).index_select(0, layout.offsets[: len(lengths)].long())
     place: Tensor = (seen - before.index_select(0, sequences)) * counted
     return place + int(config.pad_token_id)

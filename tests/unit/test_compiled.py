@@ -75,7 +75,7 @@ def padded(model: Any) -> Callable[[Tensor, list[int]], Tensor]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", ["bert-uncased", "distilbert", "electra", "roberta", "modernbert"])
+@pytest.mark.parametrize("family", ["bert-uncased", "distilbert", "electra", "roberta", "modernbert", "deberta-v3"])
 def test_losses_and_gradients_are_those_of_padded_batches_and_nothing_is_compiled_again(
     family: str, tiny_model: Callable[..., Path]
 ) -> None:

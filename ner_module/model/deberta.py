@@ -1,0 +1,159 @@
+"""DeBERTa-v2, DeBERTa-v3 and mDeBERTa as packed sequences.
+
+Their attention is disentangled (He et al. 2021, https://arxiv.org/abs/2006.03654): beside content with content, a score
+compares the query with the embedding of the relative position of the key (``c2p``), and the key with that of the query
+(``p2c``). Relative positions count inside a sequence, so a score of sequences that lie end to end is that of each alone
+where attention is computed block by block. transformers gathers each score from products with all embeddings; here only
+those that the batch needs are projected and multiplied, in the order of relative positions, and shifted into place.
+
+:func:`prepare` puts the forward passes below into a model. A padded batch with a mask is computed as before.
+
+Shapes: T subword tokens, N sequences of a block padded to L, H heads, D units of a head, R embeddings in use.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from types import MethodType
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ner_module.model.blocks import in_blocks
+from ner_module.model.layout import Layout
+
+
+class RelativePositions(NamedTuple):
+    """The embeddings of relative positions that a batch needs, of longest sequence L."""
+
+    used: slice
+    """Which of all are in use."""
+    of_keys: Tensor
+    """``[2 L]``: which of those in use a query meets in the keys from L - 1 to its left to L to its right."""
+    of_queries: Tensor
+    """``[2 L]``: which of those in use a key meets in the queries, likewise."""
+
+    @classmethod
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def of(cls, encoder: Any, layout: Layout) -> RelativePositions:
+        """What an encoder looks up for the sequences of a layout."""
+        from transformers.models.deberta_v2.modeling_deberta_v2 import make_log_bucket_position
+
+        span = len(encoder.rel_embeddings.weight) // 2
+        steps = torch.arange(1 - layout.longest, layout.longest + 1)
+        places = []
+        for distance in (-steps, steps):  # query minus key
+            if encoder.position_buckets > 0:
+                distance = make_log_bucket_position(distance, encoder.position_buckets, encoder.max_relative_positions)
+            places.append((distance.long() + span).clamp(0, 2 * span - 1))
+        first, last = (int(edge) for edge in torch.cat(places).aminmax())
+        return cls(slice(first, last + 1), *(layout.send((place - first).numpy()) for place in places))
+
+
+def prepare(model: Any) -> None:
+    """Make a model's ``forward`` accept a :class:`Layout`."""
+    model.forward = MethodType(_forward, model)
+    for layer in model.deberta.encoder.layer:
+        layer.attention.self.forward = MethodType(_attention, layer.attention.self)
+
+
+def _forward(model: Any, *batch: Any, layout: Layout | None = None, attend: Any = None, **named: Any) -> Any:
+    """Logits ``[1, T, C]`` of a packed sequence; what the model's class computes where there is no layout."""
+    from transformers.modeling_outputs import TokenClassifierOutput
+
+    if layout is None:
+        return type(model).forward(model, *batch, **named)
+    encoder, relative, embeddings_RE = model.deberta.encoder, None, None
+    if encoder.relative_attention:
+        relative = RelativePositions.of(encoder, layout)
+        embeddings_RE = encoder.get_rel_embedding()[relative.used]
+    hidden = first = model.deberta.embeddings(named["input_ids"], position_ids=named["position_ids"])
+    for index, layer in enumerate(encoder.layer):
+        hidden, _ = layer(hidden, layout, relative_pos=relative, rel_embeddings=embeddings_RE)
+        if index == 0 and encoder.conv is not None:
+            hidden = _convolve(encoder.conv, first, hidden, layout)
+    return TokenClassifierOutput(logits=model.classifier(model.dropout(hidden)))
+
+
+def _attention(
+    module: Any,
+    hidden: Tensor,
+    mask: Layout | Tensor,
+    output_attentions: bool = False,
+    query_states: Tensor | None = None,
+    relative_pos: RelativePositions | Tensor | None = None,
+    rel_embeddings: Tensor | None = None,
+) -> tuple[Tensor, Tensor | None]:
+    """The layer's ``forward``, with a layout in the place of the mask: ``(1, T, H * D)`` to the same shape."""
+    if not isinstance(mask, Layout):
+        given = (hidden, mask, output_attentions, query_states, relative_pos, rel_embeddings)
+        found: tuple[Tensor, Tensor | None] = type(module).forward(module, *given)
+        return found
+    heads, units = module.num_attention_heads, module.attention_head_size
+    terms = [name for name in ("c2p", "p2c") if name in module.pos_att_type]
+    scaling = (units * (1 + len(terms))) ** -0.5
+    positions: dict[str, Tensor] = {}
+    if isinstance(relative_pos, RelativePositions):
+        embeddings_RE = module.pos_dropout(rel_embeddings)
+        sides = {"c2p": ("key_proj", relative_pos.of_keys), "p2c": ("query_proj", relative_pos.of_queries)}
+        for name in terms:
+            side, places = sides[name]
+            project = getattr(module, side if module.share_att_key else f"pos_{side}")
+            projected = (project(embeddings_RE) * scaling).index_select(0, places)
+            positions[name] = projected.view(-1, heads, units).permute(1, 2, 0)
+    projections = (module.query_proj, module.key_proj, module.value_proj)
+    states = [project(hidden)[0].view(-1, heads, units) for project in projections]
+    attend = partial(_attend, positions, module.dropout)
+    return in_blocks(states, mask, module.dropout.p, scaling, None, attend).flatten(2), None
+
+
+def _attend(
+    positions: dict[str, Tensor],
+    drop: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    dropout: float,
+    scale: float,
+) -> Tensor:
+    """Attention in a block, ``(N, H, L, D)`` each and returned; ``positions`` are scaled and ``(H, D, 2 longest)``."""
+    number, heads, length, units = query.shape
+    # Heads first, so that one product of a head serves all sequences: they share the relative positions.
+    query, key, value = (
+        states.transpose(0, 1).contiguous().view(heads, number * length, units) for states in (query, key, value)
+    )
+    alone = (heads * number, length, units)
+    scores = torch.bmm(query.view(alone) * scale, key.view(alone).transpose(1, 2))
+    if "c2p" in positions:
+        scores = scores + _shift(query, positions["c2p"], length)
+    if "p2c" in positions:
+        scores = scores + _shift(key, positions["p2c"], length).transpose(1, 2)
+    scores = scores.view(heads, number, length, length)
+    if mask is not None:
+        scores = scores.masked_fill(~mask.transpose(0, 1), -torch.inf)
+    shares = drop(scores.softmax(-1)).view(-1, length, length)
+    return torch.bmm(shares, value.view(alone)).view(heads, number, length, units).transpose(0, 1)
+
+
+def _shift(states: Tensor, positions: Tensor, length: int) -> Tensor:
+    """``[i, j]``: state i times the position of j relative to i. ``(H, N * L, D)`` to ``(H * N, L, L)``."""
+    middle = positions.shape[-1] // 2
+    products = torch.bmm(states, positions[..., middle - length : middle + length])
+    # Row i holds j at place j - i + L - 1: with rows that are one shorter, and L - 1 later, j is at place j.
+    rows = products.view(-1, 2 * length * length)[:, length - 1 : -1]
+    return rows.view(-1, length, 2 * length - 1)[..., :length]
+
+
+def _convolve(convolution: Any, first: Tensor, hidden: Tensor, layout: Layout) -> Tensor:
+    """The convolution that some models have beside their first layer: zeros between sequences, as padding has them."""
+    gap = convolution.conv.kernel_size[0] // 2
+    lengths = np.asarray(layout.lengths)
+    place = layout.send(np.arange(layout.total) + np.repeat(np.arange(len(lengths)) * gap, lengths))
+    total = layout.total + len(lengths) * gap
+    spread = [states.new_zeros(1, total, states.shape[2]).index_copy(1, place, states) for states in (first, hidden)]
+    mask = spread[0].new_zeros(1, total).index_fill(1, place, 1)
+    convolved: Tensor = convolution(*spread, mask).index_select(1, place)
+    return convolved
