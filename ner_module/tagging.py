@@ -10,7 +10,8 @@ What a tag means is defined here, without torch, by three ideas:
 * **Legality follows from both.** A tag is illegal under a scheme where writing the spans that were read gives another
   tag. No transition tables.
 
-``flat`` labels carry no prefix: each word that is not outside is one unit (part-of-speech tags, binary tagging).
+``flat`` labels carry no prefix: each word that is not outside is one unit (part-of-speech tags, binary tagging). ``io``
+reads the same labels by runs: neighbouring words of one type are one entity. It is a scheme of files, never of a model.
 
 Not here: which scheme a corpus is written in (`data/tag_census.py`), label ids (`data/alignment.py`), and
 the same rules on tensors (`metrics/functional.py`).
@@ -44,6 +45,9 @@ PREFIXES = {
 """Scheme -> the prefixes it writes, in the order labels are listed."""
 
 SCHEMES = tuple(PREFIXES)
+SOURCE_SCHEMES = (*SCHEMES, "io")
+BARE = ("flat", "io")
+"""The schemes of labels without prefixes."""
 
 _ANY_PREFIX = frozenset("BIESLU")
 
@@ -128,16 +132,19 @@ def check_scheme(scheme: str) -> str:
 def tags_to_spans(tags: Sequence[str], scheme: str = "iob2", outside_label: str | None = OUTSIDE) -> list[Span]:
     """Read the spans of one sentence, in order, by the one rule in the module's docstring.
 
-    Only for ``flat`` do ``scheme`` and ``outside_label`` matter: the label that is no unit; ``None`` if every word is.
+    Only for ``flat`` and ``io`` do ``scheme`` and ``outside_label`` matter: the label that is no unit, or ``None``.
 
     >>> tags_to_spans(["B-PER", "I-PER", "O", "I-LOC", "B-LOC"])
     [Span(start=0, end=2, entity_type='PER'), Span(start=3, end=4, entity_type='LOC'), \
 Span(start=4, end=5, entity_type='LOC')]
-    >>> tags_to_spans(["NOUN", "O", "NOUN"], "flat")
-    [Span(start=0, end=1, entity_type='NOUN'), Span(start=2, end=3, entity_type='NOUN')]
+    >>> tags_to_spans(["NOUN", "NOUN", "O"], "flat"), tags_to_spans(["PER", "PER", "O"], "io")
+    ([Span(start=0, end=1, entity_type='NOUN'), Span(start=1, end=2, entity_type='NOUN')], \
+[Span(start=0, end=2, entity_type='PER')])
     """
     if scheme == "flat":
         return [Span(i, i + 1, tag) for i, tag in enumerate(tags) if tag != outside_label]
+    if scheme == "io":
+        tags = [OUTSIDE if tag in (OUTSIDE, outside_label) else f"I-{tag}" for tag in tags]
     spans: list[Span] = []
     start, open_type, previous = 0, "", OUTSIDE
     for position, tag in enumerate(tags):
@@ -215,7 +222,7 @@ def illegal_words(tags: Sequence[str], scheme: str) -> list[int]:
     >>> illegal_words(["O", "I-PER", "B-PER"], "iob2"), illegal_words(["O", "I-PER", "B-PER"], "iob1")
     ([1], [])
     """
-    if scheme == "flat" or all(tag == OUTSIDE for tag in tags):
+    if scheme in BARE or all(tag == OUTSIDE for tag in tags):
         return []
     canonical = spans_to_tags(tags_to_spans(tags, scheme), len(tags), scheme)
     pairs = enumerate(zip(tags, canonical, strict=True))
@@ -248,7 +255,7 @@ def convert_tags(
     dropped = {OUTSIDE, outside_label} if label_map else set()
     if scheme == "flat":
         outside = outside_label or OUTSIDE
-        types = tags if source_scheme == "flat" else [split_tag(tag)[1] or outside for tag in tags]
+        types = tags if source_scheme in BARE else [split_tag(tag)[1] or outside for tag in tags]
         names = [label_map.get(name, name) for name in types]
         return [outside if name in dropped else name for name in names]
     read = tags_to_spans(tags, source_scheme, outside_label)

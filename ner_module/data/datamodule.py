@@ -26,7 +26,7 @@ from ner_module.data.agreement import check_agreement, several_processes
 from ner_module.data.batching import LOOK_AHEAD, Batching, Position, TrainingSampler, evaluation_loader, training_loader
 from ner_module.data.encoded import BatchAssembler, EncodedSplit, EncodingOptions, Selection
 from ner_module.data.entities import count_entities
-from ner_module.data.inventory import Tags, check_known, check_strict, choose_source_scheme
+from ner_module.data.inventory import Tags, check_known, check_strict, choose_source_schemes
 from ner_module.data.options import check_options, choose_held_out, sequence_limits
 from ner_module.data.preparation import encode_stored, report_splits, store_splits
 from ner_module.data.store import Documents, StoredSplit
@@ -58,10 +58,10 @@ class NERDataModule(LightningDataModule):
         format: ``auto`` detects the format of a file from its name and content; name one to force it.
         encoding: of text files; UTF-8 unless named.
         max_record_mb: the longest line, row, JSON record or sentence that is read, in MiB of characters.
-        source_scheme: how the files write entities: ``iob1``, ``iob2``, ``ioe1``, ``ioe2``, ``bioes``, ``bilou``, or
-            ``flat`` for labels without B-/I- prefixes. Detected when not given.
+        source_scheme: how the files write entities (detected): ``iob1``, ``iob2``, ``ioe1``, ``ioe2``, ``bioes``,
+            ``bilou``; without B-/I- prefixes, ``io`` (a run of one label is an entity) or ``flat`` (each word is).
         scheme: the scheme the model is trained on; ``iob2`` unless the labels are ``flat``.
-        outside_label: for ``flat`` labels, the one that marks no entity; ``O`` where it occurs, else none.
+        outside_label: the label of words outside any entity where it is not ``O``; ``flat`` labels may have none.
         label_map: renames entity types (``{person: PER, human: PER}``) or drops them (``{misc: O}``), in all splits;
             for ``flat`` labels, the labels themselves. A checkpoint keeps its map; what is given beside it is added.
         strict: refuse illegal tag sequences and character spans that do not fit whole words, with file and line,
@@ -105,7 +105,7 @@ class NERDataModule(LightningDataModule):
         format: str = "auto",
         encoding: str | None = None,
         max_record_mb: int = 16,
-        source_scheme: Scheme | None = None,
+        source_scheme: Scheme | Literal["io"] | None = None,
         scheme: Scheme | None = None,
         outside_label: str | None = None,
         label_map: dict[str, str] | None = None,
@@ -172,7 +172,7 @@ class NERDataModule(LightningDataModule):
         command, options = self._command(), self._options
         self.stored = store_splits(options, command, self.cache)
         annotated = {name: split for name, split in self.stored.items() if name != "predict"}
-        schemes = {name: choose_source_scheme(split, options.source_scheme) for name, split in annotated.items()}
+        schemes = choose_source_schemes(annotated, options.source_scheme, options.outside_label)
         for name, split in annotated.items() if options.strict else ():
             check_strict(split, schemes[name])
         self.tags = Tags(annotated, schemes, options.label_names, self.label_map)

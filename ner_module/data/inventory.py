@@ -11,29 +11,45 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 
 from ner_module.data.encoded import EncodedSplit
+from ner_module.data.spelling import LIKE_OUTSIDE, likely_outside, shown
 from ner_module.data.store import StoredSplit
-from ner_module.data.tag_census import SeenTag, suspicious_tags
+from ner_module.data.tag_census import SeenTag, bare_scheme, suspicious_tags
 from ner_module.errors import DataError
-from ner_module.tagging import OUTSIDE, LabelSet, complete_label_set, has_prefix, illegal_words, map_label_names
+from ner_module.tagging import BARE, OUTSIDE, LabelSet, complete_label_set, has_prefix, illegal_words, map_label_names
 
 log = logging.getLogger(__name__)
 
 
-def choose_source_scheme(stored: StoredSplit, asked: str | None) -> str:
-    """The scheme a split's files are in: the one that was asked for, or the detected one.
+def choose_source_schemes(
+    stored: Mapping[str, StoredSplit], asked: str | None, outside_label: str | None = None
+) -> dict[str, str]:
+    """The schemes that the files of splits are in: what was asked for, or what is detected.
+
+    Labels without prefixes are read the same way in all splits: by runs where some split shows that words are outside.
 
     Raises:
         DataError: tags with and without prefixes are mixed, or an asked-for prefixed scheme meets bare labels.
     """
+    schemes = {name: _source_scheme(split, asked, outside_label) for name, split in stored.items()}
+    return {name: "io" if scheme == "flat" and "io" in schemes.values() else scheme for name, scheme in schemes.items()}
+
+
+def _source_scheme(stored: StoredSplit, asked: str | None, outside_label: str | None) -> str:
     report = stored.meta["schemes"]
-    prefixed, flat = report["prefixed_words"], report["rarest_flat"]
-    if asked == "flat" or flat is None or not (asked or prefixed):
-        return asked or str(report["detected"])
-    problem = f"the tag {flat!r} has no prefix such as B- or I-; "
-    others = f"{prefixed:,} other words have a tag with one"
+    prefixed, rarest = report["prefixed_words"], report["rarest_flat"]
+    if asked in BARE or rarest is None or not (asked or prefixed):
+        return asked or (str(report["detected"]) if rarest is None else bare_scheme(stored.seen, outside_label))
+    bare = {tag: found.uses for tag, found in stored.seen.items() if tag != OUTSIDE and not has_prefix(tag)}
+    odd, advice = rarest, "correct it, or set --data.source_scheme flat (io: by runs) if labels are meant to have none"
+    if prefixed and prefixed <= 2 <= report["flat_words"]:
+        odd = next(tag for tag in stored.seen if has_prefix(tag))
+    elif prefixed and (OUTSIDE not in stored.seen or likely_outside(bare) in LIKE_OUTSIDE):
+        odd = likely_outside(bare)
+        advice = f"write O, or set --data.outside_label {odd} if it marks words outside any entity"
+    problem = f"the tag {shown(odd)} has {'a' if has_prefix(odd) else 'no'} prefix such as B- or I-; "
+    others = f"{prefixed:,} words have a tag with one, {report['flat_words']:,} a tag with none"
     problem += others if prefixed else f"which --data.source_scheme {asked} needs"
-    advice = "correct it, or set --data.source_scheme flat if labels are meant to have none"
-    raise DataError(stored.seen[flat].path, stored.seen[flat].line, problem, advice)
+    raise DataError(stored.seen[odd].path, stored.seen[odd].line, problem, advice)
 
 
 class Tags:
@@ -41,7 +57,7 @@ class Tags:
 
     Args:
         splits: by name.
-        schemes: of the files of each, see :func:`choose_source_scheme`.
+        schemes: of the files of each, see :func:`choose_source_schemes`.
         label_names: the labels that the user names; else those that a dataset declares. They are trusted.
         label_map: entity type (flat: label) -> its new name.
     """
@@ -55,8 +71,12 @@ class Tags:
     ) -> None:
         self.splits, self.schemes, self.label_map = splits, schemes, dict(label_map or {})
         self.source_scheme = schemes.get("train") or next(iter(schemes.values()), "iob2")
+        self.is_bare = self.source_scheme in BARE
+        self.respelt = {old: new for split in splits.values() for old, new in split.meta["respelt"].items()}
+        """Tags as the files spell them -> as they are read, where that differs."""
         declared = [label_names, *(split.meta["declared_names"] for split in splits.values())]
-        self.declared: Sequence[str] | None = next(filter(None, declared), None)
+        names = next(filter(None, declared), None)
+        self.declared: Sequence[str] | None = names and [self.respelt.get(name, name) for name in names]
         self.seen: dict[str, SeenTag] = {}
         """The tags of all splits; the place is that in the first one."""
         for split in splits.values():
@@ -67,10 +87,32 @@ class Tags:
     def check(self, scheme: str | None, asked_outside: str | None) -> LabelSet:
         """Refuse what a new model cannot be trained on; a label set without names yet (by default ``iob2`` or flat)."""
         self.check_label_map()
+        for line in self.how_counted(asked_outside):
+            log.warning("%s", line)
         scheme = scheme or ("flat" if self.source_scheme == "flat" else "iob2")
         outside = self.outside_label(scheme, asked_outside)
         self.check_spelling()
         return LabelSet((), scheme, outside)
+
+    def how_counted(self, asked_outside: str | None) -> list[str]:
+        """A line that says how labels without prefixes are counted, and one where no word is outside."""
+        first = next(iter(self.seen.values()), None)
+        words = sum(found.uses for found in self.seen.values())
+        has_outside = (asked_outside or OUTSIDE) in self.seen or OUTSIDE in self.respelt.values()
+        lines = []
+        if self.is_bare and first is not None:
+            how = {
+                "flat": "each word that is not outside is one entity (--data.source_scheme io: runs of one label are)",
+                "io": "a run of words with one label is one entity (--data.source_scheme flat: each word is)",
+            }
+            lines.append(f"{first.path}: the labels have no prefix such as B- or I-: {how[self.source_scheme]}")
+        if words and not has_outside:
+            likely = likely_outside({tag: found.uses for tag, found in self.seen.items()})
+            lines.append(
+                f"no word is outside, tagged {asked_outside or OUTSIDE}: all {words:,} are in entities; if a tag such "
+                f"as {shown(likely)} ({self.seen[likely].uses:,} words) marks others, set --data.outside_label {likely}"
+            )
+        return lines
 
     def check_label_map(self) -> None:
         """Refuse a map that renames what does not exist, or to what cannot be a type.
@@ -78,7 +120,7 @@ class Tags:
         Raises:
             DataError: naming the types that there are.
         """
-        flat = self.source_scheme == "flat"
+        flat = self.is_bare
         types = sorted(self.seen if flat else {_type_of(tag) for tag in self.seen if tag != OUTSIDE})
         for source, target in self.label_map.items():
             if source not in types:
@@ -99,12 +141,14 @@ class Tags:
         Raises:
             DataError: the label that was asked for occurs nowhere.
         """
-        labels = list(self.seen)
+        labels = [*self.seen, *self.respelt]
         if scheme == "flat":
             labels += [self.label_map[tag] for tag in self.seen if tag in self.label_map]
         if asked is not None and asked not in labels:
             problem, advice = f"no word has the tag {asked!r}", f"tags are {', '.join(labels)}"
             raise DataError("--data.outside_label", None, problem, advice)
+        if scheme == "io":
+            return asked or OUTSIDE
         if scheme != "flat":
             return OUTSIDE
         return asked or (OUTSIDE if OUTSIDE in labels else None)
@@ -113,7 +157,7 @@ class Tags:
         """The tags that no declared label allows for; none where no labels are declared."""
         if self.declared is None:
             return []
-        known = {OUTSIDE, *complete_label_set(self.declared, self.source_scheme, None)}
+        known = {OUTSIDE, *complete_label_set(self.declared, "flat" if self.is_bare else self.source_scheme, None)}
         return [tag for tag in self.seen if tag not in known]
 
     def check_spelling(self) -> None:
@@ -126,7 +170,7 @@ class Tags:
             problem = f"the tag {tag!r} is not among the labels {', '.join(self.declared or ())}"
             advice = "correct the tag, or add it to --data.label_names"
             raise DataError(self.seen[tag].path, self.seen[tag].line, problem, advice)
-        for found in suspicious_tags(self.seen, self.source_scheme == "flat") if self.declared is None else ():
+        for found in suspicious_tags(self.seen, self.is_bare) if self.declared is None else ():
             if found.certain:
                 advice = f"{found.advice}, or name all labels in --data.label_names"
                 raise DataError(found.path, found.line, found.problem, advice)

@@ -32,7 +32,7 @@ from ner_module.files import folder_problem, sha256_of
 log = logging.getLogger(__name__)
 
 # Part of every key: raise it when what is stored changes its meaning.
-_VERSION = 5
+_VERSION = 6
 
 NEEDED = {"fit": "train", "validate": "validation", "test": "test", "predict": "predict"}
 """The split a command cannot run without."""
@@ -111,7 +111,8 @@ def store_files(cache: Path, files: list[Path], reading: ReadingOptions) -> Path
                 if _digest(path) != digest:
                     raise DataError(path, None, "the file changed while it was read", "run the command again")
 
-        store_sentences(folder, names, sentences(), changed_spans, {"sha256": digests, "declared_names": None})
+        meta = {"sha256": digests, "declared_names": reading.label_names}
+        store_sentences(folder, names, sentences(), changed_spans, meta, reading.outside_label)
     return folder
 
 

@@ -7,7 +7,7 @@ and no process ever holds the text of a corpus.
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +19,7 @@ import pyarrow as pa
 from ner_module.data.alignment import Chunk
 from ner_module.data.formats.char_spans import SpanCounts
 from ner_module.data.sentence import Sentence
+from ner_module.data.spelling import respelling
 from ner_module.data.tag_census import SeenTag, TagCensus
 from ner_module.files import folder_written_whole
 
@@ -99,12 +100,16 @@ class StoredSplit:
 
     def slice(self, start: int, stop: int) -> list[Sentence]:
         """Some consecutive sentences, whole."""
-        sentences = []
-        for row in self._table.slice(start, stop - start).to_pylist():
-            del row["source"]
+        return [sentence for _, sentence in _sentences(self._table.slice(start, stop - start))]
+
+
+def _sentences(table: Any) -> Iterator[tuple[int, Sentence]]:
+    """The rows of a table, each with the index of its source."""
+    for batch in table.to_batches(max_chunksize=CHUNK):
+        for row in batch.to_pylist():
             starts, ends = row.pop("starts"), row.pop("ends")
-            sentences.append(Sentence(**row, offsets=None if starts is None else list(zip(starts, ends, strict=True))))
-        return sentences
+            offsets = None if starts is None else list(zip(starts, ends, strict=True))
+            yield row.pop("source"), Sentence(**row, offsets=offsets)
 
 
 def store_sentences(
@@ -113,30 +118,49 @@ def store_sentences(
     sentences: Iterable[tuple[int, Sentence]],
     changed_spans: SpanCounts,
     meta: dict[str, Any],
+    outside_label: str | None = None,
 ) -> None:
     """Write sentences, each with the index of its source, to ``folder``, which appears whole or not at all.
 
-    The findings go with them, and ``meta``; ``changed_spans`` is filled by the reader of the sentences.
+    The findings go with them, and ``meta``; ``changed_spans`` is filled by the reader of the sentences. Tags in another
+    spelling (``b-per``, or an ``outside_label`` for ``O``) are stored in the usual one.
     """
-    census, stream = TagCensus(), iter(sentences)
     with folder_written_whole(folder, checksums=True) as scratch:
-        with pa.OSFile(str(scratch / "sentences.arrow"), "wb") as sink, pa.ipc.new_file(sink, _SCHEMA) as writer:
-            while chunk := list(islice(stream, CHUNK)):
-                rows = []
-                for source, each in chunk:
-                    if each.tags is not None:
-                        census.add(each.tags, sources[source], each)
-                    row = {name: getattr(each, name, None) for name in _SCHEMA.names} | {"source": source}
-                    if each.offsets is not None:
-                        row["starts"], row["ends"] = ([offset[side] for offset in each.offsets] for side in (0, 1))
-                    rows.append(row)
-                writer.write_batch(pa.RecordBatch.from_pylist(rows, schema=_SCHEMA))
+        file, as_found = scratch / "sentences.arrow", scratch / "as_found.arrow"
+        census = _write(file, sources, sentences)
+        respelt = respelling([*(meta["declared_names"] or ()), *census.seen()], outside_label)
+        if respelt:
+            file.rename(as_found)
+            table = pa.ipc.open_file(pa.memory_map(str(as_found))).read_all()
+            census = _write(file, sources, _sentences(table), respelt)
+            as_found.unlink()
         found = {
             "sources": sources,
             "tags": census.seen(),
+            "respelt": respelt,
             "schemes": census.scheme_report(),
             "changed_spans": None if changed_spans.is_clean else changed_spans.summary(),
             "first_changed_span": changed_spans.first_change,
+            "notes": changed_spans.notes,
         }
         text = json.dumps({**found, **meta}, ensure_ascii=False)
         (scratch / "meta.json").write_text(text, encoding="utf-8")
+
+
+def _write(
+    path: Path, sources: list[str], sentences: Iterable[tuple[int, Sentence]], respelt: Mapping[str, str] | None = None
+) -> TagCensus:
+    census, stream = TagCensus(), iter(sentences)
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, _SCHEMA) as writer:
+        while chunk := list(islice(stream, CHUNK)):
+            rows = []
+            for source, each in chunk:
+                if each.tags is not None:
+                    each.tags = [respelt.get(tag, tag) for tag in each.tags] if respelt else each.tags
+                    census.add(each.tags, sources[source], each)
+                row = {name: getattr(each, name, None) for name in _SCHEMA.names} | {"source": source}
+                if each.offsets is not None:
+                    row["starts"], row["ends"] = ([offset[side] for offset in each.offsets] for side in (0, 1))
+                rows.append(row)
+            writer.write_batch(pa.RecordBatch.from_pylist(rows, schema=_SCHEMA))
+    return census

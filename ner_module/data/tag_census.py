@@ -3,7 +3,8 @@
 Counted in one pass; memory depends on the inventory of tags alone. A tag can be wrong only in comparison with the
 others: ``PRE`` beside ten thousand ``PER``, ``BPER`` where tags are ``B-PER``.
 
-Not here: cells that can be no tag at all (`formats/tag_cells.py`), and legal tags in an illegal order (`tagging.py`).
+Not here: cells that can be no tag at all (`formats/cells.py`), other spellings of prefixes (`spelling.py`), and legal
+tags in an illegal order (`tagging.py`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ner_module.data.sentence import Sentence
+from ner_module.data.spelling import LIKE_OUTSIDE, shown
 from ner_module.errors import DataError, SchemeError
 from ner_module.tagging import OUTSIDE, UNTYPED, canonical_prefix, has_prefix, split_tag, tags_to_spans, word_places
 
@@ -25,10 +27,14 @@ _DETECTION_ORDER = ("iob2", "bioes", "bilou", "iob1", "ioe2", "ioe1")
 # A type this many times rarer than one that differs by a letter is a misspelling; the closest honest pair known (DNA
 # and RNA of JNLPBA) is 10 times apart.
 _RATIO = 20
-# A type seen this often or less is worth a warning.
+# A type seen this often or less is worth a warning; what is seen more often than the second is no slip, and stops none.
 _RARE = 2
+_SLIPS = 20
+# Among labels without prefixes, runs are entities where at least this share of words is outside. (In Gimpel's tags of
+# tweets, O is a pronoun: 7 %.)
+_OUTSIDE_SHARE = 0.2
 
-_SEPARATORS = re.compile(r"[\W_]+")
+_SEPARATORS = re.compile(r"(?<=\w)[-_ ./:]+(?=\w)")  # not those at an end: PRP$, PRP and POS- are three tags
 
 
 class SeenTag(NamedTuple):
@@ -58,7 +64,8 @@ class TagCensus:
             for position, tag in enumerate(tags):
                 first = (sentence.line_of(position), sentence.tokens[position]) if sentence else (None, None)
                 self._first.setdefault(tag, (path, *first))
-        if tags.count(OUTSIDE) != len(tags) and all(tag == OUTSIDE or has_prefix(tag) for tag in tags):
+        if tags.count(OUTSIDE) != len(tags) and any(map(has_prefix, tags)):
+            tags = [tag if has_prefix(tag) else OUTSIDE for tag in tags]
             for position, _, place in word_places(tags_to_spans(tags)):
                 self._prefixes[tags[position][0], place] += 1
 
@@ -72,7 +79,8 @@ class TagCensus:
         Returns:
             ``flat_words`` and ``prefixed_words``, words with a tag without and with a prefix; ``rarest_flat``, the
             rarest of the former (or ``None``); ``illegal_words``, by scheme; ``detected``, the scheme with the fewest
-            of them: ``iob2`` without a single entity, ``None`` when some tags have a prefix and others have none.
+            of them: ``iob2`` without a single entity, ``None`` when some tags have a prefix and others have none,
+            ``flat`` where none has one (see :func:`bare_scheme`).
         """
         flat = [tag for tag in self._first if tag != OUTSIDE and not has_prefix(tag)]
         flat_words = sum(self._counts[tag] for tag in flat)
@@ -91,6 +99,13 @@ class TagCensus:
             "illegal_words": illegal_words,
             "detected": detected if not flat_words else None if prefixed_words else "flat",
         }
+
+
+def bare_scheme(seen: Mapping[str, SeenTag], outside_label: str | None) -> str:
+    """How labels without prefixes are counted: by runs (``io``) where many words are outside, else word by word."""
+    outside = seen.get(outside_label or OUTSIDE)
+    words = sum(found.uses for found in seen.values())
+    return "io" if outside is not None and outside.uses >= _OUTSIDE_SHARE * words else "flat"
 
 
 def detect_scheme(sentences: Iterable[Sequence[str]]) -> str:
@@ -145,7 +160,7 @@ def suspicious_tags(seen: Mapping[str, SeenTag], flat: bool = False) -> list[Sus
     prefixed = {tag: count for tag, count in counts.items() if tag != OUTSIDE and has_prefix(tag) and not flat}
     labels = {tag: count for tag, count in counts.items() if tag not in prefixed}
     words = sum(prefixed.values())
-    by_prefix = words and words >= sum(labels.values()) - counts.get(OUTSIDE, 0)
+    by_prefix = words and words >= sum(labels[tag] for tag in labels if tag != OUTSIDE and tag not in LIKE_OUTSIDE)
     found: dict[str, Suspicion] = {}
     for tag, problem, advice, certain in (_prefixed_tags if by_prefix else _flat_labels)(prefixed, labels):
         if tag not in found or certain >= found[tag].certain:  # the later rule is more specific
@@ -160,18 +175,25 @@ def _flat_labels(prefixed: dict[str, int], labels: dict[str, int]) -> Iterator[t
         yield tag, f"the tag {tag!r} ({_times(count)}) has a prefix, unlike the others", advice, False
     for rare, frequent, _ in _close_pairs(labels):
         # Short labels (NN, NNS, NNP) differ by a letter by design; only spelling variants are certain.
-        certain = _folded(rare) == _folded(frequent)
+        certain = _folded(rare) == _folded(frequent) and _is_slip(labels[rare], labels[frequent])
         problem = f"the tag {rare!r} occurs {_times(labels[rare])}, {frequent!r} {_times(labels[frequent])}"
         yield rare, problem, "correct it if that is what was meant", certain
 
+    for tag in LIKE_OUTSIDE & labels.keys() if OUTSIDE in labels else ():
+        advice = "write O, or name all labels in --data.label_names if it is one"
+        problem = f"the tag {shown(tag)} ({_times(labels[tag])}) looks like another way to write O"
+        yield tag, problem, advice, _is_slip(labels[tag], labels[OUTSIDE])
+
 
 def _prefixed_tags(prefixed: dict[str, int], labels: dict[str, int]) -> Iterator[tuple[str, str, str, bool]]:
-    names = {tag: f"the tag {tag!r} ({_times(count)})" for tag, count in (prefixed | labels).items()}
+    names = {tag: f"the tag {shown(tag)} ({_times(count)})" for tag, count in (prefixed | labels).items()}
     known = [OUTSIDE, *sorted(prefixed, key=lambda tag: -prefixed[tag])]
     for tag in (label for label in labels if label != OUTSIDE):
         close = [name for name in known if _folded(name) == _folded(tag)]
         close += [name for name in known if one_edit_apart(tag, name)]
         advice = f"did you mean {close[0]!r}?" if close else "correct it"
+        if tag in LIKE_OUTSIDE or labels[tag] > sum(prefixed.values()):
+            advice = f"write O, or set --data.outside_label {tag} if it marks words outside any entity"
         yield tag, f"{names[tag]} has no prefix such as B- or I-, unlike the others", advice, True
 
     uses, words, mentions = Counter[str](), Counter[str](), Counter[str]()  # by prefix, by type, by type
@@ -191,9 +213,10 @@ def _prefixed_tags(prefixed: dict[str, int], labels: dict[str, int]) -> Iterator
         prefix, entity_type = split_tag(tag)
         if entity_type == UNTYPED and words[UNTYPED] * 2 < uses.total():
             advice = f"write it out, as in {tag}-PER, or write O"
-            yield tag, f"{names[tag]} names no entity type, unlike the others", advice, True
+            problem = f"{names[tag]} names no entity type, unlike the others"
+            yield tag, problem, advice, _is_slip(words[UNTYPED], uses.total())
         if prefix in odd:
-            yield tag, f"{names[tag]} has a prefix that the others do not use", f"use {usual}", True
+            yield tag, f"{names[tag]} has a prefix that the others do not use", f"use {usual}", uses[prefix] <= _SLIPS
         if types[entity_type] <= _RARE and types[top] >= _RATIO * types[entity_type]:
             occurs = f"occurs {_times(types[entity_type])} in all, {top!r} {_times(types[top])}"
             advice = "correct it if it is misspelt; a type this rare cannot be learnt"
@@ -235,8 +258,14 @@ def _close_pairs(counts: Mapping[str, int]) -> Iterator[tuple[str, str, bool]]:
             often = counts[frequent] >= _RATIO * counts[rare] and len(frequent) > 2
             if same or ((often or counts[rare] <= _RARE) and (cut or one_edit_apart(rare, frequent))):
                 subtype = cut and not frequent[len(rare)].isalnum()
-                yield rare, frequent, same or (often and len(rare) > 1 and not subtype)
+                certain = same or (often and len(rare) > 1 and not subtype)
+                yield rare, frequent, certain and _is_slip(counts[rare], counts[frequent])
                 break
+
+
+def _is_slip(rare: int, frequent: int) -> bool:
+    """Whether what is so much rarer than what it looks like is a slip, not a name that someone chose."""
+    return rare <= _SLIPS and rare * _RATIO <= frequent
 
 
 def _folded(name: str) -> str:

@@ -11,7 +11,7 @@ import pytest
 
 from ner_module.data.alignment import Subwords
 from ner_module.data.encoded import EncodingOptions, encode_split
-from ner_module.data.inventory import Tags, check_known, choose_source_scheme
+from ner_module.data.inventory import Tags, check_known, choose_source_schemes
 from ner_module.data.preparation import ReadingOptions, store_files
 from ner_module.data.store import StoredSplit
 from ner_module.errors import DataError
@@ -44,6 +44,10 @@ def tags_of(*splits: StoredSplit, scheme: str = "iob2", declared: list[str] | No
 # ---------------------------------------------------------------- schemes
 
 
+def scheme_of(stored: StoredSplit, asked: str | None) -> str:
+    return choose_source_schemes({"train": stored}, asked)["train"]
+
+
 @pytest.mark.parametrize(
     ("tags", "scheme"),
     [
@@ -53,32 +57,33 @@ def tags_of(*splits: StoredSplit, scheme: str = "iob2", declared: list[str] | No
         ("B-A L-A U-A O", "bilou"),
         ("I-A E-A E-A O", "ioe2"),
         ("I-A E-A I-A O", "ioe1"),
-        ("N V N O", "flat"),
+        ("N V N O", "io"),
+        ("N V N V D X", "flat"),
         ("O O", "iob2"),
     ],
 )
 def test_the_scheme_is_detected_and_can_be_named(tags: str, scheme: str, store: Store) -> None:
     stored = store(tags, "O")
-    assert choose_source_scheme(stored, None) == scheme
+    assert scheme_of(stored, None) == scheme
     for asked in SCHEMES:
-        if asked == "flat" or scheme != "flat":
-            assert choose_source_scheme(stored, asked) == asked
+        if asked == "flat" or scheme not in ("flat", "io"):
+            assert scheme_of(stored, asked) == asked
 
 
 def test_bare_labels_are_no_prefixed_ones(store: Store) -> None:
     with pytest.raises(
         DataError, match=r"train.conll:3: the tag 'NOUN' has no prefix.*--data.source_scheme iob2 needs"
     ):
-        choose_source_scheme(store("O O NOUN"), "iob2")
+        scheme_of(store("O O NOUN"), "iob2")
 
 
 def test_tags_with_and_without_prefix_are_refused_with_the_line(store: Store) -> None:
-    stored = store("O B-PER I-PER", "O PER O")
+    stored = store("O B-PER I-PER", "O PER B-PER")
     with pytest.raises(
-        DataError, match=r"train.conll:6: the tag 'PER' has no prefix.*2 other words have a tag with one"
+        DataError, match=r"train.conll:6: the tag 'PER' has no prefix.*3 words have a tag with one, 1 a tag with none"
     ):
-        choose_source_scheme(stored, None)
-    assert choose_source_scheme(stored, "flat") == "flat"
+        scheme_of(stored, None)
+    assert scheme_of(stored, "flat") == "flat"
 
 
 def test_the_outside_label(store: Store) -> None:

@@ -59,12 +59,15 @@ def read_sentences(
         DataError: the file is missing, is not in the format or encoding, has a line that does not fit, or has no
             sentence though tags are wanted.
     """
-    if options.format == "auto":
+    counts = SpanCounts() if span_counts is None else span_counts
+    is_detected = options.format == "auto"
+    if is_detected:
         options = replace(options, format=detect_format(path, options))
     if options.format not in FORMATS:
         problem = f"the format {options.format!r} is unknown"
         raise DataError(path, None, problem, f"choose among auto, {', '.join(FORMATS)}")
-    counts = SpanCounts() if span_counts is None else span_counts
+    why = "told by its name and content" if is_detected else "as --data.format says"
+    counts.notes.append((str(path), f"format {options.format}, {why}"))
     empty = True
     for sentence in _READERS[options.format](path, options, counts):
         empty = False

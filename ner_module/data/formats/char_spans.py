@@ -50,6 +50,7 @@ class SpanCounts:
     rejected_texts: int = 0  # skipped: the annotator rejected or ignored them, or did not annotate them
     further_annotations: int = 0  # annotations of a text after the first (several annotators), not read
     first_change: tuple[str, int] | None = field(default=None, compare=False)  # its file and line; no duplicate's
+    notes: list[tuple[str, str]] = field(default_factory=list, compare=False)  # file, and how it is read
 
     @property
     def is_clean(self) -> bool:
@@ -68,7 +69,7 @@ class SpanCounts:
         >>> SpanCounts(spans=10, kept=9, expanded=2, nested=1).summary()
         '10 spans read, 9 kept; expanded: 2, nested: 1'
         """
-        others = [(each.name.replace("_", " "), getattr(self, each.name)) for each in fields(self)[2:-1]]
+        others = [(each.name.replace("_", " "), getattr(self, each.name)) for each in fields(self)[2:] if each.compare]
         changes = ", ".join(f"{name}: {count:,}" for name, count in others if count)
         return f"{self.spans:,} spans read, {self.kept:,} kept" + (f"; {changes}" if changes else "")
 

@@ -32,6 +32,7 @@ class ReadingOptions:
             from the end if negative. ``None``: the usual names; in column files the first column.
         label_column_name: where the tags (or the spans) are, likewise; in column files the last column.
         label_names: names of integer tags.
+        outside_label: the tag of words outside any entity, where it is not ``O``; no reader's concern.
         max_record_mb: the longest line, row, record or sentence, in MiB of characters.
         tagged: whether tags are wanted. Without them, words and raw text alone are read too, and each line of a text or
             JSONL file yields one sentence, an empty line one without words.
@@ -44,13 +45,15 @@ class ReadingOptions:
     label_names: tuple[str, ...] | None = None
     tagged: bool = True
     max_record_mb: int = MAX_RECORD >> 20
+    outside_label: str | None = None
 
     @classmethod
     def of(cls, options: Any, tagged: bool) -> ReadingOptions:
         """From the arguments of ``NERDataModule``, or a mapping of the same names."""
         names = tuple(options["label_names"]) if options["label_names"] else None
         columns = options["text_column_name"], options["label_column_name"]
-        return cls(options["format"], options["encoding"], *columns, names, tagged, options["max_record_mb"])
+        limit, outside = options["max_record_mb"], options["outside_label"]
+        return cls(options["format"], options["encoding"], *columns, names, tagged, limit, outside)
 
     @property
     def max_record(self) -> int:

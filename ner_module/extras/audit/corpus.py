@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from ner_module.data.datamodule import NERDataModule
 from ner_module.data.formats import expand_files
-from ner_module.data.inventory import Tags, choose_source_scheme
+from ner_module.data.inventory import Tags, choose_source_schemes
 from ner_module.data.options import choose_held_out
 from ner_module.data.preparation import NEEDED, store_splits
 from ner_module.data.store import StoredSplit
@@ -25,7 +25,7 @@ from ner_module.data.tag_census import Suspicion, suspicious_tags
 from ner_module.errors import DataError
 from ner_module.extras.audit.wording import excerpt, plural
 from ner_module.extras.findings import Example, Finding
-from ner_module.tagging import OUTSIDE, Span, has_prefix, illegal_words, tags_to_spans
+from ner_module.tagging import BARE, OUTSIDE, Span, has_prefix, illegal_words, tags_to_spans
 
 SPLITS = ("train", "validation", "test")
 
@@ -123,35 +123,31 @@ def read_data(data: NERDataModule) -> tuple[Corpus, list[Finding], DataError | N
             raise
         if options["train_file"] is not None or options["dataset_name"] is not None:
             failure = error
-    sources: dict[str, Source] = {}
-    for name, split_data in stored.items():
-        census = split_data.meta["schemes"]
-        if census["flat_words"] and census["prefixed_words"] and options["source_scheme"] != "flat":
-            # The tags in question are found below, one by one.
-            scheme = min(census["illegal_words"], key=census["illegal_words"].__getitem__)
-        else:
-            asked = options["source_scheme"]
-            scheme = attempt("labels_without_prefix", "flat", choose_source_scheme, split_data, asked)
-        sources[name] = Source(split_data, scheme)
+    asked, outside = options["source_scheme"], options["outside_label"]
+    schemes = attempt("labels_without_prefix", {}, choose_source_schemes, stored, asked, outside)
+    for name, split_data in stored.items() if not schemes else ():
+        census = split_data.meta["schemes"]  # the tags in question are found below, one by one
+        fewest = min(census["illegal_words"], key=census["illegal_words"].__getitem__)
+        schemes[name] = fewest if census["prefixed_words"] else "flat"
+    sources = {name: Source(split_data, schemes[name]) for name, split_data in stored.items()}
     if "train" in sources and "validation" not in sources and options["validation_file"] is None:
         train, share, seed = sources["train"], options["validation_fraction"], options["seed"]
         held_out = attempt("too_few_sentences", None, choose_held_out, train.stored, share, seed)
         sources["train"] = train._replace(held_out=held_out)
-    schemes = {name: source.scheme for name, source in sources.items()}
     tags = Tags(stored, schemes, options["label_names"], data.label_map)
     findings += misspelt_tags(tags)
     if attempt("label_map", "refused", tags.check_label_map) == "refused":
         tags.label_map = {}
-    asked, scheme = options["outside_label"], next(iter(schemes.values()))
-    outside = attempt("outside_label", asked if scheme == "flat" else OUTSIDE, tags.outside_label, scheme, asked)
-    return read_corpus(sources, outside, tags.label_map), findings, failure
+    scheme = next(iter(schemes.values()))
+    known = attempt("outside_label", outside if tags.is_bare else OUTSIDE, tags.outside_label, scheme, outside)
+    return read_corpus(sources, known, tags.label_map), findings, failure
 
 
 def misspelt_tags(tags: Tags) -> Iterator[Finding]:
     """Every tag that is unknown or looks like a typing error; ``fit`` stops at the first that is certainly one."""
     if tags.declared is None:
         code, otherwise = "misspelt_tag", ", or name all labels in --data.label_names"
-        suspicions = suspicious_tags(tags.seen, flat=tags.source_scheme == "flat")
+        suspicions = suspicious_tags(tags.seen, flat=tags.is_bare)
     else:
         code, otherwise = "unknown_tag", ", or add it to --data.label_names"
         suspicions = []
@@ -201,7 +197,7 @@ def annotate(
     >>> annotate(("B-boss", "I-boss", "O", "I-misc", "PER"), "iob2", "O", {"boss": "PER", "misc": "O"})
     ([Span(start=0, end=2, entity_type='PER')], [3])
     """
-    readable = tags if scheme == "flat" else [tag if has_prefix(tag) else OUTSIDE for tag in tags]
+    readable = tags if scheme in BARE else [tag if has_prefix(tag) else OUTSIDE for tag in tags]
     illegal = illegal_words(readable, scheme)
     spans = tags_to_spans(readable, scheme, outside_label)
     if label_map:

@@ -1,8 +1,8 @@
 """``python -m ner_module convert IN… OUT``: annotated data from one format to another.
 
-Reads twice: first to find the tagging scheme and to refuse what cannot be read before anything is written, then to
-write. What the target cannot hold (`docs/data.md` has a table) is never dropped silently: each kind of loss is reported
-with the number of sentences.
+Reads all before anything is written, which finds the tagging scheme and refuses what cannot be read. What the target
+cannot hold (`docs/data.md` has a table) is never dropped silently: each kind of loss is reported with the number of
+sentences.
 """
 
 from __future__ import annotations
@@ -12,20 +12,21 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 from ner_module.data.formats import FORMATS, ReadingOptions, expand_files, read_sentences
-from ner_module.data.formats.char_spans import SpanCounts
 from ner_module.data.formats.files import suffix_of
-from ner_module.data.tag_census import TagCensus, suspicious_tags
+from ner_module.data.inventory import Tags, choose_source_schemes
+from ner_module.data.preparation import store_files
+from ner_module.data.store import CHUNK, StoredSplit
+from ner_module.data.tag_census import suspicious_tags
 from ner_module.errors import DataError, UserError, printable
 from ner_module.extras.convert.losses import REPAIRED, Annotated, Losses
 from ner_module.extras.convert.writers import TARGETS
 from ner_module.files import check_output, put_in_place
-from ner_module.tagging import OUTSIDE, SCHEMES, convert_tags, illegal_words, tags_to_spans
+from ner_module.tagging import SCHEMES, SOURCE_SCHEMES, convert_tags, illegal_words, tags_to_spans
 
 _SUFFIXES = {".bio": "conll", ".iob": "conll"} | {
     f".{target}": target for target in ("conll", "jsonl", "json", "csv", "tsv", "parquet")
@@ -70,7 +71,8 @@ def _parser() -> argparse.ArgumentParser:
         "--max_record_mb", type=int, default=16, metavar="N", help="the longest record of IN in MiB (16)"
     )
     parser.add_argument("--encoding", help="encoding of IN (utf-8); OUT is always UTF-8")
-    parser.add_argument("--source_scheme", choices=SCHEMES, help="tagging scheme of IN (default: detected)")
+    parser.add_argument("--source_scheme", choices=SOURCE_SCHEMES, help="tagging scheme of IN (default: detected)")
+    parser.add_argument("--outside_label", help="the tag of words outside any entity in IN, where it is not O")
     parser.add_argument("--scheme", choices=SCHEMES, help="tagging scheme of OUT (default: tags stay as they are)")
     parser.add_argument("--strict", action="store_true", help="exit with 1 after any warning")
     parser.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
@@ -93,45 +95,37 @@ def _convert(arguments: argparse.Namespace) -> list[str]:
         text_column_name=arguments.text_column_name,
         label_column_name=arguments.label_column_name,
         label_names=arguments.label_names,
+        outside_label=arguments.outside_label,
     )
-
-    counts, census, sizes = SpanCounts(), TagCensus(), Counter[str]()
-    for path in paths:
-        for sentence in read_sentences(path, options, counts):
-            assert sentence.tags is not None
-            census.add(sentence.tags, str(path), sentence)
-            sizes["sentences"] += 1
-            sizes["words"] += len(sentence.tokens)
-    is_flat = arguments.source_scheme == "flat"
-    suspicions = suspicious_tags(census.seen(), flat=is_flat)
-    scheme = arguments.source_scheme or census.scheme_report()["detected"]
-    if scheme is None:  # tags with and without a prefix
-        raise suspicions[0].error()
-    outside = None if scheme == "flat" and OUTSIDE not in census.seen() else OUTSIDE
+    output.parent.mkdir(parents=True, exist_ok=True)
     losses: Losses = Counter()
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as scratch:
+        stored = StoredSplit(store_files(Path(scratch), paths, options))
+        [scheme] = choose_source_schemes({"": stored}, arguments.source_scheme, options.outside_label).values()
+        tags = Tags({"": stored}, {"": scheme})
+        outside = tags.outside_label(scheme, options.outside_label)
+        sizes = Counter(sentences=len(stored), words=0, entities=0)
 
-    def annotated() -> Iterator[Annotated]:
-        for path in paths:
-            for sentence in read_sentences(path, options, SpanCounts()):
-                assert sentence.tags is not None
-                spans = tags_to_spans(sentence.tags, scheme, outside)
-                sizes["entities"] += len(spans)
+        def annotated() -> Iterator[Annotated]:
+            for sentence in chain.from_iterable(stored.slice(i, i + CHUNK) for i in range(0, len(stored), CHUNK)):
+                found = sentence.tags or []
+                spans = tags_to_spans(found, scheme, outside)
+                sizes.update(words=len(found), entities=len(spans))
                 if arguments.scheme is not None:
-                    losses[REPAIRED] += bool(illegal_words(sentence.tags, scheme))
-                    tags = convert_tags(sentence.tags, scheme, arguments.scheme, outside)
-                    sentence = replace(sentence, tags=tags)
-                    spans = tags_to_spans(tags, arguments.scheme, outside)
+                    losses[REPAIRED] += bool(illegal_words(found, scheme))
+                    sentence.tags = convert_tags(found, scheme, arguments.scheme, outside)
+                    spans = tags_to_spans(sentence.tags, arguments.scheme, outside)
                 yield sentence, spans
 
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as scratch:
         written = Path(scratch) / output.name
         TARGETS[target](written, annotated(), losses)
         put_in_place(written, output)
+    changed: str | None = stored.meta["changed_spans"]
     print(f"{output}: {', '.join(f'{sizes[kind]:,} {kind}' for kind in ('sentences', 'words', 'entities'))} ({target})")
     return [
-        *([] if counts.is_clean else [counts.summary()]),
-        *(str(suspicion.error()) for suspicion in suspicions),
+        *filter(None, [changed]),
+        *(tags.how_counted(options.outside_label) if arguments.source_scheme is None else ()),
+        *(str(suspicion.error()) for suspicion in suspicious_tags(tags.seen, tags.is_bare)),
         *(f"{count:,} sentence{'s' * (count != 1)} {loss}" for loss, count in losses.items() if count),
     ]
 
