@@ -34,6 +34,9 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(arguments: list[str] | None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     _set_up_messages()
+    if sys.platform == "linux" and "PYTORCH_CUDA_ALLOC_CONF" not in os.environ:
+        # Batches differ in size: without it a GPU's memory falls into pieces too small for the next.
+        os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
     if os.getpid() == 1:
         signal.signal(signal.SIGTERM, _exit)
     from ner_module.errors import UserError

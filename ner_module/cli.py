@@ -35,7 +35,7 @@ from ner_module.training import cluster
 from ner_module.training.callbacks import VALIDATION_METRICS, standard_callbacks, unknown_monitors
 from ner_module.training.checkpoint_files import copy_checkpoint
 from ner_module.training.checkpoints import check_saved, read_checkpoint, warn_of_broken_weights
-from ner_module.training.distributed import choose_precision, fit_to_launcher, leave_group, with_own_plugins
+from ner_module.training.distributed import choose_precision, fit_to_launcher, leave_group, set_up_ddp, with_own_plugins
 from ner_module.training.failures import explain
 from ner_module.training.loggers import MetricsCSV, own_wandb_variables, set_up_loggers
 from ner_module.training.predictions import holds_predictions
@@ -186,9 +186,11 @@ class NERCLI(LightningCLI):
         config["plugins"] = with_own_plugins(config.get("plugins"))
         fit_to_launcher(config)
         try:
-            return super().instantiate_trainer(logger=loggers or False, **kwargs)
+            trainer: Trainer = super().instantiate_trainer(logger=loggers or False, **kwargs)
         except (ImportError, TypeError, ValueError) as error:  # Lightning's checks of its options
             raise MisconfigurationException(str(error)) from error
+        set_up_ddp(trainer.strategy)
+        return trainer
 
     # ------------------------------------------------------------------ running
 
