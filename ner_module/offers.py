@@ -28,6 +28,8 @@ class Offer:
         model: a function called with each transformers model once it is built; it may change how the model computes,
             never what.
         start: a function without arguments, called before torch is imported.
+        formats: a function without arguments that gives what else can be read: the ``Formats`` of
+            `data/formats/adapters.py`.
         needs: extras that this one imports; without one of them it is left out.
         after: extras whose callbacks run before this one's, if they are installed.
     """
@@ -36,6 +38,7 @@ class Offer:
     callbacks: str | None = None
     model: str | None = None
     start: str | None = None
+    formats: str | None = None
     needs: Sequence[str] = ()
     after: Sequence[str] = ()
 
@@ -69,6 +72,6 @@ def call(place: str, *arguments: Any) -> Any:
 
 
 def call_all(kind: str, *arguments: Any) -> list[Any]:
-    """Call every offered function of one kind (``callbacks``, ``model`` or ``start``), in order."""
+    """Call every offered function of one kind (``callbacks``, ``model``, ``start`` or ``formats``), in order."""
     places = [getattr(offer, kind) for offer in find_offers().values()]
     return [call(place, *arguments) for place in places if place is not None]

@@ -20,7 +20,7 @@ the same rules on tensors (`metrics/functional.py`).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 from ner_module.errors import SchemeError
@@ -227,6 +227,30 @@ def illegal_words(tags: Sequence[str], scheme: str) -> list[int]:
     canonical = spans_to_tags(tags_to_spans(tags, scheme), len(tags), scheme)
     pairs = enumerate(zip(tags, canonical, strict=True))
     return [i for i, (tag, expected) in pairs if split_tag(tag) != split_tag(expected)]  # "B-_" is "B", spelt otherwise
+
+
+def legal_transitions(names: Sequence[str], scheme: str) -> list[list[bool]]:
+    """Whether each label (second index) may follow each label (first index): ``[C][C]``.
+
+    A sequence is legal (:func:`illegal_words`) if all its neighbours are, with an outside word before and after it:
+    prefixes depend on whether a span begins and ends, which neighbours decide.
+
+    >>> legal_transitions(["O", "B-PER", "I-PER", "I-LOC"], "iob2")[1]
+    [True, True, True, False]
+    """
+
+    def tag(prefix: str, entity_type: str) -> str:
+        return OUTSIDE if prefix == OUTSIDE else join_tag(prefix, entity_type)
+
+    @cache
+    def may_follow(first: str, second: str, same_type: bool) -> bool:
+        other = "X" if same_type else "Y"
+        before, after = ([tag(prefix, name) for prefix in OUTSIDE + PREFIXES[scheme]] for name in ("X", other))
+        pair = tag(first, "X"), tag(second, other)
+        return any(not illegal_words([left, *pair, right], scheme) for left in before for right in after)
+
+    split = [split_tag(name) for name in names]
+    return [[may_follow(a, b, one == other) for b, other in split] for a, one in split]
 
 
 def convert_tags(

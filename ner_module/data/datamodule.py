@@ -58,16 +58,15 @@ class NERDataModule(LightningDataModule):
         format: ``auto`` detects the format of a file from its name and content; name one to force it.
         encoding: of text files; UTF-8 unless named.
         max_record_mb: the longest line, row, JSON record or sentence that is read, in MiB of characters.
+        span_offsets: how offsets of spans count, where ``auto`` asks for it: ``exclusive``, ``inclusive``, ``utf16``, …
         source_scheme: how the files write entities (detected): ``iob1``, ``iob2``, ``ioe1``, ``ioe2``, ``bioes``,
             ``bilou``; without B-/I- prefixes, ``io`` (a run of one label is an entity) or ``flat`` (each word is).
         scheme: the scheme the model is trained on; ``iob2`` unless the labels are ``flat``.
         outside_label: the label of words outside any entity where it is not ``O``; ``flat`` labels may have none.
         label_map: renames entity types (``{person: PER, human: PER}``) or drops them (``{misc: O}``), in all splits;
             for ``flat`` labels, the labels themselves. A checkpoint keeps its map; what is given beside it is added.
-        strict: refuse illegal tag sequences and character spans that do not fit whole words, with file and line,
-            instead of repairing and counting them.
-        validation_fraction: the share of the training sentences held out when there is no validation data; whole
-            documents where the data has them. The seed decides which.
+        strict: refuse illegal tag sequences and spans that do not fit whole words, instead of repairing and counting.
+        validation_fraction: the share of the training sentences, or documents, held out without validation data.
         max_seq_length: subword tokens of a sequence, special tokens included; longer sentences are split into
             overlapping windows and nothing is lost. 512, or the model's own limit where that is less.
         stride: subword tokens that neighbouring windows share; a quarter of ``max_seq_length`` by default.
@@ -105,6 +104,7 @@ class NERDataModule(LightningDataModule):
         format: str = "auto",
         encoding: str | None = None,
         max_record_mb: int = 16,
+        span_offsets: str = "auto",
         source_scheme: Scheme | Literal["io"] | None = None,
         scheme: Scheme | None = None,
         outside_label: str | None = None,

@@ -100,9 +100,9 @@ def load_model_folder(folder: Path, device: str | torch.device = "cpu") -> tuple
         length = min(DEFAULT_MAX_SEQ_LENGTH, max_sequence_length(config, tokenizer))
         alignment = {"max_seq_length": length, "stride": length // 4, "label_all_tokens": False}
         state: dict[str, Any] = {**labels, **alignment, "words_version": WORDS_VERSION, "train_sha256": []}
-        hparams = {"model_name_or_path": folder.name, **labels}
+        hparams = {"model_name_or_path": folder.name, **labels, "decoding": "greedy"}  # the scheme is a guess
     else:
-        state, hparams = about["data"], about["model"]
+        state, hparams = about["data"], {"decoding": "greedy", **about["model"]}  # not in earlier versions
     if label_names != state["label_names"]:
         raise RunError(f"{folder}: config.json and {ABOUT} name other labels: export the model again")
     data = NERDataModule()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +22,7 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 
 from ner_module.metrics.entity_scores import EntityScores
+from ner_module.model.decoding import Decoding, WordPredictions, decode_words
 from ner_module.model.encoder import build_from_base, build_from_config, check_fits
 from ner_module.model.optimizer import (
     SchedulerType,
@@ -50,13 +51,6 @@ Padding = Literal["none", "longest"]
 log = logging.getLogger(__name__)
 
 
-class WordPredictions(NamedTuple):
-    """The chosen label of each word and its probability: both ``[N, W]``; meaningless past a sentence's end."""
-
-    label_ids: Tensor
-    scores: Tensor
-
-
 class NERModule(LightningModule):
     """A transformer with a token-classification head, fine-tuned as a whole.
 
@@ -77,6 +71,8 @@ class NERModule(LightningModule):
             launched; not yet measured on one. The first step takes a minute or so. Only with padding ``none``.
         gradient_checkpointing: store fewer activations and recompute them in the backward pass: less memory, about a
             third more time.
+        decoding: how words get their labels from the logits: ``viterbi`` takes the most probable sequence that the
+            scheme can write; ``greedy`` takes each word's most probable label, illegal sequences included.
     """
 
     def __init__(
@@ -94,6 +90,7 @@ class NERModule(LightningModule):
         padding: Padding = "none",
         compile: Compile = "none",
         gradient_checkpointing: bool = False,
+        decoding: Decoding = "viterbi",
     ) -> None:
         super().__init__()
         if learning_rate <= 0 or weight_decay < 0 or not 0 <= warmup_ratio <= 1:
@@ -242,7 +239,7 @@ class NERModule(LightningModule):
         inputs = batch["input_ids"].split([sum(group) for group in groups])
         parts = [self(input_ids, group) for input_ids, group in zip(inputs, groups, strict=True)]
         logits_TC = torch.cat(parts) if parts else torch.zeros((0, len(self.labels.names)), device=self.device)
-        return logits_TC, decode_words(logits_TC, batch["word_positions"], self.labels.outside_id)
+        return logits_TC, decode_words(logits_TC, batch["word_positions"], self.labels, self.hparams["decoding"])
 
     def _outputs(self, batch: dict[str, Any], words: WordPredictions) -> dict[str, Any]:
         given = {name: batch[name] for name in ("sentence_index", "num_words", "gold")}
@@ -298,6 +295,8 @@ class NERModule(LightningModule):
         if self.model is None:
             self.restore(checkpoint)
             self.build()
+            if "decoding" not in checkpoint["hyper_parameters"]:  # of a version that had one way
+                self.hparams["decoding"] = "greedy"
         loss_sum, labelled = checkpoint["ner_module"]["train_totals"]
         # A sum over all processes: the first one continues it.
         self._train_totals = (loss_sum, labelled) if self.global_rank == 0 else (0.0, 0)
@@ -311,15 +310,3 @@ def _loss_sum(logits_TC: Tensor, labels_T: Tensor) -> Tensor:
 def _wide(value: Tensor) -> Tensor:
     """In double precision where the device has it: a sum over an epoch needs it."""
     return value.detach().to(torch.float32 if value.device.type == "mps" else torch.float64)
-
-
-def decode_words(logits_TC: Tensor, word_positions_NW: Tensor, fallback_id: int) -> WordPredictions:
-    """The most probable label at each word's first subword token: the only step from subword tokens to words.
-
-    The word's position among the T is negative where it has no subword token: it gets the fallback, with the score 0.
-    """
-    logits_NWC = logits_TC[word_positions_NW.clamp(min=0)].float()
-    scores, label_ids = logits_NWC.softmax(dim=-1).max(dim=-1)
-    unseen = word_positions_NW < 0
-    # A broken model has no confidence. (`torch.where` with a number copies it to the device, and waits.)
-    return WordPredictions(label_ids.masked_fill(unseen, fallback_id), scores.nan_to_num(0.0).masked_fill(unseen, 0.0))

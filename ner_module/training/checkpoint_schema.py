@@ -26,6 +26,7 @@ from typing_extensions import TypedDict
 
 from ner_module.data.batching import Batching
 from ner_module.data.store import Documents
+from ner_module.model.decoding import Decoding
 from ner_module.model.optimizer import SchedulerType
 from ner_module.pretrained import TOKENIZER_FILES
 from ner_module.tagging import SCHEMES
@@ -110,6 +111,7 @@ class _Hyperparameters(TypedDict):
     dropout: _Number | None
     warmup_ratio: NotRequired[_Number]
     lr_scheduler_type: NotRequired[SchedulerType]
+    decoding: NotRequired[Decoding]
     label_names: _Labels
     scheme: _Scheme
     outside_label: _Name | None

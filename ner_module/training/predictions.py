@@ -139,7 +139,7 @@ class PredictionFile(Callback):
         total = len(data.stored["predict"])
         self._written = 0
         if trainer.is_global_zero and self.output is not None:
-            self._file = ResumableFile(self.output, self._fingerprint(trainer, data))
+            self._file = ResumableFile(self.output, self._fingerprint(trainer, data, pl_module))
             self._written = self._file.open()
             if self._written:
                 log.info("predict    resumes after sentence %s of %s", f"{self._written:,}", f"{total:,}")
@@ -202,11 +202,12 @@ class PredictionFile(Callback):
                 self._written += len(lines)
         self._stretch = max(self._stretch, stretch)
 
-    def _fingerprint(self, trainer: Trainer, data: NERDataModule) -> dict[str, Any]:
+    def _fingerprint(self, trainer: Trainer, data: NERDataModule, pl_module: LightningModule) -> dict[str, Any]:
         """All that the predictions depend on, to the last digit."""
         return {
             "input": data.encoded["predict"].name,
             "checkpoint": sha256_of(self.checkpoint) if self.checkpoint else None,
+            "decoding": pl_module.hparams["decoding"],
             "eval_batch_size": data.hparams["eval_batch_size"],
             "precision": str(trainer.precision),
             "limit": trainer.limit_predict_batches,

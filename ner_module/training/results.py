@@ -107,7 +107,7 @@ class ResultsTable(Callback):
 
     def _summarise(self, trainer: Trainer, pl_module: LightningModule, command: str, prefix: str) -> None:
         metrics = _numbers(trainer, prefix)
-        self._write(pl_module, {command: metrics})
+        self._write(pl_module, {command: metrics, f"{command}_decoding": pl_module.hparams["decoding"]})
         keys = ("precision", "recall", "f1", "f1_macro", "accuracy", "loss")
         if trainer.is_global_zero:
             scores = "  ".join(f"{key} {metrics[prefix + key]:.4f}" for key in keys)

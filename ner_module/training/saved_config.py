@@ -120,6 +120,7 @@ def plain_config(text: str, where: str, keep_all: bool) -> str:
             else:
                 log.warning("%s: %s.%s %s and is left out; name the file with --config if it is needed", where, section,
                             name, problem)  # fmt: skip
+    plain["model"].setdefault("decoding", "greedy")  # the only way before there was a choice
     dumped: str = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
     return dumped
 

@@ -1,14 +1,13 @@
-"""JSONL and JSON of tokens and tags; text with character spans as the annotation tools export it; the span policy."""
+"""JSONL and JSON of tokens and tags; text with character spans; the span policy."""
 
 import json
-import logging
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ner_module.data.formats import DataError, ReadingOptions, read_sentences
-from ner_module.data.formats.char_spans import CharSpan, SpanCounts, from_utf16, locate_words, tag_words
+from ner_module.data.formats.char_spans import CharSpan, SpanCounts, locate_words, tag_words
 from ner_module.data.words import split_words
 from ner_module.tagging import tags_to_spans
 
@@ -120,13 +119,23 @@ def test_keys_that_are_not_found_are_listed(refused):
     assert error.line == 1
 
 
-def test_predictions_on_tokens_can_be_read(read, refused):
-    entities = [{"type": "PER", "text": "Ann Lee", "start": 0, "end": 2, "score": 0.9}]
-    records = [{"tokens": ["Ann", "Lee", "sat"], "entities": entities}, {"tokens": ["x"], "entities": []}]
-    assert words_and_tags(read(records)) == [(["Ann", "Lee", "sat"], ["B-PER", "I-PER", "O"]), (["x"], ["O"])]
-    assert words_and_tags(read(records[::-1]))[1][1] == ["B-PER", "I-PER", "O"]
-    for wrong in ([*entities, *entities], [{**entities[0], "end": 4}], [{**entities[0], "start": -1}]):
-        assert "do not fit the 3 tokens" in refused([{**records[0], "entities": wrong}]).problem
+@pytest.mark.parametrize(
+    ("record", "problem"),
+    [
+        ({"tokens": ["Ada", "slept"], "ner_tags": None}, "'ner_tags' is null, not a list of tags"),
+        ({"tokens": "Ada slept", "tags": "B-PER O"}, "'tokens' is 'Ada slept', not a list of tokens"),
+        ({"tokens": None, "tags": ["O"]}, "'tokens' is null, not a list of tokens"),
+        ({"text": "Ada", "tokens": ["Ada"], "ner_tags": None}, "'ner_tags' is null, not a list of tags"),
+    ],
+)
+def test_what_is_wrong_with_the_first_record_is_said(refused, record, problem):
+    error = refused([record, {"tokens": ["Ada"], "ner_tags": ["O"]}])
+    assert (error.line, error.problem) == (1, problem)
+
+
+def test_offsets_may_be_strings_or_floats(read):
+    for start, end in (("0", "3"), (0.0, 3.0)):
+        assert read([{"text": "Ada slept", "label": [[start, end, "PER"]]}])[0].tags == ["B-PER", "O"]
 
 
 def test_prediction_yields_a_sentence_for_each_line(read, refused):
@@ -140,132 +149,26 @@ def test_prediction_yields_a_sentence_for_each_line(read, refused):
     assert [s.tokens for s in read('{"body": "b c"}', tagged=False, text_column_name="body")] == [["b", "c"]]
 
 
-TEXT = "Ann Lee went to New York-based ACME."
-EXPECTED = (
-    ["Ann", "Lee", "went", "to", "New", "York-based", "ACME", "."],
-    ["B-PER", "I-PER", "O", "O", "B-LOC", "I-LOC", "B-ORG", "O"],
-)
-SPANS = [(0, 7, "PER"), (16, 30, "LOC"), (31, 35, "ORG")]
-
-
-def label_studio(start, end, label, text=TEXT, **more):
-    value = {"start": start, "end": end, "text": text[start:end], "labels": [label]}
-    return {"value": value, "from_name": "label", "to_name": "text", "type": "labels", **more}
-
-
-DIALECTS = {
-    "doccano": {"id": 1, "text": TEXT, "label": [list(span) for span in SPANS], "Comments": []},
-    "doccano, older": {"id": 1, "text": TEXT, "meta": {}, "labels": [list(span) for span in SPANS]},
-    "doccano, relations": {
-        "text": TEXT,
-        "entities": [{"id": i, "label": t, "start_offset": a, "end_offset": b} for i, (a, b, t) in enumerate(SPANS)],
-        "relations": [],
-    },
-    "label studio": {
-        "id": 1,
-        "data": {"text": TEXT},
-        "annotations": [
-            {"was_cancelled": True, "result": []},
-            {
-                "was_cancelled": False,
-                "result": [
-                    *(label_studio(*span) for span in SPANS),
-                    {"type": "relation", "from_id": "a", "to_id": "b"},
-                ],
-            },
-        ],
-    },
-    "label studio, JSON-MIN": {
-        "text": TEXT,
-        "id": 1,
-        "annotation_id": 4,
-        "my_labels": [{"start": a, "end": b, "text": TEXT[a:b], "labels": [t]} for a, b, t in SPANS],
-    },
-    "prodigy": {
-        "text": TEXT,
-        "_input_hash": 1,
-        "spans": [{"start": a, "end": b, "label": t, "token_start": 0, "token_end": 1} for a, b, t in SPANS],
-        "tokens": [{"text": TEXT[a:b], "start": a, "end": b, "id": i} for i, (a, b) in enumerate(split_words(TEXT))],
-        "answer": "accept",
-    },
-    "this project's predictions": {
-        "text": TEXT,
-        "entities": [{"type": t, "text": TEXT[a:b], "start": a, "end": b, "score": 0.9} for a, b, t in SPANS],
-    },
-}
-
-
-@pytest.mark.parametrize("record", DIALECTS.values(), ids=DIALECTS)
-def test_dialects_of_the_annotation_tools(read, record):
-    empty = {key: [] if isinstance(value, list) and key != "tokens" else value for key, value in record.items()}
-    if "data" in record:
-        empty["annotations"] = [{"result": []}]
-    for content, name in (([record, empty], "x.jsonl"), (json.dumps([record, empty]), "x.json")):
-        counts = SpanCounts()
-        sentences = read(content, name, span_counts=counts)
-        assert words_and_tags(sentences) == [EXPECTED, (EXPECTED[0], ["O"] * 8)]
-        assert sentences[0].text == TEXT
-        assert counts.is_clean
-        assert (counts.spans, counts.kept) == (3, 3)
-        assert words_and_tags(read(content, name, format="spans")) == words_and_tags(sentences)
-
-
-def test_prodigy_keeps_its_own_words_and_only_accepted_texts(read, refused, caplog):
-    tokens = [{"text": "York", "start": 0, "end": 4}, {"text": "-based", "start": 4, "end": 10}]
-    record = {"text": "York-based", "tokens": tokens, "spans": [{"start": 0, "end": 4, "label": "LOC"}]}
-    with caplog.at_level(logging.WARNING):
-        sentences = read([{**record, "answer": answer} for answer in ("accept", "reject", "ignore")])
-    assert words_and_tags(sentences) == [(["York", "-based"], ["B-LOC", "O"])]
-    assert "rejected texts: 2" in caplog.text
-    assert read([{"text": "ab", "answer": "accept"}])[0].tags == ["O"]
-    assert "leave out" in refused([{**record, "tokens": tokens[:1]}]).problem
-    assert "without a place" in refused([{**record, "tokens": [tokens[0], {"text": "-based"}]}]).problem
-
-
-def test_label_studio_counts_emoji_as_two(read, refused):
-    text = "😀😀 Ann"
-    value = {"start": 5, "end": 8, "text": "Ann", "labels": ["PER"]}
-    task = {"data": {"text": text}, "annotations": [{"result": [{"type": "labels", "value": value}]}]}
-    assert words_and_tags(read([task])) == [(["😀", "😀", "Ann"], ["O", "O", "B-PER"])]
-    value["text"] = "Bob"
-    assert "leaves the text" in refused([task]).problem
-    value.update(start=3, end=6)
-    assert "do not belong together" in refused([task]).advice
-
-
-def test_label_studio_skips_what_nobody_annotated_and_counts_it(read):
-    task = {"data": {"text": "a b"}, "annotations": [{"result": [label_studio(0, 1, "X", "a b")]}] * 2}
-    counts = SpanCounts()
-    sentences = read([task, {**task, "annotations": []}], span_counts=counts)
-    assert len(sentences) == 1
-    assert (counts.rejected_texts, counts.further_annotations) == (1, 1)
-    assert not counts.is_clean
-
-
 @pytest.mark.parametrize(
     ("record", "part"),
     [
         ({"text": "abc", "label": [[0, 4, "X"]]}, "leaves the text of 3 characters"),
         ({"text": "abc", "label": [[2, 1, "X"]]}, "leaves the text"),
         ({"text": "abc", "label": [[-1, 1, "X"]]}, "leaves the text"),
-        ({"text": "abc", "label": [[0, "1", "X"]]}, "a span is a list of 3"),
+        ({"text": "abc", "label": [[0, "one", "X"]]}, "a span is a list of 3"),
+        ({"text": "abc", "label": [[0, 1.5, "X"]]}, "a span is a list of 3"),
         ({"text": "abc", "label": [[0, 1]]}, "a span is a list of 2"),
         ({"text": "abc", "label": [[0, True, "X"]]}, "a span is"),
         ({"text": "abc", "label": [[0, 1, " "]]}, "the entity type ' '"),
         ({"text": "abc", "label": [{"start": 0, "end": 1}]}, "a span is an object with 'start', 'end'"),
         ({"text": "abc", "label": "X"}, "not a list"),
         ({"text": "abc"}, "the key 'label' is missing"),
-        ({"text": "abc", "answer": "accept", "spanz": [{"start": 0, "end": 1, "label": "X"}]}, "'label' is missing"),
         ({"text": "abc", "entities": [{"start": 0, "end": 1, "label": "X", "text": "b"}]}, "the file quotes 'b'"),
         ({"text": 5, "label": []}, "there is no text"),
-        ({"data": {"text": "a"}, "annotations": [{"result": [{"type": "labels"}]}]}, "a span is null"),
-        ({"data": {"text": "a"}, "annotations": [{}]}, "a span is an object with no keys"),
     ],
 )
 def test_broken_span_records(refused, record, part):
-    key = next((key for key in ("entities", "annotations") if key in record), "label")
-    good = {"text": "ok", "data": {"text": "ok"}, key: [{"result": []}] if key == "annotations" else []}
-    error = refused([good, record])
+    error = refused([{"text": "ok", "entities" if "entities" in record else "label": []}, record])
     assert part in error.problem
     assert error.line == 2
 
@@ -311,9 +214,7 @@ def test_every_span_is_kept_or_counted(text, pairs):
         assert any(s.entity_type == entity_type and s.start < covered[1] and covered[0] < s.end for s in spans)
 
 
-def test_utf16_and_word_places():
-    assert from_utf16("a😀b", [CharSpan(3, 4, "X")]) == [CharSpan(2, 3, "X")]
-    assert from_utf16("a😀b", [CharSpan(2, 4, "X")]) is None
+def test_word_places():
     assert locate_words([], " ") == []
     assert locate_words(["a"], "b a") is None
     assert locate_words(["", "a"], "a") is None

@@ -370,10 +370,12 @@ def test_scores_of_one_validation_do_not_leak_into_the_next(
     assert trainer.validate(module, data, verbose=False) == first
 
 
+@pytest.mark.parametrize("decoding", ["greedy", "viterbi"])
 def test_a_word_without_subword_is_outside_and_shifts_nothing(
-    trained: tuple[NERModule, NERDataModule], tmp_path: Path
+    decoding: str, trained: tuple[NERModule, NERDataModule], tmp_path: Path
 ) -> None:
     module, data = trained
+    module.hparams["decoding"] = decoding
     plain = ["Riga", "was", "the", "Ada", "Erik"]
     holed = ["\u200b", "Riga", "was", "\u200b", "the", "Ada", "\u200b", "Erik", "\x03"]
     path = tmp_path / "input.jsonl"

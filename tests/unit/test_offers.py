@@ -89,7 +89,7 @@ def test_everything_offered_exists() -> None:
     folder = Path(offers.__file__).parent / "extras"
     assert find_offers().keys() == {path.parent.name for path in folder.glob("*/__init__.py")}
     for offer in find_offers().values():
-        places: list[Any] = [*offer.commands.values(), offer.callbacks, offer.model, offer.start]
+        places: list[Any] = [*offer.commands.values(), offer.callbacks, offer.model, offer.start, offer.formats]
         assert any(places), "an extra offers something"
         for place in filter(None, places):
             module, _, function = place.partition(":")

@@ -7,10 +7,11 @@
 ``spans``      JSONL or JSON with character spans, forced
 ``csv, tsv``   a header, then a word or a sentence a row (`tables.py`)
 ``parquet``    a sentence a row (`record_files.py`)
-``brat``       a folder of .txt and .ann files (`brat.py`)
 ``datasets``   the folder that `Dataset.save_to_disk` writes (`record_files.py`)
 ``text``       a sentence a line, for prediction only
 =============  =======================================================================================================
+
+Extras read more (`adapters.py`): what tools export as JSON, and files of further formats such as brat.
 
 A reader is one function with a line in :data:`_READERS`. It raises a :class:`DataError` at the line that does not fit,
 and is made of lines (`files.py`), columns by name (`options.py`), tags (`cells.py`), spans (`char_spans.py`) or records
@@ -23,22 +24,32 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ner_module.data.formats.brat import read_brat
-from ner_module.data.formats.char_spans import SpanCounts, sentence_of
+from ner_module.data.formats.adapters import AnnotatedText, FileFormat, offered_formats
+from ner_module.data.formats.char_spans import SpanCounts
 from ner_module.data.formats.columns import DOCSTART, read_columns
 from ner_module.data.formats.files import codec_of, expand_files, read_head, read_lines, suffix_of
 from ner_module.data.formats.options import ReadingOptions
 from ner_module.data.formats.record_files import json_kind, read_dataset, read_json, read_parquet
+from ner_module.data.formats.records import RecordReader
 from ner_module.data.formats.tables import is_header, read_table
 from ner_module.data.sentence import Sentence
 from ner_module.errors import DataError
 from ner_module.tagging import OUTSIDE, has_prefix
 
-__all__ = ["FORMATS", "DataError", "ReadingOptions", "Sentence", "detect_format", "expand_files", "read_sentences"]
+__all__ = [
+    "FORMATS",
+    "DataError",
+    "ReadingOptions",
+    "Sentence",
+    "detect_format",
+    "expand_files",
+    "known_formats",
+    "read_sentences",
+]
 
 _log = logging.getLogger(__name__)
 _DEFAULTS = ReadingOptions()
@@ -63,13 +74,19 @@ def read_sentences(
     is_detected = options.format == "auto"
     if is_detected:
         options = replace(options, format=detect_format(path, options))
-    if options.format not in FORMATS:
-        problem = f"the format {options.format!r} is unknown"
-        raise DataError(path, None, problem, f"choose among auto, {', '.join(FORMATS)}")
+    offered = _offered_files()
     why = "told by its name and content" if is_detected else "as --data.format says"
     counts.notes.append((str(path), f"format {options.format}, {why}"))
+    if options.format in offered:
+        items = offered[options.format].read(path, options)
+        sentences = RecordReader(path, options, counts).read_items(items)
+    elif options.format in FORMATS:
+        sentences = _READERS[options.format](path, options, counts)
+    else:
+        problem = f"the format {options.format!r} is unknown"
+        raise DataError(path, None, problem, f"choose among auto, {', '.join(known_formats())}")
     empty = True
-    for sentence in _READERS[options.format](path, options, counts):
+    for sentence in sentences:
         empty = False
         yield sentence
     if empty and options.tagged:
@@ -82,10 +99,9 @@ def read_sentences(
 def _read_text(path: Path, options: ReadingOptions, counts: SpanCounts) -> Iterator[Sentence]:
     if options.tagged:
         raise DataError(path, None, "raw text has no tags", "give tagged sentences; raw text is for prediction")
-    for number, line in enumerate(read_lines(path, options.encoding, options.max_record), 1):
-        sentence = sentence_of(line.removesuffix("\n").removesuffix("\r"), None, counts)
-        sentence.line = number
-        yield sentence
+    lines = enumerate(read_lines(path, options.encoding, options.max_record), 1)
+    texts = ((path, number, AnnotatedText(line.removesuffix("\n").removesuffix("\r"))) for number, line in lines)
+    yield from RecordReader(path, options, counts).read_items(texts)
 
 
 _READERS: dict[str, Callable[[Path, ReadingOptions, SpanCounts], Iterator[Sentence]]] = {
@@ -96,11 +112,20 @@ _READERS: dict[str, Callable[[Path, ReadingOptions, SpanCounts], Iterator[Senten
     "csv": read_table,
     "tsv": read_table,
     "parquet": read_parquet,
-    "brat": read_brat,
     "datasets": read_dataset,
     "text": _read_text,
 }
 FORMATS = tuple(_READERS)
+
+
+def _offered_files() -> Mapping[str, FileFormat]:
+    offered = offered_formats()
+    return {} if offered is None else offered.files
+
+
+def known_formats() -> tuple[str, ...]:
+    """Every format that can be read, those of extras among them."""
+    return (*FORMATS, *_offered_files())
 
 
 def detect_format(path: Path, options: ReadingOptions) -> str:
@@ -112,12 +137,15 @@ def detect_format(path: Path, options: ReadingOptions) -> str:
     Raises:
         DataError: the path does not exist, or is a folder of no known kind.
     """
-    if path.is_dir():
-        return _folder_format(path)
-    suffix, head = suffix_of(path), read_head(path, _HEAD)
+    suffix, head = suffix_of(path), b"" if path.is_dir() else read_head(path, _HEAD)
     if suffix == ".parquet" or (head.startswith(b"PAR1") and 0 in head):  # PAR1 alone can be a word
         return "parquet"
     text = head.decode(codec_of(path, options.encoding), "replace").removesuffix("\n")
+    for name, offered in _offered_files().items():
+        if offered.recognises(path, text):
+            return name
+    if path.is_dir():
+        return _folder_format(path)
     lines = text.split("\n")
     lines = (lines[:-1] or lines) if len(head) == _HEAD else lines  # the last may be cut
     if suffix == ".txt" and not options.tagged:
@@ -141,9 +169,7 @@ def _folder_format(path: Path) -> str:
     names = {entry.name for entry in path.iterdir()}
     if "dataset_dict.json" in names or {"state.json", "dataset_info.json"} <= names:
         return "datasets"
-    if any(path.rglob("*.ann")):
-        return "brat"
-    advice = "name a file, a glob such as folder/*.conll, a brat folder (.txt and .ann) or a saved datasets folder"
+    advice = "name a file, a glob such as folder/*.conll, or a folder of a known format (brat, a saved dataset)"
     raise DataError(path, None, "this folder is not a dataset", advice)
 
 

@@ -7,23 +7,23 @@ Annotation tools let people mark any stretch of characters; a tagger sees words.
 * a span that holds no word, and one in several pieces (brat, discontinuous), is dropped;
 * a span that occurs twice is one.
 
-Each case is counted in :class:`SpanCounts`. Spans outside the text, or whose quoted text differs, are errors: they
-mean that offsets and text do not belong together. Tags are IOB2.
+Each case is counted in :class:`SpanCounts`. Spans outside the text, or whose quoted text differs, are errors. Tags are
+IOB2.
 """
 
 from __future__ import annotations
 
-import itertools
 from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import NamedTuple
 
 from ner_module.data.formats.cells import MisfitError, describe
-from ner_module.data.sentence import Sentence
-from ner_module.data.words import split_words
 from ner_module.tagging import Span, spans_to_tags
+
+DISCONTINUOUS = "span in several pieces"
 
 
 class CharSpan(NamedTuple):
@@ -47,15 +47,22 @@ class SpanCounts:
     duplicate: int = 0  # dropped: the same stretch and type again
     without_word: int = 0  # dropped: empty or white space only
     discontinuous: int = 0  # dropped: in several pieces
-    rejected_texts: int = 0  # skipped: the annotator rejected or ignored them, or did not annotate them
-    further_annotations: int = 0  # annotations of a text after the first (several annotators), not read
+    left_out: Counter[str] = field(default_factory=Counter)  # texts and annotations that are not read, by reason
     first_change: tuple[str, int] | None = field(default=None, compare=False)  # its file and line; no duplicate's
     notes: list[tuple[str, str]] = field(default_factory=list, compare=False)  # file, and how it is read
 
     @property
     def is_clean(self) -> bool:
         """Whether every span of every text was kept unchanged."""
-        return self.kept == self.spans and not (self.expanded or self.rejected_texts or self.further_annotations)
+        return self.kept == self.spans and not (self.expanded or self.left_out)
+
+    def leave_out(self, reason: str) -> None:
+        """Count something that was left out by its reason."""
+        if reason == DISCONTINUOUS:
+            self.spans += 1
+            self.discontinuous += 1
+        else:
+            self.left_out[reason] += 1
 
     def note(self, path: Path, line: int) -> None:
         """Remember the place when something was changed there first; call it after each text."""
@@ -69,8 +76,9 @@ class SpanCounts:
         >>> SpanCounts(spans=10, kept=9, expanded=2, nested=1).summary()
         '10 spans read, 9 kept; expanded: 2, nested: 1'
         """
-        others = [(each.name.replace("_", " "), getattr(self, each.name)) for each in fields(self)[2:] if each.compare]
-        changes = ", ".join(f"{name}: {count:,}" for name, count in others if count)
+        compared = [each.name for each in fields(self)[2:] if each.compare and each.name != "left_out"]
+        others = {name.replace("_", " "): getattr(self, name) for name in compared}
+        changes = ", ".join(f"{name}: {count:,}" for name, count in (others | self.left_out).items() if count)
         return f"{self.spans:,} spans read, {self.kept:,} kept" + (f"; {changes}" if changes else "")
 
 
@@ -109,15 +117,6 @@ def tag_words(
     return spans_to_tags(taken, len(offsets))
 
 
-def sentence_of(
-    text: str, spans: Sequence[CharSpan] | None, counts: SpanCounts, offsets: list[tuple[int, int]] | None = None
-) -> Sentence:
-    """A text as a sentence: words at ``offsets``, or as `data/words.py` splits them; no tags without ``spans``."""
-    offsets = split_words(text) if offsets is None else offsets
-    tags = None if spans is None else tag_words(text, offsets, spans, counts)
-    return Sentence([text[start:end] for start, end in offsets], tags, text=text, offsets=offsets)
-
-
 def locate_words(tokens: Sequence[str], text: str) -> list[tuple[int, int]] | None:
     """Where the words of a text stand in it; ``None`` when they are not all of it but white space, in order.
 
@@ -136,16 +135,10 @@ def locate_words(tokens: Sequence[str], text: str) -> list[tuple[int, int]] | No
 
 
 def check_spans(text: str, spans: list[CharSpan]) -> list[CharSpan]:
-    """The spans in characters of ``text``; refuses one that leaves it, or whose quote is not what stands there.
-
-    Where a quote does not match, UTF-16 units are tried (JavaScript tools count emoji as two).
-    """
-    misfit = next((span for span in spans if not _fits(text, span)), None)
+    """The spans in characters of ``text``; refuses one that leaves it, or whose quote is not what stands there."""
+    misfit = next((span for span in spans if not fits_text(text, span)), None)
     if misfit is None:
         return spans
-    converted = from_utf16(text, spans) if any(span.quote is not None for span in spans) else None
-    if converted is not None and all(_fits(text, span) for span in converted):
-        return converted
     start, end, entity_type, quote = misfit
     problem = f"the span {start} to {end} ({entity_type})"
     if not 0 <= start <= end <= len(text):
@@ -155,19 +148,11 @@ def check_spans(text: str, spans: list[CharSpan]) -> list[CharSpan]:
     raise MisfitError(problem, "offsets and text do not belong together; export them again")
 
 
-def _fits(text: str, span: CharSpan) -> bool:
+def fits_text(text: str, span: CharSpan) -> bool:
+    """Whether a span is inside a text and stands where its quote does."""
     if not 0 <= span.start <= span.end <= len(text):
         return False
     return span.quote is None or text[span.start : span.end].split() == span.quote.split()
-
-
-def from_utf16(text: str, spans: Sequence[CharSpan]) -> list[CharSpan] | None:
-    """Spans counted in UTF-16 units as characters; ``None`` when they do not fit the text."""
-    units = itertools.accumulate((2 if char > "\uffff" else 1 for char in text), initial=0)
-    position = {unit: index for index, unit in enumerate(units)}
-    if any(span.start not in position or span.end not in position for span in spans):
-        return None
-    return [span._replace(start=position[span.start], end=position[span.end]) for span in spans]
 
 
 def check_type(name: str) -> str:

@@ -131,7 +131,7 @@ def take(
 def too_large(path: Path, line: int, what: str, limit: int) -> DataError:
     """The error for what is longer than the limit on records."""
     problem = f"the {what} is longer than {limit >> 20} MiB"
-    return DataError(path, line, problem, "divide it, check the format, or raise max_record_mb")
+    return DataError(path, line, problem, "divide it, check the format, or raise --data.max_record_mb")
 
 
 def read_head(path: Path, size: int = 1 << 13) -> bytes:

@@ -32,6 +32,8 @@ class ReadingOptions:
             from the end if negative. ``None``: the usual names; in column files the first column.
         label_column_name: where the tags (or the spans) are, likewise; in column files the last column.
         label_names: names of integer tags.
+        span_offsets: how offsets of spans are counted: a name of `extras/formats/offsets.py`; ``auto`` is ``exclusive``
+            where nothing speaks against it.
         outside_label: the tag of words outside any entity, where it is not ``O``; no reader's concern.
         max_record_mb: the longest line, row, record or sentence, in MiB of characters.
         tagged: whether tags are wanted. Without them, words and raw text alone are read too, and each line of a text or
@@ -45,6 +47,7 @@ class ReadingOptions:
     label_names: tuple[str, ...] | None = None
     tagged: bool = True
     max_record_mb: int = MAX_RECORD >> 20
+    span_offsets: str = "auto"
     outside_label: str | None = None
 
     @classmethod
@@ -52,8 +55,8 @@ class ReadingOptions:
         """From the arguments of ``NERDataModule``, or a mapping of the same names."""
         names = tuple(options["label_names"]) if options["label_names"] else None
         columns = options["text_column_name"], options["label_column_name"]
-        limit, outside = options["max_record_mb"], options["outside_label"]
-        return cls(options["format"], options["encoding"], *columns, names, tagged, limit, outside)
+        limit, outside, offsets = options["max_record_mb"], options["outside_label"], options["span_offsets"]
+        return cls(options["format"], options["encoding"], *columns, names, tagged, limit, offsets, outside)
 
     @property
     def max_record(self) -> int:

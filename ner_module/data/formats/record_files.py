@@ -16,7 +16,7 @@ from ner_module.data.formats.cells import describe
 from ner_module.data.formats.char_spans import SpanCounts
 from ner_module.data.formats.files import check_expansion, read_lines, take, too_large
 from ner_module.data.formats.options import ReadingOptions
-from ner_module.data.formats.records import Record, RecordReader
+from ner_module.data.formats.records import RecordReader
 from ner_module.data.sentence import Sentence
 from ner_module.errors import DataError
 from ner_module.files import check_regular
@@ -49,10 +49,11 @@ def json_kind(head: Sequence[str]) -> str:
     first = next(filter(None, (line.strip(_SPACE) for line in head)), "")
     # An object over several lines opens with a short line; a broken line of JSONL holds keys.
     opens_object = len(first) < 3 and first != "{}" and len(head) > 1
-    return "json" if first.startswith("[") or opens_object else "jsonl"
+    is_pair = first.startswith('["')  # of a text and its spans
+    return "json" if (first.startswith("[") and not is_pair) or opens_object else "jsonl"
 
 
-def _jsonl(path: Path, lines: Iterable[str], keep_blank: bool) -> Iterator[tuple[int, Record]]:
+def _jsonl(path: Path, lines: Iterable[str], keep_blank: bool) -> Iterator[tuple[int, Any]]:
     """The objects of a JSONL file; an empty one for a blank line where output has to follow the input line by line."""
     for number, line in enumerate(lines, 1):
         line = line.rstrip(_SPACE)
@@ -97,8 +98,8 @@ class _Window:
         self.line += self.text.count("\n", self.position, end)
         self.position = end
 
-    def decode(self) -> Record:
-        """Read an object, and move behind it."""
+    def decode(self) -> Any:
+        """Read an object or list, and move behind it."""
         before = None
         while True:
             try:
@@ -115,7 +116,7 @@ class _Window:
                 return record
 
 
-def _json(path: Path, pieces: Iterator[str], limit: int) -> Iterator[tuple[int, Record]]:
+def _json(path: Path, pieces: Iterator[str], limit: int) -> Iterator[tuple[int, Any]]:
     """The objects of a JSON file: a list of objects, or objects one after the other over any number of lines."""
     window = _Window(path, pieces, limit)
     window.skip(_BLANK)
@@ -143,8 +144,8 @@ def _json(path: Path, pieces: Iterator[str], limit: int) -> Iterator[tuple[int, 
         raise DataError(path, window.line, "something follows the end of the list", "remove it")
 
 
-def _object(path: Path, line: int, text: str, start: int, column: int = 0) -> tuple[Record, int]:
-    """The object at a place of a text, and where it ends; the text begins at this column of its file's line."""
+def _object(path: Path, line: int, text: str, start: int, column: int = 0) -> tuple[Any, int]:
+    """The object or list at a place of a text, and where it ends; the text begins at this column of its file's line."""
     try:
         record, end = _DECODER.raw_decode(text, start)
     except json.JSONDecodeError as error:
@@ -155,7 +156,7 @@ def _object(path: Path, line: int, text: str, start: int, column: int = 0) -> tu
     except (ValueError, RecursionError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else error
         raise DataError(path, line, f"no JSON that can be read ({reason})", "correct or remove it") from None
-    if not isinstance(record, dict):
+    if not isinstance(record, (dict, list)):
         problem = f"this is not a JSON object but {describe(record)}"
         advice = "give every sentence as an object, {…}; a list of them goes in a .json file"
         raise DataError(path, line, problem, advice)
@@ -207,7 +208,7 @@ def read_dataset(path: Path, options: ReadingOptions, counts: SpanCounts) -> Ite
     yield from RecordReader(path, options, counts).read_all(records)
 
 
-def _records(path: Path, kind: str, batches: Iterable[Any], schema: Any, limit: int) -> Iterator[tuple[int, Record]]:
+def _records(path: Path, kind: str, batches: Iterable[Any], schema: Any, limit: int) -> Iterator[tuple[int, Any]]:
     import pyarrow as pa
 
     names = _label_names(schema)
@@ -228,7 +229,7 @@ def _records(path: Path, kind: str, batches: Iterable[Any], schema: Any, limit: 
         raise _damaged(path, row + 1, kind, error) from None
 
 
-def _rows(batch: Any, limit: int) -> Iterator[Record | None]:
+def _rows(batch: Any, limit: int) -> Iterator[dict[str, Any] | None]:
     """The rows of a batch, ``None`` for one that is too large; one by one where they are large together."""
     if batch.nbytes <= limit:
         yield from batch.to_pylist()

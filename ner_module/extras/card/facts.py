@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from ner_module.extras.after_run import RunContents
+from ner_module.extras.after_run import METRICS_OF, RunContents
 from ner_module.tagging import LabelSet
 
 # The hub model whose weights a package carries, and its licence (`pretrained.py` checks the bytes).
@@ -52,6 +52,12 @@ class CardFacts(RunContents):
     def is_onnx(self) -> bool:
         """Whether the folder holds ONNX rather than torch weights."""
         return (self.export_format or "").startswith("onnx")
+
+    @property
+    def decoding(self) -> str:
+        """How the labels were chosen that the scores are of: ``viterbi`` or ``greedy``."""
+        asked = self.results.get(f"{METRICS_OF[self.scored_split][0]}_decoding") or self.option("model.decoding")
+        return "greedy" if asked is None or self.labels.scheme == "flat" else str(asked)
 
     @cached_property
     def base_model(self) -> tuple[str | None, str | None]:

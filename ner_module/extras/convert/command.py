@@ -16,7 +16,7 @@ from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 
-from ner_module.data.formats import FORMATS, ReadingOptions, expand_files, read_sentences
+from ner_module.data.formats import ReadingOptions, expand_files, known_formats, read_sentences
 from ner_module.data.formats.files import suffix_of
 from ner_module.data.inventory import Tags, choose_source_schemes
 from ner_module.data.preparation import store_files
@@ -60,7 +60,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("inputs", nargs="+", metavar="IN", help="files, folders (brat, datasets) or quoted globs")
     parser.add_argument("output", type=Path, metavar="OUT", help="the file or folder to write; .gz compresses text")
-    parser.add_argument("--from", dest="source", choices=("auto", *FORMATS), default="auto", help="format of IN (auto)")
+    parser.add_argument(
+        "--from", dest="source", choices=("auto", *known_formats()), default="auto", help="format of IN (auto)"
+    )
     parser.add_argument(
         "--to", choices=TARGETS, help="format of OUT (default: by its ending, such as .conll or .jsonl)"
     )
@@ -70,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--max_record_mb", type=int, default=16, metavar="N", help="the longest record of IN in MiB (16)"
     )
+    parser.add_argument("--span_offsets", default="auto", help="how offsets in IN are counted (docs/data.md)")
     parser.add_argument("--encoding", help="encoding of IN (utf-8); OUT is always UTF-8")
     parser.add_argument("--source_scheme", choices=SOURCE_SCHEMES, help="tagging scheme of IN (default: detected)")
     parser.add_argument("--outside_label", help="the tag of words outside any entity in IN, where it is not O")
@@ -92,6 +95,7 @@ def _convert(arguments: argparse.Namespace) -> list[str]:
         format=arguments.source,
         encoding=arguments.encoding,
         max_record_mb=arguments.max_record_mb,
+        span_offsets=arguments.span_offsets,
         text_column_name=arguments.text_column_name,
         label_column_name=arguments.label_column_name,
         label_names=arguments.label_names,

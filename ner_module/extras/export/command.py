@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Sequence
+from dataclasses import fields
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -150,7 +151,7 @@ def _comparison_data(
     if asked is not None:
         return expand_files(asked), ReadingOptions()
     options = facts.config.get("data") or {}
-    names = ("format", "encoding", "text_column_name", "label_column_name", "label_names", "max_record_mb")
+    names = [field.name for field in fields(ReadingOptions) if field.name != "tagged"]
     for split in ("test", "validation"):
         if run_dir is None:
             break

@@ -70,6 +70,14 @@ def entities(rows: list[dict[str, Any]]) -> list[set[tuple[str, int, int]]]:
     return [{(entity["type"], entity["start"], entity["end"]) for entity in row["entities"]} for row in rows]
 
 
+def greedy(folder: Path) -> NERTagger:
+    """Each word's most probable label, as code without this project takes it."""
+    tagger = NERTagger.load(folder)
+    assert tagger.module.hparams["decoding"] == "viterbi"
+    tagger.module.hparams["decoding"] = "greedy"
+    return tagger
+
+
 def test_what_is_written(exported: Path) -> None:
     common = {"README.md", "config.json", "ner_module.json", "tokenizer.json", "tokenizer_config.json"}
     assert files_in(exported / "transformers") == common | {"model.safetensors"}
@@ -93,7 +101,7 @@ def test_plain_transformers_code_finds_the_same(exported: Path, trained_run: Pat
         with torch.inference_mode():
             return model(torch.from_numpy(input_ids), torch.from_numpy(attention_mask)).logits.numpy()
 
-    found = entities(NERTagger.load(trained_run).predict(short))
+    found = entities(greedy(trained_run).predict(short))
     assert sum(map(len, found)) > 100
     assert reference(folder, short, run) == found
 
@@ -107,7 +115,7 @@ def test_onnxruntime_alone_finds_the_same(exported: Path, trained_run: Path, wor
     def run(input_ids: np.ndarray, attention_mask: np.ndarray) -> np.ndarray:
         return session.run(["logits"], {"input_ids": input_ids, "attention_mask": attention_mask})[0]
 
-    assert reference(exported / "onnx", short, run) == entities(NERTagger.load(trained_run).predict(short))
+    assert reference(exported / "onnx", short, run) == entities(greedy(trained_run).predict(short))
 
 
 @pytest.mark.parametrize("kind", ["transformers", "onnx"])
@@ -125,7 +133,7 @@ def test_tagger_finds_the_same_with_windows(
         for one, other in zip(found, expected, strict=True):
             scores = [[entity["score"] for entity in row["entities"]] for row in (one, other)]
             assert scores[0] == pytest.approx(scores[1], abs=2e-4)
-    assert len(entities(folder.predict(long))[0]) > 100
+    assert len(entities(folder.predict(long))[0]) > 80
 
 
 def test_pipeline_agrees_where_words_are_the_same(exported: Path, trained_run: Path, corpus: Path) -> None:
@@ -134,7 +142,7 @@ def test_pipeline_agrees_where_words_are_the_same(exported: Path, trained_run: P
     simple = [line for line in lines if all(token.isalpha() or token in ".," for token in line.split())]
     tagger = pipeline("token-classification", str(exported / "transformers"), aggregation_strategy="first")
     found = [{(entity["entity_group"], entity["start"], entity["end"]) for entity in row} for row in tagger(simple)]
-    expected = entities(NERTagger.load(trained_run).predict(simple))
+    expected = entities(greedy(trained_run).predict(simple))
     assert sum(map(len, expected)) > 30
     # `pipeline` joins neighbours of one type only where the second has no B-; so do the rules of conlleval.
     assert found == expected
@@ -145,6 +153,7 @@ def test_card(exported: Path, trained_run: Path) -> None:
         card = ModelCard.load(exported / kind / "README.md")
         assert card.data.library_name == library
         assert card.data.pipeline_tag == "token-classification"
+        assert "(Viterbi decoding)" in card.text
         assert f"- {'onnxruntime' if kind == 'onnx' else kind}: " in card.text
         assert ("`pipeline` follows rules of its own" in card.text) == (kind == "transformers")
     assert "## Compared with its checkpoint" not in (trained_run / "README.md").read_text()
@@ -257,9 +266,9 @@ def test_taggers_from_elsewhere(exported: Path, tmp_path: Path, words: Words, ti
     """Without this project's file the labels say what they can; a model that is no tagger is refused."""
     folder = Path(shutil.copytree(exported / "transformers", tmp_path / "foreign"))
     (folder / "ner_module.json").unlink()
-    assert entities(NERTagger.load(folder).predict(words)) == entities(
-        NERTagger.load(exported / "transformers").predict(words)
-    )
+    expected = entities(greedy(exported / "transformers").predict(words))  # their scheme is only a guess
+    assert entities(NERTagger.load(folder).predict(words)) == expected
+    assert entities(NERTagger.load(exported / "transformers").predict(words)) != expected
     with pytest.raises(RunError, match="is no tagger"):
         NERTagger.load(tiny_model())
 

@@ -11,20 +11,29 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from ner_module.data.formats.adapters import AnnotatedText, Items
 from ner_module.data.formats.cells import MisfitError, errors_at
-from ner_module.data.formats.char_spans import CharSpan, SpanCounts, check_spans, check_type, sentence_of
+from ner_module.data.formats.char_spans import DISCONTINUOUS, CharSpan, check_type, fits_text
 from ner_module.data.formats.files import read_lines, too_large
 from ner_module.data.formats.options import ReadingOptions
-from ner_module.data.sentence import Sentence
+from ner_module.data.words import split_words
 from ner_module.errors import DataError
+from ner_module.extras.formats.offsets import CountedOffsets
 
 # Types may hold spaces: other tools write them.
 _ENTITY = re.compile(r"([^\t]*)\t([^\t]+?) ([0-9]{1,9} [0-9]{1,9}(?:;[0-9]{1,9} [0-9]{1,9})*)(?:\t(.*))?")
 _OTHER_KINDS = "REAMN*#"
 
 
-def read_brat(folder: Path, options: ReadingOptions, counts: SpanCounts) -> Iterator[Sentence]:
+def is_brat(path: Path, head: str) -> bool:
+    """Whether this is a folder with annotations, or a file of one."""
+    return path.suffix == ".ann" or (path.is_dir() and any(path.rglob("*.ann")))
+
+
+def read_brat(folder: Path, options: ReadingOptions) -> Items:
     """Yield the sentences of all documents of a folder and the folders in it, by name."""
+    if not folder.is_dir():
+        raise DataError(folder, None, "brat annotations are read with their texts", f"name the folder, {folder.parent}")
     texts = sorted(folder.rglob("*.txt"))
     if not texts:
         raise DataError(folder, None, "the folder has no .txt file", "put each .ann file beside the .txt it annotates")
@@ -33,15 +42,30 @@ def read_brat(folder: Path, options: ReadingOptions, counts: SpanCounts) -> Iter
             raise DataError(annotation, None, "the .txt file of these annotations is missing", "put it beside them")
     for path in texts:
         text = "".join(_read_document(path, options))
-        spans = _read_annotations(path.with_suffix(".ann"), text, options, counts) if options.tagged else []
+        spans, lines = [], []
+        for file, number, each in _annotations(path.with_suffix(".ann"), options) if options.tagged else ():
+            if isinstance(each, CharSpan):
+                spans.append(each)
+                lines.append(number)
+            else:
+                yield file, number, each
+        spans = _settled(path.with_suffix(".ann"), text, spans, lines, options.span_offsets)
         document = str(path.relative_to(folder).with_suffix(""))
         for line, start, end, inside in _pieces(text, sorted(spans, key=lambda span: span[:3])):
-            moved = [CharSpan(span.start - start, span.end - start, span.entity_type) for span in inside]
-            sentence = sentence_of(text[start:end], moved if options.tagged else None, counts)
-            sentence.line, sentence.document = line, document
-            counts.note(path, line)
-            if sentence.tokens:
-                yield sentence
+            if text[start:end].strip():
+                moved = [(span.start - start, span.end - start, span.entity_type) for span in inside]
+                yield path, line, AnnotatedText(text[start:end], moved, document=document)
+
+
+def _settled(path: Path, text: str, spans: list[CharSpan], lines: list[int], way: str) -> list[CharSpan]:
+    offsets = CountedOffsets(way)
+    try:
+        spans = offsets.settle(text, split_words(text), spans)
+        offsets.finish()
+    except MisfitError as misfit:
+        line = next((line for line, span in zip(lines, spans, strict=True) if not fits_text(text, span)), lines[0])
+        raise DataError(path, line, *misfit.args) from None
+    return spans
 
 
 def _read_document(path: Path, options: ReadingOptions) -> Iterator[str]:
@@ -53,11 +77,10 @@ def _read_document(path: Path, options: ReadingOptions) -> Iterator[str]:
         yield line
 
 
-def _read_annotations(path: Path, text: str, options: ReadingOptions, counts: SpanCounts) -> list[CharSpan]:
-    """The entities of an .ann file, checked against the text they annotate."""
+def _annotations(path: Path, options: ReadingOptions) -> Iterator[tuple[Path, int, CharSpan | str]]:
+    """The entities of an .ann file."""
     if not path.is_file():
         raise DataError(path, None, "the annotations of this document are missing", "add them, if only an empty file")
-    spans: list[CharSpan] = []
     for number, line in enumerate(_read_document(path, options), 1):
         line = line.rstrip("\r\n")
         entity = _ENTITY.fullmatch(line)
@@ -68,14 +91,11 @@ def _read_annotations(path: Path, text: str, options: ReadingOptions, counts: Sp
                 advice = "write T1, a tab, the type, start and end, a tab and the text"
                 raise MisfitError("the line is no brat annotation", advice)
             entity_type = check_type(entity[2])
-            if ";" in entity[3]:
-                counts.spans += 1
-                counts.discontinuous += 1
-                counts.note(path, number)
-            else:
-                start, end = map(int, entity[3].split(" "))
-                spans += check_spans(text, [CharSpan(start, end, entity_type, entity[4])])
-    return spans
+        if ";" in entity[3]:
+            yield path, number, DISCONTINUOUS
+        else:
+            start, end = map(int, entity[3].split(" "))
+            yield path, number, CharSpan(start, end, entity_type, entity[4])
 
 
 def _pieces(text: str, spans: list[CharSpan]) -> Iterator[tuple[int, int, int, list[CharSpan]]]:

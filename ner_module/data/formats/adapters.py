@@ -1,0 +1,71 @@
+"""The door for formats of tools: what an extra makes of their files and records, for the readers here to go on with.
+
+The readers know plain layouts. An extra that offers ``formats`` (`offers.py`) turns what else there is into them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+from ner_module.data.formats.char_spans import CharSpan
+from ner_module.data.formats.options import ReadingOptions
+from ner_module.offers import call_all
+
+
+@dataclass
+class AnnotatedText:
+    """A text with its spans.
+
+    Attributes:
+        text: the text.
+        spans: as records hold them: ``[start, end, type]``, or objects with such keys.
+        words: start and end of each; ``None`` splits the text as `data/words.py` does.
+        document: the identity of its document.
+        left_out: why it is not read where tags are wanted; such texts are counted by this reason.
+    """
+
+    text: str
+    spans: Sequence[Any] = ()
+    words: list[tuple[int, int]] | None = None
+    document: Any = None
+    left_out: str | None = None
+
+
+Item: TypeAlias = Any
+"""An annotated text, a sentence, a plain record, or a string: what one thing is that was left out."""
+Items: TypeAlias = Iterator[tuple[Path, int, Item]]
+"""Each with its file and line."""
+
+
+class FileFormat(NamedTuple):
+    """Files of one kind: whether a path, whose file begins with this text, is one; and what is in it."""
+
+    recognises: Callable[[Path, str], bool]
+    read: Callable[[Path, ReadingOptions], Items]
+
+
+class Offsets(Protocol):
+    """The offsets of one file."""
+
+    def settle(self, text: str, words: list[tuple[int, int]], spans: list[CharSpan]) -> list[CharSpan]:
+        """The spans of a text in characters from 0, their ends exclusive; refuses those that cannot be."""
+
+    def finish(self) -> None:
+        """Refuse offsets that all together must mean something else."""
+
+
+class Formats(NamedTuple):
+    """What an extra offers: files by the name of their format, and for the records of any file what they mean."""
+
+    files: Mapping[str, FileFormat]
+    adapt: Callable[[Path, Iterable[tuple[int, Any]], ReadingOptions], Items]
+    offsets: Callable[[str], Offsets]
+
+
+def offered_formats() -> Formats | None:
+    """What is offered by an extra, if one is there."""
+    offered: list[Formats] = call_all("formats")
+    return offered[0] if offered else None

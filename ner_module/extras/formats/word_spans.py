@@ -1,0 +1,99 @@
+"""Lists of tokens with spans beside them, which count words, or characters of the text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ner_module.data.formats.adapters import AnnotatedText, Item
+from ner_module.data.formats.cells import MisfitError, describe
+from ner_module.data.formats.char_spans import CharSpan, fits_text, locate_words
+from ner_module.data.formats.options import TAGS, WORDS, ReadingOptions
+from ner_module.data.formats.records import SPANS, document_of, find_text, list_key, of_tokens, parse_span
+from ner_module.data.sentence import Sentence
+from ner_module.errors import SchemeError
+from ner_module.tagging import Span, spans_to_tags
+
+
+class File:
+    """What is known of a file while it is read.
+
+    Attributes:
+        text_key, label_key, is_tagged: what was asked for.
+        controls: what texts were marked with, in Label Studio.
+    """
+
+    def __init__(self, options: ReadingOptions) -> None:
+        self.text_key, self.label_key, self.is_tagged = (
+            options.text_column_name,
+            options.label_column_name,
+            options.tagged,
+        )
+        self.controls: set[str] = set()
+        self._way = options.span_offsets
+        # What spans beside tokens count, once that is sure: words or characters; and their key.
+        self._unit = None if self._way == "auto" else "words" if self._way.startswith("words") else "characters"
+        self._key: str | None = None
+
+    def read(self, record: dict[str, Any]) -> Item:
+        """Tokens with spans, in words or characters, as a sentence or text; any other record as it is."""
+        tokens_key = list_key(record, self.text_key, WORDS, str)
+        key = self._key or list_key(record, self.label_key, SPANS, dict, list)
+        spans = record.get(key or "")
+        if not self.is_tagged or tokens_key is None or not isinstance(spans, list):
+            return record
+        tags_key = list_key(record, self.label_key, TAGS, str, int)
+        if self._key is None and (tags_key is not None and (record[tags_key] or tags_key == key)):
+            return record
+        self._key = key
+        sentence = of_tokens(record, tokens_key)
+        text = find_text(record, None) or " ".join(sentence.tokens)
+        places = locate_words(sentence.tokens, text)
+        found = [span for each in spans for span in parse_span(each)]
+        if self._unit is None:
+            self._unit = _unit_of(found, sentence.tokens, text, places or [])
+        if self._unit == "characters":
+            if places is None:
+                raise MisfitError("the tokens are not the words of the text", "correct them, or leave them out")
+            return AnnotatedText(text, spans, places, document_of(record))
+        if self._way == "words_inclusive":
+            found = [span._replace(end=span.end + 1) for span in found]
+        return tagged(record, tokens_key, found, self)
+
+
+def _unit_of(spans: list[CharSpan], tokens: list[str], text: str, places: list[tuple[int, int]]) -> str | None:
+    """What spans count, by their quotes, and by where words begin and end; ``None`` where both are the same."""
+    quoted = any(span.quote is not None for span in spans)
+    starts, ends = {start: number for number, (start, _) in enumerate(places)}, {end for _, end in places}
+    as_words = all(_fits_words(span, tokens) for span in spans)
+    as_text = all(fits_text(text, span) and (quoted or (span.start in starts and span.end in ends)) for span in spans)
+    if as_words and as_text:
+        if all(places[span.start][0] == span.start and places[span.end - 1][1] == span.end for span in spans):
+            return None
+        problem = "spans may count the tokens or the characters of the text"
+        raise MisfitError(problem, "say which: --data.span_offsets words, or exclusive for characters")
+    if as_words or as_text:
+        return "words" if as_words else "characters"
+    if all(_fits_words(span._replace(end=span.end + 1), tokens) for span in spans):
+        raise MisfitError(
+            "the spans fit the tokens if their ends are inclusive", "set --data.span_offsets words_inclusive"
+        )
+    return "characters" if places and max(span.end for span in spans) > len(tokens) and not quoted else "words"
+
+
+def _fits_words(span: CharSpan, tokens: list[str]) -> bool:
+    if not 0 <= span.start < span.end <= len(tokens):
+        return False
+    return span.quote is None or "".join(tokens[span.start : span.end]).split() == ["".join(span.quote.split())]
+
+
+def tagged(record: Any, key: str, spans: list[CharSpan], file: File) -> Sentence:
+    """Words with the tags of their spans."""
+    sentence = of_tokens(record, key)
+    sentence.document = None if (document := document_of(record)) is None else str(document)
+    if file.is_tagged:
+        try:
+            sentence.tags = spans_to_tags([Span(*span[:3]) for span in spans], len(sentence.tokens))
+        except SchemeError:
+            problem = f"the spans do not fit the {len(sentence.tokens)} tokens, or overlap: {describe(spans)}"
+            raise MisfitError(problem, "count words from 0, the end exclusive") from None
+    return sentence

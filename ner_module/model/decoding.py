@@ -1,0 +1,83 @@
+"""From logits at subword tokens to one label a word: the most probable label of each, or the best legal sequence.
+
+``greedy`` takes each word's most probable label by itself, which can give sequences that the scheme cannot write, such
+as ``I-PER`` after ``O`` in IOB2. ``viterbi`` takes the most probable of the sequences that it can write (Viterbi 1967,
+https://doi.org/10.1109/TIT.1967.1054010); nothing is learned for it.
+
+Shapes: T subword tokens of all sequences of a batch, C labels, N sentences, W words of the longest sentence.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ner_module.tagging import OUTSIDE, LabelSet, legal_transitions
+
+Decoding = Literal["viterbi", "greedy"]
+
+
+class WordPredictions(NamedTuple):
+    """The chosen label of each word and its probability: both ``[N, W]``; meaningless past a sentence's end."""
+
+    label_ids: Tensor
+    scores: Tensor
+
+
+def decode_words(logits_TC: Tensor, word_positions_NW: Tensor, labels: LabelSet, decoding: Decoding) -> WordPredictions:
+    """The label of each word, from the logits at its first subword token: the only step from subword tokens to words.
+
+    Args:
+        logits_TC: of all sequences.
+        word_positions_NW: the place of a word's first subword token among the T. It is negative where there is none:
+            the word gets the outside label, with the score 0.
+        labels: what the C stand for.
+        decoding: ``viterbi`` for a sequence without illegal tags; of ``flat`` labels there are none.
+    """
+    logits_NWC = logits_TC[word_positions_NW.clamp(min=0)].float()
+    unseen_NW = word_positions_NW < 0
+    probs_NWC = logits_NWC.softmax(-1)
+    label_ids = probs_NWC.argmax(-1)
+    if decoding == "viterbi" and labels.scheme != "flat" and OUTSIDE in labels.names:
+        legal_CC, outside_id = _legal_transitions(labels, logits_TC.device), labels.names.index(OUTSIDE)
+        # An unseen word is outside for certain, and so is what follows a sentence, which thus ends as it may.
+        certain_C = logits_NWC.new_full((len(labels.names),), -torch.inf)
+        certain_C[outside_id] = 0.0
+        log_probs_NWC = logits_NWC.log_softmax(-1).nan_to_num(0.0)  # even a broken model's labels are legal
+        label_ids = best_sequence(torch.where(unseen_NW.unsqueeze(-1), certain_C, log_probs_NWC), legal_CC, outside_id)
+    # Each label's own probability is better calibrated than its probability among legal sequences (docs/results.md).
+    scores = probs_NWC.gather(-1, label_ids.unsqueeze(-1)).squeeze(-1)
+    # A broken model has no confidence. (`torch.where` with a number would copy it to the device, and wait.)
+    scores = scores.nan_to_num(0.0).masked_fill(unseen_NW, 0.0)
+    return WordPredictions(label_ids.masked_fill(unseen_NW, labels.outside_id), scores)
+
+
+@lru_cache(maxsize=8)
+def _legal_transitions(labels: LabelSet, device: torch.device) -> Tensor:
+    return torch.tensor(legal_transitions(labels.names, labels.scheme), device=device)
+
+
+def best_sequence(log_probs_NWC: Tensor, legal_CC: Tensor, outside_id: int) -> Tensor:
+    """The legal label sequences ``[N, W]`` with the highest sum of ``log_probs_NWC``.
+
+    Args:
+        log_probs_NWC: of each label at each word.
+        legal_CC: which label (second) may follow which (first).
+        outside_id: before the first and after the last word.
+    """
+    barred_CC = torch.zeros_like(legal_CC, dtype=log_probs_NWC.dtype).masked_fill_(~legal_CC, -torch.inf)
+    into_CC = barred_CC.T.contiguous()  # the last dimension is that of the label before
+    best_NC = barred_CC[outside_id].expand_as(log_probs_NWC[:, 0])  # of the sequences that end with each label
+    reached = []
+    for log_probs_NC in log_probs_NWC.unbind(1):
+        reached.append(best_NC + log_probs_NC)
+        best_NC = (reached[-1].unsqueeze(1) + into_CC).amax(-1)
+    label_N = torch.full_like(best_NC[:, 0], outside_id, dtype=torch.int64)
+    labels = []
+    for best_NC in reversed(reached):
+        label_N = (best_NC + into_CC[label_N]).argmax(-1)
+        labels.append(label_N)
+    return torch.stack(labels[::-1], 1)
