@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any, Literal
 
 import torch
@@ -22,6 +23,7 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 
 from ner_module.metrics.entity_scores import EntityScores
+from ner_module.model import selfcheck
 from ner_module.model.decoding import Decoding, WordPredictions, decode_words
 from ner_module.model.encoder import build_from_base, build_from_config, check_fits
 from ner_module.model.optimizer import (
@@ -101,6 +103,7 @@ class NERModule(LightningModule):
         self.model: Any = None
         self.packed = False
         """Whether batches are computed as packed sequences, without padding; settled when the model is built."""
+        self._checked = False
         self._compiled: Callable[[Tensor, Sequence[int]], Tensor] | None = None
         self.config_text = ""
         """The run's configuration as YAML, for checkpoints; set by the command line."""
@@ -164,8 +167,24 @@ class NERModule(LightningModule):
             log.info(message, ", ".join(EXACT_FAMILIES), self.model.config.model_type)
         call_all("model", self.model)
 
+    def check_device(self) -> None:
+        """Compute padded where this device was tried and found wrong; once, and as all processes find together."""
+        if self._checked or not self.packed or self.device.type in selfcheck.TRUSTED:
+            return
+        self._checked, trainer = True, self._trainer
+        context = nullcontext if trainer is None else trainer.precision_plugin.forward_context
+        problem = selfcheck.find_problem(self.model, self.device, context)
+        self.packed = problem is None
+        if trainer is not None:
+            self.packed = trainer.strategy.reduce_boolean_decision(self.packed)
+        if not self.packed:
+            log.warning("this device failed a test, so batches are padded; please report: %s", problem)
+
+    on_validation_start = on_test_start = on_predict_start = check_device
+
     def on_fit_start(self) -> None:
-        """Compile where that was asked for."""
+        """Check the device; compile where that was asked for."""
+        self.check_device()
         if self.hparams["compile"] != "none":
             with self.trainer.precision_plugin.forward_context():
                 check_compile(self.model, self.packed, self.device)
