@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import torch
@@ -31,13 +31,13 @@ _TOLERANCE = 1e-4
 
 
 class _Computed(NamedTuple):
-    logits_TC: Tensor
+    logits: Tensor
     gradients: list[Tensor]
     """Of all parameters."""
 
     def distance(self, other: _Computed) -> tuple[float, float]:
         """Relative to the other: of the token that is furthest away, and of the gradient as a whole."""
-        off_T, size_T = (self.logits_TC - other.logits_TC).norm(dim=-1), other.logits_TC.norm(dim=-1)
+        off_T, size_T = (self.logits - other.logits).norm(dim=-1), other.logits.norm(dim=-1)
         mine, others = (torch.cat([gradient.flatten() for gradient in each.gradients]) for each in (self, other))
         return float(off_T.max() / size_T.mean()), float((mine - others).norm() / others.norm())
 
@@ -58,12 +58,17 @@ def find_problem(model: Any, device: torch.device, context: Callable[[], Abstrac
     passed = cache_folder() / "selfcheck" / hashlib.sha256(repr(key).encode()).hexdigest()
     if passed.is_file():
         return None
-    generators = [device] if device.type == "cuda" else []
+    generators = [torch] if device.type == "cpu" else [torch, getattr(torch, device.type)]
+    states = [module.get_rng_state() for module in generators]
+    torch.default_generator.manual_seed(0)
     try:
-        with torch.random.fork_rng(generators, device_type=device.type if generators else "cuda"), torch.inference_mode(False), torch.enable_grad():
+        with torch.inference_mode(False), torch.enable_grad():
             problem = _compare(config, model, device, context)
     except (RuntimeError, NotImplementedError) as error:
         problem = " ".join(str(error).split())[:200]
+    finally:
+        for module, state in zip(generators, states, strict=True):
+            module.set_rng_state(state)
     if problem is None:
         passed.parent.mkdir(parents=True, exist_ok=True)
         passed.touch()
@@ -91,9 +96,7 @@ def _small(config: Any) -> Any:
 def _compare(config: Any, model: Any, device: torch.device, context: Callable[[], Any]) -> str | None:
     from transformers import AutoModelForTokenClassification
 
-    torch.manual_seed(0)
-    with device:
-        small = AutoModelForTokenClassification.from_config(config, dtype=torch.float32)
+    small = AutoModelForTokenClassification.from_config(config, dtype=torch.float32).to(device)
     prepare(small)
     small.kernels = model.kernels
     limit = config.max_position_embeddings - config.pad_token_id - 1  # where RoBERTa's positions begin
@@ -122,6 +125,6 @@ def _compare(config: Any, model: Any, device: torch.device, context: Callable[[]
         return f"packed sequences are off by {shown[0]}, padded ones by {shown[1]}"
     small.train()
     dropped = compute(packed_logits, context, model.dtype)
-    results = [dropped.logits_TC, *(gradient for gradient in dropped.gradients if gradient.ndim > 1)]
+    results = [dropped.logits, *(gradient for gradient in dropped.gradients if gradient.ndim > 1)]
     sound = all(values.isfinite().all() and values.any() for values in results)
     return None if sound else "packed sequences with dropout are zero or no numbers"

@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForTokenClassification
 
 from ner_module.model.layout import Layout, bucket, pad_to_length
-from ner_module.model.packed import compile_training, packed_logits, prepare
+from ner_module.model.packed import compile_training, prepare
 
 CPU = torch.device("cpu")
 
