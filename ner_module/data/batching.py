@@ -314,11 +314,17 @@ def _ranks(trainer: Any) -> tuple[int, int]:
     return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
 
 
+def _as_it_is(batch: Any) -> Any:
+    """A batch with its arrays, which are to stay on the host; the default makes tensors of them."""
+    return batch
+
+
 def _loader(assembler: BatchAssembler, sampler: Iterable[Any], options: Any, trainer: Any) -> DataLoader[Any]:
     return DataLoader(
         assembler,
         sampler=sampler,
         batch_size=None,
+        collate_fn=_as_it_is,
         num_workers=options.num_workers,
         persistent_workers=options.num_workers > 0,
         # Not where a GPU is there and the CPU computes: pinning would take memory on it.

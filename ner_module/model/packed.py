@@ -79,9 +79,9 @@ def _attention(
     if layout.blocked:
         return in_blocks(states_THD, layout, dropout, scaling, window, attend), None
     # What torch.nn.attention.varlen.varlen_attn calls; it fixes dropout at 0, and training wants it.
-    # No window is None: its -1 of earlier versions is a window on ROCm.
+    # No window is None: -1 is a window on ROCm. Rotary positions leave queries and keys in float32 under autocast.
     out = torch.ops.aten._flash_attention_forward(
-        *states_THD,
+        *(states.to(value.dtype) for states in states_THD),
         layout.offsets,
         layout.offsets,
         layout.longest,
