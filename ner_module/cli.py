@@ -17,25 +17,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jsonargparse import ActionConfigFile
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
-from ner_module.arguments import COMMANDS, Run, complete_arguments
+from ner_module.arguments import Run, complete_arguments
 from ner_module.data.batching import training_plan
 from ner_module.data.datamodule import NERDataModule
 from ner_module.errors import RunError, UserError
 from ner_module.files import check_output
+from ner_module.help import COMMANDS
 from ner_module.model.module import NERModule
-from ner_module.offers import find_commands
-from ner_module.options import add_options
+from ner_module.options import Parser, add_options, files_first, parse_options
 from ner_module.tables import say
 from ner_module.training import cluster
 from ner_module.training.callbacks import VALIDATION_METRICS, standard_callbacks, unknown_monitors
 from ner_module.training.checkpoint_files import copy_checkpoint
-from ner_module.training.checkpoints import check_saved, read_checkpoint, warn_of_broken_weights
-from ner_module.training.distributed import choose_precision, fit_to_launcher, leave_group, with_own_plugins
+from ner_module.training.checkpoints import check_saved, described, read_checkpoint, warn_of_broken_weights
+from ner_module.training.distributed import choose_precision, fit_to_launcher, leave_group, set_up_ddp, with_own_plugins
 from ner_module.training.failures import explain
 from ner_module.training.loggers import MetricsCSV, own_wandb_variables, set_up_loggers
 from ner_module.training.predictions import holds_predictions
@@ -48,13 +47,6 @@ from ner_module.training.streams import lossy_output
 
 log = logging.getLogger(__name__)
 
-_DESCRIPTIONS = {
-    "fit": "Train a model, or resume training with --ckpt_path last.",
-    "validate": "Score a trained model on the validation data.",
-    "test": "Score a trained model on the test data.",
-    "predict": "Find the entities in --data.predict_file.",
-}
-
 
 def parse_fit_options(arguments: Sequence[str]) -> dict[str, Any]:
     """The options that ``fit`` would get from a command line, as nested dictionaries; nothing is built or run.
@@ -62,10 +54,9 @@ def parse_fit_options(arguments: Sequence[str]) -> dict[str, Any]:
     Args:
         arguments: those of ``fit``. A model may be missing: ``data.model_name_or_path`` is then ``None``.
     """
-    parser = LightningArgumentParser()
-    parser.add_argument("-c", "--config", action=ActionConfigFile)
-    add_options(parser, "fit")
-    options: dict[str, Any] = parser.parse_args(["--model.model_name_or_path=", *arguments]).as_dict()
+    options: dict[str, Any] = parse_options(
+        "fit", ["--model.model_name_or_path=", *files_first(list(arguments))]
+    ).as_dict()
     options["data"]["model_name_or_path"] = options["data"]["model_name_or_path"] or None
     return options
 
@@ -86,11 +77,7 @@ class NERCLI(LightningCLI):
             args=run.arguments,
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
-            parser_kwargs={
-                "description": "Fine-tune transformers for named entity recognition. Commands beside those below, each "
-                f"with --help: {', '.join(find_commands())}.",
-                "usage": f"{run.launch} COMMAND [options]",
-            },
+            parser_class=Parser,
         )
 
     # ------------------------------------------------------------------ parsing
@@ -103,19 +90,13 @@ class NERCLI(LightningCLI):
         return dict.fromkeys(COMMANDS, fixed | loaders)
 
     def _add_subcommands(self, parser: LightningArgumentParser, **kwargs: Any) -> None:
-        # Building a parser takes a while: only that of the given command is built in full.
-        self._subcommand_parsers = {}
-        added = parser.add_subcommands()
-        for name, description in _DESCRIPTIONS.items():
-            texts = {"description": description, "usage": f"{self.run.launch} {name} [--config FILE] [options]"}
-            if self.run.command in ("", name):
-                subparser = self._prepare_subcommand_parser(Trainer, name, **texts)
-            else:
-                subparser = self.init_parser(**texts)
-                self._subcommand_method_arguments[name] = []
-            self._subcommand_parsers[name] = subparser
-            added.add_subcommand(name, subparser, help=description)
-            subparser.prog = f"{self.run.launch} {name}"  # for the advice to use --help
+        # Building a parser takes a while: only that of the given command is built.
+        name = self.run.command
+        usage = f"{self.run.launch} {name} [--config FILE] [options]"
+        subparser = self._prepare_subcommand_parser(Trainer, name, description=COMMANDS[name], usage=usage)
+        self._subcommand_parsers = {name: subparser}
+        parser.add_subcommands().add_subcommand(name, subparser)
+        subparser.check_keys(self.run.arguments)
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Nothing: :func:`add_options` adds all."""
@@ -132,8 +113,12 @@ class NERCLI(LightningCLI):
 
     def _parse_ckpt_path(self) -> None:
         # Lightning's own would let the checkpoint's hyperparameters silently override the command line.
-        self.checkpoint = read_checkpoint(self.run.checkpoint) if self.run.checkpoint else None
-        if self.checkpoint is not None and self.run.command == "fit":
+        self.checkpoint = None
+        if self.run.checkpoint is None:
+            return
+        self.checkpoint = read_checkpoint(self.run.checkpoint)
+        log.info("%-10s %s", "checkpoint", described(self.checkpoint, self.run.checkpoint))
+        if self.run.command == "fit":
             keep_options(self.config["fit"], self.checkpoint)
 
     # ------------------------------------------------------------------ building
@@ -186,9 +171,11 @@ class NERCLI(LightningCLI):
         config["plugins"] = with_own_plugins(config.get("plugins"))
         fit_to_launcher(config)
         try:
-            return super().instantiate_trainer(logger=loggers or False, **kwargs)
+            trainer: Trainer = super().instantiate_trainer(logger=loggers or False, **kwargs)
         except (ImportError, TypeError, ValueError) as error:  # Lightning's checks of its options
             raise MisconfigurationException(str(error)) from error
+        set_up_ddp(trainer.strategy)
+        return trainer
 
     # ------------------------------------------------------------------ running
 

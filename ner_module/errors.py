@@ -7,6 +7,8 @@ this program, which a traceback tells best.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -21,8 +23,39 @@ def printable(text: str) -> str:
     return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of a message on an unknown name: the names that it may have meant, if any.
+
+    >>> did_you_mean("mdel", ["model", "data"]), did_you_mean("lr", ["learning_rate", "data"])
+    ('; did you mean model?', '; did you mean learning_rate?')
+    """
+    known = list(known)
+    last = name.rpartition(".")[2].lstrip("-")
+
+    def fits(other: str) -> bool:
+        words = other.rpartition(".")[2].lstrip("-").split("_")
+        return other.startswith(name) or (len(words) > 1 and "".join(word[:1] for word in words) == last)
+
+    found = [other for other in known if fits(other)] + get_close_matches(name, known, 2, 0.75)
+    found = sorted(dict.fromkeys(found), key=lambda other: other.startswith(name))[:3]
+    return f"; did you mean {' or '.join(found)}?" if found else ""
+
+
 class UserError(ValueError):
     """Something a user can mend; the message is one line."""
+
+
+class UsageError(UserError):
+    """A command line that cannot be understood; the program exits with 2.
+
+    Args:
+        problem: what is wrong with it.
+        tip: the command that says what is right.
+    """
+
+    def __init__(self, problem: str, tip: str) -> None:
+        super().__init__(problem)
+        self.tip = tip
 
 
 class DataError(UserError):

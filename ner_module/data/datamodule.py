@@ -9,7 +9,6 @@ the training files.
 from __future__ import annotations
 
 import logging
-import os
 import tempfile
 from dataclasses import asdict
 from functools import cached_property
@@ -32,6 +31,7 @@ from ner_module.data.preparation import encode_stored, report_splits, store_spli
 from ner_module.data.store import Documents, StoredSplit
 from ner_module.data.words import WORDS_VERSION
 from ner_module.errors import DataError, UserError
+from ner_module.files import cache_folder
 from ner_module.tagging import OUTSIDE, LabelSet
 
 log = logging.getLogger(__name__)
@@ -152,8 +152,7 @@ class NERDataModule(LightningDataModule):
             if self.private_folder is None:
                 self._temporary = tempfile.TemporaryDirectory(prefix="ner-module-")
             return self.private_folder or Path(self._temporary.name)
-        chosen = self._options.cache_dir or os.environ.get("NER_MODULE_CACHE")
-        return Path(chosen) if chosen else Path.home() / ".cache" / "ner_module"
+        return cache_folder(self._options.cache_dir)
 
     def _command(self) -> str:
         """The trainer's command; ``fit`` without a trainer."""
@@ -231,12 +230,11 @@ class NERDataModule(LightningDataModule):
         if self._prepared != command:
             self._prepare()  # another process did; here the cache is warm
         self._prepared = None
-        tagged = self.tags.splits
         if self.labels.names:  # settled by a checkpoint, or by `fit` before
-            for name, split in tagged.items():
+            for name, split in self.tags.splits.items():
                 check_known(self.labels, split, self.encoded[name])
         else:
-            found = {tag for name in tagged for tag in self.encoded[name].tag_names}
+            found = {tag for name in self.tags.splits for tag in self.encoded[name].tag_names}
             self.labels = self.tags.label_set(found, self.labels.scheme, self.labels.outside)
             if command == "fit" and len(self.labels.names) == 1:
                 problem = f"every word has the tag {self.labels.names[0]!r}: there is nothing to learn"
@@ -264,10 +262,11 @@ class NERDataModule(LightningDataModule):
             return "train", self._held_out
         return "train", np.delete(np.arange(len(self.stored["train"])), self._held_out)
 
-    def tokens_of(self, split: str, index: int) -> list[str]:
-        """The words of the ``index``-th sentence of a split."""
+    def sentence_of(self, split: str, index: int) -> tuple[list[str], str, int]:
+        """The words of the ``index``-th sentence of a split, and the file and line that it begins on."""
         source, chosen = self.sentences_of(split)
-        return self.stored[source].tokens(index if chosen is None else int(chosen[index]))
+        place = index if chosen is None else int(chosen[index])
+        return self.stored[source].tokens(place), *self.stored[source].origin(place)
 
     def train_entities(self) -> dict[str, dict[str, int]]:
         """The entities of the training data: type -> surface form (words joined by spaces) -> count."""

@@ -49,7 +49,7 @@ _FINDINGS = {
     "overlapping windows, nothing is cut",
     "clipped_words": "a word longer than {limit} subword tokens, the first of {count:,} such words; the model sees its "
     "beginning",
-    "words_without_subword": "a word that becomes no subword token (control or zero-width characters), the first of "
+    "words_without_subword": "a word that vanishes in tokenization (control or zero-width characters), the first of "
     "{count:,}; it keeps its place and is predicted as outside any entity",
 }
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any, Literal
 
 import torch
@@ -22,9 +23,16 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 
 from ner_module.metrics.entity_scores import EntityScores
+from ner_module.model import selfcheck
 from ner_module.model.decoding import Decoding, WordPredictions, decode_words
 from ner_module.model.encoder import build_from_base, build_from_config, check_fits
-from ner_module.model.optimizer import SchedulerType, clip_within_step, make_optimizer, make_scheduler
+from ner_module.model.optimizer import (
+    SchedulerType,
+    clip_within_step,
+    clips_within_step,
+    make_optimizer,
+    make_scheduler,
+)
 from ner_module.model.packed import (
     EXACT_FAMILIES,
     Compile,
@@ -61,9 +69,8 @@ class NERModule(LightningModule):
         outside_label: the label of words outside any entity. Not an option, likewise.
         padding: how a batch is computed: ``none`` packs its sequences end to end, which gives the same numbers without
             computing padding, for the families where that is proven (else the other); ``longest`` pads them.
-        compile: ``kernels`` trains by ``torch.compile``, ``graphs`` also captures the kernels as CUDA graphs. For
-            GPUs, where short sentences wait for kernels to be launched; the first step takes a minute or so. Only with
-            padding ``none``.
+        compile: ``kernels`` trains by ``torch.compile``: for GPUs, where short sentences wait for kernels to be
+            launched; not yet measured on one. The first step takes a minute or so. Only with padding ``none``.
         gradient_checkpointing: store fewer activations and recompute them in the backward pass: less memory, about a
             third more time.
         decoding: how words get their labels from the logits: ``viterbi`` takes the most probable sequence that the
@@ -96,6 +103,7 @@ class NERModule(LightningModule):
         self.model: Any = None
         self.packed = False
         """Whether batches are computed as packed sequences, without padding; settled when the model is built."""
+        self._checked = False
         self._compiled: Callable[[Tensor, Sequence[int]], Tensor] | None = None
         self.config_text = ""
         """The run's configuration as YAML, for checkpoints; set by the command line."""
@@ -159,12 +167,28 @@ class NERModule(LightningModule):
             log.info(message, ", ".join(EXACT_FAMILIES), self.model.config.model_type)
         call_all("model", self.model)
 
+    def check_device(self) -> None:
+        """Compute padded where this device was tried and found wrong; once, and as all processes find together."""
+        if self._checked or not self.packed or self.device.type in selfcheck.TRUSTED:
+            return
+        self._checked, trainer = True, self._trainer
+        context = nullcontext if trainer is None else trainer.precision_plugin.forward_context
+        problem = selfcheck.find_problem(self.model, self.device, context)
+        self.packed = problem is None
+        if trainer is not None:
+            self.packed = trainer.strategy.reduce_boolean_decision(self.packed)
+        if not self.packed:
+            log.warning("this device failed a test, so batches are padded; please report: %s", problem)
+
+    on_validation_start = on_test_start = on_predict_start = check_device
+
     def on_fit_start(self) -> None:
-        """Compile where that was asked for."""
-        how = self.hparams["compile"]
-        if how != "none":
-            check_compile(how, self.packed, self.device, self.trainer.accumulate_grad_batches)
-            self._compiled = compile_training(self.model, how)
+        """Check the device; compile where that was asked for."""
+        self.check_device()
+        if self.hparams["compile"] != "none":
+            with self.trainer.precision_plugin.forward_context():
+                check_compile(self.model, self.packed, self.device)
+            self._compiled = compile_training(self.model)
 
     def forward(self, input_ids: Tensor, lengths: list[int]) -> Tensor:
         """Logits ``[T, C]`` for the subword ids ``[T]`` of sequences that lie one after the other."""
@@ -174,7 +198,10 @@ class NERModule(LightningModule):
         return compute(self.model, input_ids, lengths)
 
     def computed_tokens(self, lengths: list[int]) -> tuple[int, int]:
-        """Tokens computed for sequences of these lengths, padding included: in layers but attention, and in it."""
+        """Tokens computed for sequences of these lengths, padding included: in layers but attention, and in it.
+
+        To be asked under the precision of the forward pass, on which the kind of attention depends.
+        """
         if not self.packed:
             return (len(lengths) * max(lengths, default=0),) * 2
         size = padded_length(self.model, sum(lengths), self.device, self._compiled is not None)
@@ -269,7 +296,7 @@ class NERModule(LightningModule):
         whole = isinstance(self.trainer.strategy, (SingleDeviceStrategy, DDPStrategy))
         by_norm = gradient_clip_algorithm in (None, "norm", GradClipAlgorithmType.NORM)
         fused = isinstance(optimizer, torch.optim.AdamW) and bool(optimizer.defaults["fused"])
-        if whole and by_norm and fused and gradient_clip_val:
+        if whole and by_norm and fused and gradient_clip_val and clips_within_step(self.device):
             clip_within_step(optimizer, gradient_clip_val)
         else:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)

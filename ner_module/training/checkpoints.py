@@ -48,6 +48,11 @@ def read_checkpoint(path: Path, mmap: bool = True) -> dict[str, Any]:
     return checkpoint
 
 
+def described(checkpoint: Mapping[str, Any], path: Path) -> str:
+    """Which checkpoint this is: ``runs/a/b/checkpoints/best.ckpt (epoch 3, step 120)``."""
+    return f"{path} (epoch {checkpoint['epoch'] + 1}, step {checkpoint['global_step']:,})"
+
+
 def warn_of_broken_weights(checkpoint: Mapping[str, Any], path: Path) -> None:
     """Say so where a model holds NaN or infinity: what it predicts means nothing."""
     if name := broken_weights(checkpoint):

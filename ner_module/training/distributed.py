@@ -22,6 +22,7 @@ from lightning.fabric.utilities.distributed import _destroy_dist_connection
 from lightning.pytorch.accelerators import CUDAAccelerator
 from lightning.pytorch.strategies import DDPStrategy
 from torch import distributed as dist
+from torch.distributed.constants import default_pg_timeout
 
 from ner_module.training import cluster
 from ner_module.training.checkpoints import DurableCheckpointIO
@@ -81,7 +82,7 @@ def choose_precision(trainer: Any) -> bool:
 
 
 def fit_to_launcher(trainer: Any) -> None:
-    """Take the number of nodes and processes from srun or torchrun, and bound how long processes wait.
+    """Take the number of nodes and processes from srun or torchrun.
 
     Args:
         trainer: the trainer's options; changed in place.
@@ -89,9 +90,19 @@ def fit_to_launcher(trainer: Any) -> None:
     topology = cluster.topology()
     if topology is not None:
         trainer["num_nodes"], trainer["devices"] = topology
-    several = topology is not None and topology != (1, 1)
-    if trainer.get("strategy") == "ddp" or (several and trainer.get("strategy") == "auto"):
-        trainer["strategy"] = DDPStrategy(timeout=TIMEOUT)
+        if topology != (1, 1) and trainer.get("strategy") == "auto":
+            trainer["strategy"] = "ddp"
+
+
+def set_up_ddp(strategy: Any) -> None:
+    """Bound how long processes wait, and spare copies; options that a configuration gives stay.
+
+    No buffer of a model changes in training, so none is sent around; gradients lie where they are summed.
+    """
+    if isinstance(strategy, DDPStrategy):
+        strategy._ddp_kwargs = {"broadcast_buffers": False, "gradient_as_bucket_view": True, **strategy._ddp_kwargs}
+        if strategy._timeout == default_pg_timeout:
+            strategy._timeout = TIMEOUT
 
 
 def leave_group() -> None:

@@ -75,7 +75,7 @@ def _real_words(batch: dict[str, Any]) -> dict[str, np.ndarray[Any, Any]]:
 
 
 class EvaluationFiles(Callback):
-    """Writes ``RUN/predictions/{validation,test}.jsonl``: words, gold tags, predicted tags and their probabilities.
+    """Writes ``RUN/predictions/{validation,test}.jsonl``: words, tags, scores, and where a sentence begins.
 
     Args:
         run_dir: the run directory.
@@ -103,11 +103,14 @@ class EvaluationFiles(Callback):
         path = self.run_dir / "predictions" / f"{split}.jsonl"
         with open_atomically(path) as file:
             for index, label_ids, scores, gold in sentences:
+                tokens, source, line = data.sentence_of(split, index)
                 fields = {
-                    "tokens": data.tokens_of(split, index),
+                    "tokens": tokens,
                     "gold_tags": [data.labels.names[label] for label in gold],
                     "predicted_tags": [data.labels.names[label] for label in label_ids],
                     "scores": [round(score, 4) for score in scores],
+                    "file": source,
+                    "line": line,
                 }
                 file.write(json.dumps(fields, ensure_ascii=False).encode(errors="replace") + b"\n")
         update_results(self.run_dir, {}, [f"predictions/{split}.jsonl"])

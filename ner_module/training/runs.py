@@ -1,7 +1,7 @@
 """Run directories: where a command writes, and which checkpoint it means. No torch.
 
 ``runs/<name>/<time>`` holds one training; ``--ckpt_path best|last`` means the one in ``--run_dir``, else in the newest
-run.
+run anywhere below ``runs/``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _NAMES = ("best", "last", "previous")
 _RUN_DIR_VARIABLE = "NER_MODULE_RUN_DIR"
 
 
-def _launch() -> str:
+def launch_command() -> str:
     """How to start this program again: ``python`` where that is this interpreter, else the interpreter's path."""
     executable = Path(sys.executable).absolute()
     found = shutil.which("python")
@@ -58,7 +58,7 @@ class Run:
     run_dir: Path | None
     checkpoint: Path | None
     starts_anew: bool = False
-    launch: str = field(default_factory=_launch)
+    launch: str = field(default_factory=launch_command)
 
 
 def checkpoint_path(run_dir: Path, name: str) -> Path:
@@ -154,9 +154,12 @@ def find_checkpoint(asked: str, run_dir: Path | None) -> Path:
     if run_dir is not None:
         path = checkpoint_path(run_dir, asked)
     else:
-        path = next(reversed(_by_age(RUNS.glob(f"*/*/checkpoints/{asked}.ckpt"))), Path())
+        known = _by_age(RUNS.glob("**/checkpoints/*.ckpt"))
+        path = next((path for path in reversed(known) if path.stem == asked), Path())
         if path == Path():
             raise RunError(f"no run here has a checkpoint {asked!r}: {_existing()}")
+        if path.parent != known[-1].parent:
+            log.warning("the newest run, %s, has no %s.ckpt: an earlier run's is used", known[-1].parent.parent, asked)
     problem = damage(path) if path.is_file() else "no such file"
     if problem is None:
         return path
@@ -187,7 +190,7 @@ def _by_age(paths: Iterable[Path]) -> list[Path]:
 
 
 def _existing() -> str:
-    found = _by_age(RUNS.glob("*/*/checkpoints/*.ckpt"))
+    found = _by_age(RUNS.glob("**/checkpoints/*.ckpt"))
     if not found:
         return f"there is none in {RUNS}/ either; train first with `fit`"
     return "there are " + ", ".join(str(path) for path in found[-4:])

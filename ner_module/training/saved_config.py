@@ -36,12 +36,12 @@ _CLASSES = {
     "divergence_threshold check_on_train_epoch_end log_rank_zero_only",
     f"{_CALLBACKS}LearningRateMonitor": "logging_interval log_momentum log_weight_decay",
     f"{_CALLBACKS}StochasticWeightAveraging": "swa_lrs swa_epoch_start annealing_epochs annealing_strategy device",
-    f"{_LOGGERS}WandbLogger": "name offline anonymous project log_model prefix checkpoint_name tags group notes entity",
+    f"{_LOGGERS}WandbLogger": "name offline anonymous project log_model prefix checkpoint_name tags group notes entity "
+    "add_file_policy",
     f"{_LOGGERS}TensorBoardLogger": "name version log_graph default_hp_metric prefix sub_dir",
     f"{_LOGGERS}CSVLogger": "name version prefix flush_logs_every_n_steps",
     f"{_STRATEGIES}DDPStrategy": "timeout find_unused_parameters static_graph gradient_as_bucket_view "
     "broadcast_buffers bucket_cap_mb start_method process_group_backend",
-    f"{_STRATEGIES}FSDPStrategy": "state_dict_type sharding_strategy cpu_offload timeout process_group_backend",
 }
 """Classes that a saved configuration may name, and the arguments that it may give them."""
 _FOLDERS = ("save_dir", "dir")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -231,7 +232,7 @@ def test_an_option_that_does_not_exist_or_has_another_type(
     (tmp_path / "typo.yaml").write_text("model:\n  learnin_rate: 1\n", encoding="utf-8")
     outcome = attempt("--data.train_file", "data.conll", *options)
     refused(outcome, *parts, code=2)
-    assert "python -m ner_module fit --help" in outcome.err
+    assert re.search(r"python -m ner_module (fit )?--help", outcome.err)
     assert len(outcome.err.splitlines()) < 20, "the error is not buried"
 
 
@@ -257,7 +258,7 @@ def test_a_configuration_that_cannot_be_read(
     refused(attempt("--config", "broken.yaml"), "broken.yaml", problem)
 
 
-@pytest.mark.parametrize("arguments", [[], ["fitt"], ["--seed_everything", "1", "fit"], ["fit"]])
+@pytest.mark.parametrize("arguments", [["fitt"], ["--seed_everything", "1", "fit"], ["fit"]])
 def test_a_command_that_does_not_exist(run_main: RunMain, tmp_path: Path, arguments: list[str]) -> None:
     outcome = run_main(*arguments, check=False)
     refused(outcome, code=2)

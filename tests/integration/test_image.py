@@ -171,5 +171,5 @@ def test_no_secret_and_no_stray_file_in_any_layer(layers: Path, run: Run) -> Non
     )
     options = ["--entrypoint", "python", "--user", "0"]
     out = run("-c", script, options=options).stdout.strip()
-    assert out.startswith("configs constraints.txt ner_module runs [")
+    assert out.startswith("configs ner_module requirements runs [")
     assert ".cache" not in out

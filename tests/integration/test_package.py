@@ -42,7 +42,7 @@ def test_the_wheel_holds_the_package_and_the_sample(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     sources = {str(path.relative_to(ROOT)) for path in (ROOT / "ner_module").rglob("*.py")}
     assert sources <= names
-    assert {"ner_module/constraints.txt", "ner_module/data/sample/train.conll"} <= names
+    assert {"ner_module/requirements/core.txt", "ner_module/data/sample/train.conll"} <= names
     others = {name.split("/")[0] for name in names} - {"ner_module"}
     assert len(others) == 1
     assert others.pop().endswith(".dist-info"), "nothing but the package and its metadata"

@@ -29,7 +29,7 @@ FLOORS = (
     ("model",),
     ("training",),
     ("inference",),
-    ("arguments", "options", "cli"),
+    ("help", "arguments", "options", "cli"),
     ("__main__", "__init__"),
 )
 FLOOR_OF = {room: number for number, floor in enumerate(FLOORS) for room in floor}

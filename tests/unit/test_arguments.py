@@ -19,11 +19,12 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
 
 
-def test_arguments_keep_their_order() -> None:
-    """An option before a configuration is overridden by it, so neither may move."""
-    arguments = ["fit", "--model.revision", "a", "-c", "b.yaml", "--x=-1", "--config=c.yaml", "--run_dir=r", "--y", "-"]
-    run = complete_arguments([*arguments[:3], "--ckpt_path", "null", *arguments[3:]])
-    assert run.arguments == arguments
+def test_files_of_options_come_first_and_the_rest_keeps_its_order() -> None:
+    """So that an option wins wherever it stands."""
+    arguments = ["--model.revision", "a", "-c", "b.yaml", "--x=-1", "--data", "d.yaml", "--config=c.yaml", "--y", "-"]
+    run = complete_arguments(["fit", *arguments[:2], "--ckpt_path", "null", *arguments[2:], "--run_dir=r"])
+    files = ["--config=b.yaml", "--config=c.yaml", "--data=d.yaml"]
+    assert run.arguments == ["fit", *files, "--model.revision", "a", "--x=-1", "--y", "-", "--run_dir=r"]
     assert run.run_dir == Path("r")
     assert run.checkpoint is None
 
@@ -46,13 +47,12 @@ def test_the_command_line_wins_over_configurations_and_the_last_value_counts(tmp
 def test_auto_starts_anew_where_there_is_nothing_to_resume() -> None:
     run = complete_arguments(["fit", "--run_dir", "r", "--ckpt_path", "auto"])
     assert (run.arguments, run.run_dir, run.checkpoint) == (["fit", "--run_dir", "r"], Path("r"), None)
-    with pytest.raises(RunError, match="`test` needs a trained model"):
+    with pytest.raises(RunError, match=r"no checkpoint r/checkpoints/best\.ckpt"):
         complete_arguments(["test", "--run_dir", "r", "--ckpt_path", "auto"])
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["fit", "--help"], ["fit", "--print_config"], ["fit", "--run_dir"]])
-def test_nothing_is_created_for_what_does_not_run(arguments: list[str], tmp_path: Path) -> None:
-    """Help, a configuration to print, and a missing value, which the full parser reports."""
-    run = complete_arguments(arguments)
-    assert (run.arguments, run.run_dir, run.checkpoint) == (arguments, None, None)
+@pytest.mark.parametrize("option", ["--help-all", "--print_config", "--trainer.logger.help"])
+def test_nothing_is_created_for_what_does_not_run(option: str, tmp_path: Path) -> None:
+    run = complete_arguments(["fit", option])
+    assert (run.run_dir, run.checkpoint) == (None, None)
     assert list(tmp_path.iterdir()) == []

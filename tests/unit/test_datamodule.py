@@ -99,7 +99,7 @@ def evaluated(data: NERDataModule, split: str) -> list[tuple[list[str], list[str
             assert index not in found
             found[index] = [data.labels.names[label] if label >= 0 else "?" for label in gold[:length]]
     assert sorted(found) == list(range(num_sentences(data, split)))
-    return [(data.tokens_of(split, index), found[index]) for index in sorted(found)]
+    return [(data.sentence_of(split, index)[0], found[index]) for index in sorted(found)]
 
 
 def trained(data: NERDataModule) -> Counter[tuple[int, ...]]:
@@ -345,7 +345,7 @@ def test_held_out_sentences_are_not_trained_on(make: Make, corpus: Path) -> None
         tuple(ids.tolist()) for batch in data.val_dataloader() for ids in batch["input_ids"].split(batch["lengths"])
     )
     assert trained(data) + validation == trained(whole)
-    train = [data.tokens_of("train", index) for index in range(90)]
+    train = [data.sentence_of("train", index)[0] for index in range(90)]
     assert len(train) + len(held_out) == 120
     assert data.train_entities() != whole.train_entities()
 
@@ -359,7 +359,9 @@ def test_held_out_by_document(make: Make, tmp_path: Path) -> None:
     data = make(train_file=path, validation_fraction=0.2)
     held_out = Counter(tokens[0] for tokens, _ in evaluated(data, "validation"))
     assert list(held_out.values()) == [4, 4, 4]
-    assert not held_out.keys() & {data.tokens_of("train", index)[0] for index in range(num_sentences(data, "train"))}
+    assert not held_out.keys() & {
+        data.sentence_of("train", index)[0][0] for index in range(num_sentences(data, "train"))
+    }
 
 
 def test_the_seed_decides_what_is_held_out_and_the_order(make: Make, corpus: Path) -> None:
@@ -658,7 +660,7 @@ def test_what_was_not_taken_as_it_stood_is_said_with_its_place(
     said = caplog.text
     assert "train.conll:3: longer than 66 subword tokens, the first of 1 such" in said
     assert "train.conll:104: an illegal tag sequence, the first of 1" in said
-    assert "train.conll:104: a word that becomes no subword token" in said
+    assert "train.conll:104: a word that vanishes in tokenization" in said
     assert "train.conll:107: a word longer than 66 subword tokens" in said
 
 

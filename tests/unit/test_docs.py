@@ -20,10 +20,10 @@ import yaml
 from conftest import Outcome, run_in_process
 from tiny_models import FAMILIES
 
-from ner_module.arguments import COMMANDS
 from ner_module.data import formats
 from ner_module.data.formats import ReadingOptions, Sentence, read_sentences
 from ner_module.errors import DataError
+from ner_module.help import COMMANDS
 from ner_module.offers import find_commands
 from ner_module.tagging import SCHEMES, Span, spans_to_tags, tags_to_spans
 from ner_module.training.results import EPOCH_COLUMNS
@@ -47,7 +47,7 @@ def _text(page: Path) -> str:
 @cache
 def _help(command: str) -> str:
     """The whole help of a command: what its parser knows."""
-    outcome = run_in_process([command, "--help"], ROOT, ROOT / "build")
+    outcome = run_in_process([command, "--help-all" if command in COMMANDS else "--help"], ROOT, ROOT / "build")
     assert outcome.code == 0, outcome.err
     return outcome.out
 

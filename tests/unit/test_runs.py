@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,19 @@ def test_best_and_last_of_the_newest_run_that_has_one() -> None:
     assert find_checkpoint("best", None) == Path("runs/bert/2/checkpoints/best.ckpt")
     assert find_checkpoint("last", None) == Path("runs/roberta/1/checkpoints/last.ckpt")
     assert find_checkpoint("best", Path("runs/roberta/1")) == Path("runs/roberta/1/checkpoints/best.ckpt")
+
+
+def test_runs_of_any_depth_are_found_and_an_older_one_is_not_used_in_silence(caplog: pytest.LogCaptureFixture) -> None:
+    for time, run in enumerate(("mine", "bert/1", "sweeps/bert/a/7")):
+        path = make_checkpoint(run, "best", 100 + time)
+        assert find_checkpoint("best", None) == path
+    make_checkpoint("newer", "last", 200)
+    assert not caplog.records
+    logger = logging.getLogger("ner_module")
+    logger.addHandler(caplog.handler)
+    assert find_checkpoint("best", None) == path
+    logger.removeHandler(caplog.handler)
+    assert set(caplog.messages) == {"the newest run, runs/newer, has no best.ckpt: an earlier run's is used"}
 
 
 def test_a_file_is_itself() -> None:

@@ -63,11 +63,14 @@ def test_make_targets_in_workflows_exist() -> None:
 def test_the_image_has_what_make_installs() -> None:
     dockerfile = (ROOT / "docker" / "Dockerfile").read_text(encoding="utf-8")
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for theirs, ours in (
-        (r"WEIGHTS := (.*)", r"ARG QUICKSTART_WEIGHTS=(.*)"),
-        (r"CPU_INDEX := (.*)", r"ARG TORCH_INDEX_URL=(.*)"),
-    ):
-        assert re.search(theirs, makefile)[1] == re.search(ours, dockerfile)[1]  # type: ignore[index]
+    ours, theirs = (
+        re.search(pattern, text)[1]  # type: ignore[index]
+        for pattern, text in ((r"CPU_INDEX := (.*)", makefile), (r"ARG TORCH_INDEX_URL=(.*)", dockerfile))
+    )
+    assert ours == theirs
+    for name in ("torch", "torch-cpu", "core", "weights"):
+        assert f"requirements/{name}.txt" in makefile
+        assert f"!requirements/{name}.txt" in (ROOT / ".dockerignore").read_text(encoding="utf-8")
     base = re.search(r"ARG BASE_IMAGE=(.*)", dockerfile)[1]  # type: ignore[index]
     assert load(ROOT / ".github" / "workflows" / "image.yml")["env"]["BASE"] == base
 

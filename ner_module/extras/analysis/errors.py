@@ -110,9 +110,9 @@ def error_records(sentences: Sequence[TaggedSentence], pairings: Sequence[Sequen
     """Every error with its sentence, in input order, ready for JSON; ``pairings`` holds the pairs of each sentence.
 
     Returns:
-        Objects with ``sentence`` (its number from 1), ``error`` (the outcome), ``gold`` and ``predicted`` (an entity,
-        or null) and ``tokens``. An entity has ``type``, ``text``, ``start`` and ``end`` (words, end exclusive), and a
-        predicted one ``score``.
+        Objects with ``sentence`` (its number from 1), ``file`` and ``line`` (where it begins, or null), ``error`` (the
+        outcome), ``gold`` and ``predicted`` (an entity, or null) and ``tokens``. An entity has ``type``, ``text``,
+        ``start`` and ``end`` (words, end exclusive), and a predicted one ``score``.
     """
 
     def entity(sentence: TaggedSentence, span: Span | None, is_predicted: bool) -> dict[str, Any] | None:
@@ -125,6 +125,8 @@ def error_records(sentences: Sequence[TaggedSentence], pairings: Sequence[Sequen
     return [
         {
             "sentence": number,
+            "file": sentence.file,
+            "line": sentence.line,
             "error": pairing.outcome,
             "gold": entity(sentence, pairing.gold, False),
             "predicted": entity(sentence, pairing.predicted, True),

@@ -1,7 +1,8 @@
 """Sentences with gold and predicted entities, as `validate` and `test` leave them in a run directory, and their counts.
 
 One JSON object a line, one line a sentence, in input order: ``{"tokens": […], "gold_tags": […], "predicted_tags": […],
-"scores": [probability of the predicted tag of each word]}``. ``scores`` may be missing in files from elsewhere.
+"scores": [probability of the predicted tag of each word], "file": …, "line": where the sentence begins}``. All but the
+lists of tokens and tags may be missing in files from elsewhere.
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ class TaggedSentence:
     predicted: list[Span]
     scores: list[float] | None
     """Probability of the predicted tag of each word."""
+    file: str | None = None
+    line: int | None = None
+    """Where the sentence begins in the annotated data."""
 
     def text(self, span: Span) -> str:
         """The words of a span, joined by single spaces, as `train_entities.json` lists them."""
@@ -86,7 +90,7 @@ def read_predictions(
             scheme = detect_scheme(row["gold_tags"] for row in rows)
         for row in rows:
             gold, predicted = (tags_to_spans(row[name], scheme, outside_label) for name in _LISTS[1:])
-            sentences.append(TaggedSentence(row["tokens"], gold, predicted, row.get("scores")))
+            sentences.append(TaggedSentence(row["tokens"], gold, predicted, *map(row.get, ("scores", "file", "line"))))
     except SchemeError as error:
         line = len(sentences) + 1 if scheme else None
         raise DataError(path, line, str(error), "score the run again with `test`") from error
@@ -198,6 +202,8 @@ def _problem(row: Any) -> str | None:
     scores = row.get("scores")
     if scores is not None and not (isinstance(scores, list) and all(isinstance(s, (int, float)) for s in scores)):
         return "scores must be a list of numbers"
+    if not isinstance(row.get("file"), str | None) or not isinstance(row.get("line"), int | None):
+        return "file must be a string, and line a number"
     lengths = {name: len(row[name]) for name in (*_LISTS, "scores") if row.get(name) is not None}
     if len(set(lengths.values())) > 1:
         counted = ", ".join(f"{length} {name}" for name, length in lengths.items())

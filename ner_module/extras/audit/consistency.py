@@ -1,7 +1,7 @@
-"""The same words annotated in different ways: as different types, or as an entity here and as nothing there.
+"""The same words annotated in different ways: as different types, or as an entity here and not there.
 
 The *readings* of a form are counted over all splits: each type it has, and "outside" for each place where the whole
-form stands in words that belong to no entity. The most frequent reading is the usual one; forms are ranked by the lower
+form occurs in words that belong to no entity. The most frequent reading is the usual one; forms are ranked by the lower
 end of the 95 % Wilson interval of its share, so that 24 of 26 comes before 2 of 3, and both before an even split, which
 is honest ambiguity. A form that is usually *outside* ("us", "May") is the normal state of words that are also names:
 only entities of several words, or of a rate below 5 %, are taken for slips, and they come after the others.
@@ -23,8 +23,8 @@ from ner_module.tagging import Span
 OUTSIDE_READING = "outside"
 
 _KINDS = {
-    "conflicting_types": ("annotated with different types", "look at the unusual ones: slips, or honest ambiguity?"),
-    "entity_or_outside": ("an entity in some places and outside in others", "look at the unusual places: forgotten?"),
+    "conflicting_types": ("more than one type", "check the minority: mistakes, or genuine ambiguity?"),
+    "entity_or_outside": ("occurrences inside and outside entities", "check the minority: missed entities?"),
 }
 
 # Longer entities are hardly ever repeated outside, and each length costs a look at every word.
@@ -89,11 +89,13 @@ def consistency_findings(corpus: Corpus, types: Sequence[str]) -> Iterator[Findi
         if not conflicts:
             continue
         problem, advice = _KINDS[kind]
-        message = f"{plural(len(conflicts), 'form is', 'forms are')} {problem}"
+        message = f"{plural(len(conflicts), 'name has', 'names have')} {problem}"
         clear = [conflict for conflict in conflicts if conflict.certainty >= _CLEAR]
         if clear:
-            against = plural(sum(conflict.unusual for conflict in clear), "place")
-            message += f"; of {len(clear):,} the usual reading is clear, with {against} against it"
+            disagree = plural(
+                sum(conflict.unusual for conflict in clear), "occurrence disagrees", "occurrences disagree"
+            )
+            message += f"; for {len(clear):,} of them one reading dominates, and {disagree}"
         slips = [conflict for conflict in conflicts if conflict.is_slip]
         slips.sort(key=lambda conflict: conflict[:2], reverse=True)
         details = [conflict.as_json() for conflict in slips[:_DETAILS]]

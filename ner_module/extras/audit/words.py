@@ -103,7 +103,7 @@ def subword_findings(corpus: Corpus, tokenization: Tokenization) -> tuple[list[F
     unknown = {form for form in forms if tokenizer.unk_token_id in subwords[form] and form != tokenizer.unk_token}
     clipped = [form for form in forms if len(subwords[form]) > budget and form not in unknown]
     invisible = [form for form in forms if not subwords[form]]
-    problem, advice = "without any subword token", "remove them, or their invisible characters: they become outside"
+    problem, advice = "that vanish in tokenization", "remove them, or their zero-width characters: they are tagged O"
     found = [*_finding(corpus, "words_without_subword", "warning", invisible, problem, advice)]
     problem = f"longer than {longest} subword tokens; the model sees the beginning"
     advice = "check that it is a word, not an address, an encoded file or a table"

@@ -4,4 +4,4 @@ from __future__ import annotations
 
 from ner_module.offers import Offer
 
-OFFER = Offer(commands={"compare": "ner_module.extras.compare.command:main"}, needs=("analysis",))
+OFFER = Offer(commands={"compare": "ner_module.extras.compare.options:main"}, needs=("analysis",))

@@ -14,17 +14,12 @@ from statistics import fmean, stdev
 from typing import NamedTuple
 
 import torch
-from jsonargparse.typing import PositiveInt
 from rich.console import Console
 from torch import Tensor
 
 from ner_module.extras.analysis.sentences import counts_of_runs, read_run_predictions
 from ner_module.extras.analysis.uncertainty import PairedTest, f1_intervals, f1_of, paired_test, welch_test
 from ner_module.tables import Column, Table, count, interval, score
-
-_DESCRIPTION = """\
-Compare two taggers, or two recipes trained with several seeds, on the same test sentences: F1 with bootstrap intervals,
-paired bootstrap and approximate randomisation tests over sentences, Welch's t-test over seeds."""
 
 
 class Side(NamedTuple):
@@ -40,13 +35,12 @@ class Side(NamedTuple):
         return [float(f1_of(counts.sum((0, 1)).double())) for counts in self.counts]
 
 
-def main(argv: Sequence[str]) -> int:
+def compare(options: argparse.Namespace) -> int:
     """Compare runs and print tables; returns the exit code.
 
     Raises:
         DataError: runs that cannot be compared.
     """
-    options = _parser().parse_args(list(argv))
     sides, entity_types = load_sides(options.runs, options.against, options.split)
     result = paired_test(sides[0].counts, sides[1].counts, options.resamples, seed=options.seed)
     console = Console()
@@ -119,16 +113,3 @@ def type_table(sides: tuple[Side, Side], result: PairedTest, entity_types: Seque
     columns = [Column("type"), Column("A", score), Column("B", score), Column("A minus B")]
     columns += [Column("95 % interval", interval), Column("gold", count)]
     return Table("F1 by type", columns, rows, note="not corrected for the number of types")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m ner_module compare", description=_DESCRIPTION, allow_abbrev=False)
-    what = "run directory or predictions file"
-    parser.add_argument("runs", nargs="+", type=Path, metavar="A", help=f"{what}; several are one recipe's seeds")
-    parser.add_argument("--against", nargs="+", type=Path, metavar="B", required=True, help=f"{what} to compare with")
-    parser.add_argument("--split", choices=("test", "validation"), default="test", help="which predictions of a run")
-    parser.add_argument(
-        "--resamples", type=PositiveInt, default=10_000, help="of each test; p is at least 1 / (this + 1)"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="of the random numbers; the same seed, the same p")
-    return parser

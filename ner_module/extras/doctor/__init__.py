@@ -1,4 +1,4 @@
-"""``python -m ner_module doctor``: can this machine train; for use before a job waits in a queue."""
+"""Whether this machine can train, before a job waits in a queue for it."""
 
 from __future__ import annotations
 

@@ -53,12 +53,12 @@ def _warning_if(condition: bool, name: str, value: str, advice: str) -> Check:
 
 
 def tested_versions() -> dict[str, str]:
-    """The versions in constraints.txt by name; empty where there is no such file."""
+    """The versions in requirements/ by name; empty where there is no such folder."""
     package = Path(ner_module.__file__).parent
-    for path in (package.parent / "constraints.txt", package / "constraints.txt"):  # a clone, or an installed wheel
-        if path.is_file():
-            pins = re.findall(r"^([\w.-]+)==(\S+)", path.read_text(encoding="utf-8"), re.MULTILINE)
-            return {name.lower().replace("_", "-"): version for name, version in pins}
+    for folder in (package.parent / "requirements", package / "requirements"):  # a clone, or an installed wheel
+        if (folder / "core.txt").is_file():
+            lock = "".join((folder / name).read_text(encoding="utf-8") for name in ("torch.txt", "core.txt"))
+            return dict(re.findall(r"^([\w.-]+)==(\S+)", lock, re.MULTILINE))
     return {}
 
 
@@ -71,7 +71,7 @@ def libraries() -> Iterator[Check]:
         try:
             found = metadata.version(name)
         except metadata.PackageNotFoundError:
-            yield Check(name, "error", "not installed", "`make setup`, or `pip install -c constraints.txt -e .`")
+            yield Check(name, "error", "not installed", "`make setup`, or install ner-module again")
             continue
         pin = tested.get(name, found)
         if (name, found) in _COMPROMISED:
@@ -92,7 +92,7 @@ def devices() -> Iterator[Check]:
         device = torch.cuda.get_device_properties(index)
         yield Check(f"cuda:{index}", "ok", f"{device.name}, {_size(device.total_memory)}")
     if not torch.cuda.is_available() and Path("/dev/nvidiactl").exists():
-        advice = "PyTorch is built without CUDA: install the build of PyPI, `make clean` and `make setup`"
+        advice = "PyTorch is built without CUDA: install the build of PyPI, `make clean` and `make setup TORCH=cuda`"
         if built := torch.version.cuda:
             advice = f"the driver does not fit CUDA {built}, or CUDA_VISIBLE_DEVICES hides it: see `nvidia-smi`"
         yield Check("CUDA", "warning", "there is a GPU that PyTorch cannot use", advice)

@@ -4,4 +4,4 @@ from __future__ import annotations
 
 from ner_module.offers import Offer
 
-OFFER = Offer(commands={"export": "ner_module.extras.export.command:main"}, needs=("card",))
+OFFER = Offer(commands={"export": "ner_module.extras.export.options:main"}, needs=("card",))

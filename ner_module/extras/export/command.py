@@ -29,24 +29,19 @@ from ner_module.inference.tagger import NERTagger
 from ner_module.pretrained import TOKENIZER_FILES
 from ner_module.tables import say
 from ner_module.tagging import LabelSet, Span, tags_to_spans
-from ner_module.training.checkpoints import broken_weights, read_checkpoint
+from ner_module.training.checkpoints import broken_weights, described, read_checkpoint
 from ner_module.training.results import is_as_written
 from ner_module.training.runs import find_checkpoint, run_dir_of
 from ner_module.training.saved_config import parse_config
 
-# Format -> the largest loss of F1, in points. Rounding to eight bits changes a few entities; half a point is less than
-# two seeds differ by.
-_MAX_F1_DROP = {"transformers": 0.0, "onnx": 0.0, "onnx-int8": 0.5}
 
-
-def main(argv: Sequence[str]) -> int:
+def export(options: argparse.Namespace) -> int:
     """Export and compare; returns 0.
 
     Raises:
         RunError: no checkpoint, a taken output, or a failed comparison.
         DataError: ``--data`` cannot be read.
     """
-    options = _parser().parse_args(list(argv))
     output: Path = options.output
     checkpoint = find_checkpoint(options.ckpt_path, options.run_dir)
     run_dir = options.run_dir or run_dir_of(checkpoint)
@@ -70,7 +65,7 @@ def main(argv: Sequence[str]) -> int:
     stream = chain.from_iterable(read_sentences(path, reading) for path in files)
     sentences = list(islice(stream, options.max_sentences))
     bundled = " (bundled: the run's own data is not here)" if files == [sample_file("test")] else ""
-    say(f"checkpoint   {checkpoint}\ncomparing on {', '.join(map(str, files))}{bundled}")
+    say(f"checkpoint   {described(loaded, checkpoint)}\ncomparing on {', '.join(map(str, files))}{bundled}")
     with folder_written_whole(output, replace=True) as folder:
         _write_model(tagger, folder, options.format)
         parities = check_parity(
@@ -96,34 +91,6 @@ def _is_export(folder: Path) -> bool:
     return ABOUT in files and all(name in known or name.startswith("model") for name in files)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m ner_module export",
-        description="Write a checkpoint as a model folder for transformers or onnxruntime, with a model card. Its\n"
-        "entities are compared with the checkpoint's; a folder that finds different ones is refused.",
-        epilog="Examples:\n"
-        "  python -m ner_module export --ckpt_path best --output exported\n"
-        "  python -m ner_module export --ckpt_path best --output exported-onnx --format onnx\n"
-        "  python -m ner_module export --ckpt_path best --output exported --name me/my-tagger\n"
-        "  hf upload me/my-tagger exported",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    add = parser.add_argument
-    add("--ckpt_path", default="best", metavar="best|last|FILE", help="the checkpoint (best)")
-    add("--run_dir", type=Path, metavar="DIR", help="the run that best and last are of (the newest)")
-    add("--output", type=Path, required=True, metavar="DIR", help="the folder to write")
-    add("--format", choices=_MAX_F1_DROP, default="transformers", help="what to write (transformers)")
-    add("--data", nargs="+", metavar="FILE", help="annotated data to compare on (the run's test or validation data)")
-    add("--max_sentences", type=int, default=1000, metavar="N", help="how many of its sentences at most (1000)")
-    add("--max_f1_drop", type=float, metavar="POINTS", help="refuse a larger loss of F1 (0; for onnx-int8 0.5)")
-    add("--name", help="the model's name in its card, such as the hub id it will have (the run's)")
-    add("--license", metavar="ID", help="licence for the card, such as apache-2.0 (the base model's, where known)")
-    add("--language", metavar="CODE", help="language for the card, such as en")
-    add("--overwrite", action="store_true", help="replace an earlier export at --output")
-    return parser
-
-
 def _write_model(tagger: NERTagger, folder: Path, kind: str) -> None:
     if kind == "onnx":
         write_onnx(tagger.module.model, folder / ONNX)
@@ -134,8 +101,7 @@ def _write_model(tagger: NERTagger, folder: Path, kind: str) -> None:
     save_model_folder(tagger.module, tagger.data, folder, weights=kind == "transformers")
 
 
-def _check_drop(parities: Sequence[Parity], asked: float | None, kind: str) -> None:
-    bound = _MAX_F1_DROP[kind] if asked is None else asked
+def _check_drop(parities: Sequence[Parity], bound: float, kind: str) -> None:
     worst = max(parities, key=lambda parity: parity.f1_drop)
     if worst.f1_drop > bound + 1e-9:
         raise RunError(

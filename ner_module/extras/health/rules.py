@@ -82,13 +82,13 @@ def _slower(history: History) -> str:
 
 
 def _length(history: History) -> Iterator[Finding]:
-    """A new head needs some hundred steps before it predicts entities; known before the first step."""
+    """A new head needs a few hundred steps before it predicts any entity; known before the first step."""
     steps, epochs = history.total_steps, max(history.max_epochs, 1)
     if 0 < steps < _TOO_FEW_STEPS:
         yield _warning(
             "too_few_steps",
-            f"This training has {steps:g} steps in all ({epochs} epochs of {math.ceil(steps / epochs)}): a new head "
-            "needs some hundred before it predicts any entity, so expect F1 near 0.",
+            f"This training has {steps:g} steps in all ({epochs} epochs of {math.ceil(steps / epochs)}): a new "
+            "classification head needs a few hundred before it predicts any entity, so expect F1 near 0.",
             f"Give --trainer.max_epochs {math.ceil(3 * _TOO_FEW_STEPS * epochs / steps)}, or more sentences.",
         )
 

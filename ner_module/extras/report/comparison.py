@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,9 +12,11 @@ from ner_module.extras.analysis.analysis import Analysis
 from ner_module.extras.analysis.sentences import counts_of_runs
 from ner_module.extras.analysis.uncertainty import paired_test
 from ner_module.extras.report import figure
-from ner_module.tables import Column, Table, interval, score
+from ner_module.tables import Column, Table, count, interval, score
 
 _RESAMPLES = 10_000
+_MOST_CHANGES = 200
+"""Sentences shown; both runs' predictions are in ``predictions/``."""
 
 
 def view(runs: Sequence[RunContents], analyses: Sequence[Analysis | None]) -> dict[str, Any]:
@@ -23,9 +26,10 @@ def view(runs: Sequence[RunContents], analyses: Sequence[Analysis | None]) -> di
     curves = {}
     for title, key in (("Validation F1", "val/f1"), ("Validation loss", "val/loss"), ("Training loss", "train/loss")):
         drawn = {f"run {letter}": figure.points(run.epochs, key) for letter, run in named.items()}
-        curves[title] = figure.as_data_uri(figure.lines(drawn, 1.0 if key == "val/f1" else None))
+        curves[title] = figure.as_picture(figure.lines(drawn, 1.0 if key == "val/f1" else None))
     tests: Table | None = None
     types: Table | None = None
+    changes: list[Table] = []
     reason = ""
     found = [analysis for analysis in analyses if analysis is not None]
     if len(found) < len(runs):
@@ -37,6 +41,8 @@ def view(runs: Sequence[RunContents], analyses: Sequence[Analysis | None]) -> di
         types = _types_table(letters, found)
         try:
             tests = _tests_table(named, found)
+            for letter, other in zip(letters[1:], found[1:], strict=True):
+                changes += _changes(letter, found[0], other)
         except DataError as error:
             reason = str(error)
     return {
@@ -45,6 +51,7 @@ def view(runs: Sequence[RunContents], analyses: Sequence[Analysis | None]) -> di
         "tests": tests,
         "no_tests": reason,
         "types": types,
+        "changes": changes,
         "curves": [(title, chart) for title, chart in curves.items() if chart],
         "differences": _differences_table(named),
     }
@@ -93,6 +100,43 @@ def _types_table(letters: Sequence[str], analyses: Sequence[Analysis]) -> Table 
     for letter in letters:
         columns += [Column(f"F1 of {letter}", score), Column("95 % interval", interval)]
     return Table("F1 by type", columns, rows) if rows else None
+
+
+def _changes(letter: str, first: Analysis, other: Analysis) -> list[Table]:
+    """What another run than the first gets right and wrong in its place: by type, and the sentences."""
+    counts: Counter[tuple[str, str]] = Counter()
+    changed = []
+    for number, (a, b) in enumerate(zip(first.sentences, other.sentences, strict=True), start=1):
+        gold, of_a, of_b = set(a.gold), set(a.predicted), set(b.predicted)
+        found = {
+            "found": gold & of_b - of_a,
+            "lost": gold & of_a - of_b,
+            "spurious gone": of_a - of_b - gold,
+            "spurious new": of_b - of_a - gold,
+        }
+        counts.update((span.entity_type, what) for what, spans in found.items() for span in spans)
+        if any(found.values()):
+            said = [
+                "; ".join(f"{a.text(span)} {span.entity_type}" for span in sorted(found[fixed] | found[broken]))
+                for fixed, broken in (("found", "spurious gone"), ("lost", "spurious new"))
+            ]
+            changed.append((f"{a.file}:{a.line}" if a.file else str(number), " ".join(a.tokens), *said))
+    if not changed:
+        return []
+    names = ("found", "spurious gone", "lost", "spurious new")
+    types = sorted({name for name, _ in counts})
+    rows = [(name, *(counts[name, what] for what in names)) for name in types]
+    rows.append(("all", *(sum(counts[name, what] for name in types) for what in names)))
+    titles = ("gold entities found", "spurious ones gone", "gold entities lost", "spurious ones new")
+    by_type = Table(
+        f"Errors that run {letter} fixes and introduces, compared with A",
+        [Column("Type"), *(Column(title, count) for title in titles)],
+        rows,
+        frozenset({len(rows) - 1}),
+    )
+    note = f"The first {_MOST_CHANGES} of {len(changed):,} sentences." if len(changed) > _MOST_CHANGES else ""
+    columns = [Column("Place"), Column("Sentence"), Column("Fixed"), Column("Introduced")]
+    return [by_type, Table(f"The sentences: {letter} compared with A", columns, changed[:_MOST_CHANGES], note=note)]
 
 
 def _differences_table(runs: Mapping[str, RunContents]) -> Table:

@@ -1,6 +1,6 @@
 """The errors of a run as compact JSON for the page, safe inside ``<script type="application/json">``.
 
-Sentences are held once, however many errors they have; of a long one the words around an error are shown.
+A sentence is held once, however many errors it has; of a long one the words around each error are shown.
 """
 
 from __future__ import annotations
@@ -22,13 +22,11 @@ _CONTEXT = 40
 def errors_json(analysis: Analysis) -> tuple[Markup, int]:
     """The first errors as JSON text to be put into the page, and how many these are.
 
-    The object: ``texts`` (lists of words) and ``errors``, each ``{"s": sentence number, "t": index of its text, "c":
-    class, "g": [start, end, type] or null, "p": [start, end, type, score or null] or null, "a": words left out before,
-    "z": words left out after}``; places are within the text.
+    The list holds texts, each ``{"s": sentence number, "f": "file:line" or null, "w": words, "a": words left out
+    before, "z": words left out after, "e": errors}``, and an error is ``{"c": class, "g": [start, end, type] or null,
+    "p": [start, end, type, score or null] or null}``; places are within the text.
     """
-    index_of: dict[tuple[int, int, int], int] = {}
-    texts: list[list[str]] = []
-    errors: list[dict[str, Any]] = []
+    texts: dict[tuple[int, int, int], dict[str, Any]] = {}
     for record in analysis.errors[:MOST_ERRORS]:
         tokens, gold, predicted = record["tokens"], record["gold"], record["predicted"]
         entities = [entity for entity in (gold, predicted) if entity]
@@ -36,14 +34,21 @@ def errors_json(analysis: Analysis) -> tuple[Markup, int]:
         last = min(max(entity["end"] for entity in entities) + _CONTEXT, len(tokens))
         if len(tokens) <= 2 * _CONTEXT:
             first, last = 0, len(tokens)
-        text = index_of.setdefault((record["sentence"], first, last), len(texts))
-        if text == len(texts):
-            texts.append(tokens[first:last])
+        text = texts.setdefault(
+            (record["sentence"], first, last),
+            {
+                "s": record["sentence"],
+                "f": record["file"] and f"{record['file']}:{record['line']}",
+                "w": tokens[first:last],
+                "a": first,
+                "z": len(tokens) - last,
+                "e": [],
+            },
+        )
         g = gold and [gold["start"] - first, gold["end"] - first, gold["type"]]
         p = predicted and [predicted["start"] - first, predicted["end"] - first, predicted["type"]]
-        error = {"s": record["sentence"], "t": text, "c": record["error"], "g": g}
-        errors.append(error | {"p": p and [*p, predicted.get("score")], "a": first, "z": len(tokens) - last})
-    return script_json({"texts": texts, "errors": errors}), len(errors)
+        text["e"].append({"c": record["error"], "g": g, "p": p and [*p, predicted.get("score")]})
+    return script_json(list(texts.values())), min(len(analysis.errors), MOST_ERRORS)
 
 
 def script_json(value: Any) -> Markup:

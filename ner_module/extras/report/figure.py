@@ -10,7 +10,7 @@ import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
@@ -19,15 +19,27 @@ from matplotlib.ticker import MaxNLocator
 from ner_module.extras.after_run import RunContents
 from ner_module.extras.analysis.analysis import Analysis
 from ner_module.files import write_atomically
+from ner_module.tables import interval
 
 _COLOURS = ("#1f5fa8", "#a8440a", "#2a7340", "#86308c", "#6d5a00", "#a81f4f")
 _STYLES = ("o-", "s--", "^:")
 _INK, _SOFT, _RULE = "#1c1e21", "#565c64", "#dcdcd6"
 _MOST_TYPES = 20
+_MOST_DOTS = 400
 
 Points = Sequence[tuple[float, float]]
-Draw = Callable[[Any], None]
-"""Draws on matplotlib axes."""
+Values = list[tuple[float, float, str]]
+"""Points and what to say about each."""
+Draw = Callable[[Any], Values]
+"""Draws on matplotlib axes; returns the values that are worth reading off, in data coordinates."""
+
+
+class Picture(NamedTuple):
+    """A plot for the page: an SVG in a ``data:`` address, which can neither load nor run anything, and its values."""
+
+    uri: str
+    dots: Values
+    """In percent from the left and from the top of the picture."""
 
 
 def points(rows: Sequence[Mapping[str, float]], key: str) -> Points:
@@ -63,7 +75,7 @@ def lines(drawn: Mapping[str, Points], top: float | None = None, ringed: Points 
     if not any(drawn.values()):
         return None
 
-    def draw(axes: Any) -> None:
+    def draw(axes: Any) -> Values:
         for number, (name, of_line) in enumerate(drawn.items()):
             if of_line:
                 style, colour = _STYLES[number % len(_STYLES)], _COLOURS[number % len(_COLOURS)]
@@ -76,6 +88,7 @@ def lines(drawn: Mapping[str, Points], top: float | None = None, ringed: Points 
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlim(left=0)
         axes.set_ylim(0, top)
+        return [(x, y, f"{name} {y:.4g}, step {x:,.0f}") for name, of_line in drawn.items() for x, y in of_line]
 
     return draw
 
@@ -92,14 +105,16 @@ def types(run: RunContents, analysis: Analysis | None) -> Draw | None:
     if not bars:
         return None
 
-    def draw(axes: Any) -> None:
+    def draw(axes: Any) -> Values:
         for row, (_, f1, ends) in enumerate(bars):
             axes.plot(ends, (row, row), color=_COLOURS[0], alpha=0.45, lw=4, solid_capstyle="butt")
             axes.plot(f1, row, "o", color=_COLOURS[0], ms=6, clip_on=False)
         axes.set_yticks(range(len(bars)), [name for name, *_ in bars], parse_math=False)
         axes.set_ylim(len(bars) - 0.5, -0.5)
-        axes.set_xlim(0, 1)
+        # From where the first interval begins: on an axis from 0 those of a good model are dots.
+        axes.set_xlim(max(0.0, math.floor(20 * min(low for _, _, (low, _) in bars) - 1) / 20), 1)
         axes.set_xlabel("F1" + (", line: 95 % interval" if analysis is not None else ""), color=_SOFT)
+        return [(f1, row, f"{name} {f1:.4f} ({interval(ends)})") for row, (name, f1, ends) in enumerate(bars)]
 
     return draw
 
@@ -110,7 +125,7 @@ def calibration(analysis: Analysis | None) -> Draw | None:
     if not bins:
         return None
 
-    def draw(axes: Any) -> None:
+    def draw(axes: Any) -> Values:
         numbers, confidence, precision = zip(*bins, strict=True)
         axes.plot((0, 1), (0, 1), "--", color=_SOFT, lw=1)
         axes.vlines(confidence, confidence, precision, color=_COLOURS[1], lw=1.2)
@@ -118,6 +133,7 @@ def calibration(analysis: Analysis | None) -> Draw | None:
         axes.scatter(confidence, precision, s=areas, color=_COLOURS[0], zorder=3, clip_on=False)
         axes.set(xlim=(0, 1), ylim=(0, 1))
         axes.set_xlabel("mean confidence; a dot's area is the number of predictions", color=_SOFT)
+        return [(c, p, f"confidence {c:.2f}, precision {p:.2f}, {n:,} predictions") for n, c, p in bins]
 
     return draw
 
@@ -143,18 +159,23 @@ def write_figure(run: RunContents, analysis: Analysis | None, path: Path) -> Non
     write_atomically(path, picture.getvalue())
 
 
-def as_data_uri(draw: Draw | None) -> str | None:
-    """A plot as an SVG in a ``data:`` address: a picture that can neither load nor run anything."""
+def as_picture(draw: Draw | None) -> Picture | None:
+    """A plot for the page."""
     if draw is None:
         return None
     figure = Figure(figsize=(4.6, 3.1), layout="constrained")
     axes = figure.subplots()
     _dress(axes)
-    draw(axes)
+    values = draw(axes)
     picture = io.BytesIO()
     with mpl.rc_context({"svg.hashsalt": "ner-module"}):
         figure.savefig(picture, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return f"data:image/svg+xml;base64,{base64.b64encode(picture.getvalue()).decode()}"
+    uri = f"data:image/svg+xml;base64,{base64.b64encode(picture.getvalue()).decode()}"
+    to_figure = axes.transData + figure.transFigure.inverted()  # as laid out by the drawing
+    shown = values[:: max(1, len(values) // _MOST_DOTS)]
+    places = [to_figure.transform((x, y)) for x, y, _ in shown]
+    dots = [(100 * x, 100 * (1 - y), text) for (x, y), (_, _, text) in zip(places, shown, strict=True)]
+    return Picture(uri, [dot for dot in dots if 0 <= dot[1] <= 100])
 
 
 def _dress(axes: Any) -> None:

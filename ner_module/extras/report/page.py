@@ -18,7 +18,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from lightning.pytorch import Callback
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 import ner_module
 from ner_module.extras.after_run import AfterRun, RunContents, read_run
@@ -52,26 +52,12 @@ _SCORES = {
 }
 
 
-_DESCRIPTION = """\
-Of one run directory: write its report.html, and the plots as PNG beside it, again. Of several: write one page that
-compares them, with paired tests of each against the first."""
-
-
-def main(argv: Sequence[str]) -> int:
+def write(options: argparse.Namespace) -> int:
     """``python -m ner_module report RUN [RUN …]``: write the page and print its path; returns the exit code.
 
     Raises:
         UserError: a directory holds no run, or a damaged one.
     """
-    parser = argparse.ArgumentParser(prog="python -m ner_module report", description=_DESCRIPTION, allow_abbrev=False)
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directory; the first is the baseline")
-    parser.add_argument(
-        "--output", type=Path, help="the HTML file; default RUN/report.html for one run, comparison.html for several"
-    )
-    parser.add_argument(
-        "--split", choices=("test", "validation"), help="whose predictions; default: test, else validation"
-    )
-    options = parser.parse_args(list(argv))
     alone = len(options.runs) == 1
     output = options.output or (options.runs[0] / "report.html" if alone else Path("comparison.html"))
     check_output(output, _is_report)
@@ -148,13 +134,18 @@ def _render(template: str, **view: Any) -> str:
         trim_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"score": score, "count": count, "interval": interval, "quote": shlex.quote}
+    environment.filters |= {"score": score, "count": count, "interval": interval, "quote": shlex.quote, "wrap": _wrap}
     for name in ("report.css", "report.js"):
         text = (_HERE / "assets" / name).read_text(encoding="utf-8")
         digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
         view |= {name.replace(".", "_"): Markup(text), f"{name}_hash".replace(".", "_"): Markup(f"'sha256-{digest}'")}
     written = datetime.now().strftime("%Y-%m-%d %H:%M")
     return environment.get_template(template).render(**view, version=ner_module.__version__, written=written)
+
+
+def _wrap(text: str) -> Markup:
+    """Text in which paths may be wrapped after each slash."""
+    return escape(text).replace("/", Markup("/<wbr>"))
 
 
 def _view(run: RunContents, analysis: Analysis | None) -> dict[str, Any]:
@@ -172,10 +163,11 @@ def _view(run: RunContents, analysis: Analysis | None) -> dict[str, Any]:
         "analysis": analysis,
         "split": split,
         "headline": run.scores(split),
+        "still_rising": len(run.epochs) > 1 and run.best_epoch is run.epochs[-1],
         "environment": environment,
-        "curves": [(title, figure.as_data_uri(draw)) for title, draw in figure.curves(run).items()],
+        "curves": [(title, figure.as_picture(draw)) for title, draw in figure.curves(run).items()],
         "types": types,
-        "types_chart": figure.as_data_uri(figure.types(run, analysis)),
+        "types_chart": figure.as_picture(figure.types(run, analysis)),
         "scores": _scores_table(run),
         "data": _data_table(environment.get("data") or {}),
         "audit": _audit_table(run),
@@ -190,7 +182,7 @@ def _view(run: RunContents, analysis: Analysis | None) -> dict[str, Any]:
         view["by_training"] = tables.part_table("Entities seen in training or not", analysis.by_training or {})
         view["by_length"] = tables.part_table("Entities by length in words", analysis.by_length)
         view["calibration"] = tables.reliability_table(analysis)
-        view["calibration_chart"] = figure.as_data_uri(figure.calibration(analysis))
+        view["calibration_chart"] = figure.as_picture(figure.calibration(analysis))
         view["errors"], view["errors_shown"] = errors_json(analysis)
     return view
 
@@ -228,12 +220,28 @@ def _audit_table(run: RunContents) -> Table:
 
 
 def _numbers_table(title: str, values: Mapping[str, Any]) -> Table:
-    """Names and values, numbers with four digits."""
+    """Names and values, numbers with four digits, ``seconds`` as people say them."""
 
     def text(value: Any) -> str:
         if isinstance(value, float):
             return f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
         return f"{value:,}" if type(value) is int else str(value)
 
-    rows = [(name.replace("_", " "), text(value)) for name, value in comparison.flatten(values).items()]
+    rows = [
+        ("time", _duration(value)) if name == "seconds" else (name.replace("_", " "), text(value))
+        for name, value in comparison.flatten(values).items()
+    ]
     return Table(title, [Column(""), Column("Value")], rows)
+
+
+def _duration(seconds: float) -> str:
+    """Two units at most.
+
+    >>> _duration(42.4), _duration(2551), _duration(100_000)
+    ('42 s', '42 min 31 s', '27 h 47 min')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -84,13 +84,14 @@ class WandbRun(Callback):
             confusion = wandb.Table(columns=["gold", "predicted", "count"])
             for pair, number in sorted(type_confusion(analysis.all_pairings).items()):
                 confusion.add_data(*pair, number)
-            columns = ["sentence", "error", "gold type", "gold", "predicted type", "predicted", "confidence", "text"]
-            errors = wandb.Table(columns=columns)
+            of_errors = ("sentence", "place", "error", "gold type", "gold", "predicted type", "predicted", "confidence")
+            errors = wandb.Table(columns=[*of_errors, "text"])
             for record in analysis.errors[:_MOST_ERRORS]:
                 gold, predicted = record["gold"] or {}, record["predicted"] or {}
                 entities = (gold.get("type"), gold.get("text"), predicted.get("type"), predicted.get("text"))
                 text = " ".join(record["tokens"])
-                errors.add_data(record["sentence"], record["error"], *entities, predicted.get("score"), text)
+                place = f"{record['file']}:{record['line']}" if record["file"] else None
+                errors.add_data(record["sentence"], place, record["error"], *entities, predicted.get("score"), text)
             run.log({f"{prefix}confusion": confusion, f"{prefix}errors": errors})
 
 

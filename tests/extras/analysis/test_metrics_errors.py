@@ -127,6 +127,8 @@ def test_error_records():
     assert records == [
         {
             "sentence": 1,
+            "file": None,
+            "line": None,
             "error": "wrong boundary",
             "gold": {"type": "LOC", "text": "Berlin", "start": 4, "end": 5},
             "predicted": {"type": "LOC", "text": "in Berlin", "start": 3, "end": 5, "score": 0.55},
@@ -134,6 +136,8 @@ def test_error_records():
         },
         {
             "sentence": 2,
+            "file": None,
+            "line": None,
             "error": "wrong boundary",
             "gold": {"type": "LOC", "text": "Berlin Alexanderplatz", "start": 0, "end": 2},
             "predicted": {"type": "LOC", "text": "Berlin", "start": 0, "end": 1, "score": 0.8},

@@ -13,7 +13,8 @@ from test_metrics_references import random_spans
 from ner_module.errors import DataError
 from ner_module.extras.analysis.analysis import analyse
 from ner_module.extras.analysis.tables import analysis_tables
-from ner_module.extras.compare.command import load_sides, main
+from ner_module.extras.compare.command import load_sides
+from ner_module.extras.compare.options import main
 from ner_module.tagging import Span, convert_tags, spans_to_tags
 
 Rows = list[tuple[list[str], list[str]]]

@@ -17,7 +17,7 @@ from ner_module.errors import UserError
 from ner_module.extras.analysis.analysis import analyse
 from ner_module.extras.report import errors_data
 from ner_module.extras.report.errors_data import errors_json
-from ner_module.extras.report.figure import as_data_uri, lines
+from ner_module.extras.report.figure import as_picture, lines
 from ner_module.extras.report.page import write_comparison, write_report
 
 HOSTILE = (
@@ -44,6 +44,8 @@ class _Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, dict(attrs)))
+        if tag == "wbr":
+            self.text = self.text.removesuffix(" ")
         if tag in ("script", "style"):
             self._within = tag
             if tag == "script":
@@ -75,13 +77,15 @@ def write_run(folder: Path, sentences: list[tuple[list[str], list[str], list[str
 
 @pytest.mark.parametrize("values", [[0.0], [1e-17, 3e-17], [0.0, 5e-324], [-2.0, -1.0], [1e12, 1.5e12], [7.0, 7.0]])
 def test_values_of_any_size_are_drawn(values: list[float]) -> None:
-    address = as_data_uri(lines({"s": [(float(step), value) for step, value in enumerate(values)]}))
-    kind, _, content = address.partition(",")
+    drawn = as_picture(lines({"s": [(float(step), value) for step, value in enumerate(values)]}))
+    kind, _, content = drawn.uri.partition(",")
     assert kind == "data:image/svg+xml;base64"
     picture = base64.b64decode(content).decode()
     assert picture.rstrip().endswith("</svg>")
     assert "nan" not in picture.lower()
-    assert address == as_data_uri(lines({"s": [(float(step), value) for step, value in enumerate(values)]}))
+    assert drawn == as_picture(lines({"s": [(float(step), value) for step, value in enumerate(values)]}))
+    visible = [f"s {value:.4g}, step {step}" for step, value in enumerate(values) if value >= 0]
+    assert [text for _, _, text in drawn.dots] == visible
 
 
 @pytest.fixture
@@ -115,7 +119,7 @@ def test_hostile_text_is_only_text(hostile_run: Path) -> None:
     assert all((each["src"] or "").startswith("data:image/svg+xml;base64,") for each in pictures)
     assert not any(name.startswith("on") for _, attributes in page.elements for name in attributes)
     data = json.loads(page.scripts[0])
-    assert [text[0] for text in data["texts"]] == list(HOSTILE)
+    assert [text["w"][0] for text in data] == list(HOSTILE)
     assert page.text.count(HOSTILE[0]) >= 6, "facts, health, environment, audit, configuration, throughput"
 
 
@@ -178,10 +182,21 @@ def test_numbers_are_those_of_the_analysis(trained_run: Path, tmp_path: Path, ru
     for _, interval in report.by_type.values():
         assert f"{interval.value:.4f}" in page.text
         assert f"{interval.low:.4f} to {interval.high:.4f}" in page.text
-    errors = json.loads(page.scripts[0])["errors"]
+    texts = json.loads(page.scripts[0])
     written = [json.loads(line) for line in (run / "predictions" / "test_errors.jsonl").open(encoding="utf-8")]
-    assert [(error["s"], error["c"]) for error in errors] == [(row["sentence"], row["error"]) for row in written]
+    found = [(text["s"], text["f"], error["c"]) for text in texts for error in text["e"]]
+    assert found == [(row["sentence"], f"{row['file']}:{row['line']}", row["error"]) for row in written]
+    for row in written:
+        first = Path(row["file"]).read_text(encoding="utf-8").splitlines()[row["line"] - 1].split()[0]
+        assert first == row["tokens"][0]
     assert f"{len(written)} errors on test data" in page.text
+
+
+def test_a_training_that_ends_at_its_best_is_said(tmp_path: Path) -> None:
+    rows = [{"epoch": e, "step": 5 * e, "train/loss": 1.0, "val/loss": 1.0, "val/f1": e / 10} for e in (1.0, 2.0, 3.0)]
+    for name, epochs in (("rising", rows), ("falling", [*rows, rows[0] | {"epoch": 4.0, "step": 20}])):
+        run = write_run(tmp_path / name, [(["Ada"], ["B-PER"], ["B-PER"])], epochs=epochs, test={"test/f1": 0.5})
+        assert ("F1 on validation data was still rising" in _Page(write_report(run)).text) == (name == "rising")
 
 
 def test_f1_of_zero_is_said(tmp_path: Path) -> None:
@@ -198,19 +213,24 @@ def test_long_sentences_are_shown_around_the_error(tmp_path: Path) -> None:
     gold = [*tags[:250], "B-PER", "I-PER", *tags[252:]]
     run = write_run(tmp_path / "run", [(words, gold, tags), (words[:80], ["B-PER", *tags[:79]], tags[:80])])
     data = json.loads(errors_json(analyse(run, "test"))[0])
-    first, second = data["errors"]
-    text = data["texts"][first["t"]]
-    start, end, kind = first["g"]
-    assert (text[start:end], kind) == (["w250", "w251"], "PER")
-    assert (first["a"], first["z"], len(text)) == (210, 208, 82)
-    assert (second["a"], second["z"], len(data["texts"][second["t"]])) == (0, 0, 80)
+    first, second = data
+    start, end, kind = first["e"][0]["g"]
+    assert (first["w"][start:end], kind) == (["w250", "w251"], "PER")
+    assert (first["a"], first["z"], len(first["w"])) == (210, 208, 82)
+    assert (second["a"], second["z"], len(second["w"])) == (0, 0, 80)
+
+
+def test_a_sentence_with_several_errors_is_shown_once(tmp_path: Path) -> None:
+    sentence = (["Ada", "met", "Bob", "in", "Rome"], ["B-PER", "O", "B-PER", "O", "B-LOC"], ["O"] * 4 + ["B-PER"])
+    [text] = json.loads(errors_json(analyse(write_run(tmp_path / "run", [sentence]), "test"))[0])
+    assert [error["c"] for error in text["e"]] == ["missed", "missed", "wrong type"]
 
 
 def test_more_errors_than_a_page_should_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(errors_data, "MOST_ERRORS", 20)
     run = write_run(tmp_path / "run", [(["Ada"], ["B-PER"], ["O"])] * 21)
     page = _Page(write_report(run))
-    assert len(json.loads(page.scripts[0])["errors"]) == 20
+    assert sum(len(text["e"]) for text in json.loads(page.scripts[0])) == 20
     assert "21 errors on test data ; the first 20 are here" in page.text.replace("data; ", "data ; ")
 
 
@@ -265,6 +285,9 @@ def test_runs_side_by_side(tmp_path: Path, run_main: Callable[..., Any]) -> None
     assert "C minus A +0.0000" in text
     assert "model.learning_rate" in text
     assert "trainer.max_epochs" not in text, "only what differs"
+    assert "Errors that run B fixes and introduces, compared with A" in text
+    assert "PER – – 30 –" in text or "PER 0 0 30 0" in text, "B loses 30 entities that A finds"
+    assert "C compared with A" not in text
 
 
 def test_runs_that_cannot_be_tested_against_each_other(tmp_path: Path) -> None:

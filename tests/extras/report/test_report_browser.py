@@ -115,7 +115,9 @@ def test_ten_thousand_errors_do_not_freeze_it(browser: Any, runs: list[Path]) ->
     started = time.monotonic()
     with Visit(browser, runs[0] / "report.html") as page:
         page.wait_for_selector("#errors-list > li")
-        total = page.evaluate("JSON.parse(document.getElementById('errors-data').textContent).errors.length")
+        total = page.evaluate(
+            "JSON.parse(document.getElementById('errors-data').textContent).flatMap((text) => text.e).length"
+        )
         assert total > 8000
         assert page.locator("#errors-list > li").count() == 50
         assert time.monotonic() - started < 20
@@ -148,6 +150,9 @@ def test_the_errors_with_a_keyboard_only(browser: Any, runs: list[Path]) -> None
         page.keyboard.press("Tab")
         page.keyboard.type("ORG")
         assert page.evaluate("document.getElementById('by-type').value") == "ORG"
+        page.keyboard.press("Tab")
+        page.keyboard.type("most")
+        assert page.evaluate("document.getElementById('order').value") == "sure"
         page.keyboard.press("Tab")
         page.keyboard.type("onerror")
         _until(page, "document.querySelector('#errors-list li').textContent.includes('onerror')")
@@ -221,6 +226,18 @@ def test_contrast_and_the_theme_switch(browser: Any, runs: list[Path], scheme: s
             assert page.evaluate("getComputedStyle(document.body).backgroundColor") != before
 
 
+def test_plots_say_their_values_under_the_pointer(browser: Any, runs: list[Path]) -> None:
+    with Visit(browser, runs[0] / "report.html") as page:
+        [place] = page.evaluate(
+            "[...document.querySelectorAll('.dot')].filter(e => e.title === 'F1 0.5, step 250').map(e => {"
+            "const dot = e.getBoundingClientRect(), plot = e.parentElement.getBoundingClientRect();"
+            "return [dot.x + dot.width / 2 - plot.x, dot.y + dot.height / 2 - plot.y, plot.width, plot.height]; })"
+        )
+        x, y, width, height = place
+        assert 0.85 * width < x < width, "the last step is at the right end"
+        assert 0.3 * height < y < 0.6 * height, "0.5 of an axis from 0 to 1"
+
+
 def test_on_paper(browser: Any, runs: list[Path]) -> None:
     with Visit(browser, runs[0] / "report.html", scheme="dark") as page:
         page.emulate_media(media="print")
@@ -244,4 +261,4 @@ def test_comparison(browser: Any, runs: list[Path], tmp_path: Path, width: int) 
     with Visit(browser, path, width) as page:
         sizes = page.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
         assert sizes[0] <= sizes[1]
-        assert page.locator("img.chart").count() == 3
+        assert page.locator(".chart img").count() == 3
