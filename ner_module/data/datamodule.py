@@ -224,6 +224,8 @@ class NERDataModule(LightningDataModule):
                 self._problem = error
         seen = {f"{name} data": encoded.name for name, encoded in self.encoded.items()}
         check_agreement(self._problem, {**seen, "labels": self.labels})
+        if (module := getattr(self.trainer, "lightning_module", None)) is not None:
+            module.configure_model()  # now, for callbacks that freeze or copy the model in their ``setup``
 
     def _settle(self) -> None:
         command = self._command()
@@ -251,8 +253,7 @@ class NERDataModule(LightningDataModule):
 
     def label_ids(self, split: str) -> list[int]:
         """The model's label id of each tag of a split."""
-        ids = {name: index for index, name in enumerate(self.labels.names)}
-        return [ids[tag] for tag in self.encoded[split].tag_names]
+        return [self.labels.names.index(tag) for tag in self.encoded[split].tag_names]
 
     def sentences_of(self, split: str) -> tuple[str, Selection]:
         """Which encoded split holds the sentences of a split, and which of them they are."""
@@ -290,8 +291,8 @@ class NERDataModule(LightningDataModule):
 
     def predict_dataloader(self) -> DataLoader[Any]:
         """Whole sentences, sorted by length within a bounded look-ahead."""
-        data, skipped = self._assembled("predict"), self.predicted_before
-        return evaluation_loader(data, self._options, self.trainer, LOOK_AHEAD, skipped)
+        data = self._assembled("predict")
+        return evaluation_loader(data, self._options, self.trainer, LOOK_AHEAD, self.predicted_before)
 
     def _assembled(self, split: str) -> BatchAssembler:
         source, chosen = self.sentences_of(split)
@@ -320,8 +321,7 @@ class NERDataModule(LightningDataModule):
         position = self.begun
         if self.trainer is not None and self.trainer.state.fn == "fit" and self.sampler is not None:
             finished = getattr(self.trainer.fit_loop.epoch_loop.batch_progress.current, "processed", 0)
-            epoch = self.trainer.current_epoch
-            done = finished >= self.trainer.num_training_batches
+            done, epoch = finished >= self.trainer.num_training_batches, self.trainer.current_epoch
             position = self.sampler.position(*((epoch + 1, 0) if done else (epoch, finished)))
         return None if position is None else asdict(position)
 

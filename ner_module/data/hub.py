@@ -10,6 +10,7 @@ from urllib.parse import quote
 from ner_module.data.formats.options import DOCUMENTS, TAGS, WORDS, first_in
 from ner_module.data.sentence import Sentence
 from ner_module.errors import DataError
+from ner_module.files import check_regular
 from ner_module.hub_files import fetch_dataset_files, hub_is_reachable, retried
 
 _STRINGS = ("string", "large_string")
@@ -34,6 +35,8 @@ def load_hub_dataset(name: str, config_name: str | None, revision: str | None) -
     where = f"dataset {name!r}"
     try:
         loaded = _load(name, config_name, revision)
+    except DataError:
+        raise
     except Exception as error:
         module = type(error).__module__
         known = isinstance(error, (OSError, ValueError, RuntimeError))
@@ -56,6 +59,8 @@ def _load(name: str, config_name: str | None, revision: str | None) -> Any:
     import datasets
 
     if Path(name).exists():  # `datasets` prefers a folder of that name, too
+        for path in [Path(name), *Path(name).rglob("*")]:
+            check_regular(path)
         return datasets.load_dataset(name, config_name, revision=revision)
     options: dict[str, Any] = {"name": config_name, "revision": revision}
     if revision is not None:

@@ -166,6 +166,9 @@ def _report_split(name: str, stored: StoredSplit, encoded: EncodedSplit, limit: 
     if name != "predict":
         words = f"{len(encoded.word_labels):,}"
         log.info("%-10s %9s sentences %11s words   %s", name, f"{len(encoded):,}", words, shown)
+        for path, note, is_surprise in stored.meta["notes"]:
+            if is_surprise:
+                log.warning("%s: %s", path, note)
         if stored.meta["changed_spans"]:
             log.warning("%s: %s", shown, stored.meta["changed_spans"])
         for finding, text in _FINDINGS.items():
@@ -197,10 +200,17 @@ def _cached(cache: Path, kind: str, *parts: Any) -> tuple[Path, bool]:
 
 def _digest(source: Path) -> str:
     """The SHA-256 of a file; of a folder (brat, a saved `datasets` folder), one of its files' names and contents."""
-    if source.is_file():
-        return sha256_of(source)
-    files = sorted(path for path in source.rglob("*") if path.is_file())
-    return _key([(str(path.relative_to(source)), sha256_of(path)) for path in files])
+    if source.is_dir():
+        files = sorted(path for path in source.rglob("*") if path.is_file())
+        return _key([(str(path.relative_to(source)), sha256_of(path)) for path in files])
+    digest = hashlib.sha256()
+    with source.open("rb") as file:
+        while block := file.read(1 << 20):
+            if len(block) == 1 << 20 and not block.strip(b"\0"):  # a file with a hole may be of any size
+                advice = "the file is damaged, or was never filled: restore it"
+                raise DataError(source, None, "it holds a mebibyte of zero bytes", advice)
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _key(*parts: Any) -> str:

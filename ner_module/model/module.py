@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from typing import Any, Literal
 
 import torch
@@ -27,9 +26,11 @@ from ner_module.model import selfcheck
 from ner_module.model.decoding import Decoding, WordPredictions, decode_words
 from ner_module.model.encoder import build_from_base, build_from_config, check_fits
 from ner_module.model.optimizer import (
+    Freeze,
     SchedulerType,
     clip_within_step,
     clips_within_step,
+    freeze,
     make_optimizer,
     make_scheduler,
 )
@@ -62,7 +63,8 @@ class NERModule(LightningModule):
         learning_rate: the peak; 2e-5 to 5e-5 suits most encoders. Too high a rate makes the model predict one label.
         weight_decay: pulls weights (not biases or norms) towards zero; 0.01 is usual in pre-training.
         warmup_ratio: the share of all steps over which the rate rises from 0; 0.1 helps large models start.
-        lr_scheduler_type: the rate after the warm-up: ``linear`` or ``cosine`` to 0, or ``constant``.
+        lr_scheduler_type: the rate after the warm-up: ``linear``, ``cosine`` or ``polynomial`` to 0, ``inverse_sqrt``,
+            ``constant``, by the names of transformers.
         dropout: replaces the base model's dropout probabilities; null leaves them as they are.
         label_names: the labels by id. Not an option: filled from the data or the checkpoint.
         scheme: the tagging scheme of the labels. Not an option, likewise.
@@ -75,6 +77,10 @@ class NERModule(LightningModule):
             third more time.
         decoding: how words get their labels from the logits: ``viterbi`` takes the most probable sequence that the
             scheme can write; ``greedy`` takes each word's most probable label, illegal sequences included.
+        head_learning_rate: the peak rate of the head, which starts from random numbers; null for that of the rest.
+        layer_decay: the rate of each layer is that of the layer above times this, down to the embeddings.
+        freeze: what stays as the base model has it: ``embeddings``, a number of first layers with them, or ``encoder``,
+            which trains the head alone.
     """
 
     def __init__(
@@ -93,11 +99,20 @@ class NERModule(LightningModule):
         compile: Compile = "none",
         gradient_checkpointing: bool = False,
         decoding: Decoding = "viterbi",
+        head_learning_rate: float | None = None,
+        layer_decay: float = 1.0,
+        freeze: Freeze = "none",
     ) -> None:
         super().__init__()
-        if learning_rate <= 0 or weight_decay < 0 or not 0 <= warmup_ratio <= 1:
+        head_rate = learning_rate if head_learning_rate is None else head_learning_rate
+        if min(learning_rate, head_rate) <= 0 or weight_decay < 0 or not 0 <= warmup_ratio <= 1:
             raise MisconfigurationException(
-                "--model.learning_rate must be positive, --model.weight_decay not negative, --model.warmup_ratio 0 to 1"
+                "--model.learning_rate must be positive, --model.head_learning_rate likewise, --model.weight_decay not "
+                "negative, --model.warmup_ratio 0 to 1"
+            )
+        if not 0 < layer_decay <= 1 or (isinstance(freeze, int) and freeze < 0):
+            raise MisconfigurationException(
+                "--model.layer_decay must be above 0 and at most 1, --model.freeze not negative"
             )
         self.save_hyperparameters(logger=False)  # the whole configuration is logged, by `cli.py`
         self.model: Any = None
@@ -116,6 +131,11 @@ class NERModule(LightningModule):
     def labels(self) -> LabelSet:
         """What the head predicts."""
         return LabelSet.from_fields(self.hparams)
+
+    @property
+    def backbone(self) -> Any:
+        """The encoder, by the name that Lightning's ``BackboneFinetuning`` knows."""
+        return self.model.base_model
 
     def set_labels(self, labels: LabelSet) -> None:
         """Fix what the head predicts; raises ``ValueError`` if the model is built already, with other labels."""
@@ -153,6 +173,7 @@ class NERModule(LightningModule):
             self.use_model(build_from_base(name, revision, self.labels.names, dropout))
         if self.hparams["gradient_checkpointing"]:
             self.model.activation_checkpointing_enable({"use_reentrant": False})
+        freeze(self.model, self.hparams["freeze"])
         # Looking for NaN would wait for the device; NaN comes through as it is, and is reported.
         self._scores, self._loss = EntityScores(*self.labels), MeanMetric(nan_strategy="disable")
 
@@ -168,17 +189,9 @@ class NERModule(LightningModule):
         call_all("model", self.model)
 
     def check_device(self) -> None:
-        """Compute padded where this device was tried and found wrong; once, and as all processes find together."""
-        if self._checked or not self.packed or self.device.type in selfcheck.TRUSTED:
-            return
-        self._checked, trainer = True, self._trainer
-        context = nullcontext if trainer is None else trainer.precision_plugin.forward_context
-        problem = selfcheck.find_problem(self.model, self.device, context)
-        self.packed = problem is None
-        if trainer is not None:
-            self.packed = trainer.strategy.reduce_boolean_decision(self.packed)
-        if not self.packed:
-            log.warning("this device failed a test, so batches are padded; please report: %s", problem)
+        """Compute padded where this device is found wrong; asked once."""
+        if self.packed and not self._checked:
+            self._checked, self.packed = True, selfcheck.passes(self.model, self.device, self._trainer)
 
     on_validation_start = on_test_start = on_predict_start = check_device
 
@@ -282,7 +295,10 @@ class NERModule(LightningModule):
         # Lightning cannot clip gradients that a fused optimiser unscales itself, as float16 would have it.
         fused = self.trainer.precision != "16-mixed"
         options = self.hparams
-        optimizer = make_optimizer(self, options["learning_rate"], options["weight_decay"], fused)
+        optimizer = make_optimizer(
+            *(self.model, options["learning_rate"], options["weight_decay"], fused),
+            *(options["head_learning_rate"], options["layer_decay"]),
+        )
         scheduler = make_scheduler(optimizer, options["lr_scheduler_type"], int(total_steps), options["warmup_ratio"])
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "lr"}}
 

@@ -1,4 +1,4 @@
-"""AdamW and the learning rate schedule."""
+"""AdamW, the learning rates of a model's parts, what of it is not trained, and the schedule."""
 
 from __future__ import annotations
 
@@ -7,30 +7,96 @@ from functools import cache
 from typing import Any, Literal
 
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
-SchedulerType = Literal["linear", "cosine", "constant"]
+SchedulerType = Literal[
+    "linear", "cosine", "cosine_with_restarts", "polynomial", "inverse_sqrt", "constant", "constant_with_warmup"
+]
+
+Freeze = Literal["none", "embeddings", "encoder"] | int
 
 
-def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Two groups: weights decay; biases and parameters of norms do not (as in the transformers `Trainer`)."""
+def parameter_depths(model: nn.Module) -> tuple[dict[str, int], int]:
+    """Where the parameters of a transformers model are: 0 for the embeddings, 1 for the first layer, and so on.
+
+    Returns:
+        Name -> depth, and the depth of the last layer; the head is one deeper. What a family has between embeddings and
+        layers counts with the embeddings, and what it has after the layers, with the last one.
+    """
+    prefix = f"{getattr(model, 'base_model_prefix', '')}."
+    lists = {
+        name: len(child)
+        for name, child in model.named_modules()
+        if isinstance(child, nn.ModuleList) and name.startswith(prefix)
+    }
+    layers = max(lists, key=lists.__getitem__, default=None)
+    last = lists[layers] if layers else 0
+    depths, reached = {}, 0
+    for name, _ in model.named_parameters():
+        if layers and name.startswith(f"{layers}."):
+            reached = int(name.removeprefix(f"{layers}.").split(".")[0]) + 1
+        depths[name] = reached if name.startswith(prefix) else last + 1
+    return depths, last
+
+
+def freeze(model: nn.Module, what: Freeze) -> None:
+    """Leave the ``embeddings``, with them some first layers (a number), or the whole ``encoder`` as they are.
+
+    Raises:
+        MisconfigurationException: there are fewer layers.
+    """
+    depths, last = parameter_depths(model)
+    deepest = {"none": -1, "embeddings": 0, "encoder": last}[what] if isinstance(what, str) else what
+    if deepest > last:
+        raise MisconfigurationException(f"--model.freeze {what}: the model has {last} layers")
+    for name, parameter in model.named_parameters():
+        if depths[name] <= deepest:
+            parameter.requires_grad_(False)
+
+
+def parameter_groups(
+    model: nn.Module,
+    learning_rate: float,
+    weight_decay: float,
+    head_learning_rate: float | None = None,
+    layer_decay: float = 1.0,
+) -> list[dict[str, Any]]:
+    """Two groups for each rate: weights decay; biases and parameters of norms do not, as in the transformers `Trainer`.
+
+    The groups of the last layer come first. Frozen parameters are in theirs, so that a callback may unfreeze them.
+    """
     norms = (nn.LayerNorm, nn.RMSNorm)
     spared = {
         id(parameter)
-        for child in module.modules()
+        for child in model.modules()
         for name, parameter in child.named_parameters(recurse=False)
         if isinstance(child, norms) or type(child).__name__.endswith("Norm") or name == "bias"
     }
-    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    depths, last = parameter_depths(model)
+    rates = {depth: learning_rate * layer_decay ** (last - depth) for depth in range(last, -1, -1)}
+    rates[last + 1] = learning_rate if head_learning_rate is None else head_learning_rate
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {
+        (rate, decays): [] for rate in rates.values() for decays in (True, False)
+    }
+    for name, parameter in model.named_parameters():
+        groups[rates[depths[name]], id(parameter) not in spared].append(parameter)
     return [
-        {"params": [p for p in trained if id(p) not in spared], "weight_decay": weight_decay},
-        {"params": [p for p in trained if id(p) in spared], "weight_decay": 0.0},
+        {"params": parameters, "lr": rate, "weight_decay": weight_decay if decays else 0.0}
+        for (rate, decays), parameters in groups.items()
     ]
 
 
-def make_optimizer(module: nn.Module, learning_rate: float, weight_decay: float, fused: bool) -> torch.optim.AdamW:
+def make_optimizer(
+    model: nn.Module,
+    learning_rate: float,
+    weight_decay: float,
+    fused: bool,
+    head_learning_rate: float | None = None,
+    layer_decay: float = 1.0,
+) -> torch.optim.AdamW:
     """AdamW with betas (0.9, 0.999) and eps 1e-8; ``fused`` updates all parameters in one kernel."""
-    groups = parameter_groups(module, weight_decay)
+    groups = parameter_groups(model, learning_rate, weight_decay, head_learning_rate, layer_decay)
     optimizer = torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.999), eps=1e-8, fused=fused)
     # Else Lightning refuses to clip under autocast, bfloat16 too, where no gradient is scaled. Callers do not ask for
     # `fused` with float16.
@@ -65,10 +131,10 @@ def clips_within_step(device: torch.device) -> bool:
 def make_scheduler(
     optimizer: torch.optim.Optimizer, kind: SchedulerType, total_steps: int, warmup_ratio: float
 ) -> torch.optim.lr_scheduler.LambdaLR:
-    """A linear rise over the warm-up, then ``linear`` to 0, ``cosine`` to 0, or ``constant``; stepped every step."""
+    """A linear rise over the warm-up, then what transformers calls so; stepped every step."""
     from transformers import get_scheduler
 
-    name = "constant_with_warmup" if kind == "constant" else kind
+    name = "constant_with_warmup" if kind == "constant" else kind  # theirs has no warm-up
     warmup = math.ceil(total_steps * warmup_ratio)
     scheduler: torch.optim.lr_scheduler.LambdaLR = get_scheduler(name, optimizer, warmup, total_steps)
     return scheduler

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import logging
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -22,6 +23,8 @@ import ner_module
 from ner_module.files import cache_folder
 from ner_module.model.encoder import DROPOUTS
 from ner_module.model.packed import packed_logits, padded_logits, prepare
+
+log = logging.getLogger(__name__)
 
 TRUSTED = ("cpu",)
 """Devices on which the tests have compared the two."""
@@ -40,6 +43,20 @@ class _Computed(NamedTuple):
         off_T, size_T = (self.logits - other.logits).norm(dim=-1), other.logits.norm(dim=-1)
         mine, others = (torch.cat([gradient.flatten() for gradient in each.gradients]) for each in (self, other))
         return float(off_T.max() / size_T.mean()), float((mine - others).norm() / others.norm())
+
+
+def passes(model: Any, device: torch.device, trainer: Any) -> bool:
+    """Whether packed sequences can be computed on a device, as all processes of a trainer (``None``: one) find together.
+
+    Where they cannot, one line says why.
+    """
+    if device.type in TRUSTED:
+        return True
+    problem = find_problem(model, device, nullcontext if trainer is None else trainer.precision_plugin.forward_context)
+    found = problem is None if trainer is None else trainer.strategy.reduce_boolean_decision(problem is None)
+    if not found:
+        log.warning("this device failed a test, so batches are padded; please report: %s", problem or "other processes")
+    return bool(found)
 
 
 def find_problem(model: Any, device: torch.device, context: Callable[[], AbstractContextManager[Any]]) -> str | None:

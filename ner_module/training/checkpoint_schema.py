@@ -27,7 +27,7 @@ from typing_extensions import TypedDict
 from ner_module.data.batching import Batching
 from ner_module.data.store import Documents
 from ner_module.model.decoding import Decoding
-from ner_module.model.optimizer import SchedulerType
+from ner_module.model.optimizer import Freeze, SchedulerType
 from ner_module.pretrained import TOKENIZER_FILES
 from ner_module.tagging import SCHEMES
 
@@ -112,6 +112,9 @@ class _Hyperparameters(TypedDict):
     warmup_ratio: NotRequired[_Number]
     lr_scheduler_type: NotRequired[SchedulerType]
     decoding: NotRequired[Decoding]
+    head_learning_rate: NotRequired[_Number | None]
+    layer_decay: NotRequired[_Number]
+    freeze: NotRequired[Freeze]
     label_names: _Labels
     scheme: _Scheme
     outside_label: _Name | None

@@ -37,7 +37,7 @@ def read(tmp_path: Path, file: Path | str, **options: Any) -> Read:
     schemes = choose_source_schemes(stored, options.get("source_scheme"), options.get("outside_label"))
     tags = Tags(stored, schemes, options.get("label_names"))
     scheme, asked = schemes["train"], options.get("outside_label")
-    said = "\n".join([*tags.how_counted(asked), *(note for _, note in stored["train"].meta["notes"])])
+    said = "\n".join([*tags.how_counted(asked), *(note for _, note, _ in stored["train"].meta["notes"])])
     tags.check(None, asked)
     found, sentences = [], stored["train"].slice(0, len(stored["train"]))
     for sentence in sentences:
@@ -50,10 +50,35 @@ def read(tmp_path: Path, file: Path | str, **options: Any) -> Read:
 @pytest.mark.parametrize(
     ("file", "expected", "options", "says"),
     [
+        (
+            "02a-universal-ner-annotator.iob2",
+            GENERATED,
+            {},
+            "the tags are in column 2 (PER 40, LOC 20), not in column 4",
+        ),
         ("04-io-stanford.tsv", GENERATED, {}, "no prefix"),
         ("05a-lower-case.conll", (20, 160, {"per": 40, "loc": 20}), {}, ""),
         ("05b-underscore.conll", GENERATED, {}, ""),
+        (
+            "06-outer-and-nested.tsv",
+            GENERATED,
+            {},
+            "tags are in column 1 (PER 40, LOC 20) and in column 2 (LOC 5); column 1 is taken",
+        ),
+        ("07-germeval-trailing-tab.tsv", GENERATED, {}, "20 comment lines are left out"),
+        ("08-late-quotation-marks.tsv", (1252, 5008, {"PER": 1, "LOC": 1}), {}, ""),
+        ("13a-multiconer-comment.conll", GENERATED, {}, "20 comment lines are left out"),
+        ("13b-sent-id-four-columns.conll", GENERATED, {}, "20 comment lines are left out"),
         ("14-bmes.conll", (20, 140, {"PER": 20, "LOC": 40}), {}, ""),
+        ("17a-hipe-2022.tsv", GENERATED, {}, "words 0, tags 1"),
+        ("17b-hipe-2022-without-comments.tsv", GENERATED, {}, "line 1 names the columns"),
+        ("16g-pandas-tuples.csv", (1, 8, {"PER": 1, "LOC": 1}), {}, ""),
+        ("22-semicolon.csv", GENERATED, {}, "3 columns between semicolons"),
+        ("23a-sentence-column.csv", GENERATED, {}, "sentence numbers 0 (sentence)"),
+        ("23b-sentence-number-no-header.tsv", GENERATED, {}, "column 0 numbers the sentences"),
+        ("27-crlf-shift", (3, 8, {"PER": 1, "LOC": 1}), {}, "as the quotes say: crlf_as_one"),
+        ("34-prodigy-binary.jsonl", (1, 8, {"PER": 1, "LOC": 1}), {}, "records of Prodigy"),
+        ("33-conll-2012.conll", (3, 11, {"PERSON": 1, "GPE": 1}), {}, ""),
         ("28-outside-is-other.conll", GENERATED, {"outside_label": "OTHER"}, "no prefix"),
     ],
     ids=lambda value: value.split("-")[0] if isinstance(value, str) else "",

@@ -17,6 +17,8 @@ import pytest
 from pyarrow import parquet
 
 from ner_module.data.formats import DataError, ReadingOptions, read_sentences
+from ner_module.data.hub import load_hub_dataset
+from ner_module.data.preparation import store_files
 
 MIB = 1 << 20
 _READ = """
@@ -142,6 +144,18 @@ def test_pipes_in_folders_are_refused(tmp_path: Path) -> None:
     for folder in (brat, saved):
         with pytest.raises(DataError, match="not a regular file"):
             list(read_sentences(folder, ReadingOptions(format="brat" if folder == brat else "datasets", tagged=False)))
+        with pytest.raises(DataError, match="not a regular file"):
+            load_hub_dataset(str(folder), None, None)
+
+
+def test_a_file_with_a_hole_of_a_terabyte_is_not_read_to_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "a.conll"
+    path.write_text("Rome B-LOC\n")
+    os.truncate(path, 1 << 40)
+    started = time.monotonic()
+    with pytest.raises(DataError, match="it holds a mebibyte of zero bytes"):
+        store_files(tmp_path / "cache", [path], ReadingOptions())
+    assert time.monotonic() - started < 5
 
 
 @pytest.mark.parametrize("separator", [", ", ",\n", ",\n" + " " * 70_000])
@@ -170,5 +184,5 @@ def test_the_limit_is_an_option(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text(json.dumps({"tokens": ["x" * MIB], "ner_tags": ["O"]}) + "\n")
     assert len(list(read_sentences(path, ReadingOptions(max_record_mb=2)))) == 1
-    with pytest.raises(DataError, match=r"a\.jsonl:1: the line is longer than 1 MiB; .*raise max_record_mb"):
+    with pytest.raises(DataError, match=r"a\.jsonl:1: the line is longer than 1 MiB; .*raise --data.max_record_mb"):
         list(read_sentences(path, ReadingOptions(max_record_mb=1)))

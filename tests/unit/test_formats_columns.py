@@ -91,8 +91,8 @@ def test_conllu_has_no_default_tags(read, refused):
 
 def test_germeval_has_two_tag_columns(read):
     text = "#\thttp://de.wikipedia.org/x\t[2009-10-17]\n1\tSchartau\tB-PER\tO\n2\tsagte\tO\tB-LOC\n\n1\tx\tO\tO\n"
-    assert [s.tags for s in read(text)] == [["O", "B-LOC"], ["O"]]
-    assert pairs(read(text, label_column_name="2")) == [[("Schartau", "B-PER"), ("sagte", "O")], [("x", "O")]]
+    assert [s.tags for s in read(text, label_column_name="3")] == [["O", "B-LOC"], ["O"]]
+    assert pairs(read(text)) == [[("Schartau", "B-PER"), ("sagte", "O")], [("x", "O")]]
 
 
 def test_a_tab_wins_where_every_line_has_one(read):

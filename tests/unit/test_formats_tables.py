@@ -63,10 +63,10 @@ def test_csv_of_words_and_of_sentences(read, content):
 
 def test_csv_lines_and_documents(tmp_path):
     path = tmp_path / "x.csv"
-    path.write_text('sentence_id,document,token,tag\n1,a,"x\ny",O\n1,a,z,O\n2,b,w,O\n2,b,v,O\n', newline="")
+    path.write_text('sentence_id,document,token,tag\n1,a,"x",O\n1,a,z,O\n2,b,w,O\n2,b,v,O\n', newline="")
     first, second = read_sentences(path)
-    assert (first.line, first.document, first.word_per_line, first.tokens) == (2, "a", False, ["x\ny", "z"])
-    assert (second.line, second.document, second.line_of(1)) == (5, "b", 6)
+    assert (first.line, first.document, first.word_per_line, first.tokens) == (2, "a", True, ["x", "z"])
+    assert (second.line, second.document, second.line_of(1)) == (4, "b", 5)
 
 
 def test_columns_by_name_and_number(read):
@@ -110,6 +110,7 @@ def test_tables_for_prediction(tmp_path, read):
         ("word,tag\na,O\nb,O,O\n", 3, "3 cells, the table 2 columns"),
         ("word,tag\na,O\nb,\n", 3, "the tag is empty"),
         ('word,tag\na,O\n"b,O\nc,O\n', 3, "unexpected end of data"),
+        ('word,tag\na,O\n"b\nc",O\nd,O\n', 3, "a quotation mark joins the lines 3 to 4"),
         ('word,tag\na,O\n"b"x,O\nc,O\n', 3, "no valid row"),
         ("token,mark\na,O\n", 1, "no column is called ner_tags, tags"),
         ("tokens,tags\na b,O O\na b,O\n", 3, "2 tokens"),

@@ -8,6 +8,7 @@ import math
 import random
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ import pytest
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import BackboneFinetuning, BaseFinetuning
 from seqeval.metrics import accuracy_score, f1_score, precision_score, recall_score
 from tiny_models import FAMILIES, make_tiny_model
 from torch import Tensor, nn
+from transformers import AutoModel
 
 from ner_module.data.datamodule import NERDataModule
 from ner_module.model.module import NERModule
@@ -397,6 +400,64 @@ def test_a_word_without_subword_is_outside_and_shifts_nothing(
     assert words.sentences[3][1] == ["O"]
 
 
+# ---------------------------------------------------------------- callbacks that need the model early, and freezing
+
+
+class FreezesInSetup(Callback):
+    """The usual place."""
+
+    def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
+        for name, parameter in pl_module.named_parameters():
+            parameter.requires_grad_("classifier" in name)
+
+
+class Finetuning(BaseFinetuning):
+    """Trains the head, from the second epoch on the whole."""
+
+    def freeze_before_training(self, pl_module: Any) -> None:
+        self.freeze(pl_module.model.bert)
+
+    def finetune_function(self, pl_module: Any, epoch: int, optimizer: Any) -> None:
+        if epoch == 1:
+            self.unfreeze_and_add_param_group(pl_module.model.bert, optimizer)
+
+
+class Moved(Callback):
+    """How far the encoder's weights are from the base model's after each epoch."""
+
+    def __init__(self, base: dict[str, Tensor]) -> None:
+        self.base, self.by = base, list[float]()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
+        found = pl_module.backbone.state_dict()
+        self.by.append(max(float((found[name] - self.base[name]).abs().max()) for name in found))
+
+
+@pytest.mark.filterwarnings("ignore:The provided params to be frozen already exist")
+@pytest.mark.parametrize("make_callback", [FreezesInSetup, Finetuning, partial(BackboneFinetuning, 1)])
+def test_callbacks_that_freeze(
+    make_callback: Callable[[], Callback], make_data: MakeData, make_module: Callable[..., NERModule], tmp_path: Path
+) -> None:
+    module = make_module(learning_rate=1e-2)
+    base = AutoModel.from_pretrained(module.hparams["model_name_or_path"], add_pooling_layer=False)
+    moved = Moved(base.state_dict())
+    callbacks = [make_callback(), moved]
+    new_trainer(tmp_path, callbacks=callbacks, max_epochs=2, limit_train_batches=2).fit(module, make_data())
+    assert moved.by[0] == 0
+    assert (moved.by[1] > 0) == (make_callback is not FreezesInSetup)
+
+
+def test_the_options_of_the_optimiser_reach_it(
+    make_data: MakeData, make_module: Callable[..., NERModule], tmp_path: Path
+) -> None:
+    module = make_module(learning_rate=1e-2, head_learning_rate=1e-1, layer_decay=0.5, freeze="embeddings")
+    trainer = new_trainer(tmp_path, max_steps=1, limit_val_batches=0)
+    trainer.fit(module, make_data())
+    assert [group["initial_lr"] for group in trainer.optimizers[0].param_groups[::2]] == [0.01, 0.005, 0.0025, 0.1]
+    frozen = {name.split(".")[2] for name, weight in module.named_parameters() if not weight.requires_grad}
+    assert frozen == {"embeddings"}
+
+
 # ---------------------------------------------------------------- checkpoints
 
 
@@ -500,10 +561,14 @@ def test_the_running_training_loss_goes_on_after_a_resume(
         {"weight_decay": -0.1},
         {"warmup_ratio": 1.1},
         {"warmup_ratio": -0.1},
+        {"head_learning_rate": 0.0},
+        {"layer_decay": 1.1},
+        {"layer_decay": 0.0},
+        {"freeze": -1},
     ],
 )
 def test_impossible_options_are_refused(options: dict[str, float]) -> None:
-    with pytest.raises(MisconfigurationException, match=r"--model\.learning_rate must be positive"):
+    with pytest.raises(MisconfigurationException, match=rf"--model\.{next(iter(options))} "):
         NERModule("some/model", **options)  # type: ignore[arg-type]
 
 

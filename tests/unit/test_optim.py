@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from tiny_models import FAMILIES
 from torch import nn
 from transformers import get_scheduler
 from transformers.trainer_pt_utils import get_parameter_names
 
 from ner_module.model.encoder import build_from_base
-from ner_module.model.optimizer import clip_within_step, make_optimizer, make_scheduler, parameter_groups
+from ner_module.model.optimizer import (
+    SchedulerType,
+    clip_within_step,
+    freeze,
+    make_optimizer,
+    make_scheduler,
+    parameter_groups,
+)
 
 # `Trainer.get_decay_parameter_names` of transformers 5.23, which needs a whole Trainer to be asked.
 NOT_DECAYED = [r"bias", r"layernorm", r"rmsnorm", r"(?:^|\.)norm(?:$|\.)", r"_norm(?:$|\.)"]
@@ -25,7 +34,7 @@ NOT_DECAYED = [r"bias", r"layernorm", r"rmsnorm", r"(?:^|\.)norm(?:$|\.)", r"_no
 def test_biases_and_norms_do_not_decay(family: str, tiny_model: Callable[..., Path]) -> None:
     model = build_from_base(str(tiny_model(family)), None, ["O", "B-A", "I-A"])
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    decayed, spared = parameter_groups(model, 0.01)
+    decayed, spared = parameter_groups(model, 1e-5, 0.01)
     assert (decayed["weight_decay"], spared["weight_decay"]) == (0.01, 0.0)
     found = {names[id(parameter)] for parameter in decayed["params"]}
     assert found == set(get_parameter_names(model, [nn.LayerNorm], NOT_DECAYED))
@@ -57,10 +66,58 @@ def test_norms_of_any_make_frozen_and_shared_parameters() -> None:
     model["shared"] = nn.Linear(3, 3)
     model["shared"].weight = model["a"].weight
     model["frozen"].requires_grad_(False)
-    decayed, spared = parameter_groups(model, 0.1)
-    assert [id(parameter) for parameter in decayed["params"]] == [id(model["a"].weight)]
-    assert len(spared["params"]) == 6
+    decayed, spared = parameter_groups(model, 1e-5, 0.1)
+    # What is frozen has its place, should a callback unfreeze it; without a gradient it stays as it is.
+    assert [id(parameter) for parameter in decayed["params"]] == [id(model["a"].weight), id(model["frozen"].weight)]
+    assert len(spared["params"]) == 7
     torch.optim.AdamW([decayed, spared])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_rates_of_head_layers_and_embeddings(family: str, tiny_model: Callable[..., Path]) -> None:
+    model = build_from_base(str(tiny_model(family)), None, ["O", "B-A", "I-A"])
+    groups = parameter_groups(model, 1.0, 0.01, 7.0, 0.5)
+    rate_of = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
+    rates: dict[float, set[str]] = {}
+    for name, parameter in model.named_parameters():
+        rates.setdefault(rate_of[id(parameter)], set()).add(name)
+    assert sum(len(group["params"]) for group in groups) == sum(map(len, rates.values())), "each once"
+    assert [group["lr"] for group in groups[::2]] == [1.0, 0.5, 0.25, 7.0]
+    base = {f"{model.base_model_prefix}.{name}" for name, _ in model.base_model.named_parameters()}
+    assert rates[7.0] == {name for names in rates.values() for name in names} - base
+    assert all("classifier" in name or name.startswith("head.") for name in rates[7.0])
+    assert {name for name in rates[0.5] if "layer" in name} == rates[0.5]
+    assert all(re.search(r"layers?\.0\.", name) for name in rates[0.5])
+    assert any("word_embeddings" in name or "tok_embeddings" in name for name in rates[0.25])
+    assert all("embeddings" in name for name in rates[0.25])
+    assert any(re.search(r"layers?\.1\.", name) for name in rates[1.0])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("what", ["embeddings", 1, "encoder"])
+def test_a_frozen_part_stays_as_it_is(family: str, what: Any, tiny_model: Callable[..., Path]) -> None:
+    model = build_from_base(str(tiny_model(family)), None, ["O", "B-A", "I-A"])
+    freeze(model, "none")
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    freeze(model, what)
+    bound = {"embeddings": 0.25, 1: 0.5, "encoder": 1.0}[what]
+    for group in parameter_groups(model, 1.0, 0.0, 7.0, 0.5):
+        assert {parameter.requires_grad for parameter in group["params"]} <= {group["lr"] > bound}
+    before = {name: parameter.clone() for name, parameter in model.named_parameters()}
+    optimizer = make_optimizer(model, 1e-2, 0.1, fused=True)
+    model(input_ids=torch.tensor([[1, 5, 7, 2]]), labels=torch.tensor([[0, 1, 2, 0]])).loss.backward()
+    clip_within_step(optimizer, 1.0)
+    optimizer.step()
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            assert torch.equal(parameter, before[name]), name
+    assert not torch.equal(model.classifier.weight, before["classifier.weight"])
+
+
+def test_more_layers_cannot_be_frozen_than_there_are(tiny_model: Callable[..., Path]) -> None:
+    model = build_from_base(str(tiny_model()), None, ["O", "B-A", "I-A"])
+    with pytest.raises(MisconfigurationException, match=r"--model\.freeze 3: the model has 2 layers"):
+        freeze(model, 3)
 
 
 @pytest.mark.parametrize("fused", [False, True])
@@ -107,7 +164,7 @@ def test_schedules_worked_by_hand(kind: str, ratio: float, expected: list[float]
     assert rates(kind, 10, ratio, 10) == pytest.approx(expected, abs=1e-9)
 
 
-@pytest.mark.parametrize("kind", ["linear", "cosine", "constant"])
+@pytest.mark.parametrize("kind", get_args(SchedulerType))
 def test_schedules_are_those_of_transformers(kind: str) -> None:
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
     reference = get_scheduler(

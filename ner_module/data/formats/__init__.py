@@ -54,6 +54,7 @@ __all__ = [
 _log = logging.getLogger(__name__)
 _DEFAULTS = ReadingOptions()
 _HEAD = 1 << 16
+_LONG = 100
 _COLUMN_SUFFIXES = (".conll", ".conllu", ".conllup", ".bio", ".iob", ".iob2", ".tsv", ".col", ".ner")
 _JSON = re.compile(r"\s*(?:\{\s*[\"}]|\[\s*\{)")  # an object, or a list of objects
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
@@ -76,7 +77,7 @@ def read_sentences(
         options = replace(options, format=detect_format(path, options))
     offered = _offered_files()
     why = "told by its name and content" if is_detected else "as --data.format says"
-    counts.notes.append((str(path), f"format {options.format}, {why}"))
+    counts.notes.append((str(path), f"format {options.format}, {why}", False))
     if options.format in offered:
         items = offered[options.format].read(path, options)
         sentences = RecordReader(path, options, counts).read_items(items)
@@ -85,12 +86,16 @@ def read_sentences(
     else:
         problem = f"the format {options.format!r} is unknown"
         raise DataError(path, None, problem, f"choose among auto, {', '.join(known_formats())}")
-    empty = True
+    number = 0
     for sentence in sentences:
-        empty = False
+        number += 1
         yield sentence
-    if empty and options.tagged:
-        problem = f"no sentence was found (read as {options.format})"
+    if number == 1 and options.format in ("conll", "csv", "tsv") and len(sentence.tokens) > _LONG:
+        problem = f"no empty line and no column says where a sentence ends: all {len(sentence.tokens):,} words are one"
+        counts.notes.append((str(path), problem, True))
+    if not number and options.tagged:
+        why = f"; {counts.summary()}" if counts.left_out else ""
+        problem = f"no sentence was found (read as {options.format}{why})"
         raise DataError(path, None, problem, "give a file with tagged sentences")
     if span_counts is None and not counts.is_clean:
         _log.warning("%s: %s", path, counts.summary())

@@ -34,8 +34,12 @@ class AnnotatedText:
     left_out: str | None = None
 
 
+class Note(str):
+    """How a file is read, for those who ask."""
+
+
 Item: TypeAlias = Any
-"""An annotated text, a sentence, a plain record, or a string: what one thing is that was left out."""
+"""An annotated text, a sentence, a plain record, a note, or a string: what one thing is that was left out."""
 Items: TypeAlias = Iterator[tuple[Path, int, Item]]
 """Each with its file and line."""
 
@@ -50,11 +54,11 @@ class FileFormat(NamedTuple):
 class Offsets(Protocol):
     """The offsets of one file."""
 
-    def settle(self, text: str, words: list[tuple[int, int]], spans: list[CharSpan]) -> list[CharSpan]:
+    def settle(self, text: str, words: list[tuple[int, int]], spans: list[CharSpan], line: int) -> list[CharSpan]:
         """The spans of a text in characters from 0, their ends exclusive; refuses those that cannot be."""
 
-    def finish(self) -> None:
-        """Refuse offsets that all together must mean something else."""
+    def finish(self, path: Path) -> str | None:
+        """What is to be said of them; refuses offsets that all together must mean something else."""
 
 
 class Formats(NamedTuple):

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ner_module.errors import DataError
-from ner_module.tagging import has_prefix
+from ner_module.tagging import OUTSIDE, has_prefix
 
 NAME_COLUMNS = "name the columns with --data.text_column_name and --data.label_column_name"
 _INTEGER = re.compile(r"-?[0-9]{1,9}")
@@ -32,10 +32,14 @@ def errors_at(path: Path, line: int | None) -> Iterator[None]:
 
 
 class TagCells:
-    """Reads the tag cells of one file, each distinct cell once: integers get their names, what is no tag is refused."""
+    """Reads the tag cells of one file, each distinct cell once: integers get their names, what is no tag is refused.
 
-    def __init__(self, label_names: tuple[str, ...] | None = None) -> None:
+    With a ``key``, the tag is its value among the pairs of a cell (``name=B-PER|SpaceAfter=No``); without it, ``O``.
+    """
+
+    def __init__(self, label_names: tuple[str, ...] | None = None, key: str | None = None) -> None:
         self.label_names = label_names
+        self._value = None if key is None else re.compile(rf"(?:^|\|){re.escape(key)}=([^|]*)")
         self.known: dict[object, str] = {}
         """Cell -> tag, for readers that look up the usual case themselves."""
 
@@ -47,6 +51,8 @@ class TagCells:
             return self.known[cell]
         names = self.label_names
         tag = cell.strip(" \t\r") if isinstance(cell, str) else str(cell)
+        if self._value is not None:
+            tag = found[1] if (found := self._value.search(tag)) else OUTSIDE
         if isinstance(cell, int) or (names is not None and tag not in names and _INTEGER.fullmatch(tag)):
             if names is None:
                 raise MisfitError(f"the tag {tag} is an integer without a name", "name them with --data.label_names")

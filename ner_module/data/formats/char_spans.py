@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import NamedTuple
+from unicodedata import normalize
 
 from ner_module.data.formats.cells import MisfitError, describe
 from ner_module.tagging import Span, spans_to_tags
@@ -49,7 +50,8 @@ class SpanCounts:
     discontinuous: int = 0  # dropped: in several pieces
     left_out: Counter[str] = field(default_factory=Counter)  # texts and annotations that are not read, by reason
     first_change: tuple[str, int] | None = field(default=None, compare=False)  # its file and line; no duplicate's
-    notes: list[tuple[str, str]] = field(default_factory=list, compare=False)  # file, and how it is read
+    notes: list[tuple[str, str, bool]] = field(default_factory=list, compare=False)
+    """File, how it is read, and whether that may come as a surprise."""
 
     @property
     def is_clean(self) -> bool:
@@ -152,7 +154,12 @@ def fits_text(text: str, span: CharSpan) -> bool:
     """Whether a span is inside a text and stands where its quote does."""
     if not 0 <= span.start <= span.end <= len(text):
         return False
-    return span.quote is None or text[span.start : span.end].split() == span.quote.split()
+    return span.quote is None or same_text(text[span.start : span.end], span.quote)
+
+
+def same_text(one: str, other: str) -> bool:
+    """Whether two texts are the same but for white space and their Unicode form."""
+    return one.split() == other.split() or normalize("NFC", one).split() == normalize("NFC", other).split()
 
 
 def check_type(name: str) -> str:

@@ -1,12 +1,16 @@
-"""Column files (CoNLL-2002, CoNLL-2003, CoNLL-U, W-NUT, GermEval, …): one word a line -> sentences.
+"""Column files (CoNLL-2002, CoNLL-2003, CoNLL-U, W-NUT, GermEval, HIPE, …): one word a line -> sentences.
 
 A line holds columns between tabs, or between runs of spaces; a line without any ends the sentence. The layout is that
-of most of the first lines, and a line that does not keep to it is an error, never skipped. What is not a word:
+of most of the first lines, and a line that does not keep to it is an error, never skipped. Which column holds what is
+told by content (`contents.py`). What is not a word:
 
 * ``-DOCSTART-`` lines begin a document;
-* before a sentence, lines that start with ``#`` and do not have the file's number of columns are comments
-  (``# newdoc`` begins a document). ``#tag<TAB>O`` has it, and is a word;
+* lines that start with ``#`` and have no tag in the column of tags are comments: ``# key = value`` anywhere, others
+  before a sentence (``# newdoc`` begins a document). ``#tag<TAB>O`` is a word;
+* a first line that names the columns;
 * where CoNLL-U ids stand in front, the lines of multi-word ranges (``3-4``) and empty nodes (``5.1``).
+
+A column that numbers sentences, or says ``EndOfSentence`` (HIPE), ends them, too.
 """
 
 from __future__ import annotations
@@ -20,8 +24,9 @@ from typing import NamedTuple
 
 from ner_module.data.formats.cells import MisfitError, TagCells, errors_at
 from ner_module.data.formats.char_spans import SpanCounts
+from ner_module.data.formats.contents import PLAIN_COMMENT, choose_tags, sentences_counted, tag_columns
 from ner_module.data.formats.files import read_lines, take, too_large
-from ner_module.data.formats.options import WORDS, ReadingOptions, find_columns
+from ner_module.data.formats.options import TAGS, TEXTS, WORDS, ReadingOptions, find_columns, first_in
 from ner_module.data.sentence import Sentence
 from ner_module.errors import DataError
 from ner_module.tagging import OUTSIDE, has_prefix
@@ -32,7 +37,8 @@ _WORD_ID = re.compile(r"[0-9]{1,6}")
 _CELLS = re.compile(r"[^ \t]+")
 _GLOBAL_COLUMNS = re.compile(r"# ?global\.columns ?= ?(.+)")
 _CONLLU_COLUMNS = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
-_NEW_DOCUMENT = re.compile(r"# ?newdoc(?: id)?(?: ?= ?(.+))?")
+_NEW_DOCUMENT = re.compile(r"# ?(?:newdoc(?: id)?|hipe2022:document_id)(?: ?= ?(.+))?")
+_COMMENT = ["#"]
 _HEAD_LINES = 2_000
 _MAX_HEAD = 1 << 20  # comments and empty lines before the first word
 _MIN_SAMPLE = 30  # fewer say little about how many different words and tags there are
@@ -44,8 +50,13 @@ class _Layout(NamedTuple):
     tabs: bool  # whether a tab separates (else any run of spaces and tabs)
     width: int  # the number of columns
     text: int = 0  # the column of the words
-    label: int | None = None  # the column of the tags; None when none are wanted
+    label: int | None = None  # the column of the tags; None when there is none
+    key: str | None = None  # of the pair that holds the tag, where a cell holds several
     first_id: int | None = None  # the number of a sentence's first word, where the first column counts words
+    sentence: int | None = None  # the column that numbers sentences
+    flags: int | None = None  # the column in which EndOfSentence may stand
+    tags: frozenset[str] = frozenset()  # the tags seen first
+    header: int | None = None  # the line that names the columns
 
     def split(self, line: str) -> list[str]:
         """The cells of a line that has no line end; none where it is white space."""
@@ -53,38 +64,79 @@ class _Layout(NamedTuple):
             return []
         return line.split("\t") if self.tabs else _CELLS.findall(line)
 
+    def is_comment(self, line: str, cells: list[str], inside: bool) -> bool:
+        """Whether a line that starts with # is none of the words, inside a sentence or before one."""
+        plain = PLAIN_COMMENT.match(line) is not None
+        if len(cells) != self.width:
+            return plain or (not inside and (line[1:2] in (" ", "\t") or self.width > 3))
+        tag = cells[self.label] if self.label is not None else OUTSIDE
+        if tag in self.tags or has_prefix(tag) or (tag == OUTSIDE and not plain):
+            return False
+        return plain or (not inside and (self.width > 2 or not tag[:1].isalpha()))
+
+    def begins(self, cells: list[str], before: list[str]) -> bool:
+        """Whether a word begins a sentence, by the columns that say so; an entity is not cut."""
+        if self.sentence is not None:
+            return cells[self.sentence] not in ("", before[self.sentence])
+        if self.flags is None or "EndOfSentence" not in before[self.flags]:
+            return False
+        return self.label is None or not cells[self.label].startswith("I-")
+
 
 def read_columns(path: Path, options: ReadingOptions, counts: SpanCounts) -> Iterator[Sentence]:
     """Yield the sentences of a column file."""
-    del counts  # columns hold no character spans
     lines = read_lines(path, options.encoding, options.max_record)
     head: list[str] = []
     layout = None
     while layout is None and (more := take(lines, max(_HEAD_LINES, len(head)))):
         head += more
-        layout = _find_layout(path, head, options)
+        layout = _find_layout(path, head, options, counts)
         if layout is None and (len(head) > _MAX_HEAD or sum(map(len, head)) > options.max_record):
             raise DataError(path, 1, f"no word in the first {len(head):,} lines", "remove them")
     if layout is None:
         return
-    width, text, label, first_id = layout.width, layout.text, layout.label, layout.first_id
+    if layout.header is not None:
+        head[layout.header - 1] = ""
+    width, text, first_id, label = layout.width, layout.text, layout.first_id, layout.label if options.tagged else None
+    ends = layout.sentence is not None or layout.flags is not None
     separator = "\t" if layout.tabs else " "
-    reader = TagCells(options.label_names)
+    reader = TagCells(options.label_names, layout.key)
     known = reader.known
-    ordinal, is_empty = 1, True
+    ordinal, is_empty, comments = 1, True, 0
     # Where some lines begin documents, what stands before the first is a document, too.
     document = f"{path}#1" if any(DOCSTART in line for line in head) else None
     tokens: list[str] = []
     tags: list[str] = []
-    first_line = number = size = 0
+    before: list[str] = []
+    first_line = last_line = number = size = 0
+    named: re.Match[str] | None = None
+
+    def whole() -> Sentence:
+        unbroken = last_line - first_line + 1 == len(tokens)
+        return Sentence(tokens, tags if options.tagged else None, first_line, document, word_per_line=unbroken)
+
     try:
         for number, line in enumerate(itertools.chain(head, lines, [""]), 1):
             # This loop is the speed of reading; what is not a plain word is left to functions.
             stripped = line.rstrip(" \t\r\n")
             cells = stripped.split(separator)
-            if len(cells) != width or not stripped or (separator == " " and ("" in cells or "\t" in stripped)):
-                cells = _unusual_line(line, layout, bool(tokens))
+            if (
+                len(cells) != width
+                or not stripped
+                or stripped[0] == "#"
+                or (separator == " " and ("" in cells or "\t" in stripped))
+            ):
+                cells, named = _unusual_line(line, layout, bool(tokens)), None
+                if cells is _COMMENT:
+                    comments += 1
+                    named = _NEW_DOCUMENT.fullmatch(stripped)
+                    if named is None:
+                        continue
+                    cells = []
             if cells and cells[0] != DOCSTART and cells[text] != DOCSTART:
+                if ends and tokens and layout.begins(cells, before):
+                    yield whole()
+                    tokens, tags, is_empty = [], [], False
                 if first_id is not None and cells[0] != str(first_id + len(tokens)):
                     if _SKIPPED_ID.fullmatch(cells[0]):
                         continue
@@ -98,31 +150,33 @@ def read_columns(path: Path, options: ReadingOptions, counts: SpanCounts) -> Ite
                 tokens.append(cells[text])
                 if label is not None:
                     tags.append(known.get(cells[label]) or reader.read(cells[label]))
+                before, last_line = cells, number
                 continue
             if tokens:
-                unbroken = number - first_line == len(tokens)
-                yield Sentence(tokens, tags if options.tagged else None, first_line, document, word_per_line=unbroken)
-                tokens, tags = [], []
-                is_empty = False
-            named = _NEW_DOCUMENT.fullmatch(stripped)
+                yield whole()
+                tokens, tags, is_empty = [], [], False
             if cells or named:
                 ordinal += not is_empty
                 document = (named and named[1]) or f"{path}#{ordinal}"
                 is_empty = True
     except MisfitError as misfit:
         raise DataError(path, number, *misfit.args) from None
+    if comments:
+        counts.notes.append((str(path), f"{comments:,} comment lines are left out", False))
 
 
 def _unusual_line(line: str, layout: _Layout, inside: bool) -> list[str]:
-    """The cells of a line that is not cut at a glance; none at the end of a sentence and for a comment before one."""
+    """The cells of a line that is not cut at a glance: none at the end of a sentence, ``_COMMENT`` for a comment."""
     line = line.rstrip(" \r\n")
     cells = layout.split(line)
+    if line[:1] == "#" and layout.is_comment(line, cells, inside):
+        return _COMMENT
+    if cells and layout.tabs and len(cells) > layout.width and not any(cells[layout.width :]):
+        cells = cells[: layout.width]  # tabs at the end
     if len(cells) in (0, layout.width):
         return cells
     if cells[0] == DOCSTART:
         return [DOCSTART] * layout.width
-    if line[0] == "#" and not inside and (line[1:2] in (" ", "\t") or layout.width > 3):
-        return []
     found, usual = (f"{count} column{'s' * (count != 1)}" for count in (len(cells), layout.width))
     problem = f"the line has {found} where the file has {usual} (separated by {'tabs' if layout.tabs else 'spaces'})"
     advice = "complete or remove the line"
@@ -135,7 +189,7 @@ def _unusual_line(line: str, layout: _Layout, inside: bool) -> list[str]:
     raise MisfitError(problem, advice)
 
 
-def _find_layout(path: Path, head: Sequence[str], options: ReadingOptions) -> _Layout | None:
+def _find_layout(path: Path, head: Sequence[str], options: ReadingOptions, counts: SpanCounts) -> _Layout | None:
     """The layout of a file that starts with the lines ``head``; ``None`` when none of them holds a word."""
     lines = [line.rstrip(" \r\n") for line in head]
     filled = [(n, line) for n, line in enumerate(lines, 1) if line.strip(" \t") and not line.startswith(DOCSTART)]
@@ -150,33 +204,75 @@ def _find_layout(path: Path, head: Sequence[str], options: ReadingOptions) -> _L
         if not shape.tabs and len(rows) * 2 < len(words):
             advice = "give one word a line with its tag" if options.tagged else "set --data.format text"
             raise MisfitError("the lines differ in their number of columns: this looks like raw text", advice)
-        return _choose_columns(shape, lines, [cells for _, cells in rows], options)
+        while shape.tabs and shape.width > 2 and not any(cells[shape.width - 1] for _, cells in rows):
+            shape = shape._replace(width=shape.width - 1)  # tabs at the end of all lines
+        layout, notes = _choose_columns(shape, lines, [cells[: shape.width] for _, cells in rows], options)
+    between = "tabs" if layout.tabs else "spaces"
+    if layout.header is not None:
+        notes.append((f"line {rows[0][0]} names the columns", False))
+        layout = layout._replace(header=rows[0][0])
+    label = f", tags {layout.label}" if options.tagged else ""
+    notes = [(f"{layout.width} columns between {between}", False), *notes]
+    notes.append((f"columns, counted from 0: words {layout.text}{label}", False))
+    counts.notes += [(str(path), *note) for note in notes]
+    return layout
 
 
-def _choose_columns(shape: _Layout, lines: list[str], rows: list[list[str]], options: ReadingOptions) -> _Layout:
-    """The columns of words and tags of ``rows``, the cells of the lines that have the file's shape."""
-    asked = (options.text_column_name, options.label_column_name)
-    first_id = _first_id(lines, shape) if asked[0] is None and shape.width > 1 else None
-    names = _column_names(lines, shape.width, first_id)
-    text, label = find_columns(options, names, shape.width, (WORDS, ()), (int(first_id is not None), -1))
-    if asked[0] is None and text == 0 and shape.width > 2 and all(_WORD_ID.fullmatch(cells[0]) for cells in rows):
+def _choose_columns(
+    shape: _Layout, lines: list[str], rows: list[list[str]], options: ReadingOptions
+) -> tuple[_Layout, list[tuple[str, bool]]]:
+    """The columns of ``rows``, the cells of the lines that have the file's shape, and what is to be said of them."""
+    asked, width = (options.text_column_name, options.label_column_name), shape.width
+    notes: list[tuple[str, bool]] = []
+    first_id = _first_id(lines, shape) if asked[0] is None and width > 1 else None
+    names = _column_names(lines, width, first_id)
+    if not names and _is_header(rows):
+        names, rows, shape = tuple(cell.strip().lower() for cell in rows[0]), rows[1:], shape._replace(header=0)
+    columns = list(zip(*rows, strict=True))
+    lead = next((n for n in range(width) if width < 3 or not sentences_counted(columns[n])), 0) if not first_id else 0
+    sentence = max(range(lead), key=lambda n: sentences_counted(columns[n]), default=None)
+    if sentence is not None:
+        notes.append((f"column {sentence} numbers the sentences", True))
+    text, label = find_columns(options, names, width, (WORDS, TAGS), (lead or int(first_id is not None), -1))
+    if asked[0] is None and text == 0 and width > 2 and all(map(_WORD_ID.fullmatch, columns[0])):
         advice = "name the column of the words with --data.text_column_name (they are counted from 0)"
         raise MisfitError("the words would be numbers that do not count the words either", advice)
-    layout = shape._replace(text=text, first_id=first_id)
+    found = tag_columns(rows, {text, *range(lead)})
     if label is None:
-        return layout
-    if asked[1] is None and names == _CONLLU_COLUMNS:
-        advice = "name one with --data.label_column_name, such as upos, xpos or misc"
-        raise MisfitError("CoNLL-U has no column made for entity tags", advice)
-    words, tags = ([cells[column] for cells in rows] for column in (text, label))
-    if set(tags) == {"_"}:
+        label = found[0].number if found else None
+    elif asked[1] is None:
+        label, note = choose_tags(found, label, names, columns[label], options.label_names)
+        notes += [(note, True)] if note else []
+        if names and names[label] not in TAGS and not found:
+            problem = f"none of the columns {', '.join(names)} holds entity tags"
+            raise MisfitError(problem, "name the one to take with --data.label_column_name")
+    key = next((column.key for column in found if column.number == label), None)
+    flags = next((n for n in range(width) if any("EndOfSentence" in cell for cell in columns[n])), None)
+    layout = shape._replace(text=text, first_id=first_id, sentence=sentence, flags=flags, key=key)
+    if label is None:
+        return layout, notes
+    words, tags = columns[text], frozenset(columns[label])
+    if not options.tagged:
+        return layout._replace(label=label, tags=tags), notes
+    if tags <= {"_", "-", "*", ""}:
         sample = ", ".join(f"{i}: {cell!r}" for i, cell in enumerate(rows[0]))
-        raise MisfitError(f"column {label} holds no tags, only '_'", f"name another column ({sample})")
-    if None in asked and _look_swapped(words, tags):  # who names both is believed
-        problem = f"words and tags look swapped: the words would be {words[:3]}, the tags {tags[:3]}"
+        problem = f"column {label} holds no tags, only {' and '.join(map(repr, sorted(tags)))}"
+        raise MisfitError(problem, f"name another column ({sample})")
+    if None in asked and _look_swapped(words, columns[label]):  # who names both is believed
+        problem = f"words and tags look swapped: the words would be {words[:3]}, the tags {columns[label][:3]}"
         advice = f"name the columns: --data.text_column_name={label}, --data.label_column_name={text}"
         raise MisfitError(problem, advice)
-    return layout._replace(label=label)
+    return layout._replace(label=label, tags=tags), notes
+
+
+def _is_header(rows: list[list[str]]) -> bool:
+    """Whether the first row names columns: a usual name, no tag, and no cell that occurs again in its column."""
+    first = [cell.strip().lower() for cell in rows[0]]
+    text, label = first_in((*WORDS, *TEXTS), first), first_in(TAGS, first)
+    if len(rows) < 2 or not (text or label) or any(cell == OUTSIDE or has_prefix(cell) for cell in rows[0]):
+        return False
+    lone = not any(name in column for name, *column in zip(*rows, strict=True))
+    return (text is not None and label is not None) or (lone and len(first) > 2)
 
 
 def _shape(lines: list[str]) -> _Layout:
@@ -194,7 +290,7 @@ def _first_id(lines: list[str], shape: _Layout) -> int | None:
     """0 or 1 when the first column counts the words of most sentences from there."""
     starts: Counter[int | None] = Counter()
     lone = 0
-    split = [shape.split(line) for line in lines if not line.startswith("#") or len(shape.split(line)) == shape.width]
+    split = [shape.split(line)[: shape.width] for line in lines if not line.startswith("#")]
     for is_sentence, group in itertools.groupby(split, lambda cells: len(cells) == shape.width):
         if is_sentence:
             ids = [cells[0] for cells in group if not _SKIPPED_ID.fullmatch(cells[0])]
@@ -216,7 +312,7 @@ def _column_names(lines: list[str], width: int, first_id: int | None) -> tuple[s
     return _CONLLU_COLUMNS if first_id is not None and width == len(_CONLLU_COLUMNS) else ()
 
 
-def _look_swapped(words: list[str], tags: list[str]) -> bool:
+def _look_swapped(words: Sequence[str], tags: Sequence[str]) -> bool:
     """Whether words look like tags and tags do not, or there are far more different tags than words."""
     if sum(tag == OUTSIDE or has_prefix(tag) for tag in tags) * 2 >= len(tags):
         return False

@@ -176,10 +176,12 @@ def read_parquet(path: Path, options: ReadingOptions, counts: SpanCounts) -> Ite
     check_regular(path)
     try:
         file = parquet.ParquetFile(path)
+        groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
+        check_expansion(path, sum(group.total_byte_size for group in groups), path.stat().st_size)
+        next(file.iter_batches(1), None)  # an error here, where damage would end the process below
     except (ArrowException, OSError) as error:
         raise _damaged(path, 1, "Parquet file", error) from None
     with file:
-        groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
         columns = [group.column(number) for group in groups for number in range(group.num_columns)]
         # Repeated values take no bytes, so their number counts, too.
         sizes = [max(column.total_uncompressed_size, column.num_values) for column in columns]

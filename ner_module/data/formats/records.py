@@ -7,11 +7,12 @@ an extra (`adapters.py`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ner_module.data.formats.adapters import AnnotatedText, Item, offered_formats
+from ner_module.data.formats.adapters import AnnotatedText, Item, Note, offered_formats
 from ner_module.data.formats.cells import NAME_COLUMNS, MisfitError, TagCells, describe, errors_at
 from ner_module.data.formats.char_spans import CharSpan, SpanCounts, check_spans, check_type, locate_words, tag_words
 from ner_module.data.formats.options import DOCUMENTS, TAGS, TEXTS, WORDS, ReadingOptions, first_in
@@ -21,11 +22,12 @@ from ner_module.errors import DataError
 
 Record = Mapping[str, Any]
 
-SPANS = ("spans", "entities", "label", "labels", "annotations", "ner")
+SPANS = ("spans", "entities", "ents", "label", "labels", "annotations", "ner")
 """The usual keys of character spans, beside a text."""
-_STARTS = ("start", "start_offset", "start_char")
-_ENDS = ("end", "end_offset", "end_char")
-_TYPES = ("label", "labels", "type", "entity_type", "entity_group", "entity", "tag")
+# Keys of a span in lower case and without underscores: startOffset, start_offset.
+_STARTS = ("start", "startoffset", "startchar", "startindex", "begin", "beginoffset", "offset")
+_ENDS = ("end", "endoffset", "endchar", "endindex")
+_TYPES = ("label", "labels", "type", "entitytype", "entitygroup", "entity", "category", "tag", "displayname")
 
 
 class RecordReader:
@@ -54,19 +56,21 @@ class RecordReader:
 
     def read_items(self, items: Iterable[tuple[Path, int, Item]]) -> Iterator[Sentence]:
         """Yield the sentences of (file, line, item), once they were adapted."""
-        path, line = self._path, 0
+        path = self._path
         for path, line, item in items:
+            if isinstance(item, Note):
+                self._counts.notes.append((str(path), item, False))
+                continue
             with errors_at(path, line):
-                sentence = self._read(item)
+                sentence = self._read(item, line)
             self._counts.note(path, line)
             if sentence is not None:
                 sentence.line = line
                 yield sentence
-        with errors_at(path, None):
-            if self._offsets is not None:
-                self._offsets.finish()
+        if self._offsets is not None and (note := self._offsets.finish(path)):
+            self._counts.notes.append((str(path), note, True))
 
-    def _read(self, item: Item) -> Sentence | None:
+    def _read(self, item: Item, line: int) -> Sentence | None:
         if isinstance(item, Mapping):
             item = self._read_record(item)
         if isinstance(item, Sentence):
@@ -76,7 +80,7 @@ class RecordReader:
             self._counts.leave_out(reason)
             return None
         if isinstance(item, AnnotatedText):
-            return self._read_text(item)
+            return self._read_text(item, line)
         if item is None or isinstance(item, str):
             return None
         problem = f"this is not a JSON object but {describe(item)}"
@@ -115,14 +119,15 @@ class RecordReader:
             problem = "neither tokens with tags nor text with spans were found"
             raise MisfitError(problem, f"{NAME_COLUMNS} (the keys are {keys_of(record)})")
 
-    def _read_text(self, item: AnnotatedText) -> Sentence:
+    def _read_text(self, item: AnnotatedText, line: int) -> Sentence:
         text = item.text
         words = split_words(text) if item.words is None else item.words
         sentence = Sentence([text[start:end] for start, end in words], text=text, offsets=words)
         sentence.document = None if item.document is None else str(item.document)
         if self._options.tagged:
             spans = [span for each in item.spans for span in parse_span(each)]
-            spans = check_spans(text, spans) if self._offsets is None else self._offsets.settle(text, words, spans)
+            settle = self._offsets and self._offsets.settle
+            spans = settle(text, words, spans, line) if settle else check_spans(text, spans)
             sentence.tags = tag_words(text, words, spans, self._counts)
         return sentence
 
@@ -199,10 +204,14 @@ def parse_span(item: Any) -> list[CharSpan]:
     """A span; several when it carries several labels. Offsets may be written as strings or floats."""
     start = end = labels = quote = None
     if isinstance(item, Mapping):
-        start, end, labels = (item.get(first_in(names, item)) for names in (_STARTS, _ENDS, _TYPES))
-        quote = item["text"] if isinstance(item.get("text"), str) else None
+        keys = {str(key).lower().replace("_", ""): value for key, value in item.items()}
+        start, end, labels = (keys.get(first_in(names, keys) or "") for names in (_STARTS, _ENDS, _TYPES))
+        quote = keys["text"] if isinstance(keys.get("text"), str) else None
+        length = _offset(keys.get("length"))
+        if end is None and length is not None and type(start) is int:
+            end = start + length
     elif isinstance(item, (list, tuple)) and len(item) == 3:
-        start, end, labels = item
+        start, end, labels = item if _offset(item[0]) is not None else (*item[1:], item[0])
     names: list[Any] = labels if isinstance(labels, list) else [labels]
     start, end = _offset(start), _offset(end)
     if start is None or end is None or not all(isinstance(name, str) for name in names):
@@ -214,4 +223,4 @@ def parse_span(item: Any) -> list[CharSpan]:
 def _offset(value: Any) -> int | None:
     if type(value) is int or (isinstance(value, float) and value.is_integer()):
         return int(value)
-    return int(value) if isinstance(value, str) and value.isdecimal() and len(value) < 10 else None
+    return int(value) if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value) else None

@@ -1,10 +1,12 @@
 """CSV and TSV -> sentences: one word a row, or one sentence a row.
 
-*One word a row*: a column such as ``sentence_id`` or ``Sentence #`` says where a sentence begins (by a new value, or by
-any value where the cells between are empty); without one, an empty row ends a sentence. *One sentence a row*: words and
-tags are lists as JSON, Python or NumPy print them, or words between spaces.
+*One word a row*: a column such as ``sentence_id`` or ``Sentence #``, or one whose cells count sentences, says where a
+sentence begins (by a new value, or by any value where the cells between are empty); an empty row ends a sentence.
+*One sentence a row*: words and tags are lists as JSON, Python, pandas or NumPy print them, or words between spaces.
 
-Quotation marks quote, as in CSV. A TSV file whose marks do not pair up holds them as words, and they are taken as such.
+What separates the cells of a ``.csv`` (commas, semicolons, tabs, bars) and which column holds what is told by content
+(`contents.py`). Quotation marks quote, as in CSV. A TSV file whose marks do not pair up holds them as words, and they
+are taken as such. A word holds no line end.
 """
 
 from __future__ import annotations
@@ -18,15 +20,17 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from ner_module.data.formats.cells import MisfitError, TagCells, describe, errors_at
 from ner_module.data.formats.char_spans import SpanCounts
+from ner_module.data.formats.contents import PLAIN_COMMENT, choose_tags, sentences_counted, tag_columns
 from ner_module.data.formats.files import read_lines, take
 from ner_module.data.formats.options import DOCUMENTS, TAGS, TEXTS, WORDS, ReadingOptions, find_columns, first_in
 from ner_module.data.formats.records import Record, RecordReader
 from ner_module.data.sentence import Sentence
 from ner_module.errors import DataError
+from ner_module.tagging import OUTSIDE, has_prefix
 
 _HEAD_ROWS = 200
 _HEAD_LINES = 5_000
@@ -34,11 +38,12 @@ _MAX_SENTENCE = 2_000  # without a column of sentence ids, a longer one means th
 _MAX_WORDS = 1 << 20
 _SENTENCE_IDS = ("sentence_id", "sentence #", "sentence_idx", "sentence_number", "sent_id", "sentence no", "sent #")
 _MANY_WORDS = ("tokens", "words", *TEXTS)  # columns that hold more than one word a row
+_SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _ITEM = r"""'(?:[^'\\]|\\.)*+'|"(?:[^"\\]|\\.)*+"|-?[0-9]++"""
 _ITEMS = re.compile(_ITEM, re.DOTALL)
 _LIST = re.compile(rf"\[(?:[\s,]*(?:{_ITEM}))*+[\s,]*\]", re.DOTALL)
 
-_Row = tuple[int, list[str]]  # the line it begins on, and its cells: none for an empty row
+_Row = tuple[int, list[str], int]  # the line it begins on, its cells (none for an empty row), the line it ends on
 
 
 class _Layout(NamedTuple):
@@ -52,28 +57,50 @@ class _Layout(NamedTuple):
 
 
 def read_table(path: Path, options: ReadingOptions, counts: SpanCounts) -> Iterator[Sentence]:
-    """Yield the sentences of a table, by commas or by tabs as the format says."""
+    """Yield the sentences of a table, by tabs or, if the format is CSV, by what separates its first lines."""
     lines = read_lines(path, options.encoding, options.max_record)
-    rows = _rows(path, lines, "," if options.format == "csv" else "\t", options.max_record)
-    rows = itertools.dropwhile(lambda row: not row[1], rows)
+    start = take(lines, _HEAD_ROWS)
+    separator = "\t" if options.format == "tsv" else max(_SEPARATORS, key=lambda each: _even_rows(start, each))
+    rows = _rows(path, itertools.chain(start, lines), separator, options.max_record)
+    rows = itertools.dropwhile(lambda row: not row[1] or PLAIN_COMMENT.match(row[1][0]), rows)
     head = take(rows, _HEAD_ROWS, lambda row: sum(map(len, row[1])))
     if not head:
         return
-    line, first = head[0]
+    line, first, _ = head[0]
+    full = [cells for _, cells, _ in head if len(cells) == len(first)]
     with errors_at(path, line):
-        layout = _find_layout(first, options)
-    head = head[1:] if layout.names else head
-    body = _of_width(path, itertools.chain(head, rows), len(first))
-    if _has_sentence_rows([cells for _, cells in head if len(cells) == len(first)], layout):
+        layout, notes = _find_layout(full, options, has_breaks=any(not cells for _, cells, _ in head))
+    counts.notes.append((str(path), f"{len(first)} columns between {_SEPARATORS[separator]}", False))
+    counts.notes += [(str(path), *note) for note in notes]
+    is_named = bool(layout.names)
+    body = _of_width(path, itertools.chain(head[is_named:], rows), len(first))
+    if _has_sentence_rows(full[is_named:], layout):
         options = replace(options, text_column_name="words", label_column_name="tags")
         yield from RecordReader(path, options, counts).read_all(_records(path, body, layout))
     else:
         yield from _by_word(path, body, layout, options)
 
 
+def _even_rows(lines: list[str], separator: str) -> int:
+    """How many of the first rows have several cells, as many as the first one has."""
+    try:
+        rows = list(csv.reader((line for line in lines if line.strip() and line[0] != "#"), delimiter=separator))
+    except csv.Error:
+        return 0
+    return sum(len(cells) == len(rows[0]) > 1 for cells in rows)
+
+
 def _rows(path: Path, lines: Iterator[str], separator: str, limit: int) -> Iterator[_Row]:
-    head = take(lines, _HEAD_LINES)
-    size = 0
+    line = size = 0
+    head: list[str] = []
+    is_quoting: bool | None = None if separator == "\t" else True
+    while not is_quoting and (head := take(lines, _HEAD_LINES)):  # the first lines with marks decide, wherever they are
+        marked = [_is_quoted(text) for text in head if '"' in text] if is_quoting is None else []
+        is_quoting = marked.count(True) >= marked.count(False) if marked else is_quoting
+        for text in head if not is_quoting else ():
+            line += 1
+            cells = text.rstrip("\r\n").split("\t")
+            yield line, cells if any(cells) else [], line
 
     def counted() -> Iterator[str]:
         nonlocal size
@@ -83,26 +110,27 @@ def _rows(path: Path, lines: Iterator[str], separator: str, limit: int) -> Itera
                 raise csv.Error(f"it is longer than {limit >> 20} MiB")
             yield text
 
-    marked = [_is_quoted(line) for line in head if '"' in line] if separator == "\t" else []
-    quoting: Literal[0, 3] = csv.QUOTE_NONE if marked.count(False) > marked.count(True) else csv.QUOTE_MINIMAL
     csv.field_size_limit(max(limit, csv.field_size_limit()))
-    rows = csv.reader(counted(), delimiter=separator, strict=True, quoting=quoting)
-    line = 1
+    before = line
+    rows = csv.reader(counted() if is_quoting else (), delimiter=separator, strict=True)
     try:
         for cells in rows:
-            yield line, cells if any(cells) else []
-            line, size = rows.line_num + 1, 0
+            first, line, size = line + 1, before + rows.line_num, 0
+            yield first, cells if any(cells) else [], line
     except csv.Error as error:
         advice = "correct it; a quotation mark at the start of a cell needs a second one at its end"
-        raise DataError(path, line, f"no valid row ({error})", advice) from None
+        raise DataError(path, line + 1, f"no valid row ({error})", advice) from None
 
 
 def _of_width(path: Path, rows: Iterable[_Row], width: int) -> Iterator[_Row]:
-    for line, cells in rows:
+    for row in rows:
+        line, cells, _ = row
         if cells and len(cells) != width:
+            if PLAIN_COMMENT.match(cells[0]):
+                continue
             problem = f"the row has {len(cells)} cell{'s' * (len(cells) != 1)}, the table {width} columns"
             raise DataError(path, line, problem, "complete it, or quote the cells that hold a separator")
-        yield line, cells
+        yield row
 
 
 def _is_quoted(line: str) -> bool:
@@ -122,29 +150,58 @@ def is_header(cells: Sequence[str], options: ReadingOptions) -> bool:
     return first_in((*WORDS, *TEXTS), lower) is not None and first_in(TAGS, lower) is not None
 
 
-def _find_layout(first: list[str], options: ReadingOptions) -> _Layout:
-    """The layout of a table by its first row: its header, or a row of words; refuses one that lacks a column."""
+def _find_layout(
+    rows: list[list[str]], options: ReadingOptions, has_breaks: bool
+) -> tuple[_Layout, list[tuple[str, bool]]]:
+    """The layout of a table by its first rows, and what is to be said of it; refuses one that lacks a column."""
+    first, others = rows[0], rows[1:]
     lower = tuple(cell.strip().lower() for cell in first)
-    usual: tuple[str, ...] = () if options.tagged else (*WORDS, *TEXTS)
-    if options.text_column_name is None and options.label_column_name is None:
-        usual = (*WORDS, *TEXTS, *TAGS, *_SENTENCE_IDS)  # where one of the columns has no such name, it is missed
-    names = lower if first_in(usual, lower) or options.names_asked_for or is_header(first, options) else ()
-    default = (None, None) if names else (0, -1)
-    text, label = find_columns(options, names, len(first), ((*WORDS, *TEXTS), TAGS), default)
-    others = [first_in(usual, names) for usual in (_SENTENCE_IDS, DOCUMENTS)]
-    return _Layout(names, text, label, *(None if name is None else names.index(name) for name in others))
+    asked = (options.text_column_name, options.label_column_name)
+    usual: tuple[str, ...] = (*WORDS, *TEXTS)
+    if asked == (None, None):
+        usual = (*usual, *TAGS, *_SENTENCE_IDS)  # where one of the columns has no such name, it is missed
+    found = tag_columns(others)
+    is_named = any(column.rank == 3 and not _is_tag(first[column.number]) for column in found)
+    is_named = is_named or is_header(first, options) or bool(options.names_asked_for)
+    names = lower if is_named or (not (options.tagged and any(asked)) and first_in(usual, lower)) else ()
+    found, body = (found, others) if names else (tag_columns(rows), rows)
+    columns = list(zip(*body, strict=True)) or [()] * len(first)
+    tags = found[0].number if found and found[0].rank == 3 else None
+    counting = {number: count for number, cells in enumerate(columns) if (count := sentences_counted(cells))}
+    left = [number for number in range(len(first)) if number != tags and number not in counting]
+    default = (left[0] if len(left) == 1 else None, tags) if names else (min([*left, len(first) - 1]), -1)
+    text, label = find_columns(options, names, len(first), ((*WORDS, *TEXTS), (*TAGS, "entities", "spans")), default)
+    notes: list[tuple[str, bool]] = []
+    if label is not None and asked[1] is None:
+        found = [column for column in found if column.number != text]
+        label, note = choose_tags(found, label, names, columns[label], options.label_names)
+        notes += [(note, True)] if note else []
+    named = [first_in(usual, names) for usual in (_SENTENCE_IDS, DOCUMENTS)]
+    numbers = [None if name is None else names.index(name) for name in named]
+    if numbers[0] is None and not has_breaks:
+        free = counting.keys() - {text, label, numbers[1]}
+        numbers[0] = max(free, key=counting.__getitem__, default=None)
+    said = {"words": text, "tags": label, "sentence numbers": numbers[0], "documents": numbers[1]}
+    where = ", ".join(f"{what} {n}" + (f" ({names[n]})" if names else "") for what, n in said.items() if n is not None)
+    notes.append((f"columns, counted from 0: {where}", False))
+    return _Layout(names, text, label, *numbers), notes
+
+
+def _is_tag(cell: str) -> bool:
+    return cell == OUTSIDE or has_prefix(cell)
 
 
 def _has_sentence_rows(rows: list[list[str]], layout: _Layout) -> bool:
     """Whether a row is a sentence, not a word: a list, or as many tags as words (a tag may hold a space)."""
-    if layout.names and layout.names[layout.text] in _MANY_WORDS:
-        return True
-    for cells in rows if layout.sentence is None else ():
+    for cells in rows:
         words = cells[layout.text].strip()
         tags = words if layout.label is None else cells[layout.label].strip()
-        if (tags.startswith("[") and len(tags) > 1) or (" " in tags and len(tags.split()) == len(words.split())):
+        count = len(tags.split())
+        if (tags.startswith("[") and len(tags) > 1) or (layout.label is not None and count == len(words.split()) > 1):
             return True
-    return False
+    if layout.sentence is not None and sentences_counted([cells[layout.sentence] for cells in rows]):
+        return False
+    return bool(layout.names) and layout.names[layout.text] in _MANY_WORDS
 
 
 def _by_word(path: Path, rows: Iterable[_Row], layout: _Layout, options: ReadingOptions) -> Iterator[Sentence]:
@@ -153,7 +210,7 @@ def _by_word(path: Path, rows: Iterable[_Row], layout: _Layout, options: Reading
     words = Sentence([])
     last = 0
     sentence_id, document_id = "", ""
-    for line, cells in itertools.chain(rows, [(0, [])]):
+    for line, cells, end in itertools.chain(rows, [(0, list[str](), 0)]):
         sentence = cells[layout.sentence] if cells and layout.sentence is not None else ""
         document = cells[layout.document] if cells and layout.document is not None else ""
         begins = not cells or sentence not in ("", sentence_id) or document not in ("", document_id)
@@ -167,6 +224,9 @@ def _by_word(path: Path, rows: Iterable[_Row], layout: _Layout, options: Reading
             sentence_id, document_id = sentence or sentence_id, document or document_id
             words = Sentence([], [] if options.tagged else None, line, document_id or None)
         last = line
+        if end > line:
+            problem = f"a cell holds a line end: a quotation mark joins the lines {line} to {end}"
+            raise DataError(path, line, problem, "double or remove the mark, for a word holds no line end")
         words.tokens.append(cells[layout.text])
         if len(words.tokens) > most:
             problem = f"{most:,} words without an end of the sentence"
@@ -183,7 +243,7 @@ def _records(path: Path, rows: Iterable[_Row], layout: _Layout) -> Iterator[tupl
     """A record for each sentence, under keys that no usual name can shadow."""
     splits_at_spaces = bool(layout.names) and layout.names[layout.text] in WORDS
     has_words: bool | None = None
-    for line, cells in rows:
+    for line, cells, _ in rows:
         if not cells:
             continue
         text = cells[layout.text]
@@ -207,10 +267,11 @@ def _list(cell: str) -> list[Any]:
     cell = cell.strip(" ")
     if not (cell.startswith("[") and cell.endswith("]")):
         return [part for part in re.split("[ \\t]+", cell) if part]
-    with contextlib.suppress(ValueError, RecursionError):
-        value = json.loads(cell)
+    with contextlib.suppress(ValueError, RecursionError, SyntaxError, MemoryError):
+        is_python = re.match(r"\[\s*[(\[{]", cell) and "'" in cell  # lists of tuples, lists or dictionaries
+        value = ast.literal_eval(cell) if is_python else json.loads(cell)
         if isinstance(value, list):
-            return value
+            return [list(item) if isinstance(item, tuple) else item for item in value]
     if not _LIST.fullmatch(cell):
         raise MisfitError(f"no list of words or tags: {describe(cell)}", 'write lists as ["New", "York"], in whole')
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,9 @@ VERSION = 2
 
 @dataclass
 class Audit:
-    """The result: numbers of each split, findings (the most severe first), types (the most frequent first)."""
+    """How files were read, numbers of each split, findings (the most severe first), types (the most frequent first)."""
 
+    files: list[dict[str, Any]]
     splits: dict[str, dict[str, Any]]
     findings: list[Finding]
     types: list[str]
@@ -38,6 +39,7 @@ class Audit:
         """What ``audit.json`` and ``--json`` hold."""
         fields = {
             "version": VERSION,
+            "files": self.files,
             "splits": self.splits,
             "findings": [finding.as_json() for finding in self.findings],
             "entity_types": self.types,
@@ -95,4 +97,20 @@ def audit_corpus(corpus: Corpus, tokenization: Tokenization | None = None, findi
         sizes = {split: numbers | of_splits[split] for split, numbers in sizes.items()}
     frequency = next(iter(mentions.values()))
     ordered = sorted(types, key=lambda name: (-frequency[name], name))
-    return Audit(sizes, most_severe_first(found), ordered)
+    return Audit(list(_how_read(corpus)), sizes, most_severe_first(found), ordered)
+
+
+def _how_read(corpus: Corpus) -> Iterator[dict[str, Any]]:
+    """For each file the format and why, which column holds what, what was left out, and the evidence for the scheme."""
+    for split, (stored, scheme, _) in corpus.sources.items():
+        census = stored.meta["schemes"]
+        tagged = census["prefixed_words"] or census["flat_words"]
+        fitting = tagged - census["illegal_words"].get(scheme, 0)
+        last = [f"scheme {scheme}: {fitting:,} of {plural(tagged, 'tagged word')} as it writes them"]
+        if respelt := stored.meta["respelt"]:
+            last.insert(0, "read as " + ", ".join(f"{new} for {old}" for old, new in list(respelt.items())[:6]))
+        if stored.meta["changed_spans"]:
+            last.append(stored.meta["changed_spans"])
+        for file in stored.meta["sources"]:
+            notes = [note for path, note, _ in stored.meta["notes"] if path == file]
+            yield {"file": file, "split": split, "scheme": scheme, "read_as": notes + last}

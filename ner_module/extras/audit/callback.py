@@ -14,8 +14,8 @@ from ner_module.extras.audit.audit import Audit, audit_data
 log = logging.getLogger(__name__)
 
 # `data/` has reported these while it read the data.
-_REPORTED = ("misspelt_tag", "unknown_tag", "rare_tag", "changed_spans", "illegal_tags", "type_not_in_training",
-             "windows", "clipped_words", "words_without_subword")  # fmt: skip
+_REPORTED = ("how_counted", "misspelt_tag", "unknown_tag", "rare_tag", "changed_spans", "illegal_tags",
+             "type_not_in_training", "windows", "clipped_words", "words_without_subword")  # fmt: skip
 
 
 class DataAudit(Callback):

@@ -31,7 +31,7 @@ _KINDS = {
 _LONGEST = 8
 _DETAILS = 200
 _PLACES = 3
-# The usual reading must have at least this lower bound of its share for the others to look like slips.
+# The dominant reading must have at least this lower bound of its share for the others to look like slips.
 _CLEAR = 0.5
 _RARELY_ENTITY = 0.05
 
@@ -58,7 +58,7 @@ class _Conflict(NamedTuple):
     rank: float
     unusual: int
     certainty: float
-    is_slip: bool  # an unusual reading is likely a mistake, not one of two honest meanings of a word
+    is_slip: bool  # a minority reading is likely a mistake, not a genuine second meaning
     form: Form
     readings: dict[str, Reading]
 

@@ -136,6 +136,9 @@ def read_data(data: NERDataModule) -> tuple[Corpus, list[Finding], DataError | N
         sources["train"] = train._replace(held_out=held_out)
     tags = Tags(stored, schemes, options["label_names"], data.label_map)
     findings += misspelt_tags(tags)
+    for line in tags.how_counted(outside):
+        advice = "make sure that this is meant: the scores count entities"
+        findings.append(Finding("how_counted", "warning", 1, line, None, advice))
     if attempt("label_map", "refused", tags.check_label_map) == "refused":
         tags.label_map = {}
     scheme = next(iter(schemes.values()))

@@ -40,6 +40,9 @@ _SIZES = (
 def show(audit: Audit) -> None:
     """Print all of it."""
     console, splits = get_console(), audit.splits.values()
+    for file in audit.files:
+        console.print(Text(printable(f"{file['file']} ({file['split']})"), style="bold"))
+        console.print(Padding(Text(printable("; ".join(file["read_as"]))), (0, 0, 1, 2)))
     columns = [Column(""), *(Column(split, count) for split in audit.splits)]
     sizes = [[label, *(_cell(split, key, whole) for split in splits)] for label, key, whole in _SIZES]
     console.print(Table("Sizes", columns, [row for row in sizes if row[1:] != [None] * len(splits)]).for_terminal(), "")

@@ -7,6 +7,7 @@ import unicodedata
 from bisect import bisect
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator
+from os.path import commonprefix
 from typing import Any
 
 from ner_module.data.alignment import Subwords, make_sequences
@@ -69,6 +70,12 @@ def character_kinds(form: str) -> list[str]:
 
 def character_findings(corpus: Corpus) -> Iterator[Finding]:
     """Everything odd about characters, one finding a kind."""
+    for split in corpus.splits:
+        words = {word for sentence in corpus.of(split) for word in sentence.tokens}
+        if len(words) > 9 and len(prefix := commonprefix([min(words), max(words)])) > 1:  # noqa: RUF071 (characters)
+            message = f"every word of the {split} data begins with {prefix!r}"
+            advice = "remove it: no word of running text will have it"
+            yield Finding("same_beginning", "warning", len(words), message, corpus.of(split)[0].example(0, 1), advice)
     forms: dict[str, list[str]] = defaultdict(list)
     for form in corpus.forms:
         for kind in character_kinds(form):

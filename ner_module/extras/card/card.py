@@ -18,7 +18,7 @@ from jinja2 import Environment, FileSystemLoader
 from lightning.pytorch import Callback
 
 from ner_module.extras.after_run import AfterRun, read_run
-from ner_module.extras.card.facts import CardFacts, file_names, licence_on_hub, metadata, run_name
+from ner_module.extras.card.facts import EXAMPLE, CardFacts, file_names, licence_on_hub, metadata, run_name
 from ner_module.inference.model_folder import public_name
 from ner_module.tables import Column, Table, score
 from ner_module.tagging import LabelSet
@@ -57,6 +57,7 @@ def card_of(facts: CardFacts) -> Any:
     environment.filters |= {"markdown": to_markdown, "score": score}
     text = environment.get_template("card.md.jinja").render(
         facts=facts,
+        example=EXAMPLE,
         metadata=metadata(facts).to_yaml(),
         overview=_pairs("", "", _overview(facts)),
         split=split,

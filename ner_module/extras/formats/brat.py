@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from ner_module.data.formats.adapters import AnnotatedText, Items
+from ner_module.data.formats.adapters import AnnotatedText, Items, Note
 from ner_module.data.formats.cells import MisfitError, errors_at
 from ner_module.data.formats.char_spans import DISCONTINUOUS, CharSpan, check_type, fits_text
 from ner_module.data.formats.files import read_lines, too_large
@@ -49,7 +50,12 @@ def read_brat(folder: Path, options: ReadingOptions) -> Items:
                 lines.append(number)
             else:
                 yield file, number, each
-        spans = _settled(path.with_suffix(".ann"), text, spans, lines, options.span_offsets)
+        offsets = CountedOffsets(options.span_offsets)
+        with _errors_at(path.with_suffix(".ann"), text, spans, lines):
+            words = split_words(text) if spans else []
+            spans = offsets.settle(text, words, spans, lines[0] if lines else 1)
+        if note := offsets.finish(path.with_suffix(".ann")):
+            yield path.with_suffix(".ann"), 1, Note(note)
         document = str(path.relative_to(folder).with_suffix(""))
         for line, start, end, inside in _pieces(text, sorted(spans, key=lambda span: span[:3])):
             if text[start:end].strip():
@@ -57,15 +63,14 @@ def read_brat(folder: Path, options: ReadingOptions) -> Items:
                 yield path, line, AnnotatedText(text[start:end], moved, document=document)
 
 
-def _settled(path: Path, text: str, spans: list[CharSpan], lines: list[int], way: str) -> list[CharSpan]:
-    offsets = CountedOffsets(way)
+@contextmanager
+def _errors_at(path: Path, text: str, spans: list[CharSpan], lines: list[int]) -> Iterator[None]:
+    """Name the line of the first span that does not fit."""
     try:
-        spans = offsets.settle(text, split_words(text), spans)
-        offsets.finish()
+        yield
     except MisfitError as misfit:
         line = next((line for line, span in zip(lines, spans, strict=True) if not fits_text(text, span)), lines[0])
         raise DataError(path, line, *misfit.args) from None
-    return spans
 
 
 def _read_document(path: Path, options: ReadingOptions) -> Iterator[str]:

@@ -1,17 +1,17 @@
-"""Files of further formats: CoNLL-2012, CoNLL-U with names in MISC, WebAnno, PubTator, spaCy's DocBin.
+"""Files of further formats: CoNLL-2012, WebAnno, PubTator, spaCy's DocBin.
 
-A reader yields words with tags or texts with spans, each with file and line.
+A reader yields words with tags or texts with spans, each with file and line. Formats that are known but not read are an
+error that says how to convert them.
 """
 
 from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ner_module.data.formats.adapters import AnnotatedText, Items
-from ner_module.data.formats.cells import MisfitError, errors_at
+from ner_module.data.formats.adapters import AnnotatedText, FileFormat, Items
 from ner_module.data.formats.files import read_lines, too_large
 from ner_module.data.formats.options import ReadingOptions
 from ner_module.data.sentence import Sentence
@@ -20,147 +20,88 @@ from ner_module.errors import DataError
 _Block = list[tuple[int, str]]
 
 
-def _blocks(path: Path, options: ReadingOptions) -> Iterator[_Block]:
-    """Stretches of lines between blank ones, each with its number."""
+def _begins(pattern: str, *suffixes: str) -> Callable[[Path, str], bool]:
+    """Whether the text of a file begins with this, and its name, if asked, ends so."""
+    found = re.compile(pattern, re.IGNORECASE)
+    return lambda path, head: found.match(head) is not None and path.name.endswith(suffixes or ("",))
+
+
+def _blocks(path: Path, options: ReadingOptions) -> Iterator[tuple[_Block, list[str]]]:
+    """Stretches of lines between blank ones, each line with its number; and their comments."""
     block: _Block = []
+    comments: list[str] = []
     size = 0
     for number, line in enumerate(read_lines(path, options.encoding, options.max_record), 1):
-        line = line.rstrip("\r\n")
         size += len(line)
         if size > options.max_record:
             raise too_large(path, number, "sentence", options.max_record)
-        if line.strip():
-            block.append((number, line))
+        if line.startswith("#"):
+            comments.append(line.strip())
+        elif line.strip():
+            block.append((number, line.rstrip("\r\n")))
         elif block:
-            yield block
-            block, size = [], 0
+            yield block, comments
+            block, comments, size = [], [], 0
     if block:
-        yield block
+        yield block, comments
 
 
-def is_conll2012(path: Path, head: str) -> bool:
-    """Whether a file begins as those of OntoNotes and CoNLL-2011/2012 do."""
-    return head.startswith("#begin document ")
-
-
-def read_conll2012(path: Path, options: ReadingOptions) -> Items:
-    """Yield the sentences; names are in the column before the predicates: ``(PERSON*``, ``*``, ``*)``, ``(GPE)``."""
-    for block in _blocks(path, options):
-        rows = [(line, cells.split()) for line, cells in block if not cells.startswith("#")]
-        words, tags, open_type = [], [], ""
-        for line, cells in rows:
-            with errors_at(path, line):
-                if len(cells) < 12:
-                    raise MisfitError(f"the line has {len(cells)} columns, CoNLL-2012 at least 12", "complete it")
-                name = re.fullmatch(r"(?:\(([^()*]+))?\*?(\))?", cells[10])
-                if name is None or (name[1] and open_type) or (name[2] and not (name[1] or open_type)):
-                    raise MisfitError(f"{cells[10]!r} is no name in brackets here", "write (PERSON*, *, *) or (PERSON)")
-            open_type = name[1] or open_type
-            tags.append(f"{'B' if name[1] else 'I'}-{open_type}" if open_type else "O")
-            open_type = "" if name[2] else open_type
-            words.append(cells[3])
-        if open_type:
-            raise DataError(path, rows[-1][0], f"the name of type {open_type} does not end", "close its bracket")
-        if rows:
-            document = f"{rows[0][1][0]}:{rows[0][1][1]}"
-            yield path, rows[0][0], Sentence(words, tags if options.tagged else None, document=document)
-
-
-def is_conllu_misc(path: Path, head: str) -> bool:
-    """Whether a file is CoNLL-U with names in its last column (``name=B-PER``), of ten."""
-    return (
-        re.search(r"^(?:[^\t\n]*\t){9}(?:[^\t\n]*\|)?name=(?:O|[A-Z]-)", head, re.MULTILINE | re.IGNORECASE) is not None
-    )
-
-
-def read_conllu_misc(path: Path, options: ReadingOptions) -> Items:
-    """Yield the sentences; a word without ``name=`` is outside."""
-    document = None
-    for block in _blocks(path, options):
-        words, tags, first = [], [], 0
+def _read_conll2012(path: Path, options: ReadingOptions) -> Items:
+    """Names are in the column before the predicates: ``(PERSON*``, ``*``, ``*)``, ``(GPE)``."""
+    for block, _ in _blocks(path, options):
+        words, tags, inside = [], [], ""
         for line, text in block:
-            if text.startswith("#"):
-                document = text.partition("=")[2].strip() or None if text.startswith("# newdoc") else document
-                continue
-            cells = text.split("\t")
-            if len(cells) != 10:
-                raise DataError(path, line, f"the line has {len(cells)} columns, CoNLL-U 10", "complete it")
-            if cells[0].isdecimal():  # no range (1-2) and no empty node (1.1)
-                first = first or line
-                words.append(cells[1])
-                tags.append(
-                    next((x.partition("=")[2] for x in cells[9].split("|") if x.lower().startswith("name=")), "O")
-                )
-        if words:
-            yield path, first, Sentence(words, tags if options.tagged else None, document=document)
+            cells = re.split("[ \t]+", text)
+            name = re.fullmatch(r"(?:\(([^()*]+))?\*?(\))?", cells[10]) if len(cells) > 11 else None
+            if name is None or (name[1] and inside) or (name[2] and not (name[1] or inside)):
+                advice = "give at least 12 columns, with (PERSON*, *, *) or (PERSON) in the eleventh"
+                raise DataError(path, line, "this is no line of CoNLL-2012, or its bracket does not fit", advice)
+            inside = name[1] or inside
+            tags.append(f"{'B' if name[1] else 'I'}-{inside}" if inside else "O")
+            inside = "" if name[2] else inside
+            words.append(cells[3])
+        if inside:
+            raise DataError(path, block[-1][0], f"the name of type {inside} does not end", "close its bracket")
+        document = ":".join(block[0][1].split()[:2])
+        yield path, block[0][0], Sentence(words, tags if options.tagged else None, document=document)
 
 
-def is_webanno(path: Path, head: str) -> bool:
-    """Whether a file is WebAnno TSV, which INCEpTION exports."""
-    return head.startswith("#FORMAT=WebAnno TSV 3")
-
-
-def read_webanno(path: Path, options: ReadingOptions) -> Items:
-    """Yield the sentences; entities are the values of the layer of named entities, or the only span layer's."""
-    column: int | None = None
-    for block in _blocks(path, options):
-        rows = [(line, text.split("\t")) for line, text in block if not text.startswith("#")]
-        if layers := [text for _, text in block if text.startswith("#T_SP=")]:
-            column = _webanno_column(path, block[0][0], layers, options)
+def _read_webanno(path: Path, options: ReadingOptions) -> Items:
+    """WebAnno TSV 3, which INCEpTION exports; entities are the values of the layer of named entities."""
+    features: list[str] = []  # layer|feature, by column from the fourth on
+    for block, comments in _blocks(path, options):
+        layers = [each[6:].split("|") for each in comments if re.match("#T_(SP|CH|RL)=", each)]
+        features = features or [f"{names[0]}|{name}" for names in layers for name in names[1:]]
+        wanted = options.label_column_name or next((x for x in features if x.endswith("NamedEntity|value")), "value")
+        columns = [number for number, name in enumerate(features, 3) if name == wanted or name.endswith(f"|{wanted}")]
+        if len(columns) != 1:
+            problem = f"{len(columns)} features are called {wanted} (there are {', '.join(features)})"
+            raise DataError(path, block[0][0], problem, "name the one with the types by --data.label_column_name")
         words: list[str] = []
-        spans: dict[object, list[int]] = {}
-        for line, cells in rows:
-            if "." in cells[0]:  # a part of a word
-                raise DataError(path, line, "an annotation of a part of a word", "annotate whole words")
-            if column is None or len(cells) <= column:
-                raise DataError(path, line, "the line has no cell for the layer in the header", "export it again")
-            for value in cells[column].split("|") if cells[column] not in ("_", "") else ():
-                spans.setdefault(value if "[" in value else (value, len(words)), []).append(len(words))
+        spans: dict[str, list[int]] = {}  # value and number of an annotation -> its words
+        for line, text in block:
+            cells = text.split("\t")
+            if len(cells) <= columns[0] or "." in cells[0]:
+                problem = "an annotation of a part of a word" if "." in cells[0] else "the line lacks cells"
+                raise DataError(path, line, problem, "annotate whole words, and export again")
+            for value in cells[columns[0]].split("|") if cells[columns[0]] not in ("_", "") else ():
+                spans.setdefault(value if "[" in value else f"{value}[{len(words)}.]", []).append(len(words))
             words.append(cells[2])
-        if rows:
-            text = " ".join(words)
-            places: list[tuple[int, int]] = []
-            for word in words:
-                start = places[-1][1] + 1 if places else 0
-                places.append((start, start + len(word)))
-            found = [(places[at[0]][0], places[at[-1]][1], _webanno_type(key)) for key, at in spans.items()]
-            yield path, rows[0][0], AnnotatedText(text, found, places)
+        text, places = " ".join(words), [(0, -1)]
+        for word in words:
+            places.append((places[-1][1] + 1, places[-1][1] + 1 + len(word)))
+        found = [(places[at[0] + 1][0], places[at[-1] + 1][1], key.rpartition("[")[0]) for key, at in spans.items()]
+        yield path, block[0][0], AnnotatedText(text, found, places[1:])
 
 
-def _webanno_type(key: object) -> str:
-    return re.sub(r"\[[0-9]+\]$", "", key if isinstance(key, str) else str(key[0])).replace("\\", "")  # type: ignore[index]
-
-
-def _webanno_column(path: Path, line: int, layers: list[str], options: ReadingOptions) -> int:
-    """The number of the column with the types."""
-    features = [(each.split("|")[0][6:], feature) for each in layers for feature in each.split("|")[1:]]
-    found = [
-        number
-        for number, (layer, feature) in enumerate(features, 3)
-        if (feature == options.label_column_name or (options.label_column_name is None and feature == "value"))
-        and (layer.endswith("NamedEntity") or not any(other.endswith("NamedEntity") for other, _ in features))
-    ]
-    if len(found) != 1:
-        names = ", ".join(f"{layer}|{feature}" for layer, feature in features)
-        raise DataError(
-            path, line, f"which feature holds the types? There are {names}", "name it with --data.label_column_name"
-        )
-    return found[0]
-
-
-def is_pubtator(path: Path, head: str) -> bool:
-    """Whether a file is PubTator: ``12345|t|Title``."""
-    return re.match(r"\s*[0-9]+\|t\|", head) is not None
-
-
-def read_pubtator(path: Path, options: ReadingOptions) -> Items:
-    """Yield title and abstract of each document as one text; ``12345<TAB>start<TAB>end<TAB>text<TAB>type``."""
-    for block in _blocks(path, options):
+def _read_pubtator(path: Path, options: ReadingOptions) -> Items:
+    """Title and abstract of a document are one text; ``12345<TAB>start<TAB>end<TAB>text<TAB>type``."""
+    for block, _ in _blocks(path, options):
         parts, spans = [], []
         for line, row in block:
             cells = row.split("\t")
-            if text := re.fullmatch(r"([0-9]+)\|[ta]\|(.*)", row):
-                parts.append(text[2])
+            if text := re.fullmatch(r"[0-9]+\|[ta]\|(.*)", row):
+                parts.append(text[1])
             elif len(cells) >= 5 and cells[1].isdecimal():
                 spans.append({"start": cells[1], "end": cells[2], "text": cells[3], "type": cells[4]})
             elif len(cells) != 4:  # a relation has four
@@ -168,19 +109,12 @@ def read_pubtator(path: Path, options: ReadingOptions) -> Items:
         yield path, block[0][0], AnnotatedText(" ".join(parts), spans, document=re.split(r"[|\t]", block[0][1])[0])
 
 
-def is_docbin(path: Path, head: str) -> bool:
-    """Whether a file is a spaCy DocBin."""
-    return path.suffix == ".spacy" and path.is_file()
-
-
-def read_docbin(path: Path, options: ReadingOptions) -> Items:
-    """Yield the sentences of a DocBin, whole documents where it marks none; needs spaCy."""
+def _read_docbin(path: Path, options: ReadingOptions) -> Items:
+    """The sentences of a DocBin, whole documents where it marks none; needs spaCy."""
     try:
         spacy, tokens = importlib.import_module("spacy"), importlib.import_module("spacy.tokens")
     except ImportError:
-        raise DataError(
-            path, None, "a .spacy file is read by spaCy, which is not installed", "pip install spacy"
-        ) from None
+        raise DataError(path, None, "a .spacy file is read by spaCy, which is not here", "pip install spacy") from None
     try:
         docs = list(tokens.DocBin().from_disk(path).get_docs(spacy.blank("xx").vocab))
     except Exception as error:  # whatever broken bytes make of it
@@ -194,3 +128,32 @@ def read_docbin(path: Path, options: ReadingOptions) -> Items:
             words = [(t.idx - start, t.idx + len(t) - start) for t in part if not t.is_space]
             spans = [(each.start_char - start, each.end_char - start, each.label_) for each in part.ents]
             yield path, number, AnnotatedText(part.text, spans, words, document=f"{path.stem}-{number}")
+
+
+def _known(name: str, advice: str) -> Callable[[Path, ReadingOptions], Items]:
+    """A format that is not read."""
+
+    def refuse(path: Path, options: ReadingOptions) -> Items:
+        raise DataError(path, None, f"this is {name}, which is not read as it is", advice.replace("FILE", path.name))
+
+    return refuse
+
+
+_BIOC = "pip install bioc, then python -c \"from bioc import biocxml, biocjson; biocjson.dump(biocxml.load('FILE'), \
+open('FILE.json', 'w'))\" makes a file that is read"
+_RASA = "`rasa data convert nlu -f json --data FILE --out FILE.json` makes a file that is read"
+_PYTHON = "add `import json; json.dump(TRAIN_DATA, open('train.json', 'w'))` at its end and run it: train.json is read"
+
+FILES = {
+    "spacy": FileFormat(lambda path, head: path.suffix == ".spacy" and path.is_file(), _read_docbin),
+    "conll2012": FileFormat(_begins("#begin document "), _read_conll2012),
+    "webanno": FileFormat(_begins("#FORMAT=WebAnno TSV 3"), _read_webanno),
+    "pubtator": FileFormat(_begins(r"\s*[0-9]+\|t\|"), _read_pubtator),
+    "bioc-xml": FileFormat(_begins(r"(?:\s*<[?!][^>]*>)*\s*<collection>"), _known("BioC XML", _BIOC)),
+    "xmi": FileFormat(
+        _begins(r"(?:\s*<[?!][^>]*>)*\s*<xmi:XMI"), _known("a UIMA CAS", "export WebAnno TSV 3 from INCEpTION instead")
+    ),
+    "rasa": FileFormat(_begins(r"(?:version:.*\n+)?nlu:", ".yml", ".yaml"), _known("training data of Rasa", _RASA)),
+    "python": FileFormat(_begins(r"(?:(?:import|from|#).*\n|\n)*[A-Z_]+ *= *\[", ".py"), _known("Python", _PYTHON)),
+}
+"""A new format is a function and a line here."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ner_module.data.formats.adapters import AnnotatedText, Item, Items
+from ner_module.data.formats.adapters import AnnotatedText, Item, Items, Note
 from ner_module.data.formats.cells import MisfitError, describe, errors_at
 from ner_module.data.formats.char_spans import DISCONTINUOUS, CharSpan, locate_words
 from ner_module.data.formats.options import ReadingOptions, first_in
@@ -21,65 +21,62 @@ from ner_module.errors import DataError
 from ner_module.extras.formats.offsets import find_quote
 from ner_module.extras.formats.word_spans import File, tagged
 
-_NO_JUDGEMENT = "texts that nobody annotated"
+_UNTOUCHED = "texts that nobody annotated"
 _REJECTED = "rejected texts"
 _PENDING = "texts whose annotation is not submitted"
 _MACHINE = "machine predictions"
-_OTHER_ANNOTATOR = "further annotations"
+_OTHERS = "further annotations"
 _BINARY = "binary judgements, which say nothing of other words"
 
 
 def _label_studio(task: Any, file: File) -> Iterator[Item]:
     """Tasks: ``{"data": {"text"}, "annotations": [{"result": [{"type", "from_name", "value": {…}}]}]}``."""
     text, document = text_of(task["data"], file.text_key), document_of(task["data"])
-    if not file.is_tagged:
-        yield AnnotatedText(text, document=document)
-        return
     done = [each for each in task.get("annotations", task.get("completions")) or () if not each.get("was_cancelled")]
     yield from [_MACHINE] * len(task.get("predictions") or ())
-    if not done:
-        yield AnnotatedText(text, document=document, left_out=_NO_JUDGEMENT)
+    if not done or not file.is_tagged:
+        yield AnnotatedText(text, document=document, left_out=_UNTOUCHED)
         return
-    yield from [_OTHER_ANNOTATOR] * (len(done) - 1)
+    yield from [_OTHERS] * (len(done) - 1)
     marks = [mark for mark in done[0]["result"] if str(mark.get("type", "labels")).endswith("labels")]
     controls = {str(mark.get("from_name")) for mark in marks}
     file.controls |= controls
     if file.label_key is not None:
         marks = [mark for mark in marks if mark.get("from_name") == file.label_key]
     elif len(controls) > 1:
-        problem = f"several controls mark text ({', '.join(sorted(controls))})"
-        raise MisfitError(problem, "choose one with --data.label_column_name")
+        raise _several("controls", controls)
     spans = [_label_studio_span(mark.get("type", "labels"), mark.get("value")) for mark in marks]
     yield AnnotatedText(text, spans, document=document)
 
 
+def _several(what: str, names: Iterable[str]) -> MisfitError:
+    return MisfitError(f"several {what} mark text ({', '.join(sorted(names))})", "choose with --data.label_column_name")
+
+
 def _label_studio_span(kind: str, value: Any) -> Any:
-    if kind == "labels":
-        return value
     if kind == "hypertextlabels" and "globalOffsets" in value:
         return {**value["globalOffsets"], "labels": value["hypertextlabels"], "text": value.get("text")}
-    problem = f"marks of the kind {kind!r} have no offsets in the text"
-    raise MisfitError(problem, "label with <Labels> on <Text>, or export hypertext with its globalOffsets")
+    if kind != "labels":
+        advice = "label with <Labels> on <Text>, or export hypertext with its globalOffsets"
+        raise MisfitError(f"marks of the kind {kind!r} have no offsets in the text", advice)
+    return value
 
 
 def _json_min(record: Any, file: File) -> Iterator[Item]:
     """Label Studio's JSON-MIN: ``{"text", "annotation_id", "NAME OF THE CONTROL": [{"start", "end", "labels"}]}``."""
-    found = [
-        key for key, value in record.items() if isinstance(value, list) and any("labels" in each for each in value)
-    ]
+    found = [key for key, value in record.items() if isinstance(value, list) and any("labels" in e for e in value)]
     if file.label_key is None and len(found) > 1:
-        problem = f"several controls mark text ({', '.join(found)})"
-        raise MisfitError(problem, "choose one with --data.label_column_name")
+        raise _several("controls", found)
     spans = record.get(file.label_key or (found or [""])[0]) or []
     yield AnnotatedText(text_of(record, file.text_key), spans, document=document_of(record))
 
 
 def _prodigy(record: Any, file: File) -> Iterator[Item]:
-    """``{"text", "tokens", "spans": [{"start", "end", "label"}], "answer"}``; its tokens are the words."""
+    """``{"text", "tokens": [{"start", "end"}], "spans": [{"start", "end", "label"}], "answer"}``."""
     text = text_of(record, file.text_key)
-    answer, spans = record.get("answer", "accept"), record.get(file.label_key or first_in(SPANS, record) or "") or []
+    reason = None if record.get("answer", "accept") == "accept" else _REJECTED
+    spans = record.get(file.label_key or first_in(SPANS, record) or "") or []
     words = _words(text, record["tokens"]) if record.get("tokens") else None
-    reason = None if answer == "accept" else _REJECTED
     if record.get("_is_binary"):
         yield _BINARY
         spans = spans if reason is None else []
@@ -114,101 +111,72 @@ def _words(text: str, tokens: list[Any]) -> list[tuple[int, int]]:
 
 def _argilla(record: Any, file: File) -> Iterator[Item]:
     """Version 1: ``{"text", "tokens", "prediction", "annotation": [[type, start, end]], "status"}``."""
+    spans, status = record.get("annotation"), str(record.get("status") or "Validated")
     yield from [_MACHINE] * (record.get("prediction") is not None)
-    reason = _NO_JUDGEMENT if record.get("annotation") is None else None
-    if str(record.get("status") or "validated").lower() != "validated":
-        reason = {"discarded": _REJECTED}.get(str(record["status"]).lower(), _PENDING)
-    spans = [each if isinstance(each, dict) else [*each[1:3], each[0]] for each in record.get("annotation") or ()]
+    reasons = {"Validated": _UNTOUCHED if spans is None else None, "Discarded": _REJECTED}
     text, tokens = text_of(record, file.text_key), record.get("tokens")
-    yield AnnotatedText(text, spans, tokens and locate_words(tokens, text), document_of(record), reason)
+    words = tokens and locate_words(tokens, text)
+    yield AnnotatedText(text, spans or (), words, document_of(record), reasons.get(status, _PENDING))
 
 
 def _argilla_2(record: Any, file: File) -> Iterator[Item]:
     """Version 2: ``{"fields": {"text"}, "suggestions", "responses": {"NAME": [{"value": [{…}], "status"}]}}``."""
-    text, responses = text_of(record["fields"], file.text_key), record.get("responses") or {}
     yield from [_MACHINE] * len(record.get("suggestions") or ())
-    names = [name for name, given in responses.items() if isinstance(given[0]["value"], list)]
-    name = file.label_key or (names[0] if len(names) == 1 else None)
-    if len(names) > 1 and name is None:
-        raise MisfitError(f"several questions mark text ({', '.join(names)})", "choose with --data.label_column_name")
-    given = responses.get(name) or []
-    done = [each for each in given if each.get("status", "submitted") == "submitted"]
-    yield from [_OTHER_ANNOTATOR] * (len(done) - 1)
-    reason = None if done else _PENDING if given else _NO_JUDGEMENT
+    given = {name: each for name, each in (record.get("responses") or {}).items() if isinstance(each[0]["value"], list)}
+    if file.label_key is None and len(given) > 1:
+        raise _several("questions", given)
+    answers = given.get(file.label_key or "", []) if file.label_key else next(iter(given.values()), [])
+    done = [each["value"] for each in answers if each.get("status", "submitted") == "submitted"]
+    yield from [_OTHERS] * (len(done) - 1)
+    reason = None if done else _PENDING if answers else _UNTOUCHED
     reason = _REJECTED if record.get("status") == "discarded" else reason
-    yield AnnotatedText(text, done[0]["value"] if done else (), document=document_of(record), left_out=reason)
+    yield AnnotatedText(text_of(record["fields"], file.text_key), [*done, ()][0], left_out=reason)
 
 
-def _spacy_pair(pair: Any, file: File) -> Iterator[Item]:
-    """The older training data of spaCy: ``[text, {"entities": [[start, end, type]]}]``."""
+def _spacy(pair: Any, file: File) -> Iterator[Item]:
+    """Training data of spaCy 2: ``[text, {"entities": [[start, end, type]]}]``."""
     yield AnnotatedText(pair[0], pair[1]["entities"])
 
 
 def _ner_annotator(record: Any, file: File) -> Iterator[Item]:
-    """NER Annotator: ``{"classes": […], "annotations": [[text, {"entities": […]}], null]}``."""
+    """``{"classes": […], "annotations": [[text, {"entities": […]}], null]}``."""
     for pair in record["annotations"]:
-        yield from [_NO_JUDGEMENT] if pair is None else _spacy_pair(pair, file)
-
-
-def _spacy_json(record: Any, file: File) -> Iterator[Item]:
-    """What ``Doc.to_json`` of spaCy gives: ``{"text", "ents": [{"start", "end", "label"}], "tokens"}``."""
-    words = _words(record["text"], record["tokens"]) if record.get("tokens") else None
-    yield AnnotatedText(record["text"], record["ents"], words, document_of(record))
+        yield from [_UNTOUCHED] if pair is None else _spacy(pair, file)
 
 
 def _dataturks(record: Any, file: File) -> Iterator[Item]:
     """``{"content", "annotation": [{"label": [type], "points": [{"start", "end", "text"}]}]}``, ends inclusive."""
-    spans = [
-        {**point, "end": int(point["end"]) + 1, "label": each["label"]}
-        for each in record["annotation"] or ()
-        for point in each["points"]
-    ]
-    yield AnnotatedText(record["content"], spans, left_out=_NO_JUDGEMENT if record["annotation"] is None else None)
+    marks = record["annotation"]
+    spans = [{**at, "end": int(at["end"]) + 1, "label": each["label"]} for each in marks or () for at in each["points"]]
+    yield AnnotatedText(record["content"], spans, left_out=_UNTOUCHED if marks is None else None)
 
 
 def _gliner(record: Any, file: File) -> Iterator[Item]:
     """``{"tokenized_text": […], "ner": [[start, end, type]]}``, in words, ends inclusive."""
-    spans = [CharSpan(start, end + 1, name) for start, end, name in record["ner"]]
-    yield tagged(record, "tokenized_text", spans, file)
-
-
-def _w2ner(record: Any, file: File) -> Iterator[Item]:
-    """``{"sentence": […], "ner": [{"index": [0, 1], "type"}]}``: the numbers of the words."""
-    spans = []
-    for each in record["ner"]:
-        first, last = each["index"][0], each["index"][-1]
-        if each["index"] == list(range(first, last + 1)):
-            spans.append(CharSpan(first, last + 1, each["type"]))
-        else:
-            yield DISCONTINUOUS
-    yield tagged(record, "sentence", spans, file)
+    yield tagged(record, "tokenized_text", [CharSpan(start, end + 1, name) for start, end, name in record["ner"]], file)
 
 
 def _cluener(record: Any, file: File) -> Iterator[Item]:
     """``{"text", "label": {type: {quote: [[start, end]]}}}``, ends inclusive."""
-    spans = [
-        {"start": start, "end": end + 1, "label": name, "text": quote}
-        for name, quotes in record["label"].items()
-        for quote, places in quotes.items()
-        for start, end in places
-    ]
+    found = ((name, *each) for name, quotes in record["label"].items() for each in quotes.items())
+    marks = ((name, quote, place) for name, quote, places in found for place in places)
+    spans = [{"start": at[0], "end": at[1] + 1, "label": name, "text": quote} for name, quote, at in marks]
     yield AnnotatedText(record["text"], spans)
 
 
 def _rasa(record: Any, file: File) -> Iterator[Item]:
-    """``{"text", "intent", "entities": [{"start", "end", "value", "entity"}]}``; the value may be another spelling."""
+    """``{"text", "intent", "entities": [{"start", "end", "value", "entity"}]}``, also in Rasa's whole file."""
     for each in record["rasa_nlu_data"]["common_examples"] if "rasa_nlu_data" in record else [record]:
-        yield AnnotatedText(each["text"], [{**span, "text": None} for span in each.get("entities") or ()])
+        yield AnnotatedText(each["text"], each.get("entities") or ())
 
 
 def _quotes(record: Any, file: File) -> Iterator[Item]:
     """As language models answer: ``{"text", "entities": [{"text", "type"}]}``, without offsets, in order."""
     text, spans, near = text_of(record, file.text_key), [], 0
     for each in record[_quotes_key(record)]:
-        ahead = text.find(each["text"], near)
-        start, end = (ahead, ahead + len(each["text"])) if ahead >= 0 else find_quote(text, each["text"], near)
-        spans.append({**each, "start": start, "end": end})
-        near = end
+        start, end = find_quote(text[near:] if each["text"] in text[near:] else text, each["text"], 0)
+        start, near = (start + near, end + near) if each["text"] in text[near:] else (start, end)
+        spans.append({**each, "start": start, "end": near})
     yield AnnotatedText(text, spans, document=document_of(record))
 
 
@@ -216,74 +184,59 @@ def _quotes_key(record: Any) -> Any:
     key = first_in(SPANS, record)
     spans = record.get(key)
     is_quoted = isinstance(spans, list) and spans and all(isinstance(each, dict) and "text" in each for each in spans)
-    return key if is_quoted and not any("start" in key for each in spans for key in each) else None
+    return (
+        key if is_quoted and not any("start" in name or "offset" in name for each in spans for name in each) else None
+    )
 
 
 def _bioc(record: Any, file: File) -> Iterator[Item]:
     """BioC JSON: ``{"documents": [{"passages": [{"offset", "text", "annotations": [{"infons", "locations"}]}]}]}``."""
-    for document in record.get("documents", [record]):
+    for document in record["documents"]:
         for passage in document["passages"]:
-            spans = []
-            for each in passage.get("annotations") or ():
-                if len(each["locations"]) > 1:
-                    yield DISCONTINUOUS
-                    continue
-                start = each["locations"][0]["offset"] - passage["offset"]
-                end = start + each["locations"][0]["length"]
-                spans.append({"start": start, "end": end, "label": each["infons"]["type"], "text": each.get("text")})
-            yield AnnotatedText(passage.get("text", ""), spans, document=document["id"])
+            marks, spans = passage.get("annotations") or (), []
+            for each in marks:
+                at = each["locations"][0]
+                span = {"start": at["offset"] - passage["offset"], "length": at["length"], "text": each.get("text")}
+                spans.append({**span, "label": each["infons"]["type"]} if len(each["locations"]) == 1 else None)
+            yield from [DISCONTINUOUS] * spans.count(None)
+            yield AnnotatedText(passage.get("text", ""), [*filter(None, spans)], document=document["id"])
 
 
-def _has(*keys: str, **kinds: type | tuple[type, ...]) -> Callable[[Any], bool]:
+def _has(*keys: str, **kinds: type) -> Callable[[Any], bool]:
     """Whether a record has such keys, and values of such kinds."""
-    wanted = {*keys, *kinds}
     return lambda record: (
         isinstance(record, dict)
-        and wanted <= record.keys()
-        and all(isinstance(record[key], kind) for key, kind in kinds.items())
+        and all(key in record for key in keys)
+        and all(isinstance(record.get(key), kind) for key, kind in kinds.items())
     )
 
 
-def _is_label_studio(record: Any) -> bool:
-    return _has(data=dict)(record) and bool({"annotations", "completions", "predictions"} & record.keys())
-
-
 def _is_prodigy(record: Any) -> bool:
-    if not _has("text")(record):
-        return False
     is_answered = "_task_hash" in record or record.get("answer") in ("accept", "reject", "ignore")
     return is_answered or (list_key(record, "tokens", (), dict) is not None and bool(record["tokens"]))
 
 
-def _is_argilla(record: Any) -> bool:
-    return _has("annotation", "text")(record) and bool({"prediction", "status"} & record.keys())
-
-
-def _is_pair(record: Any) -> bool:
-    return isinstance(record, list) and len(record) == 2 and isinstance(record[1], dict) and "entities" in record[1]
-
-
 _TOOLS: dict[str, tuple[Callable[[Any], bool], Callable[[Any, File], Iterator[Item]]]] = {
-    "Label Studio": (_is_label_studio, _label_studio),
-    "Label Studio JSON-MIN": (_has("annotation_id"), _json_min),
-    "Prodigy": (_is_prodigy, _prodigy),
-    "Argilla": (_is_argilla, _argilla),
+    "Label Studio": (
+        lambda each: _has(data=dict)(each) and bool({"annotations", "completions", "predictions"} & each.keys()),
+        _label_studio,
+    ),
+    "Label Studio (JSON-MIN)": (_has("annotation_id"), _json_min),
+    "Prodigy": (lambda each: _has("text")(each) and _is_prodigy(each), _prodigy),
+    "Argilla": (
+        lambda each: _has("text")(each) and ("prediction" in each or {"annotation", "status"} <= each.keys()),
+        _argilla,
+    ),
     "Argilla 2": (_has("responses", fields=dict), _argilla_2),
-    "spaCy training data": (_is_pair, _spacy_pair),
+    "spaCy 2": (lambda each: isinstance(each, list) and len(each) == 2 and _has("entities")(each[1]), _spacy),
     "NER Annotator": (_has("classes", annotations=list), _ner_annotator),
-    "spaCy": (_has("text", ents=list), _spacy_json),
     "DataTurks": (_has("content", "annotation"), _dataturks),
     "GLiNER": (_has(tokenized_text=list, ner=list), _gliner),
-    "W2NER": (_has(sentence=list, ner=list), _w2ner),
     "CLUENER": (_has("text", label=dict), _cluener),
-    "Rasa": (lambda r: _has("text", "intent")(r) or _has("rasa_nlu_data")(r), _rasa),
-    "BioC": (lambda r: _has(documents=list)(r) or _has("id", passages=list)(r), _bioc),
-    "quotes without offsets": (lambda r: _has("text")(r) and _quotes_key(r) is not None, _quotes),
+    "Rasa": (lambda each: _has("text", "intent")(each) or _has("rasa_nlu_data")(each), _rasa),
+    "BioC": (_has(documents=list), _bioc),
+    "quotes without offsets": (lambda each: _has("text")(each) and _quotes_key(each) is not None, _quotes),
 }
-
-
-def _tool_of(record: Any) -> str | None:
-    return next((name for name, (recognises, _) in _TOOLS.items() if recognises(record)), None)
 
 
 def adapt(path: Path, records: Iterable[tuple[int, Any]], options: ReadingOptions) -> Items:
@@ -310,15 +263,18 @@ def adapt(path: Path, records: Iterable[tuple[int, Any]], options: ReadingOption
     if file.controls and file.label_key not in (None, *file.controls):
         advice = f"give --data.label_column_name one of {', '.join(sorted(file.controls))}"
         raise DataError(path, None, f"no control is called {file.label_key!r}", advice)
+    for tool in sorted(file.tools):
+        yield path, 0, Note(f"records of {tool}")
 
 
 def _items(record: Any, file: File) -> Iterator[Item]:
-    for name, (recognises, read) in _TOOLS.items():
-        if recognises(record):
-            try:
-                yield from read(record, file)
-            except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
-                problem = f"this looks like {name}, but is not what that writes ({type(error).__name__}: {error})"
-                raise MisfitError(problem, "export it again, or give tokens with tags, or text with spans") from None
-            return
-    yield file.read(record) if isinstance(record, dict) else record
+    tool = next((name for name, (recognises, _) in _TOOLS.items() if recognises(record)), None)
+    if tool is None:
+        yield file.read(record) if isinstance(record, dict) else record
+        return
+    file.tools.add(tool)
+    try:
+        yield from _TOOLS[tool][1](record, file)
+    except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
+        problem = f"this looks like {tool}, but is not what that writes ({type(error).__name__}: {error})"
+        raise MisfitError(problem, "export it again, or give tokens with tags, or text with spans") from None

@@ -19,15 +19,14 @@ class File:
 
     Attributes:
         text_key, label_key, is_tagged: what was asked for.
+        tools: what wrote its records.
         controls: what texts were marked with, in Label Studio.
     """
 
     def __init__(self, options: ReadingOptions) -> None:
-        self.text_key, self.label_key, self.is_tagged = (
-            options.text_column_name,
-            options.label_column_name,
-            options.tagged,
-        )
+        self.text_key, self.label_key = options.text_column_name, options.label_column_name
+        self.is_tagged = options.tagged
+        self.tools: set[str] = set()
         self.controls: set[str] = set()
         self._way = options.span_offsets
         # What spans beside tokens count, once that is sure: words or characters; and their key.
@@ -42,7 +41,7 @@ class File:
         if not self.is_tagged or tokens_key is None or not isinstance(spans, list):
             return record
         tags_key = list_key(record, self.label_key, TAGS, str, int)
-        if self._key is None and (tags_key is not None and (record[tags_key] or tags_key == key)):
+        if self._key is None and tags_key is not None and (record[tags_key] or tags_key == key):
             return record
         self._key = key
         sentence = of_tokens(record, tokens_key)
@@ -63,20 +62,21 @@ class File:
 def _unit_of(spans: list[CharSpan], tokens: list[str], text: str, places: list[tuple[int, int]]) -> str | None:
     """What spans count, by their quotes, and by where words begin and end; ``None`` where both are the same."""
     quoted = any(span.quote is not None for span in spans)
-    starts, ends = {start: number for number, (start, _) in enumerate(places)}, {end for _, end in places}
+    borders = {start for start, _ in places}, {end for _, end in places}
+    as_text = all(
+        fits_text(text, span) and (quoted or (span.start in borders[0] and span.end in borders[1])) for span in spans
+    )
     as_words = all(_fits_words(span, tokens) for span in spans)
-    as_text = all(fits_text(text, span) and (quoted or (span.start in starts and span.end in ends)) for span in spans)
     if as_words and as_text:
-        if all(places[span.start][0] == span.start and places[span.end - 1][1] == span.end for span in spans):
+        if all((places[span.start][0], places[span.end - 1][1]) == span[:2] for span in spans):
             return None
         problem = "spans may count the tokens or the characters of the text"
         raise MisfitError(problem, "say which: --data.span_offsets words, or exclusive for characters")
     if as_words or as_text:
         return "words" if as_words else "characters"
     if all(_fits_words(span._replace(end=span.end + 1), tokens) for span in spans):
-        raise MisfitError(
-            "the spans fit the tokens if their ends are inclusive", "set --data.span_offsets words_inclusive"
-        )
+        problem = "the spans fit the tokens if their ends are inclusive"
+        raise MisfitError(problem, "set --data.span_offsets words_inclusive")
     return "characters" if places and max(span.end for span in spans) > len(tokens) and not quoted else "words"
 
 
@@ -87,7 +87,7 @@ def _fits_words(span: CharSpan, tokens: list[str]) -> bool:
 
 
 def tagged(record: Any, key: str, spans: list[CharSpan], file: File) -> Sentence:
-    """Words with the tags of their spans."""
+    """The words under a key, with the tags of their spans."""
     sentence = of_tokens(record, key)
     sentence.document = None if (document := document_of(record)) is None else str(document)
     if file.is_tagged:

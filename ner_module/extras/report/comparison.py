@@ -115,10 +115,12 @@ def _changes(letter: str, first: Analysis, other: Analysis) -> list[Table]:
             "spurious new": of_b - of_a - gold,
         }
         counts.update((span.entity_type, what) for what, spans in found.items() for span in spans)
-        if any(found.values()):
+        if of_a != of_b:
+            differing = of_a ^ of_b
+            meant = {span for span in gold if any(span.start < d.end and d.start < span.end for d in differing)}
             said = [
-                "; ".join(f"{a.text(span)} {span.entity_type}" for span in sorted(found[fixed] | found[broken]))
-                for fixed, broken in (("found", "spurious gone"), ("lost", "spurious new"))
+                "; ".join(f"{a.text(s)} {s.entity_type}" for s in sorted(spans))
+                for spans in (meant, of_a - of_b, of_b - of_a)
             ]
             changed.append((f"{a.file}:{a.line}" if a.file else str(number), " ".join(a.tokens), *said))
     if not changed:
@@ -135,8 +137,8 @@ def _changes(letter: str, first: Analysis, other: Analysis) -> list[Table]:
         frozenset({len(rows) - 1}),
     )
     note = f"The first {_MOST_CHANGES} of {len(changed):,} sentences." if len(changed) > _MOST_CHANGES else ""
-    columns = [Column("Place"), Column("Sentence"), Column("Fixed"), Column("Introduced")]
-    return [by_type, Table(f"The sentences: {letter} compared with A", columns, changed[:_MOST_CHANGES], note=note)]
+    columns = [Column(title) for title in ("Place", "Sentence", "Gold", "Only A predicts", f"Only {letter} predicts")]
+    return [by_type, Table(f"Sentences on which A and {letter} differ", columns, changed[:_MOST_CHANGES], note=note)]
 
 
 def _differences_table(runs: Mapping[str, RunContents]) -> Table:

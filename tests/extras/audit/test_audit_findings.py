@@ -232,3 +232,10 @@ def test_a_label_map_counts_what_training_will_see(tags: list[str]) -> None:
 def test_flat_labels_are_units_of_one_word(outside: str | None, expected: list[int]) -> None:
     spans, illegal = annotate(("O", "X", "X"), "flat", outside, {})
     assert ([span.start for span in spans], illegal) == (expected, [])
+
+
+def test_words_that_all_begin_alike(tmp_path: Path) -> None:
+    file = Path(__file__).parents[2] / "cases" / "data" / "31-wikiann-prefix.tsv"
+    stored = StoredSplit(store_files(tmp_path, [file], ReadingOptions()))
+    finding = by_code(audit_corpus(read_corpus({"train": Source(stored, "iob2")}, "O")).findings)["same_beginning"]
+    assert finding.message == "every word of the train data begins with 'en:'"

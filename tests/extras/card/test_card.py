@@ -49,6 +49,7 @@ def test_metadata() -> None:
     assert found["base_model"] == "google-bert/bert-base-cased"
     assert found["datasets"] == ["lhoestq/conll2003"]
     assert (found["license"], found["language"]) == ("mit", "en")
+    assert found["widget"] == [{"text": "Ada Lovelace met the mayor of Lincoln."}]
     name, results = model_index_to_eval_results(found["model-index"])
     assert name == "tagger"
     assert {result.metric_type: result.metric_value for result in results} == SCORES

@@ -4,9 +4,11 @@ import json
 import logging
 
 import pytest
+from tool_exports import BLOCKS, TEXTS, WORDS, write_all
 
 from ner_module.data.formats import DataError, ReadingOptions, read_sentences
 from ner_module.data.formats.char_spans import SpanCounts
+from ner_module.data.sentence import Sentence
 from ner_module.data.words import split_words
 
 
@@ -145,3 +147,24 @@ def test_predictions_on_tokens_can_be_read(read, refused):
     assert words_and_tags(read(records[::-1]))[1][1] == ["B-PER", "I-PER", "O"]
     for wrong in ([*entities, *entities], [{**entities[0], "end": 4}], [{**entities[0], "start": -1}]):
         assert "do not fit the 3 tokens" in refused([{**records[0], "entities": wrong}]).problem
+
+
+SENTENCES = [
+    Sentence(["Ann", "Lee", "went", "to", "New", "York", "."], ["B-PER", "I-PER", "O", "O", "B-LOC", "I-LOC", "O"]),
+    Sentence(["Nobody", "came"], ["O", "O"]),
+    Sentence(["Zoë", "😀", "Ann", "Ann"], ["B-PER", "O", "B-PER", "B-PER"]),
+]
+
+
+@pytest.mark.parametrize("name", [*TEXTS, *WORDS, *BLOCKS, "ner annotator", "rasa file", "bioc", "pubtator"])
+@pytest.mark.parametrize("first", [0, 1])
+def test_every_export_is_the_same_data(tmp_path, name, first):
+    path = write_all(tmp_path, [*SENTENCES[first:], *SENTENCES[:first]])[name]
+    counts = SpanCounts()
+    found = list(read_sentences(path, span_counts=counts))
+    assert words_and_tags(found) == words_and_tags([*SENTENCES[first:], *SENTENCES[:first]])
+    has_predictions = name in ("label studio", "hypertext", "argilla")
+    assert counts.left_out == ({"machine predictions": 3} if has_predictions else {})
+    assert counts.kept == counts.spans
+    unannotated = read_sentences(path, ReadingOptions(tagged=False))
+    assert [(s.tokens, s.tags) for s in unannotated] == [(s.tokens, None) for s in found]

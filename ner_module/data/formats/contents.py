@@ -1,0 +1,131 @@
+"""What the columns of a file hold, told by the content of each: tags, and the numbers of sentences.
+
+Names and positions of columns are guesses. Where exactly one column holds tags it is taken, where several do the first;
+both are said. Where a name says one thing and the cells another, reading stops.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from ner_module.data.formats.cells import MisfitError
+from ner_module.data.formats.options import TAGS
+from ner_module.data.spelling import LIKE_OUTSIDE, respelling
+from ner_module.tagging import OUTSIDE, has_prefix, tags_to_spans
+
+# The types of CoNLL-2000: syntax beside entities, and taken for tags only where there are none.
+_CHUNKS = frozenset(["NP", "VP", "PP", "ADJP", "ADVP", "SBAR", "PRT", "CONJP", "INTJ", "LST", "UCP"])
+PLAIN_COMMENT = re.compile(r"#(?:\s*[^\s=]+\s*=|begin |end )")
+"""How lines start that are comments wherever they stand: ``# key = value``, ``#begin document``."""
+
+_MOST_TAGS = 500
+_SHARE = 0.9  # of the cells of a column of tags; the rest are typing errors, which are for others to find
+_OUTSIDE_SHARE = 0.2
+_BARE = re.compile(r"[^\W\d_][\w.:&/-]*")
+_PAIR = re.compile(r"(?:^|\|)([^=|]+)=([^|]*)")
+
+
+class TagColumn(NamedTuple):
+    """A column that holds tags: with prefixes (rank 3), bare ones beside ``O`` (2), only ``O`` (1) or chunks (0)."""
+
+    number: int
+    rank: int
+    entities: Counter[str]  # by type, in the rows that were looked at
+    key: str | None = None  # of the pairs among which the tag stands in a cell, as in name=B-PER|SpaceAfter=No
+
+    def __str__(self) -> str:
+        counts = ", ".join(f"{name} {count:,}" for name, count in self.entities.most_common(6)) or "no entity"
+        return f"column {self.number}" + (f", {self.key}=" if self.key else "") + f" ({counts})"
+
+
+def tag_columns(rows: Sequence[Sequence[str]], but: Iterable[int] = ()) -> list[TagColumn]:
+    """The columns that hold tags, of the highest rank that occurs, in order."""
+    found: list[TagColumn] = []
+    for number in sorted(set(range(len(rows[0]) if rows else 0)) - set(but)):
+        cells = [cells[number] for cells in rows]
+        found += filter(None, [_tag_column(number, cells), *_in_pairs(number, cells)])
+    highest = max((column.rank for column in found), default=0)
+    return [column for column in found if column.rank == highest]
+
+
+def _tag_column(number: int, cells: Sequence[str]) -> TagColumn | None:
+    uses = Counter(cells)
+    if len(uses) > _MOST_TAGS:
+        return None
+    spelt = respelling(uses)
+    prefixed = {tag for tag in uses if has_prefix(spelt.get(tag, tag)) and (len(tag) > 1 or OUTSIDE in uses)}
+    outside = sum(uses[tag] for tag in uses if tag == OUTSIDE or tag in LIKE_OUTSIDE)
+    if prefixed and outside + sum(uses[tag] for tag in prefixed) >= _SHARE * len(cells):
+        tags = [spelt.get(tag, tag) if tag in prefixed else OUTSIDE for tag in cells]
+        entities = Counter(span.entity_type for span in tags_to_spans(tags))
+        return TagColumn(number, 0 if entities.keys() <= _CHUNKS else 3, entities)
+    if uses[OUTSIDE] < _OUTSIDE_SHARE * len(cells) or not all(
+        tag in LIKE_OUTSIDE or _BARE.fullmatch(tag) for tag in uses
+    ):
+        return None
+    bare = [OUTSIDE if tag in LIKE_OUTSIDE else tag for tag in cells]
+    entities = Counter(span.entity_type for span in tags_to_spans(bare, "io"))
+    return TagColumn(number, 2 if entities else 1, entities)
+
+
+def _in_pairs(number: int, cells: Sequence[str]) -> list[TagColumn]:
+    """The tags that stand as key=tag among other pairs, if some key has nothing but tags."""
+    if not any("=" in cell for cell in cells):
+        return []
+    pairs = [dict(_PAIR.findall(cell)) for cell in cells]
+    columns = []
+    for key in dict.fromkeys(itertools.chain.from_iterable(pairs)):
+        column = _tag_column(number, [found.get(key, OUTSIDE) for found in pairs])
+        if column is not None and column.rank == 3:
+            columns.append(column._replace(key=key))
+    return columns
+
+
+def choose_tags(
+    found: Sequence[TagColumn], guess: int, names: Sequence[str], cells: Iterable[str], label_names: object
+) -> tuple[int, str | None]:
+    """The number of the column of tags, and what is to be said of it.
+
+    Args:
+        found: the columns that hold tags.
+        guess: the column that its name, a usual one, or else its position suggests.
+        names: of the columns, in lower case; none where they have none.
+        cells: of that column.
+        label_names: those of integer tags, if some are given.
+
+    Raises:
+        MisfitError: the name suggests another column than the cells.
+    """
+    option, by_name = "--data.label_column_name", bool(names) and names[guess] in TAGS
+    guessed = next((column for column in found if column.number == guess), None)
+    is_named = label_names is not None and all(cell.strip().isdecimal() for cell in cells)
+    if not found or is_named or (by_name and found[0].rank < 3) or (guessed and len(found) == 1):
+        return guess, None
+    if by_name and guessed is None:
+        problem = f"the column {names[guess]!r} is called like one of tags, but the tags are in {found[0]}"
+        raise MisfitError(problem, f"name one of them with {option} ({found[0].number} or {guess})")
+    chosen = guessed if by_name and guessed else found[0]
+    if len(found) > 1:
+        all_found = " and in ".join(map(str, found))
+        return chosen.number, f"tags are in {all_found}; column {chosen.number} is taken, {option} chooses another"
+    return chosen.number, f"the tags are in {chosen}, not in column {guess}"
+
+
+def sentences_counted(cells: Sequence[str]) -> int:
+    """How many sentences a column counts, with a value for each run of rows, which is repeated or left out; else 0.
+
+    >>> sentences_counted(["7", "7", "7", "8", "8"]), sentences_counted(["s1", "", "s2", ""]), sentences_counted("0101")
+    (2, 2, 0)
+    """
+    filled: Iterable[str] = itertools.accumulate(cells, lambda before, cell: cell or before)
+    values = [value for value, _ in itertools.groupby(filled)]
+    if len(values) < 2 or len(cells) < 2 * len(values) or not all(map(re.compile("[0-9]").search, values)):
+        return 0
+    if len(set(values)) == len(values):
+        return len(values)
+    numbers = [int(value) if value.isdecimal() else -9 for value in values]  # from the start in each document
+    return len(values) * all(b == a + 1 or (b in (0, 1) and a > 1) for a, b in itertools.pairwise(numbers))
