@@ -46,9 +46,9 @@ class _Computed(NamedTuple):
 
 
 def passes(model: Any, device: torch.device, trainer: Any) -> bool:
-    """Whether packed sequences can be computed on a device, as all processes of a trainer (``None``: one) find together.
+    """Whether packed sequences can be computed on a device, as all processes of a trainer find together.
 
-    Where they cannot, one line says why.
+    Where they cannot, one line says why. Without a trainer there is one process, and its own precision.
     """
     if device.type in TRUSTED:
         return True
