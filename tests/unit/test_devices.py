@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,12 +15,14 @@ import torch
 import yaml
 from conftest import Outcome
 from lightning.pytorch import Trainer
+from lightning.pytorch.strategies import DDPStrategy
 from run_files import checkpoint
 
+from ner_module.__main__ import main
 from ner_module.data.batching import Plan, training_loader
 from ner_module.data.datamodule import NERDataModule
 from ner_module.training import distributed
-from ner_module.training.distributed import choose_precision
+from ner_module.training.distributed import TIMEOUT, choose_precision, set_up_ddp
 from ner_module.training.resume import RandomState
 
 
@@ -128,3 +133,33 @@ def test_loaders_pin_memory_for_cuda_only(fit_options: list[str]) -> None:
     for strategy, expected in ((trainer.strategy, False), (SimpleNamespace(root_device=torch.device("cuda")), True)):
         given = SimpleNamespace(strategy=strategy, accumulate_grad_batches=1, global_rank=0, world_size=1)
         assert training_loader(data._assembled("train"), data.hparams, given, None).pin_memory is expected
+
+
+def test_ddp_sends_no_buffers_and_keeps_what_is_configured() -> None:
+    for strategy in (DDPStrategy(), DDPStrategy(timeout=timedelta(minutes=3), broadcast_buffers=True)):
+        configured = dict(strategy._ddp_kwargs)
+        set_up_ddp(strategy)
+        expected = {"broadcast_buffers": False, "gradient_as_bucket_view": True, **configured}
+        assert strategy._ddp_kwargs == expected
+        assert strategy._timeout == (timedelta(minutes=3) if configured else TIMEOUT)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, "expandable_segments:True"),
+        ({"PYTORCH_ALLOC_CONF": "backend:native"}, "backend:native"),
+        ({"PYTORCH_CUDA_ALLOC_CONF": "backend:native"}, None),
+    ],
+)
+def test_memory_of_a_gpu_grows_in_place_unless_told_otherwise(
+    given: dict[str, str], expected: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setenv("PYTORCH_ALLOC_CONF", "")  # put back when the test is over
+    del os.environ["PYTORCH_ALLOC_CONF"]
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    with contextlib.suppress(SystemExit):
+        main(["--help"])
+    assert os.environ.get("PYTORCH_ALLOC_CONF") == expected
