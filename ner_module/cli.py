@@ -295,6 +295,7 @@ def _silence_libraries() -> None:
         "You're resuming from a checkpoint that ended.*",
         "The dirpath has changed from.*",
         "It is recommended to use .*sync_dist=True.*",  # scores are summed over processes before they are logged
+        "You're using the WeightAveraging callback.*",  # models are not sharded, nor averaged to be scored
         "LightningCLI's args parameter is intended to run from within Python.*",
     ):
         warnings.filterwarnings("ignore", message=message)

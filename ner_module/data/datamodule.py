@@ -20,7 +20,6 @@ import numpy.typing as npt
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
-from ner_module import pretrained
 from ner_module.data.agreement import check_agreement, several_processes
 from ner_module.data.batching import LOOK_AHEAD, Batching, Position, TrainingSampler, evaluation_loader, training_loader
 from ner_module.data.encoded import BatchAssembler, EncodedSplit, EncodingOptions, Selection
@@ -32,7 +31,9 @@ from ner_module.data.store import Documents, StoredSplit
 from ner_module.data.words import WORDS_VERSION
 from ner_module.errors import DataError, UserError
 from ner_module.files import cache_folder
+from ner_module.pretrained import load_config, max_sequence_length
 from ner_module.tagging import OUTSIDE, LabelSet
+from ner_module.tokenizer import load_tokenizer, tokenizer_from_files, tokenizer_to_files
 
 log = logging.getLogger(__name__)
 
@@ -189,8 +190,8 @@ class NERDataModule(LightningDataModule):
         if options.model_name_or_path is None:
             raise DataError("--model.model_name_or_path", None, "it is not given", "name a hub id or a folder")
         source = options.model_name_or_path, options.revision
-        tokenizer = pretrained.load_tokenizer(*source)
-        limit = pretrained.max_sequence_length(pretrained.load_config(*source), tokenizer)
+        tokenizer = load_tokenizer(*source)
+        limit = max_sequence_length(load_config(*source), tokenizer)
         self.max_seq_length, self.stride = sequence_limits(options, limit)
         self.label_all_tokens: bool = options.label_all_tokens
         self.context_size: int = options.context_size
@@ -248,8 +249,7 @@ class NERDataModule(LightningDataModule):
         if "train" in self.stored and "validation" not in self.stored:
             options = self._options
             self._held_out = choose_held_out(self.stored["train"], options.validation_fraction, options.seed)
-        held_out = 0 if self._held_out is None else len(self._held_out)
-        report_splits(self.stored, self.encoded, held_out, self.max_seq_length, self.context_size)
+        report_splits(self.stored, self.encoded, self._held_out, self.max_seq_length, self.context_size)
 
     def label_ids(self, split: str) -> list[int]:
         """The model's label id of each tag of a split."""
@@ -300,7 +300,7 @@ class NERDataModule(LightningDataModule):
 
     @cached_property
     def _tokenizer_files(self) -> dict[str, str]:
-        return pretrained.tokenizer_to_files(self.tokenizer)
+        return tokenizer_to_files(self.tokenizer)
 
     def state_dict(self) -> dict[str, Any]:
         """All that is needed to see text as the model saw it in training; plain strings and numbers."""
@@ -338,7 +338,7 @@ class NERDataModule(LightningDataModule):
             return
         self._restored, self._prepared = True, None
         self.labels = labels
-        self.tokenizer = pretrained.tokenizer_from_files(state_dict["tokenizer"])
+        self.tokenizer = tokenizer_from_files(state_dict["tokenizer"])
         self.max_seq_length, self.stride = state_dict["max_seq_length"], state_dict["stride"]
         self.label_all_tokens = state_dict["label_all_tokens"]
         self.context_size = state_dict.get("context_size", 0)  # checkpoints of version 0.1 have neither

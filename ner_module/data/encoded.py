@@ -174,9 +174,9 @@ class _Encoder:
                 self._num_subwords += len(sequence.input_ids)
                 self._num_words += len(sequence.word_positions)
                 arrays["input_ids"] += sequence.input_ids
-                arrays["labels"] += labels.tolist()
+                arrays["labels"] += labels
                 arrays["word_positions"] += sequence.word_positions
-                arrays["sequence_labelled"].append(int((labels != UNLABELLED).sum()))
+                arrays["sequence_labelled"].append(len(labels) - labels.count(UNLABELLED))
                 arrays["sequence_offsets"].append(self._num_subwords)
                 arrays["sequence_words"].append(self._num_words)
             arrays["word_labels"] += word_labels
@@ -185,7 +185,8 @@ class _Encoder:
             grown = len(sequences) == 1 and len(sequences[0].input_ids) > special + sum(lengths)
             self._count("sentences_with_context", grown)
             self._count("windowed_sentences", len(sequences) > 1)
-            self._count("clipped_words", sum(length > options.max_seq_length - special for length in lengths))
+            if max(lengths, default=0) > options.max_seq_length - special:
+                self._count("clipped_words", sum(length > options.max_seq_length - special for length in lengths))
             self._count("words_without_subword", lengths.count(0))
             self._num_sentences += 1
         return arrays
@@ -197,7 +198,7 @@ class _Encoder:
         respelt = source != "flat" and not _UNTYPED_TAGS.isdisjoint(tags)
         if illegal or respelt or scheme != source or self._label_map:
             tags = convert_tags(tags, source, scheme, self._options.outside_label, self._label_map)
-        return [self._tag_index(tag) for tag in tags]
+        return [self.tags[tag] if tag in self.tags else self._tag_index(tag) for tag in tags]
 
     def _tag_index(self, tag: str) -> int:
         """The index of a tag; a new one brings its continuation along."""

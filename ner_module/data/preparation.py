@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import track
 
 from ner_module.data.alignment import Subwords
-from ner_module.data.encoded import EncodedSplit, EncodingOptions, encode_split
+from ner_module.data.encoded import EncodedSplit, EncodingOptions, Selection, encode_split
 from ner_module.data.formats import ReadingOptions, expand_files, read_sentences
 from ner_module.data.formats.char_spans import SpanCounts
 from ner_module.data.hub import HubColumns, choose_columns, hub_sentences, is_unlabelled, load_hub_dataset
@@ -147,7 +147,11 @@ def encode_stored(
 
 
 def report_splits(
-    stored: Mapping[str, StoredSplit], encoded: Mapping[str, EncodedSplit], held_out: int, limit: int, context_size: int
+    stored: Mapping[str, StoredSplit],
+    encoded: Mapping[str, EncodedSplit],
+    held_out: Selection,
+    limit: int,
+    context_size: int,
 ) -> None:
     """Log what was read: how large each split is, what was not taken as it is, and what is held out for validation.
 
@@ -155,9 +159,9 @@ def report_splits(
     """
     for name in sorted(stored, key=list(NEEDED.values()).index):
         _report_split(name, stored[name], encoded[name], limit, context_size)
-    if held_out:
+    if held_out is not None:
         message = "%-10s %9s sentences of the training data are held out; %s are left"
-        log.info(message, "validation", f"{held_out:,}", f"{len(stored['train']) - held_out:,}")
+        log.info(message, "validation", f"{len(held_out):,}", f"{len(stored['train']) - len(held_out):,}")
 
 
 def _report_split(name: str, stored: StoredSplit, encoded: EncodedSplit, limit: int, context_size: int) -> None:

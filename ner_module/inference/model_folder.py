@@ -29,15 +29,9 @@ from ner_module.files import read_json_object, sealed, sha256_of
 from ner_module.inference.onnx_model import OnnxModel
 from ner_module.model.encoder import build_from_folder, save_to_folder
 from ner_module.model.module import NERModule
-from ner_module.pretrained import (
-    from_pretrained,
-    load_config,
-    load_tokenizer,
-    max_sequence_length,
-    resolve_model_path,
-    tokenizer_to_files,
-)
+from ner_module.pretrained import from_pretrained, load_config, max_sequence_length, resolve_model_path
 from ner_module.tagging import OUTSIDE, LabelSet, has_prefix
+from ner_module.tokenizer import load_tokenizer, tokenizer_to_files
 from ner_module.training.checkpoint_schema import about_problem
 
 ABOUT = "ner_module.json"

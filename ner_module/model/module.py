@@ -196,8 +196,11 @@ class NERModule(LightningModule):
     on_validation_start = on_test_start = on_predict_start = check_device
 
     def on_fit_start(self) -> None:
-        """Check the device; compile where that was asked for."""
+        """Check the device; compile where that was asked for; refuse averages of what is no weight."""
         self.check_device()
+        # Of positions and label codes, which it would round to other ones.
+        if any(getattr(callback, "_use_buffers", False) for callback in self.trainer.callbacks):  # type: ignore[attr-defined]
+            raise MisconfigurationException("WeightAveraging: give it use_buffers: false (configs/overlays/ema.yaml)")
         if self.hparams["compile"] != "none":
             with self.trainer.precision_plugin.forward_context():
                 check_compile(self.model, self.packed, self.device)

@@ -28,8 +28,8 @@ from ner_module.data.batching import Batching
 from ner_module.data.store import Documents
 from ner_module.model.decoding import Decoding
 from ner_module.model.optimizer import Freeze, SchedulerType
-from ner_module.pretrained import TOKENIZER_FILES
 from ner_module.tagging import SCHEMES
+from ner_module.tokenizer import TOKENIZER_FILES
 
 _Name = Annotated[str, Field(min_length=1, max_length=1_000)]
 _Count = Annotated[int, Field(ge=0, le=2**40)]

@@ -13,7 +13,7 @@ from ner_module.__main__ import main
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 RECIPES = ("bert_cased", "binary", "distilbert_conll2003", "few_shot", "quickstart", "small")
-OVERLAYS = ("bf16", "cpu", "ddp", "debug", "early_stopping", "tensorboard", "wandb")
+OVERLAYS = ("bf16", "cpu", "ddp", "debug", "early_stopping", "ema", "tensorboard", "wandb")
 
 
 def test_none_is_missing_here() -> None:

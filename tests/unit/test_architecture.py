@@ -23,7 +23,7 @@ EXACT = {"ner_module.extras", "ner_module.__version__"}
 # From the ground up; a room may import those on its own floor and below.
 FLOORS = (
     ("errors", "files", "tables", "tagging", "offers"),
-    ("hub_files", "pretrained"),
+    ("hub_files", "pretrained", "tokenizer"),
     ("data",),
     ("metrics",),
     ("model",),

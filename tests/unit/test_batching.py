@@ -31,8 +31,8 @@ from ner_module.data.encoded import BatchAssembler, EncodedSplit, EncodingOption
 from ner_module.errors import DataError
 from ner_module.model.module import NERModule
 from ner_module.model.packed import pad_sequences
-from ner_module.pretrained import load_tokenizer
 from ner_module.tagging import IGNORE_INDEX, LabelSet
+from ner_module.tokenizer import load_tokenizer
 
 TAGS = ["O", "B-A", "I-A", "B-B", "I-B"]
 OPTIONS = EncodingOptions(16, 4, False, "iob2", "iob2", "O")

@@ -16,7 +16,7 @@ from ner_module import NERDataModule
 from ner_module.data.alignment import NO_SUBWORD, UNLABELLED, Chunk, Subwords, sentence_contexts
 from ner_module.data.encoded import EncodedSplit, EncodingOptions, encode_split
 from ner_module.files import CHECKSUMS
-from ner_module.pretrained import load_tokenizer
+from ner_module.tokenizer import load_tokenizer
 
 WORDS = ["was", "born", "in", "Zyqxw", "Monday", "\u200b", "the", "Parisian", "."]
 Sentences = list[tuple[list[str], Any]]

@@ -25,8 +25,8 @@ from ner_module.data.datamodule import NERDataModule
 from ner_module.data.preparation import store_splits
 from ner_module.data.store import StoredSplit
 from ner_module.errors import DataError, PretrainedError
-from ner_module.pretrained import load_tokenizer
 from ner_module.tagging import IGNORE_INDEX, LabelSet, Span, tags_to_spans
+from ner_module.tokenizer import load_tokenizer
 
 Sentences = list[list[tuple[str, str]]]
 Make = Callable[..., NERDataModule]

@@ -13,8 +13,8 @@ from seqeval.metrics.sequence_labeling import get_entities
 from ner_module.data.alignment import NO_SUBWORD, UNLABELLED, Chunk, Subwords
 from ner_module.data.encoded import EncodedSplit, EncodingOptions, encode_split
 from ner_module.files import CHECKSUMS
-from ner_module.pretrained import load_tokenizer
 from ner_module.tagging import Span, tags_to_spans
+from ner_module.tokenizer import load_tokenizer
 
 # "Zyqxw" is spelt out, "was" is one piece, "\u200b" none.
 LONG, SHORT, NOTHING = "Zyqxw", "was", "\u200b"

@@ -18,7 +18,7 @@ from tiny_models import make_tiny_model
 from ner_module import hub_files
 from ner_module.errors import PretrainedError
 from ner_module.hub_files import fetch_model, hub_is_reachable, is_intact
-from ner_module.pretrained import load_tokenizer
+from ner_module.tokenizer import load_tokenizer
 
 MODEL = "acme/tiny-bert"
 

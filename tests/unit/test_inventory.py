@@ -15,8 +15,8 @@ from ner_module.data.inventory import Tags, check_known, choose_source_schemes
 from ner_module.data.preparation import ReadingOptions, store_files
 from ner_module.data.store import StoredSplit
 from ner_module.errors import DataError
-from ner_module.pretrained import load_tokenizer
 from ner_module.tagging import SCHEMES, LabelSet
+from ner_module.tokenizer import load_tokenizer
 
 Store = Callable[..., StoredSplit]
 

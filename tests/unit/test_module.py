@@ -16,7 +16,7 @@ import pytest
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import BackboneFinetuning, BaseFinetuning
+from lightning.pytorch.callbacks import BackboneFinetuning, BaseFinetuning, EMAWeightAveraging
 from seqeval.metrics import accuracy_score, f1_score, precision_score, recall_score
 from tiny_models import FAMILIES, make_tiny_model
 from torch import Tensor, nn
@@ -431,6 +431,47 @@ class Moved(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         found = pl_module.backbone.state_dict()
         self.by.append(max(float((found[name] - self.base[name]).abs().max()) for name in found))
+
+
+class Average(Callback):
+    """The average that is meant, worked out here, after each step; a checkpoint in the middle of the second epoch."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path, self.steps = path, list[dict[str, Tensor]]()
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
+        weights = {name: weight.detach().clone() for name, weight in pl_module.named_parameters()}
+        last = self.steps[-1] if self.steps else weights
+        self.steps.append({name: 0.75 * last[name] + 0.25 * weight for name, weight in weights.items()})
+        if self.path is not None and len(self.steps) == 5:
+            trainer.save_checkpoint(self.path)
+
+
+@pytest.mark.filterwarnings("ignore:You're using the WeightAveraging")
+def test_the_averaged_model_is_what_is_evaluated_and_saved_and_resumes(
+    make_data: MakeData, make_module: Callable[..., NERModule], tmp_path: Path
+) -> None:
+    def fit(path: Path | None, ckpt_path: Path | None = None) -> tuple[NERModule, Trainer, Average]:
+        module, average = make_module(learning_rate=1e-2, dropout=0.0), Average(path)
+        callbacks = [EMAWeightAveraging(decay=0.75, use_buffers=False), average]
+        trainer = new_trainer(tmp_path, callbacks=callbacks, max_epochs=2, limit_train_batches=3, limit_val_batches=2)
+        trainer.fit(module, make_data(batch_size=4), ckpt_path=ckpt_path, weights_only=True)
+        return module, trainer, average
+
+    torch.manual_seed(0)
+    module, trainer, average = fit(tmp_path / "middle.ckpt")
+    for name, weight in module.named_parameters():
+        torch.testing.assert_close(weight, average.steps[-1][name])
+    [scores] = new_trainer(tmp_path, limit_val_batches=2).validate(module, make_data(), verbose=False)
+    assert trainer.callback_metrics["val/loss"].item() == pytest.approx(scores["val/loss"], rel=1e-5)
+    saved = NERModule.load_from_checkpoint(tmp_path / "middle.ckpt", weights_only=True)
+    for name, weight in saved.named_parameters():
+        torch.testing.assert_close(weight, average.steps[4][name])
+    torch.manual_seed(1)
+    resumed, _, _ = fit(None, tmp_path / "middle.ckpt")
+    assert all(torch.equal(weight, resumed.state_dict()[name]) for name, weight in module.state_dict().items())
+    with pytest.raises(MisconfigurationException, match="use_buffers: false"):
+        new_trainer(tmp_path, callbacks=[EMAWeightAveraging()]).fit(make_module(), make_data())
 
 
 @pytest.mark.filterwarnings("ignore:The provided params to be frozen already exist")

@@ -1,8 +1,7 @@
-"""Tokenizers made fit for split words, names that cannot be resolved, and how long a row may be."""
+"""Names that cannot be resolved, models in packages, and how long a row may be."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
@@ -18,60 +17,11 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, RobertaConfig
 from ner_module.pretrained import (
     PretrainedError,
     from_pretrained,
-    load_tokenizer,
     max_sequence_length,
     resolve_model_path,
     sha256_of,
-    tokenizer_from_files,
-    tokenizer_to_files,
 )
-
-WORDS = ["The", "European", "Zürich", "O'Neil", "😀", "東京", "\u200b", "[MASK]", "x" * 90, "re-opening"]
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_a_tokenizer_travels_as_text(family: str, tiny_model: Callable[..., Path]) -> None:
-    tokenizer = load_tokenizer(str(tiny_model(family)))
-    files = json.loads(json.dumps(tokenizer_to_files(tokenizer)))
-    again = tokenizer_from_files(files)
-    assert type(again) is type(tokenizer)
-    assert again.backend_tokenizer.to_str() == tokenizer.backend_tokenizer.to_str()
-    assert again(WORDS, is_split_into_words=True).input_ids == tokenizer(WORDS, is_split_into_words=True).input_ids
-    assert (again.pad_token_id, again.model_max_length) == (tokenizer.pad_token_id, tokenizer.model_max_length)
-    assert tokenizer_to_files(again) == files, "a checkpoint of a checkpoint is the same"
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_a_saved_tokenizer_is_loaded_by_transformers_alone_as_it_was(
-    family: str, tiny_model: Callable[..., Path], tmp_path: Path
-) -> None:
-    tokenizer = load_tokenizer(str(tiny_model(family)))
-    tokenizer.save_pretrained(tmp_path)
-    exported = AutoTokenizer.from_pretrained(tmp_path)
-    assert exported(WORDS, is_split_into_words=True).input_ids == tokenizer(WORDS, is_split_into_words=True).input_ids
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_only_byte_level_tokenizers_get_a_prefix_space(family: str, tiny_model: Callable[..., Path]) -> None:
-    tokenizer = load_tokenizer(str(tiny_model(family)))
-    marked = [piece for piece in tokenizer(["was", "born"], is_split_into_words=True).tokens() if "Ġ" in piece]
-    assert marked == (["Ġwas", "Ġborn"] if family in ("roberta", "modernbert") else [])
-
-
-def test_the_prefix_space_is_set_inside_a_sequence_of_steps(tiny_model: Callable[..., Path], tmp_path: Path) -> None:
-    # GPT-NeoX-like files put the byte-level step into a sequence.
-    shutil.copytree(tiny_model("modernbert"), tmp_path / "model")
-    path = tmp_path / "model" / "tokenizer.json"
-    description = json.loads(path.read_text(encoding="utf-8"))
-    step = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
-    description["pre_tokenizer"] = {
-        "type": "Sequence",
-        "pretokenizers": [{"type": "Digits", "individual_digits": False}, step],
-    }
-    path.write_text(json.dumps(description), encoding="utf-8")
-    tokens = load_tokenizer(str(tmp_path / "model"))(["was", "born"], is_split_into_words=True).tokens()
-    assert tokens[1:-1] == ["Ġwas", "Ġborn"]
-
+from ner_module.tokenizer import load_tokenizer
 
 # ---------------------------------------------------------------- what cannot be had
 

@@ -26,9 +26,9 @@ from ner_module.extras.export.parity import Parity, check_parity
 from ner_module.files import check_output, folder_written_whole, read_json_object
 from ner_module.inference.model_folder import ABOUT, ONNX, save_model_folder
 from ner_module.inference.tagger import NERTagger
-from ner_module.pretrained import TOKENIZER_FILES
 from ner_module.tables import say
 from ner_module.tagging import LabelSet, Span, tags_to_spans
+from ner_module.tokenizer import TOKENIZER_FILES
 from ner_module.training.checkpoints import broken_weights, described, read_checkpoint
 from ner_module.training.results import is_as_written
 from ner_module.training.runs import find_checkpoint, run_dir_of
