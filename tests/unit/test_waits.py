@@ -82,8 +82,9 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> Iterator[Waits]:
             trainer = self.trainer
             total = trainer.num_training_batches if stage == "train" else trainer.num_val_batches[0]
             logged = stage == "train" and (trainer.global_step + 1) % trainer.log_every_n_steps == 0
-            # After the last batch the epoch's loss and scores are read, and checkpoints are saved.
-            counter.step = (stage, len(counter.steps), logged or batch_idx + 1 == total)
+            first = stage not in {name for name, *_ in counter.steps}
+            # What is found out once is so with the first batch; after the last one the epoch's loss and scores are read.
+            counter.step = (stage, len(counter.steps), logged or first or batch_idx + 1 == total)
             counter.steps.append(counter.step)
 
         return hook
@@ -109,7 +110,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> Iterator[Waits]:
 def test_a_step_that_is_not_logged_never_waits(
     options: list[Any], fit_options: list[str], run_main: Callable[..., Outcome], waits: Waits
 ) -> None:
-    quick = ["--trainer.max_epochs", 1, "--trainer.limit_train_batches", 6, "--trainer.limit_val_batches", 2]
+    quick = ["--trainer.max_epochs", 1, "--trainer.limit_train_batches", 6, "--trainer.limit_val_batches", 3]
     common = [*quick, "--trainer.log_every_n_steps", 4, "--data.eval_batch_size", 8, "--run_dir", "run"]
     run_main("fit", *fit_options, *common, *options)
     ordinary = [step for step in waits.steps if not step[-1]]
