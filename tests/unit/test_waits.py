@@ -83,7 +83,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> Iterator[Waits]:
             total = trainer.num_training_batches if stage == "train" else trainer.num_val_batches[0]
             logged = stage == "train" and (trainer.global_step + 1) % trainer.log_every_n_steps == 0
             first = stage not in {name for name, *_ in counter.steps}
-            # What is found out once is so with the first batch; after the last one the epoch's loss and scores are read.
+            # With the first batch things are found out once; after the last one the loss and scores are read.
             counter.step = (stage, len(counter.steps), logged or first or batch_idx + 1 == total)
             counter.steps.append(counter.step)
 
