@@ -32,7 +32,7 @@ _RARE = 2
 _SLIPS = 20
 # Among labels without prefixes, runs are entities where at least this share of words is outside. (In Gimpel's tags of
 # tweets, O is a pronoun: 7 %.)
-_OUTSIDE_SHARE = 0.2
+OUTSIDE_SHARE = 0.2
 
 _SEPARATORS = re.compile(r"(?<=\w)[-_ ./:]+(?=\w)")  # not those at an end: PRP$, PRP and POS- are three tags
 
@@ -105,7 +105,7 @@ def bare_scheme(seen: Mapping[str, SeenTag], outside_label: str | None) -> str:
     """How labels without prefixes are counted: by runs (``io``) where many words are outside, else word by word."""
     outside = seen.get(outside_label or OUTSIDE)
     words = sum(found.uses for found in seen.values())
-    return "io" if outside is not None and outside.uses >= _OUTSIDE_SHARE * words else "flat"
+    return "io" if outside is not None and outside.uses >= OUTSIDE_SHARE * words else "flat"
 
 
 def detect_scheme(sentences: Iterable[Sequence[str]]) -> str:
@@ -251,9 +251,12 @@ def _close_pairs(counts: Mapping[str, int]) -> Iterator[tuple[str, str, bool]]:
     """``(rare, frequent, certain)`` names that differ in spelling only, or by a letter and much in frequency."""
     ranked = sorted(counts, key=lambda name: -counts[name])
     folded = {name: _folded(name) for name in ranked}
+    letters = {name: re.sub(r"\W+$", "", name) or name for name in ranked}
     for index, rare in enumerate(ranked):
         for frequent in ranked[:index]:
             same, cut = folded[rare] == folded[frequent], frequent.startswith(rare)
+            if not same and letters[rare] == letters[frequent]:  # PRP and PRP$
+                continue
             # Names of one or two letters differ by a letter by design.
             often = counts[frequent] >= _RATIO * counts[rare] and len(frequent) > 2
             if same or ((often or counts[rare] <= _RARE) and (cut or one_edit_apart(rare, frequent))):

@@ -91,7 +91,7 @@ def test_iob1_and_iob2_are_the_same_data(
 def test_flat_labels(learn: Callable[..., dict[str, Any]], run_main: RunMain, tmp_path: Path, outside: str) -> None:
     """Labels without prefixes: each word that is not outside is one unit (the binary recipe)."""
     flat = [(words, ["NAME" if tag != "O" else outside for tag in tags]) for words, tags in SENTENCES]
-    options = [] if outside == "O" else ["--data.outside_label", outside]
+    options = ["--data.source_scheme", "flat", *(() if outside == "O" else ("--data.outside_label", outside))]
     scores = learn(write_conll(tmp_path / "flat.conll", flat), *options)
     assert scores["scheme"] == "flat"
     assert sorted(scores["label_names"]) == sorted(["NAME", outside])

@@ -203,16 +203,28 @@ def test_each_split_has_its_own_order_of_tags_and_the_model_one(make: Make, writ
     ("sentences", "options", "names", "gold"),
     [
         (("N V N", "V"), {}, ["N", "V"], [["N", "V", "N"], ["V"]]),
-        (("N O N", "V"), {}, ["O", "N", "V"], [["N", "O", "N"], ["V"]]),
-        (("N none N", "V"), {"outside_label": "none"}, ["none", "N", "V"], [["N", "none", "N"], ["V"]]),
+        (("N O N", "V"), {"source_scheme": "flat"}, ["O", "N", "V"], [["N", "O", "N"], ["V"]]),
+        (
+            ("N none N", "V"),
+            {"source_scheme": "flat", "outside_label": "none"},
+            ["none", "N", "V"],
+            [["N", "none", "N"], ["V"]],
+        ),
+        (("N N O", "V"), {}, ["O", "B-N", "I-N", "B-V", "I-V"], [["B-N", "I-N", "O"], ["B-V"]]),
+        (("N N O", "V"), {"scheme": "flat"}, ["O", "N", "V"], [["N", "N", "O"], ["V"]]),
         (("S V O", "S O"), {"source_scheme": "flat"}, ["O", "S", "V"], [["S", "V", "O"], ["S", "O"]]),
-        (("N N O", "V"), {"scheme": "iob2"}, ["O", "B-N", "I-N", "B-V", "I-V"], [["B-N", "B-N", "O"], ["B-V"]]),
+        (
+            ("N N O", "V"),
+            {"source_scheme": "flat", "scheme": "iob2"},
+            ["O", "B-N", "I-N", "B-V", "I-V"],
+            [["B-N", "B-N", "O"], ["B-V"]],
+        ),
         (("B-N I-N O", "B-V"), {"scheme": "flat"}, ["O", "N", "V"], [["N", "N", "O"], ["V"]]),
         (
             ("N N none", "V"),
             {"scheme": "iob2", "outside_label": "none"},
             ["O", "B-N", "I-N", "B-V", "I-V"],
-            [["B-N", "B-N", "O"], ["B-V"]],
+            [["B-N", "I-N", "O"], ["B-V"]],
         ),
         (
             ("B-N I-N B-N", "B-V"),

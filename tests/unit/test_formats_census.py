@@ -94,12 +94,28 @@ def test_a_type_cut_short_is_certain():
         {"O": 9000, "B-person-actor": 900, "B-person-author": 60, "B-art-film": 40, "B-art-music": 33},
         {"NN": 900, "NNS": 300, "NNP": 500, "VB": 100, "VBD": 80, "VBG": 60, "IN": 99, ",": 80, ".": 70, "-LRB-": 60},
         {"PROPN": 500, "CCONJ": 90, "SCONJ": 60, "ADJ": 90, "ADP": 80, "ADV": 70, "AUX": 50, "X": 40, "SYM": 30},
+        {"PRP": 900, "PRP$": 40, "WP": 80, "WP$": 4, "POS+": 300, "POS-": 15, "NN": 3000},
         {"O": 900, "KEY": 100},
         {"0": 900, "1": 100},
     ],
 )
 def test_inventories_in_use_raise_no_alarm(counts):
     assert census_of(counts) == []
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [
+        {"O": 90_000, "B-location": 30_000, "B-locations": 500},
+        {"O": 90_000, "B-PER": 9_000, "B-per": 8_000},
+        {"O": 9_000, "B-PER": 900, "B": 300},
+        {"NOUN": 9_000, "Noun": 400},
+        {"O": 9_000, "PER": 900, "_": 500},
+    ],
+)
+def test_what_looks_wrong_but_is_frequent_stops_no_run(counts):
+    assert tags_of(census_of(counts), certain=True) == set()
+    assert tags_of(census_of(counts), certain=False) == {list(counts)[-1]}
 
 
 def test_flat_labels():

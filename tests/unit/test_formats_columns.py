@@ -95,6 +95,52 @@ def test_germeval_has_two_tag_columns(read):
     assert pairs(read(text)) == [[("Schartau", "B-PER"), ("sagte", "O")], [("x", "O")]]
 
 
+AGREED = [[("Ada", "B-PER"), ("King", "I-PER"), ("left", "O"), ("Ulm", "B-LOC")], [("Bo", "B-PER"), ("too", "O")]]
+
+
+def rows_of(row, end="\n", head=""):
+    """``row`` is formatted with i and j, which count sentences and words, w and g, the word and its tag."""
+    sentences = [
+        [row.format(i=i, j=j, w=w, g=g, bare=g[2:] or g, k=g if g != "O" else "") + "\n" for j, (w, g) in enumerate(s)]
+        for i, s in enumerate(AGREED)
+    ]
+    return head + end.join(map("".join, sentences))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        rows_of("{w}\t{g}\t0.{j}7"),
+        rows_of("{w} {g} kim{i}"),
+        rows_of("{w} NN {g} -"),
+        rows_of("{w} B-NP {g}"),
+        rows_of("{w}\tO\t{g}"),
+        rows_of("{w}\t{g}\t"),
+        rows_of("{i}\t{w}\t{g}", end=""),
+        rows_of("d1.s{i} {j} {w} {g}", end=""),
+        rows_of("{w} NN {g}", head="Word POS Tag\n"),
+        rows_of("{w}\tNN\t{g}\t_", head="Wort\tPOS\tName\tRest\n# language = de\n"),
+        rows_of("# line = {i}.{j}\n{w} NN {g}"),
+        rows_of("{w} NN {g}", head="# 12\n"),
+        rows_of("{w}\t{g}", head="#sent_id=5\n"),
+        rows_of("{j}\t{w}\tNN\tA=b|name={g}|SpaceAfter=No"),
+        rows_of("{j}\t{w}\tNN\tNER={k}").replace("NER=\n", "_\n"),
+        rows_of("{w}\t{g}\t_").replace("Ulm\tB-LOC\t_\n\n", "Ulm\tB-LOC\tEndOfLine|EndOfSentence\n"),
+    ],
+)
+def test_columns_are_told_by_what_they_hold(read, text):
+    assert pairs(read(text)) == AGREED
+
+
+def test_a_header_that_only_its_place_tells_is_a_word(read):
+    assert pairs(read(rows_of("{w}\t{g}", head="Wort\tEtikett\n")))[0][0] == ("Wort", "Etikett")
+
+
+def test_a_sentence_does_not_end_inside_an_entity(read):
+    [sentence] = read("x\tO\t_\nAda\tB-PER\tEndOfSentence\nKing\tI-PER\t_\n")
+    assert sentence.tokens == ["x", "Ada", "King"]
+
+
 def test_a_tab_wins_where_every_line_has_one(read):
     assert read("New York\tB-LOC\nx\tO\n")[0].tokens == ["New York", "x"]
     assert read("York\tB-LOC\nx O\n")[0].tokens == ["York", "x"]

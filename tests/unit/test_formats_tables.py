@@ -7,6 +7,7 @@ import pandas
 import pytest
 
 from ner_module.data.formats import DataError, ReadingOptions, read_sentences
+from ner_module.data.formats.char_spans import SpanCounts
 
 
 @pytest.fixture
@@ -59,6 +60,41 @@ TWO = [(["Ann", ","], ["B-PER", "O"]), (["it"], ["O"])]
 )
 def test_csv_of_words_and_of_sentences(read, content):
     assert read(content) == TWO
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "satz,wort,marke\n1,Ann,B-PER\n1,you,O\n2,it,O\n2,is,O\n",
+        "satz;wort;marke\n1;Ann;B-PER\n;you;O\n2;it;O\n;is;O\n",
+        "1|Ann|NN|B-PER\n1|you|PRP|O\n2|it|PRP|O\n2|is|VB|O\n",
+        "Word\tTag\nAnn\tB-PER\nyou\tO\n\t\nit\tO\nis\tO\n",
+        "# made = today\nsent,idx,word,tag,note\n0,0,Ann,B-PER,x\n0,1,you,O,x\n# c = 2\n1,0,it,O,x\n1,1,is,O,x\n",
+        "id,words,labels\n0,Ann,B-PER\n0,you,O\n1,it,O\n1,is,O\n",
+        "tokens;tags\nAnn you;B-PER O\nit is;O O\n",
+        "text,entities\nAnn you,\"[(0, 3, 'PER')]\"\nit is,[]\n",
+        "text,labels\nAnn you,\"[{'start': 0, 'end': 3, 'label': 'PER'}]\"\nit is,[]\n",
+    ],
+)
+def test_tables_are_told_by_what_they_hold(read, content):
+    assert read(content) == [(["Ann", "you"], ["B-PER", "O"]), (["it", "is"], ["O", "O"])]
+
+
+def test_where_the_name_and_the_cells_disagree_both_are_named(refused, read):
+    content = "word,label,entity\nAnn,a.txt,B-PER\nyou,a.txt,O\n"
+    error = refused(content)
+    assert "the column 'label' is called like one of tags, but the tags are in column 2 (PER 1)" in error.problem
+    assert read(content, label_column_name="2") == [(["Ann", "you"], ["B-PER", "O"])]
+    assert read(content, label_column_name="1") == [(["Ann", "you"], ["a.txt", "a.txt"])]
+
+
+def test_one_long_sentence_is_said(tmp_path):
+    (tmp_path / "x.csv").write_text("word,tag\n" + "a,O\nb,B-X\n" * 60)
+    counts = SpanCounts()
+    assert len(list(read_sentences(tmp_path / "x.csv", span_counts=counts))) == 1
+    assert [note for _, note, is_surprise in counts.notes if is_surprise] == [
+        "no empty line and no column says where a sentence ends: all 120 words are one"
+    ]
 
 
 def test_csv_lines_and_documents(tmp_path):

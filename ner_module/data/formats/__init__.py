@@ -35,7 +35,7 @@ from ner_module.data.formats.files import codec_of, expand_files, read_head, rea
 from ner_module.data.formats.options import ReadingOptions
 from ner_module.data.formats.record_files import json_kind, read_dataset, read_json, read_parquet
 from ner_module.data.formats.records import RecordReader
-from ner_module.data.formats.tables import is_header, read_table
+from ner_module.data.formats.tables import is_table, read_table
 from ner_module.data.sentence import Sentence
 from ner_module.errors import DataError
 from ner_module.tagging import OUTSIDE, has_prefix
@@ -158,7 +158,7 @@ def detect_format(path: Path, options: ReadingOptions) -> str:
     if suffix in (".jsonl", ".ndjson", ".json") or (suffix != ".csv" and _JSON.match(text)):
         return json_kind(lines)
     for separator in _SEPARATORS.get(suffix, "\t,"):
-        if is_header([cell.strip(' "\r') for cell in lines[0].split(separator)], options):
+        if is_table([cell.strip(' "\r') for cell in lines[0].split(separator)], options):
             return "csv" if separator == "," else "tsv"
     if suffix == ".csv":
         return "csv"

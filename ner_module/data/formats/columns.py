@@ -24,9 +24,9 @@ from typing import NamedTuple
 
 from ner_module.data.formats.cells import MisfitError, TagCells, errors_at
 from ner_module.data.formats.char_spans import SpanCounts
-from ner_module.data.formats.contents import PLAIN_COMMENT, choose_tags, sentences_counted, tag_columns
+from ner_module.data.formats.contents import PLAIN_COMMENT, choose_tags, is_header, sentences_counted, tag_columns
 from ner_module.data.formats.files import read_lines, take, too_large
-from ner_module.data.formats.options import TAGS, TEXTS, WORDS, ReadingOptions, find_columns, first_in
+from ner_module.data.formats.options import TAGS, WORDS, ReadingOptions, find_columns, first_in
 from ner_module.data.sentence import Sentence
 from ner_module.errors import DataError
 from ner_module.tagging import OUTSIDE, has_prefix
@@ -209,7 +209,7 @@ def _find_layout(path: Path, head: Sequence[str], options: ReadingOptions, count
         layout, notes = _choose_columns(shape, lines, [cells[: shape.width] for _, cells in rows], options)
     between = "tabs" if layout.tabs else "spaces"
     if layout.header is not None:
-        notes.append((f"line {rows[0][0]} names the columns", False))
+        notes.append((f"line {rows[0][0]} names the columns", first_in((*WORDS, *TAGS), rows[0][1]) is None))
         layout = layout._replace(header=rows[0][0])
     label = f", tags {layout.label}" if options.tagged else ""
     notes = [(f"{layout.width} columns between {between}", False), *notes]
@@ -226,14 +226,17 @@ def _choose_columns(
     notes: list[tuple[str, bool]] = []
     first_id = _first_id(lines, shape) if asked[0] is None and width > 1 else None
     names = _column_names(lines, width, first_id)
-    if not names and _is_header(rows):
+    if not names and is_header(rows):
         names, rows, shape = tuple(cell.strip().lower() for cell in rows[0]), rows[1:], shape._replace(header=0)
     columns = list(zip(*rows, strict=True))
     lead = next((n for n in range(width) if width < 3 or not sentences_counted(columns[n])), 0) if not first_id else 0
     sentence = max(range(lead), key=lambda n: sentences_counted(columns[n]), default=None)
     if sentence is not None:
         notes.append((f"column {sentence} numbers the sentences", True))
-    text, label = find_columns(options, names, width, (WORDS, TAGS), (lead or int(first_id is not None), -1))
+    words_at = (
+        next((n for n in range(lead, width) if not all(map(_WORD_ID.fullmatch, columns[n]))), lead) if lead else 0
+    )
+    text, label = find_columns(options, names, width, (WORDS, TAGS), (words_at or int(first_id is not None), -1))
     if asked[0] is None and text == 0 and width > 2 and all(map(_WORD_ID.fullmatch, columns[0])):
         advice = "name the column of the words with --data.text_column_name (they are counted from 0)"
         raise MisfitError("the words would be numbers that do not count the words either", advice)
@@ -263,16 +266,6 @@ def _choose_columns(
         advice = f"name the columns: --data.text_column_name={label}, --data.label_column_name={text}"
         raise MisfitError(problem, advice)
     return layout._replace(label=label, tags=tags), notes
-
-
-def _is_header(rows: list[list[str]]) -> bool:
-    """Whether the first row names columns: a usual name, no tag, and no cell that occurs again in its column."""
-    first = [cell.strip().lower() for cell in rows[0]]
-    text, label = first_in((*WORDS, *TEXTS), first), first_in(TAGS, first)
-    if len(rows) < 2 or not (text or label) or any(cell == OUTSIDE or has_prefix(cell) for cell in rows[0]):
-        return False
-    lone = not any(name in column for name, *column in zip(*rows, strict=True))
-    return (text is not None and label is not None) or (lone and len(first) > 2)
 
 
 def _shape(lines: list[str]) -> _Layout:

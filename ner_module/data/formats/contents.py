@@ -9,12 +9,13 @@ from __future__ import annotations
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from ner_module.data.formats.cells import MisfitError
-from ner_module.data.formats.options import TAGS
+from ner_module.data.formats.options import TAGS, TEXTS, WORDS, first_in
 from ner_module.data.spelling import LIKE_OUTSIDE, respelling
+from ner_module.data.tag_census import OUTSIDE_SHARE
 from ner_module.tagging import OUTSIDE, has_prefix, tags_to_spans
 
 # The types of CoNLL-2000: syntax beside entities, and taken for tags only where there are none.
@@ -23,8 +24,8 @@ PLAIN_COMMENT = re.compile(r"#(?:\s*[^\s=]+\s*=|begin |end )")
 """How lines start that are comments wherever they stand: ``# key = value``, ``#begin document``."""
 
 _MOST_TAGS = 500
+_MOST_KEYS = 50
 _SHARE = 0.9  # of the cells of a column of tags; the rest are typing errors, which are for others to find
-_OUTSIDE_SHARE = 0.2
 _BARE = re.compile(r"[^\W\d_][\w.:&/-]*")
 _PAIR = re.compile(r"(?:^|\|)([^=|]+)=([^|]*)")
 
@@ -63,26 +64,34 @@ def _tag_column(number: int, cells: Sequence[str]) -> TagColumn | None:
         tags = [spelt.get(tag, tag) if tag in prefixed else OUTSIDE for tag in cells]
         entities = Counter(span.entity_type for span in tags_to_spans(tags))
         return TagColumn(number, 0 if entities.keys() <= _CHUNKS else 3, entities)
-    if uses[OUTSIDE] < _OUTSIDE_SHARE * len(cells) or not all(
-        tag in LIKE_OUTSIDE or _BARE.fullmatch(tag) for tag in uses
-    ):
+    if uses[OUTSIDE] < OUTSIDE_SHARE * len(cells):
+        return None
+    if not all(tag in LIKE_OUTSIDE or _BARE.fullmatch(tag) for tag in uses):
         return None
     bare = [OUTSIDE if tag in LIKE_OUTSIDE else tag for tag in cells]
     entities = Counter(span.entity_type for span in tags_to_spans(bare, "io"))
     return TagColumn(number, 2 if entities else 1, entities)
 
 
-def _in_pairs(number: int, cells: Sequence[str]) -> list[TagColumn]:
+def _in_pairs(number: int, cells: Sequence[str]) -> Iterator[TagColumn]:
     """The tags that stand as key=tag among other pairs, if some key has nothing but tags."""
-    if not any("=" in cell for cell in cells):
-        return []
-    pairs = [dict(_PAIR.findall(cell)) for cell in cells]
-    columns = []
-    for key in dict.fromkeys(itertools.chain.from_iterable(pairs)):
+    pairs = [dict(_PAIR.findall(cell)) if "=" in cell else {} for cell in cells]
+    for key in itertools.islice(dict.fromkeys(itertools.chain.from_iterable(pairs)), _MOST_KEYS):
         column = _tag_column(number, [found.get(key, OUTSIDE) for found in pairs])
         if column is not None and column.rank == 3:
-            columns.append(column._replace(key=key))
-    return columns
+            yield column._replace(key=key)
+
+
+def is_header(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether the first row names columns: it holds no tag, and usual names or what does not occur again below."""
+    first = [cell.strip().lower() for cell in rows[0]]
+    usual = [first_in(names, first) for names in ((*WORDS, *TEXTS), TAGS)]
+    if len(rows) < 2 or any(cell == OUTSIDE or has_prefix(cell) for cell in rows[0]):
+        return False
+    if None not in usual:
+        return True
+    lone = len(first) > 2 and not any(name in column for name, *column in zip(*rows, strict=True))
+    return lone and (any(usual) or any(column.rank == 3 for column in tag_columns(rows[1:])))
 
 
 def choose_tags(

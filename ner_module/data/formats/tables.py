@@ -24,15 +24,14 @@ from typing import Any, NamedTuple
 
 from ner_module.data.formats.cells import MisfitError, TagCells, describe, errors_at
 from ner_module.data.formats.char_spans import SpanCounts
-from ner_module.data.formats.contents import PLAIN_COMMENT, choose_tags, sentences_counted, tag_columns
+from ner_module.data.formats.contents import PLAIN_COMMENT, choose_tags, is_header, sentences_counted, tag_columns
 from ner_module.data.formats.files import read_lines, take
 from ner_module.data.formats.options import DOCUMENTS, TAGS, TEXTS, WORDS, ReadingOptions, find_columns, first_in
 from ner_module.data.formats.records import Record, RecordReader
 from ner_module.data.sentence import Sentence
 from ner_module.errors import DataError
-from ner_module.tagging import OUTSIDE, has_prefix
 
-_HEAD_ROWS = 200
+_HEAD_ROWS = 2_000
 _HEAD_LINES = 5_000
 _MAX_SENTENCE = 2_000  # without a column of sentence ids, a longer one means that it was overlooked
 _MAX_WORDS = 1 << 20
@@ -142,7 +141,7 @@ def _is_quoted(line: str) -> bool:
     return True
 
 
-def is_header(cells: Sequence[str], options: ReadingOptions) -> bool:
+def is_table(cells: Sequence[str], options: ReadingOptions) -> bool:
     """Whether cells name the columns of a table: names that are asked for, or usual ones of words and of tags."""
     lower = [cell.strip().lower() for cell in cells]
     if len(lower) > 1 and first_in(options.names_asked_for, lower) is not None:
@@ -154,24 +153,23 @@ def _find_layout(
     rows: list[list[str]], options: ReadingOptions, has_breaks: bool
 ) -> tuple[_Layout, list[tuple[str, bool]]]:
     """The layout of a table by its first rows, and what is to be said of it; refuses one that lacks a column."""
-    first, others = rows[0], rows[1:]
+    first = rows[0]
     lower = tuple(cell.strip().lower() for cell in first)
     asked = (options.text_column_name, options.label_column_name)
     usual: tuple[str, ...] = (*WORDS, *TEXTS)
     if asked == (None, None):
         usual = (*usual, *TAGS, *_SENTENCE_IDS)  # where one of the columns has no such name, it is missed
-    found = tag_columns(others)
-    is_named = any(column.rank == 3 and not _is_tag(first[column.number]) for column in found)
-    is_named = is_named or is_header(first, options) or bool(options.names_asked_for)
+    is_named = is_table(first, options) or is_header(rows) or bool(options.names_asked_for)
     names = lower if is_named or (not (options.tagged and any(asked)) and first_in(usual, lower)) else ()
-    found, body = (found, others) if names else (tag_columns(rows), rows)
+    body = rows[1:] if names else rows
+    found = tag_columns(body)
     columns = list(zip(*body, strict=True)) or [()] * len(first)
     tags = found[0].number if found and found[0].rank == 3 else None
     counting = {number: count for number, cells in enumerate(columns) if (count := sentences_counted(cells))}
     left = [number for number in range(len(first)) if number != tags and number not in counting]
     default = (left[0] if len(left) == 1 else None, tags) if names else (min([*left, len(first) - 1]), -1)
     text, label = find_columns(options, names, len(first), ((*WORDS, *TEXTS), (*TAGS, "entities", "spans")), default)
-    notes: list[tuple[str, bool]] = []
+    notes = [("the first row names the columns", first_in((*WORDS, *TEXTS, *TAGS), names) is None)] if names else []
     if label is not None and asked[1] is None:
         found = [column for column in found if column.number != text]
         label, note = choose_tags(found, label, names, columns[label], options.label_names)
@@ -185,10 +183,6 @@ def _find_layout(
     where = ", ".join(f"{what} {n}" + (f" ({names[n]})" if names else "") for what, n in said.items() if n is not None)
     notes.append((f"columns, counted from 0: {where}", False))
     return _Layout(names, text, label, *numbers), notes
-
-
-def _is_tag(cell: str) -> bool:
-    return cell == OUTSIDE or has_prefix(cell)
 
 
 def _has_sentence_rows(rows: list[list[str]], layout: _Layout) -> bool:

@@ -136,5 +136,7 @@ def _gold(sentences: Sequence[Sentence], labels: LabelSet) -> list[set[Span]]:
     """The annotated entities: read by the model's scheme where its labels are used, else by the detected one."""
     tags = [sentence.tags or [] for sentence in sentences]
     known = set().union(*tags) <= set(labels.names)
-    read = labels.spans if known else partial(tags_to_spans, scheme=detect_scheme(tags))
+    scheme = detect_scheme(tags)
+    scheme = "io" if scheme == "flat" != labels.scheme else scheme
+    read = labels.spans if known else partial(tags_to_spans, scheme=scheme)
     return [set(read(each)) for each in tags]
