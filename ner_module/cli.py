@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import re
 import shlex
 import sys
 import warnings
@@ -25,10 +23,12 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.profilers import PassThroughProfiler
 
 from ner_module.arguments import Run, complete_arguments
+from ner_module.data.batching import training_plan
 from ner_module.data.datamodule import NERDataModule
 from ner_module.errors import RunError, UserError
 from ner_module.files import check_output
 from ner_module.help import COMMANDS
+from ner_module.inference.tagger import unpack_run
 from ner_module.model.module import NERModule
 from ner_module.options import Parser, add_options, files_first, in_brief, parse_options
 from ner_module.tables import say
@@ -36,7 +36,7 @@ from ner_module.training import cluster
 from ner_module.training.callbacks import BuildModel, blamed, check_named, standard_callbacks
 from ner_module.training.checkpoint_files import copy_checkpoint
 from ner_module.training.checkpoints import check_saved, described, read_checkpoint, warn_of_broken_weights
-from ner_module.training.distributed import fit_to_launcher, leave_group, with_own_plugins
+from ner_module.training.distributed import choose_precision, fit_to_launcher, leave_group, set_up_ddp, with_own_plugins
 from ner_module.training.failures import explain
 from ner_module.training.loggers import MetricsCSV, guard, own_wandb_variables, set_up_loggers
 from ner_module.training.predictions import holds_predictions
@@ -45,18 +45,10 @@ from ner_module.training.resume import keep_options
 from ner_module.training.run_lock import run_lock
 from ner_module.training.runs import checkpoint_path, clear_unsaved, remove_if_unused
 from ner_module.training.save_run import SaveRun
-from ner_module.training.streams import lossy_output
+from ner_module.training.streams import lossy_output, silence_libraries
 from ner_module.training.trainer_options import check_trainer
 
 log = logging.getLogger(__name__)
-
-
-# What Lightning says of every run, and what this program says in its own words.
-_CHATTER = re.compile(
-    r"\s*(-{9}|[GTH]PU available|💡|LOCAL_RANK|`Trainer|Restor|Loaded model|Seed set|Initializing dist|Loading `train|"
-    r"Using |Trainer already|SLURM auto|Detected Keyb|Received SIG|Bypassing SIG|Time limit|Monitored metric|"
-    r"`weights_only|Found current_model|distributed_backend)|.* Profiler Report"
-)
 
 
 def parse_fit_options(arguments: Sequence[str]) -> dict[str, Any]:
@@ -148,6 +140,7 @@ class NERCLI(LightningCLI):
         if output and self.subcommand == "predict" and (Path(output).is_file() or not Path(output).exists()):
             read = [*_as_list(named), self.run.checkpoint]  # a pipe or a device is written to, whatever it is
             check_output(Path(output), holds_predictions, [Path(path) for path in read if path])
+        self._chosen = choose_precision(trainer)
         trainer.default_root_dir = str(self.run.run_dir)
         seed = self._get(self.config, "seed_everything")
         set_up_loggers(trainer, self.run.command, self.run.run_dir, seed, self.run.recipe)
@@ -155,6 +148,8 @@ class NERCLI(LightningCLI):
     def instantiate_classes(self) -> None:
         """Build data, model and trainer; a checkpoint brings labels, tokenizer and architecture, so no hub is asked."""
         checkpoint, self.checkpoint = self.checkpoint, None
+        if checkpoint is None:
+            unpack_run(self.config[self.subcommand].model.model_name_or_path)
         super().instantiate_classes()
         if self.subcommand == "predict":
             self.datamodule.private_folder = private_folder()
@@ -195,9 +190,10 @@ class NERCLI(LightningCLI):
         config["plugins"] = with_own_plugins(config.get("plugins"))
         fit_to_launcher(config)
         try:
-            trainer = super().instantiate_trainer(logger=loggers or False, **kwargs)
+            trainer: Trainer = super().instantiate_trainer(logger=loggers or False, **kwargs)
         except (ImportError, TypeError, ValueError) as error:  # Lightning's checks of its options
             raise MisconfigurationException(str(error)) from error
+        set_up_ddp(trainer.strategy)
         profiler: Any = trainer.profiler  # type: ignore[attr-defined]
         if not isinstance(profiler, PassThroughProfiler):
             profiler.dirpath = profiler.dirpath or run_dir
@@ -232,7 +228,8 @@ class NERCLI(LightningCLI):
         device = f"{trainer.world_size} x {type(trainer.accelerator).__name__.removesuffix('Accelerator')}"
         threads = f", {torch.get_num_threads()} threads" if trainer.strategy.root_device.type == "cpu" else ""
         seed = self._get(self.config, "seed_everything")
-        how = f"({device}{threads}), precision {trainer.precision}, seed {seed}"
+        precision = f"precision {trainer.precision}" + self._chosen * ", which this GPU has (32-true is float32)"
+        how = f"({device}{threads}), {training_plan(self.datamodule.hparams, trainer).step()}, {precision}, seed {seed}"
         log.info("%-10s %s %s", "run", self.run.run_dir, how)
         finished = self.datamodule.begun.epoch if self.datamodule.begun else 0
         if finished and trainer.max_epochs is not None and finished >= trainer.max_epochs > 0:
@@ -294,7 +291,7 @@ def _as_list(value: Any) -> list[Any]:
 
 def run_command(arguments: list[str]) -> None:
     """Run ``fit``, ``validate``, ``test`` or ``predict``; a :class:`RunError` explains failures of the libraries."""
-    _silence_libraries()
+    silence_libraries()
     run = complete_arguments(arguments)
     # The processes that Lightning starts for DDP run the same command line, which it takes from here.
     saved, sys.argv = sys.argv, [sys.argv[0], *arguments]
@@ -306,6 +303,7 @@ def run_command(arguments: list[str]) -> None:
                 if run.starts_anew:
                     clear_unsaved(run.run_dir)
             NERCLI(run)
+        leave_group()
     except SystemExit as stop:
         if isinstance(stop.__context__, KeyboardInterrupt):
             raise stop.__context__ from None
@@ -319,28 +317,5 @@ def run_command(arguments: list[str]) -> None:
         raise RunError(problem) from error
     finally:
         sys.argv = saved
-        leave_group()
         if run.run_dir is not None:
             remove_if_unused(run.run_dir)
-
-
-def _silence_libraries() -> None:
-    """Ignore messages of Lightning that do not apply to this program."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.addFilter(lambda record: not _CHATTER.match(record.getMessage()))
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).handlers = [handler]
-    for message in (
-        # Evaluation has no use for the callbacks of `fit`; the directory of a resumed run is not empty; and the data
-        # module, not the loader, knows the position within the epoch.
-        "Be aware that when using `ckpt_path`.*",
-        "Checkpoint directory .* exists and is not empty.*",
-        "You're resuming from a checkpoint that ended.*",
-        "The dirpath has changed from.*",
-        "It is recommended to use .*sync_dist=True.*",  # scores are summed over processes before they are logged
-        "You're using the WeightAveraging callback.*",  # models are not sharded, nor averaged to be scored
-        "LightningCLI's args parameter is intended to run from within Python.*",
-    ):
-        warnings.filterwarnings("ignore", message=message)
-    if "SLURM_JOB_ID" not in os.environ:  # a login node has srun, too
-        warnings.filterwarnings("ignore", message="The `srun` command is available on your system.*")
