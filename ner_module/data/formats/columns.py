@@ -306,10 +306,9 @@ def _column_names(lines: list[str], width: int, first_id: int | None) -> tuple[s
 
 
 def _look_swapped(words: Sequence[str], tags: Sequence[str]) -> bool:
-    """Whether words look like tags and tags do not, or there are far more different tags than words."""
+    """Whether most words look like tags, or tags do not and there are far more different tags than words."""
+    if sum(word == OUTSIDE or ("-" in word and has_prefix(word)) for word in words) * 2 > len(words):
+        return len(words) > 2 or OUTSIDE not in words
     if sum(tag == OUTSIDE or has_prefix(tag) for tag in tags) * 2 >= len(tags):
         return False
-    all_tags = all(word == OUTSIDE or has_prefix(word) for word in words)
-    if all_tags and (len(words) > 2 or any("-" in word and has_prefix(word) for word in words)):
-        return True
     return len(words) >= _MIN_SAMPLE and len(set(tags)) >= 2 * len(set(words))
