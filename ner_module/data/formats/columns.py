@@ -233,10 +233,9 @@ def _choose_columns(
     sentence = max(range(lead), key=lambda n: sentences_counted(columns[n]), default=None)
     if sentence is not None:
         notes.append((f"column {sentence} numbers the sentences", True))
-    words_at = (
-        next((n for n in range(lead, width) if not all(map(_WORD_ID.fullmatch, columns[n]))), lead) if lead else 0
-    )
-    text, label = find_columns(options, names, width, (WORDS, TAGS), (words_at or int(first_id is not None), -1))
+    after = (n for n in range(lead, width) if not all(map(_WORD_ID.fullmatch, columns[n])))
+    default = (next(after, lead) if lead else int(first_id is not None), -1)
+    text, label = find_columns(options, names, width, (WORDS, TAGS), default)
     if asked[0] is None and text == 0 and width > 2 and all(map(_WORD_ID.fullmatch, columns[0])):
         advice = "name the column of the words with --data.text_column_name (they are counted from 0)"
         raise MisfitError("the words would be numbers that do not count the words either", advice)
