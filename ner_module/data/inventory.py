@@ -108,9 +108,13 @@ class Tags:
             lines.append("tags are read as " + ", ".join(f"{new} for {old}" for old, new in self.respelt.items()))
         if uses and (asked_outside or OUTSIDE) not in uses and OUTSIDE not in self.respelt.values():
             likely = likely_outside(uses)
-            said = f"no word is outside, tagged {asked_outside or OUTSIDE}: all {sum(uses.values()):,} are in entities"
-            mark = f"if a tag such as {shown(likely)} ({uses[likely]:,} words) marks others"
-            lines.append(f"{said}; {mark}, set --data.outside_label {likely}")
+            mark = f"if words such as the {uses[likely]:,} with {shown(likely)} are, set --data.outside_label {likely}"
+            if all(map(str.isdecimal, uses)):
+                mark = f"name integer tags with --data.label_names, or {mark}"
+            elif not self.is_bare:
+                mark = "put back words that were left out with the tag O, or name theirs with --data.outside_label"
+            said = f"no word is outside, tagged {asked_outside or OUTSIDE}"
+            lines.append(f"{said}: all words ({sum(uses.values()):,}) are in entities; {mark}")
         return lines
 
     def check_label_map(self) -> None:

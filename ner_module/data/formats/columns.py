@@ -262,7 +262,8 @@ def _choose_columns(
         raise MisfitError(problem, f"name another column ({sample})")
     if None in asked and _look_swapped(words, columns[label]):  # who names both is believed
         problem = f"words and tags look swapped: the words would be {words[:3]}, the tags {columns[label][:3]}"
-        advice = f"name the columns: --data.text_column_name={label}, --data.label_column_name={text}"
+        other = next(n for n in range(width) if n != text)
+        advice = f"name the columns: --data.text_column_name={other}, --data.label_column_name={text}"
         raise MisfitError(problem, advice)
     return layout._replace(label=label, tags=tags), notes
 
