@@ -22,7 +22,7 @@ TORCH_LOCK := requirements/torch-cpu.txt --index-url $(CPU_INDEX)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev quickstart test test-all check package format docs lock clean
+.PHONY: help setup dev quickstart test test-all gpu check package format docs lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -39,6 +39,9 @@ test: $(READY_DEV)  ## the fast tests
 
 test-all: $(READY_DEV)  ## all tests, also slow ones and those of several processes
 	$(BIN)/python -m pytest -n $(JOBS) -m "not gpu" --timeout 1800
+
+gpu: $(READY_DEV)  ## is it right and fast on this GPU? 15 minutes, no network; figures in build/gpu.json
+	$(BIN)/python benchmarks/gpu.py --output build/gpu.json
 
 check: $(READY_DEV)  ## lint, format and types; workflows and the Dockerfile, offline
 	$(BIN)/ruff check .

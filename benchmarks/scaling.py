@@ -42,19 +42,22 @@ class StepTimes(Callback):
             Path(os.environ["STEP_TIMES"]).write_text(json.dumps(seconds))
 
 
-def seconds_per_step(processes: int, threads: int, model: str, steps: int) -> float:
-    """The median of one training of ``steps`` steps of 16 sentences."""
+def seconds_per_step(
+    processes: int, threads: int, model: str, steps: int, accelerator: str = "cpu", batch_size: int | None = None
+) -> float:
+    """The median of one training of ``steps`` steps of 16 sentences, or of ``batch_size`` for each process."""
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "times.yaml"
         config.write_text("trainer:\n  callbacks+:\n    class_path: benchmarks.scaling.StepTimes\n")
         launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
         command = [
             *(sys.executable, *(launcher if processes > 1 else []), "-m", "ner_module", "fit", "--config", str(config)),
-            *("--model.model_name_or_path", model, "--data.batch_size", str(16 // processes)),
+            *("--model.model_name_or_path", model, "--data.batch_size", str(batch_size or 16 // processes)),
             *("--data.train_file", str(SAMPLE / "train.conll")),
             *("--data.validation_file", str(SAMPLE / "validation.conll"), "--run_dir", str(Path(folder) / "run")),
             *("--trainer.max_steps", str(steps), "--trainer.limit_val_batches", "1"),
-            *("--trainer.accelerator", "cpu", "--trainer.enable_checkpointing", "false"),
+            *("--trainer.accelerator", accelerator, "--trainer.devices", str(processes)),
+            *("--trainer.enable_checkpointing", "false"),
         ]
         times = Path(folder) / "times.json"
         variables = {"OMP_NUM_THREADS": str(threads), "STEP_TIMES": str(times), "PYTHONPATH": str(ROOT)}

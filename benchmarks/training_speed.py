@@ -57,7 +57,6 @@ CONTENDERS: dict[str, tuple[str, dict[str, Any]]] = {
     # Their clock begins after the steps in which they compile.
     "ours compiled": ("ours", {"compile": "kernels", "skip": 12}),
     "ours bf16 compiled": ("ours", {"compile": "kernels", "precision": "bf16-mixed", "skip": 12}),
-    "ours bf16 graphs": ("ours", {"compile": "graphs", "precision": "bf16-mixed", "skip": 30}),
 }
 
 
@@ -67,7 +66,9 @@ class Clock:
     now: Callable[[], float] = staticmethod(time.perf_counter)
     """What time it is: on the wall, or ``--cpu-time``, that this process has computed."""
 
-    def __init__(self) -> None:
+    def __init__(self, skip: int = 0) -> None:
+        self.skip = skip
+        """Steps before it begins."""
         self.begun = self.ended = 0.0
         self.batches: list[tuple[int, int]] = []
 
@@ -83,7 +84,7 @@ class Clock:
 
     def rates(self, steps: int) -> dict[str, float]:
         """Real subwords and sentences per second, and milliseconds per step."""
-        counted = self.batches[:steps]  # a loader may have fetched more
+        counted = self.batches[self.skip : self.skip + steps]  # a loader may have fetched more
         seconds = self.ended - self.begun
         return {
             "subwords_per_second": sum(subwords for subwords, _ in counted) / seconds,
@@ -120,11 +121,16 @@ def prepare_encoded(data: Any, model_folder: str, ids: dict[str, int] | None = N
 
 
 def prepare_trainer(corpus: Corpus, model_folder: str) -> Callable[[dict[str, Any], int, int], Clock]:
-    """Tokenise once as run_ner.py does; return what runs one round of ``Trainer``."""
+    """Tokenise once as run_ner.py does; return what runs one round of ``Trainer``.
+
+    Options are those of ``TrainingArguments``, and ``batch_size``; ``skip``: steps before the clock begins;
+    ``flattened``: the attention for sequences that lie end to end.
+    """
     from transformers import (
         AutoModelForTokenClassification,
         AutoTokenizer,
         DataCollatorForTokenClassification,
+        DataCollatorWithFlattening,
         Trainer,
         TrainerCallback,
         TrainingArguments,
@@ -135,10 +141,12 @@ def prepare_trainer(corpus: Corpus, model_folder: str) -> Callable[[dict[str, An
     ids = {name: index for index, name in enumerate(labels)}
     tokenizer = AutoTokenizer.from_pretrained(model_folder)
     encoded = prepare_encoded(data, model_folder, ids)
-    collate = DataCollatorForTokenClassification(tokenizer)
 
     def run(options: dict[str, Any], steps: int, seed: int) -> Clock:
-        clock = Clock()
+        options = dict(options)
+        clock = Clock(options.pop("skip", 0))
+        attention = options.pop("flattened", None)
+        collate = DataCollatorWithFlattening() if attention else DataCollatorForTokenClassification(tokenizer)
 
         def counting(rows: list[dict[str, Any]]) -> Any:
             clock.batches.append((sum(len(row["input_ids"]) for row in rows), len(rows)))
@@ -146,19 +154,28 @@ def prepare_trainer(corpus: Corpus, model_folder: str) -> Callable[[dict[str, An
 
         class Watch(TrainerCallback):  # type: ignore[misc]
             def on_epoch_begin(self, *_: Any, **__: Any) -> None:
-                clock.begin()
+                if not clock.skip:
+                    clock.begin()
+
+            def on_step_begin(self, arguments: Any, state: Any, *_: Any, **__: Any) -> None:
+                if state.global_step == clock.skip > 0:
+                    clock.begin()
 
             def on_train_end(self, *_: Any, **__: Any) -> None:
                 clock.end()
 
         model = AutoModelForTokenClassification.from_pretrained(
-            model_folder, dtype=torch.float32, id2label=dict(enumerate(labels)), label2id=ids
+            model_folder,
+            dtype=torch.float32,
+            id2label=dict(enumerate(labels)),
+            label2id=ids,
+            **{"attn_implementation": attention} if attention else {},
         )
         with tempfile.TemporaryDirectory() as folder:
             arguments = TrainingArguments(
                 output_dir=folder,
-                max_steps=steps,
-                per_device_train_batch_size=BATCH_SIZE,
+                max_steps=clock.skip + steps,
+                per_device_train_batch_size=options.pop("batch_size", BATCH_SIZE),
                 learning_rate=LEARNING_RATE,
                 save_strategy="no",
                 report_to="none",
@@ -183,20 +200,19 @@ def prepare_ours(corpus: Corpus, model: str, cache: Path) -> Callable[[dict[str,
     from ner_module import NERDataModule, NERModule
 
     class Watch(Callback):
-        def __init__(self, clock: Clock, skip: int) -> None:
+        def __init__(self, clock: Clock) -> None:
             self.clock = clock
-            self.skip = skip
 
         def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
-            if batch_idx == self.skip > 0:
+            if trainer.global_step == self.clock.skip > 0:
                 self.clock.begin()
-                self.clock.batches.clear()
 
         def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
             self.clock.batches.append((sum(batch["lengths"]), len(batch["lengths"])))
 
         def on_train_epoch_start(self, trainer: Any, module: Any) -> None:
-            self.clock.begin()
+            if not self.clock.skip:
+                self.clock.begin()
 
         def on_train_end(self, trainer: Any, module: Any) -> None:
             self.clock.end()
@@ -206,16 +222,16 @@ def prepare_ours(corpus: Corpus, model: str, cache: Path) -> Callable[[dict[str,
             model,
             train_file=str(corpus.train),
             validation_file=str(corpus.validation),
-            batch_size=BATCH_SIZE,
+            batch_size=options.get("batch_size", BATCH_SIZE),
             batching=options.get("batching", "random"),
             seed=seed,
             cache_dir=str(cache),
         )
         kept = {name: options[name] for name in ("padding", "compile") if name in options}
         module = NERModule(model, learning_rate=LEARNING_RATE, **kept)
-        clock, skip = Clock(), options.get("skip", 0)
+        clock = Clock(options.get("skip", 0))
         Trainer(
-            max_steps=skip + steps,
+            max_steps=clock.skip + steps,
             limit_val_batches=0,
             gradient_clip_val=1.0,
             precision=options.get("precision", "32-true"),
@@ -224,7 +240,7 @@ def prepare_ours(corpus: Corpus, model: str, cache: Path) -> Callable[[dict[str,
             enable_progress_bar=False,
             enable_model_summary=False,
             use_distributed_sampler=False,
-            callbacks=[Watch(clock, skip)],
+            callbacks=[Watch(clock)],
         ).fit(module, data)
         return clock
 
@@ -260,7 +276,7 @@ def matmul_rate(device: torch.device, half: bool) -> float:
     dtype = (torch.float16 if device.type == "mps" else torch.bfloat16) if half else torch.float32
     layer = torch.nn.Linear(size, size, bias=False, device=device, dtype=dtype)
     call_all("model", layer)
-    values = torch.ones(size, size, device=device, dtype=dtype)
+    values = torch.randn(size, size, device=device, dtype=dtype)  # a product of ones needs less power
     wait = {"cuda": torch.cuda.synchronize, "mps": torch.mps.synchronize}.get(device.type, lambda: None)
     best = float("inf")
     for _ in range(6):

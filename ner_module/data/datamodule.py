@@ -9,7 +9,6 @@ the training files.
 from __future__ import annotations
 
 import logging
-import os
 import tempfile
 from dataclasses import asdict
 from functools import cached_property
@@ -31,6 +30,7 @@ from ner_module.data.preparation import encode_stored, report_splits, store_spli
 from ner_module.data.store import Documents, StoredSplit
 from ner_module.data.words import WORDS_VERSION
 from ner_module.errors import DataError, UserError
+from ner_module.files import cache_folder
 from ner_module.pretrained import load_config, max_sequence_length
 from ner_module.tagging import OUTSIDE, LabelSet
 from ner_module.tokenizer import load_tokenizer, tokenizer_from_files, tokenizer_to_files
@@ -153,8 +153,7 @@ class NERDataModule(LightningDataModule):
             if self.private_folder is None:
                 self._temporary = tempfile.TemporaryDirectory(prefix="ner-module-")
             return self.private_folder or Path(self._temporary.name)
-        chosen = self._options.cache_dir or os.environ.get("NER_MODULE_CACHE")
-        return Path(chosen) if chosen else Path.home() / ".cache" / "ner_module"
+        return cache_folder(self._options.cache_dir)
 
     def _command(self) -> str:
         """The trainer's command; ``fit`` without a trainer."""

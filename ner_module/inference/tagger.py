@@ -46,6 +46,7 @@ class NERTagger:
 
     def __init__(self, module: NERModule, data: NERDataModule) -> None:
         self.module, self.data = module.eval(), data
+        module.check_device()
         self.labels = data.labels
         self._subwords = Subwords(data.tokenizer)
         self._options = EncodingOptions(

@@ -77,27 +77,18 @@ def _forward(model: Any, *batch: Any, layout: Layout | None = None, attend: Any 
     return TokenClassifierOutput(logits=model.classifier(model.dropout(hidden)))
 
 
-def _attention(
-    module: Any,
-    hidden: Tensor,
-    mask: Layout | Tensor,
-    output_attentions: bool = False,
-    query_states: Tensor | None = None,
-    relative_pos: RelativePositions | Tensor | None = None,
-    rel_embeddings: Tensor | None = None,
-) -> tuple[Tensor, Tensor | None]:
+def _attention(module: Any, hidden: Tensor, mask: Any, *flags: Any, **named: Any) -> tuple[Tensor, Tensor | None]:
     """The layer's ``forward``, with a layout in the place of the mask: ``(1, T, H * D)`` to the same shape."""
     if not isinstance(mask, Layout):
-        given = (hidden, mask, output_attentions, query_states, relative_pos, rel_embeddings)
-        found: tuple[Tensor, Tensor | None] = type(module).forward(module, *given)
+        found: tuple[Tensor, Tensor | None] = type(module).forward(module, hidden, mask, *flags, **named)
         return found
     heads, units = module.num_attention_heads, module.attention_head_size
     terms = [name for name in ("c2p", "p2c") if name in module.pos_att_type]
     scaling = (units * (1 + len(terms))) ** -0.5
     positions: dict[str, Tensor] = {}
-    if isinstance(relative_pos, RelativePositions):
-        embeddings_RE = module.pos_dropout(rel_embeddings)
-        sides = {"c2p": ("key_proj", relative_pos.of_keys), "p2c": ("query_proj", relative_pos.of_queries)}
+    if (relative := named["relative_pos"]) is not None:
+        embeddings_RE = module.pos_dropout(named["rel_embeddings"])
+        sides = {"c2p": ("key_proj", relative.of_keys), "p2c": ("query_proj", relative.of_queries)}
         for name in terms:
             side, places = sides[name]
             project = getattr(module, side if module.share_att_key else f"pos_{side}")

@@ -20,7 +20,7 @@ from ner_module.pretrained import check_config, from_pretrained, load_config
 log = logging.getLogger(__name__)
 
 # The families' names for their dropout probabilities.
-_DROPOUTS = (
+DROPOUTS = (
     *("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout"),
     *("classifier_dropout", "embedding_dropout", "mlp_dropout", "pooler_dropout"),
 )
@@ -55,7 +55,7 @@ def build_from_base(
     reuse_head = is_tagger and set(base_labels) == set(label_names) and len(base_labels) == len(label_names)
     if not reuse_head:
         _set_labels(config, label_names)
-    for name in _DROPOUTS:
+    for name in DROPOUTS:
         if dropout is not None and getattr(config, name, None) is not None:
             setattr(config, name, dropout)
     with _quiet_transformers():

@@ -27,6 +27,10 @@ assert main(["test", "--run_dir", "run", "--ckpt_path", "best"]) == 0
 Path("text.txt").write_text("Anna met Ben.")
 predict = ["predict", "--run_dir", "run", "--ckpt_path", "last", "--data.predict_file", "text.txt"]
 assert main([*predict, "--output", "out.jsonl"]) == 0
+task = '[{"data": {"text": "Anna"}, "annotations": [{"result": []}]}]'
+Path("task.json").write_text(task)
+if "ner_module.extras.formats" not in sys.modules:
+    assert main(["fit", *sys.argv[2:], "--data.train_file", "task.json", "--run_dir", "none"]) == 1
 found = ner_module.NERTagger.load("run/checkpoints/last.ckpt").predict(["Anna met Ben."])
 assert found[0]["text"] == "Anna met Ben."
 print("imported:", *[name for name in sys.modules if name.startswith("ner_module.extras")])

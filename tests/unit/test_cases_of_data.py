@@ -185,7 +185,7 @@ REFUSED = {  # what the error says
     ("18c-utf16-offsets.jsonl",): "look like utf16: .* set --data.span_offsets utf16",
     ("18d-byte-offsets.jsonl",): "look like bytes: .* set --data.span_offsets bytes",
     ("24a-label-studio-two-label-sets.json",): r"several controls mark text \(chunk, ner\); .*--data.label_column_name",
-    ("24a-label-studio-two-label-sets.json", "label_column_name", "x"): "no control is called 'x'; .* chunk, ner",
+    ("24a-label-studio-two-label-sets.json", "label_column_name", "x"): "no spans are called 'x'; .* chunk, ner",
     ("24b-label-studio-other-text-key.json",): "there is no text; .*--data.text_column_name .*the keys are 'review'",
     ("30b-first-tags-null.jsonl",): ":1: 'ner_tags' is null, not a list of tags",
     ("30c-tags-as-one-string.jsonl",): ":1: 'tokens' is 'Ada slept', not a list of tokens",

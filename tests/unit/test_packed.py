@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from transformers import AutoModelForTokenClassification, DebertaV2Config, EuroBertConfig
+from transformers import AutoModelForTokenClassification, DebertaV2Config, EuroBertConfig, ModernBertConfig
 
 from ner_module.data.batching import TrainingSampler
 from ner_module.data.datamodule import NERDataModule
@@ -129,6 +129,7 @@ KINDS: dict[str, Any] = {
     "few buckets": deberta(position_buckets=4, max_relative_positions=20),
     "absolute positions": deberta(relative_attention=False, pos_att_type=[], position_biased_input=True),
     "narrow embeddings": deberta(embedding_size=16, type_vocab_size=2),
+    "mmBERT": ModernBertConfig(**_SMALL, local_attention=16, global_attn_every_n_layers=2, norm_bias=False),
     "EuroBERT": EuroBertConfig(**_SMALL, num_key_value_heads=4),
     "EuroBERT-2.1B": EuroBertConfig(**_SMALL, num_key_value_heads=2),
 }

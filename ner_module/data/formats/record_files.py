@@ -179,7 +179,7 @@ def read_parquet(path: Path, options: ReadingOptions, counts: SpanCounts) -> Ite
         groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
         check_expansion(path, sum(group.total_byte_size for group in groups), path.stat().st_size)
         next(file.iter_batches(1), None)  # an error here, where damage would end the process below
-    except (ArrowException, OSError) as error:
+    except (ArrowException, OSError, UnicodeDecodeError) as error:
         raise _damaged(path, 1, "Parquet file", error) from None
     with file:
         columns = [group.column(number) for group in groups for number in range(group.num_columns)]

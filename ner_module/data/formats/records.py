@@ -8,19 +8,20 @@ an extra (`adapters.py`).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from ner_module.data.formats.adapters import AnnotatedText, Item, Note, offered_formats
-from ner_module.data.formats.cells import NAME_COLUMNS, MisfitError, TagCells, describe, errors_at
+from ner_module.data.formats.cells import NAME_COLUMNS, MisfitError, TagCells, describe
 from ner_module.data.formats.char_spans import CharSpan, SpanCounts, check_spans, check_type, locate_words, tag_words
 from ner_module.data.formats.options import DOCUMENTS, TAGS, TEXTS, WORDS, ReadingOptions, first_in
 from ner_module.data.sentence import Sentence
 from ner_module.data.words import split_words
 from ner_module.errors import DataError
 
-Record = Mapping[str, Any]
+Record = dict[str, Any]
 
 SPANS = ("spans", "entities", "ents", "label", "labels", "annotations", "ner")
 """The usual keys of character spans, beside a text."""
@@ -28,6 +29,9 @@ SPANS = ("spans", "entities", "ents", "label", "labels", "annotations", "ner")
 _STARTS = ("start", "startoffset", "startchar", "startindex", "begin", "beginoffset", "offset")
 _ENDS = ("end", "endoffset", "endchar", "endindex")
 _TYPES = ("label", "labels", "type", "entitytype", "entitygroup", "entity", "category", "tag", "displayname")
+
+
+_OF_TOOLS = ("answer", "_task_hash", "_is_binary", "prediction", "annotation_id")
 
 
 class RecordReader:
@@ -61,8 +65,10 @@ class RecordReader:
             if isinstance(item, Note):
                 self._counts.notes.append((str(path), item, False))
                 continue
-            with errors_at(path, line):
+            try:
                 sentence = self._read(item, line)
+            except MisfitError as misfit:
+                raise DataError(path, line, *misfit.args) from None
             self._counts.note(path, line)
             if sentence is not None:
                 sentence.line = line
@@ -71,7 +77,7 @@ class RecordReader:
             self._counts.notes.append((str(path), note, True))
 
     def _read(self, item: Item, line: int) -> Sentence | None:
-        if isinstance(item, Mapping):
+        if isinstance(item, dict):
             item = self._read_record(item)
         if isinstance(item, Sentence):
             return item
@@ -87,8 +93,11 @@ class RecordReader:
         raise MisfitError(problem, "give every sentence as an object, {…}; a list of them goes in a .json file")
 
     def _read_record(self, record: Record) -> Sentence | AnnotatedText:
+        if self._formats is None and (key := first_in(_OF_TOOLS, record)):
+            advice = "keep it, or give tokens with tags, or text with spans alone"
+            raise MisfitError(f"{key!r} is a tool's word, which the extra `formats` would read", advice)
         document = document_of(record)
-        token_key = list_key(record, self._text_key, WORDS, str)
+        token_key = None if self._has_spans else list_key(record, self._text_key, WORDS, str)
         if self._options.tagged and self._has_spans is None:
             self._decide(record, token_key)
         if self._has_spans or (token_key is None and not self._options.tagged):
@@ -181,8 +190,10 @@ def of_tokens(record: Record, key: str | None) -> Sentence:
 
 def find_text(record: Record, asked: str | None) -> str | None:
     """The text of a record, if it has one."""
-    names = (*TEXTS, "data") if asked is None else (asked,)
-    return next((record[name] for name in names if isinstance(record.get(name), str)), None)
+    for name in (*TEXTS, "data") if asked is None else (asked,):
+        if isinstance(value := record.get(name), str):
+            return value
+    return None
 
 
 def text_of(record: Record, asked: str | None) -> str:
@@ -197,18 +208,19 @@ def text_of(record: Record, asked: str | None) -> str:
 
 def document_of(record: Record) -> str | int | float | None:
     """What a record says of the document it belongs to."""
-    return next((record[name] for name in DOCUMENTS if isinstance(record.get(name), (str, int, float))), None)
+    for name in DOCUMENTS:
+        if isinstance(value := record.get(name), (str, int, float)):
+            return value
+    return None
 
 
 def parse_span(item: Any) -> list[CharSpan]:
     """A span; several when it carries several labels. Offsets may be written as strings or floats."""
     start = end = labels = quote = None
-    if isinstance(item, Mapping):
-        keys = {str(key).lower().replace("_", ""): value for key, value in item.items()}
-        start, end, labels = (keys.get(first_in(names, keys) or "") for names in (_STARTS, _ENDS, _TYPES))
-        quote = keys["text"] if isinstance(keys.get("text"), str) else None
-        length = _offset(keys.get("length"))
-        if end is None and length is not None and type(start) is int:
+    if isinstance(item, dict):
+        start, end, labels, quote, length = (None if key is None else item[key] for key in _span_keys(tuple(item)))
+        quote = quote if isinstance(quote, str) else None
+        if end is None and type(start) is type(length) is int:
             end = start + length
     elif isinstance(item, (list, tuple)) and len(item) == 3:
         start, end, labels = item if _offset(item[0]) is not None else (*item[1:], item[0])
@@ -218,6 +230,14 @@ def parse_span(item: Any) -> list[CharSpan]:
         advice = 'write [start, end, "TYPE"] or {"start": …, "end": …, "label": …}'
         raise MisfitError(f"a span is {describe(item)}", advice)
     return [CharSpan(start, end, check_type(name), quote) for name in names]
+
+
+@lru_cache(1_000)
+def _span_keys(keys: tuple[str, ...]) -> list[str | None]:
+    """The keys of start, end, type, quote and length."""
+    plain = {key.lower().replace("_", ""): key for key in keys}
+    found = (first_in(names, plain) for names in (_STARTS, _ENDS, _TYPES, ("text",), ("length",)))
+    return [None if name is None else plain[name] for name in found]
 
 
 def _offset(value: Any) -> int | None:

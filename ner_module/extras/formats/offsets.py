@@ -22,35 +22,33 @@ another way is refused, and ``--data.span_offsets`` says which way it is.
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 from unicodedata import normalize
-
-import regex
 
 from ner_module.data.formats.cells import MisfitError, describe
 from ner_module.data.formats.char_spans import CharSpan, check_spans, fits_text
 from ner_module.errors import DataError
 
-
-def _composed(text: str) -> list[int]:
-    clusters = regex.findall(r"\X", text)
-    return [size for each in clusters for size in (len(normalize("NFC", each)), *[0] * (len(each) - 1))]
-
-
 _SHIFTS = {"inclusive": (0, 1), "from_one": (-1, -1), "from_one_inclusive": (-1, 0)}
-_SIZES: dict[str, Callable[[str], list[int]]] = {  # of each character
-    "utf16": lambda text: [1 + (char > "\uffff") for char in text],
-    "bytes": lambda text: [len(char.encode("utf-8", "surrogatepass")) for char in text],
-    "crlf_as_one": lambda text: [int(pair != ("\r", "\n")) for pair in zip(text, text[1:] + " ", strict=False)],
-    "lf_as_two": lambda text: [1 + (two[1] == "\n" and two[0] != "\r") for two in zip(" " + text, text, strict=False)],
-    "nfc": _composed,
-    "nfd": lambda text: [len(normalize("NFD", char)) for char in text],
+# What is counted of a text, how large a unit of it is, and back to the text.
+_FORMS: dict[str, tuple[Callable[[str], Any], int, Callable[[Any], str]]] = {
+    "utf16": (
+        partial(str.encode, encoding="utf-16-le"),
+        2,
+        partial(bytes.decode, encoding="utf-16-le", errors="ignore"),
+    ),
+    "bytes": (str.encode, 1, partial(bytes.decode, errors="ignore")),
+    "crlf_as_one": (lambda text: text.replace("\r\n", "\n"), 1, lambda text: text.replace("\n", "\r\n")),
+    "lf_as_two": (lambda text: text.replace("\n", "\r\n"), 1, lambda text: text.replace("\r\n", "\n")),
+    "nfc": (partial(normalize, "NFC"), 1, partial(normalize, "NFD")),
+    "nfd": (partial(normalize, "NFD"), 1, partial(normalize, "NFC")),
 }
-_COUNTED = (*_SHIFTS, *_SIZES)
+_COUNTED = (*_FORMS, *_SHIFTS)
 _WAYS = ("auto", "exclusive", *_COUNTED, "quotes", "words", "words_inclusive")
 _TAG = re.compile(r"[BIESLUM][-_].+")
 
@@ -60,8 +58,15 @@ def convert(text: str, spans: Sequence[CharSpan], way: str) -> list[CharSpan]:
     if way in _SHIFTS:
         start, end = _SHIFTS[way]
         return [span._replace(start=span.start + start, end=span.end + end) for span in spans]
-    place = {size: index for index, size in enumerate(itertools.accumulate(_SIZES[way](text), initial=0))}
-    return [span._replace(start=place.get(span.start, -1), end=place.get(span.end, -1)) for span in spans]
+    counted, unit, back = _FORMS[way]
+    whole = counted(text)
+
+    def place(offset: int) -> int:
+        cut = whole[: max(offset, 0) * unit]
+        before = back(cut)
+        return len(before) if text.startswith(before) and len(counted(before)) == offset * unit else -1
+
+    return [span._replace(start=place(span.start), end=place(span.end)) for span in spans]
 
 
 def find_quote(text: str, quote: str, near: int) -> tuple[int, int]:
@@ -84,56 +89,63 @@ class CountedOffsets:
         self._quoted: dict[str, int] = {}  # way that quotes spoke for -> first line
         self._only_so: dict[str, list[int]] = {way: [] for way in _COUNTED}  # lines of spans that fit words only so
         self._only_else: Counter[str] = Counter()  # spans that fit words as they stand, and not if counted so
+        self._fitting = 0  # more of these
         self._has_tags = False
         self._unclear: tuple[int, str] | None = None  # a type that looks like a tag, before that was sure
 
     def settle(self, text: str, words: list[tuple[int, int]], spans: list[CharSpan], line: int) -> list[CharSpan]:
         """The spans of a text as they are meant; refuses those that cannot be."""
-        quoted, auto = any(span.quote is not None for span in spans), self._way == "auto"
+        auto = self._way == "auto"
         if self._way in _COUNTED:
             spans = convert(text, spans, self._way)
         elif self._way == "quotes":
             places = [find_quote(text, span.quote, span.start) if span.quote else span[:2] for span in spans]
             spans = [span._replace(start=at[0], end=at[1]) for span, at in zip(spans, places, strict=True)]
-        elif auto and not quoted:
+        quoted = any(span.quote is not None for span in spans)
+        if auto and spans and not quoted:
             self._weigh(text, words, spans, line)
-        elif auto and not all(fits_text(text, span) for span in spans):
-            for way in _COUNTED:
-                found = convert(text, spans, way)
-                if all(_is_exact(text, span) for span in found):
-                    self._quoted.setdefault(way, line)
-                    spans = found
-                    break
         try:
             return self._merge(text, check_spans(text, spans), line)
         except MisfitError as misfit:
             problem, advice = misfit.args
-            if hint := self._hint(1):
-                problem, advice = f"{problem}: {hint[1]}", hint[2].partition(",")[0]
-            elif auto and quoted:
-                advice = "offsets and text do not belong together: mend them, or take --data.span_offsets quotes"
-            elif self._way in _COUNTED:
-                problem = f"counted as {self._way}, {problem}"
-            raise MisfitError(problem, advice) from None
+        for way in _COUNTED if auto and quoted else ():
+            found = convert(text, spans, way)
+            if all(_is_exact(text, span) for span in found):
+                self._quoted.setdefault(way, line)
+                return self._merge(text, found, line)
+        if hint := self._hint(1):
+            problem, advice = f"{problem}: {hint[1]}", hint[2].partition(",")[0]
+        elif auto and quoted:
+            advice = "offsets and text do not belong together: mend them, or take --data.span_offsets quotes"
+        elif self._way in _COUNTED:
+            problem = f"counted as {self._way}, {problem}"
+        raise MisfitError(problem, advice)
 
     def _weigh(self, text: str, words: list[tuple[int, int]], spans: list[CharSpan], line: int) -> None:
-        starts, ends = {start for start, _ in words}, {end for _, end in words}
-        fits = []
-        for start, end, _, _ in spans:  # as they stand, without white space at their ends
-            marked = text[max(start, 0) : max(end, 0)]
-            inner = start + len(marked) - len(marked.lstrip()), end - len(marked) + len(marked.rstrip())
-            fits.append(inner[0] in starts and inner[1] in ends and start < end)
-        for way in _SHIFTS if text.isascii() and "\n" not in text else _COUNTED:
-            for fit, (start, end, _, _) in zip(fits, convert(text, spans, way), strict=True):
-                fits_so = start in starts and end in ends and start < end
-                if fits_so and not fit:
+        starts = dict(words)
+        ends = {*starts.values()}
+
+        def fits(start: int, end: int) -> bool:
+            return start in starts and end in ends and start < end
+
+        as_it_stands = [fits(span.start, span.end) or fits(*_stripped(text, span)) for span in spans]
+        is_plain = text.isascii() and "\n" not in text
+        if is_plain and all(as_it_stands):  # counts against all other ways, though a few would fit so, too
+            self._fitting += len(spans)
+            return
+        for way in _SHIFTS if is_plain else _COUNTED:
+            if way in _FORMS and len(_FORMS[way][0](text)) == len(text) * _FORMS[way][1]:
+                continue  # it makes no difference here
+            for fit, (start, end, _, _) in zip(as_it_stands, convert(text, spans, way), strict=True):
+                if fits(start, end) and not fit:
                     self._only_so[way].append(line)
-                self._only_else[way] += fit and not fits_so
+                self._only_else[way] += fit and not fits(start, end)
 
     def _hint(self, least: int) -> tuple[int, str, str] | None:
         """The line where another way to count begins to show, what it looks like and what to do."""
-        way = max(_COUNTED, key=lambda way: len(self._only_so[way]))
-        lines, other = self._only_so[way], self._only_else[way]
+        against = {way: self._only_else[way] + self._fitting * (way in _SHIFTS) for way in _COUNTED}
+        way = max(_COUNTED, key=lambda way: len(self._only_so[way]) - 4 * against[way])
+        lines, other = self._only_so[way], against[way]
         if len(lines) < max(least, 4 * other):
             return None
         problem = f"the offsets look like {way}: counted so {len(lines):,} more spans fit whole words, {other:,} fewer"
@@ -167,6 +179,12 @@ class CountedOffsets:
             else:
                 merged.append(span._replace(entity_type=span.entity_type[2:]))
         return merged
+
+
+def _stripped(text: str, span: CharSpan) -> tuple[int, int]:
+    """Start and end without the white space that is marked with a span."""
+    marked = text[max(span.start, 0) : max(span.end, 0)]
+    return span.start + len(marked) - len(marked.lstrip()), span.end - len(marked) + len(marked.rstrip())
 
 
 def _is_exact(text: str, span: CharSpan) -> bool:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from ner_module.data.formats.adapters import AnnotatedText, Item, Items, Note
-from ner_module.data.formats.cells import MisfitError, describe, errors_at
+from ner_module.data.formats.cells import MisfitError, describe
 from ner_module.data.formats.char_spans import DISCONTINUOUS, CharSpan, locate_words
-from ner_module.data.formats.options import ReadingOptions, first_in
+from ner_module.data.formats.options import WORDS, ReadingOptions, first_in
 from ner_module.data.formats.records import SPANS, document_of, list_key, text_of
 from ner_module.errors import DataError
 from ner_module.extras.formats.offsets import find_quote
@@ -65,6 +66,7 @@ def _label_studio_span(kind: str, value: Any) -> Any:
 def _json_min(record: Any, file: File) -> Iterator[Item]:
     """Label Studio's JSON-MIN: ``{"text", "annotation_id", "NAME OF THE CONTROL": [{"start", "end", "labels"}]}``."""
     found = [key for key, value in record.items() if isinstance(value, list) and any("labels" in e for e in value)]
+    file.controls |= set(found)
     if file.label_key is None and len(found) > 1:
         raise _several("controls", found)
     spans = record.get(file.label_key or (found or [""])[0]) or []
@@ -73,9 +75,14 @@ def _json_min(record: Any, file: File) -> Iterator[Item]:
 
 def _prodigy(record: Any, file: File) -> Iterator[Item]:
     """``{"text", "tokens": [{"start", "end"}], "spans": [{"start", "end", "label"}], "answer"}``."""
-    text = text_of(record, file.text_key)
     reason = None if record.get("answer", "accept") == "accept" else _REJECTED
-    spans = record.get(file.label_key or first_in(SPANS, record) or "") or []
+    if list_key(record, file.text_key, WORDS, str) and record.get("tokens") != []:  # words with tags
+        yield record if reason is None or not file.is_tagged else reason
+        return
+    text = text_of(record, file.text_key)
+    key = file.label_key or first_in(SPANS, record) or ""
+    file.controls |= {key, *SPANS} & record.keys()
+    spans = record.get(key) or []
     words = _words(text, record["tokens"]) if record.get("tokens") else None
     if record.get("_is_binary"):
         yield _BINARY
@@ -123,6 +130,7 @@ def _argilla_2(record: Any, file: File) -> Iterator[Item]:
     """Version 2: ``{"fields": {"text"}, "suggestions", "responses": {"NAME": [{"value": [{…}], "status"}]}}``."""
     yield from [_MACHINE] * len(record.get("suggestions") or ())
     given = {name: each for name, each in (record.get("responses") or {}).items() if isinstance(each[0]["value"], list)}
+    file.controls |= set(given)
     if file.label_key is None and len(given) > 1:
         raise _several("questions", given)
     answers = given.get(file.label_key or "", []) if file.label_key else next(iter(given.values()), [])
@@ -181,12 +189,14 @@ def _quotes(record: Any, file: File) -> Iterator[Item]:
 
 
 def _quotes_key(record: Any) -> Any:
-    key = first_in(SPANS, record)
+    """The key of spans that all have a quote and no place."""
+    key = next((key for key in SPANS if key in record), None)
     spans = record.get(key)
-    is_quoted = isinstance(spans, list) and spans and all(isinstance(each, dict) and "text" in each for each in spans)
-    return (
-        key if is_quoted and not any("start" in name or "offset" in name for each in spans for name in each) else None
-    )
+    if not isinstance(spans, list) or not spans or not isinstance(spans[0], dict):
+        return None
+    is_quoted = all(isinstance(each, dict) and "text" in each for each in spans)
+    is_placed = any(part in name.lower() for each in spans for name in each for part in ("start", "offset"))
+    return key if is_quoted and not is_placed else None
 
 
 def _bioc(record: Any, file: File) -> Iterator[Item]:
@@ -202,41 +212,49 @@ def _bioc(record: Any, file: File) -> Iterator[Item]:
             yield AnnotatedText(passage.get("text", ""), [*filter(None, spans)], document=document["id"])
 
 
-def _has(*keys: str, **kinds: type) -> Callable[[Any], bool]:
-    """Whether a record has such keys, and values of such kinds."""
-    return lambda record: (
-        isinstance(record, dict)
-        and all(key in record for key in keys)
-        and all(isinstance(record.get(key), kind) for key, kind in kinds.items())
-    )
+def _has(**kinds: type) -> Callable[[Any], bool]:
+    """Whether a record has values of such kinds."""
+    return lambda record: all(isinstance(record.get(key), kind) for key, kind in kinds.items())
 
 
 def _is_prodigy(record: Any) -> bool:
     is_answered = "_task_hash" in record or record.get("answer") in ("accept", "reject", "ignore")
-    return is_answered or (list_key(record, "tokens", (), dict) is not None and bool(record["tokens"]))
+    return is_answered or ("text" in record and list_key(record, "tokens", (), dict) is not None and record["tokens"])
 
 
-_TOOLS: dict[str, tuple[Callable[[Any], bool], Callable[[Any, File], Iterator[Item]]]] = {
-    "Label Studio": (
-        lambda each: _has(data=dict)(each) and bool({"annotations", "completions", "predictions"} & each.keys()),
-        _label_studio,
-    ),
-    "Label Studio (JSON-MIN)": (_has("annotation_id"), _json_min),
-    "Prodigy": (lambda each: _has("text")(each) and _is_prodigy(each), _prodigy),
+_Reader = Callable[[Any, File], Iterator[Item]]
+# Name -> keys of which a record has one, whether it is the tool's then, and what is in it.
+_TOOLS: dict[str, tuple[tuple[str, ...], Callable[[Any], bool], _Reader]] = {
+    "Label Studio": (("annotations", "completions", "predictions"), _has(data=dict), _label_studio),
+    "Label Studio (JSON-MIN)": (("annotation_id",), _has(), _json_min),
+    "Prodigy": (("_task_hash", "answer", "tokens"), _is_prodigy, _prodigy),
     "Argilla": (
-        lambda each: _has("text")(each) and ("prediction" in each or {"annotation", "status"} <= each.keys()),
+        ("prediction", "status"),
+        lambda each: "text" in each and {"prediction", "annotation"} & each.keys(),
         _argilla,
     ),
-    "Argilla 2": (_has("responses", fields=dict), _argilla_2),
-    "spaCy 2": (lambda each: isinstance(each, list) and len(each) == 2 and _has("entities")(each[1]), _spacy),
-    "NER Annotator": (_has("classes", annotations=list), _ner_annotator),
-    "DataTurks": (_has("content", "annotation"), _dataturks),
-    "GLiNER": (_has(tokenized_text=list, ner=list), _gliner),
-    "CLUENER": (_has("text", label=dict), _cluener),
-    "Rasa": (lambda each: _has("text", "intent")(each) or _has("rasa_nlu_data")(each), _rasa),
-    "BioC": (_has(documents=list), _bioc),
-    "quotes without offsets": (lambda each: _has("text")(each) and _quotes_key(each) is not None, _quotes),
+    "Argilla 2": (("responses",), _has(fields=dict), _argilla_2),
+    "NER Annotator": (("classes",), _has(annotations=list), _ner_annotator),
+    "DataTurks": (("annotation",), _has(content=str), _dataturks),
+    "GLiNER": (("tokenized_text",), _has(ner=list), _gliner),
+    "CLUENER": (("label",), lambda each: isinstance(each["label"], dict) and "text" in each, _cluener),
+    "Rasa": (("intent", "rasa_nlu_data"), lambda each: "text" in each or "rasa_nlu_data" in each, _rasa),
+    "BioC": (("documents",), _has(documents=list), _bioc),
+    "quotes without offsets": (SPANS, lambda each: "text" in each and _quotes_key(each), _quotes),
 }
+_PAIRS = "spaCy 2"
+
+
+@lru_cache(1_000)
+def _tools_of(keys: tuple[str, ...]) -> list[str]:
+    """The tools that a record with such keys can be of."""
+    return [name for name, (known, _, _) in _TOOLS.items() if not set(known).isdisjoint(keys)]
+
+
+@lru_cache(1_000)
+def _is_plain(keys: tuple[str, ...], may_hold_spans: Callable[[tuple[str, ...]], bool]) -> bool:
+    """Whether a record with such keys is no tool's, and holds no tokens with spans."""
+    return not _tools_of(keys) and not may_hold_spans(keys)
 
 
 def adapt(path: Path, records: Iterable[tuple[int, Any]], options: ReadingOptions) -> Items:
@@ -244,8 +262,13 @@ def adapt(path: Path, records: Iterable[tuple[int, Any]], options: ReadingOption
     file = File(options)
     partial: tuple[int, _Partial] | None = None
     for line, record in records:
-        with errors_at(path, line):
-            items = list(_items(record, file))
+        if partial is None and isinstance(record, dict) and _is_plain(tuple(record), file.may_hold_spans):
+            yield path, line, record
+            continue
+        try:
+            items: list[Item] = list(_items(record, file))
+        except MisfitError as misfit:
+            raise DataError(path, line, *misfit.args) from None
         for item in items:
             if partial is not None and isinstance(item, AnnotatedText):
                 if isinstance(item, _Partial) and item.key == partial[1].key:
@@ -260,21 +283,27 @@ def adapt(path: Path, records: Iterable[tuple[int, Any]], options: ReadingOption
                 yield path, line, item
     if partial is not None:
         yield path, *partial
-    if file.controls and file.label_key not in (None, *file.controls):
+    if file.controls and file.is_tagged and file.label_key not in (None, *file.controls):
         advice = f"give --data.label_column_name one of {', '.join(sorted(file.controls))}"
-        raise DataError(path, None, f"no control is called {file.label_key!r}", advice)
+        raise DataError(path, None, f"no spans are called {file.label_key!r}", advice)
     for tool in sorted(file.tools):
         yield path, 0, Note(f"records of {tool}")
 
 
 def _items(record: Any, file: File) -> Iterator[Item]:
-    tool = next((name for name, (recognises, _) in _TOOLS.items() if recognises(record)), None)
-    if tool is None:
-        yield file.read(record) if isinstance(record, dict) else record
+    if isinstance(record, dict):
+        tool = next((name for name in _tools_of(tuple(record)) if _TOOLS[name][1](record)), None)
+        read = _TOOLS[tool][2] if tool else None
+    elif isinstance(record, list) and len(record) == 2 and isinstance(record[0], str) and isinstance(record[1], dict):
+        tool, read = _PAIRS, _spacy
+    else:
+        tool, read = None, None
+    if tool is None or read is None:
+        yield file.read(record) if isinstance(record, dict) and file.may_hold_spans(tuple(record)) else record
         return
     file.tools.add(tool)
     try:
-        yield from _TOOLS[tool][1](record, file)
+        yield from read(record, file)
     except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
         problem = f"this looks like {tool}, but is not what that writes ({type(error).__name__}: {error})"
         raise MisfitError(problem, "export it again, or give tokens with tags, or text with spans") from None

@@ -13,6 +13,8 @@ from ner_module.data.sentence import Sentence
 from ner_module.errors import SchemeError
 from ner_module.tagging import Span, spans_to_tags
 
+_SPANS, _WORDS = frozenset(SPANS), frozenset(WORDS)
+
 
 class File:
     """What is known of a file while it is read.
@@ -20,7 +22,7 @@ class File:
     Attributes:
         text_key, label_key, is_tagged: what was asked for.
         tools: what wrote its records.
-        controls: what texts were marked with, in Label Studio.
+        controls: the names that marks of text go by: controls of Label Studio, keys of records.
     """
 
     def __init__(self, options: ReadingOptions) -> None:
@@ -32,6 +34,10 @@ class File:
         # What spans beside tokens count, once that is sure: words or characters; and their key.
         self._unit = None if self._way == "auto" else "words" if self._way.startswith("words") else "characters"
         self._key: str | None = None
+
+    def may_hold_spans(self, keys: tuple[str, ...]) -> bool:
+        """Whether a record with such keys may hold tokens with spans."""
+        return bool(self.text_key or self.label_key) or not (_SPANS.isdisjoint(keys) or _WORDS.isdisjoint(keys))
 
     def read(self, record: dict[str, Any]) -> Item:
         """Tokens with spans, in words or characters, as a sentence or text; any other record as it is."""
