@@ -1,5 +1,6 @@
-"""What reaches the terminal: the messages of libraries that say something here, and output that may go away while a
-training runs (a closed terminal, a reader that ended, a full disk).
+"""What reaches the terminal: what libraries say that matters here, and output that may go away during a training.
+
+It goes away with a closed terminal, a reader that ended, a full disk.
 """
 
 from __future__ import annotations
