@@ -13,14 +13,30 @@ from types import FrameType
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command.
+    """Run one command; one of several processes that fails ends here, with its error printed.
 
     Returns:
         The exit code: 0, or 1 for a problem with data, model or run. Wrong options exit with 2, Ctrl-C with 130; a
         training that was saved on SIGTERM with 143, on SIGUSR1 with 75.
     """
+    error: BaseException | None = None
+    try:
+        code = _run(arguments)
+    except BaseException as raised:
+        error, code = raised, raised.code if isinstance(raised, SystemExit) and isinstance(raised.code, int) else 1
+    if code and (distributed := sys.modules.get("ner_module.training.distributed")):
+        distributed.end_failed(error, code)
+    if error is not None:
+        raise error
+    return code
+
+
+def _run(arguments: list[str] | None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     _set_up_messages()
+    if sys.platform == "linux" and "PYTORCH_CUDA_ALLOC_CONF" not in os.environ:
+        # Batches differ in size: without it a GPU's memory falls into pieces too small for the next.
+        os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
     if os.getpid() == 1:
         signal.signal(signal.SIGTERM, _exit)
     from ner_module.errors import UsageError, UserError

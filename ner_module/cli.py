@@ -22,10 +22,12 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from ner_module.arguments import Run, complete_arguments
+from ner_module.data.batching import training_plan
 from ner_module.data.datamodule import NERDataModule
 from ner_module.errors import RunError, UserError
 from ner_module.files import check_output
 from ner_module.help import COMMANDS
+from ner_module.inference.tagger import unpack_run
 from ner_module.model.module import NERModule
 from ner_module.options import Parser, add_options, files_first, parse_options
 from ner_module.tables import say
@@ -33,7 +35,7 @@ from ner_module.training import cluster
 from ner_module.training.callbacks import VALIDATION_METRICS, standard_callbacks, unknown_monitors
 from ner_module.training.checkpoint_files import copy_checkpoint
 from ner_module.training.checkpoints import check_saved, described, read_checkpoint, warn_of_broken_weights
-from ner_module.training.distributed import fit_to_launcher, leave_group, with_own_plugins
+from ner_module.training.distributed import choose_precision, fit_to_launcher, leave_group, set_up_ddp, with_own_plugins
 from ner_module.training.failures import explain
 from ner_module.training.loggers import MetricsCSV, own_wandb_variables, set_up_loggers
 from ner_module.training.predictions import holds_predictions
@@ -132,12 +134,15 @@ class NERCLI(LightningCLI):
         if output and self.subcommand == "predict" and (Path(output).is_file() or not Path(output).exists()):
             read = [*_as_list(named), self.run.checkpoint]  # a pipe or a device is written to, whatever it is
             check_output(Path(output), holds_predictions, [Path(path) for path in read if path])
+        self._chosen = choose_precision(trainer)
         trainer.default_root_dir = str(self.run.run_dir)
         set_up_loggers(trainer, self.run.command, self.run.run_dir, self._get(self.config, "seed_everything"))
 
     def instantiate_classes(self) -> None:
         """Build data, model and trainer; a checkpoint brings labels, tokenizer and architecture, so no hub is asked."""
         checkpoint, self.checkpoint = self.checkpoint, None
+        if checkpoint is None:
+            unpack_run(self.config[self.subcommand].model.model_name_or_path)
         super().instantiate_classes()
         if self.subcommand == "predict":
             self.datamodule.private_folder = private_folder()
@@ -169,9 +174,11 @@ class NERCLI(LightningCLI):
         config["plugins"] = with_own_plugins(config.get("plugins"))
         fit_to_launcher(config)
         try:
-            return super().instantiate_trainer(logger=loggers or False, **kwargs)
+            trainer: Trainer = super().instantiate_trainer(logger=loggers or False, **kwargs)
         except (ImportError, TypeError, ValueError) as error:  # Lightning's checks of its options
             raise MisconfigurationException(str(error)) from error
+        set_up_ddp(trainer.strategy)
+        return trainer
 
     # ------------------------------------------------------------------ running
 
@@ -186,7 +193,8 @@ class NERCLI(LightningCLI):
         device = f"{trainer.world_size} x {type(trainer.accelerator).__name__.removesuffix('Accelerator')}"
         threads = f", {torch.get_num_threads()} threads" if trainer.strategy.root_device.type == "cpu" else ""
         seed = self._get(self.config, "seed_everything")
-        how = f"({device}{threads}), precision {trainer.precision}, seed {seed}"
+        precision = f"precision {trainer.precision}" + self._chosen * ", which this GPU has (32-true is float32)"
+        how = f"({device}{threads}), {training_plan(self.datamodule.hparams, trainer).step()}, {precision}, seed {seed}"
         log.info("%-10s %s %s", "run", self.run.run_dir, how)
         finished = self.datamodule.begun.epoch if self.datamodule.begun else 0
         if finished and trainer.max_epochs is not None and finished >= trainer.max_epochs > 0:
@@ -260,6 +268,7 @@ def run_command(arguments: list[str]) -> None:
                 if run.starts_anew:
                     clear_unsaved(run.run_dir)
             NERCLI(run)
+        leave_group()
     except SystemExit as stop:
         if isinstance(stop.__context__, KeyboardInterrupt):
             raise stop.__context__ from None
@@ -273,7 +282,6 @@ def run_command(arguments: list[str]) -> None:
         raise RunError(problem) from error
     finally:
         sys.argv = saved
-        leave_group()
         if run.run_dir is not None:
             remove_if_unused(run.run_dir)
 

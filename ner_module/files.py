@@ -66,6 +66,12 @@ def write_or_warn(path: Path, content: str) -> bool:
     return True
 
 
+def cache_folder(chosen: str | None = None) -> Path:
+    """Where what can be made again is kept between runs: a folder that is named, or the user's."""
+    chosen = chosen or os.environ.get("NER_MODULE_CACHE")
+    return Path(chosen) if chosen else Path.home() / ".cache" / "ner_module"
+
+
 def try_lock(file: IO[Any]) -> bool:
     """Take the operating system's lock on an open file, which ends with the process or when it closes the file.
 

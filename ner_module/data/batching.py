@@ -49,6 +49,13 @@ class Plan:
     world_size: int = 1
     accumulate: int = 1
 
+    def step(self) -> str:
+        """The size of a whole step, over processes and accumulated micro-batches, in words."""
+        parts = self.world_size * self.accumulate
+        if self.max_tokens is None:
+            return f"{parts * self.batch_size:,} sentences a step"
+        return f"up to {parts * self.max_tokens:,} subword tokens a step"
+
     def count(self, lengths: npt.NDArray[np.int64]) -> int:
         """Micro-batches of an epoch, the same for each process and in every epoch.
 
@@ -286,7 +293,7 @@ def training_loader(
         resume_at=resume_at,
         max_tokens=options.max_tokens,
     )
-    return _loader(assembler, sampler, options)
+    return _loader(assembler, sampler, options, trainer)
 
 
 def evaluation_loader(
@@ -300,21 +307,28 @@ def evaluation_loader(
     lengths = lengths if assembler.chosen is None else lengths[assembler.chosen]
     batches = evaluation_batches(lengths, options.eval_batch_size, look_ahead)
     mine = share_of([batch for batch in batches if batch[0] >= skipped], *_ranks(trainer))
-    return _loader(assembler, mine, options)
+    return _loader(assembler, mine, options, trainer)
 
 
 def _ranks(trainer: Any) -> tuple[int, int]:
     return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
 
 
-def _loader(assembler: BatchAssembler, sampler: Iterable[Any], options: Any) -> DataLoader[Any]:
+def _as_it_is(batch: Any) -> Any:
+    """A batch with its arrays, which are to stay on the host; the default makes tensors of them."""
+    return batch
+
+
+def _loader(assembler: BatchAssembler, sampler: Iterable[Any], options: Any, trainer: Any) -> DataLoader[Any]:
     return DataLoader(
         assembler,
         sampler=sampler,
         batch_size=None,
+        collate_fn=_as_it_is,
         num_workers=options.num_workers,
         persistent_workers=options.num_workers > 0,
-        pin_memory=torch.cuda.is_available(),
+        # Not where a GPU is there and the CPU computes: pinning would take memory on it.
+        pin_memory=trainer is not None and trainer.strategy.root_device.type == "cuda",
         # Each iteration draws a seed for its workers; from a generator of its own, so that loaders and their number of
         # workers leave the global one, and with it training, unchanged.
         generator=torch.Generator().manual_seed(options.seed),

@@ -271,7 +271,7 @@ class BatchAssembler(Dataset[dict[str, Any]]):
             What :meth:`sequences` gives, and ``word_positions`` ``[sentences, words]``: the place of a word's first
             subword token among all of them, ``NO_SUBWORD`` where it has none or the sentence is shorter; ``gold``
             ``[sentences, words]``: label ids, ``IGNORE_INDEX`` past the sentence's end or without annotation;
-            ``sentence_index`` and ``num_words`` ``[sentences]``.
+            ``sentence_index`` and ``num_words`` ``[sentences]``, as arrays: they stay on the host, like the lengths.
         """
         split = self.split
         sentences = indices if self.chosen is None else self.chosen[indices]
@@ -289,8 +289,8 @@ class BatchAssembler(Dataset[dict[str, Any]]):
         return batch | {
             "word_positions": torch.from_numpy(positions),
             "gold": torch.from_numpy(gold),
-            "sentence_index": torch.from_numpy(np.ascontiguousarray(indices)),
-            "num_words": torch.from_numpy(num_words),
+            "sentence_index": indices,
+            "num_words": num_words,
         }
 
 

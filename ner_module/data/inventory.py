@@ -209,8 +209,15 @@ def _type_of(tag: str) -> str:
     return tag.partition("-")[2] or tag if has_prefix(tag) else tag
 
 
+def check_learnable(labels: LabelSet, stored: StoredSplit) -> None:
+    """Refuse training data with one label."""
+    if len(labels.names) == 1:
+        problem = f"every word has the tag {labels.names[0]!r}: there is nothing to learn"
+        raise DataError(stored.meta["sources"][0], None, problem, "check --data.label_column_name")
+
+
 def check_known(labels: LabelSet, stored: StoredSplit, encoded: EncodedSplit) -> None:
-    """Refuse tags that a checkpoint's model has no label for.
+    """Refuse tags that a trained model has no label for.
 
     Raises:
         DataError: with the file and line of the first word with such a tag.
@@ -219,7 +226,9 @@ def check_known(labels: LabelSet, stored: StoredSplit, encoded: EncodedSplit) ->
         if tag not in labels.names:
             place = stored.origin(*encoded.first_word_tagged(tag))
             problem = f"the label {tag!r} is unknown to the checkpoint's model, which has {', '.join(labels.names)}"
-            raise DataError(*place, problem, "correct the tag, or train a model that knows it")
+            problem += f"; the data has {', '.join(sorted(stored.seen))}"
+            advice = "correct the tag, or train on from that model: --model.model_name_or_path RUN adds labels"
+            raise DataError(*place, problem, advice)
 
 
 def check_strict(stored: StoredSplit, source_scheme: str) -> None:

@@ -50,10 +50,9 @@ def decode_words(logits_TC: Tensor, word_positions_NW: Tensor, labels: LabelSet,
         label_ids = best_sequence(torch.where(unseen_NW.unsqueeze(-1), certain_C, log_probs_NWC), legal_CC, outside_id)
     # Each label's own probability is better calibrated than its probability among legal sequences (docs/results.md).
     scores = probs_NWC.gather(-1, label_ids.unsqueeze(-1)).squeeze(-1)
-    return WordPredictions(
-        torch.where(unseen_NW, labels.outside_id, label_ids),
-        torch.where(unseen_NW, torch.zeros_like(scores), scores.nan_to_num(0.0)),  # a broken model has no confidence
-    )
+    # A broken model has no confidence. (`torch.where` with a number would copy it to the device, and wait.)
+    scores = scores.nan_to_num(0.0).masked_fill(unseen_NW, 0.0)
+    return WordPredictions(label_ids.masked_fill(unseen_NW, labels.outside_id), scores)
 
 
 @lru_cache(maxsize=8)

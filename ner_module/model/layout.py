@@ -130,10 +130,7 @@ class Layout:
 
     def send(self, values: npt.NDArray[Any]) -> Tensor:
         """An array on the device, without waiting for it."""
-        tensor = torch.from_numpy(values)
-        if self.device.type == "cuda":
-            return tensor.pin_memory().to(self.device, non_blocking=True)
-        return tensor.to(self.device)
+        return send(values, self.device)
 
     def mask(self, index: int, window: int | None) -> Tensor | None:
         """Which keys the queries of a block attend to: bool, ``[S, 1, 1 or longest, longest]``; ``None`` for all.
@@ -154,6 +151,14 @@ class Layout:
                 mask = near[None, None] if mask is None else (mask & near) | np.eye(block.longest, dtype=bool)
             self._masks[index, window] = None if mask is None else self.send(np.ascontiguousarray(mask))
         return self._masks[index, window]
+
+
+def send(values: npt.NDArray[Any], device: torch.device) -> Tensor:
+    """An array on a device, without waiting for it."""
+    tensor = torch.from_numpy(values)
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 def bucket(size: int) -> int:

@@ -22,12 +22,14 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 
 from ner_module.metrics.entity_scores import EntityScores
+from ner_module.model import selfcheck
 from ner_module.model.decoding import Decoding, WordPredictions, decode_words
 from ner_module.model.encoder import build_from_base, build_from_config, check_fits
 from ner_module.model.optimizer import (
     Freeze,
     SchedulerType,
     clip_within_step,
+    clips_within_step,
     freeze,
     make_optimizer,
     make_scheduler,
@@ -69,9 +71,8 @@ class NERModule(LightningModule):
         outside_label: the label of words outside any entity. Not an option, likewise.
         padding: how a batch is computed: ``none`` packs its sequences end to end, which gives the same numbers without
             computing padding, for the families where that is proven (else the other); ``longest`` pads them.
-        compile: ``kernels`` trains by ``torch.compile``, ``graphs`` also captures the kernels as CUDA graphs. For
-            GPUs, where short sentences wait for kernels to be launched; the first step takes a minute or so. Only with
-            padding ``none``.
+        compile: ``kernels`` trains by ``torch.compile``: for GPUs, where short sentences wait for kernels to be
+            launched; not yet measured on one. The first step takes a minute or so. Only with padding ``none``.
         gradient_checkpointing: store fewer activations and recompute them in the backward pass: less memory, about a
             third more time.
         decoding: how words get their labels from the logits: ``viterbi`` takes the most probable sequence that the
@@ -117,6 +118,7 @@ class NERModule(LightningModule):
         self.model: Any = None
         self.packed = False
         """Whether batches are computed as packed sequences, without padding; settled when the model is built."""
+        self._checked = False
         self._compiled: Callable[[Tensor, Sequence[int]], Tensor] | None = None
         self.config_text = ""
         """The run's configuration as YAML, for checkpoints; set by the command line."""
@@ -154,11 +156,11 @@ class NERModule(LightningModule):
 
         Without a trainer (``load_from_checkpoint``) it waits for ``on_load_checkpoint``, which knows the architecture.
         """
-        if self.model is not None or (self._trainer is None and self._encoder_config is None):
-            return
-        if self._encoder_config is None and (datamodule := getattr(self.trainer, "datamodule", None)) is not None:
+        datamodule = getattr(self._trainer, "datamodule", None)
+        if datamodule is not None and (self.model is not None or self._encoder_config is None):
             self.set_labels(datamodule.labels)
-        self.build()
+        if self.model is None and (self._trainer is not None or self._encoder_config is not None):
+            self.build()
 
     def build(self) -> None:
         """Build the model for the labels that were set: from the checkpoint's config, or from base weights."""
@@ -172,28 +174,37 @@ class NERModule(LightningModule):
         if self.hparams["gradient_checkpointing"]:
             self.model.activation_checkpointing_enable({"use_reentrant": False})
         freeze(self.model, self.hparams["freeze"])
-        self._scores, self._loss = EntityScores(*self.labels), MeanMetric()
+        # Looking for NaN would wait for the device; NaN comes through as it is, and is reported.
+        self._scores, self._loss = EntityScores(*self.labels), MeanMetric(nan_strategy="disable")
 
     def use_model(self, model: Any) -> None:
         """Take a transformers model for token classification, and compute it without padding where that is exact."""
         self.model = model
         self.packed = self.hparams["padding"] == "none" and is_exact(self.model)
-        if self.packed:
+        if is_exact(self.model):
             prepare(self.model)
         elif self.hparams["padding"] == "none":
             message = "batches are padded: computing without padding is proven equal for %s, not for %s"
             log.info(message, ", ".join(EXACT_FAMILIES), self.model.config.model_type)
         call_all("model", self.model)
 
+    def check_device(self) -> None:
+        """Compute padded where this device is found wrong; asked once."""
+        if self.packed and not self._checked:
+            self._checked, self.packed = True, selfcheck.passes(self.model, self.device, self._trainer)
+
+    on_validation_start = on_test_start = on_predict_start = check_device
+
     def on_fit_start(self) -> None:
-        """Compile where that was asked for; refuse averages of what is no weight."""
+        """Check the device; compile where that was asked for; refuse averages of what is no weight."""
+        self.check_device()
         # Of positions and label codes, which it would round to other ones.
         if any(getattr(callback, "_use_buffers", False) for callback in self.trainer.callbacks):  # type: ignore[attr-defined]
             raise MisconfigurationException("WeightAveraging: give it use_buffers: false (configs/overlays/ema.yaml)")
-        how = self.hparams["compile"]
-        if how != "none":
-            check_compile(how, self.packed, self.device, self.trainer.accumulate_grad_batches)
-            self._compiled = compile_training(self.model, how)
+        if self.hparams["compile"] != "none":
+            with self.trainer.precision_plugin.forward_context():
+                check_compile(self.model, self.packed, self.device)
+            self._compiled = compile_training(self.model)
 
     def forward(self, input_ids: Tensor, lengths: list[int]) -> Tensor:
         """Logits ``[T, C]`` for the subword ids ``[T]`` of sequences that lie one after the other."""
@@ -203,7 +214,10 @@ class NERModule(LightningModule):
         return compute(self.model, input_ids, lengths)
 
     def computed_tokens(self, lengths: list[int]) -> tuple[int, int]:
-        """Tokens computed for sequences of these lengths, padding included: in layers but attention, and in it."""
+        """Tokens computed for sequences of these lengths, padding included: in layers but attention, and in it.
+
+        To be asked under the precision of the forward pass, on which the kind of attention depends.
+        """
         if not self.packed:
             return (len(lengths) * max(lengths, default=0),) * 2
         size = padded_length(self.model, sum(lengths), self.device, self._compiled is not None)
@@ -219,8 +233,10 @@ class NERModule(LightningModule):
         loss_sum = _loss_sum(logits_TC, batch["labels"])
         labelled = (batch["labels"] != IGNORE_INDEX).sum()
         self._train_totals = (self._train_totals[0] + _wide(loss_sum), self._train_totals[1] + labelled)
-        self.log("train/loss", loss_sum.detach() / labelled.clamp(min=1), prog_bar=True)
-        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
+        # Not with `prog_bar`, nor the rate as a number: Lightning would read the one from the device in every step and
+        # copy the other to it, and wait each time.
+        self.log("train/loss", loss_sum.detach() / labelled.clamp(min=1))
+        self.log("lr", torch.tensor(self.trainer.optimizers[0].param_groups[0]["lr"]))
         parts = self.trainer.world_size * self.trainer.accumulate_grad_batches
         loss: Tensor = loss_sum * (parts / max(batch["labelled_in_step"], 1))
         return loss
@@ -236,7 +252,7 @@ class NERModule(LightningModule):
         summed: list[float] = self.trainer.strategy.reduce(totals, reduce_op="sum").tolist()
         return summed
 
-    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
         """Score whole sentences; returns what ``predict_step`` returns."""
         logits_TC, words = self.predict_words(batch)
         labelled = (batch["labels"] != IGNORE_INDEX).sum()
@@ -246,21 +262,21 @@ class NERModule(LightningModule):
 
     test_step = validation_step
 
-    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
+    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
         """Tag whole sentences: ``label_ids`` and ``scores`` ``[N, W]`` with index, number of words and gold labels."""
         return self._outputs(batch, self.predict_words(batch)[1])
 
     def predict_words(self, batch: dict[str, Any]) -> tuple[Tensor, WordPredictions]:
         """Logits ``[T, C]`` of all sequences, and the words' labels."""
         # A long text has more sequences than a batch should: as many at once as there are sentences bound the memory.
-        step = max(batch["sentence_index"].shape[0], 1)
+        step = max(len(batch["sentence_index"]), 1)
         groups = [batch["lengths"][first : first + step] for first in range(0, len(batch["lengths"]), step)]
         inputs = batch["input_ids"].split([sum(group) for group in groups])
         parts = [self(input_ids, group) for input_ids, group in zip(inputs, groups, strict=True)]
         logits_TC = torch.cat(parts) if parts else torch.zeros((0, len(self.labels.names)), device=self.device)
         return logits_TC, decode_words(logits_TC, batch["word_positions"], self.labels, self.hparams["decoding"])
 
-    def _outputs(self, batch: dict[str, Any], words: WordPredictions) -> dict[str, Tensor]:
+    def _outputs(self, batch: dict[str, Any], words: WordPredictions) -> dict[str, Any]:
         given = {name: batch[name] for name in ("sentence_index", "num_words", "gold")}
         return {**given, "label_ids": words.label_ids, "scores": words.scores}
 
@@ -299,7 +315,7 @@ class NERModule(LightningModule):
         whole = isinstance(self.trainer.strategy, (SingleDeviceStrategy, DDPStrategy))
         by_norm = gradient_clip_algorithm in (None, "norm", GradClipAlgorithmType.NORM)
         fused = isinstance(optimizer, torch.optim.AdamW) and bool(optimizer.defaults["fused"])
-        if whole and by_norm and fused and gradient_clip_val:
+        if whole and by_norm and fused and gradient_clip_val and clips_within_step(self.device):
             clip_within_step(optimizer, gradient_clip_val)
         else:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)

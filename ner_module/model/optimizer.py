@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Any, Literal
 
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from torch import nn
+from torch import Tensor, nn
 
 SchedulerType = Literal[
     "linear", "cosine", "cosine_with_restarts", "polynomial", "inverse_sqrt", "constant", "constant_with_warmup"
@@ -106,12 +107,25 @@ def make_optimizer(
 def clip_within_step(optimizer: torch.optim.Optimizer, max_norm: float) -> None:
     """Clip gradients by their total norm as part of a fused optimiser's next step, which spares a pass over them.
 
-    As ``clip_grad_norm_``, but the kernel divides, as by a gradient scaler's factor; the gradients do not change.
+    As ``clip_grad_norm_``, but the kernel divides, as by a gradient scaler's factor. On CUDA it writes the clipped
+    gradients back; on CPU they stay as they are.
     """
     gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
     # In float32, which the kernel takes whatever the weights are; `clip_grad_norm_` adds that much, too.
     divisor = (torch.nn.utils.get_total_norm(gradients).float() + 1e-6) / max_norm
     optimizer.grad_scale = divisor.clamp(min=1.0)  # type: ignore[attr-defined]
+
+
+@cache
+def clips_within_step(device: torch.device) -> bool:
+    """Whether :func:`clip_within_step` clips on a device, by trying it: MPS ignores the factor (pytorch#186360)."""
+    parameter = nn.Parameter(torch.zeros(1, device=device))
+    optimizer = make_optimizer(nn.ParameterList([parameter]), 1.0, 0.0, fused=True)
+    parameter.grad = torch.full_like(parameter, 4.0)
+    clip_within_step(optimizer, 1.0)
+    optimizer.step()
+    moment: Tensor = optimizer.state[parameter]["exp_avg"]  # a tenth of the gradient
+    return abs(moment.item() - 0.1) < 1e-3
 
 
 def make_scheduler(

@@ -13,7 +13,7 @@ by the losses of a whole epoch). A family that is not in :data:`EXACT_FAMILIES` 
 
 ``torch.compile``, for training alone: every batch has another number of subword tokens, so a model is compiled once,
 for any number (``dynamic``), and the packed sequence is padded to one of a few lengths, eight to each doubling, with
-sequences that no real token attends to. With CUDA graphs each of these lengths is captured once.
+sequences that no real token attends to.
 
 Shapes: T subword tokens of all sequences, S sequences, L tokens of the longest, H heads, D units of a head, C labels.
 """
@@ -31,7 +31,7 @@ from torch import Tensor
 
 from ner_module.model import deberta
 from ner_module.model.blocks import Attend, in_blocks
-from ner_module.model.layout import Layout, bucket, pad_to_length, plan_blocks
+from ner_module.model.layout import Layout, bucket, pad_to_length, plan_blocks, send
 
 EXACT_FAMILIES = ("bert", "deberta-v2", "distilbert", "electra", "eurobert", "modernbert", "roberta", "xlm-roberta")
 """Values of ``config.model_type`` whose packed results are proven equal to the padded ones."""
@@ -40,7 +40,7 @@ _OFFSET_FAMILIES = ("roberta", "xlm-roberta")  # their positions begin after tha
 
 _NAME = "ner_module_packed"
 
-Compile = Literal["none", "kernels", "graphs"]
+Compile = Literal["none", "kernels"]
 
 
 class Kernels(NamedTuple):
@@ -79,8 +79,9 @@ def _attention(
     if layout.blocked:
         return in_blocks(states_THD, layout, dropout, scaling, window, attend), None
     # What torch.nn.attention.varlen.varlen_attn calls; it fixes dropout at 0, and training wants it.
+    # No window is None: -1 is a window on ROCm. Rotary positions leave queries and keys in float32 under autocast.
     out = torch.ops.aten._flash_attention_forward(
-        *(states.contiguous() for states in states_THD),
+        *(states.to(value.dtype) for states in states_THD),
         layout.offsets,
         layout.offsets,
         layout.longest,
@@ -89,8 +90,8 @@ def _attention(
         False,  # causal
         False,  # debug mask
         scale=scaling,
-        window_size_left=-1 if window is None else window,
-        window_size_right=-1 if window is None else window,
+        window_size_left=window,
+        window_size_right=window,
     )[0]
     return out.unsqueeze(0), None
 
@@ -101,7 +102,8 @@ def _mask(attention_mask: Tensor | None = None, **arguments: Any) -> Tensor | No
 
     if attention_mask is None:
         return None
-    mask: Tensor | None = sdpa_mask(attention_mask=attention_mask, **arguments)
+    # Always made: whether it could be left out is a value on the device, to wait for.
+    mask: Tensor = sdpa_mask(attention_mask=attention_mask, **{**arguments, "allow_is_bidirectional_skip": False})
     return mask
 
 
@@ -163,15 +165,24 @@ def attention_tokens(model: Any, device: torch.device, lengths: Sequence[int]) -
 
 
 def takes_flash(model: Any, device: torch.device) -> bool:
-    """Whether variable-length flash attention can be used: CUDA from Ampere on, half precision, suitable heads."""
-    if device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 0):
+    """Whether variable-length flash attention can be used: a build and a GPU that have it, half precision, its heads.
+
+    In float32 and before Ampere ``aten::_efficient_attention_forward`` could replace the blocks: it takes offsets, too,
+    but its derivative no window. Nobody has measured whether it is faster.
+    """
+    if device.type != "cuda" or not torch.backends.cuda.is_flash_attention_available():
+        return False
+    capability = torch.cuda.get_device_capability(device)
+    if capability < (8, 0):
         return False
     if model.config.model_type == "deberta-v2":  # its scores are more than products of queries and keys
         return False
     half = (torch.float16, torch.bfloat16)
     dtype = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else model.dtype
     head = model.config.hidden_size // model.config.num_attention_heads
-    return dtype in half and head <= 256 and head % 8 == 0
+    # Past 192 units its derivative needs more shared memory than these have (torch's own check refuses them, too).
+    limit = 192 if capability in ((8, 6), (8, 9), (12, 0), (12, 1)) else 256
+    return dtype in half and head <= limit and head % 8 == 0
 
 
 def positions(config: Any, input_ids_T: Tensor, layout: Layout) -> Tensor:
@@ -200,32 +211,27 @@ def pad_sequences(values_T: Tensor, lengths: Sequence[int], fill: int) -> tuple[
     """Sequences ``[S, L]`` padded with ``fill``, and which places are real: bool ``[S, L]``."""
     sequences = list(torch.split(values_T, list(lengths)))
     padded = torch.nn.utils.rnn.pad_sequence(sequences, batch_first=True, padding_value=fill)
-    real = torch.arange(padded.shape[1], device=padded.device) < torch.tensor(lengths, device=padded.device)[:, None]
+    real = torch.arange(padded.shape[1], device=padded.device) < send(np.array(lengths), padded.device)[:, None]
     return padded, real
 
 
-def check_compile(how: Compile, packed: bool, device: torch.device, accumulated: int) -> None:
-    """Refuse padded batches, graphs without CUDA and graphs with accumulated gradients: these are not proven."""
+def check_compile(model: Any, packed: bool, device: torch.device) -> None:
+    """Refuse to compile what is padded, and where the graph would break in each layer."""
     problem = None
     if not packed:
         problem = "it needs --model.padding none and a family that is computed without padding"
-    elif how == "graphs" and device.type != "cuda":
-        problem = "CUDA graphs need a GPU, and none is in use here; kernels can be asked for"
-    elif how == "graphs" and accumulated > 1:
-        problem = "with graphs gradients cannot be accumulated; give a larger --data.batch_size instead"
+    elif model.is_gradient_checkpointing:
+        problem = "it does not go with --model.gradient_checkpointing, which breaks the graph at each layer"
+    elif device.type != "cpu" and not takes_flash(model, device):
+        problem = (
+            "attention block by block breaks the graph at each layer; it needs a GPU with flash attention, "
+            "--trainer.precision bf16-mixed and another family than DeBERTa"
+        )
     if problem:
-        raise MisconfigurationException(f"--model.compile {how}: {problem}")
+        raise MisconfigurationException(f"--model.compile kernels: {problem}")
 
 
-def compile_training(model: Any, how: Compile) -> Callable[[Tensor, Sequence[int]], Tensor]:
-    """:func:`packed_logits` of a model, compiled at the first call; ``graphs`` are captured as CUDA graphs, too."""
-    forward: Callable[..., Any] = torch.compile(
-        model.forward, dynamic=True, options={"triton.cudagraphs": how == "graphs"}
-    )
-
-    def logits(input_ids_T: Tensor, lengths: Sequence[int]) -> Tensor:
-        if how == "graphs":
-            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call, unused-ignore]
-        return packed_logits(model, input_ids_T, lengths, forward)
-
-    return logits
+def compile_training(model: Any) -> Callable[[Tensor, Sequence[int]], Tensor]:
+    """:func:`packed_logits` of a model, compiled at the first call."""
+    forward: Callable[..., Any] = torch.compile(model.forward, dynamic=True)
+    return lambda input_ids_T, lengths: packed_logits(model, input_ids_T, lengths, forward)

@@ -1,23 +1,28 @@
-"""The trainer's setup for the job it runs in, and errors when that job falls apart.
+"""The trainer's setup for the machine and the job it runs in, and errors when that job falls apart.
 
 The job itself is described in `cluster.py`; `data/batching.py` shares out the data.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import re
-import signal
 import socket
-import time
+import sys
+import traceback
 from datetime import timedelta
 from typing import Any
 
+import torch
 from lightning.fabric.plugins import CheckpointIO
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.utilities.distributed import _destroy_dist_connection
+from lightning.pytorch.accelerators import CUDAAccelerator
 from lightning.pytorch.strategies import DDPStrategy
 from torch import distributed as dist
+from torch.distributed.constants import default_pg_timeout
 
 from ner_module.training import cluster
 from ner_module.training.checkpoints import DurableCheckpointIO
@@ -26,9 +31,6 @@ TIMEOUT = timedelta(minutes=10)
 """How long processes wait for each other, unless the configuration has a DDPStrategy of its own. Lightning's 30 minutes
 would keep an allocation busy after a network failure; much less would end a job whose first process is downloading.
 """
-
-_GRACE = 3.0
-"""Seconds for which a process that has lost contact leaves the terminal to the other one's own error."""
 
 # What gloo, NCCL and the store say when the other side is gone; torch has no exception of its own for it.
 _LOST = (
@@ -59,8 +61,28 @@ def with_own_plugins(configured: Any) -> list[Any]:
     return plugins
 
 
+def choose_precision(trainer: Any) -> bool:
+    """Take bfloat16 for matrix products on a CUDA device that has it, unless a precision is asked for.
+
+    In float32 such a device computes several times as slowly: torch does not use its tensor cores unless it is told to.
+    TF32, the same cores for what stays in float32, is allowed along with it. Other devices compute in float32.
+
+    Args:
+        trainer: the trainer's options; changed in place, so that the saved configuration says what was chosen.
+
+    Returns:
+        Whether something was chosen.
+    """
+    asked = trainer.precision is not None or "precision" in str(trainer.plugins).lower()
+    if asked or trainer.accelerator not in ("auto", "gpu", "cuda") or not CUDAAccelerator.is_available():
+        return False
+    torch.set_float32_matmul_precision("high")
+    trainer.precision = "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+    return True
+
+
 def fit_to_launcher(trainer: Any) -> None:
-    """Take the number of nodes and processes from srun or torchrun, and bound how long processes wait.
+    """Take the number of nodes and processes from srun or torchrun.
 
     Args:
         trainer: the trainer's options; changed in place.
@@ -68,16 +90,43 @@ def fit_to_launcher(trainer: Any) -> None:
     topology = cluster.topology()
     if topology is not None:
         trainer["num_nodes"], trainer["devices"] = topology
-    several = topology is not None and topology != (1, 1)
-    if trainer.get("strategy") == "ddp" or (several and trainer.get("strategy") == "auto"):
-        trainer["strategy"] = DDPStrategy(timeout=TIMEOUT)
+        if topology != (1, 1) and trainer.get("strategy") == "auto":
+            trainer["strategy"] = "ddp"
+
+
+def set_up_ddp(strategy: Any) -> None:
+    """Bound how long processes wait, and spare copies; options that a configuration gives stay.
+
+    No buffer of a model changes in training, so none is sent around; gradients lie where they are summed.
+    """
+    if isinstance(strategy, DDPStrategy):
+        strategy._ddp_kwargs = {"broadcast_buffers": False, "gradient_as_bucket_view": True, **strategy._ddp_kwargs}
+        if strategy._timeout == default_pg_timeout:
+            strategy._timeout = TIMEOUT
 
 
 def leave_group() -> None:
-    """Close the connection to the other processes; left to the end of the process, gloo sometimes aborts it."""
+    """Close the connection to the other processes after a success; gloo may abort where it is left open."""
     if dist.is_available() and dist.is_initialized():
         with contextlib.suppress(Exception):
             dist.destroy_process_group()
+
+
+def end_failed(error: BaseException | None, code: int) -> None:
+    """End a process of a group that has failed, once its error is printed; return where there is no group.
+
+    The group is not closed: under NCCL that can wait for ever for a process that is gone, with the error unseen
+    (pytorch#141510). Here the others see the connection break after the error was printed.
+    """
+    if not (dist.is_available() and dist.is_initialized()):
+        return
+    if error is not None and not isinstance(error, SystemExit):
+        traceback.print_exception(error)
+    atexit.unregister(_destroy_dist_connection)
+    atexit._run_exitfuncs()  # loggers and temporary files
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def lost_contact(error: RuntimeError) -> str | None:
@@ -91,17 +140,3 @@ def lost_contact(error: RuntimeError) -> str | None:
         f"process {rank} on {socket.gethostname()} lost contact with another process of this job ({cause}). "
         "That process ended, see its own error, or the network is down."
     )
-
-
-def wait_for_peer_error() -> None:
-    """Wait a moment before reporting lost contact: a failed process prints why only after its connections are closed.
-
-    SIGTERM ends the wait: a launcher sends it once the other process has ended. This process then ends by itself, after
-    its message.
-    """
-    received: list[int] = []
-    previous = signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
-    deadline = time.monotonic() + _GRACE
-    while not received and time.monotonic() < deadline:
-        time.sleep(0.05)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN if received else previous or signal.SIG_DFL)

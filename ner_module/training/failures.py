@@ -17,7 +17,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from ner_module.errors import RunError, UserError
 from ner_module.model.module import NERModule
-from ner_module.training.distributed import lost_contact, wait_for_peer_error
+from ner_module.training.distributed import lost_contact
 
 _TEXTS = ("not enough memory", "can't allocate memory", "out of memory")
 
@@ -85,8 +85,6 @@ def load_module(path: Path, device: str | torch.device = "cpu") -> NERModule:
 def explain(error: BaseException, run_dir: Path | None) -> str | None:
     """One line for a failure of memory, network or options.
 
-    Where another process is to blame, this waits until that one has reported its error.
-
     Args:
         error: what ended the command.
         run_dir: where its checkpoints are.
@@ -98,7 +96,6 @@ def explain(error: BaseException, run_dir: Path | None) -> str | None:
         return next(iter(getattr(error, "__notes__", [])), f"memory ran out: {error}")
     problem = lost_contact(error) if isinstance(error, RuntimeError) else None
     if problem is not None:
-        wait_for_peer_error()
         return f"{problem} The checkpoints in {run_dir} are whole: start the job again."
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     modules = [str(frame.f_globals.get("__name__", "")) for frame in frames]

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import Tensor
 
 from ner_module.data.batching import LOOK_AHEAD
 from ner_module.data.datamodule import NERDataModule
@@ -33,15 +32,17 @@ class _Collected:
     """Label, score and gold label of each word, 8 bytes a word, until they are taken."""
 
     def __init__(self) -> None:
-        self._batches: list[dict[str, np.ndarray[Any, Any]]] = []
+        self._batches: list[dict[str, Any]] = []
 
-    def add(self, outputs: dict[str, Tensor]) -> None:
-        """Add what a step returned: ``sentence_index`` and ``num_words`` ``[N]``, the others ``[N, W]``."""
-        num_words = outputs["num_words"]
-        real = torch.arange(outputs["label_ids"].shape[1], device=num_words.device) < num_words[:, None]
-        batch = {name: outputs[name].cpu().numpy() for name in ("sentence_index", "num_words")}
-        for name, dtype in (("label_ids", np.int16), ("scores", np.float32), ("gold", np.int16)):
-            batch[name] = outputs[name][real].cpu().numpy().astype(dtype)
+    def add(self, outputs: dict[str, Any]) -> None:
+        """Add what a step returned: ``sentence_index`` and ``num_words`` ``[N]``, the others ``[N, W]``.
+
+        From CUDA they are copied without waiting for them, and may be read only after :func:`torch.cuda.synchronize`.
+        """
+        batch = {name: outputs[name] for name in ("sentence_index", "num_words")}
+        for name, dtype in (("label_ids", torch.int16), ("scores", torch.float32), ("gold", torch.int16)):
+            values = outputs[name].to(dtype)
+            batch[name] = values.to("cpu", non_blocking=values.device.type == "cuda")
         self._batches.append(batch)
 
     def take(self, trainer: Trainer) -> Iterator[tuple[int, list[int], list[float], list[int]]]:
@@ -49,7 +50,10 @@ class _Collected:
 
         Every process must call this equally often.
         """
-        batches, self._batches = self._batches, []
+        if trainer.strategy.root_device.type == "cuda":
+            torch.cuda.synchronize()
+        batches = [_real_words(batch) for batch in self._batches]
+        self._batches = []
         if trainer.world_size > 1:
             parts: list[Any] | None = [None] * trainer.world_size if trainer.is_global_zero else None
             torch.distributed.gather_object(batches, parts)
@@ -62,6 +66,12 @@ class _Collected:
             (int(index[place]), *(of_sentences[place].tolist() for of_sentences in words))
             for place in np.argsort(index, kind="stable")
         )
+
+
+def _real_words(batch: dict[str, Any]) -> dict[str, np.ndarray[Any, Any]]:
+    """A batch on the host without what lies past the ends of its sentences."""
+    real = np.arange(batch["label_ids"].shape[1]) < batch["num_words"][:, None]
+    return {name: values.numpy()[real] if torch.is_tensor(values) else values for name, values in batch.items()}
 
 
 class EvaluationFiles(Callback):

@@ -14,6 +14,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar, RichProgressBar
 
 _SECONDS_BETWEEN_LINES = 10.0
+_SECONDS_BETWEEN_READINGS = 2.0
 
 
 def progress_bar(command: str) -> Callback:
@@ -22,7 +23,17 @@ def progress_bar(command: str) -> Callback:
 
 
 class _EpochBar(RichProgressBar):
-    """Lightning's bar, with epochs counted from 1 as in the results table."""
+    """Lightning's bar, with epochs counted from 1 as in the results table, and the loss, read every other second."""
+
+    _read = float("-inf")
+    _metrics: dict[str, Any]
+
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        """The loss; reading it waits for the device."""
+        if time.monotonic() - self._read > _SECONDS_BETWEEN_READINGS:
+            self._metrics = {"train/loss": _loss(trainer)}
+            self._read = time.monotonic()
+        return self._metrics
 
     def _get_train_description(self, current_epoch: int) -> str:
         return _epoch(self.trainer).capitalize()
@@ -75,8 +86,8 @@ class LineProgress(ProgressBar):
     ) -> None:
         """Print a line if one is due."""
         if self._due():
-            loss = float(trainer.progress_bar_metrics.get("train/loss", float("nan")))
-            self._print_batches(_epoch(trainer), batch_idx + 1, self.total_train_batches, f"  loss {loss:.4f}")
+            more = f"  loss {_loss(trainer):.4f}"
+            self._print_batches(_epoch(trainer), batch_idx + 1, self.total_train_batches, more)
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any, **__: Any
@@ -96,7 +107,7 @@ class LineProgress(ProgressBar):
         if self._lengths is None:
             self._lengths = data.encoded["predict"].sentence_lengths()
         lengths, before = self._lengths, data.predicted_before
-        indices = outputs["sentence_index"].cpu().numpy()
+        indices = outputs["sentence_index"]
         self._sentences += len(indices) * trainer.world_size
         self._subwords += int(np.sum(lengths[indices])) * trainer.world_size
         if self._due():
@@ -122,6 +133,10 @@ class LineProgress(ProgressBar):
         hours, minutes = divmod(minutes, 60)
         clock = f"{hours}:{minutes:02d}:{left:02d}" if hours else f"{minutes}:{left:02d}"
         return f"{done / seconds:,.1f} {items}/s  {clock} left"
+
+
+def _loss(trainer: Trainer) -> float:
+    return float(trainer.callback_metrics.get("train/loss", float("nan")))
 
 
 def _epoch(trainer: Trainer) -> str:

@@ -108,7 +108,7 @@ class ChangedPlan(Callback):
 
 
 class RandomState(Callback):
-    """Saves and restores Python's, NumPy's and torch's generators (CPU and GPU), for each process its own.
+    """Saves and restores Python's, NumPy's and torch's generators (CPU, CUDA, MPS), for each process its own.
 
     From the start each process has a stream of its own: with a common one, dropout would drop the same units in all
     parts of a batch. States are restored at the first batch after loading, because creating loaders and iterators
@@ -116,12 +116,13 @@ class RandomState(Callback):
     """
 
     def __init__(self) -> None:
-        self._rank, self._world_size = 0, 1
+        self._rank, self._world_size, self._device = 0, 1, "cpu"
         self._loaded: dict[str, Any] | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Note which process this is, and how many there are."""
+        """Note which process this is, how many there are, and where they compute."""
         self._rank, self._world_size = trainer.global_rank, trainer.world_size
+        self._device = trainer.strategy.root_device.type
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Seed each process but the first, which keeps the stream of a single process."""
@@ -134,7 +135,7 @@ class RandomState(Callback):
     def state_dict(self) -> dict[str, Any]:
         """The states of all processes as plain lists and tensors: checkpoints are loaded with ``weights_only``."""
         # Where a resumed run had only an evaluation to finish, the loaded state was never restored, and still counts.
-        mine = self._loaded or _state()
+        mine = self._loaded or _state(self._device)
         states: list[Any] = [mine]
         if self._world_size > 1:
             states = [None] * self._world_size
@@ -146,33 +147,34 @@ class RandomState(Callback):
         states = state_dict["ranks"]
         self._loaded = states[self._rank] if self._rank < len(states) else None
         if self._loaded is not None:  # tried, for what is wrong with it to be said here, as of a checkpoint
-            mine = _state()
-            _restore(self._loaded)
-            _restore(mine)
+            mine = _state(self._device)
+            _restore(self._loaded, self._device)
+            _restore(mine, self._device)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
         """Restore the state, once."""
         if self._loaded is not None:
-            _restore(self._loaded)
+            _restore(self._loaded, self._device)
             self._loaded = None
 
 
-def _state() -> dict[str, Any]:
+def _state(device: str) -> dict[str, Any]:
+    """The states of this process; a CPU run leaves a GPU alone, since asking for its state would take memory there."""
     version, internal, gauss = random.getstate()
     _, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
     return {
         "python": [version, list(internal), gauss],
         "numpy": [[int(key) for key in keys], int(position), int(has_gauss), float(cached)],
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state().cpu() if torch.cuda.is_available() else None,
+        **{name: getattr(torch, name).get_rng_state().cpu() if name == device else None for name in ("cuda", "mps")},
     }
 
 
-def _restore(state: dict[str, Any]) -> None:
+def _restore(state: dict[str, Any], device: str) -> None:
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal), gauss))
     keys, position, has_gauss, cached = state["numpy"]
     np.random.set_state(("MT19937", np.array(keys, dtype=np.uint32), position, has_gauss, cached))
     torch.set_rng_state(state["torch"].cpu())
-    if state["cuda"] is not None and torch.cuda.is_available():
-        torch.cuda.set_rng_state(state["cuda"].cpu())
+    if (own := state.get(device)) is not None:  # checkpoints of other devices, and earlier ones on MPS, have none
+        getattr(torch, device).set_rng_state(own.cpu())

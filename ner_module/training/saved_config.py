@@ -45,7 +45,6 @@ _CLASSES = {
     f"{_LOGGERS}CSVLogger": "name version prefix flush_logs_every_n_steps",
     f"{_STRATEGIES}DDPStrategy": "timeout find_unused_parameters static_graph gradient_as_bucket_view "
     "broadcast_buffers bucket_cap_mb start_method process_group_backend",
-    f"{_STRATEGIES}FSDPStrategy": "state_dict_type sharding_strategy cpu_offload timeout process_group_backend",
 }
 """Classes that a saved configuration may name, and the arguments that it may give them."""
 _FOLDERS = ("save_dir", "dir")

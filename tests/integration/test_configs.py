@@ -13,7 +13,7 @@ from ner_module.__main__ import main
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 RECIPES = ("bert_cased", "binary", "distilbert_conll2003", "few_shot", "quickstart", "small")
-OVERLAYS = ("bf16", "cpu", "ddp", "debug", "early_stopping", "ema", "fsdp", "tensorboard", "wandb")
+OVERLAYS = ("bf16", "cpu", "ddp", "debug", "early_stopping", "ema", "tensorboard", "wandb")
 
 
 def test_none_is_missing_here() -> None:
@@ -57,7 +57,7 @@ def test_recipe_runs(
     assert not (tmp_path / "runs").exists(), "a fast_dev_run leaves nothing behind"
 
 
-@pytest.mark.parametrize("name", [name for name in OVERLAYS if name not in ("ddp", "fsdp")])
+@pytest.mark.parametrize("name", [name for name in OVERLAYS if name != "ddp"])
 def test_overlay_runs(
     name: str,
     corpus: Path,
@@ -82,17 +82,6 @@ def test_overlay_runs(
     if name == "wandb":
         assert list((tmp_path / "run" / "wandb").glob("offline-run-*")), "W&B writes into the run directory"
         assert not (tmp_path / "wandb").exists()
-
-
-def test_fsdp_overlay_is_understood(capsys: pytest.CaptureFixture[str]) -> None:
-    """More needs GPUs."""
-    configs = [("--config", str(CONFIGS / name)) for name in ("bert_cased.yaml", "overlays/fsdp.yaml")]
-    with pytest.raises(SystemExit) as stop:
-        main(["fit", *configs[0], *configs[1], "--print_config"])
-    assert stop.value.code == 0
-    strategy = yaml.safe_load(capsys.readouterr().out)["trainer"]["strategy"]
-    assert strategy["class_path"] == "lightning.pytorch.strategies.FSDPStrategy"
-    assert strategy["init_args"]["state_dict_type"] == "full"
 
 
 @pytest.mark.ddp

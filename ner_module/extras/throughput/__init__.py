@@ -1,4 +1,4 @@
-"""How fast training is, and where its time goes."""
+"""How fast training is."""
 
 from __future__ import annotations
 

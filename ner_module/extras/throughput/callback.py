@@ -1,13 +1,13 @@
-"""How fast training is, and where its time goes: one line at the end, and ``throughput`` in ``results.json``.
+"""How fast training is: one line at the end, and ``throughput`` in ``results.json``.
 
-Time is taken where Lightning passes between the parts of a step: waiting for data, forward (with the loss), backward,
-and the optimiser (with clipping). On CUDA these are events on the device, read only when Lightning logs, so that no
-step waits for the GPU. With several processes rates are those of this process times their number.
+Rates are what was trained on divided by the time on the clock from batch to batch, waiting for data and all else that
+happens in between included; validation, and what follows an epoch, are left out. A GPU computes behind the host's back:
+it is waited for where the clock is stopped, and nowhere else. Where the time of a step goes is the business of
+``--trainer.profiler``. With several processes rates are those of this process times their number.
 """
 
 from __future__ import annotations
 
-import itertools
 import sys
 import time
 from pathlib import Path
@@ -20,97 +20,69 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from ner_module.tables import say
 from ner_module.training.results import update_results
 
-_PARTS = ("data", "forward", "backward", "optimizer")
-_SUMS = ("batches", "sentences", "subwords", "computed", "attention", *_PARTS)
-"""What is added up over steps; times in seconds."""
-
 
 class Throughput(Callback):
     """Measures training, and reports it in ``run_dir``."""
 
     def __init__(self, run_dir: Path) -> None:
         self.run_dir = run_dir
-        self._all = np.zeros(len(_SUMS))
-        self._pending: list[tuple[list[float], list[Any]]] = []
-        self._marks: list[Any] = []
-        self._waiting_since = 0.0
-        self._seen = 0
-
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note where it computes."""
-        self._device = pl_module.device
+        self._batches = 0
+        self._sums = np.zeros(4)  # sentences, their subword tokens, those computed, those computed in attention
+        self._seconds = self._since = 0.0
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin to wait for data; after a validation, too, which is no waiting."""
-        self._waiting_since = time.perf_counter()
+        """Start the clock; after a validation, too."""
+        self._since = time.perf_counter()
 
     on_validation_end = on_train_epoch_start
-
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """The batch is here."""
-        self._marks = [time.perf_counter() - self._waiting_since, self._mark()]
-
-    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
-        """The loss is known; after backward, the gradients are."""
-        self._marks.append(self._mark())
-
-    on_after_backward = on_before_backward
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Add up the step, except the first, which also sets up kernels and the optimiser."""
-        waited, *marks = *self._marks, self._mark()
-        self._seen += 1
-        if self._seen > 1 and len(marks) == 4:
-            lengths = batch["lengths"]
+        """Count the batch, except the first, which also sets up kernels and the optimiser."""
+        self._batches += 1
+        if self._batches == 1:
+            self.on_validation_start(trainer, pl_module)
+            self._seconds = 0.0
+            return
+        lengths = batch["lengths"]
+        with trainer.precision_plugin.forward_context():
             computed = pl_module.computed_tokens(lengths)  # type: ignore[operator]
-            self._pending.append(([1, len(lengths), sum(lengths), *computed, waited], marks))
-        if trainer._logger_connector.should_update_logs:
-            self._read()
-        self._waiting_since = time.perf_counter()
+        self._sums += [len(lengths), sum(lengths), *computed]
+        self._read_clock()
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop the clock when the GPU has finished what it was given."""
+        if pl_module.device.type == "cuda":
+            torch.cuda.synchronize(pl_module.device)
+        self._read_clock()
+
+    on_train_epoch_end = on_validation_start
+
+    def _read_clock(self) -> None:
+        now = time.perf_counter()
+        self._seconds += now - self._since
+        self._since = now
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the line and write the numbers."""
-        self._read()
-        if not self._all.any() or not trainer.is_global_zero:
+        if self._batches < 2 or not trainer.is_global_zero:
             return
-        total: dict[str, float] = dict(zip(_SUMS, self._all.tolist(), strict=True))
-        seconds = sum(total[part] for part in _PARTS)
+        sentences, subwords, computed, attention = self._sums.tolist()
         numbers = {
-            "subwords_per_second": trainer.world_size * total["subwords"] / seconds,
-            "sentences_per_second": trainer.world_size * total["sentences"] / seconds,
-            "padding": 1 - total["subwords"] / total["computed"],
-            "attention_padding": 1 - total["subwords"] / total["attention"],
-            "step_ms": 1000 * seconds / total["batches"],
-            **{f"{part}_ms": 1000 * total[part] / total["batches"] for part in _PARTS},
-            "peak_memory_mb": peak_memory(self._device) / 2**20,
+            "subwords_per_second": trainer.world_size * subwords / self._seconds,
+            "sentences_per_second": trainer.world_size * sentences / self._seconds,
+            "padding": 1 - subwords / computed,
+            "attention_padding": 1 - subwords / attention,
+            "step_ms": 1000 * self._seconds / (self._batches - 1),
+            "peak_memory_mb": peak_memory(pl_module.device) / 2**20,
         }
         update_results(self.run_dir, {"throughput": {name: round(value, 4) for name, value in numbers.items()}})
-        shares = ", ".join(f"{part} {numbers[f'{part}_ms'] / numbers['step_ms']:.0%}" for part in _PARTS)
         say(
             f"Speed: {numbers['sentences_per_second']:,.0f} sentences/s, {numbers['subwords_per_second']:,.0f} subword "
-            f"tokens/s; padding {numbers['padding']:.0%}; {numbers['step_ms']:,.0f} ms a batch ({shares}); "
+            f"tokens/s; padding {numbers['padding']:.0%}; {numbers['step_ms']:,.0f} ms a batch; "
             f"peak memory {numbers['peak_memory_mb']:,.0f} MB"
         )
-
-    def _mark(self) -> Any:
-        """A point in time: of the device where it works on its own, else of the host."""
-        if self._device.type != "cuda":
-            return time.perf_counter()
-        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-        event.record()
-        return event
-
-    def _read(self) -> None:
-        """Turn the points in time of the last steps into seconds; on CUDA the only wait."""
-        cuda = self._device.type == "cuda"
-        if self._pending and cuda:
-            torch.cuda.synchronize(self._device)
-        for sums, marks in self._pending:
-            pairs = itertools.pairwise(marks)
-            self._all += [*sums, *(start.elapsed_time(end) / 1000 if cuda else end - start for start, end in pairs)]
-        self._pending.clear()
 
 
 def peak_memory(device: torch.device) -> float:

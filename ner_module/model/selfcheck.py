@@ -1,0 +1,149 @@
+"""Does a device compute packed sequences as it computes padded ones? Asked before a run, where nobody has measured it.
+
+A small model of the run's own family and sizes, with random weights, is computed three times, forward and backward:
+padded in float32, padded in the run's precision, and packed in it. Packed passes if it is no further from float32 than
+three times what padded is. What passes is remembered, by torch's build, the device, the family, sizes and precision.
+
+Shapes: T subword tokens of all sequences, C labels.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ner_module.files import cache_folder
+from ner_module.model.encoder import DROPOUTS
+from ner_module.model.packed import packed_logits, padded_logits, prepare
+
+log = logging.getLogger(__name__)
+
+TRUSTED = ("cpu",)
+"""Devices on which the tests have compared the two."""
+
+_VERSION = 1
+"""Raised when packed execution changes: what has passed is tried again."""
+
+_TOLERANCE = 1e-4
+"""Relative error that is no matter of precision: in float32 padded sequences may have none."""
+
+
+class _Computed(NamedTuple):
+    logits: Tensor
+    gradients: list[Tensor]
+    """Of all parameters."""
+
+    def distance(self, other: _Computed) -> tuple[float, float]:
+        """Relative to the other: of the token that is furthest away, and of the gradient as a whole."""
+        off_T, size_T = (self.logits - other.logits).norm(dim=-1), other.logits.norm(dim=-1)
+        mine, others = (torch.cat([gradient.flatten() for gradient in each.gradients]) for each in (self, other))
+        return float(off_T.max() / size_T.mean()), float((mine - others).norm() / others.norm())
+
+
+def passes(model: Any, device: torch.device, trainer: Any) -> bool:
+    """Whether packed sequences can be computed on a device, as all processes of a trainer find together.
+
+    Where they cannot, one line says why. Without a trainer there is one process, and its own precision.
+    """
+    if device.type in TRUSTED:
+        return True
+    problem = find_problem(model, device, nullcontext if trainer is None else trainer.precision_plugin.forward_context)
+    found = problem is None if trainer is None else trainer.strategy.reduce_boolean_decision(problem is None)
+    if not found:
+        log.warning("this device failed a test, so batches are padded; please report: %s", problem or "other processes")
+    return bool(found)
+
+
+def find_problem(model: Any, device: torch.device, context: Callable[[], AbstractContextManager[Any]]) -> str | None:
+    """What is wrong with packed execution on a device; ``None`` where nothing is.
+
+    Args:
+        model: of the run, prepared for packed execution.
+        device: where it computes.
+        context: of a forward pass in the run's precision.
+    """
+    with context():
+        halves = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else model.dtype
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    config = _small(model.config)
+    key = [_VERSION, torch.__version__, torch.version.git_version, name, halves, model.dtype, config]
+    passed = cache_folder() / "selfcheck" / hashlib.sha256(repr(key).encode()).hexdigest()
+    if passed.is_file():
+        return None
+    generators = [torch] if device.type == "cpu" else [torch, getattr(torch, device.type)]
+    states = [module.get_rng_state() for module in generators]
+    torch.default_generator.manual_seed(0)
+    try:
+        with torch.inference_mode(False), torch.enable_grad():
+            problem = _compare(config, model, device, context)
+    except (RuntimeError, NotImplementedError) as error:
+        problem = " ".join(str(error).split())[:200]
+    finally:
+        for module, state in zip(generators, states, strict=True):
+            module.set_rng_state(state)
+    if problem is None:
+        passed.parent.mkdir(parents=True, exist_ok=True)
+        passed.touch()
+        return None
+    return f"{problem} ({name}, torch {torch.__version__}, {config.model_type}, {halves})"
+
+
+def _small(config: Any) -> Any:
+    """A config of the same kind of layers, with few of them and few words."""
+    config = copy.deepcopy(config)
+    kinds = sorted(set(getattr(config, "layer_types", None) or []))
+    config.num_hidden_layers = max(len(kinds), 2)
+    if kinds:
+        config.layer_types = kinds
+    config.vocab_size = 512
+    config.pad_token_id = min(config.pad_token_id or 0, 1)
+    # Attention that is far from even, so that a missing or a foreign key is seen.
+    config.initializer_range = 3 * config.hidden_size**-0.5
+    for name in DROPOUTS:
+        if getattr(config, name, None) is not None:
+            setattr(config, name, 0.1)
+    return config
+
+
+def _compare(config: Any, model: Any, device: torch.device, context: Callable[[], Any]) -> str | None:
+    from transformers import AutoModelForTokenClassification
+
+    small = AutoModelForTokenClassification.from_config(config, dtype=torch.float32).to(device)
+    prepare(small)
+    small.kernels = model.kernels
+    limit = config.max_position_embeddings - config.pad_token_id - 1  # where RoBERTa's positions begin
+    lengths = [min(length, limit) for length in (1, 2, 17, 64, 512)]
+    input_ids = torch.randint(2, config.vocab_size, (sum(lengths),)).to(device)
+
+    def compute(logits_of: Callable[..., Tensor], in_context: Callable[[], Any], dtype: torch.dtype) -> _Computed:
+        small.to(dtype).zero_grad()
+        with in_context():
+            logits_TC = logits_of(small, input_ids, lengths).float()
+        signs = torch.arange(logits_TC.numel(), device=device).view_as(logits_TC) % 3 - 1
+        (logits_TC * signs).sum().backward()  # type: ignore[no-untyped-call]
+        return _Computed(logits_TC.detach(), [p.grad.float() for p in small.parameters() if p.grad is not None])
+
+    small.eval()
+    precision = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        exact = compute(padded_logits, lambda: torch.autocast(device.type, enabled=False), torch.float32)
+    finally:
+        torch.set_float32_matmul_precision(precision)
+    padded = compute(padded_logits, context, model.dtype).distance(exact)
+    packed = compute(packed_logits, context, model.dtype).distance(exact)
+    if not all(mine <= 3 * usual + _TOLERANCE for mine, usual in zip(packed, padded, strict=True)):
+        shown = ["{:.2g} in logits, {:.2g} in gradients".format(*distance) for distance in (packed, padded)]
+        return f"packed sequences are off by {shown[0]}, padded ones by {shown[1]}"
+    small.train()
+    dropped = compute(packed_logits, context, model.dtype)
+    results = [dropped.logits, *(gradient for gradient in dropped.gradients if gradient.ndim > 1)]
+    sound = all(values.isfinite().all() and values.any() for values in results)
+    return None if sound else "packed sequences with dropout are zero or no numbers"
