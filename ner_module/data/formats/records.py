@@ -235,7 +235,7 @@ def parse_span(item: Any) -> list[CharSpan]:
 @lru_cache(1_000)
 def _span_keys(keys: tuple[str, ...]) -> list[str | None]:
     """The keys of start, end, type, quote and length."""
-    plain = {key.lower().replace("_", ""): key for key in keys}
+    plain = {str(key).lower().replace("_", ""): key for key in keys}
     found = (first_in(names, plain) for names in (_STARTS, _ENDS, _TYPES, ("text",), ("length",)))
     return [None if name is None else plain[name] for name in found]
 

@@ -16,7 +16,7 @@ from typing import Any
 from ner_module.data.formats.adapters import AnnotatedText, Item, Items, Note
 from ner_module.data.formats.cells import MisfitError, describe
 from ner_module.data.formats.char_spans import DISCONTINUOUS, CharSpan, locate_words
-from ner_module.data.formats.options import WORDS, ReadingOptions, first_in
+from ner_module.data.formats.options import TAGS, WORDS, ReadingOptions, first_in
 from ner_module.data.formats.records import SPANS, document_of, list_key, text_of
 from ner_module.errors import DataError
 from ner_module.extras.formats.offsets import find_quote
@@ -65,7 +65,8 @@ def _label_studio_span(kind: str, value: Any) -> Any:
 
 def _json_min(record: Any, file: File) -> Iterator[Item]:
     """Label Studio's JSON-MIN: ``{"text", "annotation_id", "NAME OF THE CONTROL": [{"start", "end", "labels"}]}``."""
-    found = [key for key, value in record.items() if isinstance(value, list) and any("labels" in e for e in value)]
+    lists = {key: value for key, value in record.items() if isinstance(value, list)}
+    found = [key for key, value in lists.items() if any(isinstance(e, dict) and "labels" in e for e in value)]
     file.controls |= set(found)
     if file.label_key is None and len(found) > 1:
         raise _several("controls", found)
@@ -175,7 +176,7 @@ def _cluener(record: Any, file: File) -> Iterator[Item]:
 def _rasa(record: Any, file: File) -> Iterator[Item]:
     """``{"text", "intent", "entities": [{"start", "end", "value", "entity"}]}``, also in Rasa's whole file."""
     for each in record["rasa_nlu_data"]["common_examples"] if "rasa_nlu_data" in record else [record]:
-        yield AnnotatedText(each["text"], each.get("entities") or ())
+        yield AnnotatedText(each["text"], each.get(file.label_key or first_in(SPANS, each) or "") or ())
 
 
 def _quotes(record: Any, file: File) -> Iterator[Item]:
@@ -195,13 +196,13 @@ def _quotes_key(record: Any) -> Any:
     if not isinstance(spans, list) or not spans or not isinstance(spans[0], dict):
         return None
     is_quoted = all(isinstance(each, dict) and "text" in each for each in spans)
-    is_placed = any(part in name.lower() for each in spans for name in each for part in ("start", "offset"))
+    is_placed = any(part in str(name).lower() for each in spans for name in each for part in ("start", "offset"))
     return key if is_quoted and not is_placed else None
 
 
 def _bioc(record: Any, file: File) -> Iterator[Item]:
     """BioC JSON: ``{"documents": [{"passages": [{"offset", "text", "annotations": [{"infons", "locations"}]}]}]}``."""
-    for document in record["documents"]:
+    for document in record.get("documents", [record]):
         for passage in document["passages"]:
             marks, spans = passage.get("annotations") or (), []
             for each in marks:
@@ -209,7 +210,7 @@ def _bioc(record: Any, file: File) -> Iterator[Item]:
                 span = {"start": at["offset"] - passage["offset"], "length": at["length"], "text": each.get("text")}
                 spans.append({**span, "label": each["infons"]["type"]} if len(each["locations"]) == 1 else None)
             yield from [DISCONTINUOUS] * spans.count(None)
-            yield AnnotatedText(passage.get("text", ""), [*filter(None, spans)], document=document["id"])
+            yield AnnotatedText(passage.get("text", ""), [*filter(None, spans)], document=document.get("id"))
 
 
 def _has(**kinds: type) -> Callable[[Any], bool]:
@@ -239,7 +240,7 @@ _TOOLS: dict[str, tuple[tuple[str, ...], Callable[[Any], bool], _Reader]] = {
     "GLiNER": (("tokenized_text",), _has(ner=list), _gliner),
     "CLUENER": (("label",), lambda each: isinstance(each["label"], dict) and "text" in each, _cluener),
     "Rasa": (("intent", "rasa_nlu_data"), lambda each: "text" in each or "rasa_nlu_data" in each, _rasa),
-    "BioC": (("documents",), _has(documents=list), _bioc),
+    "BioC": (("documents", "passages"), lambda each: "text" not in each, _bioc),
     "quotes without offsets": (SPANS, lambda each: "text" in each and _quotes_key(each), _quotes),
 }
 _PAIRS = "spaCy 2"
@@ -293,6 +294,8 @@ def adapt(path: Path, records: Iterable[tuple[int, Any]], options: ReadingOption
 def _items(record: Any, file: File) -> Iterator[Item]:
     if isinstance(record, dict):
         tool = next((name for name in _tools_of(tuple(record)) if _TOOLS[name][1](record)), None)
+        if tool != "Prodigy" and list_key(record, file.text_key, WORDS, str):
+            tool = None if list_key(record, file.label_key, TAGS, str, int) else tool  # words with tags say more
         read = _TOOLS[tool][2] if tool else None
     elif isinstance(record, list) and len(record) == 2 and isinstance(record[0], str) and isinstance(record[1], dict):
         tool, read = _PAIRS, _spacy
