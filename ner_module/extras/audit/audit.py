@@ -109,8 +109,6 @@ def _how_read(corpus: Corpus) -> Iterator[dict[str, Any]]:
         tagged = census["prefixed_words"] or census["flat_words"]
         fitting = tagged - census["illegal_words"].get(scheme, 0)
         last = [f"scheme {scheme}: {fitting:,} of {plural(tagged, 'tagged word')} as it writes them"]
-        if respelt := stored.meta["respelt"]:
-            last.insert(0, "read as " + ", ".join(f"{new} for {old}" for old, new in list(respelt.items())[:6]))
         if stored.meta["changed_spans"]:
             last.append(stored.meta["changed_spans"])
         for file in stored.meta["sources"]:
