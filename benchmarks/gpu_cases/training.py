@@ -52,7 +52,7 @@ def _grid(
     report["model"] = {"weights": sum(p.numel() for p in module.parameters()), "without_embeddings": encoder}
     if small:
         precisions, sizes = [name for name in precisions if name in ("fp32", "bf16")], sizes[:1]
-    logits_of = compile_training(module.model, "kernels") if compile else module
+    logits_of = compile_training(module.model) if compile else module
     for precision in precisions:
         step = TrainingStep(module, logits_of, *PRECISIONS[precision])
         for size in sizes:
