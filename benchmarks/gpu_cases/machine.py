@@ -67,9 +67,8 @@ def gpu_tests(report: Report, small: bool, work: Path) -> None:
     command = [sys.executable, "-m", "pytest", "-m", "gpu", "-q", "-p", "no:cacheprovider", "-o", "addopts="]
     outcome = work / "gpu-tests.xml"
     if not torch.cuda.is_available():
-        chosen = "test_packed.py" if small else ""
         done = subprocess.run(
-            [*command, "--collect-only", f"tests/unit/{chosen}"],
+            [*command, "--collect-only", "tests/gpu"],
             cwd=ROOT,
             env=offline(),
             capture_output=True,
@@ -78,7 +77,7 @@ def gpu_tests(report: Report, small: bool, work: Path) -> None:
         )
         report["tests"] = {"collected": sum("::" in line for line in done.stdout.splitlines()), "run": False}
         return
-    subprocess.run([*command, "--junitxml", str(outcome), "tests/unit"], cwd=ROOT, env=offline(), check=False)
+    subprocess.run([*command, "--junitxml", str(outcome), "tests/gpu"], cwd=ROOT, env=offline(), check=False)
     cases = ElementTree.parse(outcome).getroot().iter("testcase")
     results = {f"{case.get('classname')}::{case.get('name')}": [child.tag for child in case] for case in cases}
     failed = sorted(name for name, tags in results.items() if {"failure", "error"} & set(tags))
