@@ -45,17 +45,15 @@ class Case(NamedTuple):
 CASES: dict[str, Case] = {
     "machine": Case(machine.machine, 60),
     "families": Case(correctness.families, 90),
-    "chance and clipping": Case(correctness.chance_and_clipping, 40),
     "waits": Case(correctness.waits, 60),
     "peers": Case(programs.peers("BERT-base", programs.PEERS), 200),
     "training BERT-base": Case(
         training.grid("BERT-base", ["bf16", "fp32", "tf32", "fp16"], ["16", "32", "4k", "16k"], False, True), 150
     ),
     "quickstart": Case(programs.quickstart, 150),
-    "gpu tests": Case(machine.gpu_tests, 150),
+    "gpu tests": Case(machine.gpu_tests, 200),
     "training compiled": Case(training.grid("BERT-base", ["bf16"], ["16", "32", "4k", "16k"], True, True), 120),
     "training DeBERTa-v3-base": Case(training.grid("DeBERTa-v3-base", ["bf16"], ["16", "32"], False, True), 60),
-    "same twice": Case(correctness.same_twice, 120),
     "prediction": Case(programs.prediction, 90),
     "start-up and workers": Case(programs.start_up, 150),
     "processes": Case(programs.processes, 180),

@@ -5,15 +5,22 @@ Nothing here, and nothing in the built pages, asks the network for anything; `ch
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
 import ner_module
+from ner_module.help import COMMANDS
+from ner_module.offers import find_commands
 
 project = "ner-module"
 author = "ner-module contributors"
 copyright = author
 release = version = ner_module.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon"]
-exclude_patterns = ["_templates"]
+extensions = ["myst_parser", "sphinx_copybutton", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon"]
+exclude_patterns = ["_templates", "reference/commands.md"]
 templates_path = ["_templates"]
 # Two classes of one name in different modules, named without their module (by napoleon): the link goes to the first.
 suppress_warnings = ["ref.python"]
@@ -48,3 +55,16 @@ html_show_sphinx = False
 html_show_copyright = False
 pygments_style = "friendly"
 pygments_dark_style = "github-dark"
+
+
+def setup(app: Any) -> None:
+    """Have each command print its help into the page of commands."""
+    page = ""
+    for command in (*COMMANDS, *find_commands()):
+        option = "--help-all" if command in COMMANDS else "--help"
+        arguments = [sys.executable, "-m", "ner_module", command, option]
+        printed = subprocess.run(arguments, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1])
+        page += f"## {command}\n\n```text\n{printed.stdout.rstrip()}\n```\n\n"
+    path = Path(__file__).parent / "reference" / "commands.md"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(page, encoding="utf-8")

@@ -27,6 +27,7 @@ from ner_module.data.datamodule import NERDataModule
 from ner_module.errors import RunError, UserError
 from ner_module.files import check_output
 from ner_module.help import COMMANDS
+from ner_module.inference.tagger import unpack_run
 from ner_module.model.module import NERModule
 from ner_module.options import Parser, add_options, files_first, parse_options
 from ner_module.tables import say
@@ -140,6 +141,8 @@ class NERCLI(LightningCLI):
     def instantiate_classes(self) -> None:
         """Build data, model and trainer; a checkpoint brings labels, tokenizer and architecture, so no hub is asked."""
         checkpoint, self.checkpoint = self.checkpoint, None
+        if checkpoint is None:
+            unpack_run(self.config[self.subcommand].model.model_name_or_path)
         super().instantiate_classes()
         if self.subcommand == "predict":
             self.datamodule.private_folder = private_folder()

@@ -68,6 +68,9 @@ _POSITIONS_AFTER_PADDING = {
     *("roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod"),
 }
 
+UNPACKED: dict[str, str] = {}
+"""Names of runs -> folders that hold their models, see `inference/model_folder.py`."""
+
 T = TypeVar("T")
 
 
@@ -116,9 +119,12 @@ def from_pretrained(load: Callable[..., T], model_name_or_path: str, revision: s
 
     # Without this transformers starts a background thread that asks a conversion service for safetensors.
     os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
-    path = resolve_model_path(model_name_or_path)
+    path = UNPACKED.get(model_name_or_path) or resolve_model_path(model_name_or_path)
     if path.startswith((".", "/", "~")) and not Path(path).is_dir():
         raise PretrainedError(f"there is no folder {path}: name a model folder or a hub id")
+    if (Path(path) / "checkpoints").is_dir():
+        advice = "`fit` and `audit` take one; else `export` it; in Python call ner_module.inference.tagger.unpack_run"
+        raise PretrainedError(f"{path} is a run: {advice}")
     if Path(path).is_dir() and not (Path(path) / "config.json").is_file():
         raise PretrainedError(
             f"the folder {path} holds no model: it has no config.json; name a model folder or a hub id"

@@ -45,7 +45,9 @@ PREFIXES = {
 """Scheme -> the prefixes it writes, in the order labels are listed."""
 
 SCHEMES = tuple(PREFIXES)
+"""What a model can be trained on."""
 SOURCE_SCHEMES = (*SCHEMES, "io")
+"""What files can hold."""
 BARE = ("flat", "io")
 """The schemes of labels without prefixes."""
 

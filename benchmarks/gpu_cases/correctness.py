@@ -1,12 +1,14 @@
-"""Are the numbers right: every family packed beside padded in float32, dropout, clipping, and the same run twice?"""
+"""Are the numbers right, and does the host wait: every family packed beside padded in float32, and whole trainings.
+
+Not here: what `tests/gpu` proves by yes or no (dropout, clipping, deterministic and resumed runs), a case of its own.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import re
-import subprocess
-import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,8 +18,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from gpu_cases.made_up import DEBERTA, LABELS, write_corpus, write_model
-from gpu_cases.report import Report, device, offline
+from gpu_cases.made_up import DEBERTA, LABELS, build, write_corpus, write_model
+from gpu_cases.report import Report, device
 
 LENGTHS = [1, 2, 17, 64, 64, 3, 130, 290, 40, 500]
 MOST_TIMES_PADDED = 3.0
@@ -31,7 +33,9 @@ def families(report: Report, small: bool, work: Path) -> None:
     from transformers import CONFIG_MAPPING, AutoModelForTokenClassification
 
     from ner_module.model import packed
+    from ner_module.model.selfcheck import find_problem
 
+    os.environ["NER_MODULE_CACHE"] = str(work / "cache")  # nothing has passed the self-check yet
     wrong = []
     lengths = LENGTHS[:5] if small else LENGTHS
     chance = torch.Generator().manual_seed(0)
@@ -69,6 +73,12 @@ def families(report: Report, small: bool, work: Path) -> None:
                         wrong.append(f"{family} {name} {way}")
             report[family] = {way: {"logits": error[0], "gradients": error[1]} for way, error in found.items()}
     report["wrong"] = wrong
+    with report.attempt("self-check"):
+        model = build("BERT-base", small, device())
+        packed.prepare(model)
+        begun = time.perf_counter()
+        problem = find_problem(model, device(), lambda: torch.autocast(device().type, torch.bfloat16))
+        report["self-check"] = {"problem": problem, "seconds": round(time.perf_counter() - begun, 3)}
     if wrong:
         raise ArithmeticError(f"too far from padded float32: {', '.join(wrong)}")
 
@@ -111,120 +121,6 @@ def _without_flash() -> Iterator[None]:
         yield
     finally:
         packed.takes_flash = kept
-
-
-def chance_and_clipping(report: Report, small: bool, work: Path) -> None:
-    """The share that dropout keeps inside attention, and the optimiser's own clipping beside torch's."""
-    from transformers import BertConfig, BertForTokenClassification
-    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-
-    from ner_module.model import packed
-    from ner_module.model.layout import Layout
-    from ner_module.model.optimizer import clip_within_step, make_optimizer
-
-    model = BertForTokenClassification(BertConfig(**_sizes("bert"))).to(device())
-    packed.prepare(model)
-    attention = ALL_ATTENTION_FUNCTIONS[model.config._attn_implementation]
-    lengths = [128] * (2 if small else 16)
-    half = torch.zeros(1, 8, sum(lengths), 64, device=device(), dtype=torch.bfloat16)
-    wrong = []
-    for way in ("blocks", *(["flash"] if packed.takes_flash(model.bfloat16(), device()) else [])):
-        layout = Layout(lengths, device(), way == "blocks")
-        options = {"dropout": 0.1, "scaling": 0.125, "layout": layout, "attend": model.kernels.attend}
-        with torch.no_grad():  # all shares are equal, so the output is how many of them were kept
-            drawn = [attention(model, half, half, torch.ones_like(half), None, **options)[0].float() for _ in range(2)]
-        kept = drawn[0].mean().item() * 0.9
-        report[f"keep_rate_{way}"] = {
-            "asked": 0.9,
-            "found": round(kept, 5),
-            "two_draws_differ": bool((drawn[0] != drawn[1]).any()),
-        }
-        if abs(kept - 0.9) > 0.005 or torch.equal(*drawn):
-            wrong.append(f"dropout in {way}")
-    model.float()
-    weights = {}
-    for way in ("torch", "within the step"):
-        torch.manual_seed(0)
-        other = BertForTokenClassification(BertConfig(**_sizes("bert"))).to(device())
-        optimizer = make_optimizer(other, 1e-3, 0.01, fused=True)
-        for step in range(3):
-            generator = torch.Generator().manual_seed(step)
-            for parameter in other.parameters():
-                parameter.grad = torch.randn(parameter.shape, generator=generator).to(device())
-            if way == "torch":
-                torch.nn.utils.clip_grad_norm_(other.parameters(), 1.0)
-            else:
-                clip_within_step(optimizer, 1.0)
-            optimizer.step()
-        weights[way] = torch.cat([parameter.detach().flatten() for parameter in other.parameters()])
-    difference = (weights["torch"] - weights["within the step"]).abs().max().item()
-    report["clipping"] = {"largest_difference_of_weights": difference}
-    if difference > 1e-5:
-        wrong.append("clipping within the step")
-    if wrong:
-        raise ArithmeticError(f"wrong: {', '.join(wrong)}")
-
-
-# Stops itself in the middle of an epoch where $STOP_AT says so.
-_FIT = """
-import os, signal, sys
-from lightning.pytorch import Callback
-from ner_module import cli
-
-class Interrupt(Callback):
-    def on_train_batch_start(self, trainer, module, batch, batch_idx):
-        if trainer.global_step == int(os.environ.get("STOP_AT", -1)):
-            os.kill(os.getpid(), signal.SIGINT)
-
-build = cli.NERCLI.instantiate_trainer
-
-def instantiate(self, **kwargs):
-    trainer = build(self, **kwargs)
-    trainer.callbacks.append(Interrupt())
-    return trainer
-
-cli.NERCLI.instantiate_trainer = instantiate
-from ner_module.__main__ import main
-sys.exit(main(sys.argv[1:]))
-"""
-
-
-def same_twice(report: Report, small: bool, work: Path) -> None:
-    """Two deterministic runs and one that was interrupted and resumed: the same weights, bit for bit."""
-    corpus, model = write_corpus("conll2003", 64 if small else 480, work), write_model("MiniLM", small, work)
-    options = ["fit", "--model.model_name_or_path", str(model), "--trainer.deterministic", "true"]
-    options += [
-        "--trainer.max_epochs",
-        "2",
-        "--trainer.precision",
-        "bf16-mixed",
-        "--data.cache_dir",
-        str(work / "cache"),
-    ]
-    options += [f"--data.{split}_file={path}" for split, path in corpus.files.items()]
-
-    def fit(*more: str, stop_at: int = -1) -> int:
-        environment = offline() | {"STOP_AT": str(stop_at), "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
-        return subprocess.run([sys.executable, "-c", _FIT, *more], env=environment, cwd=work, check=False).returncode
-
-    codes = {}
-    for name in ("first", "second"):
-        codes[name] = fit(*options, "--run_dir", name)
-    stop = (64 if small else 480) // 16 + 2
-    codes["interrupted"] = fit(*options, "--run_dir", "third", stop_at=stop)
-    codes["resumed"] = fit("fit", "--run_dir", "third", "--ckpt_path", "last")
-    report["exit_codes"] = codes
-    weights = {}
-    for name in ("first", "second", "third"):
-        saved = torch.load(work / name / "checkpoints" / "last.ckpt", weights_only=True, map_location="cpu")
-        weights[name] = (saved["global_step"], saved["state_dict"])
-    for name in ("second", "third"):
-        different = [key for key, value in weights["first"][1].items() if not torch.equal(value, weights[name][1][key])]
-        report[name] = {"steps": weights[name][0], "tensors": len(weights[name][1]), "different": len(different)}
-        if different or weights[name][0] != weights["first"][0]:
-            raise ArithmeticError(f"the {name} run has {len(different)} other tensors, such as {different[:1]}")
-    if codes["interrupted"] != 130:
-        raise RuntimeError(f"the run was not interrupted: exit code {codes['interrupted']}")
 
 
 def waits(report: Report, small: bool, work: Path) -> None:

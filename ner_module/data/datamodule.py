@@ -24,7 +24,7 @@ from ner_module.data.agreement import check_agreement, several_processes
 from ner_module.data.batching import LOOK_AHEAD, Batching, Position, TrainingSampler, evaluation_loader, training_loader
 from ner_module.data.encoded import BatchAssembler, EncodedSplit, EncodingOptions, Selection
 from ner_module.data.entities import count_entities
-from ner_module.data.inventory import Tags, check_known, check_strict, choose_source_schemes
+from ner_module.data.inventory import Tags, check_known, check_learnable, check_strict, choose_source_schemes
 from ner_module.data.options import check_options, choose_held_out, sequence_limits
 from ner_module.data.preparation import encode_stored, report_splits, store_splits
 from ner_module.data.store import Documents, StoredSplit
@@ -177,7 +177,9 @@ class NERDataModule(LightningDataModule):
             check_strict(split, schemes[name])
         self.tags = Tags(annotated, schemes, options.label_names, self.label_map)
         if not self.labels.names:
-            self.labels = self.tags.check(options.scheme, options.outside_label)
+            module: Any = getattr(self.trainer, "lightning_module", None)
+            trained = getattr(module, "model", None) is not None  # a model that is there has labels already
+            self.labels = module.labels if trained else self.tags.check(options.scheme, options.outside_label)
         self.load_tokenizer()  # after the data: errors in a file are reported before a model is downloaded
         self.encoded = {name: self._encode(name, split) for name, split in self.stored.items()}
         self._prepared = command
@@ -239,10 +241,8 @@ class NERDataModule(LightningDataModule):
         else:
             found = {tag for name in self.tags.splits for tag in self.encoded[name].tag_names}
             self.labels = self.tags.label_set(found, self.labels.scheme, self.labels.outside)
-            if command == "fit" and len(self.labels.names) == 1:
-                problem = f"every word has the tag {self.labels.names[0]!r}: there is nothing to learn"
-                source = self.stored["train"].meta["sources"][0]
-                raise DataError(source, None, problem, "check --data.label_column_name")
+            if command == "fit":
+                check_learnable(self.labels, self.stored["train"])
         if command == "fit" and self._restored and self.stored["train"].meta["sha256"] != self._train_sha256:
             log.warning("the training data has changed since the checkpoint was made; training uses the new data")
         self._held_out = None

@@ -95,23 +95,26 @@ class Tags:
         return LabelSet((), scheme, outside)
 
     def how_counted(self, asked_outside: str | None) -> list[str]:
-        """A line that says how labels without prefixes are counted, and one where no word is outside."""
-        first = next(iter(self.seen.values()), None)
-        words = sum(found.uses for found in self.seen.values())
-        has_outside = (asked_outside or OUTSIDE) in self.seen or OUTSIDE in self.respelt.values()
+        """Lines on what may surprise: labels without prefixes, other spellings of prefixes, no word outside."""
+        uses = {tag: found.uses for tag, found in self.seen.items()}
         lines = []
-        if self.is_bare and first is not None:
-            how = {
-                "flat": "each word that is not outside is one entity (--data.source_scheme io: runs of one label are)",
-                "io": "a run of words with one label is one entity (--data.source_scheme flat: each word is)",
-            }
-            lines.append(f"{first.path}: the labels have no prefix such as B- or I-: {how[self.source_scheme]}")
-        if words and not has_outside:
-            likely = likely_outside({tag: found.uses for tag, found in self.seen.items()})
-            lines.append(
-                f"no word is outside, tagged {asked_outside or OUTSIDE}: all {words:,} are in entities; if a tag such "
-                f"as {shown(likely)} ({self.seen[likely].uses:,} words) marks others, set --data.outside_label {likely}"
-            )
+        if self.is_bare and uses:
+            how = "a run of words with one label is one entity (--data.source_scheme flat: each word is)"
+            if self.source_scheme == "flat":
+                how = "each word that is not outside is one entity (--data.source_scheme io: runs of one label are)"
+            where = next(iter(self.seen.values())).path
+            lines.append(f"{where}: the labels have no prefix such as B- or I-: {how}")
+        if self.respelt:
+            lines.append("tags are read as " + ", ".join(f"{new} for {old}" for old, new in self.respelt.items()))
+        if uses and (asked_outside or OUTSIDE) not in uses and OUTSIDE not in self.respelt.values():
+            likely = likely_outside(uses)
+            mark = f"if words such as the {uses[likely]:,} with {shown(likely)} are, set --data.outside_label {likely}"
+            if all(map(str.isdecimal, uses)):
+                mark = f"name integer tags with --data.label_names, or {mark}"
+            elif not self.is_bare:
+                mark = "put back words that were left out with the tag O, or name theirs with --data.outside_label"
+            said = f"no word is outside, tagged {asked_outside or OUTSIDE}"
+            lines.append(f"{said}: all words ({sum(uses.values()):,}) are in entities; {mark}")
         return lines
 
     def check_label_map(self) -> None:
@@ -209,8 +212,15 @@ def _type_of(tag: str) -> str:
     return tag.partition("-")[2] or tag if has_prefix(tag) else tag
 
 
+def check_learnable(labels: LabelSet, stored: StoredSplit) -> None:
+    """Refuse training data with one label."""
+    if len(labels.names) == 1:
+        problem = f"every word has the tag {labels.names[0]!r}: there is nothing to learn"
+        raise DataError(stored.meta["sources"][0], None, problem, "check --data.label_column_name")
+
+
 def check_known(labels: LabelSet, stored: StoredSplit, encoded: EncodedSplit) -> None:
-    """Refuse tags that a checkpoint's model has no label for.
+    """Refuse tags that a trained model has no label for.
 
     Raises:
         DataError: with the file and line of the first word with such a tag.
@@ -219,7 +229,9 @@ def check_known(labels: LabelSet, stored: StoredSplit, encoded: EncodedSplit) ->
         if tag not in labels.names:
             place = stored.origin(*encoded.first_word_tagged(tag))
             problem = f"the label {tag!r} is unknown to the checkpoint's model, which has {', '.join(labels.names)}"
-            raise DataError(*place, problem, "correct the tag, or train a model that knows it")
+            problem += f"; the data has {', '.join(sorted(stored.seen))}"
+            advice = "correct the tag, or train on from that model: --model.model_name_or_path RUN adds labels"
+            raise DataError(*place, problem, advice)
 
 
 def check_strict(stored: StoredSplit, source_scheme: str) -> None:

@@ -5,7 +5,9 @@ The same words, windows, decoding and entities as ``python -m ner_module predict
 
 from __future__ import annotations
 
+import atexit
 import re
+import shutil
 import tempfile
 from collections.abc import Hashable, Sequence
 from pathlib import Path
@@ -21,8 +23,9 @@ from ner_module.data.encoded import BatchAssembler, EncodingOptions, encode_spli
 from ner_module.data.entities import prediction
 from ner_module.data.sentence import Sentence
 from ner_module.data.words import split_words
-from ner_module.inference.model_folder import is_model_folder, load_hub_model, load_model_folder
+from ner_module.inference.model_folder import is_model_folder, load_hub_model, load_model_folder, save_model_folder
 from ner_module.model.module import NERModule
+from ner_module.pretrained import UNPACKED
 from ner_module.training.checkpoints import read_checkpoint, warn_of_broken_weights
 from ner_module.training.failures import load_module
 from ner_module.training.runs import checkpoint_path, find_checkpoint
@@ -129,6 +132,23 @@ class NERTagger:
         _, words = self.module.predict_words(batch)
         each = zip(indices, words.label_ids.tolist(), words.scores.tolist(), batch["num_words"].tolist(), strict=True)
         return [(int(index), label_ids[:length], scores[:length]) for index, label_ids, scores, length in each]
+
+
+def unpack_run(model_name_or_path: str) -> None:
+    """Let a run's name stand for its best model where a base model is asked for, until the program ends.
+
+    Args:
+        model_name_or_path: a run directory; other names are left alone.
+
+    Raises:
+        RunError: its checkpoint cannot be used.
+    """
+    if (Path(model_name_or_path) / "checkpoints").is_dir() and model_name_or_path not in UNPACKED:
+        tagger = NERTagger.load(model_name_or_path)
+        folder = tempfile.mkdtemp(prefix="ner-module-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        save_model_folder(tagger.module, tagger.data, Path(folder))
+        UNPACKED[model_name_or_path] = folder
 
 
 def _sentence(text: str | Sequence[str]) -> Sentence:

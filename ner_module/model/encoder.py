@@ -37,7 +37,7 @@ def build_from_base(
 ) -> Any:
     """Load base weights in float32 and put a token-classification head for ``label_names`` on them.
 
-    A base model that is a tagger already keeps its head if its labels are the same, in any order; else the head is new.
+    Of a base model that is a tagger already, the head's rows of labels with the same name are kept; the others are new.
 
     Args:
         model_name_or_path: a hub id, a folder, or ``package:…``.
@@ -50,10 +50,8 @@ def build_from_base(
             from random numbers.
     """
     config = load_config(model_name_or_path, revision)
-    base_labels = [config.id2label[index] for index in sorted(config.id2label)]
     is_tagger = any(name.endswith("ForTokenClassification") for name in config.architectures or [])
-    reuse_head = is_tagger and set(base_labels) == set(label_names) and len(base_labels) == len(label_names)
-    if not reuse_head:
+    if not is_tagger:
         _set_labels(config, label_names)
     for name in DROPOUTS:
         if dropout is not None and getattr(config, name, None) is not None:
@@ -75,20 +73,31 @@ def build_from_base(
             f"the weights of {model_name_or_path!r} lack {len(lost)} tensors of the encoder, such as {lost[0]}; they "
             "would be random numbers. Name a model whose weights belong to its config"
         )
-    if reuse_head:
-        order = [base_labels.index(name) for name in label_names]
-        for parameter in model.classifier.parameters():
-            parameter.data = parameter.data[order]
-        _set_labels(model.config, label_names)
-        log.info(f"{model_name_or_path} is a tagger for these labels: its head is reused")
-    elif is_tagger:
-        for parameter in model.classifier.parameters():
-            parameter._is_hf_initialized = False  # set on what came from a file, which the initialisers leave as it is
-        for part in (model.classifier, model):  # some families (ModernBERT) initialise it as a part of the whole
-            model._init_weights(part)
-        log.info(f"{model_name_or_path} is a tagger for other labels ({', '.join(base_labels)}): its head is new")
+    if is_tagger:
+        log.info("%s is a tagger: %s", model_name_or_path, _relabel(model, label_names))
     # from_pretrained returns the model in eval mode, and Lightning leaves it there: dropout would be off.
     return model.train()
+
+
+def _relabel(model: Any, label_names: Sequence[str]) -> str:
+    """Give a tagger a head for other labels, with the rows of its own where names agree; returns which those are."""
+    own, old = {name: index for index, name in sorted(model.config.id2label.items())}, model.classifier
+    kept = [name for name in label_names if name in own]
+    new = [name for name in label_names if name not in own]
+    dropped = [name for name in own if name not in label_names]
+    size = old.in_features, len(label_names), old.bias is not None
+    model.classifier = torch.nn.utils.skip_init(torch.nn.Linear, *size)  # type: ignore[no-untyped-call]
+    for part in (model.classifier, model) if new else ():  # some families (ModernBERT) initialise it with the whole
+        model._init_weights(part)
+    ours, theirs = [label_names.index(name) for name in kept], [own[name] for name in kept]
+    for parameter, trained in zip(model.classifier.parameters(), old.parameters(), strict=True):
+        parameter.data[ours] = trained.data[theirs]
+    _set_labels(model.config, label_names)
+    model.num_labels = len(label_names)
+    if not new and not dropped:
+        return "its head is reused, for these labels"
+    said = {"is kept for": kept, "is new for": new, "no longer knows": dropped}
+    return "its head " + ", ".join(f"{what} {', '.join(names)}" for what, names in said.items() if names)
 
 
 def build_from_config(config_json: str) -> Any:

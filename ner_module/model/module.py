@@ -156,11 +156,11 @@ class NERModule(LightningModule):
 
         Without a trainer (``load_from_checkpoint``) it waits for ``on_load_checkpoint``, which knows the architecture.
         """
-        if self.model is not None or (self._trainer is None and self._encoder_config is None):
-            return
-        if self._encoder_config is None and (datamodule := getattr(self.trainer, "datamodule", None)) is not None:
+        datamodule = getattr(self._trainer, "datamodule", None)
+        if datamodule is not None and (self.model is not None or self._encoder_config is None):
             self.set_labels(datamodule.labels)
-        self.build()
+        if self.model is None and (self._trainer is not None or self._encoder_config is not None):
+            self.build()
 
     def build(self) -> None:
         """Build the model for the labels that were set: from the checkpoint's config, or from base weights."""

@@ -14,6 +14,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar, RichProgressBar
 
 _SECONDS_BETWEEN_LINES = 10.0
+"""In the first minute; then six times as many."""
 _SECONDS_BETWEEN_READINGS = 2.0
 
 
@@ -40,7 +41,7 @@ class _EpochBar(RichProgressBar):
 
 
 class LineProgress(ProgressBar):
-    """A line every ten seconds: what is running, how much is done, the loss, the rate and the time left.
+    """A line now and then: what is running, how much is done, the loss, the rate and the time left.
 
     ``predict`` counts sentences, and takes the time left from their subword tokens: batches come sorted by length.
     """
@@ -50,6 +51,7 @@ class LineProgress(ProgressBar):
         self._enabled = True
         self._first: int | None = None  # the batch at which counting began
         self._started = self._last = 0.0
+        self._begun = time.monotonic()
         self._sentences = self._subwords = 0
         self._lengths: Any = None
 
@@ -86,8 +88,9 @@ class LineProgress(ProgressBar):
     ) -> None:
         """Print a line if one is due."""
         if self._due():
+            epochs = max(0, (trainer.max_epochs or 0) - trainer.current_epoch - 1)
             more = f"  loss {_loss(trainer):.4f}"
-            self._print_batches(_epoch(trainer), batch_idx + 1, self.total_train_batches, more)
+            self._print_batches(_epoch(trainer), batch_idx + 1, self.total_train_batches, more, epochs)
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any, **__: Any
@@ -113,26 +116,37 @@ class LineProgress(ProgressBar):
         if self._due():
             left = int(lengths[before:].sum()) - self._subwords
             done = f"{min(before + self._sentences, len(lengths)):,}/{len(lengths):,} sentences"
-            self.print(f"predicting  {done}  {self._pace('sentences', self._sentences, self._subwords, left)}")
+            pace = self._pace("sentence", "sentences", self._sentences, self._subwords, left)
+            self.print(f"predicting  {done}  {pace}")
 
     def _due(self) -> bool:
         now = time.monotonic()
-        if not self._enabled or now - self._last < _SECONDS_BETWEEN_LINES:
+        wait = _SECONDS_BETWEEN_LINES * (6 if now - self._begun > 60 else 1)
+        if not self._enabled or now - self._last < wait:
             return False
         self._last = now
         return True
 
-    def _print_batches(self, name: str, done: int, total: float, more: str = "") -> None:
+    def _print_batches(self, name: str, done: int, total: float, more: str = "", epochs: int = 0) -> None:
         counted = done - (self._first or 0)
-        self.print(f"{name}  batch {done}/{total:.0f}{more}  {self._pace('batches', counted, counted, total - done)}")
+        pace = self._pace("batch", "batches", counted, counted, total - done)
+        line = f"{name}  batch {done}/{total:.0f}{more}  {pace}"
+        if epochs:
+            seconds = (time.monotonic() - self._started) / counted * (total - done + epochs * total)
+            line += f", {_clock(seconds)} of the training"
+        self.print(line)
 
-    def _pace(self, items: str, done: float, work_done: float, work_left: float) -> str:
+    def _pace(self, item: str, items: str, done: float, work_done: float, work_left: float) -> str:
         """Items per second since counting began, and the time left at the rate of work, which may be another unit."""
         seconds = max(time.monotonic() - self._started, 1e-9)
-        minutes, left = divmod(round(seconds * max(work_left, 0) / max(work_done, 1)), 60)
-        hours, minutes = divmod(minutes, 60)
-        clock = f"{hours}:{minutes:02d}:{left:02d}" if hours else f"{minutes}:{left:02d}"
-        return f"{done / seconds:,.1f} {items}/s  {clock} left"
+        rate = f"{done / seconds:,.1f} {items}/s" if done >= seconds else f"{seconds / max(done, 1):,.1f} s/{item}"
+        return f"{rate}  {_clock(seconds * max(work_left, 0) / max(work_done, 1))} left"
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
 
 
 def _loss(trainer: Trainer) -> float:

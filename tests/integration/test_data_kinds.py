@@ -218,7 +218,7 @@ def test_other_families_keep_one_tag_per_word(
 def test_a_base_model_that_is_a_tagger_keeps_its_head(
     learn: Callable[..., dict[str, Any]], run_main: RunMain, trained_run: Path, tmp_path: Path, corpus: Path
 ) -> None:
-    """A head for the same labels is kept, in whatever order they are; for others it is new."""
+    """A head keeps what it knows of labels, in whatever order they are; a run or a folder is such a base model."""
     from ner_module import NERTagger
 
     tagger = NERTagger.load(trained_run)
@@ -233,11 +233,20 @@ def test_a_base_model_that_is_a_tagger_keeps_its_head(
         outcome = run_main("fit", "--model.model_name_or_path", "tagger", *files, *frozen, *options, "--run_dir", run)
         assert "its head is reused" in outcome.err
         assert results(tmp_path / run)["epochs"][0]["val/f1"] == best
-    write_conll(tmp_path / "data.conll", SENTENCES)
-    other = ["--data.train_file", "data.conll", "--run_dir", "other"]
-    outcome = run_main("fit", "--model.model_name_or_path", "tagger", *other, *frozen)
-    (line,) = [line for line in outcome.err.splitlines() if "its head is new" in line]
-    assert "tagger" in line
+    run_main("fit", "--model.model_name_or_path", trained_run, *files, *frozen, "--run_dir", "again")
+    assert results(tmp_path / "again")["epochs"][0]["val/f1"] == best
+    # With one type more: what was known stays known.
+    (tmp_path / "city.conll").write_text("Rome B-CITY\nfell O\n\n" * 2, encoding="utf-8")
+    more = ["--data.train_file", json.dumps([str(corpus / "train.conll"), "city.conll"])]
+    for base, run in (("tagger", "more"), (trained_run, "most")):
+        outcome = run_main(
+            *("fit", "--model.model_name_or_path", base, *files, *more, *frozen, "--run_dir", run),
+        )
+        (line,) = [line for line in outcome.err.splitlines() if "its head" in line]
+        assert line.endswith("is new for B-CITY, I-CITY")
+        assert f"{base} is a tagger: its head is kept for O, B-LOC" in line
+        assert results(tmp_path / run)["epochs"][0]["val/f1"] > 0.8 * best
+    assert "is a run" not in run_main("audit", "--config", "most/config.yaml", check=False).out
 
 
 def test_types_are_renamed_and_dropped(run_main: RunMain, tiny_model: Callable[..., Path], tmp_path: Path) -> None:

@@ -92,8 +92,24 @@ def test_a_case_is_read(tmp_path, file, expected, options, says):
 def test_where_nothing_is_outside_it_is_said(tmp_path):
     said = read(tmp_path, "28-outside-is-other.conll").said
     assert "each word that is not outside is one entity" in said
-    assert "no word is outside, tagged O: all 160 are in entities" in said
+    assert "no word is outside, tagged O: all words (160) are in entities" in said
     assert "set --data.outside_label OTHER" in said
+
+
+def test_integer_tags_and_tags_without_any_outside(tmp_path):
+    file = tmp_path / "x.conll"
+    file.write_text("Ada 1\nsaw 0\n" * 9)
+    assert "name integer tags with --data.label_names, or" in read(tmp_path / "a", file).said
+    file.write_text("Ada B-PER\nsaw B-X\n" * 9)
+    assert "with the tag O, or name theirs with --data.outside_label" in read(tmp_path / "b", file).said
+    file.write_text("Ada;B-PER\nsaw;O\n" * 9)
+    with pytest.raises(DataError, match=r"a single column.*set --data.format csv"):
+        read(tmp_path / "c", file)
+    assert read(tmp_path / "c", file, format="csv").types == {"PER": 9}
+    file.write_text("B-PER Ada NN\nO saw VB\nO you NN\n" * 9)
+    with pytest.raises(DataError, match=r"swapped.*--data.text_column_name=1, --data.label_column_name=0"):
+        read(tmp_path / "d", file)
+    assert read(tmp_path / "d", file, text_column_name="1", label_column_name="0").types == {"PER": 9}
 
 
 @pytest.mark.parametrize("odd", ["0", "o", "\u041e", "_", "NONE"])

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from transformers import AutoModel
 
 from ner_module.data.datamodule import NERDataModule
+from ner_module.errors import DataError
 from ner_module.model.module import NERModule
 from ner_module.model.packed import pad_sequences
 from ner_module.tagging import IGNORE_INDEX, LabelSet
@@ -624,6 +625,36 @@ def test_labels_are_needed_and_cannot_change(make_module: Callable[..., NERModul
         ValueError, match=r"the model predicts \['O', 'B-A', 'I-A'\], the data has \['B-A', 'O', 'I-A'\]"
     ):
         module.set_labels(LabelSet(("B-A", "O", "I-A"), "iob2", "O"))
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+def test_a_trained_module_keeps_its_labels_whatever_the_data_has(
+    fresh: bool, make_data: MakeData, make_module: Callable[..., NERModule], corpus: Path, tmp_path: Path
+) -> None:
+    """Label ids are the model's: data with some of its labels is mapped, data with others is refused."""
+    module, trainer = make_module(), new_trainer(tmp_path, max_steps=1, limit_val_batches=0)
+    trainer.fit(module, make_data())
+    names = module.labels.names
+    path = tmp_path / "some.conll"
+    path.write_text("Ada B-PER\nsaw O\nRome B-LOC\n\n" * 4, encoding="utf-8")
+    options = {"train_file": str(path), "validation_file": str(path), "test_file": str(path)}
+    data = make_data(**options)
+    if fresh:
+        trainer.test(module, data)
+        assert module.labels.names == data.labels.names == names
+        assert [names[index] for index in data.label_ids("test")] == data.encoded["test"].tag_names
+        path.write_text("Ada B-PER\nsaw O\nRome B-CITY\n\n" * 4, encoding="utf-8")
+        message = (
+            "some.conll:3: the label 'B-CITY' is unknown .* has O, B-LOC, .*the data has B-CITY, B-PER, O; correct"
+        )
+        with pytest.raises(DataError, match=message):
+            new_trainer(tmp_path, max_steps=1).fit(module, make_data(**options))
+    else:  # settled by another model's training
+        new_trainer(tmp_path, max_steps=1, limit_val_batches=0).fit(make_module(), data)
+        with pytest.raises(
+            ValueError, match=r"the model predicts \[.*\], the data has \['O', 'B-LOC', 'I-LOC', 'B-PER'"
+        ):
+            new_trainer(tmp_path, max_steps=1).fit(module, data)
 
 
 def test_a_training_without_end_is_refused(

@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
-from ner_module.data.formats.char_spans import CharSpan
 from ner_module.data.formats.options import ReadingOptions
 from ner_module.offers import call_all
 
@@ -51,22 +50,18 @@ class FileFormat(NamedTuple):
     read: Callable[[Path, ReadingOptions], Items]
 
 
-class Offsets(Protocol):
-    """The offsets of one file."""
-
-    def settle(self, text: str, words: list[tuple[int, int]], spans: list[CharSpan], line: int) -> list[CharSpan]:
-        """The spans of a text in characters from 0, their ends exclusive; refuses those that cannot be."""
-
-    def finish(self, path: Path) -> str | None:
-        """What is to be said of them; refuses offsets that all together must mean something else."""
-
-
 class Formats(NamedTuple):
-    """What an extra offers: files by the name of their format, and for the records of any file what they mean."""
+    """What an extra offers.
+
+    Attributes:
+        files: by the name of their format.
+        adapt: what the records of any file, (line, JSON value) pairs, mean.
+        offsets: of one file, counted as ``--data.span_offsets`` says, an object with ``settle`` and ``finish``.
+    """
 
     files: Mapping[str, FileFormat]
     adapt: Callable[[Path, Iterable[tuple[int, Any]], ReadingOptions], Items]
-    offsets: Callable[[str], Offsets]
+    offsets: Callable[[str], Any]
 
 
 def offered_formats() -> Formats | None:

@@ -233,10 +233,9 @@ def _choose_columns(
     sentence = max(range(lead), key=lambda n: sentences_counted(columns[n]), default=None)
     if sentence is not None:
         notes.append((f"column {sentence} numbers the sentences", True))
-    words_at = (
-        next((n for n in range(lead, width) if not all(map(_WORD_ID.fullmatch, columns[n]))), lead) if lead else 0
-    )
-    text, label = find_columns(options, names, width, (WORDS, TAGS), (words_at or int(first_id is not None), -1))
+    after = (n for n in range(lead, width) if not all(map(_WORD_ID.fullmatch, columns[n])))
+    default = (next(after, lead) if lead else int(first_id is not None), -1)
+    text, label = find_columns(options, names, width, (WORDS, TAGS), default)
     if asked[0] is None and text == 0 and width > 2 and all(map(_WORD_ID.fullmatch, columns[0])):
         advice = "name the column of the words with --data.text_column_name (they are counted from 0)"
         raise MisfitError("the words would be numbers that do not count the words either", advice)
@@ -263,7 +262,8 @@ def _choose_columns(
         raise MisfitError(problem, f"name another column ({sample})")
     if None in asked and _look_swapped(words, columns[label]):  # who names both is believed
         problem = f"words and tags look swapped: the words would be {words[:3]}, the tags {columns[label][:3]}"
-        advice = f"name the columns: --data.text_column_name={label}, --data.label_column_name={text}"
+        other = next(n for n in range(width) if n != text)
+        advice = f"name the columns: --data.text_column_name={other}, --data.label_column_name={text}"
         raise MisfitError(problem, advice)
     return layout._replace(label=label, tags=tags), notes
 
@@ -306,10 +306,9 @@ def _column_names(lines: list[str], width: int, first_id: int | None) -> tuple[s
 
 
 def _look_swapped(words: Sequence[str], tags: Sequence[str]) -> bool:
-    """Whether words look like tags and tags do not, or there are far more different tags than words."""
+    """Whether most words look like tags, or tags do not and there are far more different tags than words."""
+    if sum(word == OUTSIDE or ("-" in word and has_prefix(word)) for word in words) * 2 > len(words):
+        return len(words) > 2 or OUTSIDE not in words
     if sum(tag == OUTSIDE or has_prefix(tag) for tag in tags) * 2 >= len(tags):
         return False
-    all_tags = all(word == OUTSIDE or has_prefix(word) for word in words)
-    if all_tags and (len(words) > 2 or any("-" in word and has_prefix(word) for word in words)):
-        return True
     return len(words) >= _MIN_SAMPLE and len(set(tags)) >= 2 * len(set(words))

@@ -99,7 +99,8 @@ def find_columns(
     label = _column(options.label_column_name, names, width, usual[1], default[1])
     if label == text:
         problem = "the line has a single column" if width == 1 else f"words and tags are both column {text}"
-        raise MisfitError(f"{problem}, so there are no tags", f"add the tags, or {NAME_COLUMNS}")
+        otherwise = "set --data.format csv where commas or semicolons separate" if width == 1 else NAME_COLUMNS
+        raise MisfitError(f"{problem}, so there are no tags", f"add the tags, or {otherwise}")
     return text, label
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ner_module.data.datamodule import NERDataModule
-from ner_module.errors import DataError, PretrainedError
+from ner_module.errors import DataError, PretrainedError, RunError
 from ner_module.extras.audit.annotations import balance_findings, changed_spans, illegal_tags, split_sizes
 from ner_module.extras.audit.consistency import consistency_findings
 from ner_module.extras.audit.corpus import Corpus, read_data
@@ -19,6 +19,7 @@ from ner_module.extras.audit.wording import plural
 from ner_module.extras.audit.words import Tokenization, character_findings, subword_findings
 from ner_module.extras.findings import SEVERITIES, Finding, most_severe_first
 from ner_module.files import write_atomically
+from ner_module.inference.tagger import unpack_run
 
 VERSION = 2
 """Of the JSON; raised when a reader of the old one would misread the new."""
@@ -67,9 +68,10 @@ def audit_data(data: NERDataModule) -> Audit:
     tokenization = None
     try:
         if data.tokenizer is not None or data.hparams["model_name_or_path"] is not None:
+            unpack_run(str(data.hparams["model_name_or_path"]))
             data.load_tokenizer()
             tokenization = data.tokenizer, data.max_seq_length, data.stride
-    except PretrainedError as error:
+    except (PretrainedError, RunError) as error:
         advice = "what needs subword tokens is left out here"
         findings.append(Finding("no_tokenizer", "error", 1, str(error), None, advice))
     audit = audit_corpus(corpus, tokenization, findings)
@@ -107,8 +109,6 @@ def _how_read(corpus: Corpus) -> Iterator[dict[str, Any]]:
         tagged = census["prefixed_words"] or census["flat_words"]
         fitting = tagged - census["illegal_words"].get(scheme, 0)
         last = [f"scheme {scheme}: {fitting:,} of {plural(tagged, 'tagged word')} as it writes them"]
-        if respelt := stored.meta["respelt"]:
-            last.insert(0, "read as " + ", ".join(f"{new} for {old}" for old, new in list(respelt.items())[:6]))
         if stored.meta["changed_spans"]:
             last.append(stored.meta["changed_spans"])
         for file in stored.meta["sources"]:

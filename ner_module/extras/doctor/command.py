@@ -1,7 +1,6 @@
 """``python -m ner_module doctor``: the checks as generators, and their list as lines or JSON.
 
-Not here: what is wrong with the data, whether a model fits into memory, and the network between hosts: the sums over
-gloo and NCCL run over this process alone.
+Not here: what is wrong with the data, whether a model fits into memory, and the network between hosts.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from datetime import timedelta
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
@@ -24,12 +22,6 @@ import ner_module
 from ner_module.extras.cpu.threads import usable_cpus
 from ner_module.training.runs import RUNS
 
-# The dependencies in pyproject.toml.
-LIBRARIES = (
-    *("torch", "lightning", "jsonargparse", "transformers", "tokenizers", "safetensors", "datasets"),
-    *("huggingface-hub", "torchmetrics", "wandb", "numpy", "pyarrow", "pydantic", "pyyaml", "regex"),
-    *("rich", "jinja2", "matplotlib", "scipy", "typing-extensions"),
-)
 HUB_TIMEOUT = 3.0  # seconds
 # https://github.com/Lightning-AI/pytorch-lightning/security/advisories: stolen releases, pulled from PyPI.
 _COMPROMISED = {("lightning", "2.6.2"), ("lightning", "2.6.3")}
@@ -62,12 +54,18 @@ def tested_versions() -> dict[str, str]:
     return {}
 
 
+def dependencies() -> list[str]:
+    """The names of the libraries that this project cannot do without, as its metadata say."""
+    found = metadata.requires("ner-module") or []
+    return [re.split(r"[^\w.-]", line)[0] for line in found if "extra ==" not in line]
+
+
 def libraries() -> Iterator[Check]:
-    """Python and :data:`LIBRARIES`: each that has a problem, then the others together; nothing is imported."""
+    """Python and the dependencies: each that has a problem, then the others together; nothing is imported."""
     version = f"{platform.python_version()}, {platform.system()} {platform.machine()}"
     yield Check("Python", "ok" if sys.version_info >= (3, 11) else "error", version)
     tested, fine = tested_versions(), []
-    for name in LIBRARIES:
+    for name in dependencies():
         try:
             found = metadata.version(name)
         except metadata.PackageNotFoundError:
@@ -99,32 +97,6 @@ def devices() -> Iterator[Check]:
     usable, threads = usable_cpus(), torch.get_num_threads()
     advice = f"more threads than cores slow each other down: OMP_NUM_THREADS={max(1, int(usable))}"
     yield _warning_if(threads > max(1.0, usable), "CPU", f"{threads} threads on {usable:g} usable cores", advice)
-
-
-def communication() -> Iterator[Check]:
-    """A sum over gloo, and over NCCL where there is a GPU, by a group of this process alone."""
-    import torch
-    import torch.distributed as dist
-
-    for backend, device in {"gloo": "cpu", "nccl": "cuda:0"}.items():
-        if backend == "nccl" and not torch.cuda.is_available():
-            continue
-        try:
-            # A store of its own: the variables and ports of a launcher are left alone.
-            store = dist.HashStore()  # type: ignore[attr-defined]
-            dist.init_process_group(backend, store=store, rank=0, world_size=1, timeout=timedelta(seconds=20))
-            values = torch.arange(4.0, device=device)
-            dist.all_reduce(values)
-            right = values.tolist() == [0.0, 1.0, 2.0, 3.0]
-            yield Check(backend, "ok" if right else "error", "sums" if right else f"a wrong sum: {values.tolist()}")
-        except Exception as error:
-            advice = "is it in this build of PyTorch, does the host name resolve, and does NCCL_SOCKET_IFNAME or "
-            advice += "GLOO_SOCKET_IFNAME name an interface? One process works without it"
-            needed = backend == "nccl" and torch.cuda.device_count() > 1
-            yield Check(backend, "error" if needed else "warning", _describe(error), advice)
-        finally:
-            if dist.is_available() and dist.is_initialized():
-                dist.destroy_process_group()
 
 
 def storage() -> Iterator[Check]:
@@ -195,11 +167,11 @@ def diagnose(quick: bool = False) -> list[tuple[str, Check]]:
     """All checks with their sections; a section that raises is an error of its own, and the others still run.
 
     Args:
-        quick: leave out what needs torch or the network: devices, communication and the hub.
+        quick: leave out what needs torch or the network: devices and the hub.
     """
     found = []
-    for section in (libraries, devices, communication, storage, hub, accounts):
-        if quick and section in (devices, communication, hub):
+    for section in (libraries, devices, storage, hub, accounts):
+        if quick and section in (devices, hub):
             continue
         try:
             for check in section():
@@ -222,7 +194,7 @@ def main(arguments: list[str]) -> int:
     """
     parser = argparse.ArgumentParser(
         prog="python -m ner_module doctor",
-        description="Check libraries, devices, communication between processes, disks and the hub.",
+        description="Check libraries, devices, disks and the hub.",
         epilog="Exit code: 1 when something that every run needs is broken, else 0.",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from ner_module.data.formats.adapters import AnnotatedText, Items, Note
@@ -50,27 +49,19 @@ def read_brat(folder: Path, options: ReadingOptions) -> Items:
                 lines.append(number)
             else:
                 yield file, number, each
-        offsets = CountedOffsets(options.span_offsets)
-        with _errors_at(path.with_suffix(".ann"), text, spans, lines):
-            words = split_words(text) if spans else []
-            spans = offsets.settle(text, words, spans, lines[0] if lines else 1)
-        if note := offsets.finish(path.with_suffix(".ann")):
-            yield path.with_suffix(".ann"), 1, Note(note)
+        offsets, file = CountedOffsets(options.span_offsets), path.with_suffix(".ann")
+        try:
+            spans = offsets.settle(text, split_words(text) if spans else [], spans, lines[0] if lines else 1)
+        except MisfitError as misfit:
+            line = next((line for line, span in zip(lines, spans, strict=True) if not fits_text(text, span)), lines[0])
+            raise DataError(file, line, *misfit.args) from None
+        if note := offsets.finish(file):
+            yield file, 1, Note(note)
         document = str(path.relative_to(folder).with_suffix(""))
         for line, start, end, inside in _pieces(text, sorted(spans, key=lambda span: span[:3])):
             if text[start:end].strip():
                 moved = [(span.start - start, span.end - start, span.entity_type) for span in inside]
                 yield path, line, AnnotatedText(text[start:end], moved, document=document)
-
-
-@contextmanager
-def _errors_at(path: Path, text: str, spans: list[CharSpan], lines: list[int]) -> Iterator[None]:
-    """Name the line of the first span that does not fit."""
-    try:
-        yield
-    except MisfitError as misfit:
-        line = next((line for line, span in zip(lines, spans, strict=True) if not fits_text(text, span)), lines[0])
-        raise DataError(path, line, *misfit.args) from None
 
 
 def _read_document(path: Path, options: ReadingOptions) -> Iterator[str]:

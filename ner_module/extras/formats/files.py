@@ -16,6 +16,7 @@ from ner_module.data.formats.files import read_lines, too_large
 from ner_module.data.formats.options import ReadingOptions
 from ner_module.data.sentence import Sentence
 from ner_module.errors import DataError
+from ner_module.extras.formats.brat import is_brat, read_brat
 
 _Block = list[tuple[int, str]]
 
@@ -145,6 +146,7 @@ _RASA = "`rasa data convert nlu -f json --data FILE --out FILE.json` makes a fil
 _PYTHON = "add `import json; json.dump(TRAIN_DATA, open('train.json', 'w'))` at its end and run it: train.json is read"
 
 FILES = {
+    "brat": FileFormat(is_brat, read_brat),
     "spacy": FileFormat(lambda path, head: path.suffix == ".spacy" and path.is_file(), _read_docbin),
     "conll2012": FileFormat(_begins("#begin document "), _read_conll2012),
     "webanno": FileFormat(_begins("#FORMAT=WebAnno TSV 3"), _read_webanno),

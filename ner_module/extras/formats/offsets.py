@@ -2,22 +2,7 @@
 
 Where spans carry quotes, these decide, text by text. Without, each way to count is weighed over the whole file: by the
 spans that fit whole words only so, and by those that do only as they stand. A file in which nearly all speak for
-another way is refused, and ``--data.span_offsets`` says which way it is.
-
-========================  ============================================================================================
-``exclusive``             characters from 0, the end is the first one after the span: as they stand
-``inclusive``             the end is the last character
-``from_one``              both are one too large
-``from_one_inclusive``    the first character is 1, the end is the last one
-``utf16``                 UTF-16 units, as JavaScript counts: two for an emoji
-``bytes``                 UTF-8 bytes
-``crlf_as_one``           a line end of two characters counts as one
-``lf_as_two``             a line end of one character counts as two
-``nfc, nfd``              as if the text were in that Unicode form
-``quotes``                only roughly right: each span is where its quote is nearest
-``words``                 beside a list of tokens: words, the end exclusive
-``words_inclusive``       the same, the end is the last word
-========================  ============================================================================================
+another way is refused, and ``--data.span_offsets`` says which way it is; `docs/data.md` has what each of them means.
 """
 
 from __future__ import annotations
@@ -59,14 +44,13 @@ def convert(text: str, spans: Sequence[CharSpan], way: str) -> list[CharSpan]:
         start, end = _SHIFTS[way]
         return [span._replace(start=span.start + start, end=span.end + end) for span in spans]
     counted, unit, back = _FORMS[way]
-    whole = counted(text)
-
-    def place(offset: int) -> int:
-        cut = whole[: max(offset, 0) * unit]
-        before = back(cut)
-        return len(before) if text.startswith(before) and len(counted(before)) == offset * unit else -1
-
-    return [span._replace(start=place(span.start), end=place(span.end)) for span in spans]
+    whole, places, ours, theirs = counted(text), {}, 0, 0
+    for offset in sorted({at for span in spans for at in span[:2] if at >= 0}):
+        step = back(whole[theirs * unit : offset * unit])
+        if text.startswith(step, ours) and len(counted(step)) == (offset - theirs) * unit:
+            ours, theirs = ours + len(step), offset
+            places[offset] = ours
+    return [span._replace(start=places.get(span.start, -1), end=places.get(span.end, -1)) for span in spans]
 
 
 def find_quote(text: str, quote: str, near: int) -> tuple[int, int]:

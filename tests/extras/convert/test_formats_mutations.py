@@ -5,6 +5,7 @@ must be a :class:`DataError` that names the file and a line, or sentences; where
 must say so. Anything else, a hang included, fails with the seed that reproduces it.
 """
 
+import csv
 import gzip
 import json
 import random
@@ -51,6 +52,8 @@ COLUMNS = {
     "crlf": ("\t", 0, 1),
     "conllu": ("\t", 1, 3),
     "space": (" +", 0, 2),
+    "germeval": ("\t", 1, 2),
+    "hipe": ("\t", 0, 1),
     "csv": (",", 1, 2),
     "tsv": ("\t", 1, 2),
 }
@@ -111,6 +114,14 @@ def originals(tmp_path_factory):
     made["space"].write_text(spaced, encoding="utf-8")
     made["conllu"] = folder / "u.conllu"
     made["conllu"].write_text(number_words(text), encoding="utf-8")
+    made["germeval"] = folder / "g.tsv"
+    made["germeval"].write_text(germeval(text), encoding="utf-8")
+    made["hipe"] = folder / "h.tsv"
+    rows = [re.sub(r"\t(.*)", r"\t\1\t_\tNoSpaceAfter", line) if line else "" for line in of_words(text)]
+    made["hipe"].write_text("\n".join(["TOKEN\tNE-COARSE-LIT\tNEL-LIT\tMISC", *rows]), encoding="utf-8")
+    made["semicolons"] = folder / "semi.csv"
+    with made["csv"].open(encoding="utf-8", newline="") as file, made["semicolons"].open("w", encoding="utf-8") as out:
+        csv.writer(out, delimiter=";", lineterminator="\n").writerows(csv.reader(file))
     made["crlf"] = folder / "crlf.conll"
     made["crlf"].write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
     made["csv-sentences"] = folder / "s.csv"
@@ -126,6 +137,19 @@ def originals(tmp_path_factory):
     (folder / "exports").mkdir()
     made = write_all(folder / "exports", simple) | made
     return {name: (path, inventory(path)) for name, path in made.items()}
+
+
+def of_words(text):
+    return [line for line in text.split("\n") if not line.startswith("-DOCSTART-")]
+
+
+def germeval(text):
+    """Words are numbered, nested entities have a column, and a comment with a tab at its end precedes a sentence."""
+    lines, number = ["#\thttp://example.org\t[2010]\t"], 0
+    for line in of_words(text):
+        number = number + 1 if line else 0
+        lines.append(f"{number}\t{line}\t-" if line else "\n#\thttp://example.org\t[2010]\t")
+    return "\n".join(lines)
 
 
 def number_words(text):
