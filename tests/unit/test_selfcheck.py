@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -54,10 +53,9 @@ def test_what_is_right_passes_once_and_leaves_random_numbers_alone(
     model = model_of(family, tiny_model)
     if flash and family != "deberta-v3":
         monkeypatch.setattr(packed, "takes_flash", lambda model, device: True)
-    state, began = torch.get_rng_state(), time.process_time()
+    state = torch.get_rng_state()
     with flash_on_cpu(), torch.inference_mode():
         assert find_problem(model, CPU, context) is None
-    assert time.process_time() - began < 5, "less than a second on a quiet machine"
     assert torch.equal(torch.get_rng_state(), state)
     assert all(parameter.grad is None for parameter in model.parameters())
     monkeypatch.setattr(selfcheck, "_compare", None)
