@@ -600,7 +600,10 @@ def test_predict_reads_text_and_words_without_tags(make: Make, write: Write, tmp
 IMPOSSIBLE: list[tuple[dict[str, Any], str]] = [
     ({"batch_size": 0}, r"--data.batch_size: it is 0; give a number of at least 1"),
     ({"eval_batch_size": -1}, r"--data.eval_batch_size: it is -1"),
-    ({"validation_fraction": 0.0}, r"--data.validation_fraction: it is 0.0; give a share between 0 and 1"),
+    (
+        {"validation_fraction": -0.1},
+        r"--data.validation_fraction: it is -0.1; give a share below 1; 0 trains on all of the data",
+    ),
     ({"validation_fraction": 1.0}, r"--data.validation_fraction: it is 1.0"),
     ({"max_seq_length": 67}, r"--data.max_seq_length: it is 67; the model takes at most 66; give 4 to 66"),
     ({"max_seq_length": 3}, r"--data.max_seq_length: it is 3"),
