@@ -109,12 +109,12 @@ def _attention(module: Any, hidden: Tensor, mask: Any, *flags: Any, **named: Any
 
 def _attend(
     positions: dict[str, Tensor],
-    drop: torch.nn.Module,
+    drop: Any,
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    mask: Tensor | None,
-    dropout: float,
+    mask: Any,
+    p: float,
     scale: float,
 ) -> Tensor:
     """Attention in a block, ``(N, H, L, D)`` each and returned; ``positions`` are scaled and ``(H, D, 2 longest)``."""
