@@ -72,15 +72,17 @@ def families(report: Report, small: bool, work: Path) -> None:
                     if any(e > most for e, most in zip(found[f"{name} {way}"], allowed, strict=True)):
                         wrong.append(f"{family} {name} {way}")
             report[family] = {way: {"logits": error[0], "gradients": error[1]} for way, error in found.items()}
-    report["wrong"] = wrong
     with report.attempt("self-check"):
         model = build("BERT-base", small, device())
         packed.prepare(model)
         begun = time.perf_counter()
         problem = find_problem(model, device(), lambda: torch.autocast(device().type, torch.bfloat16))
         report["self-check"] = {"problem": problem, "seconds": round(time.perf_counter() - begun, 3)}
+        wrong += ["self-check"] * bool(problem)
+    wrong += [name for name, value in report.found.items() if "error" in value]
+    report["wrong"] = wrong
     if wrong:
-        raise ArithmeticError(f"too far from padded float32: {', '.join(wrong)}")
+        raise ArithmeticError(f"too far from padded float32, or not computed: {', '.join(wrong)}")
 
 
 def _sizes(family: str) -> dict[str, Any]:

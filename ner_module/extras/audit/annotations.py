@@ -55,7 +55,7 @@ def changed_spans(corpus: Corpus) -> Iterator[Finding]:
     advice = "a tagger gives each whole word one type: check that what was widened or dropped is what you meant"
     for name, source in corpus.sources.items():
         if changes := source.stored.meta["changed_spans"]:
-            message = f"not every character span could be stored as it was: {changes}"
+            message = f"not all that was annotated is read as it was: {changes}"
             example = Example(source.stored.meta["sources"][0], None, f"{name} data")
             yield Finding("changed_spans", "warning", 1, message, example, advice)
 

@@ -25,7 +25,8 @@ from ner_module.tagging import LabelSet
 from ner_module.training.results import types_table
 
 _SETTINGS = (
-    *("model.learning_rate", "model.lr_scheduler_type", "model.warmup_ratio", "model.weight_decay", "model.dropout"),
+    *("model.learning_rate", "model.head_learning_rate", "model.lr_scheduler_type", "model.warmup_ratio"),
+    *("model.weight_decay", "model.dropout"),
     *("data.batch_size", "data.batching", "trainer.accumulate_grad_batches", "trainer.gradient_clip_val"),
     *("trainer.max_epochs", "trainer.max_steps", "trainer.precision", "seed_everything"),
 )

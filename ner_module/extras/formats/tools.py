@@ -16,7 +16,7 @@ from typing import Any
 from ner_module.data.formats.adapters import AnnotatedText, Item, Items, Note
 from ner_module.data.formats.cells import MisfitError, describe
 from ner_module.data.formats.char_spans import DISCONTINUOUS, CharSpan, locate_words
-from ner_module.data.formats.options import WORDS, ReadingOptions, first_in
+from ner_module.data.formats.options import TAGS, WORDS, ReadingOptions, first_in
 from ner_module.data.formats.records import SPANS, document_of, list_key, text_of
 from ner_module.errors import DataError
 from ner_module.extras.formats.offsets import find_quote
@@ -175,7 +175,7 @@ def _cluener(record: Any, file: File) -> Iterator[Item]:
 def _rasa(record: Any, file: File) -> Iterator[Item]:
     """``{"text", "intent", "entities": [{"start", "end", "value", "entity"}]}``, also in Rasa's whole file."""
     for each in record["rasa_nlu_data"]["common_examples"] if "rasa_nlu_data" in record else [record]:
-        yield AnnotatedText(each["text"], each.get("entities") or ())
+        yield AnnotatedText(each["text"], each.get(file.label_key or first_in(SPANS, each) or "") or ())
 
 
 def _quotes(record: Any, file: File) -> Iterator[Item]:
@@ -293,6 +293,8 @@ def adapt(path: Path, records: Iterable[tuple[int, Any]], options: ReadingOption
 def _items(record: Any, file: File) -> Iterator[Item]:
     if isinstance(record, dict):
         tool = next((name for name in _tools_of(tuple(record)) if _TOOLS[name][1](record)), None)
+        if tool != "Prodigy" and list_key(record, file.text_key, WORDS, str):
+            tool = None if list_key(record, file.label_key, TAGS, str, int) else tool  # words with tags say more
         read = _TOOLS[tool][2] if tool else None
     elif isinstance(record, list) and len(record) == 2 and isinstance(record[0], str) and isinstance(record[1], dict):
         tool, read = _PAIRS, _spacy

@@ -66,3 +66,53 @@ def test_brat_annotations_without_text(brat):
     (folder / "doc.txt").unlink()
     with pytest.raises(DataError, match=r"no \.txt file"):
         list(read_sentences(folder))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "line", "part"),
+    [
+        ("a.xml", "<?xml version='1.0'?>\n<!DOCTYPE collection SYSTEM 'BioC.dtd'>\n<collection>", None, "BioC XML"),
+        ("a.xmi", '<?xml version="1.0"?>\n<xmi:XMI xmi:version="2.0">', None, "export WebAnno TSV 3"),
+        ("nlu.yml", 'version: "3.1"\nnlu:\n- intent: x\n', None, "rasa data convert nlu"),
+        ("train.py", 'import json\n\nTRAIN_DATA = [("Ada", {"entities": []})]\n', None, "json.dump(TRAIN_DATA"),
+        ("a.conll", "#begin document x\nx 0 0 Ada N * - - - X (PER* -\nx 0 1 . . * - - - X * -\n", 3, "does not end"),
+        ("a.conll", "#begin document x\nx 0 0 Ada N * - - - X *) -\n", 2, "bracket does not fit"),
+        ("a.conll", "#begin document x\nx 0 0 Ada\n", 2, "at least 12 columns"),
+        ("a.txt", "1|t|Ada\n1|a|\n1\t0\t3\n", 3, "no line of PubTator"),
+        ("a.txt", "1|t|Ada\n1|a|\n1\t0\t3\tBob\tPER\n", 1, "the file quotes 'Bob'"),
+        ("a.tsv", "#FORMAT=WebAnno TSV 3.3\n#T_SP=x.Pos|coarse\n\n1-1\t0-3\tAda\tN\t\n", 4, "x.Pos|coarse"),
+        ("a.tsv", "#FORMAT=WebAnno TSV 3.3\n#T_SP=x|value\n\n1-1.1\t0-1\tA\tN\t\n", 4, "a part of a word"),
+        ("a.ann", "T1\tPER 0 3\tAda\n", None, "name the folder"),
+    ],
+)
+def test_what_cannot_be_read_is_said(tmp_path, name, text, line, part):
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    with pytest.raises(DataError) as caught:
+        list(read_sentences(tmp_path / name))
+    assert part in str(caught.value)
+    assert caught.value.line == line
+
+
+def test_webanno_features_are_chosen(tmp_path):
+    head = "#FORMAT=WebAnno TSV 3.3\n#T_SP=x.Pos|coarse\n#T_SP=x.NamedEntity|identifier|value\n\n"
+    (tmp_path / "a.tsv").write_text(f"{head}\n#Text=Ada\n1-1\t0-3\tAda\tN\t*\tPER|LOC\t\n", encoding="utf-8")
+    assert [s.tags for s in read_sentences(tmp_path / "a.tsv")] == [["B-PER"]]
+    options = ReadingOptions(label_column_name="coarse")
+    assert [s.tags for s in read_sentences(tmp_path / "a.tsv", options)] == [["B-N"]]
+
+
+def test_docbin_needs_spacy(tmp_path):
+    path = tmp_path / "train.spacy"
+    path.write_bytes(b"\x00\x01")
+    try:
+        import spacy
+    except ImportError:
+        with pytest.raises(DataError, match=r"read by spaCy, which is not here; pip install spacy"):
+            list(read_sentences(path))
+        return
+    doc = spacy.blank("en")("Ada met Bob.")
+    doc.ents = [doc.char_span(0, 3, "PER")]
+    spacy.tokens.DocBin(docs=[doc]).to_disk(path)
+    assert [(s.tokens, s.tags) for s in read_sentences(path)] == [
+        (["Ada", "met", "Bob", "."], ["B-PER", "O", "O", "O"])
+    ]

@@ -168,3 +168,65 @@ def test_every_export_is_the_same_data(tmp_path, name, first):
     assert counts.kept == counts.spans
     unannotated = read_sentences(path, ReadingOptions(tagged=False))
     assert [(s.tokens, s.tags) for s in unannotated] == [(s.tokens, None) for s in found]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"intent": "play"},
+        {"prediction": [["PER", 0, 3]], "status": "Default"},
+        {"answer": "accept"},
+        {"annotation_id": 1},
+        {"label": {"sentiment": "good"}},
+    ],
+)
+def test_words_with_tags_are_read_whatever_stands_beside_them(read, more):
+    record = {"text": "Ada sat", "tokens": ["Ada", "sat"], "ner_tags": ["B-PER", "O"]}
+    assert words_and_tags(read([{**record, **more}])) == [(["Ada", "sat"], ["B-PER", "O"])]
+
+
+def test_words_with_tags_that_were_rejected_are_left_out(read):
+    record = {"tokens": ["Ada", "sat"], "ner_tags": ["B-PER", "O"]}
+    counts = SpanCounts()
+    assert len(read([{**record, "answer": answer} for answer in ("accept", "reject")], span_counts=counts)) == 1
+    assert counts.left_out == {"rejected texts": 1}
+
+
+TEXT_2 = "Ada met Bob."
+
+
+@pytest.mark.parametrize(
+    ("record", "left_out"),
+    [
+        (
+            {"prediction": [["PER", 0, 3]], "annotation": None, "status": "Default"},
+            "texts whose annotation is not submitted",
+        ),
+        ({"prediction": [["PER", 0, 3]], "annotation": [["PER", 0, 3]], "status": "Discarded"}, "rejected texts"),
+        ({"prediction": [["PER", 0, 3]]}, "texts that nobody annotated"),
+        ({"spans": [{"start": 0, "end": 3, "label": "PER"}], "answer": "ignore"}, "rejected texts"),
+        ({"spans": [{"start": 0, "end": 3, "label": "PER"}], "answer": "reject", "_is_binary": True}, "rejected texts"),
+        ({"data": {"text": "x"}, "predictions": [{"result": []}]}, "texts that nobody annotated"),
+        ({"fields": {"text": "x"}, "responses": {}, "suggestions": {"a": {}}}, "texts that nobody annotated"),
+        (
+            {"fields": {"text": "x"}, "responses": {"a": [{"value": [], "status": "draft"}]}},
+            "texts whose annotation is not submitted",
+        ),
+        (
+            {
+                "fields": {"text": "x"},
+                "responses": {"a": [{"value": [], "status": "submitted"}]},
+                "status": "discarded",
+            },
+            "rejected texts",
+        ),
+    ],
+)
+def test_what_nobody_judged_is_never_gold(read, refused, record, left_out):
+    record = record if {"data", "fields"} & record.keys() else {"text": TEXT_2, **record}
+    counts = SpanCounts()
+    good = {"text": TEXT_2, "annotation": [["PER", 0, 3], ["PER", 8, 11]], "status": "Validated"}
+    assert [s.tags for s in read([record, good], span_counts=counts)] == [["B-PER", "O", "B-PER", "O"]]
+    assert counts.left_out[left_out] == 1
+    assert left_out in refused([record]).problem
+    assert len(read([record], tagged=False)) == 1
