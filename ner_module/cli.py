@@ -167,6 +167,7 @@ class NERCLI(LightningCLI):
             checkpointing=config.get("enable_checkpointing") is not False,
             progress_bar=config.get("enable_progress_bar") is not False,
             output=Path(output) if output else None,
+            output_tags=self.subcommand == "predict" and self._get(self.config, "output_tags"),
             save_every_minutes=self._get(self.config, "save_every_minutes"),
             save_every_steps=self._get(self.config, "save_every_steps"),
         )

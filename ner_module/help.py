@@ -38,6 +38,7 @@ RUN_OPTIONS = {
     "each epoch.",
     "save_every_steps": "For fit: also save last.ckpt each time this many optimiser steps are done.",
     "output": "For predict: the JSONL file to write. Default: standard output.",
+    "output_tags": "For predict: also write word_tags, each word's tag and the probabilities of its likeliest labels.",
 }
 TRAINER_OPTIONS = {
     "max_epochs": "passes over the training data (3)",

@@ -100,7 +100,7 @@ def add_options(parser: LightningArgumentParser, command: str) -> None:
         # Known to all commands, which read a run's configuration.
         "save_every_minutes": (NonNegativeFloat, 10.0),
         "save_every_steps": (PositiveInt | None, None),
-        **({"output": (str | None, None)} if command == "predict" else {}),
+        **({"output": (str | None, None), "output_tags": (bool, False)} if command == "predict" else {}),
     }
     for name, (kind, default) in kinds.items():
         parser.add_argument(f"--{name}", type=kind, default=default, help=RUN_OPTIONS[name])

@@ -144,6 +144,7 @@ TEXTS: dict[str, tuple[Callable[[str, Spans], Any], str]] = {
     "rasa": (rasa, "r.json"),
     "quotes": (quotes, "q.jsonl"),
     "google": (google, "g.jsonl"),
+    "bioc lines": (bioc, "b.jsonl"),
 }
 WORDS: dict[str, tuple[Callable[[list[str], Spans], Any], str]] = {
     "gliner": (gliner, "g.json"),

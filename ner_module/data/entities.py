@@ -12,7 +12,12 @@ from ner_module.tagging import LabelSet
 
 
 def prediction(
-    sentence: Sentence, label_ids: Sequence[int], scores: Sequence[float], labels: LabelSet
+    sentence: Sentence,
+    label_ids: Sequence[int],
+    scores: Sequence[float],
+    labels: LabelSet,
+    top: Sequence[Sequence[float]] | None = None,
+    top_ids: Sequence[Sequence[int]] = (),
 ) -> dict[str, Any]:
     """The entities of one sentence.
 
@@ -21,6 +26,9 @@ def prediction(
         label_ids: the predicted label of each word.
         scores: the probability of each of them.
         labels: the model's labels.
+        top: the highest probabilities of each word; with them the result has ``word_tags``, one object a word:
+            ``{"text", "start", "end", "tag", "score", "probabilities": {label: probability}}``.
+        top_ids: whose they are.
 
     Returns:
         ``{"text": …, "entities": […]}`` with ``start`` and ``end`` in characters, or ``{"tokens": …, "entities": […]}``
@@ -36,7 +44,15 @@ def prediction(
         score = round(sum(scores[start:end]) / (end - start), 4)
         entities.append({"type": entity_type, "text": text, "start": first, "end": last, "score": score})
     given = {"tokens": sentence.tokens} if sentence.text is None else {"text": sentence.text}
-    return {**given, "entities": entities}
+    if top is None:
+        return {**given, "entities": entities}
+    word_tags = []
+    for word, (text, label, score) in enumerate(zip(sentence.tokens, label_ids, scores, strict=True)):
+        start, end = sentence.offsets[word] if sentence.text is not None and sentence.offsets else (word, word + 1)
+        found = {labels.names[index]: round(value, 4) for index, value in zip(top_ids[word], top[word], strict=True)}
+        place = {"text": text, "start": start, "end": end}
+        word_tags.append(place | {"tag": labels.names[label], "score": round(score, 4), "probabilities": found})
+    return {**given, "entities": entities, "word_tags": word_tags}
 
 
 def count_entities(

@@ -65,7 +65,7 @@ class TagCensus:
                 first = (sentence.line_of(position), sentence.tokens[position]) if sentence else (None, None)
                 self._first.setdefault(tag, (path, *first))
         if tags.count(OUTSIDE) != len(tags) and any(map(has_prefix, tags)):
-            tags = [tag if has_prefix(tag) else OUTSIDE for tag in tags]
+            tags = [tag if tag == OUTSIDE or has_prefix(tag) else OUTSIDE for tag in tags]
             for position, _, place in word_places(tags_to_spans(tags)):
                 self._prefixes[tags[position][0], place] += 1
 

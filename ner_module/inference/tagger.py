@@ -24,6 +24,7 @@ from ner_module.data.entities import prediction
 from ner_module.data.sentence import Sentence
 from ner_module.data.words import split_words
 from ner_module.inference.model_folder import is_model_folder, load_hub_model, load_model_folder, save_model_folder
+from ner_module.model.decoding import likeliest_labels
 from ner_module.model.module import NERModule
 from ner_module.pretrained import UNPACKED
 from ner_module.training.checkpoints import read_checkpoint, warn_of_broken_weights
@@ -93,6 +94,7 @@ class NERTagger:
         texts: Sequence[str] | Sequence[Sequence[str]],
         batch_size: int = 32,
         documents: Sequence[Hashable] | None = None,
+        output_tags: bool = False,
     ) -> list[dict[str, Any]]:
         """The entities of each text, in order.
 
@@ -101,6 +103,7 @@ class NERTagger:
             batch_size: how many are computed at once.
             documents: for a model with document context, which document each text belongs to (any names; ``None``:
                 none); consecutive texts of one document are read together. By default each text stands alone.
+            output_tags: also give ``word_tags``, each word's tag and the probabilities of its three likeliest labels.
 
         Returns:
             For each text ``{"text": …, "entities": [{"type", "text", "start", "end", "score"}]}``, ``start`` and
@@ -118,20 +121,21 @@ class NERTagger:
             split = encode_split(Path(folder) / "texts", chunks, self._subwords, self._options, lasting=False)
             assembler = BatchAssembler(split, [])
             for indices in evaluation_batches(split.sentence_lengths(), batch_size):
-                for index, label_ids, scores in self._tag(assembler, indices):
-                    results[index] = prediction(sentences[index], label_ids, scores, self.labels)
+                for index, label_ids, scores, *top in self._tag(assembler, indices):
+                    results[index] = prediction(
+                        sentences[index], label_ids, scores, self.labels, *(top if output_tags else ())
+                    )
         return results
 
     @torch.inference_mode()
-    def _tag(
-        self, assembler: BatchAssembler, indices: np.ndarray[Any, np.dtype[np.int64]]
-    ) -> list[tuple[int, list[int], list[float]]]:
+    def _tag(self, assembler: BatchAssembler, indices: np.ndarray[Any, np.dtype[np.int64]]) -> list[tuple[Any, ...]]:
         batch = assembler.sentences(indices)
         for name in ("input_ids", "word_positions"):
             batch[name] = batch[name].to(self.module.device)
         _, words = self.module.predict_words(batch)
-        each = zip(indices, words.label_ids.tolist(), words.scores.tolist(), batch["num_words"].tolist(), strict=True)
-        return [(int(index), label_ids[:length], scores[:length]) for index, label_ids, scores, length in each]
+        found = (words.label_ids, words.scores, *likeliest_labels(words.probabilities, words.scores))
+        each = zip(indices, batch["num_words"].tolist(), *(values.tolist() for values in found), strict=True)
+        return [(int(index), *(values[:length] for values in values_of)) for index, length, *values_of in each]
 
 
 def unpack_run(model_name_or_path: str) -> None:

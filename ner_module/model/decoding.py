@@ -21,10 +21,14 @@ Decoding = Literal["viterbi", "greedy"]
 
 
 class WordPredictions(NamedTuple):
-    """The chosen label of each word and its probability: both ``[N, W]``; meaningless past a sentence's end."""
+    """The chosen label of each word and its probability, ``[N, W]``; meaningless past a sentence's end.
+
+    ``probabilities`` ``[N, W, C]`` are those of all labels; meaningless also where the score is 0.
+    """
 
     label_ids: Tensor
     scores: Tensor
+    probabilities: Tensor
 
 
 def decode_words(logits_TC: Tensor, word_positions_NW: Tensor, labels: LabelSet, decoding: Decoding) -> WordPredictions:
@@ -52,7 +56,14 @@ def decode_words(logits_TC: Tensor, word_positions_NW: Tensor, labels: LabelSet,
     scores = probs_NWC.gather(-1, label_ids.unsqueeze(-1)).squeeze(-1)
     # A broken model has no confidence. (`torch.where` with a number would copy it to the device, and wait.)
     scores = scores.nan_to_num(0.0).masked_fill(unseen_NW, 0.0)
-    return WordPredictions(label_ids.masked_fill(unseen_NW, labels.outside_id), scores)
+    return WordPredictions(label_ids.masked_fill(unseen_NW, labels.outside_id), scores, probs_NWC)
+
+
+def likeliest_labels(probabilities_NWC: Tensor, scores_NW: Tensor, count: int = 3) -> tuple[Tensor, Tensor]:
+    """The highest probabilities of each word, ``[N, W, count]``, and whose they are; 0 where the score is."""
+    known_NWC = probabilities_NWC.nan_to_num(0.0) * (scores_NW > 0).unsqueeze(-1)
+    highest, label_ids = known_NWC.topk(min(count, known_NWC.shape[-1]))
+    return highest, label_ids
 
 
 @lru_cache(maxsize=8)

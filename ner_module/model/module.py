@@ -277,8 +277,7 @@ class NERModule(LightningModule):
         return logits_TC, decode_words(logits_TC, batch["word_positions"], self.labels, self.hparams["decoding"])
 
     def _outputs(self, batch: dict[str, Any], words: WordPredictions) -> dict[str, Any]:
-        given = {name: batch[name] for name in ("sentence_index", "num_words", "gold")}
-        return {**given, "label_ids": words.label_ids, "scores": words.scores}
+        return words._asdict() | {name: batch[name] for name in ("sentence_index", "num_words", "gold")}
 
     def on_validation_epoch_end(self) -> None:
         """Log the scores under ``val/`` or ``test/``."""

@@ -30,6 +30,7 @@ def standard_callbacks(
     checkpointing: bool = True,
     progress_bar: bool = True,
     output: Path | None = None,
+    output_tags: bool = False,
     save_every_minutes: float = 10.0,
     save_every_steps: int | None = None,
 ) -> list[Callback]:
@@ -41,6 +42,7 @@ def standard_callbacks(
         checkpointing: whether ``fit`` saves checkpoints.
         progress_bar: whether progress is shown.
         output: the file ``predict`` writes; ``None`` for standard output.
+        output_tags: whether it writes each word's tag and probabilities.
         save_every_minutes: how often ``last.ckpt`` is written within an epoch; 0 for never.
         save_every_steps: the same in optimiser steps.
     """
@@ -50,7 +52,7 @@ def standard_callbacks(
     if run.command != "fit":
         callbacks.append(ExitOnSigterm())
     if run.command == "predict":
-        callbacks.append(PredictionFile(output, run.checkpoint))
+        callbacks.append(PredictionFile(output, run.checkpoint, output_tags))
     elif not fast_dev_run:
         if run.command != "fit":
             callbacks.append(EvaluationFiles(run_dir))

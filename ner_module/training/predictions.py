@@ -22,6 +22,7 @@ from ner_module.data.batching import LOOK_AHEAD
 from ner_module.data.datamodule import NERDataModule
 from ner_module.data.entities import prediction
 from ner_module.files import open_atomically, sha256_of
+from ner_module.model.decoding import likeliest_labels
 from ner_module.training.results import update_results
 from ner_module.training.resumable_file import ResumableFile
 
@@ -29,9 +30,14 @@ log = logging.getLogger(__name__)
 
 
 class _Collected:
-    """Label, score and gold label of each word, 8 bytes a word, until they are taken."""
+    """Label, score and gold label of each word, 8 bytes a word, until they are taken.
 
-    def __init__(self) -> None:
+    Args:
+        top: whether the probabilities of the likeliest labels are kept, too.
+    """
+
+    def __init__(self, top: bool = False) -> None:
+        self._top = top
         self._batches: list[dict[str, Any]] = []
 
     def add(self, outputs: dict[str, Any]) -> None:
@@ -40,13 +46,20 @@ class _Collected:
         From CUDA they are copied without waiting for them, and may be read only after :func:`torch.cuda.synchronize`.
         """
         batch = {name: outputs[name] for name in ("sentence_index", "num_words")}
-        for name, dtype in (("label_ids", torch.int16), ("scores", torch.float32), ("gold", torch.int16)):
-            values = outputs[name].to(dtype)
+        if self._top:
+            top, top_ids = likeliest_labels(outputs["probabilities"], outputs["scores"])
+            outputs = {**outputs, "top": top, "top_ids": top_ids}
+        for name in ("label_ids", "scores", "gold", "top", "top_ids"):
+            if name not in outputs:
+                continue
+            values = outputs[name].to(torch.float32 if name in ("scores", "top") else torch.int16)
             batch[name] = values.to("cpu", non_blocking=values.device.type == "cuda")
         self._batches.append(batch)
 
-    def take(self, trainer: Trainer) -> Iterator[tuple[int, list[int], list[float], list[int]]]:
+    def take(self, trainer: Trainer) -> Iterator[Any]:
         """Index, label ids, scores and gold label ids of each sentence, by index, on the first process; then none.
+
+        With ``top``, also the highest probabilities of each word, and whose they are.
 
         Every process must call this equally often.
         """
@@ -128,12 +141,13 @@ class PredictionFile(Callback):
     Args:
         output: the file; ``None`` writes to standard output.
         checkpoint: the model's file, by which an earlier attempt is known to be the same.
+        output_tags: whether ``word_tags`` are written, too.
     """
 
-    def __init__(self, output: Path | None, checkpoint: Path | None = None) -> None:
-        self.output, self.checkpoint = output, checkpoint
+    def __init__(self, output: Path | None, checkpoint: Path | None = None, output_tags: bool = False) -> None:
+        self.output, self.checkpoint, self.output_tags = output, checkpoint, output_tags
         self._file: ResumableFile | None = None
-        self._collected = _Collected()
+        self._collected = _Collected(output_tags)
         self._stretch = self._written = 0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -192,8 +206,8 @@ class PredictionFile(Callback):
             if trainer.is_global_zero:
                 sentences = data.stored["predict"].slice(start, start + LOOK_AHEAD)
                 lines = [
-                    json.dumps(prediction(sentences[index - start], ids, scores, data.labels), ensure_ascii=False)
-                    for index, ids, scores, _ in found
+                    json.dumps(prediction(sentences[index - start], ids, scores, data.labels, *top), ensure_ascii=False)
+                    for index, ids, scores, _, *top in found
                 ]
                 if self._file is not None:
                     self._file.write(lines, start + len(sentences))
@@ -211,6 +225,7 @@ class PredictionFile(Callback):
             "input": data.encoded["predict"].name,
             "checkpoint": sha256_of(self.checkpoint) if self.checkpoint else None,
             "decoding": pl_module.hparams["decoding"],
+            "output_tags": self.output_tags,
             "eval_batch_size": data.hparams["eval_batch_size"],
             "precision": str(trainer.precision),
             "limit": trainer.limit_predict_batches,

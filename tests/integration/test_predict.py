@@ -367,6 +367,43 @@ def test_tagger_gives_what_predict_writes(
     assert_same(rows, tagger.predict(words))
 
 
+@pytest.mark.parametrize("words", [False, True])
+def test_tags_and_probabilities_of_each_word(
+    words: bool, run_main: RunMain, trained_run: Path, tagger: NERTagger, tmp_path: Path, known_lines: list[str]
+) -> None:
+    """What `--output_tags` adds: the same entities, and for each word its tag and its three likeliest labels."""
+    texts: list[Any] = [line.split() for line in known_lines[:20]] if words else known_lines[:20]
+    rows = [{"tokens" if words else "text": text} for text in texts]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    options = ["--run_dir", trained_run, "--ckpt_path", "best", "--data.predict_file", tmp_path / "in.jsonl"]
+    found = json_lines(run_main("predict", *options, "--output_tags", "true").out)
+    plain = json_lines(run_main("predict", *options).out)
+    assert [{name: row[name] for name in row if name != "word_tags"} for row in found] == plain
+    assert any(row["entities"] for row in plain)
+    names = tagger.labels.names
+    for text, row in zip(texts, found, strict=True):
+        tags = [word["tag"] for word in row["word_tags"]]
+        spans = tagger.labels.spans(tags)
+        assert [entity["type"] for entity in row["entities"]] == [span.entity_type for span in spans]
+        for place, word in enumerate(row["word_tags"]):
+            assert word["text"] == (text[place] if words else text[word["start"] : word["end"]])
+            assert set(word["probabilities"]) <= set(names)
+            assert len(word["probabilities"]) == 3
+            values = list(word["probabilities"].values())
+            assert values == sorted(values, reverse=True)
+            assert 0 <= sum(values) <= 1.0002
+            assert word["probabilities"].get(word["tag"], word["score"]) == word["score"]
+        for entity, (start, end, _) in zip(row["entities"], spans, strict=True):
+            mean = sum(word["score"] for word in row["word_tags"][start:end]) / (end - start)
+            assert entity["score"] == pytest.approx(mean, abs=1e-4)
+    again = tagger.predict(texts, output_tags=True)
+    assert [[word["tag"] for word in row["word_tags"]] for row in again] == [
+        [word["tag"] for word in row["word_tags"]] for row in found
+    ]
+    unseen = tagger.predict([["\u200b"]], output_tags=True)[0]["word_tags"][0]
+    assert (unseen["tag"], unseen["score"], set(unseen["probabilities"].values())) == ("O", 0.0, {0.0})
+
+
 def test_tagger_loads_a_run_or_a_checkpoint_file(
     trained_run: Path, tagger: NERTagger, known_lines: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

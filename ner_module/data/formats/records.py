@@ -125,7 +125,8 @@ class RecordReader:
             for key, what in (*((key, "tokens") for key in WORDS), *((key, "tags") for key in TAGS)):
                 if not isinstance(record.get(key, []), list):
                     _list(record, key, what, "give one string for each word, in a list")
-            problem = "neither tokens with tags nor text with spans were found"
+            null = next((key for key in (*WORDS, *TAGS, *TEXTS) if key in record and record[key] is None), None)
+            problem = f"{null!r} is null" if null else "neither tokens with tags nor text with spans were found"
             raise MisfitError(problem, f"{NAME_COLUMNS} (the keys are {keys_of(record)})")
 
     def _read_text(self, item: AnnotatedText, line: int) -> Sentence:
@@ -235,7 +236,7 @@ def parse_span(item: Any) -> list[CharSpan]:
 @lru_cache(1_000)
 def _span_keys(keys: tuple[str, ...]) -> list[str | None]:
     """The keys of start, end, type, quote and length."""
-    plain = {key.lower().replace("_", ""): key for key in keys}
+    plain = {str(key).lower().replace("_", ""): key for key in keys}
     found = (first_in(names, plain) for names in (_STARTS, _ENDS, _TYPES, ("text",), ("length",)))
     return [None if name is None else plain[name] for name in found]
 

@@ -65,7 +65,8 @@ def _label_studio_span(kind: str, value: Any) -> Any:
 
 def _json_min(record: Any, file: File) -> Iterator[Item]:
     """Label Studio's JSON-MIN: ``{"text", "annotation_id", "NAME OF THE CONTROL": [{"start", "end", "labels"}]}``."""
-    found = [key for key, value in record.items() if isinstance(value, list) and any("labels" in e for e in value)]
+    lists = {key: value for key, value in record.items() if isinstance(value, list)}
+    found = [key for key, value in lists.items() if any(isinstance(e, dict) and "labels" in e for e in value)]
     file.controls |= set(found)
     if file.label_key is None and len(found) > 1:
         raise _several("controls", found)
@@ -195,13 +196,13 @@ def _quotes_key(record: Any) -> Any:
     if not isinstance(spans, list) or not spans or not isinstance(spans[0], dict):
         return None
     is_quoted = all(isinstance(each, dict) and "text" in each for each in spans)
-    is_placed = any(part in name.lower() for each in spans for name in each for part in ("start", "offset"))
+    is_placed = any(part in str(name).lower() for each in spans for name in each for part in ("start", "offset"))
     return key if is_quoted and not is_placed else None
 
 
 def _bioc(record: Any, file: File) -> Iterator[Item]:
     """BioC JSON: ``{"documents": [{"passages": [{"offset", "text", "annotations": [{"infons", "locations"}]}]}]}``."""
-    for document in record["documents"]:
+    for document in record.get("documents", [record]):
         for passage in document["passages"]:
             marks, spans = passage.get("annotations") or (), []
             for each in marks:
@@ -209,7 +210,7 @@ def _bioc(record: Any, file: File) -> Iterator[Item]:
                 span = {"start": at["offset"] - passage["offset"], "length": at["length"], "text": each.get("text")}
                 spans.append({**span, "label": each["infons"]["type"]} if len(each["locations"]) == 1 else None)
             yield from [DISCONTINUOUS] * spans.count(None)
-            yield AnnotatedText(passage.get("text", ""), [*filter(None, spans)], document=document["id"])
+            yield AnnotatedText(passage.get("text", ""), [*filter(None, spans)], document=document.get("id"))
 
 
 def _has(**kinds: type) -> Callable[[Any], bool]:
@@ -239,7 +240,7 @@ _TOOLS: dict[str, tuple[tuple[str, ...], Callable[[Any], bool], _Reader]] = {
     "GLiNER": (("tokenized_text",), _has(ner=list), _gliner),
     "CLUENER": (("label",), lambda each: isinstance(each["label"], dict) and "text" in each, _cluener),
     "Rasa": (("intent", "rasa_nlu_data"), lambda each: "text" in each or "rasa_nlu_data" in each, _rasa),
-    "BioC": (("documents",), _has(documents=list), _bioc),
+    "BioC": (("documents", "passages"), lambda each: "text" not in each, _bioc),
     "quotes without offsets": (SPANS, lambda each: "text" in each and _quotes_key(each), _quotes),
 }
 _PAIRS = "spaCy 2"

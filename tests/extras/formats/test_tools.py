@@ -176,7 +176,7 @@ def test_every_export_is_the_same_data(tmp_path, name, first):
         {"intent": "play"},
         {"prediction": [["PER", 0, 3]], "status": "Default"},
         {"answer": "accept"},
-        {"annotation_id": 1},
+        {"annotation_id": 1, "ids": [1, 2]},
         {"label": {"sentiment": "good"}},
     ],
 )
