@@ -59,17 +59,24 @@ def prepare(model: Any) -> None:
         layer.attention.self.forward = MethodType(_attention, layer.attention.self)
 
 
-def _forward(model: Any, *batch: Any, layout: Layout | None = None, attend: Any = None, **named: Any) -> Any:
+def _forward(
+    model: Any,
+    input_ids: Tensor | None = None,
+    attention_mask: Tensor | None = None,
+    position_ids: Tensor | None = None,
+    layout: Layout | None = None,
+    **named: Any,
+) -> Any:
     """Logits ``[1, T, C]`` of a packed sequence; what the model's class computes where there is no layout."""
     from transformers.modeling_outputs import TokenClassifierOutput
 
-    if layout is None:
-        return type(model).forward(model, *batch, **named)
+    if layout is None:  # the names above are those that an export to ONNX gives the shapes of
+        return type(model).forward(model, input_ids, attention_mask, position_ids=position_ids, **named)
     encoder, relative, embeddings_RE = model.deberta.encoder, None, None
     if encoder.relative_attention:
         relative = RelativePositions.of(encoder, layout)
         embeddings_RE = encoder.get_rel_embedding()[relative.used]
-    hidden = first = model.deberta.embeddings(named["input_ids"], position_ids=named["position_ids"])
+    hidden = first = model.deberta.embeddings(input_ids, position_ids=position_ids)
     for index, layer in enumerate(encoder.layer):
         hidden, _ = layer(hidden, layout, relative_pos=relative, rel_embeddings=embeddings_RE)
         if index == 0 and encoder.conv is not None:
@@ -102,12 +109,12 @@ def _attention(module: Any, hidden: Tensor, mask: Any, *flags: Any, **named: Any
 
 def _attend(
     positions: dict[str, Tensor],
-    drop: torch.nn.Module,
+    drop: Any,
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    mask: Tensor | None,
-    dropout: float,
+    mask: Any,
+    p: float,
     scale: float,
 ) -> Tensor:
     """Attention in a block, ``(N, H, L, D)`` each and returned; ``positions`` are scaled and ``(H, D, 2 longest)``."""
