@@ -74,9 +74,9 @@ def _run(arguments: list[str] | None) -> int:
 
 
 def _fail(message: str, code: int = 1) -> int:
-    from ner_module.errors import printable
+    from ner_module.errors import for_terminal
 
-    print(f"error: {printable(message)}", file=sys.stderr)
+    print(for_terminal(f"error: {message}", sys.stderr), file=sys.stderr)
     return code
 
 
@@ -89,20 +89,21 @@ def _exit(number: int, frame: FrameType | None) -> None:
         sys.exit(128 + number)
 
 
-class _PrintableFormatter(logging.Formatter):
-    """Writes what a message quotes from data as data."""
+class _Formatter(logging.Formatter):
+    """Says that a warning is one, and writes what a message quotes from data as data."""
 
     def format(self, record: logging.LogRecord) -> str:
-        from ner_module.errors import printable
+        from ner_module.errors import for_terminal
 
-        return printable(super().format(record))
+        kind = "warning: " if record.levelno == logging.WARNING else ""
+        return for_terminal(kind + super().format(record), sys.stderr)
 
 
 def _set_up_messages() -> None:
     """Log one line per message, from the first process only, and ignore advice that does not apply here."""
     first = os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("SLURM_PROCID", "0") == "0"
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_PrintableFormatter("%(message)s"))
+    handler.setFormatter(_Formatter("%(message)s"))
     logger = logging.getLogger("ner_module")
     logger.handlers = [handler]
     logger.setLevel(logging.INFO if first else logging.ERROR)

@@ -72,7 +72,7 @@ def complete_arguments(arguments: list[str]) -> Run:
         run_dir = run_dir or new_run_dir(recipe)
         if not starts_anew and cluster.is_first_process():
             check_free(run_dir)
-        return Run(command, arguments, run_dir, None, starts_anew)
+        return Run(command, arguments, run_dir, None, starts_anew, recipe)
 
     if inputs[-1:] == ["-"]:
         arguments = [*other_arguments, "--data.predict_file", str(_standard_input())]
@@ -82,7 +82,7 @@ def complete_arguments(arguments: list[str]) -> Run:
     run_dir = run_dir or run_dir_of(checkpoint) or new_run_dir(checkpoint.stem)
     if not configs:
         arguments[1:1] = ["--config", str(_saved_config(checkpoint, command))]
-    return Run(command, [*arguments, "--ckpt_path", str(checkpoint)], run_dir, checkpoint)
+    return Run(command, [*arguments, "--ckpt_path", str(checkpoint)], run_dir, checkpoint, recipe=recipe)
 
 
 def _in_configs(configs: list[str], name: str) -> list[str]:

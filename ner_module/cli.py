@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import shlex
 import sys
 import warnings
@@ -19,7 +18,9 @@ from typing import Any
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.profilers import PassThroughProfiler
 
 from ner_module.arguments import Run, complete_arguments
 from ner_module.data.batching import training_plan
@@ -29,22 +30,23 @@ from ner_module.files import check_output
 from ner_module.help import COMMANDS
 from ner_module.inference.tagger import unpack_run
 from ner_module.model.module import NERModule
-from ner_module.options import Parser, add_options, files_first, parse_options
+from ner_module.options import Parser, add_options, files_first, in_brief, parse_options
 from ner_module.tables import say
 from ner_module.training import cluster
-from ner_module.training.callbacks import VALIDATION_METRICS, standard_callbacks, unknown_monitors
+from ner_module.training.callbacks import BuildModel, blamed, check_named, standard_callbacks
 from ner_module.training.checkpoint_files import copy_checkpoint
 from ner_module.training.checkpoints import check_saved, described, read_checkpoint, warn_of_broken_weights
 from ner_module.training.distributed import choose_precision, fit_to_launcher, leave_group, set_up_ddp, with_own_plugins
 from ner_module.training.failures import explain
-from ner_module.training.loggers import MetricsCSV, own_wandb_variables, set_up_loggers
+from ner_module.training.loggers import MetricsCSV, guard, own_wandb_variables, set_up_loggers
 from ner_module.training.predictions import holds_predictions
 from ner_module.training.private import private_folder
 from ner_module.training.resume import keep_options
 from ner_module.training.run_lock import run_lock
 from ner_module.training.runs import checkpoint_path, clear_unsaved, remove_if_unused
 from ner_module.training.save_run import SaveRun
-from ner_module.training.streams import lossy_output
+from ner_module.training.streams import lossy_output, silence_libraries
+from ner_module.training.trainer_options import check_trainer
 
 log = logging.getLogger(__name__)
 
@@ -118,6 +120,11 @@ class NERCLI(LightningCLI):
         if self.run.checkpoint is None:
             return
         self.checkpoint = read_checkpoint(self.run.checkpoint)
+        if self.run.command == "fit" and not self.checkpoint.get("optimizer_states"):
+            raise RunError(
+                f"{self.run.checkpoint} holds weights only, from which no training resumes: `export` it, and name the "
+                "folder as --model.model_name_or_path"
+            )
         log.info("%-10s %s", "checkpoint", described(self.checkpoint, self.run.checkpoint))
         if self.run.command == "fit":
             keep_options(self.config["fit"], self.checkpoint)
@@ -128,15 +135,15 @@ class NERCLI(LightningCLI):
         """Settle where the trainer and the loggers write."""
         assert self.run.run_dir is not None
         trainer = self.config[self.subcommand].trainer
-        if trainer.overfit_batches:
-            raise RunError("--trainer.overfit_batches is not supported: give a small --data.train_file instead")
+        check_trainer(trainer)
         output, named = self._get(self.config, "output", None), self.config[self.subcommand].data.predict_file
         if output and self.subcommand == "predict" and (Path(output).is_file() or not Path(output).exists()):
             read = [*_as_list(named), self.run.checkpoint]  # a pipe or a device is written to, whatever it is
             check_output(Path(output), holds_predictions, [Path(path) for path in read if path])
         self._chosen = choose_precision(trainer)
         trainer.default_root_dir = str(self.run.run_dir)
-        set_up_loggers(trainer, self.run.command, self.run.run_dir, self._get(self.config, "seed_everything"))
+        seed = self._get(self.config, "seed_everything")
+        set_up_loggers(trainer, self.run.command, self.run.run_dir, seed, self.run.recipe)
 
     def instantiate_classes(self) -> None:
         """Build data, model and trainer; a checkpoint brings labels, tokenizer and architecture, so no hub is asked."""
@@ -158,20 +165,29 @@ class NERCLI(LightningCLI):
         run_dir = self.run.run_dir
         assert run_dir is not None
         loggers = [logger for logger in _as_list(config.get("logger")) if not isinstance(logger, bool)]
+        for logger in loggers:
+            guard(logger)
         if self.subcommand == "fit":
             loggers.insert(0, MetricsCSV(run_dir))
         output = self._get(self.config, "output") if self.subcommand == "predict" else None
+        named = _as_list(config.get("callbacks"))
+        check_named(named)
+        if self.subcommand == "fit":
+            self._check_config_survives()
+        own_bar = any(isinstance(callback, ProgressBar) for callback in named)
+        if own_bar:
+            config["enable_progress_bar"] = True
         callbacks = standard_callbacks(
             self.run,
             fast_dev_run=bool(config.get("fast_dev_run")),
             checkpointing=config.get("enable_checkpointing") is not False,
-            progress_bar=config.get("enable_progress_bar") is not False,
+            progress_bar=config.get("enable_progress_bar") is not False and not own_bar,
             output=Path(output) if output else None,
             output_tags=self.subcommand == "predict" and self._get(self.config, "output_tags"),
             save_every_minutes=self._get(self.config, "save_every_minutes"),
             save_every_steps=self._get(self.config, "save_every_steps"),
         )
-        config["callbacks"] = [*_as_list(config.get("callbacks")), *callbacks]
+        config["callbacks"] = [BuildModel(), *named, *callbacks]
         config["plugins"] = with_own_plugins(config.get("plugins"))
         fit_to_launcher(config)
         try:
@@ -179,18 +195,37 @@ class NERCLI(LightningCLI):
         except (ImportError, TypeError, ValueError) as error:  # Lightning's checks of its options
             raise MisconfigurationException(str(error)) from error
         set_up_ddp(trainer.strategy)
+        profiler: Any = trainer.profiler  # type: ignore[attr-defined]
+        if not isinstance(profiler, PassThroughProfiler):
+            profiler.dirpath = profiler.dirpath or run_dir
+            profiler.filename = profiler.filename or "profile"
         return trainer
 
+    def _check_config_survives(self) -> None:
+        """Refuse options that `config.yaml` cannot hold, which a resumed run reads."""
+        parser = self._subcommand_parsers["fit"]
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)
+            try:
+                parser.parse_string(parser.dump(self.config["fit"], skip_unset=False))
+            except Exception as error:
+                problem = f"these options cannot be written to config.yaml and read again: {in_brief(str(error))}"
+                raise RunError(f"{problem}; give numbers, texts and lists only") from error
+
     # ------------------------------------------------------------------ running
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        super()._run_subcommand(subcommand)
+        profiler, run_dir = self.trainer.profiler, self.run.run_dir  # type: ignore[attr-defined]
+        if not isinstance(profiler, PassThroughProfiler) and run_dir is not None and self.trainer.is_global_zero:
+            for path in sorted(run_dir.glob(f"{subcommand}-*.txt")):
+                log.info("%-10s %s", "profile", path)
 
     # What Lightning may unpickle from a checkpoint is limited to plain data and tensors throughout.
 
     def before_fit(self) -> None:
         """Print where and how training runs."""
         trainer = self.trainer
-        for name in unknown_monitors(trainer.callbacks):  # type: ignore[attr-defined]
-            known = ", ".join(f"val/{metric}" for metric in VALIDATION_METRICS)
-            raise RunError(f"a callback watches {name!r}, which does not exist: give one of {known} or val/f1/TYPE")
         device = f"{trainer.world_size} x {type(trainer.accelerator).__name__.removesuffix('Accelerator')}"
         threads = f", {torch.get_num_threads()} threads" if trainer.strategy.root_device.type == "cpu" else ""
         seed = self._get(self.config, "seed_everything")
@@ -257,7 +292,7 @@ def _as_list(value: Any) -> list[Any]:
 
 def run_command(arguments: list[str]) -> None:
     """Run ``fit``, ``validate``, ``test`` or ``predict``; a :class:`RunError` explains failures of the libraries."""
-    _silence_libraries()
+    silence_libraries()
     run = complete_arguments(arguments)
     # The processes that Lightning starts for DDP run the same command line, which it takes from here.
     saved, sys.argv = sys.argv, [sys.argv[0], *arguments]
@@ -277,7 +312,7 @@ def run_command(arguments: list[str]) -> None:
     except UserError:
         raise
     except Exception as error:
-        problem = explain(error, run.run_dir)
+        problem = explain(error, run.run_dir) or blamed(error)
         if problem is None:
             raise
         raise RunError(problem) from error
@@ -285,23 +320,3 @@ def run_command(arguments: list[str]) -> None:
         sys.argv = saved
         if run.run_dir is not None:
             remove_if_unused(run.run_dir)
-
-
-def _silence_libraries() -> None:
-    """Ignore messages of Lightning that do not apply to this program."""
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)  # set to INFO when it was imported
-    for message in (
-        # Evaluation has no use for the callbacks of `fit`; the directory of a resumed run is not empty; and the data
-        # module, not the loader, knows the position within the epoch.
-        "Be aware that when using `ckpt_path`.*",
-        "Checkpoint directory .* exists and is not empty.*",
-        "You're resuming from a checkpoint that ended.*",
-        "The dirpath has changed from.*",
-        "It is recommended to use .*sync_dist=True.*",  # scores are summed over processes before they are logged
-        "You're using the WeightAveraging callback.*",  # models are not sharded, nor averaged to be scored
-        "LightningCLI's args parameter is intended to run from within Python.*",
-    ):
-        warnings.filterwarnings("ignore", message=message)
-    if "SLURM_JOB_ID" not in os.environ:  # a login node has srun, too
-        warnings.filterwarnings("ignore", message="The `srun` command is available on your system.*")

@@ -7,11 +7,15 @@ this program, which a traceback tells best.
 from __future__ import annotations
 
 import re
+import shutil
+import textwrap
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
+from typing import IO
 
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_COMMAND = re.compile(r"ner[_-]module ")
 
 
 def printable(text: str) -> str:
@@ -21,6 +25,16 @@ def printable(text: str) -> str:
     ('a\tb', '\\x1b[2J')
     """
     return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def for_terminal(text: str, stream: IO[str]) -> str:
+    """The same, wrapped between words where the stream is a terminal; lines with a command can be copied whole."""
+    lines = printable(text).split("\n")
+    if not stream.isatty():
+        return "\n".join(lines)
+    width = shutil.get_terminal_size().columns
+    wrapper = textwrap.TextWrapper(width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    return "\n".join(line if len(line) <= width or _COMMAND.search(line) else wrapper.fill(line) for line in lines)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

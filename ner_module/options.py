@@ -18,6 +18,7 @@ from ner_module.errors import UsageError, did_you_mean
 from ner_module.help import RUN_OPTIONS, TRAINER_OPTIONS, plain
 from ner_module.model.module import NERModule
 from ner_module.training.runs import launch_command
+from ner_module.training.saved_config import read_config
 
 _TRAINER_DEFAULTS = {
     "gradient_clip_val": 1.0,
@@ -46,13 +47,14 @@ class Parser(LightningArgumentParser):
         elif found := re.search(r'Parser key "model.model_name_or_path":\s+Expected .* Got value: None', message):
             message = "no model is named: give --model.model_name_or_path NAME, or a --config"
         command = getattr(parser, "subcommand", None) or "fit"
-        raise UsageError(_in_brief(message), f"{launch_command()} {command} --help-all") from ex
+        raise UsageError(in_brief(message), f"{launch_command()} {command} --help-all") from ex
 
     def check_keys(self, arguments: list[str]) -> None:
         """Refuse a configuration file with an option that does not exist, with its line.
 
         Raises:
             UsageError: names the option, and the one that may have been meant.
+            RunError: the file is no configuration.
         """
         known = {action.dest for action in self._actions if not action.dest.endswith(".help")}
 
@@ -61,7 +63,7 @@ class Parser(LightningArgumentParser):
                 name = f"{above}{key.value}".removesuffix("+")
                 if name in self.groups:
                     check(config, value, f"{name}.")
-                elif name not in known:
+                elif name not in known and key.value != "<<":  # a merge
                     siblings = [other for other in known if other.startswith(above)]
                     kind = "option" if above else "section"
                     self.error(
@@ -70,10 +72,11 @@ class Parser(LightningArgumentParser):
 
         for config in map(Path, take(arguments, "--config", "-c")[0]):
             if config.is_file():  # else that is reported when it is read
+                read_config(config)  # whether it is a configuration at all
                 check(config, yaml.compose(config.read_text(encoding="utf-8"), Loader=yaml.SafeLoader), "")
 
 
-def _in_brief(message: str) -> str:
+def in_brief(message: str) -> str:
     """The message of the parser without what says nothing to a user: types of Python, and what else would be valid."""
     lines = [line.strip().removeprefix("- ") for line in message.splitlines()]
     noise = (

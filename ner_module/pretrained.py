@@ -126,6 +126,10 @@ def from_pretrained(load: Callable[..., T], model_name_or_path: str, revision: s
         advice = "`fit` and `audit` take one; else `export` it; in Python call ner_module.inference.tagger.unpack_run"
         raise PretrainedError(f"{path} is a run: {advice}")
     if Path(path).is_dir() and not (Path(path) / "config.json").is_file():
+        if (Path(path) / "adapter_config.json").is_file():
+            base = read_json_object(Path(path) / "adapter_config.json").get("base_model_name_or_path")
+            advice = "merge it first (peft: merge_and_unload), save that with its tokenizer, and name the merged folder"
+            raise PretrainedError(f"the folder {path} holds an adapter (LoRA) of {base}, not a model: {advice}")
         raise PretrainedError(
             f"the folder {path} holds no model: it has no config.json; name a model folder or a hub id"
         )
@@ -218,6 +222,6 @@ def max_sequence_length(config: Any, tokenizer: Any) -> int:
     """How many subword tokens, special tokens included, a sequence of a model can have; 512 of RoBERTa's 514."""
     limits = [tokenizer.model_max_length]
     positions = getattr(config, "max_position_embeddings", None)
-    if positions:
+    if positions and positions > 0:  # XLNet's -1 means no limit
         limits.append(positions - (config.pad_token_id + 1 if config.model_type in _POSITIONS_AFTER_PADDING else 0))
     return int(min(limits))

@@ -11,7 +11,7 @@ from rich import box, get_console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from ner_module.errors import printable
+from ner_module.errors import for_terminal, printable
 
 
 def score(value: float) -> str:
@@ -85,7 +85,8 @@ class Table:
 
 def say(text: str, style: str = "") -> None:
     """Print text on the terminal as it is, without markup."""
-    get_console().print(Text(printable(text), style=style), highlight=False, soft_wrap=True)
+    console = get_console()
+    console.print(Text(for_terminal(text, console.file), style=style), highlight=False, soft_wrap=True)
 
 
 def _text(text: str) -> Text | None:

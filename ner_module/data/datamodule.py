@@ -31,7 +31,7 @@ from ner_module.data.store import Documents, StoredSplit
 from ner_module.data.words import WORDS_VERSION
 from ner_module.errors import DataError, UserError
 from ner_module.files import cache_folder
-from ner_module.pretrained import load_config, max_sequence_length
+from ner_module.pretrained import load_config
 from ner_module.tagging import OUTSIDE, LabelSet
 from ner_module.tokenizer import load_tokenizer, tokenizer_from_files, tokenizer_to_files
 
@@ -67,7 +67,7 @@ class NERDataModule(LightningDataModule):
         label_map: renames entity types (``{person: PER, human: PER}``) or drops them (``{misc: O}``), in all splits;
             for ``flat`` labels, the labels themselves. A checkpoint keeps its map; what is given beside it is added.
         strict: refuse illegal tag sequences and spans that do not fit whole words, instead of repairing and counting.
-        validation_fraction: the share of the training sentences, or documents, held out without validation data.
+        validation_fraction: the share of the training sentences, or documents, held out without validation data, or 0.
         max_seq_length: subword tokens of a sequence, special tokens included; longer sentences are split into
             overlapping windows and nothing is lost. 512, or the model's own limit where that is less.
         stride: subword tokens that neighbouring windows share; a quarter of ``max_seq_length`` by default.
@@ -193,8 +193,7 @@ class NERDataModule(LightningDataModule):
             raise DataError("--model.model_name_or_path", None, "it is not given", "name a hub id or a folder")
         source = options.model_name_or_path, options.revision
         tokenizer = load_tokenizer(*source)
-        limit = max_sequence_length(load_config(*source), tokenizer)
-        self.max_seq_length, self.stride = sequence_limits(options, limit)
+        self.max_seq_length, self.stride = sequence_limits(options, load_config(*source), tokenizer)
         self.label_all_tokens: bool = options.label_all_tokens
         self.context_size: int = options.context_size
         self.tokenizer = tokenizer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,9 @@ import numpy.typing as npt
 
 from ner_module.data.store import StoredSplit
 from ner_module.errors import DataError
+from ner_module.pretrained import max_sequence_length
+
+log = logging.getLogger(__name__)
 
 DEFAULT_MAX_SEQ_LENGTH = 512
 
@@ -24,15 +28,19 @@ def check_options(options: Any) -> None:
         _check(name, options[name], options[name] >= 1, "give a number of at least 1")
     _check("num_workers", options.num_workers, options.num_workers >= 0, "give 0 or more")
     fraction = options.validation_fraction
-    _check("validation_fraction", fraction, 0 < fraction < 1, "give a share between 0 and 1")
+    _check("validation_fraction", fraction, 0 <= fraction < 1, "give a share below 1; 0 trains on all of the data")
 
 
-def sequence_limits(options: Any, limit: int) -> tuple[int, int]:
-    """How long sequences are and how far windows overlap, in subword tokens, for a model that takes ``limit`` of them.
+def sequence_limits(options: Any, config: Any, tokenizer: Any) -> tuple[int, int]:
+    """How long sequences are and how far windows overlap, in subword tokens, for a model's config and tokenizer.
 
     Raises:
         DataError: an option does not fit the model or another option.
     """
+    if hasattr(config, "max_2d_position_embeddings"):  # LayoutLM, LiLT
+        name = options.model_name_or_path
+        log.warning("%s reads positions on the page (boxes, bboxes), which are not used here: all are 0", name)
+    limit = max_sequence_length(config, tokenizer)
     length: int = min(DEFAULT_MAX_SEQ_LENGTH, limit) if options.max_seq_length is None else options.max_seq_length
     stride: int = length // 4 if options.stride is None else options.stride
     size, widest = options.context_size, length // 2
@@ -53,12 +61,14 @@ def choose_held_out(stored: StoredSplit, fraction: float, seed: int) -> npt.NDAr
 
     Args:
         stored: the training data.
-        fraction: the share of its sentences, reached or just passed.
+        fraction: the share of its sentences, reached or just passed; 0 holds out none.
         seed: the same one chooses the same sentences.
 
     Raises:
         DataError: nothing would be left to train on.
     """
+    if fraction == 0:
+        return np.empty(0, dtype=np.int64)
     units = stored.documents()
     if units is None or units.max() + 1 < _MIN_DOCUMENTS:
         units = np.arange(len(stored))

@@ -32,7 +32,7 @@ from ner_module.files import folder_problem, sha256_of
 log = logging.getLogger(__name__)
 
 # Part of every key: raise it when what is stored changes its meaning.
-_VERSION = 6
+_VERSION = 7
 
 NEEDED = {"fit": "train", "validate": "validation", "test": "test", "predict": "predict"}
 """The split a command cannot run without."""

@@ -48,7 +48,8 @@ class RunContents:
     @property
     def best_epoch(self) -> dict[str, float] | None:
         """The row with the best F1, the first of equals: `best.ckpt` is from there."""
-        return max(self.epochs, key=lambda row: row.get("val/f1", -math.inf), default=None)
+        scored = [row for row in self.epochs if "val/f1" in row]
+        return max(scored, key=lambda row: row.get("val/f1") or -math.inf, default=None)
 
     @property
     def scored_split(self) -> str:
@@ -73,7 +74,9 @@ class RunContents:
         rows = [[row.get(key) for _, key in EPOCH_COLUMNS] for row in self.epochs]
         best = frozenset({self.epochs.index(self.best_epoch)} if self.best_epoch else ())
         columns = [column for column, _ in EPOCH_COLUMNS]
-        return Table("Training results on validation data", columns, rows, best)
+        stopped = self.results.get("stopped")
+        note = f"stopped: {stopped}" if stopped else ""
+        return Table("Training results on validation data", columns, rows, best, note)
 
     @cached_property
     def metrics(self) -> list[dict[str, float]]:

@@ -15,6 +15,7 @@ its labels explain themselves.
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,8 @@ def save_model_folder(module: NERModule, data: NERDataModule, folder: Path, weig
     folder.mkdir(parents=True, exist_ok=True)
     if weights:
         save_to_folder(module.model, str(folder))
+        for file in folder.glob("*.safetensors"):  # written for the owner alone, whatever the umask is
+            shutil.copymode(folder / "config.json", file)
     else:
         module.model.config.architectures = [type(module.model).__name__]
         module.model.config.save_pretrained(folder)

@@ -1,6 +1,6 @@
 """Running an ONNX file in the place of the torch model.
 
-Needs the package onnxruntime, which ``pip install 'ner-module[onnx]'`` brings; ``export`` writes such files.
+Needs the package onnxruntime, which ``pip install -e '.[onnx]'`` brings; ``export`` writes such files.
 """
 
 from __future__ import annotations
@@ -59,4 +59,4 @@ def need_package(name: str) -> Any:
     try:
         return __import__(name)
     except ImportError as error:
-        raise RunError(f"ONNX needs the package {name!r}: pip install 'ner-module[onnx]'") from error
+        raise RunError(f"ONNX needs the package {name!r}: pip install -e '.[onnx]'") from error

@@ -9,7 +9,7 @@ import atexit
 import re
 import shutil
 import tempfile
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +68,9 @@ class NERTagger:
         """Load a trained model; all of these find the same entities.
 
         Args:
-            path: a run directory (its best checkpoint), a checkpoint file, a folder that ``export`` wrote (safetensors
-                or ONNX), or the hub id of such a folder. Base model and training data are not needed.
+            path: a run directory (its best checkpoint, else its last), a checkpoint file, a folder that ``export``
+                wrote (safetensors or ONNX), or the hub id of such a folder. Base model and training data are not
+                needed.
             device: where it is computed.
             revision: on the hub: a branch, tag or commit.
 
@@ -82,7 +83,9 @@ class NERTagger:
             return cls(*load_model_folder(folder, device))
         if not folder.exists() and _HUB_ID.fullmatch(str(path)):
             return cls(*load_hub_model(str(path), revision, device))
-        file = find_checkpoint(str(checkpoint_path(folder, "best") if folder.is_dir() else path), None)
+        names = ("best", "last")  # a run without validation data has the latter only
+        saved = [checkpoint_path(folder, name) for name in names if checkpoint_path(folder, name).is_file()]
+        file = find_checkpoint(str(saved[0] if saved else path), None)
         data = NERDataModule()
         checkpoint = read_checkpoint(file)
         warn_of_broken_weights(checkpoint, file)
@@ -91,7 +94,7 @@ class NERTagger:
 
     def predict(
         self,
-        texts: Sequence[str] | Sequence[Sequence[str]],
+        texts: str | Sequence[str] | Sequence[Sequence[str]],
         batch_size: int = 32,
         documents: Sequence[Hashable] | None = None,
         output_tags: bool = False,
@@ -99,7 +102,7 @@ class NERTagger:
         """The entities of each text, in order.
 
         Args:
-            texts: raw texts, or lists of words.
+            texts: raw texts, or lists of words; a string is one text.
             batch_size: how many are computed at once.
             documents: for a model with document context, which document each text belongs to (any names; ``None``:
                 none); consecutive texts of one document are read together. By default each text stands alone.
@@ -108,8 +111,14 @@ class NERTagger:
         Returns:
             For each text ``{"text": …, "entities": [{"type", "text", "start", "end", "score"}]}``, ``start`` and
             ``end`` in characters; for lists of words ``{"tokens": …}`` with ``start`` and ``end`` in words.
+
+        Raises:
+            TypeError: something is neither text nor words, such as a missing value; it says where.
         """
-        sentences = [_sentence(text) for text in texts]
+        if not isinstance(texts, Iterable) or isinstance(texts, (bytes, Mapping, Set)):
+            raise TypeError(f"texts has the type {type(texts).__name__}: give strings, or lists of words")
+        given = [texts] if isinstance(texts, str) else list(texts)
+        sentences = [_sentence(text, f"text {index}") for index, text in enumerate(given)]
         if not sentences:
             return []
         if documents is not None and len(documents) != len(sentences):
@@ -155,8 +164,16 @@ def unpack_run(model_name_or_path: str) -> None:
         UNPACKED[model_name_or_path] = folder
 
 
-def _sentence(text: str | Sequence[str]) -> Sentence:
+def _sentence(text: str | Sequence[str], where: str) -> Sentence:
     if isinstance(text, str):
         offsets = split_words(text)
         return Sentence([text[start:end] for start, end in offsets], text=text, offsets=offsets)
-    return Sentence(list(text))
+    if not isinstance(text, Iterable) or isinstance(text, (bytes, Mapping, Set)):
+        raise TypeError(
+            f"{where} is neither a string nor a list of words, but {str(text)[:40]} ({type(text).__name__})"
+        )
+    words = list(text)
+    for index, word in enumerate(words):
+        if not isinstance(word, str):
+            raise TypeError(f"word {index} of {where} is no string, but {str(word)[:40]} ({type(word).__name__})")
+    return Sentence(words)

@@ -108,16 +108,9 @@ def _attention(module: Any, hidden: Tensor, mask: Any, *flags: Any, **named: Any
 
 
 def _attend(
-    positions: dict[str, Tensor],
-    drop: torch.nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    mask: Tensor | None,
-    dropout: float,
-    scale: float,
+    tables: dict[str, Tensor], drop: Any, query: Tensor, key: Tensor, value: Tensor, mask: Any, p: float, scale: float
 ) -> Tensor:
-    """Attention in a block, ``(N, H, L, D)`` each and returned; ``positions`` are scaled and ``(H, D, 2 longest)``."""
+    """Attention in a block, ``(N, H, L, D)`` each and returned; ``tables`` are scaled and ``(H, D, 2 longest)``."""
     number, heads, length, units = query.shape
     # Heads first, so that one product of a head serves all sequences: they share the relative positions.
     query, key, value = (
@@ -125,10 +118,10 @@ def _attend(
     )
     alone = (heads * number, length, units)
     scores = torch.bmm(query.view(alone) * scale, key.view(alone).transpose(1, 2))
-    if "c2p" in positions:
-        scores = scores + _shift(query, positions["c2p"], length)
-    if "p2c" in positions:
-        scores = scores + _shift(key, positions["p2c"], length).transpose(1, 2)
+    if "c2p" in tables:
+        scores = scores + _shift(query, tables["c2p"], length)
+    if "p2c" in tables:
+        scores = scores + _shift(key, tables["p2c"], length).transpose(1, 2)
     scores = scores.view(heads, number, length, length)
     if mask is not None:
         scores = scores.masked_fill(~mask.transpose(0, 1), -torch.inf)

@@ -19,7 +19,7 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.utilities.enums import GradClipAlgorithmType
 from torch import Tensor
-from torchmetrics import MeanMetric
+from torchmetrics import SumMetric
 
 from ner_module.metrics.entity_scores import EntityScores
 from ner_module.model import selfcheck
@@ -174,8 +174,9 @@ class NERModule(LightningModule):
         if self.hparams["gradient_checkpointing"]:
             self.model.activation_checkpointing_enable({"use_reentrant": False})
         freeze(self.model, self.hparams["freeze"])
-        # Looking for NaN would wait for the device; NaN comes through as it is, and is reported.
-        self._scores, self._loss = EntityScores(*self.labels), MeanMetric(nan_strategy="disable")
+        # Looking for NaN would wait for the device; without it torchmetrics' MeanMetric leaves out the weights.
+        self._loss, self._labelled = (SumMetric(nan_strategy="disable") for _ in range(2))
+        self._scores = EntityScores(*self.labels)
 
     def use_model(self, model: Any) -> None:
         """Take a transformers model for token classification, and compute it without padding where that is exact."""
@@ -214,10 +215,7 @@ class NERModule(LightningModule):
         return compute(self.model, input_ids, lengths)
 
     def computed_tokens(self, lengths: list[int]) -> tuple[int, int]:
-        """Tokens computed for sequences of these lengths, padding included: in layers but attention, and in it.
-
-        To be asked under the precision of the forward pass, on which the kind of attention depends.
-        """
+        """Tokens computed for sequences of these lengths, padding included: in layers but attention, and in it."""
         if not self.packed:
             return (len(lengths) * max(lengths, default=0),) * 2
         size = padded_length(self.model, sum(lengths), self.device, self._compiled is not None)
@@ -233,8 +231,7 @@ class NERModule(LightningModule):
         loss_sum = _loss_sum(logits_TC, batch["labels"])
         labelled = (batch["labels"] != IGNORE_INDEX).sum()
         self._train_totals = (self._train_totals[0] + _wide(loss_sum), self._train_totals[1] + labelled)
-        # Not with `prog_bar`, nor the rate as a number: Lightning would read the one from the device in every step and
-        # copy the other to it, and wait each time.
+        # In each step Lightning would read what has `prog_bar`, and copy a number to the device: both wait for it.
         self.log("train/loss", loss_sum.detach() / labelled.clamp(min=1))
         self.log("lr", torch.tensor(self.trainer.optimizers[0].param_groups[0]["lr"]))
         parts = self.trainer.world_size * self.trainer.accumulate_grad_batches
@@ -256,7 +253,8 @@ class NERModule(LightningModule):
         """Score whole sentences; returns what ``predict_step`` returns."""
         logits_TC, words = self.predict_words(batch)
         labelled = (batch["labels"] != IGNORE_INDEX).sum()
-        self._loss.update(_loss_sum(logits_TC, batch["labels"]) / labelled.clamp(min=1), weight=labelled)
+        self._loss.update(_loss_sum(logits_TC, batch["labels"]))
+        self._labelled.update(labelled)
         self._scores.update(words.label_ids, batch["gold"])
         return self._outputs(batch, words)
 
@@ -282,10 +280,10 @@ class NERModule(LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log the scores under ``val/`` or ``test/``."""
         stage = "test" if self.trainer.testing else "val"
-        results = {"loss": self._loss.compute(), **self._scores.compute()}
+        results = {"loss": self._loss.compute() / self._labelled.compute(), **self._scores.compute()}
         self.log_dict({f"{stage}/{name}": value.float() for name, value in results.items()})
-        self._loss.reset()
-        self._scores.reset()
+        for metric in (self._loss, self._labelled, self._scores):
+            metric.reset()
 
     on_test_epoch_end = on_validation_epoch_end
 

@@ -1,13 +1,21 @@
-"""Which callbacks each command has without being asked; what a configuration names comes before them."""
+"""Which callbacks each command has without being asked; what a configuration names comes between them.
+
+Callbacks that cannot do here what they are for are refused by name (:func:`check_named`).
+"""
 
 from __future__ import annotations
 
 import re
+import traceback
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import Callback
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.profilers import Profiler
 
+from ner_module.errors import RunError
 from ner_module.offers import call_all
 from ner_module.training import progress
 from ner_module.training.failures import OutOfMemory
@@ -19,6 +27,19 @@ from ner_module.training.runs import Run
 
 VALIDATION_METRICS = ("loss", "precision", "recall", "f1", "f1_macro", "f1_weighted", "accuracy")
 """What is logged after each validation as ``val/…``; precision, recall, f1 and support also for each type."""
+
+_REFUSED = {
+    "StochasticWeightAveraging": "the weights that it averages would be in no checkpoint: give "
+    "WeightAveraging or EMAWeightAveraging of lightning.pytorch.callbacks (configs/overlays/ema.yaml)",
+    "LearningRateFinder": "the schedule sets the rate at each step, and would replace the one found: compare short "
+    "trainings with several --model.learning_rate",
+    "BatchSizeFinder": "sentences differ in length, so that the largest batch that fits is none of the others: give "
+    "--data.batch_size, or --data.max_tokens, which bounds memory",
+    "GradientAccumulationScheduler": "the loss of a step is averaged over --trainer.accumulate_grad_batches batches, a "
+    "number that cannot change during training: give that option",
+    "Timer": "give --trainer.max_time, which does the same",
+    "ModelPruning": "it prunes whole modules of its own choice, which fails here: prune the exported model",
+}
 
 _VALIDATION_METRIC = re.compile(rf"val/({'|'.join(VALIDATION_METRICS)}|(precision|recall|f1|support)/.+)")
 
@@ -65,6 +86,52 @@ def standard_callbacks(
     if progress_bar:
         callbacks.append(progress.progress_bar(run.command))
     return callbacks
+
+
+class BuildModel(Callback):
+    """Builds the model before the ``setup`` of other callbacks, which may freeze or copy its weights there."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Build it as Lightning would a moment later."""
+        strategy, precision = trainer.strategy, trainer.precision_plugin
+        with strategy.tensor_init_context(), strategy.model_sharded_context(), precision.module_init_context():
+            pl_module.configure_model()
+
+
+def check_named(callbacks: list[Callback]) -> None:
+    """Refuse named callbacks that would do nothing, or harm, in a training of this program.
+
+    Raises:
+        RunError: says what to use instead.
+    """
+    for callback in callbacks:
+        for name in (parent.__name__ for parent in type(callback).__mro__):
+            if name in _REFUSED:
+                raise RunError(f"{name}: {_REFUSED[name]}")
+    for name in unknown_monitors(callbacks):
+        known = ", ".join(f"val/{metric}" for metric in VALIDATION_METRICS)
+        raise RunError(f"a callback watches {name!r}, which does not exist: give one of {known} or val/f1/TYPE")
+
+
+def blamed(error: BaseException) -> str | None:
+    """One line for an error of a callback or logger that the configuration names; ``None`` for other errors.
+
+    Where the class is none of Lightning's, its own line is named, too.
+    """
+    chain = [error]
+    while (cause := chain[-1].__cause__) is not None:
+        chain.append(cause)
+    frames = [frame for each in chain for frame in traceback.walk_tb(each.__traceback__)]
+    for frame, _ in frames:
+        owner = frame.f_locals.get("self")
+        room = type(owner).__module__
+        if isinstance(owner, (Callback, Logger, Profiler)) and not room.startswith("ner_module."):
+            text, kind = " ".join(str(chain[-1]).split())[:300], type(chain[-1]).__name__
+            own = [(inner.f_code.co_filename, line) for inner, line in frames if inner.f_globals["__name__"] == room]
+            where = "" if room.startswith("lightning.") or not own else f" ({own[-1][0]}:{own[-1][1]})"
+            plain = isinstance(chain[-1], (ImportError, MisconfigurationException)) and text
+            return f"{type(owner).__name__}{where}: {text if plain else f'{kind}: {text}'}"
+    return None
 
 
 def unknown_monitors(callbacks: list[Callback]) -> list[str]:

@@ -1,5 +1,7 @@
 """Where loggers write: ``metrics.csv``, and one Weights & Biases run for one training, resumed or tested as it may be.
 
+A logger that the configuration names costs a warning at most (:func:`guard`).
+
 ``RUN/wandb_id`` holds the id of the W&B run. It reaches W&B through the environment, not through the configuration:
 another training with the same configuration must not continue this run.
 """
@@ -14,7 +16,7 @@ import os
 import re
 import secrets
 from argparse import Namespace
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -31,7 +33,7 @@ log = logging.getLogger(__name__)
 _RUN_VARIABLES = ("WANDB_RUN_ID", "WANDB_NAME", "WANDB_RUN_GROUP", "WANDB_TAGS")
 
 
-def set_up_loggers(trainer: Any, command: str, run_dir: Path, seed: int) -> None:
+def set_up_loggers(trainer: Any, command: str, run_dir: Path, seed: int, recipe: str) -> None:
     """Direct the configured loggers into the run directory.
 
     ``validate`` and ``test`` log into the training's W&B run if there is one, and nowhere else; ``predict`` never logs.
@@ -41,6 +43,7 @@ def set_up_loggers(trainer: Any, command: str, run_dir: Path, seed: int) -> None
         command: ``fit``, ``validate``, ``test`` or ``predict``.
         run_dir: the run directory.
         seed: of the training; becomes a tag.
+        recipe: the name of the configuration, which groups runs.
     """
     loggers = trainer.logger if isinstance(trainer.logger, list) else [trainer.logger]
     loggers = [logger for logger in loggers if hasattr(logger, "class_path")]
@@ -49,11 +52,49 @@ def set_up_loggers(trainer: Any, command: str, run_dir: Path, seed: int) -> None
         loggers = [logger for logger in loggers if resumes and _is_wandb(logger)]
         trainer.logger = loggers or False
     for logger in loggers:
-        if logger.init_args.get("save_dir") in (None, "."):
+        arguments = logger.get("init_args") or {}
+        if "save_dir" in arguments and arguments["save_dir"] in (None, ".", "./mlruns"):
             run_dir.mkdir(parents=True, exist_ok=True)
-            logger.init_args.save_dir = str(run_dir)
+            inside = "mlruns" if str(logger.class_path).endswith("MLFlowLogger") else ""
+            logger.init_args.save_dir = str(run_dir / inside)
         if _is_wandb(logger):
-            _name_wandb_run(run_dir, seed)
+            _name_wandb_run(run_dir, seed, recipe)
+
+
+def guard(logger: Any) -> None:
+    """Give a logger names that it can hold, and stop to log there when it fails; in place.
+
+    Files and trees, such as MLflow's and Neptune's, cannot hold ``val/f1`` beside ``val/f1/PER``: there the latter is
+    ``val/f1.PER``.
+    """
+    name = type(logger).__name__
+    is_tree = name not in ("WandbLogger", "TensorBoardLogger", "CSVLogger")
+    failed: list[str] = []
+
+    def guarded(call: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*arguments: Any, **named: Any) -> Any:
+            if failed:
+                return None
+            if is_tree and "metrics" in named:
+                named["metrics"] = {_for_tree(key): value for key, value in named["metrics"].items()}
+            try:
+                return call(*arguments, **named)
+            except Exception as error:
+                failed.append(name)
+                problem = " ".join(str(error).split())[:200]
+                message = "%s failed (%s: %s): nothing more is logged there, and training continues"
+                log.warning(message, name, type(error).__name__, problem)
+
+        return run
+
+    for method in ("log_metrics", "log_hyperparams", "log_graph", "save", "finalize", "after_save_checkpoint"):
+        setattr(logger, method, guarded(getattr(logger, method)))
+
+
+def _for_tree(name: str) -> str:
+    """``val/f1/PER`` as ``val/f1.PER``, of characters that MLflow takes."""
+    first, *others = re.sub(r"[^\w./ -]", "_", name, flags=re.ASCII).split("/")
+    return "/".join([first, *filter(None, [".".join(others)])])
 
 
 def remember_wandb_run(logger: Any, run_dir: Path) -> None:
@@ -74,8 +115,8 @@ def own_wandb_variables() -> Iterator[None]:
         os.environ.update(saved)
 
 
-def _name_wandb_run(run_dir: Path, seed: int) -> None:
-    """Set id, name, group and tags of the run, except those the user has set.
+def _name_wandb_run(run_dir: Path, seed: int, recipe: str) -> None:
+    """Set id, name, group and tags of the run, except those the user has set, and those of a run that goes on.
 
     The group is the recipe's name, so that runs of one recipe with several seeds are shown together.
     """
@@ -83,12 +124,11 @@ def _name_wandb_run(run_dir: Path, seed: int) -> None:
         known = _id_file(run_dir).read_text(encoding="ascii", errors="replace").strip()
         if re.fullmatch(r"[\w-]+", known, re.ASCII):
             os.environ["WANDB_RUN_ID"] = known
-        else:
-            log.warning("%s is damaged: a new W&B run begins", _id_file(run_dir))
-    group, name = run_dir.absolute().parts[-2:]
+            return
+        log.warning("%s is damaged: a new W&B run begins", _id_file(run_dir))
     os.environ.setdefault("WANDB_RUN_ID", secrets.token_hex(4))
-    os.environ.setdefault("WANDB_NAME", f"{group}/{name}")
-    os.environ.setdefault("WANDB_RUN_GROUP", group)
+    os.environ.setdefault("WANDB_NAME", f"{recipe}/{run_dir.absolute().name}")
+    os.environ.setdefault("WANDB_RUN_GROUP", recipe)
     os.environ.setdefault("WANDB_TAGS", f"seed-{seed}")
 
 

@@ -33,6 +33,7 @@ from torch import distributed as dist
 
 from ner_module.tables import say
 from ner_module.training import cluster
+from ner_module.training.resume import epoch_is_complete
 from ner_module.training.runs import checkpoint_path
 
 # Requests, exchanged between processes: the largest wins.
@@ -178,7 +179,12 @@ class PreemptionCheckpoint(Checkpoint):
             return
         # An evaluation that is due now, or the end of the epoch, belongs to this step: if it were saved here, a resumed
         # run would skip it. An evaluation can be stopped at its start; the end of the epoch saves by itself.
+        ends, trainer.should_stop = trainer.should_stop, False
         within = not loop._should_check_val_fx(trainer.fit_loop._data_fetcher) and not loop._num_ready_batches_reached()  # type: ignore[arg-type]
+        trainer.should_stop = ends
+        if within and ends:  # by `max_steps` or `max_time`: the evaluation that follows is none of an unbroken training
+            self._save(trainer)
+            return
         request = self._request.update(trainer, self._wanted(trainer) if within else self._signal)
         if within and request == _SAVE:
             self._save(trainer)
@@ -199,6 +205,12 @@ class PreemptionCheckpoint(Checkpoint):
         """Stop here if requested; not in the sanity check, before which nothing was trained."""
         if trainer.state.fn == "fit" and not trainer.sanity_checking and batch_idx < self._common_batches:
             self._stop_within_evaluation(trainer)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save if training ends here within an epoch, as by early stopping."""
+        ended = trainer.state.fn == "fit" and trainer.should_stop and not epoch_is_complete(trainer)
+        if ended and trainer.global_step > self._saved_step:
+            self._save(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop here if requested; `ModelCheckpoint` has just saved."""

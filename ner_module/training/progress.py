@@ -36,6 +36,10 @@ class _EpochBar(RichProgressBar):
             self._read = time.monotonic()
         return self._metrics
 
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leave the terminal to what follows; the bar would be drawn once more below it."""
+        self._stop_progress()
+
     def _get_train_description(self, current_epoch: int) -> str:
         return _epoch(self.trainer).capitalize()
 

@@ -1,4 +1,4 @@
-"""The table of epochs, a row after each validation; the scores of each entity type; ``results.json``.
+"""The table of epochs, a row after each validation, else epoch; the scores of each entity type; ``results.json``.
 
 Rows come from validation within ``fit``, never from its sanity check. They travel in checkpoints, so that a resumed run
 shows the epochs before it stopped.
@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, Timer
+from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from rich import get_console
 
 from ner_module.errors import DataError
 from ner_module.files import read_json_object, sealed, sha256_of, write_or_warn
 from ner_module.tables import Column, Table, count, say, score
 from ner_module.tagging import LabelSet
+from ner_module.training.resume import epoch_is_complete
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +74,10 @@ class ResultsTable(Callback):
             return
         if trainer.state.fn == "validate":
             self._summarise(trainer, pl_module, "validate", "val/")
-            return
+        else:
+            self._add_row(trainer, pl_module)
+
+    def _add_row(self, trainer: Trainer, pl_module: LightningModule) -> None:
         batches = trainer.num_training_batches
         finished = getattr(trainer.fit_loop.epoch_loop.batch_progress.current, "processed", 0)
         epoch = trainer.current_epoch + (finished / batches if batches else 1)
@@ -86,13 +91,25 @@ class ResultsTable(Callback):
         self._write(pl_module, {"epochs": self.rows}, ("config.yaml", "train_entities.json", "audit.json"))
         self._print(trainer, row)
 
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Without validation data, add and print a row of what training alone says."""
+        if not trainer.enable_validation or not sum(trainer.num_val_batches):
+            self._add_row(trainer, pl_module)
+
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print and write the test scores."""
         self._summarise(trainer, pl_module, "test", "test/")
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say which epoch ``best.ckpt`` holds, and print the entity types of that validation."""
+        """Say why training ended early, which epoch ``best.ckpt`` holds, and the entity types of that validation."""
+        reason = end_reason(trainer)
+        self._write(pl_module, {"stopped": reason})
+        if reason is not None and trainer.is_global_zero:
+            say(f"\nstopped: {reason}", "bold")
         if not trainer.is_global_zero or not self.rows:
+            return
+        if "val/f1" not in self.rows[-1]:
+            say("\nno validation data: nothing was scored; last.ckpt is the model after the last step\n", "bold")
             return
         saved = _best_score(trainer)
         best = _best(self.rows, saved)
@@ -129,12 +146,30 @@ class ResultsTable(Callback):
             say(text, style)
 
 
+def end_reason(trainer: Trainer) -> str | None:
+    """Why training ended before its last epoch did, in words; ``None`` where it did not."""
+    if epoch_is_complete(trainer) and 0 < (trainer.max_epochs or 0) <= trainer.current_epoch:
+        return None
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, Timer) and (callback.time_remaining() or 1.0) <= 0:
+            return "--trainer.max_time is reached; to go on, resume with another or null"
+        if isinstance(callback, EarlyStopping) and (reason := callback.stopping_reason_message):
+            if callback.stopping_reason is EarlyStoppingReason.PATIENCE_EXHAUSTED:
+                direction = "risen" if callback.mode == "max" else "fallen"
+                times = f"{callback.wait_count} validation{'s' * (callback.wait_count > 1)}"
+                reason = f"{callback.monitor} has not {direction} for {times}"
+            return f"{reason.removesuffix(' Signaling Trainer to stop.')} (early stopping)"
+    if trainer.global_step >= trainer.max_steps > 0:
+        return f"--trainer.max_steps {trainer.max_steps} are done; to go on, resume with more or -1"
+    return "a callback asked for it" if trainer.should_stop else None
+
+
 def update_results(run_dir: Path, update: dict[str, Any], written: Sequence[str] = ()) -> None:
     """Put entries into ``results.json``, written whole or not at all; a damaged one is replaced.
 
     Args:
         run_dir: the run directory.
-        update: the entries.
+        update: the entries; one that is ``None`` is removed.
         written: files of the run whose SHA-256 goes with them, for :func:`is_as_written`.
     """
     path = run_dir / "results.json"
@@ -146,7 +181,7 @@ def update_results(run_dir: Path, update: dict[str, Any], written: Sequence[str]
     digests = {name: sha256_of(run_dir / name) for name in written if (run_dir / name).is_file()}
     if digests:
         known["sha256"] = _digests(known) | digests
-    content = sealed(_finite(known | update))
+    content = sealed(_finite({name: value for name, value in (known | update).items() if value is not None}))
     write_or_warn(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False))
 
 
@@ -204,8 +239,9 @@ def _best(rows: list[dict[str, float]], saved: float | None = None) -> dict[str,
         saved: the F1 of ``best.ckpt``, which may not be the best row's: when training resumed in another directory, and
             the checkpoint of an earlier row was left behind.
     """
-    those = [row for row in rows if saved is not None and abs(row["val/f1"] - saved) < 2e-6]
-    return max(those or rows, key=lambda row: row["val/f1"])
+    scored = [row for row in rows if "val/f1" in row]
+    those = [row for row in scored if saved is not None and abs(row["val/f1"] - saved) < 2e-6]
+    return max(those or scored, key=lambda row: row["val/f1"])
 
 
 def _best_score(trainer: Trainer) -> float | None:

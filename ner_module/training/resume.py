@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from torch.optim.lr_scheduler import LambdaLR
 
 from ner_module.data.batching import training_plan
 
@@ -50,6 +51,11 @@ def keep_options(options: Any, checkpoint: dict[str, Any]) -> None:
         options.data[name] = options.model[name]
 
 
+def epoch_is_complete(trainer: Trainer) -> bool:
+    """Whether the running epoch's last batch is done, and not only the last one before `max_steps` or `max_time`."""
+    return trainer.fit_loop.epoch_loop._num_ready_batches_reached()
+
+
 class RelocatableCheckpoint(ModelCheckpoint):
     """Remembers the best score when training resumes from another path.
 
@@ -65,6 +71,11 @@ class RelocatableCheckpoint(ModelCheckpoint):
             paths: dict[str, Any] = {"dirpath": self.dirpath, "best_model_path": path, "kth_best_model_path": path}
             paths |= {"best_k_models": {path: scores[0]} if scores else {}, "last_model_path": ""}
             super().load_state_dict(state_dict | paths)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save after whole epochs only: `PreemptionCheckpoint` has saved one that was cut short, before it was left."""
+        if epoch_is_complete(trainer):
+            super().on_train_epoch_end(trainer, pl_module)
 
 
 class ChangedPlan(Callback):
@@ -105,6 +116,14 @@ class ChangedPlan(Callback):
             steps = [-(-plan.count(sampler.lengths) // plan.accumulate) for plan in (then, now)]
             for state in checkpoint["lr_schedulers"]:
                 state["last_epoch"] = round(state["last_epoch"] * steps[1] / steps[0])
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the rate of the first step from the schedule as it is now: its end may have been another before."""
+        for scheduler in (config.scheduler for config in trainer.lr_scheduler_configs):
+            if isinstance(scheduler, LambdaLR):
+                rates = zip(scheduler.optimizer.param_groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True)
+                for group, base, factor in rates:
+                    group["lr"] = base * factor(scheduler.last_epoch)
 
 
 class RandomState(Callback):

@@ -50,6 +50,7 @@ class Run:
         run_dir: where the command writes; ``None`` where it runs nothing (``--help``).
         checkpoint: the file it starts from.
         starts_anew: whether ``--ckpt_path auto`` found nothing to resume from: what is in ``run_dir`` is left over.
+        recipe: the name of the first configuration.
         launch: how to start this program again, for messages.
     """
 
@@ -58,6 +59,7 @@ class Run:
     run_dir: Path | None
     checkpoint: Path | None
     starts_anew: bool = False
+    recipe: str = "fit"
     launch: str = field(default_factory=launch_command)
 
 

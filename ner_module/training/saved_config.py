@@ -35,13 +35,13 @@ _CLASSES = {
     f"{_CALLBACKS}EarlyStopping": "monitor min_delta patience verbose mode strict check_finite stopping_threshold "
     "divergence_threshold check_on_train_epoch_end log_rank_zero_only",
     f"{_CALLBACKS}LearningRateMonitor": "logging_interval log_momentum log_weight_decay",
-    f"{_CALLBACKS}StochasticWeightAveraging": "swa_lrs swa_epoch_start annealing_epochs annealing_strategy device",
     f"{_CALLBACKS}EMAWeightAveraging": "use_buffers decay update_every_n_steps update_starting_at_step "
     "update_starting_at_epoch",
     f"{_CALLBACKS}WeightAveraging": "use_buffers",
     f"{_LOGGERS}WandbLogger": "name offline anonymous project log_model prefix checkpoint_name tags group notes entity "
     "add_file_policy",
     f"{_LOGGERS}TensorBoardLogger": "name version log_graph default_hp_metric prefix sub_dir",
+    f"{_LOGGERS}MLFlowLogger": "experiment_name run_name tags log_model prefix run_id synchronous",
     f"{_LOGGERS}CSVLogger": "name version prefix flush_logs_every_n_steps",
     f"{_STRATEGIES}DDPStrategy": "timeout find_unused_parameters static_graph gradient_as_bucket_view "
     "broadcast_buffers bucket_cap_mb start_method process_group_backend",

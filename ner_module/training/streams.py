@@ -1,14 +1,27 @@
-"""Standard output that may go away while a training runs: a closed terminal, a reader that ended, a full disk."""
+"""What reaches the terminal: what libraries say that matters here, and output that may go away during a training.
+
+It goes away with a closed terminal, a reader that ended, a full disk.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
+import re
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+# What Lightning says of every run, and what this program says in its own words.
+_CHATTER = re.compile(
+    r"\s*(-{9}|[GTH]PU available|💡|LOCAL_RANK|`Trainer|Restor|Loaded model|Seed set|Initializing dist|Loading `train|"
+    r"Using |Trainer already|SLURM auto|Detected Keyb|Received SIG|Bypassing SIG|Time limit|Monitored metric|"
+    r"`weights_only|Found current_model|distributed_backend)|.* Profiler Report"
+)
 
 _GONE = (errno.EPIPE, errno.EIO, errno.EBADF)
 
@@ -52,3 +65,25 @@ def lossy_output() -> Iterator[None]:
         sys.stdout.flush()
         sys.stderr.flush()
         sys.stdout, sys.stderr = streams
+
+
+def silence_libraries() -> None:
+    """Ignore messages of Lightning that do not apply to this program."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(lambda record: not _CHATTER.match(record.getMessage()))
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).handlers = [handler]
+    for message in (
+        # Evaluation has no use for the callbacks of `fit`; the directory of a resumed run is not empty; and the data
+        # module, not the loader, knows the position within the epoch.
+        "Be aware that when using `ckpt_path`.*",
+        "Checkpoint directory .* exists and is not empty.*",
+        "You're resuming from a checkpoint that ended.*",
+        "The dirpath has changed from.*",
+        "It is recommended to use .*sync_dist=True.*",  # scores are summed over processes before they are logged
+        "You're using the WeightAveraging callback.*",  # models are not sharded, nor averaged to be scored
+        "LightningCLI's args parameter is intended to run from within Python.*",
+    ):
+        warnings.filterwarnings("ignore", message=message)
+    if "SLURM_JOB_ID" not in os.environ:  # a login node has srun, too
+        warnings.filterwarnings("ignore", message="The `srun` command is available on your system.*")

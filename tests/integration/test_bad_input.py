@@ -122,7 +122,7 @@ def test_a_label_that_only_validation_data_has_is_a_warning(
     outcome = attempt("--data.train_file", "train.conll", "--data.validation_file", "dev.conll", "--run_dir", "run")
     assert outcome.code == 0
     (line,) = [line for line in outcome.err.splitlines() if "PLANET" in line]
-    assert line.startswith("dev.conll:9: ")
+    assert line.startswith("warning: dev.conll:9: ")
     assert "cannot be learnt" in line
     assert {"B-PLANET", "I-PLANET"} <= set(results(tmp_path / "run")["label_names"])
     assert results(tmp_path / "run")["epochs"][0]["val/support/PLANET"] == 1

@@ -186,6 +186,10 @@ def test_precedence(run_main: RunMain, tmp_path: Path) -> None:
     assert (both["model_name_or_path"], both["learning_rate"]) == ("b", 1.0)
     assert model("--config", "a.yaml", "--model.learning_rate", "2")["learning_rate"] == 2
     assert model("--model.learning_rate", "2", "--config", "a.yaml")["learning_rate"] == 2
+    (tmp_path / "merged.yaml").write_text(
+        "model: {<<: {learning_rate: 4.0}, model_name_or_path: m}\n", encoding="utf-8"
+    )
+    assert model("--config", "merged.yaml")["learning_rate"] == 4
     write_config(tmp_path / "m.yaml", {"model_name_or_path": "m", "learning_rate": 3.0})
     both = model("--model.learning_rate", "2", "--model", "m.yaml", "--config", "a.yaml")
     assert (both["model_name_or_path"], both["learning_rate"]) == ("m", 2)

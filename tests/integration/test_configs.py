@@ -13,7 +13,7 @@ from ner_module.__main__ import main
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 RECIPES = ("bert_cased", "binary", "distilbert_conll2003", "few_shot", "quickstart", "small")
-OVERLAYS = ("bf16", "cpu", "ddp", "debug", "early_stopping", "ema", "tensorboard", "wandb")
+OVERLAYS = ("bf16", "cpu", "csv", "ddp", "debug", "early_stopping", "ema", "mlflow", "tensorboard", "wandb")
 
 
 def test_none_is_missing_here() -> None:
@@ -65,6 +65,8 @@ def test_overlay_runs(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    if name == "mlflow":  # no dependency of this project
+        pytest.importorskip("mlflow")
     path = CONFIGS / "quickstart.yaml"
     options = _no_hub(corpus, tiny_model(), {})
     monkeypatch.chdir(tmp_path)
@@ -79,6 +81,10 @@ def test_overlay_runs(
             assert trainer[key] == value
     if name == "early_stopping":
         assert trainer["callbacks"][0]["class_path"].endswith("EarlyStopping")
+    if name == "csv":
+        assert (tmp_path / "run" / "csv" / "hparams.yaml").is_file()
+    if name == "mlflow":
+        assert {path.name for path in (tmp_path / "run" / "mlruns").rglob("val/*")} > {"f1", "f1.PER", "f1_macro"}
     if name == "wandb":
         assert list((tmp_path / "run" / "wandb").glob("offline-run-*")), "W&B writes into the run directory"
         assert not (tmp_path / "wandb").exists()

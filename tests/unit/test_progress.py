@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import pty
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from ner_module.__main__ import main
+from ner_module.errors import for_terminal
 from ner_module.training import progress
 
 
@@ -50,3 +53,15 @@ def test_the_rate_of_a_resumed_epoch_counts_its_own_batches(
     rate = re.search(r"([\d.]+) (batches/s|s/batch)", first)
     assert rate is not None
     assert float(rate[1]) > 0.5 if rate[2] == "batches/s" else float(rate[1]) < 2
+
+
+def test_on_a_terminal_prose_is_wrapped_between_words_and_commands_are_not() -> None:
+    command = f"see all: python -m ner_module audit --config {'x' * 80}"
+    prose = "warning: " + "entities " * 30
+    ours, theirs = pty.openpty()
+    with open(ours, "rb"), open(theirs, "w") as terminal:  # noqa: PTH123
+        wrapped = for_terminal(f"{prose}\n{command}\n\x1b[2J", terminal).split("\n")
+    assert wrapped[-2:] == [command, "\\x1b[2J"]
+    assert all(len(line) <= 80 and not line.startswith("   ") for line in wrapped[:-2])
+    assert " ".join(" ".join(wrapped[:-2]).split()) == prose.strip()
+    assert for_terminal(prose, io.StringIO()) == prose, "a file may have lines of any length"

@@ -76,6 +76,7 @@ def rank_suspects(
     if sentences is None:
         sentences = np.arange(len(stored)) if chosen is None else chosen
     module = module.eval().to("cuda" if torch.cuda.is_available() else "cpu")
+    module.check_device()
     assembler = BatchAssembler(encoded, data.label_ids(source))
     suspects = []
     for indices in evaluation_batches(encoded.sentence_lengths()[sentences], data.hparams["eval_batch_size"]):

@@ -1,7 +1,7 @@
 """A trained model as ONNX: writing it, and making it smaller. `inference/onnx_model.py` runs it.
 
 Written with torch's exporter (``dynamo=True``); its older one loses the attention mask of BERT under transformers 5.23:
-logits off by 2, no warning. Needs the optional packages of ``pip install 'ner-module[onnx]'``.
+logits off by 2, no warning. Needs the optional packages of ``pip install -e '.[onnx]'``.
 """
 
 from __future__ import annotations

@@ -16,6 +16,11 @@ def main(argv: Sequence[str]) -> int:
     options = _parser().parse_args(list(argv))
     if options.max_f1_drop is None:
         options.max_f1_drop = _MAX_F1_DROP[options.format]
+    if options.format.startswith("onnx"):  # before a model is loaded
+        from ner_module.inference.onnx_model import need_package
+
+        for package in ("onnx", "onnxruntime", "onnxscript"):
+            need_package(package)
     from ner_module.extras.export.command import export
 
     return export(options)

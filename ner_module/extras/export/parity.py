@@ -112,6 +112,8 @@ def plain_entities(
     from transformers import AutoConfig, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+    if tokenizer.pad_token is None:  # GPT-2, Llama; what stands under padding does not matter
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     names = AutoConfig.from_pretrained(str(folder), local_files_only=True).id2label
     logits = _plain_model(folder)
     words = [list(tokens) for tokens in sentences]

@@ -76,7 +76,8 @@ class TrainingHealth(Callback):
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
         """Log the norm of the gradients, before clipping, at the steps that are logged."""
-        if (trainer.global_step + 1) % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+        every = trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if every and (trainer.global_step + 1) % every == 0:
             gradients = [parameter.grad for parameter in pl_module.parameters() if parameter.grad is not None]
             pl_module.log("train/grad_norm", get_total_norm(gradients))
 
@@ -127,7 +128,8 @@ class TrainingHealth(Callback):
     def _read_logged(self, trainer: Trainer) -> None:
         step = trainer.global_step
         # `logged_metrics` waits for the device: not before the step is known to be a logged one.
-        if step == self.history.last_step or step % trainer.log_every_n_steps:  # type: ignore[attr-defined]
+        every = trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if step == self.history.last_step or not every or step % every:
             return
         if "train/loss" in (logged := trainer.logged_metrics):
             self.history.losses[step] = float(logged["train/loss"])

@@ -46,7 +46,7 @@ class Throughput(Callback):
             self._seconds = 0.0
             return
         lengths = batch["lengths"]
-        with trainer.precision_plugin.forward_context():
+        with trainer.precision_plugin.forward_context():  # the kind of attention depends on it
             computed = pl_module.computed_tokens(lengths)  # type: ignore[operator]
         self._sums += [len(lengths), sum(lengths), *computed]
         self._read_clock()

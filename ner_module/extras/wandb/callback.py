@@ -5,9 +5,11 @@ Not here: sending metrics and the configuration, and that one training is one W&
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 
@@ -17,6 +19,7 @@ from ner_module.extras.analysis.errors import type_confusion
 from ner_module.extras.findings import SEVERITIES
 from ner_module.extras.provenance.callback import code_state, data_fingerprints
 from ner_module.files import read_json_object
+from ner_module.training.checkpoints import read_checkpoint
 
 _MOST_ERRORS = 500
 """Rows of the table of errors; all of them are in ``predictions/``."""
@@ -31,9 +34,16 @@ class WandbRun(Callback):
 
     def __init__(self, run_dir: Path) -> None:
         self.run_dir = run_dir
+        self.with_model: set[str] = set()
+        """The ids of the runs that the best model is uploaded to."""
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Axes and fingerprints."""
+        """Axes and fingerprints; which runs get the model, as ``log_model`` of the logger says."""
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.after_save_checkpoint = lambda _: None  # type: ignore[assignment,method-assign]  # Lightning's upload
+                if logger._log_model and trainer.is_global_zero:
+                    self.with_model.add(logger.experiment.id)
         for run in _runs(trainer):
             run.define_metric("train/*", step_metric="trainer/global_step")
             run.define_metric("train/loss", step_metric="trainer/global_step", summary="min")
@@ -44,8 +54,6 @@ class WandbRun(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The best epoch, counts of warnings and findings, and the best model."""
-        import wandb
-
         for run in _runs(trainer):
             results, audit = (read_json_object(self.run_dir / f"{name}.json") for name in ("results", "audit"))
             best = RunContents(results=results).best_epoch or {}
@@ -56,13 +64,25 @@ class WandbRun(Callback):
             if audit:
                 severities = [finding["severity"] for finding in audit.get("findings", [])]
                 run.summary["audit"] = {name: severities.count(name) for name in SEVERITIES}
-            checkpoint = self.run_dir / "checkpoints" / "best.ckpt"
-            if checkpoint.is_file():
-                artifact = wandb.Artifact(f"ner-model-{run.id}", type="model")
-                for file in (checkpoint, self.run_dir / "config.yaml"):
-                    if file.is_file():
-                        artifact.add_file(str(file), name=file.name)
-                run.log_artifact(artifact, aliases=["best", "latest"])
+            if run.id in self.with_model:
+                self._log_model(run)
+
+    def _log_model(self, run: Any) -> None:
+        """Upload ``best.ckpt`` without what only resuming needs, and ``config.yaml``."""
+        import wandb
+
+        checkpoint, config = self.run_dir / "checkpoints" / "best.ckpt", self.run_dir / "config.yaml"
+        if not checkpoint.is_file():
+            return
+        content = read_checkpoint(checkpoint)
+        content |= {"optimizer_states": [], "lr_schedulers": []}
+        artifact = wandb.Artifact(f"ner-model-{run.id}", type="model")
+        with tempfile.TemporaryDirectory() as folder:
+            torch.save(content, Path(folder) / checkpoint.name)
+            for file in (Path(folder) / checkpoint.name, config):
+                if file.is_file():
+                    artifact.add_file(str(file), name=file.name)  # which copies it
+            run.log_artifact(artifact, aliases=["best", "latest"])
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """After ``validate``, not after validation within ``fit``."""

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from run_files import ROOT_DATA, results
 
 from ner_module.extras.health.callback import TrainingHealth
@@ -177,6 +178,20 @@ def test_the_device_is_only_asked_at_logged_steps(tmp_path: Path) -> None:
         health._read_logged(Trainer(global_step=step, log_every_n_steps=10, is_global_zero=True))  # type: ignore[arg-type]
     assert asked == [10, 20]
     assert health.history.losses == {10: 1.0, 20: 1.0}
+
+
+def test_gradients_that_a_scaler_will_skip_are_no_failure(tmp_path: Path) -> None:
+    """In float16 the first scale is too large: some steps overflow, and are skipped."""
+    module = torch.nn.Linear(2, 2)
+    module.weight.grad = torch.full((2, 2), torch.inf)
+    logged: dict[str, Any] = {}
+    module.log = logged.__setitem__  # type: ignore[assignment]
+    health = TrainingHealth(tmp_path)
+    trainer: Any = SimpleNamespace(global_step=9, log_every_n_steps=10, is_global_zero=True)
+    health.on_before_optimizer_step(trainer, module, None)  # type: ignore[arg-type]
+    assert logged["train/grad_norm"].isinf()
+    health._check(trainer)
+    assert health.found == []
 
 
 SHARED = Path(os.environ.get("NER_SHARED_DATA", Path(__file__).parents[4] / "shared" / "data"))

@@ -83,7 +83,7 @@ def table(run: Path, key: str) -> list[dict[str, Any]]:
 
 
 def test_everything_of_a_training_is_stored(fit: Callable[..., Any], tmp_path: Path) -> None:
-    fit("--run_dir", "group/run", "--seed_everything", 7)
+    fit("--run_dir", "group/run", "--seed_everything", 7, "--trainer.logger.log_model", "true")
     run = tmp_path / "group" / "run"
     files = files_in(run)
     assert files >= RUN_FILES
@@ -92,7 +92,9 @@ def test_everything_of_a_training_is_stored(fit: Callable[..., Any], tmp_path: P
     (records,) = stored(run)
 
     about = records["run"][0]
-    assert (about["display_name"], about["run_group"], about["tags"]) == ("group/run", "group", ["seed-7"])
+    assert (about["display_name"], about["run_group"], about["tags"]) == ("logger/run", "logger", ["seed-7"]), (
+        "of the first configuration"
+    )
     assert about["run_id"] == (run / "wandb_id").read_text().strip()
 
     # Every value of metrics.csv, at its step.
@@ -140,7 +142,7 @@ def test_everything_of_a_training_is_stored(fit: Callable[..., Any], tmp_path: P
     assert set(model["aliases"]) == {"best", "latest"}
     assert {entry["path"] for entry in model["manifest"]["contents"]} == {"best.ckpt", "config.yaml"}
     size = next(entry["size"] for entry in model["manifest"]["contents"] if entry["path"] == "best.ckpt")
-    assert int(size) == (run / "checkpoints" / "best.ckpt").stat().st_size
+    assert int(size) < 0.6 * (run / "checkpoints" / "best.ckpt").stat().st_size, "without the optimiser's state"
 
 
 def test_resumed_and_tested_it_stays_one_run(fit: Callable[..., Any], run_main: RunMain, tmp_path: Path) -> None:
@@ -152,6 +154,7 @@ def test_resumed_and_tested_it_stays_one_run(fit: Callable[..., Any], run_main: 
     before = files_in(tmp_path)
     run_main("predict", "--run_dir", "run", "--ckpt_path", "best", "--data.predict_file", "-", stdin=b"Anna\n")
     assert files_in(tmp_path) == before, "predict logs nothing"
+    assert not any("artifact" in records for records in stored(tmp_path / "run")), "log_model does not ask for it"
     run = tmp_path / "run"
     parts = stored(run)
     assert len(parts) == 3
