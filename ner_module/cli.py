@@ -41,6 +41,7 @@ from ner_module.training.failures import explain
 from ner_module.training.loggers import MetricsCSV, guard, own_wandb_variables, set_up_loggers
 from ner_module.training.predictions import holds_predictions
 from ner_module.training.private import private_folder
+from ner_module.training.results import best_f1
 from ner_module.training.resume import keep_options
 from ner_module.training.run_lock import run_lock
 from ner_module.training.runs import checkpoint_path, clear_unsaved, remove_if_unused
@@ -62,6 +63,10 @@ def parse_fit_options(arguments: Sequence[str]) -> dict[str, Any]:
     ).as_dict()
     options["data"]["model_name_or_path"] = options["data"]["model_name_or_path"] or None
     return options
+
+
+_SAMPLE = "ner_module/data/sample/train.conll"
+"""What the quickstart trains on; all others have data of their own."""
 
 
 class NERCLI(LightningCLI):
@@ -267,19 +272,27 @@ class NERCLI(LightningCLI):
         launch, where = self.run.launch, shlex.quote(str(run_dir))
         lines = [f"Saved in {run_dir}", "", "Next:"]
         saved = [name for name in ("best", "last") if checkpoint_path(run_dir, name).is_file()]
+        asked = f"--run_dir {where}" + (" --ckpt_path last" if saved == ["last"] else "")
         if saved and "test" in self.datamodule.encoded:
-            lines.append(f"  {launch} test --run_dir {where} --ckpt_path {saved[0]}")
-        if saved:
-            lines.append(
-                f'  echo "Ada Lovelace met the mayor of Lincoln." | {launch} predict --run_dir {where} '
-                f"--ckpt_path {saved[0]} --data.predict_file -"
-            )
-        model = self.model.hparams["model_name_or_path"]
-        lines.append(
-            f"  {launch} fit --model.model_name_or_path {model} --data.train_file YOUR_FILE "
-            "   # your own data: CoNLL columns or JSONL"
-        )
+            lines.append(f"  {launch} test {asked}")
+        elif saved:
+            lines.append(f"  {launch} test {asked} --data.test_file FILE")
+        if saved and best_f1(self.trainer) != 0:
+            text = shlex.quote(self._example())
+            lines.append(f"  echo {text} | {launch} predict {asked} --data.predict_file -")
+        if _SAMPLE in map(str, _as_list(self.datamodule.hparams["train_file"])):
+            model = self.model.hparams["model_name_or_path"]
+            lines.append(f"  {launch} fit --model.model_name_or_path {model} --data.train_file YOUR_FILE")
         say("\n".join(lines))
+
+    def _example(self) -> str:
+        """A short sentence of the data that were held out, or of the training data."""
+        data: NERDataModule = self.datamodule
+        split = "validation" if "validation" in data.stored else "train"
+        count = min(20, len(data.stored[split]))
+        found = [data.sentence_of(split, index)[0] for index in range(count)]
+        short = min(found, key=lambda tokens: abs(len(tokens) - 8))
+        return " ".join(short)
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -111,7 +111,7 @@ class ResultsTable(Callback):
         if "val/f1" not in self.rows[-1]:
             say("\nno validation data: nothing was scored; last.ckpt is the model after the last step\n", "bold")
             return
-        saved = _best_score(trainer)
+        saved = best_f1(trainer)
         best = _best(self.rows, saved)
         epoch = f"{best['epoch']:g}"
         what = "The best epoch is" if saved is None else "best.ckpt holds epoch"
@@ -244,7 +244,7 @@ def _best(rows: list[dict[str, float]], saved: float | None = None) -> dict[str,
     return max(those or scored, key=lambda row: row["val/f1"])
 
 
-def _best_score(trainer: Trainer) -> float | None:
+def best_f1(trainer: Trainer) -> float | None:
     """The F1 of ``best.ckpt``; ``None`` where there is none."""
     for callback in trainer.checkpoint_callbacks:
         if isinstance(callback, ModelCheckpoint) and callback.monitor == "val/f1":
