@@ -346,7 +346,7 @@ def test_prediction_in_a_new_process_with_the_run_alone(
     text = "Anna met Ben.\n\nJosé saw 東京 😀\n"
     done = program("predict", "--ckpt_path", "run/checkpoints/last.ckpt", "--data.predict_file", "-", stdin=text)
     assert [row["text"] for row in json_lines(done.stdout)] == text.splitlines()
-    assert done.stderr == "", "nothing to say"
+    assert done.stderr == "checkpoint run/checkpoints/last.ckpt (epoch 2, step 16)\n", "nothing else to say"
 
 
 def test_scores_with_the_run_alone(only_the_run: Path, run_main: RunMain) -> None:
