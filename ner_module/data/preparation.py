@@ -27,7 +27,7 @@ from ner_module.data.hub import HubColumns, choose_columns, hub_sentences, is_un
 from ner_module.data.sentence import Sentence
 from ner_module.data.store import CHUNK, Documents, StoredSplit, store_sentences
 from ner_module.errors import DataError
-from ner_module.files import folder_problem, sha256_of
+from ner_module.files import check_regular, folder_problem, sha256_of
 
 log = logging.getLogger(__name__)
 
@@ -207,6 +207,7 @@ def _digest(source: Path) -> str:
     if source.is_dir():
         files = sorted(path for path in source.rglob("*") if path.is_file())
         return _key([(str(path.relative_to(source)), sha256_of(path)) for path in files])
+    check_regular(source)
     digest = hashlib.sha256()
     with source.open("rb") as file:
         while block := file.read(1 << 20):

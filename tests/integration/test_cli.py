@@ -81,7 +81,7 @@ def test_the_short_help_lists_options_of_the_parser(run_main: RunMain) -> None:
     for command in COMMANDS:
         options = re.findall(r"^  --(\S+)", run_main(command, "--help").out, re.MULTILINE)
         assert {"config", "run_dir", "ckpt_path"} < set(options)
-        assert set(options) <= known | {"config", "output"}
+        assert set(options) <= known | {"config", "output", "output_tags"}
         assert ("output" in options) == (command == "predict")
 
 

@@ -328,7 +328,6 @@ def test_validation_within_an_epoch(run_main: RunMain, fit_options: list[str], t
     [
         ("--trainer.limit_val_batches", "0"),  # no validation: there is no best checkpoint
         ("--trainer.enable_checkpointing", "false"),
-        ("--trainer.max_epochs", "0"),
         ("--trainer.check_val_every_n_epoch", "2"),
     ],
 )

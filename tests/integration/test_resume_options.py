@@ -68,7 +68,7 @@ def test_what_a_checkpoint_decides_is_named_and_recorded_as_it_is(
     assert len(lines) == len(FIXED), lines
     for option, given, made_with in FIXED:
         made_with = base if option == "model.model_name_or_path" else made_with
-        told = f"--{option} {given} has no effect: training resumes from a checkpoint made with {made_with}."
+        told = f"warning: --{option} {given} has no effect: training resumes from a checkpoint made with {made_with}."
         assert any(line.startswith(told) for line in lines), (told, lines)
         *sections, name = option.split(".")
         assert (config[sections[0]] if sections else config)[name] == made_with

@@ -151,4 +151,4 @@ def test_annotated_and_raw_text_have_the_same_words(tmp_path):
         sentence.tokens for sentence in read_sentences(tmp_path / "spans.jsonl", ReadingOptions(tagged=False))
     ] == trained
     assert [sentence.tokens for sentence in read_sentences(tmp_path / "brat")] == trained
-    assert [_sentence(line).tokens for line in lines] == trained, "NERTagger"
+    assert [_sentence(line, "").tokens for line in lines] == trained, "NERTagger"

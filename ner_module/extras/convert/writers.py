@@ -82,11 +82,11 @@ def _token_record(number: int, annotated: Annotated, losses: Losses) -> dict[str
     return record
 
 
-def _rows(sentence: Sentence, losses: Losses, keeps_breaks: bool) -> Iterator[tuple[str, str]]:
+def _rows(sentence: Sentence, losses: Losses) -> Iterator[tuple[str, str]]:
     """Word and tag by turns, for formats of a word a line."""
     losses[lost.NO_TEXT] += sentence.text is not None
     words = sentence.tokens
-    if not keeps_breaks and any("\n" in word or "\t" in word for word in words):
+    if any("\n" in word or "\t" in word for word in words):
         losses[lost.BROKEN_WORD] += 1
         words = [word.replace("\n", " ").replace("\t", " ") for word in words]
     assert sentence.tags is not None
@@ -108,7 +108,7 @@ def _conll_lines(sentences: Iterable[Annotated], losses: Losses) -> Iterator[str
                 is_numbered = lost.NUMBERED.search(document)
                 yield f"{DOCSTART}\tO\n\n" if is_numbered else f"# newdoc id = {' '.join(document.split())}\n"
         losses[lost.DOCSTART_WORD] += DOCSTART in sentence.tokens
-        for word, tag in _rows(sentence, losses, keeps_breaks=False):
+        for word, tag in _rows(sentence, losses):
             yield f"{'-DOCSTART' if word == DOCSTART else word}\t{tag}\n"
         yield "\n"
 
@@ -130,7 +130,7 @@ def _table_lines(sentences: Iterable[Annotated], losses: Losses, separator: str)
         losses[lost.EMPTY] += not sentence.tokens
         losses[lost.NO_DOCUMENT] += sentence.document is not None and not has_documents
         rest = [sentence.document or ""] if has_documents else []
-        for word, tag in _rows(sentence, losses, keeps_breaks=separator == ","):
+        for word, tag in _rows(sentence, losses):
             yield row(str(number), word, tag, *rest)
 
 

@@ -238,7 +238,7 @@ def _duration(seconds: float) -> str:
     """Two units at most.
 
     >>> _duration(42.4), _duration(2551), _duration(100_000)
-    ('42 s', '42 min 31 s', '27 h 47 min')
+    ('42 s', '42 min 31 s', '27 h 46 min')
     """
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

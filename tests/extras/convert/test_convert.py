@@ -222,7 +222,8 @@ def test_span_formats_hold_every_visible_entity(drawn, tmp_path):
         counts = SpanCounts()
         if not sentences:
             continue
-        options = ReadingOptions(format="brat" if target == "brat" else "auto")
+        # Words with spaces at their ends, a few spans in all, look as if offsets were counted otherwise.
+        options = ReadingOptions(format="brat" if target == "brat" else "auto", span_offsets="exclusive")
         found = list(read_sentences(tmp_path / name, options, counts))
         assert counts.spans == len(expected)
         assert counts.without_word == counts.duplicate == counts.discontinuous == 0
