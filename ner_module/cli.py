@@ -33,7 +33,7 @@ from ner_module.model.module import NERModule
 from ner_module.options import Parser, add_options, files_first, in_brief, parse_options
 from ner_module.tables import say
 from ner_module.training import cluster
-from ner_module.training.callbacks import BuildModel, blamed, check_named, standard_callbacks
+from ner_module.training.callbacks import blamed, check_named, standard_callbacks
 from ner_module.training.checkpoint_files import copy_checkpoint
 from ner_module.training.checkpoints import check_saved, described, read_checkpoint, warn_of_broken_weights
 from ner_module.training.distributed import choose_precision, fit_to_launcher, leave_group, set_up_ddp, with_own_plugins
@@ -51,6 +51,9 @@ from ner_module.training.trainer_options import check_trainer
 
 log = logging.getLogger(__name__)
 
+_SAMPLE = "ner_module/data/sample/train.conll"
+"""What the quickstart trains on; all others have data of their own."""
+
 
 def parse_fit_options(arguments: Sequence[str]) -> dict[str, Any]:
     """The options that ``fit`` would get from a command line, as nested dictionaries; nothing is built or run.
@@ -63,10 +66,6 @@ def parse_fit_options(arguments: Sequence[str]) -> dict[str, Any]:
     ).as_dict()
     options["data"]["model_name_or_path"] = options["data"]["model_name_or_path"] or None
     return options
-
-
-_SAMPLE = "ner_module/data/sample/train.conll"
-"""What the quickstart trains on; all others have data of their own."""
 
 
 class NERCLI(LightningCLI):
@@ -192,7 +191,7 @@ class NERCLI(LightningCLI):
             save_every_minutes=self._get(self.config, "save_every_minutes"),
             save_every_steps=self._get(self.config, "save_every_steps"),
         )
-        config["callbacks"] = [BuildModel(), *named, *callbacks]
+        config["callbacks"] = [*named, *callbacks]
         config["plugins"] = with_own_plugins(config.get("plugins"))
         fit_to_launcher(config)
         try:

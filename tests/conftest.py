@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import subprocess
 import sys
@@ -11,8 +12,12 @@ import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from ner_module.data.formats import ReadingOptions, Sentence, read_sentences
+from ner_module.errors import DataError
 
 ROOT = Path(__file__).parent.parent
 SAMPLE = ROOT / "ner_module" / "data" / "sample"
@@ -184,3 +189,37 @@ def trained_run(tiny_model: Callable[..., Path], corpus: Path, tmp_path_factory:
     )
     assert outcome.code == 0, outcome.err
     return folder / "run"
+
+
+# ---------------------------------------------------------------------- reading files
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Callable[..., list[Sentence]]:
+    """``read(content)`` writes a text, or records as JSONL, and reads it."""
+
+    def run(content: Any, name: str = "x.jsonl", span_counts: Any = None, **options: Any) -> list[Sentence]:
+        path = tmp_path / name
+        if not isinstance(content, str):
+            content = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in content)
+        path.write_bytes(content.encode())
+        return list(read_sentences(path, ReadingOptions(**options), span_counts))
+
+    return run
+
+
+@pytest.fixture
+def refused(read: Callable[..., Any]) -> Callable[..., DataError]:
+    """``refused(content)`` is the error of reading it."""
+
+    def run(content: Any, *arguments: Any, **options: Any) -> DataError:
+        with pytest.raises(DataError) as caught:
+            read(content, *arguments, **options)
+        return caught.value
+
+    return run
+
+
+def words_and_tags(sentences: Iterable[Sentence]) -> list[tuple[list[str], list[str] | None]]:
+    """What is compared of sentences."""
+    return [(sentence.tokens, sentence.tags) for sentence in sentences]

@@ -130,19 +130,21 @@ class NERTagger:
             split = encode_split(Path(folder) / "texts", chunks, self._subwords, self._options, lasting=False)
             assembler = BatchAssembler(split, [])
             for indices in evaluation_batches(split.sentence_lengths(), batch_size):
-                for index, label_ids, scores, *top in self._tag(assembler, indices):
-                    results[index] = prediction(
-                        sentences[index], label_ids, scores, self.labels, *(top if output_tags else ())
-                    )
+                for index, label_ids, scores, *top in self._tag(assembler, indices, output_tags):
+                    results[index] = prediction(sentences[index], label_ids, scores, self.labels, *top)
         return results
 
     @torch.inference_mode()
-    def _tag(self, assembler: BatchAssembler, indices: np.ndarray[Any, np.dtype[np.int64]]) -> list[tuple[Any, ...]]:
+    def _tag(
+        self, assembler: BatchAssembler, indices: np.ndarray[Any, np.dtype[np.int64]], top: bool
+    ) -> list[tuple[Any, ...]]:
+        """Index, label ids and scores of each sentence; with ``top``, its likeliest labels, too."""
         batch = assembler.sentences(indices)
         for name in ("input_ids", "word_positions"):
             batch[name] = batch[name].to(self.module.device)
         _, words = self.module.predict_words(batch)
-        found = (words.label_ids, words.scores, *likeliest_labels(words.probabilities, words.scores))
+        likeliest = likeliest_labels(words.probabilities, words.scores) if top else ()
+        found = (words.label_ids, words.scores, *likeliest)
         each = zip(indices, batch["num_words"].tolist(), *(values.tolist() for values in found), strict=True)
         return [(int(index), *(values[:length] for values in values_of)) for index, length, *values_of in each]
 

@@ -295,10 +295,8 @@ class NERModule(LightningModule):
         # Lightning cannot clip gradients that a fused optimiser unscales itself, as float16 would have it.
         fused = self.trainer.precision != "16-mixed"
         options = self.hparams
-        optimizer = make_optimizer(
-            *(self.model, options["learning_rate"], options["weight_decay"], fused),
-            *(options["head_learning_rate"], options["layer_decay"]),
-        )
+        rates = {name: options[name] for name in ("learning_rate", "weight_decay", "head_learning_rate", "layer_decay")}
+        optimizer = make_optimizer(self.model, fused=fused, **rates)
         scheduler = make_scheduler(optimizer, options["lr_scheduler_type"], int(total_steps), options["warmup_ratio"])
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "lr"}}
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.profilers import Profiler
 
@@ -86,16 +86,6 @@ def standard_callbacks(
     if progress_bar:
         callbacks.append(progress.progress_bar(run.command))
     return callbacks
-
-
-class BuildModel(Callback):
-    """Builds the model before the ``setup`` of other callbacks, which may freeze or copy its weights there."""
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Build it as Lightning would a moment later."""
-        strategy, precision = trainer.strategy, trainer.precision_plugin
-        with strategy.tensor_init_context(), strategy.model_sharded_context(), precision.module_init_context():
-            pl_module.configure_model()
 
 
 def check_named(callbacks: list[Callback]) -> None:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.fabric.loggers.logger import rank_zero_experiment
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -68,7 +68,7 @@ def guard(logger: Any) -> None:
     ``val/f1.PER``.
     """
     name = type(logger).__name__
-    is_tree = name not in ("WandbLogger", "TensorBoardLogger", "CSVLogger")
+    is_tree = not isinstance(logger, (WandbLogger, TensorBoardLogger, CSVLogger))
     failed: list[str] = []
 
     def guarded(call: Callable[..., Any]) -> Callable[..., Any]:

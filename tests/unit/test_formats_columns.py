@@ -19,16 +19,6 @@ def read(tmp_path):
     return run
 
 
-@pytest.fixture
-def refused(read):
-    def run(content, **options):
-        with pytest.raises(DataError) as caught:
-            read(content, **options)
-        return caught.value
-
-    return run
-
-
 def pairs(sentences):
     return [list(zip(s.tokens, s.tags, strict=True)) for s in sentences]
 

@@ -20,16 +20,6 @@ def read(tmp_path):
     return run
 
 
-@pytest.fixture
-def refused(read):
-    def run(content, *arguments, **options):
-        with pytest.raises(DataError) as caught:
-            read(content, *arguments, **options)
-        return caught.value
-
-    return run
-
-
 TWO = [(["Ann", ","], ["B-PER", "O"]), (["it"], ["O"])]
 
 

@@ -4,39 +4,13 @@ import json
 import logging
 
 import pytest
+from conftest import words_and_tags
 from tool_exports import BLOCKS, TEXTS, WORDS, write_all
 
-from ner_module.data.formats import DataError, ReadingOptions, read_sentences
+from ner_module.data.formats import ReadingOptions, read_sentences
 from ner_module.data.formats.char_spans import SpanCounts
 from ner_module.data.sentence import Sentence
 from ner_module.data.words import split_words
-
-
-@pytest.fixture
-def read(tmp_path):
-    def run(content, name="x.jsonl", span_counts=None, **options):
-        path = tmp_path / name
-        if not isinstance(content, str):
-            content = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in content)
-        path.write_bytes(content.encode())
-        return list(read_sentences(path, ReadingOptions(**options), span_counts))
-
-    return run
-
-
-@pytest.fixture
-def refused(read):
-    def run(content, *arguments, **options):
-        with pytest.raises(DataError) as caught:
-            read(content, *arguments, **options)
-        return caught.value
-
-    return run
-
-
-def words_and_tags(sentences):
-    return [(s.tokens, s.tags) for s in sentences]
-
 
 TEXT = "Ann Lee went to New York-based ACME."
 EXPECTED = (
