@@ -48,6 +48,7 @@ _PROBLEMS = {
     "private",
     "ConnectionError": _UNREACHABLE,
     "ConnectError": _UNREACHABLE,
+    "LocalEntryNotFoundError": _UNREACHABLE,
 }
 
 _MAX_TOKENIZER = 1 << 27

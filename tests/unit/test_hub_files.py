@@ -142,7 +142,7 @@ def test_a_dead_hub_is_asked_once(
     point_at("http://127.0.0.1:9", tmp_path, monkeypatch)
     with caplog.at_level(logging.WARNING):
         assert_whole(fetch_model(MODEL), stock)
-        with pytest.raises(PretrainedError, match=r"the hub cannot be reached|cannot be loaded"):
+        with pytest.raises(PretrainedError, match=r"the hub cannot be reached"):
             load_tokenizer("acme/other")
     assert caplog.text.count("cannot be reached") == 1
 

@@ -44,7 +44,7 @@ def test_fit_takes_it(tmp_path: Path, run_main: Callable[..., Any], tiny_model: 
     run_main("fit", "--config", "my.yaml", "--run_dir", "run", "--trainer.max_steps", "2")
     saved = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text(encoding="utf-8"))
     assert saved["data"]["test_file"] == str(test)
-    assert saved["model"]["warmup_ratio"] == 0.1
+    assert saved["model"]["head_learning_rate"] == 1e-3
 
 
 def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path, run_main: Callable[..., Any]) -> None:
