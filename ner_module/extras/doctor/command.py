@@ -22,6 +22,12 @@ import ner_module
 from ner_module.extras.cpu.threads import usable_cpus
 from ner_module.training.runs import RUNS
 
+# The dependencies in pyproject.toml; an image holds the code alone, and no metadata that name them.
+LIBRARIES = (
+    *("torch", "lightning", "jsonargparse", "transformers", "tokenizers", "safetensors", "datasets"),
+    *("huggingface-hub", "torchmetrics", "wandb", "numpy", "pyarrow", "pydantic", "pyyaml", "regex"),
+    *("rich", "jinja2", "matplotlib", "scipy", "typing-extensions"),
+)
 HUB_TIMEOUT = 3.0  # seconds
 # https://github.com/Lightning-AI/pytorch-lightning/security/advisories: stolen releases, pulled from PyPI.
 _COMPROMISED = {("lightning", "2.6.2"), ("lightning", "2.6.3")}
@@ -54,18 +60,12 @@ def tested_versions() -> dict[str, str]:
     return {}
 
 
-def dependencies() -> list[str]:
-    """The names of the libraries that this project cannot do without, as its metadata say."""
-    found = metadata.requires("ner-module") or []
-    return [re.split(r"[^\w.-]", line)[0] for line in found if "extra ==" not in line]
-
-
 def libraries() -> Iterator[Check]:
-    """Python and the dependencies: each that has a problem, then the others together; nothing is imported."""
+    """Python and :data:`LIBRARIES`: each that has a problem, then the others together; nothing is imported."""
     version = f"{platform.python_version()}, {platform.system()} {platform.machine()}"
     yield Check("Python", "ok" if sys.version_info >= (3, 11) else "error", version)
     tested, fine = tested_versions(), []
-    for name in dependencies():
+    for name in LIBRARIES:
         try:
             found = metadata.version(name)
         except metadata.PackageNotFoundError:
