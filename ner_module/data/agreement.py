@@ -21,7 +21,7 @@ def check_agreement(problem: UserError | None, seen: Mapping[str, Any]) -> None:
     """Compare what all processes see; where one has a problem, all end.
 
     Args:
-        problem: why this process cannot go on; ``None`` if it can.
+        problem: why this process cannot continue; ``None`` if it can.
         seen: what must be the same everywhere, by what it is called in an error.
 
     Raises:

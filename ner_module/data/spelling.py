@@ -1,6 +1,6 @@
 """How else tags are spelt: ``b-per``, ``B_PER``, ``PER-B``, ``M-PER`` of BMES; and what stands for ``O``.
 
-A spelling is told by the whole inventory, never by one tag: ``B_PER`` among ten ``B-…`` is a typing error.
+A spelling is detected from the whole inventory, never from one tag: ``B_PER`` among ten ``B-…`` is a typing error.
 """
 
 from __future__ import annotations

@@ -116,7 +116,7 @@ def own_wandb_variables() -> Iterator[None]:
 
 
 def _name_wandb_run(run_dir: Path, seed: int, recipe: str) -> None:
-    """Set id, name, group and tags of the run, except those the user has set, and those of a run that goes on.
+    """Set id, name, group and tags of the run, except those the user has set, and those of a run that is resumed.
 
     The group is the recipe's name, so that runs of one recipe with several seeds are shown together.
     """

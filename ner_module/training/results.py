@@ -152,7 +152,7 @@ def end_reason(trainer: Trainer) -> str | None:
         return None
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, Timer) and (callback.time_remaining() or 1.0) <= 0:
-            return "--trainer.max_time is reached; to go on, resume with another or null"
+            return "--trainer.max_time is reached; to continue, resume with a later one or null"
         if isinstance(callback, EarlyStopping) and (reason := callback.stopping_reason_message):
             if callback.stopping_reason is EarlyStoppingReason.PATIENCE_EXHAUSTED:
                 direction = "risen" if callback.mode == "max" else "fallen"
@@ -160,7 +160,7 @@ def end_reason(trainer: Trainer) -> str | None:
                 reason = f"{callback.monitor} has not {direction} for {times}"
             return f"{reason.removesuffix(' Signaling Trainer to stop.')} (early stopping)"
     if trainer.global_step >= trainer.max_steps > 0:
-        return f"--trainer.max_steps {trainer.max_steps} are done; to go on, resume with more or -1"
+        return f"--trainer.max_steps {trainer.max_steps} are done; to continue, resume with more or -1"
     return "a callback asked for it" if trainer.should_stop else None
 
 

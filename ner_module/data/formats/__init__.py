@@ -76,7 +76,7 @@ def read_sentences(
     if is_detected:
         options = replace(options, format=detect_format(path, options))
     offered = _offered_files()
-    why = "told by its name and content" if is_detected else "as --data.format says"
+    why = "detected from its name and content" if is_detected else "as --data.format says"
     counts.notes.append((str(path), f"format {options.format}, {why}", False))
     if options.format in offered:
         items = offered[options.format].read(path, options)

@@ -1,4 +1,4 @@
-"""The door for formats of tools: what an extra makes of their files and records, for the readers here to go on with.
+"""The door for formats of tools: what an extra makes of their files and records, for the readers here.
 
 The readers know plain layouts. An extra that offers ``formats`` (`offers.py`) turns what else there is into them.
 """

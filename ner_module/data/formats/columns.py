@@ -2,7 +2,7 @@
 
 A line holds columns between tabs, or between runs of spaces; a line without any ends the sentence. The layout is that
 of most of the first lines, and a line that does not keep to it is an error, never skipped. Which column holds what is
-told by content (`contents.py`). What is not a word:
+detected from content (`contents.py`). What is not a word:
 
 * ``-DOCSTART-`` lines begin a document;
 * lines that start with ``#`` and have no tag in the column of tags are comments: ``# key = value`` anywhere, others

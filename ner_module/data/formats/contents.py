@@ -1,4 +1,4 @@
-"""What the columns of a file hold, told by the content of each: tags, and the numbers of sentences.
+"""What the columns of a file hold, detected from the content of each: tags, and the numbers of sentences.
 
 Names and positions of columns are guesses. Where exactly one column holds tags it is taken, where several do the first;
 both are said. Where a name says one thing and the cells another, reading stops.

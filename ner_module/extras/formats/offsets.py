@@ -1,4 +1,4 @@
-"""How tools count the characters of a text; offsets that are counted otherwise are told, and read.
+"""How tools count the characters of a text: other ways to count offsets are detected, and read on request.
 
 Where spans carry quotes, these decide, text by text. Without, each way to count is weighed over the whole file: by the
 spans that fit whole words only so, and by those that do only as they stand. A file in which nearly all speak for

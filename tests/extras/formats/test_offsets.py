@@ -1,4 +1,4 @@
-"""Offsets that are counted in another way: told by quotes and by words, refused with the option that reads them."""
+"""Offsets that are counted in another way: detected from quotes and words, refused with the option that reads them."""
 
 import json
 from unicodedata import normalize
