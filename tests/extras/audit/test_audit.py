@@ -39,7 +39,12 @@ def test_everything_on_the_screen_and_as_json(
     assert [(file["split"], file["scheme"]) for file in report["files"]] == [("train", "iob2"), ("validation", "iob2")]
     read_as = "; ".join(report["files"][0]["read_as"])
     assert read_as in " ".join(outcome.out.split())
-    for part in ("format conll, detected from", "2 columns between tabs", "words 0, tags 1", "scheme iob2: 25 of 25 tagged"):
+    for part in (
+        "format conll, detected from",
+        "2 columns between tabs",
+        "words 0, tags 1",
+        "scheme iob2: 25 of 25 tagged",
+    ):
         assert part in read_as
     assert report["splits"]["train"]["sentences"] == 16
     assert report["splits"]["train"]["entities_by_type"] == {"PER": 15, "LOC": 5}
