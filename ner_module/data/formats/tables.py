@@ -5,8 +5,8 @@ sentence begins (by a new value, or by any value where the cells between are emp
 *One sentence a row*: words and tags are lists as JSON, Python, pandas or NumPy print them, or words between spaces.
 
 What separates the cells of a ``.csv`` (commas, semicolons, tabs, bars) and which column holds what is detected from
-content (`contents.py`). Quotation marks quote, as in CSV. A TSV file whose marks do not pair up holds them as words, and
-they are taken as such. A word holds no line end.
+content (`contents.py`). Quotation marks quote, as in CSV. A TSV file whose marks do not pair up holds them as words,
+and they are taken as such. A word holds no line end.
 """
 
 from __future__ import annotations
