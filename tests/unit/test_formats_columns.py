@@ -49,6 +49,13 @@ def test_words_before_the_first_docstart_are_a_document(read):
     assert late[-1] is not None
 
 
+def test_two_columns_of_which_the_first_counts_the_words(read):
+    numbered = "1\tThe\n2\tcat\n\n1\tIt\n2\tsat\n"
+    assert [s.tokens for s in read(numbered, tagged=False)] == [["The", "cat"], ["It", "sat"]]
+    with pytest.raises(DataError, match="words and tags are both column 1"):  # not numbers with words for tags
+        read(numbered)
+
+
 def test_wnut_words_that_look_like_comments(read):
     assert pairs(read("#\tO\n#tag\tB-X\n\n# a\tO\n")) == [
         [("#", "O"), ("#tag", "B-X")],
