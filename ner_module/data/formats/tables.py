@@ -29,7 +29,9 @@ from ner_module.data.formats.files import read_lines, take
 from ner_module.data.formats.options import DOCUMENTS, TAGS, TEXTS, WORDS, ReadingOptions, find_columns, first_in
 from ner_module.data.formats.records import Record, RecordReader
 from ner_module.data.sentence import Sentence
+from ner_module.data.spelling import LIKE_OUTSIDE
 from ner_module.errors import DataError
+from ner_module.tagging import OUTSIDE, has_prefix
 
 _HEAD_ROWS = 2_000
 _HEAD_LINES = 5_000
@@ -190,8 +192,11 @@ def _has_sentence_rows(rows: list[list[str]], layout: _Layout) -> bool:
     for cells in rows:
         words = cells[layout.text].strip()
         tags = words if layout.label is None else cells[layout.label].strip()
-        count = len(tags.split())
-        if (tags.startswith("[") and len(tags) > 1) or (layout.label is not None and count == len(words.split()) > 1):
+        parts = tags.split()
+        are_alike = len({has_prefix(tag) for tag in parts if tag not in (OUTSIDE, *LIKE_OUTSIDE)}) < 2
+        if tags.startswith("[") and len(tags) > 1:
+            return True
+        if layout.label is not None and len(parts) == len(words.split()) > 1 and are_alike:
             return True
     if layout.sentence is not None and sentences_counted([cells[layout.sentence] for cells in rows]):
         return False

@@ -193,6 +193,8 @@ def test_json_and_parquet_hold_anything(drawn, tmp_path):
 @given(drawn=ANY)
 @example(drawn=[[("\ufeffa", "B-PER")]])
 @example(drawn=[[("1,", "B-PER")], [("0", "O")]])
+@example(drawn=[[("0\r0", "B-a b")]])
+@example(drawn=[[("0 0", "B-a b")]])
 def test_tables_and_columns_hold_all_but_what_they_count(drawn, tmp_path):
     sentences = sentences_of(drawn)
     filled = [s for s in sentences if s.tokens]
