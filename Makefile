@@ -38,7 +38,7 @@ test: $(READY_DEV)  ## the fast tests
 	$(BIN)/python -m pytest -n $(JOBS)
 
 test-all: $(READY_DEV)  ## all tests, also slow ones and those of several processes
-	$(BIN)/python -m pytest -n $(JOBS) -m "not gpu" --timeout 1800
+	$(BIN)/python -m pytest -n $(JOBS) -m "not gpu" --timeout 1800 --hypothesis-profile new
 
 gpu: $(READY_DEV)  ## is it right and fast on this GPU? 15 minutes, no network; figures in build/gpu.json
 	$(BIN)/python benchmarks/gpu.py --output build/gpu.json

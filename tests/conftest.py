@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from ner_module.data.formats import ReadingOptions, Sentence, read_sentences
 from ner_module.errors import DataError
@@ -24,6 +25,10 @@ SAMPLE = ROOT / "ner_module" / "data" / "sample"
 
 for folder in ("extras/audit", "unit", ""):  # modules that tests share
     sys.path.insert(0, str(Path(__file__).parent / folder))
+
+# The fast tests draw the same examples each time, and pass or fail alike everywhere; `make test-all` draws new ones.
+settings.register_profile("same", derandomize=True)
+settings.register_profile("new")
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a test that wants a hub starts one of its own
 os.environ.setdefault("WANDB_MODE", "offline")
