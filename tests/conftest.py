@@ -10,13 +10,14 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import settings
 
+from ner_module import offers
 from ner_module.data.formats import ReadingOptions, Sentence, read_sentences
 from ner_module.errors import DataError
 
@@ -41,6 +42,15 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     folder = tmp_path_factory.getbasetemp() / "cache"
     monkeypatch.setenv("NER_MODULE_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture(autouse=True)
+def without_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings in this process draw no report, which is half the time of a small one; a test marked `report` does."""
+    if request.node.get_closest_marker("report") is None:
+        found = offers.find_offers()
+        changed = {"report": replace(found["report"], callbacks=None)} if "report" in found else {}
+        monkeypatch.setattr(offers, "find_offers", lambda: found | changed)
 
 
 @pytest.fixture(scope="session")

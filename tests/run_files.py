@@ -15,7 +15,7 @@ from ner_module.offers import find_offers
 ROOT_DATA = Path(__file__).parent.parent / "ner_module" / "data" / "sample"
 """The bundled corpus."""
 
-_FILES_OF_EXTRAS = {"audit": {"audit.json"}, "card": {"README.md"}, "report": {"report.html", "report.png"}}
+_FILES_OF_EXTRAS = {"audit": {"audit.json"}, "card": {"README.md"}}
 
 RUN_FILES = {
     "config.yaml",
@@ -25,7 +25,9 @@ RUN_FILES = {
     *(f"checkpoints/{name}.ckpt" for name in ("best", "last", "previous")),
     *(file for extra in find_offers() for file in _FILES_OF_EXTRAS.get(extra, ())),
 }
-"""What `fit` leaves behind, with the extras that are installed."""
+"""What `fit` leaves behind, with the extras that are installed but the report."""
+
+REPORT_FILES = {"report.html", "report.png"} if "report" in find_offers() else set()
 
 SHORT_RUN_FILES = RUN_FILES - {"checkpoints/previous.ckpt"}
 """The same for a run that saved only once."""

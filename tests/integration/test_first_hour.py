@@ -283,6 +283,7 @@ def test_a_training_cut_short_says_why_and_goes_on_as_if_it_had_not_been(
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
+@pytest.mark.report
 @pytest.mark.parametrize("interval", [1.0, pytest.param(3, marks=pytest.mark.slow)])
 def test_early_stopping_says_so_and_can_be_continued(
     fit: RunMain, run_main: RunMain, tmp_path: Path, interval: float

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from run_files import RUN_FILES, SHORT_RUN_FILES, checkpoint, csv_rows, files_in, results, write_config
+from run_files import REPORT_FILES, RUN_FILES, SHORT_RUN_FILES, checkpoint, csv_rows, files_in, results, write_config
 from seqeval.metrics.sequence_labeling import get_entities
 
 RunMain = Callable[..., Any]
@@ -25,9 +25,10 @@ def _without(options: list[str], name: str) -> list[str]:
     return options[:position] + options[position + 2 :]
 
 
+@pytest.mark.report
 def test_leaves_exactly_the_documented_files(run_main: RunMain, fit_options: list[str], tmp_path: Path) -> None:
     run_main("fit", *fit_options, "--run_dir", "run")
-    assert files_in(tmp_path) == {f"run/{name}" for name in RUN_FILES}
+    assert files_in(tmp_path) == {f"run/{name}" for name in RUN_FILES | REPORT_FILES}
 
 
 @pytest.mark.parametrize("sanity_steps", [0, 2])

@@ -132,6 +132,7 @@ def test_a_model_with_nan_is_not_exported(broken: Path, run_main: RunMain, tmp_p
     assert not (tmp_path / "exported").exists()
 
 
+@pytest.mark.report
 @pytest.mark.parametrize("name", ["[/PER]", ":smile:"])
 def test_labels_and_paths_are_not_markup(
     name: str, run_main: RunMain, fit_options: list[str], corpus: Path, tmp_path: Path

@@ -150,6 +150,7 @@ def _with_canary(folder: Path) -> list[str]:
     return [str(path) for path in files if any(canary in path.read_bytes() for canary in canaries)]
 
 
+@pytest.mark.report
 def test_no_token_in_what_a_run_writes_or_says(
     run_main: RunMain, fit_options: list[str], tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

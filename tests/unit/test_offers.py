@@ -15,6 +15,8 @@ import pytest
 from ner_module import offers
 from ner_module.offers import Offer, call, call_all, find_commands, find_offers
 
+pytestmark = pytest.mark.report  # the lookup as it is
+
 Extras = Callable[..., None]
 
 

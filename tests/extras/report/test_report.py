@@ -20,6 +20,8 @@ from ner_module.extras.report.errors_data import errors_json
 from ner_module.extras.report.figure import as_picture, lines
 from ner_module.extras.report.page import write_comparison, write_report
 
+pytestmark = pytest.mark.report
+
 HOSTILE = (
     "</script><script>window.hacked=1</script>",
     "<img src=x onerror=window.hacked=1>",
