@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import sys
 import time
+from datetime import timedelta
 from typing import Any
 
-import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar, RichProgressBar
 
@@ -45,112 +45,61 @@ class _EpochBar(RichProgressBar):
 
 
 class LineProgress(ProgressBar):
-    """A line now and then: what is running, how much is done, the loss, the rate and the time left.
+    """A line now and then: what is running, how many batches are done, the loss, the rate and the time left.
 
-    ``predict`` counts sentences, and takes the time left from their subword tokens: batches come sorted by length.
+    The rate is that of the batches since the line before, or since the first batch of an epoch or of its rest after a
+    validation.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._enabled = True
-        self._first: int | None = None  # the batch at which counting began
-        self._started = self._last = 0.0
         self._begun = time.monotonic()
-        self._sentences = self._subwords = 0
-        self._lengths: Any = None
+        self._line = ("", 0, 0.0)  # what was running when the last line was due, its batch and the time
 
     def disable(self) -> None:
         """Called on all processes but the first."""
         self._enabled = False
 
-    def enable(self) -> None:
-        """Print again."""
-        self._enabled = True
-
-    def print(self, *args: Any, **kwargs: Any) -> None:
-        """To standard error."""
-        print(*args, file=sys.stderr, flush=True, **kwargs)
-
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Count anew; also where a validation within the epoch has taken time."""
-        self._first = None
-
-    on_validation_start = on_validation_end = on_test_start = on_train_epoch_start
-
-    def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, *_: Any, **__: Any
-    ) -> None:
-        """Begin to count with this batch: the first one, after a validation, or where a resumed run begins."""
-        if self._first is None:
-            self._first = batch_idx
-            self._started = self._last = time.monotonic()
-
-    on_validation_batch_start = on_test_batch_start = on_predict_batch_start = on_train_batch_start
-
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Print a line if one is due."""
-        if self._due():
-            epochs = max(0, (trainer.max_epochs or 0) - trainer.current_epoch - 1)
-            more = f"  loss {_loss(trainer):.4f}"
-            self._print_batches(_epoch(trainer), batch_idx + 1, self.total_train_batches, more, epochs)
-
-    def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any, **__: Any
     ) -> None:
         """Print a line if one is due."""
-        if self._due():
-            totals = trainer.num_test_batches if trainer.testing else trainer.num_val_batches
-            self._print_batches("testing" if trainer.testing else "validating", batch_idx + 1, totals[0])
-
-    on_test_batch_end = on_validation_batch_end
-
-    def on_predict_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any, **__: Any
-    ) -> None:
-        """Count sentences; the other processes are taken to be as far as this one."""
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        if self._lengths is None:
-            self._lengths = data.encoded["predict"].sentence_lengths()
-        lengths, before = self._lengths, data.predicted_before
-        indices = outputs["sentence_index"]
-        self._sentences += len(indices) * trainer.world_size
-        self._subwords += int(np.sum(lengths[indices])) * trainer.world_size
-        if self._due():
-            left = int(lengths[before:].sum()) - self._subwords
-            done = f"{min(before + self._sentences, len(lengths)):,}/{len(lengths):,} sentences"
-            pace = self._pace("sentence", "sentences", self._sentences, self._subwords, left)
-            self.print(f"predicting  {done}  {pace}")
-
-    def _due(self) -> bool:
         now = time.monotonic()
+        running, total, epochs_left = _stage(trainer)
+        last_running, last_batch, last_time = self._line
+        if running != last_running:
+            self._line = running, batch_idx, now
+            return
         wait = _SECONDS_BETWEEN_LINES * (6 if now - self._begun > 60 else 1)
-        if not self._enabled or now - self._last < wait:
-            return False
-        self._last = now
-        return True
+        if not self._enabled or now - last_time < wait:
+            return
+        self._line = running, batch_idx, now
+        seconds = max(now - last_time, 1e-9) / (batch_idx - last_batch)
+        rate = f"{1 / seconds:,.1f} batches/s" if seconds <= 1 else f"{seconds:,.1f} s/batch"
+        loss = f"  loss {_loss(trainer):.4f}" if trainer.training else ""
+        batches_left = total - batch_idx - 1
+        left = f"{_clock(seconds * batches_left)} left"
+        if epochs_left > 0:
+            left += f", {_clock(seconds * (batches_left + epochs_left * total))} of the training"
+        print(f"{running}  batch {batch_idx + 1}/{total}{loss}  {rate}  {left}", file=sys.stderr, flush=True)
 
-    def _print_batches(self, name: str, done: int, total: float, more: str = "", epochs: int = 0) -> None:
-        counted = done - (self._first or 0)
-        pace = self._pace("batch", "batches", counted, counted, total - done)
-        line = f"{name}  batch {done}/{total:.0f}{more}  {pace}"
-        if epochs:
-            seconds = (time.monotonic() - self._started) / counted * (total - done + epochs * total)
-            line += f", {_clock(seconds)} of the training"
-        self.print(line)
-
-    def _pace(self, item: str, items: str, done: float, work_done: float, work_left: float) -> str:
-        """Items per second since counting began, and the time left at the rate of work, which may be another unit."""
-        seconds = max(time.monotonic() - self._started, 1e-9)
-        rate = f"{done / seconds:,.1f} {items}/s" if done >= seconds else f"{seconds / max(done, 1):,.1f} s/{item}"
-        return f"{rate}  {_clock(seconds * max(work_left, 0) / max(work_done, 1))} left"
+    on_validation_batch_end = on_test_batch_end = on_predict_batch_end = on_train_batch_end
 
 
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+def _stage(trainer: Trainer) -> tuple[str, int, int]:
+    """What is running, its number of batches, and the epochs after this one."""
+    if trainer.predicting:
+        return "predicting", int(trainer.num_predict_batches[0]), 0
+    if trainer.testing:
+        return "testing", int(trainer.num_test_batches[0]), 0
+    if not trainer.training:
+        return "validating", int(trainer.num_val_batches[0]), 0
+    return _epoch(trainer), int(trainer.num_training_batches), (trainer.max_epochs or 0) - trainer.current_epoch - 1
+
+
+def _clock(seconds: float) -> timedelta:
+    return timedelta(seconds=round(seconds))
 
 
 def _loss(trainer: Trainer) -> float:

@@ -7,48 +7,34 @@ import pty
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from ner_module.__main__ import main
 from ner_module.errors import for_terminal
 from ner_module.training import progress
 
 
 def test_every_stage_prints_lines(
-    fit_options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    fit_options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_main: Callable[..., Any]
 ) -> None:
+    """The rate of a resumed epoch counts neither the time since the machine was started nor the batches before."""
     monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", 0.0)
-    monkeypatch.chdir(tmp_path)
     (tmp_path / "in.txt").write_text("one line\nanother\n")
-    expected: dict[Callable[[], int], str] = {
-        lambda: main(["fit", *fit_options, "--run_dir", "run"]): r"epoch 2/2  batch 8/8  loss \d+\.\d{4}  .* 0:00 left",
-        lambda: main(["validate", "--run_dir", "run", "--ckpt_path", "best"]): r"validating  batch 1/1",
-        lambda: main(["test", "--run_dir", "run", "--ckpt_path", "best"]): r"testing  batch 1/1",
-        lambda: main(
-            ["predict", "--run_dir", "run", "--ckpt_path", "best", "--data.predict_file", "in.txt"]
-        ): r"predicting  2/2 sentences  [\d,.]+ sentences/s  0:00 left",
-    }
-    for run, pattern in expected.items():
-        assert run() == 0
-        captured = capfd.readouterr()
-        if "epoch 1/2" in captured.err:
-            assert re.search(r"epoch 1/2  batch 8/8  .* 0:00 left, \d:\d\d of the training", captured.err)
-        assert re.search(pattern, captured.err), captured.err
-        assert "batches/s" not in captured.out, "standard output is for results"
+    clock = r"\d:\d\d:\d\d"
+    said = run_main("fit", *fit_options, "--run_dir", "run", "--save_every_steps", 3, "--save_every_minutes", 0)
+    assert re.search(rf"epoch 1/2  batch 8/8  .* 0:00:00 left, {clock} of the training", said.err), said.err
+    assert re.search(r"epoch 2/2  batch 8/8  loss \d+\.\d{4}  .* 0:00:00 left\n", said.err), said.err
+    assert "batches/s" not in said.out, "standard output is for results"
+    for command, line in (("validate", "validating"), ("test", "testing"), ("predict", "predicting")):
+        more = ["--data.eval_batch_size", 1, *(["--data.predict_file", "in.txt"] if command == "predict" else [])]
+        said = run_main(command, "--run_dir", "run", "--ckpt_path", "best", *more)
+        assert re.search(rf"{line}  batch (\d+)/\1  [\d,.]+ (batches/s|s/batch)  0:00:00 left\n", said.err), said.err
+        assert "batches/s" not in said.out
 
-
-def test_the_rate_of_a_resumed_epoch_counts_its_own_batches(
-    fit_options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """Not the time since the machine was started, nor the batches of the run before."""
-    monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", 0.0)
-    monkeypatch.chdir(tmp_path)
-    assert main(["fit", *fit_options, "--run_dir", "run", "--save_every_steps", "3", "--save_every_minutes", "0"]) == 0
     (tmp_path / "run" / "checkpoints" / "last.ckpt").unlink()
-    capfd.readouterr()
-    assert main(["fit", "--run_dir", "run", "--ckpt_path", "last"]) == 0
-    first = next(line for line in capfd.readouterr().err.splitlines() if line.startswith("epoch 2/2  batch "))
+    said = run_main("fit", "--run_dir", "run", "--ckpt_path", "last")
+    first = next(line for line in said.err.splitlines() if line.startswith("epoch 2/2  batch "))
     assert not first.startswith("epoch 2/2  batch 1/"), "in the middle of the epoch"
     rate = re.search(r"([\d.]+) (batches/s|s/batch)", first)
     assert rate is not None
