@@ -33,12 +33,12 @@ from ner_module.model.module import NERModule
 from ner_module.options import Parser, add_options, files_first, in_brief, parse_options
 from ner_module.tables import say
 from ner_module.training import cluster
-from ner_module.training.callbacks import blamed, check_named, standard_callbacks
+from ner_module.training.callbacks import standard_callbacks
 from ner_module.training.checkpoint_files import copy_checkpoint
 from ner_module.training.checkpoints import check_saved, described, read_checkpoint, warn_of_broken_weights
 from ner_module.training.distributed import choose_precision, fit_to_launcher, leave_group, set_up_ddp, with_own_plugins
 from ner_module.training.failures import explain
-from ner_module.training.loggers import MetricsCSV, guard, own_wandb_variables, set_up_loggers
+from ner_module.training.loggers import MetricsCSV, guard, name_wandb_run, set_up_loggers
 from ner_module.training.predictions import holds_predictions
 from ner_module.training.private import private_folder
 from ner_module.training.results import best_f1
@@ -47,7 +47,7 @@ from ner_module.training.run_lock import run_lock
 from ner_module.training.runs import checkpoint_path, clear_unsaved, remove_if_unused
 from ner_module.training.save_run import SaveRun
 from ner_module.training.streams import lossy_output, silence_libraries
-from ner_module.training.trainer_options import check_trainer
+from ner_module.training.trainer_options import check_callbacks, check_trainer
 
 log = logging.getLogger(__name__)
 
@@ -146,8 +146,7 @@ class NERCLI(LightningCLI):
             check_output(Path(output), holds_predictions, [Path(path) for path in read if path])
         self._chosen = choose_precision(trainer)
         trainer.default_root_dir = str(self.run.run_dir)
-        seed = self._get(self.config, "seed_everything")
-        set_up_loggers(trainer, self.run.command, self.run.run_dir, seed, self.run.recipe)
+        set_up_loggers(trainer, self.run.command, self.run.run_dir)
 
     def instantiate_classes(self) -> None:
         """Build data, model and trainer; a checkpoint brings labels, tokenizer and architecture, so no hub is asked."""
@@ -170,27 +169,18 @@ class NERCLI(LightningCLI):
         assert run_dir is not None
         loggers = [logger for logger in _as_list(config.get("logger")) if not isinstance(logger, bool)]
         for logger in loggers:
+            name_wandb_run(logger, run_dir, self._get(self.config, "seed_everything"), self.run.recipe)
             guard(logger)
         if self.subcommand == "fit":
             loggers.insert(0, MetricsCSV(run_dir))
-        output = self._get(self.config, "output") if self.subcommand == "predict" else None
         named = _as_list(config.get("callbacks"))
-        check_named(named)
+        check_callbacks(named)
         if self.subcommand == "fit":
             self._check_config_survives()
         own_bar = any(isinstance(callback, ProgressBar) for callback in named)
         if own_bar:
             config["enable_progress_bar"] = True
-        callbacks = standard_callbacks(
-            self.run,
-            fast_dev_run=bool(config.get("fast_dev_run")),
-            checkpointing=config.get("enable_checkpointing") is not False,
-            progress_bar=config.get("enable_progress_bar") is not False and not own_bar,
-            output=Path(output) if output else None,
-            output_tags=self.subcommand == "predict" and self._get(self.config, "output_tags"),
-            save_every_minutes=self._get(self.config, "save_every_minutes"),
-            save_every_steps=self._get(self.config, "save_every_steps"),
-        )
+        callbacks = standard_callbacks(self.run, self.config[self.subcommand], own_bar)
         config["callbacks"] = [*named, *callbacks]
         config["plugins"] = with_own_plugins(config.get("plugins"))
         fit_to_launcher(config)
@@ -310,7 +300,7 @@ def run_command(arguments: list[str]) -> None:
     # The processes that Lightning starts for DDP run the same command line, which it takes from here.
     saved, sys.argv = sys.argv, [sys.argv[0], *arguments]
     try:
-        with own_wandb_variables(), contextlib.ExitStack() as stack:
+        with contextlib.ExitStack() as stack:
             if run.command == "fit" and run.run_dir is not None and cluster.is_first_process():
                 stack.enter_context(run_lock(run.run_dir))
                 stack.enter_context(lossy_output())
@@ -325,7 +315,7 @@ def run_command(arguments: list[str]) -> None:
     except UserError:
         raise
     except Exception as error:
-        problem = explain(error, run.run_dir) or blamed(error)
+        problem = explain(error, run)
         if problem is None:
             raise
         raise RunError(problem) from error

@@ -206,7 +206,7 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_text(path: Path, most: int = MAX_TEXT) -> str:
+def read_text(path: Path, most: int = MAX_TEXT, errors: str = "strict") -> str:
     """The text of a file that is read as a whole.
 
     Raises:
@@ -218,7 +218,7 @@ def read_text(path: Path, most: int = MAX_TEXT) -> str:
             content = file.read(most + 1)
         if len(content) > most:
             raise ValueError(f"it is larger than {most >> 20} MiB")
-        return content.decode("utf-8")
+        return content.decode("utf-8", errors)
     except ValueError as error:
         raise DataError(path, None, f"the file is damaged ({error})", _AGAIN) from error
 

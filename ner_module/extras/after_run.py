@@ -82,7 +82,7 @@ class RunContents:
     def metrics(self) -> list[dict[str, float]]:
         """The whole rows of `metrics.csv`, without empty cells."""
         path = self.run_dir / "metrics.csv"
-        rows = read_metrics(path)[1] if path.is_file() else []
+        rows = read_metrics(path) if path.is_file() else []
         return [{name: float(cell) for name, cell in row.items() if cell} for row in rows]
 
 

@@ -9,60 +9,19 @@ from __future__ import annotations
 
 import traceback
 from pathlib import Path
-from typing import Any
 
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.profilers import Profiler
 
 from ner_module.errors import RunError, UserError
 from ner_module.model.module import NERModule
 from ner_module.training.distributed import lost_contact
+from ner_module.training.runs import Run
 
-_TEXTS = ("not enough memory", "can't allocate memory", "out of memory")
-
-
-class OutOfMemory(Callback):
-    """Remembers the largest batch, and attaches advice to the error (a note) for the command line to print."""
-
-    def __init__(self) -> None:
-        self._largest: tuple[int, int, int] = (0, 0, 0)
-
-    def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, *_: Any, **__: Any
-    ) -> None:
-        """Look at the batch."""
-        lengths = batch["lengths"]
-        self._largest = max(self._largest, (sum(lengths), len(lengths), max(lengths, default=0)))
-
-    on_validation_batch_start = on_test_batch_start = on_predict_batch_start = on_train_batch_start
-
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Attach the advice."""
-        if not is_out_of_memory(exception):
-            return
-        subwords, sequences, longest = self._largest
-        if trainer.state.fn == "fit" and not trainer.validating:
-            advice = (
-                "a smaller --data.batch_size with --trainer.accumulate_grad_batches (8 and 2 train the same as 16), "
-                "--model.gradient_checkpointing true, a smaller --data.max_seq_length, or --trainer.precision "
-                "bf16-mixed"
-            )
-        else:
-            advice = (
-                "a smaller --data.eval_batch_size, a smaller --data.max_seq_length, or --trainer.precision bf16-mixed"
-            )
-        exception.add_note(
-            f"memory ran out; the largest batch so far had {sequences} sequences with {subwords:,} subword tokens, the "
-            f"longest {longest}: set {advice}"
-        )
-
-
-def is_out_of_memory(exception: BaseException) -> bool:
-    """Whether an error means that memory ran out."""
-    if isinstance(exception, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    return isinstance(exception, RuntimeError) and any(text in str(exception).lower() for text in _TEXTS)
+_OUT_OF_MEMORY = ("not enough memory", "can't allocate memory", "out of memory")
 
 
 def load_module(path: Path, device: str | torch.device = "cpu") -> NERModule:
@@ -82,32 +41,61 @@ def load_module(path: Path, device: str | torch.device = "cpu") -> NERModule:
         raise RunError(problem) from error
 
 
-def explain(error: BaseException, run_dir: Path | None) -> str | None:
-    """One line for a failure of memory, network or options.
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that memory ran out."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error).lower() for text in _OUT_OF_MEMORY)
 
-    Args:
-        error: what ended the command.
-        run_dir: where its checkpoints are.
+
+def explain(error: BaseException, run: Run) -> str | None:
+    """One line for a failure of memory, network, options, or of a callback or logger that the configuration names.
 
     Returns:
         What is wrong and what to do; ``None`` for an error of this program, which needs its traceback.
     """
     if is_out_of_memory(error):
-        return next(iter(getattr(error, "__notes__", [])), f"memory ran out: {error}")
+        advice = "a smaller --data.eval_batch_size or --data.max_seq_length, or --trainer.precision bf16-mixed"
+        if run.command == "fit":
+            accumulation = "--trainer.accumulate_grad_batches (8 and 2 train the same as 16)"
+            advice = f"a smaller --data.batch_size with {accumulation}, --model.gradient_checkpointing true, {advice}"
+        return f"memory ran out ({_in_brief(error)}): set {advice}"
     problem = lost_contact(error) if isinstance(error, RuntimeError) else None
     if problem is not None:
-        return f"{problem} The checkpoints in {run_dir} are whole: start the job again."
+        return f"{problem} The checkpoints in {run.run_dir} are whole: start the job again."
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    modules = [str(frame.f_globals.get("__name__", "")) for frame in frames]
-    connector = (frame for frame, name in zip(frames, modules, strict=True) if name.endswith("checkpoint_connector"))
-    if any("restore" in frame.f_code.co_name for frame in connector):
+    calls = [(str(frame.f_globals.get("__name__")), frame.f_code.co_name) for frame in frames]
+    if any(module.endswith("checkpoint_connector") and "restore" in function for module, function in calls):
         what = _in_brief(error)
         return f"the checkpoint does not fit this training, or was damaged ({what}); give another --ckpt_path"
     # Lightning itself raises an error for options that do not fit the data or each other.
-    if isinstance(error, MisconfigurationException) or (modules and modules[-1].startswith("lightning.")):
+    if isinstance(error, MisconfigurationException) or calls[-1][0].startswith("lightning."):
         return " ".join(str(error).split())
+    return _of_named_class(error)
+
+
+def _of_named_class(error: BaseException) -> str | None:
+    """An error in a callback, logger or profiler that the configuration names; with its line if it is the user's."""
+    cause = error
+    frames = list(traceback.walk_tb(error.__traceback__))
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+        frames += traceback.walk_tb(cause.__traceback__)
+    for frame, _ in frames:
+        owner = frame.f_locals.get("self")
+        module = type(owner).__module__
+        if not isinstance(owner, (Callback, Logger, Profiler)) or module.startswith("ner_module."):
+            continue
+        lines = [(inner.f_code.co_filename, line) for inner, line in frames if inner.f_globals["__name__"] == module]
+        where = "" if module.startswith("lightning.") or not lines else " ({}:{})".format(*lines[-1])
+        says_all = isinstance(cause, (ImportError, MisconfigurationException)) and str(cause)
+        return f"{type(owner).__name__}{where}: {_shortened(cause) if says_all else _in_brief(cause)}"
     return None
 
 
 def _in_brief(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    return f"{type(error).__name__}: {_shortened(error)}".removesuffix(": ")
+
+
+def _shortened(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300]

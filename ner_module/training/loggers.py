@@ -1,9 +1,6 @@
 """Where loggers write: ``metrics.csv``, and one Weights & Biases run for one training, resumed or tested as it may be.
 
 A logger that the configuration names costs a warning at most (:func:`guard`).
-
-``RUN/wandb_id`` holds the id of the W&B run. It reaches W&B through the environment, not through the configuration:
-another training with the same configuration must not continue this run.
 """
 
 from __future__ import annotations
@@ -15,41 +12,32 @@ import logging
 import os
 import re
 import secrets
-from argparse import Namespace
-from collections.abc import Callable, Iterable, Iterator
-from itertools import chain
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from lightning.fabric.loggers.logger import rank_zero_experiment
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger, WandbLogger
-from lightning.pytorch.loggers.csv_logs import ExperimentWriter
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
-from ner_module.files import write_atomically, write_or_warn
+from ner_module.files import read_text, sync, write_or_warn
 
 log = logging.getLogger(__name__)
 
-_RUN_VARIABLES = ("WANDB_RUN_ID", "WANDB_NAME", "WANDB_RUN_GROUP", "WANDB_TAGS")
+_WANDB_VARIABLES = {"id": "WANDB_RUN_ID", "name": "WANDB_NAME", "group": "WANDB_RUN_GROUP", "tags": "WANDB_TAGS"}
+_GUARDED = ("log_metrics", "log_hyperparams", "log_graph", "save", "finalize", "after_save_checkpoint")
 
 
-def set_up_loggers(trainer: Any, command: str, run_dir: Path, seed: int, recipe: str) -> None:
+def set_up_loggers(trainer: Any, command: str, run_dir: Path) -> None:
     """Direct the configured loggers into the run directory.
 
     ``validate`` and ``test`` log into the training's W&B run if there is one, and nowhere else; ``predict`` never logs.
-
-    Args:
-        trainer: the trainer's options; changed in place.
-        command: ``fit``, ``validate``, ``test`` or ``predict``.
-        run_dir: the run directory.
-        seed: of the training; becomes a tag.
-        recipe: the name of the configuration, which groups runs.
+    The trainer's options are changed in place.
     """
     loggers = trainer.logger if isinstance(trainer.logger, list) else [trainer.logger]
     loggers = [logger for logger in loggers if hasattr(logger, "class_path")]
     if command != "fit":
         resumes = command != "predict" and _id_file(run_dir).is_file()
-        loggers = [logger for logger in loggers if resumes and _is_wandb(logger)]
+        loggers = [logger for logger in loggers if resumes and str(logger.class_path).endswith("WandbLogger")]
         trainer.logger = loggers or False
     for logger in loggers:
         arguments = logger.get("init_args") or {}
@@ -57,11 +45,42 @@ def set_up_loggers(trainer: Any, command: str, run_dir: Path, seed: int, recipe:
             run_dir.mkdir(parents=True, exist_ok=True)
             inside = "mlruns" if str(logger.class_path).endswith("MLFlowLogger") else ""
             logger.init_args.save_dir = str(run_dir / inside)
-        if _is_wandb(logger):
-            _name_wandb_run(run_dir, seed, recipe)
 
 
-def guard(logger: Any) -> None:
+def name_wandb_run(logger: Any, run_dir: Path, seed: int, recipe: str) -> None:
+    """Have a ``WandbLogger`` continue the run of ``RUN/wandb_id``, or name a new one; does nothing for other loggers.
+
+    The id does not go through the configuration: another training with the same one must not continue this run. The
+    group is the recipe's name, so that runs of one recipe with several seeds are shown together. What the user has set,
+    as an option or in the environment, stays.
+    """
+    if not isinstance(logger, WandbLogger):
+        return
+    settings = logger._wandb_init
+    if _id_file(run_dir).is_file():
+        known = _id_file(run_dir).read_text(encoding="ascii", errors="replace").strip()
+        if re.fullmatch(r"[\w-]+", known, re.ASCII):
+            settings["id"] = known
+            return
+        log.warning("%s is damaged: a new W&B run begins", _id_file(run_dir))
+    name = f"{recipe}/{run_dir.absolute().name}"
+    own = {"id": secrets.token_hex(4), "name": name, "group": recipe, "tags": [f"seed-{seed}"]}
+    for key, value in own.items():
+        if not settings.get(key) and _WANDB_VARIABLES[key] not in os.environ:
+            settings[key] = value
+
+
+def remember_wandb_run(logger: Any, run_dir: Path) -> None:
+    """Save the id of a ``WandbLogger``'s run; does nothing for other loggers."""
+    if isinstance(logger, WandbLogger):
+        write_or_warn(_id_file(run_dir), f"{logger.experiment.id}\n")
+
+
+def _id_file(run_dir: Path) -> Path:
+    return run_dir / "wandb_id"
+
+
+def guard(logger: Logger) -> None:
     """Give a logger names that it can hold, and stop to log there when it fails; in place.
 
     Files and trees, such as MLflow's and Neptune's, cannot hold ``val/f1`` beside ``val/f1/PER``: there the latter is
@@ -69,10 +88,11 @@ def guard(logger: Any) -> None:
     """
     name = type(logger).__name__
     is_tree = not isinstance(logger, (WandbLogger, TensorBoardLogger, CSVLogger))
-    failed: list[str] = []
+    failed = False
 
     def guarded(call: Callable[..., Any]) -> Callable[..., Any]:
         def run(*arguments: Any, **named: Any) -> Any:
+            nonlocal failed
             if failed:
                 return None
             if is_tree and "metrics" in named:
@@ -80,14 +100,13 @@ def guard(logger: Any) -> None:
             try:
                 return call(*arguments, **named)
             except Exception as error:
-                failed.append(name)
-                problem = " ".join(str(error).split())[:200]
-                message = "%s failed (%s: %s): nothing more is logged there, and training continues"
-                log.warning(message, name, type(error).__name__, problem)
+                failed = True
+                problem = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+                log.warning("%s failed (%s): nothing more is logged there, and training continues", name, problem)
 
         return run
 
-    for method in ("log_metrics", "log_hyperparams", "log_graph", "save", "finalize", "after_save_checkpoint"):
+    for method in _GUARDED:
         setattr(logger, method, guarded(getattr(logger, method)))
 
 
@@ -97,143 +116,63 @@ def _for_tree(name: str) -> str:
     return "/".join([first, *filter(None, [".".join(others)])])
 
 
-def remember_wandb_run(logger: Any, run_dir: Path) -> None:
-    """Save the id of a ``WandbLogger``'s run; does nothing for other loggers."""
-    if type(logger).__name__ == "WandbLogger":
-        write_or_warn(_id_file(run_dir), f"{logger.experiment.id}\n")
+class MetricsCSV(Logger):
+    """Writes every logged metric to ``RUN/metrics.csv``, which a resumed run extends.
 
-
-@contextlib.contextmanager
-def own_wandb_variables() -> Iterator[None]:
-    """Restore the environment's W&B variables after a command."""
-    saved = {name: os.environ[name] for name in _RUN_VARIABLES if name in os.environ}
-    try:
-        yield
-    finally:
-        for name in _RUN_VARIABLES:
-            os.environ.pop(name, None)
-        os.environ.update(saved)
-
-
-def _name_wandb_run(run_dir: Path, seed: int, recipe: str) -> None:
-    """Set id, name, group and tags of the run, except those the user has set, and those of a run that is resumed.
-
-    The group is the recipe's name, so that runs of one recipe with several seeds are shown together.
+    As the first logger it also makes the run directory the trainer's ``log_dir``.
     """
-    if _id_file(run_dir).is_file():
-        known = _id_file(run_dir).read_text(encoding="ascii", errors="replace").strip()
-        if re.fullmatch(r"[\w-]+", known, re.ASCII):
-            os.environ["WANDB_RUN_ID"] = known
-            return
-        log.warning("%s is damaged: a new W&B run begins", _id_file(run_dir))
-    os.environ.setdefault("WANDB_RUN_ID", secrets.token_hex(4))
-    os.environ.setdefault("WANDB_NAME", f"{recipe}/{run_dir.absolute().name}")
-    os.environ.setdefault("WANDB_RUN_GROUP", recipe)
-    os.environ.setdefault("WANDB_TAGS", f"seed-{seed}")
 
-
-def _id_file(run_dir: Path) -> Path:
-    return run_dir / "wandb_id"
-
-
-def _is_wandb(logger: Any) -> bool:
-    return str(logger.class_path).endswith("WandbLogger")
-
-
-class MetricsCSV(CSVLogger):
-    """Writes every logged metric to ``RUN/metrics.csv``, which a resumed run extends instead of overwriting.
-
-    Args:
-        run_dir: the run directory; the trainer's ``log_dir`` becomes the same.
-    """
+    name = version = save_dir = ""
 
     def __init__(self, run_dir: Path) -> None:
-        super().__init__(save_dir=run_dir, name="", version="")
+        super().__init__()
+        self.save_dir = str(run_dir)
+        self._path = run_dir / "metrics.csv"
+        self._rows: list[dict[str, Any]] | None = None
+        self._columns: list[str] = []  # of the file
 
-    @property
-    def log_dir(self) -> str:
-        """The run directory itself, without a version folder."""
-        return str(self._save_dir)
-
-    @rank_zero_only
-    def log_hyperparams(self, params: dict[str, Any] | Namespace | None = None) -> None:
+    def log_hyperparams(self, params: Any, *_: Any, **__: Any) -> None:
         """Nothing: ``config.yaml`` holds them."""
 
-    @property
-    @rank_zero_experiment
-    def experiment(self) -> Any:
-        """The writer, created on first use, on rank 0."""
-        if self._experiment is None:
-            self._experiment = _ExtendingWriter(self.log_dir)
-        return self._experiment
-
-
-class _ExtendingWriter(ExperimentWriter):
-    """Lightning's writer, which also extends an existing file, and keeps what a full disk did not take for later."""
-
-    def _check_log_dir_exists(self) -> None:
-        self._path = Path(self.metrics_file_path)
-        if self._path.is_file():
-            self.metrics_keys, rows, num_damaged = read_metrics(self._path)
-            if num_damaged:
-                write_atomically(self._path, self._text(self.metrics_keys, rows, header=True) if rows else "")
-
-    def save(self) -> None:
-        """Append the rows; with new columns, write the whole file again."""
-        if not self.metrics:
-            return
-        before = self._path.stat().st_size if self._path.is_file() else 0
-        keys = sorted({*self.metrics_keys, *chain.from_iterable(self.metrics)})
-        try:
-            if before and keys == self.metrics_keys:
-                with self._path.open("a", newline="", encoding="utf-8") as file:
-                    file.write(self._text(keys, self.metrics))
-                    file.flush()
-                    os.fsync(file.fileno())
-            else:
-                old = read_metrics(self._path)[1] if before else []
-                write_atomically(self._path, self._text(keys, [*old, *self.metrics], header=True))
-        except OSError as error:
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Append a row; with new columns, or after a failure, write the whole file."""
+        if self._rows is None:
+            self._rows = [*read_metrics(self._path)] if self._path.is_file() else []
+        row = {**metrics, "step": step}
+        self._rows.append(row)
+        if row.keys() <= set(self._columns):
             with contextlib.suppress(OSError):
-                os.truncate(self._path, before)
-            log.warning("%s could not be written (%s); training continues", self._path, error.strerror)
-        else:
-            self.metrics_keys, self.metrics = keys, []
-
-    @staticmethod
-    def _text(keys: list[str], rows: Iterable[dict[str, Any]], header: bool = False) -> str:
+                with self._path.open("a", newline="", encoding="utf-8") as file:
+                    csv.DictWriter(file, self._columns).writerow(row)
+                sync(self._path)
+                return
+        columns = sorted({key for row in self._rows for key in row})
         text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, keys)
-        if header:
-            writer.writeheader()
-        writer.writerows(rows)
-        return text.getvalue()
+        writer = csv.DictWriter(text, columns)
+        writer.writeheader()
+        writer.writerows(self._rows)
+        self._columns = columns if write_or_warn(self._path, text.getvalue()) else []
 
 
-def read_metrics(path: Path) -> tuple[list[str], list[dict[str, str]], int]:
-    """A ``metrics.csv``: its columns, its whole rows, and how many are damaged, as a power cut leaves them."""
-    lines = path.read_bytes().decode("utf-8", errors="replace").split("\n")
-    whole = [line for line in lines[:-1] if "\0" not in line and "\ufffd" not in line]
-    reader = csv.DictReader(whole, strict=True)
+def read_metrics(path: Path) -> list[dict[str, str]]:
+    """The rows of a ``metrics.csv``; damaged ones are left out with a warning."""
+    *lines, unfinished = read_text(path, errors="replace").replace("\r", "").split("\n")
+    reader = csv.DictReader(lines, restval="missing")
     rows: list[dict[str, str]] = []
+    with contextlib.suppress(csv.Error):  # an open quote takes the rest with it
+        rows.extend(row for row in reader if _are_numbers(row.values()))
+    if _are_numbers(reader.fieldnames or []):  # the header is gone
+        rows = []
+    if unfinished or len(rows) != max(0, len(lines) - 1):
+        log.warning("%s: damaged lines are left out", path)
+    return rows
+
+
+def _are_numbers(cells: Iterable[Any]) -> bool:
     try:
-        for row in reader:
-            if None in row or not all(_is_number(cell) for cell in row.values()):
-                continue
-            rows.append(row)
-    except csv.Error:
-        pass  # an open quote takes the rest with it
-    keys = list(reader.fieldnames or []) if rows else []
-    if any(_is_number(key) for key in keys):  # the header is gone
-        keys, rows = [], []
-    num_damaged = sum(bool(line) for line in lines) - len(rows) - bool(keys)
-    if num_damaged:
-        log.warning("%s: %d damaged lines are left out", path, num_damaged)
-    return keys, rows, num_damaged
-
-
-def _is_number(cell: str | None) -> bool:
-    """Whether a cell is one of ours; a short row has none."""
-    with contextlib.suppress(ValueError, TypeError):
-        return cell == "" or float(cell) is not None  # type: ignore[arg-type]
-    return False
+        for cell in cells:
+            float(cell or 0)
+    except (TypeError, ValueError):
+        return False
+    return True

@@ -1,9 +1,12 @@
-"""Options of Lightning's trainer with which a command would do nothing, fail late or wait forever: refused by name."""
+"""Options and callbacks of Lightning that would do nothing, fail late or wait forever: refused by name."""
 
 from __future__ import annotations
 
 import os
+import re
 from typing import Any
+
+from lightning.pytorch import Callback
 
 from ner_module.errors import RunError
 from ner_module.training import cluster
@@ -13,12 +16,25 @@ _AT_LEAST_SOMETHING = (
     "val_check_interval",
 )
 
+_CALLBACKS = {
+    "StochasticWeightAveraging": "the weights that it averages would be in no checkpoint: give "
+    "WeightAveraging or EMAWeightAveraging of lightning.pytorch.callbacks (configs/overlays/ema.yaml)",
+    "LearningRateFinder": "the schedule sets the rate at each step, and would replace the one found: compare short "
+    "trainings with several --model.learning_rate",
+    "BatchSizeFinder": "sentences differ in length, so that the largest batch that fits is none of the others: give "
+    "--data.batch_size, or --data.max_tokens, which bounds memory",
+    "GradientAccumulationScheduler": "the loss of a step is averaged over --trainer.accumulate_grad_batches batches, a "
+    "number that cannot change during training: give that option",
+    "Timer": "give --trainer.max_time, which does the same",
+    "ModelPruning": "it prunes whole modules of its own choice, which fails here: prune the exported model",
+}
+
+_METRICS = ("loss", "precision", "recall", "f1", "f1_macro", "f1_weighted", "accuracy")
+_VALIDATION_METRIC = re.compile(rf"val/({'|'.join(_METRICS)}|(precision|recall|f1|support)/.+)")
+
 
 def check_trainer(trainer: Any) -> None:
-    """Refuse options that cannot be meant.
-
-    Args:
-        trainer: the trainer's options.
+    """Refuse options of the trainer that cannot be meant.
 
     Raises:
         RunError: names one, and what to give instead.
@@ -31,17 +47,28 @@ def check_trainer(trainer: Any) -> None:
     if trainer.overfit_batches:
         raise RunError("--trainer.overfit_batches is not supported: give a small --data.train_file instead")
     if trainer.barebones:
-        raise RunError(
-            "--trainer.barebones neither scores nor saves a model, and is not supported: --trainer.fast_dev_run true "
-            "tries everything once"
-        )
+        raise RunError("--trainer.barebones is not supported: --trainer.fast_dev_run true tries everything once")
     strategy = trainer.strategy
     arguments = getattr(strategy, "init_args", None) or {}
     method = strategy if isinstance(strategy, str) else str(arguments.get("start_method", ""))
     if any(part in method for part in ("spawn", "fork", "notebook")):
         raise RunError(f"--trainer.strategy {method} cannot save a training: give ddp, or start it with torchrun")
     if trainer.num_nodes > 1 and cluster.topology() is None and not {"NODE_RANK", "GROUP_RANK"} & os.environ.keys():
-        raise RunError(
-            f"--trainer.num_nodes {trainer.num_nodes}: nothing starts the other nodes; start this command on each with "
-            "torchrun or srun (docs/cluster.md)"
-        )
+        problem = f"--trainer.num_nodes {trainer.num_nodes}: nothing starts the other nodes"
+        raise RunError(f"{problem}; start this command on each with torchrun or srun (docs/cluster.md)")
+
+
+def check_callbacks(callbacks: list[Callback]) -> None:
+    """Refuse named callbacks that would do nothing, or harm, in a training of this program.
+
+    Raises:
+        RunError: says what to use instead.
+    """
+    for callback in callbacks:
+        for name in (parent.__name__ for parent in type(callback).__mro__):
+            if name in _CALLBACKS:
+                raise RunError(f"{name}: {_CALLBACKS[name]}")
+        monitor = str(getattr(callback, "monitor", None))
+        if monitor.startswith("val") and not _VALIDATION_METRIC.fullmatch(monitor):
+            known = ", ".join(f"val/{metric}" for metric in _METRICS)
+            raise RunError(f"a callback watches {monitor!r}, which does not exist: give one of {known} or val/f1/TYPE")
