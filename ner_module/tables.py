@@ -45,12 +45,9 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under named columns; the first column holds names.
+    """Rows under named columns, of values as computed; the first column holds names.
 
-    Attributes:
-        rows: one value, as computed, for each column; ``None`` where there is none.
-        emphasised: indices of rows that stand out: totals, the best epoch.
-        note: shown below it.
+    The rows whose indices are ``emphasised`` stand out; ``note`` is shown below the table.
     """
 
     title: str

@@ -30,36 +30,25 @@ log = logging.getLogger(__name__)
 
 
 class _Collected:
-    """Label, score and gold label of each word, 8 bytes a word, until they are taken.
+    """Label, score and gold label of each word, 8 bytes a word, until they are taken."""
 
-    Args:
-        top: whether the probabilities of the likeliest labels are kept, too.
-    """
-
-    def __init__(self, top: bool = False) -> None:
-        self._top = top
+    def __init__(self) -> None:
         self._batches: list[dict[str, Any]] = []
 
     def add(self, outputs: dict[str, Any]) -> None:
-        """Add what a step returned: ``sentence_index`` and ``num_words`` ``[N]``, the others ``[N, W]``.
+        """Add what a step returned: ``sentence_index`` and ``num_words`` ``[N]``, the others ``[N, W, …]``.
 
         From CUDA they are copied without waiting for them, and may be read only after :func:`torch.cuda.synchronize`.
         """
         batch = {name: outputs[name] for name in ("sentence_index", "num_words")}
-        if self._top:
-            top, top_ids = likeliest_labels(outputs["probabilities"], outputs["scores"])
-            outputs = {**outputs, "top": top, "top_ids": top_ids}
         for name in ("label_ids", "scores", "gold", "top", "top_ids"):
-            if name not in outputs:
-                continue
-            values = outputs[name].to(torch.float32 if name in ("scores", "top") else torch.int16)
-            batch[name] = values.to("cpu", non_blocking=values.device.type == "cuda")
+            if name in outputs:
+                values = outputs[name].to(torch.float32 if name in ("scores", "top") else torch.int16)
+                batch[name] = values.to("cpu", non_blocking=values.device.type == "cuda")
         self._batches.append(batch)
 
     def take(self, trainer: Trainer) -> Iterator[Any]:
-        """Index, label ids, scores and gold label ids of each sentence, by index, on the first process; then none.
-
-        With ``top``, also the highest probabilities of each word, and whose they are.
+        """Index and, for each word, what was added of each sentence, by index, on the first process; then none.
 
         Every process must call this equally often.
         """
@@ -88,11 +77,7 @@ def _real_words(batch: dict[str, Any]) -> dict[str, np.ndarray[Any, Any]]:
 
 
 class EvaluationFiles(Callback):
-    """Writes ``RUN/predictions/{validation,test}.jsonl``: words, tags, scores, and where a sentence begins.
-
-    Args:
-        run_dir: the run directory.
-    """
+    """Writes ``RUN/predictions/{validation,test}.jsonl``: words, tags, scores, and where a sentence begins."""
 
     def __init__(self, run_dir: Path) -> None:
         self.run_dir = run_dir
@@ -139,7 +124,7 @@ class PredictionFile(Callback):
     another's disk, and an interrupted prediction resumes after the last whole stretch.
 
     Args:
-        output: the file; ``None`` writes to standard output.
+        output: the file; ``None`` for standard output.
         checkpoint: the model's file, by which an earlier attempt is known to be the same.
         output_tags: whether ``word_tags`` are written, too.
     """
@@ -147,14 +132,13 @@ class PredictionFile(Callback):
     def __init__(self, output: Path | None, checkpoint: Path | None = None, output_tags: bool = False) -> None:
         self.output, self.checkpoint, self.output_tags = output, checkpoint, output_tags
         self._file: ResumableFile | None = None
-        self._collected = _Collected(output_tags)
+        self._collected = _Collected()
         self._stretch = self._written = 0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Open the file, before the model is loaded, and resume where an earlier attempt ended."""
         data: NERDataModule = trainer.datamodule  # type: ignore[attr-defined]
         total = len(data.stored["predict"])
-        self._written = 0
         if trainer.is_global_zero and self.output is not None:
             self._file = ResumableFile(self.output, self._fingerprint(trainer, data, pl_module))
             self._written = self._file.open()
@@ -162,9 +146,8 @@ class PredictionFile(Callback):
                 log.info("predict    resumes after sentence %s of %s", f"{self._written:,}", f"{total:,}")
             if self._written == total:  # nothing to do: no other hook will be called
                 self._file.finish()
-        self._written = trainer.strategy.broadcast(self._written)
+        self._written = data.predicted_before = trainer.strategy.broadcast(self._written)
         self._stretch = self._written // LOOK_AHEAD
-        data.predicted_before = self._written
 
     def on_predict_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any, **__: Any
@@ -173,6 +156,9 @@ class PredictionFile(Callback):
         indices = outputs["sentence_index"]
         if len(indices):
             self._write_until(int(indices[0]) // LOOK_AHEAD, trainer)
+        if self.output_tags:
+            top, top_ids = likeliest_labels(outputs["probabilities"], outputs["scores"])
+            outputs = {**outputs, "top": top, "top_ids": top_ids}
         self._collected.add(outputs)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -194,8 +180,6 @@ class PredictionFile(Callback):
         """Close the file."""
         if self._file is not None:
             self._file.close()
-        elif trainer.is_global_zero:
-            sys.stdout.flush()
 
     def _write_until(self, stretch: int, trainer: Trainer) -> None:
         """Write all stretches before this one; every process does, each as often, so that they meet in ``take``."""
@@ -203,20 +187,20 @@ class PredictionFile(Callback):
         for current in range(self._stretch, stretch):
             start = current * LOOK_AHEAD
             found = self._collected.take(trainer)
-            if trainer.is_global_zero:
-                sentences = data.stored["predict"].slice(start, start + LOOK_AHEAD)
-                lines = [
-                    json.dumps(prediction(sentences[index - start], ids, scores, data.labels, *top), ensure_ascii=False)
-                    for index, ids, scores, _, *top in found
-                ]
-                if self._file is not None:
-                    self._file.write(lines, start + len(sentences))
-                else:
-                    # JSON itself escapes all that could control a terminal but these.
-                    text = re.sub("[\x7f-\x9f]", lambda found: f"\\u{ord(found[0]):04x}", "\n".join(lines))
-                    sys.stdout.write(f"{text}\n" if lines else "")
-                    sys.stdout.flush()
-                self._written += len(lines)
+            if not trainer.is_global_zero:
+                continue
+            sentences = data.stored["predict"].slice(start, start + LOOK_AHEAD)
+            lines = [
+                json.dumps(prediction(sentences[index - start], ids, scores, data.labels, *top), ensure_ascii=False)
+                for index, ids, scores, _, *top in found
+            ]
+            if self._file is not None:
+                self._file.write(lines, start + len(sentences))
+            else:
+                for line in lines:  # JSON itself escapes all that could control a terminal but these
+                    print(re.sub("[\x7f-\x9f]", lambda control: f"\\u{ord(control[0]):04x}", line))
+                sys.stdout.flush()
+            self._written += len(lines)
         self._stretch = max(self._stretch, stretch)
 
     def _fingerprint(self, trainer: Trainer, data: NERDataModule, pl_module: LightningModule) -> dict[str, Any]:

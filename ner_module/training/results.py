@@ -40,11 +40,7 @@ EPOCH_COLUMNS: tuple[tuple[Column, str], ...] = (
 
 
 class ResultsTable(Callback):
-    """Prints results as they come and writes them to ``RUN/results.json``.
-
-    Args:
-        run_dir: where ``results.json`` goes; ``None`` writes none.
-    """
+    """Prints results as they come and writes them to ``RUN/results.json``, unless there is no run directory."""
 
     def __init__(self, run_dir: Path | None) -> None:
         self.run_dir = run_dir
@@ -104,29 +100,29 @@ class ResultsTable(Callback):
         """Say why training ended early, which epoch ``best.ckpt`` holds, and the entity types of that validation."""
         reason = end_reason(trainer)
         self._write(pl_module, {"stopped": reason})
-        if reason is not None and trainer.is_global_zero:
+        if not trainer.is_global_zero:
+            return
+        if reason is not None:
             say(f"\nstopped: {reason}", "bold")
-        if not trainer.is_global_zero or not self.rows:
+        if not self.rows:
             return
         if "val/f1" not in self.rows[-1]:
             say("\nno validation data: nothing was scored; last.ckpt is the model after the last step\n", "bold")
             return
-        saved = best_f1(trainer)
-        best = _best(self.rows, saved)
-        epoch = f"{best['epoch']:g}"
-        what = "The best epoch is" if saved is None else "best.ckpt holds epoch"
-        console = get_console()
-        text = f"\n{what} {epoch} (step {best['step']:,}), with F1 {best['val/f1']:.4f} on validation data\n"
-        say(text, "bold green")
-        title = f"Entity types after epoch {epoch}, the best"
+        best = max((row for row in self.rows if "val/f1" in row), key=lambda row: row["val/f1"])
+        saved, epoch = best_f1(trainer), f"{best['epoch']:g}"
+        is_saved = saved is not None and math.isclose(best["val/f1"], saved, abs_tol=2e-6)
+        what = "best.ckpt holds epoch" if is_saved else "The best epoch is"
+        text = f"{what} {epoch} (step {best['step']:,}), with F1 {best['val/f1']:.4f} on validation data"
+        say(f"\n{text}\n", "bold green")
         labels = LabelSet.from_fields(pl_module.hparams)
-        console.print(types_table(best, "val/", labels, title).for_terminal())
+        get_console().print(types_table(best, "val/", labels, f"Entity types after epoch {epoch}").for_terminal())
 
     def _summarise(self, trainer: Trainer, pl_module: LightningModule, command: str, prefix: str) -> None:
         metrics = _numbers(trainer, prefix)
         self._write(pl_module, {command: metrics, f"{command}_decoding": pl_module.hparams["decoding"]})
-        keys = ("precision", "recall", "f1", "f1_macro", "accuracy", "loss")
         if trainer.is_global_zero:
+            keys = ("precision", "recall", "f1", "f1_macro", "accuracy", "loss")
             scores = "  ".join(f"{key} {metrics[prefix + key]:.4f}" for key in keys)
             say(f"\n{command}: {scores}\n", "bold")
 
@@ -139,11 +135,12 @@ class ResultsTable(Callback):
         """Print a row, the first one under the titles; for a terminal of 80 characters."""
         if not trainer.is_global_zero:
             return
-        titles = {key: column.title for column, key in EPOCH_COLUMNS}
-        cells = {key: column.cell(row.get(key)) for column, key in EPOCH_COLUMNS}
-        for line, style in [(titles, "bold")] * (row is self.rows[0]) + [(cells, "none")]:
-            text = "".join(line[key].rjust(max(len(title), 7) + 2) for key, title in titles.items())
-            say(text, style)
+        widths = [max(len(column.title), 7) + 2 for column, _ in EPOCH_COLUMNS]
+        if row is self.rows[0]:
+            titles = (column.title for column, _ in EPOCH_COLUMNS)
+            say("".join(map(str.rjust, titles, widths)), "bold")
+        cells = (column.cell(row.get(key)) for column, key in EPOCH_COLUMNS)
+        say("".join(map(str.rjust, cells, widths)))
 
 
 def end_reason(trainer: Trainer) -> str | None:
@@ -165,12 +162,9 @@ def end_reason(trainer: Trainer) -> str | None:
 
 
 def update_results(run_dir: Path, update: dict[str, Any], written: Sequence[str] = ()) -> None:
-    """Put entries into ``results.json``, written whole or not at all; a damaged one is replaced.
+    """Put entries into ``results.json``, or remove those that are ``None``; a damaged file is replaced.
 
-    Args:
-        run_dir: the run directory.
-        update: the entries; one that is ``None`` is removed.
-        written: files of the run whose SHA-256 goes with them, for :func:`is_as_written`.
+    ``written`` are files of the run whose SHA-256 goes with them, for :func:`is_as_written`.
     """
     path = run_dir / "results.json"
     try:
@@ -181,8 +175,9 @@ def update_results(run_dir: Path, update: dict[str, Any], written: Sequence[str]
     digests = {name: sha256_of(run_dir / name) for name in written if (run_dir / name).is_file()}
     if digests:
         known["sha256"] = _digests(known) | digests
-    content = sealed(_finite({name: value for name, value in (known | update).items() if value is not None}))
-    write_or_warn(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False))
+    content = {name: value for name, value in (known | update).items() if value is not None}
+    finite = json.loads(json.dumps(content), parse_constant=lambda _: None)  # JSON has no NaN
+    write_or_warn(path, json.dumps(sealed(finite), indent=1, ensure_ascii=False))
 
 
 def is_as_written(path: Path, run_dir: Path, results: Mapping[str, Any]) -> bool:
@@ -199,49 +194,22 @@ def _digests(results: Mapping[str, Any]) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _finite(value: Any) -> Any:
-    """Plain data with ``null`` for numbers that JSON does not have."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def types_table(scores: Mapping[str, float], prefix: str, labels: LabelSet, title: str) -> Table:
     """Precision, recall, F1 and support of each entity type, then the averages and the accuracy.
 
-    Args:
-        scores: what :class:`~ner_module.metrics.entity_scores.EntityScores` computes, under the prefix.
-        prefix: ``val/`` or ``test/``.
-        labels: of the model.
-        title: of the table.
+    ``scores`` are those of :class:`~ner_module.metrics.entity_scores.EntityScores`, under the prefix.
     """
-    titles = ("Precision", "Recall", "F1")
-    keys = ("precision", "recall", "f1")
-    types = sorted(labels.entity_types)
-    rows: list[list[Any]] = [
-        [name, *(scores.get(f"{prefix}{key}/{name}") for key in (*keys, "support"))] for name in types
-    ]
-    support = sum(row[-1] or 0 for row in rows)
-    rows.append(["micro average", *(scores.get(prefix + key) for key in keys), support])
-    rows.append(["macro average", *(scores.get(f"{prefix}{key}_macro") for key in keys), support])
-    rows.append(["word accuracy", None, None, scores.get(prefix + "accuracy"), None])
-    columns = [Column("Entity type"), *(Column(name, score) for name in titles), Column("Support", count)]
-    return Table(title, columns, rows, emphasised=frozenset({len(types)}))
 
+    def row(name: str, suffix: str) -> list[Any]:
+        return [name, *(scores.get(f"{prefix}{key}{suffix}") for key in ("precision", "recall", "f1"))]
 
-def _best(rows: list[dict[str, float]], saved: float | None = None) -> dict[str, float]:
-    """The row with the best F1, the first of equals, as `ModelCheckpoint` has it.
-
-    Args:
-        rows: the table.
-        saved: the F1 of ``best.ckpt``, which may not be the best row's: when training resumed in another directory, and
-            the checkpoint of an earlier row was left behind.
-    """
-    scored = [row for row in rows if "val/f1" in row]
-    those = [row for row in scored if saved is not None and abs(row["val/f1"] - saved) < 2e-6]
-    return max(those or scored, key=lambda row: row["val/f1"])
+    types = [[*row(name, f"/{name}"), scores.get(f"{prefix}support/{name}")] for name in sorted(labels.entity_types)]
+    support = sum(cells[-1] or 0 for cells in types)
+    averages = [[*row("micro average", ""), support], [*row("macro average", "_macro"), support]]
+    accuracy = ["word accuracy", None, None, scores.get(f"{prefix}accuracy"), None]
+    columns = [Column("Entity type"), *(Column(name, score) for name in ("Precision", "Recall", "F1"))]
+    columns.append(Column("Support", count))
+    return Table(title, columns, [*types, *averages, accuracy], emphasised=frozenset({len(types)}))
 
 
 def best_f1(trainer: Trainer) -> float | None:

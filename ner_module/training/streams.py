@@ -1,7 +1,4 @@
-"""What reaches the terminal: what libraries say that matters here, and output that may go away during a training.
-
-It goes away with a closed terminal, a reader that ended, a full disk.
-"""
+"""What reaches the terminal: what libraries say that matters here, and output that may go away during a training."""
 
 from __future__ import annotations
 
@@ -74,11 +71,9 @@ def silence_libraries() -> None:
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).handlers = [handler]
     for message in (
-        # Evaluation has no use for the callbacks of `fit`; the directory of a resumed run is not empty; and the data
-        # module, not the loader, knows the position within the epoch.
-        "Be aware that when using `ckpt_path`.*",
-        "Checkpoint directory .* exists and is not empty.*",
-        "You're resuming from a checkpoint that ended.*",
+        "Be aware that when using `ckpt_path`.*",  # evaluation has no use for the callbacks of `fit`
+        "Checkpoint directory .* exists and is not empty.*",  # that of a resumed run
+        "You're resuming from a checkpoint that ended.*",  # the data module knows the position within the epoch
         "The dirpath has changed from.*",
         "It is recommended to use .*sync_dist=True.*",  # scores are summed over processes before they are logged
         "You're using the WeightAveraging callback.*",  # models are not sharded, nor averaged to be scored

@@ -296,7 +296,7 @@ def test_fast_dev_run_tries_everything_and_leaves_nothing(
     assert files_in(tmp_path) == set()
 
 
-@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "16-mixed"])
+@pytest.mark.parametrize("precision", ["bf16-true", "16-mixed"])
 def test_half_precision_on_cpu(run_main: RunMain, fit_options: list[str], tmp_path: Path, precision: str) -> None:
     options = [*fit_options, "--trainer.max_epochs", "1", "--trainer.precision", precision]
     run_main("fit", *options, "--trainer.accelerator", "cpu", "--run_dir", "run")

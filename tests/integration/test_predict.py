@@ -61,10 +61,9 @@ def assert_same(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> 
         assert scores[0] == pytest.approx(scores[1], abs=2e-4)
 
 
-@pytest.mark.parametrize("newline", ["\n", "\r\n"])
-def test_raw_text(run_main: RunMain, trained_run: Path, tmp_path: Path, known_lines: list[str], newline: str) -> None:
+def test_raw_text(run_main: RunMain, trained_run: Path, tmp_path: Path, known_lines: list[str]) -> None:
     lines = [*LINES[:-1], *known_lines, LINES[-1]]
-    (tmp_path / "text.txt").write_bytes(newline.join(lines).encode())
+    (tmp_path / "text.txt").write_bytes("\r\n".join(lines).encode())
     rows = predict(run_main, trained_run, "--data.predict_file", "text.txt")
     assert [row["text"] for row in rows] == lines
     assert sum(len(row["entities"]) for row in rows) > 100
@@ -168,7 +167,7 @@ def test_several_files_in_the_order_given(run_main: RunMain, trained_run: Path, 
     assert [row["text"] for row in rows] == ["this is a", "this is b"]
 
 
-@pytest.mark.parametrize("size", [1, 7, 1000])
+@pytest.mark.parametrize("size", [1, 7])
 def test_batch_size_changes_nothing(
     run_main: RunMain, trained_run: Path, tmp_path: Path, tagger: NERTagger, known_lines: list[str], size: int
 ) -> None:
@@ -196,18 +195,17 @@ def short_stretches(monkeypatch: pytest.MonkeyPatch) -> int:
     return 16
 
 
-@pytest.mark.parametrize("lines", [0, 1, 15, 16, 17, 32, 75])
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(("lines", "workers"), [(0, 0), (1, 0), (16, 0), (17, 0), (75, 0), (75, 2)])
 def test_stretches_change_nothing(
     run_main: RunMain, trained_run: Path, tagger: NERTagger, known_lines: list[str], short_stretches: int,
     lines: int, workers: int,
 ) -> None:  # fmt: skip
     text = "\n".join(known_lines[:lines])
-    options = ["--data.predict_file", "-", "--data.num_workers", workers if lines == 75 else 0]
+    options = ["--data.predict_file", "-", "--data.num_workers", workers]
     assert_same(predict(run_main, trained_run, *options, stdin=text.encode()), tagger.predict(known_lines[:lines]))
 
 
-@pytest.mark.parametrize("stretches", [1, 3, 4])
+@pytest.mark.parametrize("stretches", [1, 4])
 def test_an_interrupted_prediction_goes_on_and_ends_with_the_same_bytes(
     run_main: RunMain, trained_run: Path, tmp_path: Path, known_lines: list[str], short_stretches: int,
     monkeypatch: pytest.MonkeyPatch, stretches: int,
