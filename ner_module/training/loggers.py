@@ -23,7 +23,6 @@ from ner_module.files import read_text, sync, write_or_warn
 
 log = logging.getLogger(__name__)
 
-_WANDB_VARIABLES = {"id": "WANDB_RUN_ID", "name": "WANDB_NAME", "group": "WANDB_RUN_GROUP", "tags": "WANDB_TAGS"}
 _GUARDED = ("log_metrics", "log_hyperparams", "log_graph", "save", "finalize", "after_save_checkpoint")
 
 
@@ -63,10 +62,13 @@ def name_wandb_run(logger: Any, run_dir: Path, seed: int, recipe: str) -> None:
             settings["id"] = known
             return
         log.warning("%s is damaged: a new W&B run begins", _id_file(run_dir))
-    name = f"{recipe}/{run_dir.absolute().name}"
-    own = {"id": secrets.token_hex(4), "name": name, "group": recipe, "tags": [f"seed-{seed}"]}
-    for key, value in own.items():
-        if not settings.get(key) and _WANDB_VARIABLES[key] not in os.environ:
+    for key, variable, value in (
+        ("id", "WANDB_RUN_ID", secrets.token_hex(4)),
+        ("name", "WANDB_NAME", f"{recipe}/{run_dir.absolute().name}"),
+        ("group", "WANDB_RUN_GROUP", recipe),
+        ("tags", "WANDB_TAGS", [f"seed-{seed}"]),
+    ):
+        if not settings.get(key) and variable not in os.environ:
             settings[key] = value
 
 
