@@ -77,21 +77,11 @@ def steps(run: Path) -> list[float]:
 @pytest.mark.parametrize(
     ("options", "parts"),
     [
-        *((["--trainer." + name, "0"], [f"--trainer.{name}: it is 0"])
-          for name in ("max_epochs", "max_steps", "limit_train_batches", "accumulate_grad_batches",
-                       "check_val_every_n_epoch", "val_check_interval")),
-        (["--trainer.gradient_clip_val", "-1"], ["gradient_clip_val: it is -1"]),
-        (["--trainer.barebones", "true"], ["--trainer.barebones", "fast_dev_run"]),
+        (["--trainer.max_steps", "0"], ["--trainer.max_steps: it is 0"]),
         (["--trainer.strategy", "ddp_spawn", "--trainer.devices", "2"], ["ddp_spawn", "give ddp", "torchrun"]),
-        (["--trainer.strategy", "ddp_fork"], ["ddp_fork", "give ddp"]),
-        (["--trainer.strategy", "ddp", "--trainer.num_nodes", "2"], ["num_nodes 2", "torchrun or srun"]),
         ({"StochasticWeightAveraging": {"swa_lrs": 1e-5}}, ["StochasticWeightAveraging", "WeightAveraging or EMA"]),
-        ({"LearningRateFinder": {}}, ["LearningRateFinder", "--model.learning_rate"]),
-        ({"BatchSizeFinder": {}}, ["BatchSizeFinder", "--data.max_tokens"]),
-        ({"GradientAccumulationScheduler": {"scheduling": {1: 2}}}, ["GradientAcc", "accumulate_grad_batches"]),
         ({"Timer": {"duration": "00:00:10:00"}}, ["Timer", "--trainer.max_time"]),
         ({"EarlyStopping": {"monitor": "val/f1", "mode": "maximum"}}, ["EarlyStopping", "min, max, got maximum"]),
-        ({"EarlyStopping": {"monitor": "val/f2"}}, ["val/f2", "val/f1"]),
         ({"ModelCheckpoint": {"every_n_epochs": 1, "every_n_train_steps": 1}}, ["ModelCheckpoint", "exclusive"]),
         ({"LearningRateMonitor": {"logging_interval": "hour"}}, ["LearningRateMonitor", "logging_interval"]),
         ({"DeviceStatsMonitor": {"cpu_stats": "x"}}, ["callbacks", "cpu_stats"]),
@@ -240,7 +230,7 @@ def test_any_logger_can_hold_the_names_and_none_ends_a_training(
     else:
         assert "failed" not in outcome.err
         found = {str(path.relative_to(tmp_path / "run" / "tree")) for path in (tmp_path / "run" / "tree").rglob("*")}
-        assert {"val/f1", "val/f1.PER", "val/f1_macro", "train/loss_step"} - {"train/loss_step"} <= found
+        assert {"val/f1", "val/f1.PER", "val/f1_macro"} <= found
 
 
 # ---------------------------------------------------------------------- a training that ends early

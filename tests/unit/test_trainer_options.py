@@ -1,0 +1,58 @@
+"""Options and callbacks of the trainer that are refused by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from jsonargparse import Namespace
+from lightning.pytorch import callbacks
+
+from ner_module.errors import RunError
+from ner_module.training.trainer_options import check_callbacks, check_trainer
+
+GIVEN = Namespace(
+    **dict.fromkeys(("max_epochs", "max_steps", "limit_train_batches", "accumulate_grad_batches", "num_nodes"), 1),
+    **dict.fromkeys(("check_val_every_n_epoch", "val_check_interval", "gradient_clip_val"), 1.0),
+    **dict.fromkeys(("overfit_batches", "barebones"), False),
+    strategy="auto",
+)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        *(({name: 0}, f"--trainer.{name}: it is 0")
+          for name in ("max_epochs", "max_steps", "limit_train_batches", "accumulate_grad_batches",
+                       "check_val_every_n_epoch", "val_check_interval")),
+        ({"gradient_clip_val": -1}, "gradient_clip_val: it is -1"),
+        ({"overfit_batches": 2}, "give a small --data.train_file"),
+        ({"barebones": True}, "--trainer.barebones is .*fast_dev_run"),
+        ({"strategy": "ddp_fork"}, "ddp_fork .* give ddp, or start it with torchrun"),
+        ({"strategy": Namespace(init_args=Namespace(start_method="spawn"))}, "spawn .* give ddp"),
+        ({"strategy": "ddp", "num_nodes": 2}, "num_nodes 2: .* torchrun or srun"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_options_that_cannot_be_meant(options: dict[str, Any], said: str) -> None:
+    check_trainer(GIVEN)
+    with pytest.raises(RunError, match=said):
+        check_trainer(Namespace({**GIVEN.as_dict(), **options}))
+
+
+@pytest.mark.parametrize(
+    ("callback", "said"),
+    [
+        (callbacks.LearningRateFinder(), "LearningRateFinder: .* --model.learning_rate"),
+        (callbacks.BatchSizeFinder(), "BatchSizeFinder: .* --data.max_tokens"),
+        (callbacks.GradientAccumulationScheduler({1: 2}), "GradientAccumulationScheduler: .*accumulate_grad_batches"),
+        (callbacks.Timer(), "Timer: .* --trainer.max_time"),
+        (callbacks.ModelPruning("l1_unstructured"), "ModelPruning: .* exported model"),
+        (callbacks.EarlyStopping("val/f2"), "'val/f2', which does not exist: give one of .*val/f1, .*val/f1/TYPE"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_callbacks_that_would_do_nothing(callback: Any, said: str) -> None:
+    check_callbacks([callbacks.EarlyStopping("val/precision/PER"), callbacks.EarlyStopping("train/loss")])
+    with pytest.raises(RunError, match=said):
+        check_callbacks([callback])
