@@ -43,8 +43,7 @@ from ner_module.training.predictions import holds_predictions
 from ner_module.training.private import private_folder
 from ner_module.training.results import best_f1
 from ner_module.training.resume import keep_options
-from ner_module.training.run_lock import run_lock
-from ner_module.training.runs import checkpoint_path, clear_unsaved, remove_if_unused
+from ner_module.training.runs import checkpoint_path, clear_unsaved, remove_if_unused, run_lock
 from ner_module.training.save_run import SaveRun
 from ner_module.training.streams import lossy_output, silence_libraries
 from ner_module.training.trainer_options import check_trainer
@@ -126,8 +125,8 @@ class NERCLI(LightningCLI):
         self.checkpoint = read_checkpoint(self.run.checkpoint)
         if self.run.command == "fit" and not self.checkpoint.get("optimizer_states"):
             raise RunError(
-                f"{self.run.checkpoint} holds weights only, from which no training resumes: `export` it, and name the "
-                "folder as --model.model_name_or_path"
+                f"{self.run.checkpoint} holds weights only, or was written by an earlier version, which alone resumes "
+                "its training: `export` it, and name the folder as --model.model_name_or_path"
             )
         log.info("%-10s %s", "checkpoint", described(self.checkpoint, self.run.checkpoint))
         if self.run.command == "fit":

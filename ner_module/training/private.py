@@ -41,15 +41,8 @@ def _remove_left_over() -> None:
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*-*"):
         with contextlib.suppress(OSError, ValueError):
             pid = int(folder.name.removeprefix(_PREFIX).partition("-")[0])
-            if folder.stat().st_uid == os.getuid() and not _is_alive(pid):
-                shutil.rmtree(folder)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
+            if folder.stat().st_uid == os.getuid():
+                try:
+                    os.kill(pid, 0)  # is it alive?
+                except ProcessLookupError:
+                    shutil.rmtree(folder)

@@ -1,4 +1,4 @@
-"""Run directories: where a command writes, and which checkpoint it means. No torch.
+"""Run directories: where a command writes, who may write there, and which checkpoint it means. No torch.
 
 ``runs/<name>/<time>`` holds one training; ``--ckpt_path best|last`` means the one in ``--run_dir``, else in the newest
 run anywhere below ``runs/``.
@@ -10,14 +10,15 @@ import contextlib
 import logging
 import os
 import shutil
+import socket
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 from ner_module.errors import DataError, RunError
-from ner_module.files import read_json_object
+from ner_module.files import read_json_object, try_lock
 from ner_module.training import cluster
 from ner_module.training.checkpoint_files import damage
 
@@ -111,6 +112,43 @@ def remove_if_unused(run_dir: Path) -> None:
                 folder.rmdir()
 
 
+@contextlib.contextmanager
+def run_lock(run_dir: Path) -> Iterator[None]:
+    """Hold the lock of a run directory, ``RUN/.lock``: two trainings would damage each other's checkpoints.
+
+    Raises:
+        RunError: another process has it; with its host and number.
+    """
+    is_new = not run_dir.exists()
+    run_dir.mkdir(parents=True, exist_ok=True)
+    path = run_dir / ".lock"
+    while True:
+        with path.open("a+", encoding="utf-8", errors="replace") as file:
+            if not try_lock(file):
+                file.seek(0)
+                owner = file.read(200).strip() or "another process"
+                advice = "wait for it, or choose another --run_dir"
+                raise RunError(f"{run_dir} is in use by {owner}, which trains there: {advice}")
+            if not path.exists() or not os.path.samestat(path.stat(), os.fstat(file.fileno())):
+                continue  # its last owner has just removed it
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}")
+            file.flush()
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+                if is_new:
+                    with contextlib.suppress(OSError):  # it holds a run
+                        run_dir.rmdir()
+            return
+
+
+def has_progress(run_dir: Path) -> bool:
+    """Whether a run has a checkpoint to resume from."""
+    return any(checkpoint_path(run_dir, name).is_file() for name in ("last", "previous"))
+
+
 def check_free(run_dir: Path) -> None:
     """Refuse a directory that holds a training; what a failed start left does not count.
 
@@ -138,11 +176,6 @@ def clear_unsaved(run_dir: Path) -> None:
         (run_dir / name).unlink(missing_ok=True)
 
 
-def has_progress(run_dir: Path) -> bool:
-    """Whether a run has a checkpoint to resume from."""
-    return any(checkpoint_path(run_dir, name).is_file() for name in ("last", "previous"))
-
-
 def find_checkpoint(asked: str, run_dir: Path | None) -> Path:
     """The file that ``--ckpt_path best|last|previous|FILE`` means; ``previous`` replaces a damaged or missing ``last``.
 
@@ -153,26 +186,40 @@ def find_checkpoint(asked: str, run_dir: Path | None) -> Path:
         if Path(asked).is_file():
             return Path(asked)
         raise RunError(f"no checkpoint {asked}: give best, last or an existing file; {_existing()}")
-    if run_dir is not None:
-        path = checkpoint_path(run_dir, asked)
-    else:
-        known = _by_age(RUNS.glob("**/checkpoints/*.ckpt"))
-        path = next((path for path in reversed(known) if path.stem == asked), Path())
-        if path == Path():
-            raise RunError(f"no run here has a checkpoint {asked!r}: {_existing()}")
-        if path.parent != known[-1].parent:
-            log.warning("the newest run, %s, has no %s.ckpt: an earlier run's is used", known[-1].parent.parent, asked)
+    path = checkpoint_path(run_dir, asked) if run_dir is not None else _newest(asked)
     problem = damage(path) if path.is_file() else "no such file"
     if problem is None:
         return path
-    whole = [name for name in _NAMES if _is_whole(path.with_name(f"{name}.ckpt"))]
-    if asked == "last" and "previous" in whole:
+    whole = [other for other in map(path.with_stem, _NAMES) if other.is_file() and damage(other) is None]
+    if asked == "last" and path.with_stem("previous") in whole:
         log.warning("%s is damaged or missing (%s): using previous.ckpt instead", path, problem)
-        return path.with_name("previous.ckpt")
+        return path.with_stem("previous")
     if not path.is_file():
         raise RunError(f"no checkpoint {path}: {_existing()}")
-    remedy = f"give --ckpt_path {' or '.join(whole)}" if whole else "no other one of this run is whole; train again"
+    others = " or ".join(other.stem for other in whole)
+    remedy = f"give --ckpt_path {others}" if whole else "no other one of this run is whole; train again"
     raise RunError(f"{path} is damaged: {problem}; {remedy}")
+
+
+def _newest(name: str) -> Path:
+    """The newest checkpoint of a name in any run."""
+    known = _checkpoints()
+    path = next((path for path in reversed(known) if path.stem == name), None)
+    if path is None:
+        raise RunError(f"no run here has a checkpoint {name!r}: {_existing()}")
+    if path.parent != known[-1].parent:
+        log.warning("the newest run, %s, has no %s.ckpt: an earlier run's is used", known[-1].parent.parent, name)
+    return path
+
+
+def _checkpoints() -> list[Path]:
+    """Those of all runs, the newest last."""
+    return sorted(RUNS.glob("**/checkpoints/*.ckpt"), key=lambda path: path.stat().st_mtime)
+
+
+def _existing() -> str:
+    found = ", ".join(map(str, _checkpoints()[-4:]))
+    return f"there are {found}" if found else f"there is none in {RUNS}/ either; train first with `fit`"
 
 
 def run_dir_of(checkpoint: Path) -> Path | None:
@@ -181,18 +228,3 @@ def run_dir_of(checkpoint: Path) -> Path | None:
     if checkpoint.absolute().parent.name == "checkpoints" and (run_dir / "config.yaml").is_file():
         return Path(os.path.relpath(run_dir)) if run_dir.is_relative_to(Path.cwd()) else run_dir
     return None
-
-
-def _is_whole(path: Path) -> bool:
-    return path.is_file() and damage(path) is None
-
-
-def _by_age(paths: Iterable[Path]) -> list[Path]:
-    return sorted(paths, key=lambda path: path.stat().st_mtime)
-
-
-def _existing() -> str:
-    found = _by_age(RUNS.glob("**/checkpoints/*.ckpt"))
-    if not found:
-        return f"there is none in {RUNS}/ either; train first with `fit`"
-    return "there are " + ", ".join(str(path) for path in found[-4:])

@@ -273,49 +273,17 @@ def test_resuming_elsewhere_takes_the_best_checkpoint_along(run_main: RunMain, r
     assert f"Entity types after epoch {len(rows) + 1}, the best" in outcome.out
 
 
-# ---------------------------------------------------------------------- earlier versions
-
-
-def as_version_0_1(content: dict[str, Any]) -> None:
-    """Neither document context nor a label map; the random state of one process; any number of processes."""
-    del content["NERDataModule"]["context_size"], content["NERDataModule"]["label_map"]
-    (content["callbacks"]["RandomState"],) = content["callbacks"]["RandomState"]["ranks"]
-    del content["callbacks"]["OtherProcesses"]
-
-
-@pytest.mark.parametrize("age", [None, as_version_0_1], ids=["before extras", "0.1"])
-def test_a_checkpoint_of_an_earlier_version_resumes(
-    run_main: RunMain, fit_options: list[str], tmp_path: Path, age: Callable[[dict[str, Any]], None] | None
-) -> None:
-    """From the middle of an epoch, to the same bits; the best score so far is still known."""
-    run_main("fit", *fit_options, "--model.dropout", 0.1, "--save_every_steps", 3, "--run_dir", "whole")
-    old = checkpoint(tmp_path / "whole", "previous")
-    assert old["global_step"] % 8 != 0
-    old["NERDataModule"]["position"] = [1, old["NERDataModule"]["position"]["batches"]]  # in micro-batches
-    names = {"RelocatableCheckpoint": "MovableCheckpoint"}
-    renamed = {"OtherProcesses": {"world_size": 1}}
-    for key, state in old["callbacks"].items():
-        name, brace, options = key.partition("{")
-        renamed[names.get(name, name) + brace + options] = state
-        if "'monitor': 'val/f1'" in options:  # a score that no epoch reaches
-            state |= {"best_model_score": torch.tensor(2.0), "kth_value": torch.tensor(2.0)}
-            state["best_k_models"] = dict.fromkeys(state["best_k_models"], torch.tensor(2.0))
-    assert len(renamed.keys() - old["callbacks"].keys()) == 3
-    old["callbacks"] = renamed
-    if age is not None:
-        age(old)
-    shutil.copytree(tmp_path / "whole", tmp_path / "old")
-    replace_checkpoint(old, tmp_path / "old" / "checkpoints" / "last.ckpt")
-    run_main("test", "--run_dir", "old", "--ckpt_path", "last")
-    assert NERTagger.load(tmp_path / "old" / "checkpoints" / "last.ckpt").predict(["Ada met Ben."])
-    outcome = run_main("fit", "--run_dir", "old", "--ckpt_path", "last")
-    assert "another step" not in outcome.err
-    again, whole = checkpoint(tmp_path / "old", "last"), checkpoint(tmp_path / "whole", "last")
-    assert all(torch.equal(again["state_dict"][name], tensor) for name, tensor in whole["state_dict"].items())
-    assert results(tmp_path / "old")["epochs"] == results(tmp_path / "whole")["epochs"]
-    (best,) = [key for key in whole["callbacks"] if key.startswith("RelocatableCheckpoint{'monitor': 'val/f1'")]
-    assert again["callbacks"][best]["best_model_score"] == 2
-    assert again["callbacks"].keys() == whole["callbacks"].keys()
+def test_a_checkpoint_of_an_earlier_version_is_used_but_not_resumed(run_main: RunMain, run_dir: Path) -> None:
+    """Version 0.1 had neither document context nor a label map, and counted micro-batches."""
+    path, old = run_dir / "checkpoints" / "last.ckpt", checkpoint(run_dir, "last")
+    del old["NERDataModule"]["context_size"], old["NERDataModule"]["label_map"], old["hyper_parameters"]["decoding"]
+    old["NERDataModule"]["position"] = [1, 5]
+    replace_checkpoint(old, path)
+    run_main("test", "--run_dir", run_dir, "--ckpt_path", "last")
+    assert NERTagger.load(path).predict(["Ada met Ben."])
+    outcome = run_main("fit", "--run_dir", run_dir, "--ckpt_path", "last", check=False)
+    (error,) = outcome.errors()
+    assert "was written by an earlier version, which alone resumes its training" in error
 
 
 # ---------------------------------------------------------------------- a new process, and what may be missing

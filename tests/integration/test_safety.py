@@ -267,7 +267,7 @@ def _set(value: Any, *keys: Any) -> Callable[[dict[str, Any]], None]:
         (_set(["O", "B-X", "I-X"], "NERDataModule", "label_names"), "NERDataModule.label_names"),
         (_set("nested", "NERDataModule", "scheme"), "NERDataModule.scheme"),
         (_set({"a": "b"}, "NERDataModule", "tokenizer", "tokenizer.json"), "NERDataModule.tokenizer.tokenizer.json"),
-        (_set([-1, 0], "NERDataModule", "position"), "NERDataModule.position.batches.0"),
+        (_set(-1, "NERDataModule", "position", "epoch"), "NERDataModule.position.epoch"),
         (_set("many", "global_step"), "global_step"),
         (_set({"weight": [1.0]}, "state_dict"), "state_dict.weight"),
         (_set([["epoch", 1]], "callbacks", "ResultsTable", "rows"), "callbacks.ResultsTable.rows.0"),
