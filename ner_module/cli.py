@@ -40,10 +40,9 @@ from ner_module.training.distributed import choose_precision, fit_to_launcher, l
 from ner_module.training.failures import explain
 from ner_module.training.loggers import MetricsCSV, guard, own_wandb_variables, set_up_loggers
 from ner_module.training.predictions import holds_predictions
-from ner_module.training.private import private_folder
 from ner_module.training.results import best_f1
 from ner_module.training.resume import keep_options
-from ner_module.training.runs import checkpoint_path, clear_unsaved, remove_if_unused, run_lock
+from ner_module.training.runs import checkpoint_path, clear_unsaved, private_folder, remove_if_unused, run_lock
 from ner_module.training.save_run import SaveRun
 from ner_module.training.streams import lossy_output, silence_libraries
 from ner_module.training.trainer_options import check_trainer
@@ -191,7 +190,7 @@ class NERCLI(LightningCLI):
             save_every_steps=self._get(self.config, "save_every_steps"),
         )
         config["callbacks"] = [*named, *callbacks]
-        config["plugins"] = with_own_plugins(config.get("plugins"))
+        config["plugins"] = with_own_plugins(_as_list(config.get("plugins")))
         fit_to_launcher(config)
         try:
             trainer: Trainer = super().instantiate_trainer(logger=loggers or False, **kwargs)

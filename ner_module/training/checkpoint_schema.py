@@ -7,12 +7,11 @@ its own affair, and a misfit there is reported as such (`failures.py`).
 
 from __future__ import annotations
 
-import json
 from functools import cache
 from typing import Annotated, Any, Literal, NotRequired, Required, get_type_hints
 
 import torch
-from pydantic import AfterValidator, ConfigDict, Field, InstanceOf, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, InstanceOf, Json, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from ner_module.data.batching import Batching
@@ -26,13 +25,6 @@ _Count = Annotated[int, Field(ge=0, le=2**40)]
 _Positive = Annotated[int, Field(ge=1, le=2**40)]
 _Length = Annotated[int, Field(ge=0, le=2**20)]
 _Scheme = Literal[SCHEMES]  # type: ignore[valid-type]
-
-
-def _is_config(text: str) -> str:
-    config = json.loads(text)
-    if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
-        raise ValueError("no configuration of a transformers model")
-    return text
 
 
 def _are_unique(names: list[str]) -> list[str]:
@@ -62,8 +54,12 @@ _Hyperparameters = _arguments(
 _DataOptions = _arguments(NERDataModule.__init__, seed=_Count)
 
 
+class _EncoderConfig(TypedDict):
+    model_type: str
+
+
 class _Own(TypedDict):
-    encoder_config: Annotated[str, Field(max_length=2**22), AfterValidator(_is_config)]
+    encoder_config: Json[_EncoderConfig]
     config: Annotated[str, Field(max_length=2**20)]
     train_totals: Annotated[list[float], Field(min_length=2, max_length=2)]
 
@@ -103,14 +99,13 @@ class _Data(_Settings):
     position: NotRequired[_Position | None]
 
 
-def _are_complete(rows: list[dict[str, float]]) -> list[dict[str, float]]:
-    if any(name not in row for row in rows for name in ("epoch", "step")):
-        raise ValueError("a row lacks its scores")
-    return rows
+class _Row(TypedDict, extra_items=float):  # type: ignore[call-arg]
+    epoch: float
+    step: float
 
 
 class _Rows(TypedDict):
-    rows: Annotated[list[dict[str, float]], AfterValidator(_are_complete)]
+    rows: list[_Row]
 
 
 class _Callbacks(TypedDict):

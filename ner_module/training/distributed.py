@@ -32,27 +32,19 @@ TIMEOUT = timedelta(minutes=10)
 allocation busy after a network failure; much less would end a job whose first process is downloading."""
 
 # What gloo, NCCL and the store say when the other side is gone; torch has no exception of its own for it.
-_LOST = (
-    "Connection closed by peer",
-    "Connection reset by peer",
-    "Connection refused",
-    "Broken pipe",
-    "Timed out waiting",
-    "Application timeout caused pair closure",
-    "timed out after",
-    "Wait timeout",
-    "connectFullMesh",
-    "NCCL error",
+_LOST = re.compile(
+    "Connection (closed by peer|reset by peer|refused)|Broken pipe|Timed out waiting|timed out after|Wait timeout|"
+    "Application timeout caused pair closure|connectFullMesh|NCCL error"
 )
 
 
-def with_own_plugins(configured: Any) -> list[Any]:
+def with_own_plugins(configured: list[Any]) -> list[Any]:
     """The configured plugins, durable checkpoints unless there is another `CheckpointIO`, and SLURM without requeueing.
 
     Lightning requeues by saving within the signal handler, together with the other processes, and sometimes hangs;
     `PreemptionCheckpoint` does it at the end of a step.
     """
-    plugins = list(configured) if isinstance(configured, (list, tuple)) else [configured] if configured else []
+    plugins = list(configured)
     if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
         plugins.append(DurableCheckpointIO())
     if cluster.under_slurm() and not cluster.under_torchrun():
@@ -125,7 +117,7 @@ def end_failed(error: BaseException | None, code: int) -> None:
 
 def lost_contact(error: RuntimeError) -> str | None:
     """One line for an error that means that another process is gone or cannot be reached; ``None`` for others."""
-    if not any(sign in str(error) for sign in _LOST):
+    if not _LOST.search(str(error)):
         return None
     rank = next((os.environ[name] for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK") if name in os.environ), "0")
     cause = re.sub(r"^\[\S*\] ", "", str(error).strip()).splitlines()[0].rstrip(".")  # without gloo's own source line

@@ -143,21 +143,19 @@ class PreemptionCheckpoint(Checkpoint):
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count the batches that all processes have in common (they may differ by one), and stop here if requested."""
-        if trainer.state.fn == "fit" and not trainer.sanity_checking:
-            self._common_batches = -self._largest(trainer, -int(sum(trainer.num_val_batches)))
-            self._stop_within_evaluation(trainer)
+        self._common_batches = -self._largest(trainer, -int(sum(trainer.num_val_batches)))
+        self._stop_within_evaluation(trainer)
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any, **__: Any
     ) -> None:
-        """Stop here if requested; not in the sanity check, before which nothing was trained."""
-        if trainer.state.fn == "fit" and not trainer.sanity_checking and batch_idx < self._common_batches:
+        """Stop here if requested."""
+        if batch_idx < self._common_batches:
             self._stop_within_evaluation(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save if training ends here within an epoch, as by early stopping."""
-        ended = trainer.state.fn == "fit" and trainer.should_stop and not epoch_is_complete(trainer)
-        if ended and trainer.global_step > self._saved_step:
+        if trainer.should_stop and not epoch_is_complete(trainer) and trainer.global_step > self._saved_step:
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -6,15 +6,18 @@ run anywhere below ``runs/``.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import logging
 import os
 import shutil
 import socket
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 
 from ner_module.errors import DataError, RunError
@@ -27,7 +30,10 @@ log = logging.getLogger(__name__)
 RUNS = Path("runs")
 
 _NAMES = ("best", "last", "previous")
+# Set for the processes that Lightning starts.
 _RUN_DIR_VARIABLE = "NER_MODULE_RUN_DIR"
+_PRIVATE_VARIABLE = "NER_MODULE_PRIVATE"
+_PRIVATE_PREFIX = f"ner-module-{socket.gethostname()}-"  # the folder for temporary files may be shared by machines
 
 
 def launch_command() -> str:
@@ -155,11 +161,9 @@ def check_free(run_dir: Path) -> None:
     Raises:
         RunError: it holds results, metrics or checkpoints.
     """
-    if has_progress(run_dir):
-        resume = f"resume it with `fit --run_dir {run_dir} --ckpt_path last`"
-        raise RunError(f"{run_dir} already holds a run: {resume}, or choose another --run_dir")
     if any((run_dir / name).exists() for name in ("results.json", "metrics.csv", "checkpoints")):
-        raise RunError(f"{run_dir} already holds a run: choose another --run_dir, or delete it")
+        resume = f"resume it with `fit --run_dir {run_dir} --ckpt_path auto`"
+        raise RunError(f"{run_dir} already holds a run: {resume}, or choose another --run_dir")
 
 
 def clear_unsaved(run_dir: Path) -> None:
@@ -228,3 +232,34 @@ def run_dir_of(checkpoint: Path) -> Path | None:
     if checkpoint.absolute().parent.name == "checkpoints" and (run_dir / "config.yaml").is_file():
         return Path(os.path.relpath(run_dir)) if run_dir.is_relative_to(Path.cwd()) else run_dir
     return None
+
+
+@cache
+def private_folder() -> Path:
+    """A folder that only this user may read, for texts to predict; the same in all processes on this machine.
+
+    It is removed when the program ends; what a killed process left is removed by the next one.
+    """
+    inherited = os.environ.get(_PRIVATE_VARIABLE)  # by the processes that Lightning starts
+    if inherited and Path(inherited).is_dir():
+        return Path(inherited)
+    _remove_left_over()
+    mine = Path(tempfile.mkdtemp(prefix=f"{_PRIVATE_PREFIX}{os.getpid()}-"))
+    folder = Path(cluster.agree_on(f"private/{cluster.attempt()}", str(mine), on_node=True))
+    if folder == mine:
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    else:
+        mine.rmdir()
+    os.environ[_PRIVATE_VARIABLE] = str(folder)
+    return folder
+
+
+def _remove_left_over() -> None:
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PRIVATE_PREFIX}*-*"):
+        with contextlib.suppress(OSError, ValueError):
+            pid = int(folder.name.removeprefix(_PRIVATE_PREFIX).partition("-")[0])
+            if folder.stat().st_uid == os.getuid():
+                try:
+                    os.kill(pid, 0)  # is it alive?
+                except ProcessLookupError:
+                    shutil.rmtree(folder)

@@ -258,7 +258,7 @@ def _set(value: Any, *keys: Any) -> Callable[[dict[str, Any]], None]:
         (_delete("NERDataModule"), "NERDataModule"),
         (_delete("state_dict"), "state_dict"),
         (_delete("ner_module", "encoder_config"), "ner_module.encoder_config"),
-        (_set("{}", "ner_module", "encoder_config"), "ner_module.encoder_config"),
+        (_set("{}", "ner_module", "encoder_config"), "ner_module.encoder_config.model_type"),
         (_set("[1", "ner_module", "encoder_config"), "ner_module.encoder_config"),
         (_set(5, "ner_module", "config"), "ner_module.config"),
         (_set(10**12, "NERDataModule", "max_seq_length"), "NERDataModule.max_seq_length"),
