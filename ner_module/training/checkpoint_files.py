@@ -84,15 +84,12 @@ class _Writer:
 
 
 def write_checkpoint(path: Path, save: Callable[[_Writer], object], keep: Path | None = None) -> None:
-    """Write a checkpoint; until it is complete, what was there stays untouched.
+    """Write a checkpoint; until it is complete, and where that fails (a full disk), what was there stays untouched.
 
     Args:
         path: the file.
         save: writes the content into a file that is open for writing.
-        keep: the name under which the replaced file stays, if it is whole; ``None`` drops it.
-
-    Raises:
-        OSError: for example, the disk is full; the files that were there before are unchanged.
+        keep: the name under which the replaced file stays, if it is whole.
     """
     for scratch in path.parent.glob(f".{path.name}.*"):  # of a killed process; no other one writes here (`run_lock`)
         scratch.unlink(missing_ok=True)

@@ -7,11 +7,10 @@ its own affair, and a misfit there is reported as such (`failures.py`).
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Annotated, Any, Literal, NotRequired, Required, get_type_hints
 
 import torch
-from pydantic import AfterValidator, ConfigDict, Field, InstanceOf, Json, TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field, InstanceOf, Json, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from ner_module.data.batching import Batching
@@ -113,7 +112,6 @@ class _Callbacks(TypedDict):
 
 
 class _Checkpoint(TypedDict):
-    __pydantic_config__ = ConfigDict(arbitrary_types_allowed=True)  # type: ignore[misc]
     ner_module: _Own
     NERDataModule: _Data
     hyper_parameters: _Hyperparameters  # type: ignore[valid-type]
@@ -131,14 +129,18 @@ class _About(TypedDict):
     sha256: NotRequired[dict[str, str]]
 
 
+_CHECKPOINT: TypeAdapter[Any] = TypeAdapter(_Checkpoint)
+_ABOUT: TypeAdapter[Any] = TypeAdapter(_About)
+
+
 def about_problem(about: Any) -> str | None:
     """The same as :func:`schema_problem` for the ``ner_module.json`` of a model folder."""
-    return _problem(_About, about)
+    return _problem(_ABOUT, about)
 
 
 def schema_problem(checkpoint: Any) -> str | None:
     """The first thing that is wrong with what a checkpoint holds, in words; ``None`` where all of it is as expected."""
-    if problem := _problem(_Checkpoint, checkpoint):
+    if problem := _problem(_CHECKPOINT, checkpoint):
         return problem
     if (inflated := _inflated(checkpoint)) is not None:
         return f"{inflated}: a tensor that is larger than what is stored of it"
@@ -147,9 +149,9 @@ def schema_problem(checkpoint: Any) -> str | None:
     return None
 
 
-def _problem(schema: Any, content: Any) -> str | None:
+def _problem(schema: TypeAdapter[Any], content: Any) -> str | None:
     try:
-        _adapter(schema).validate_python(content, strict=True)
+        schema.validate_python(content, strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part)[:40] for part in first["loc"]) or "its content"
@@ -157,15 +159,10 @@ def _problem(schema: Any, content: Any) -> str | None:
     return None
 
 
-@cache
-def _adapter(schema: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(schema)
-
-
 def _inflated(checkpoint: Any) -> str | None:
     """Where a tensor repeats the numbers of a smaller one: a few bytes could stand for terabytes."""
     pending: list[tuple[str, Any]] = [("its content", checkpoint)]
-    seen = set()
+    seen = set()  # what a pickle holds may hold itself
     while pending:
         place, value = pending.pop()
         if isinstance(value, torch.Tensor):

@@ -80,7 +80,7 @@ class DurableCheckpointIO(TorchCheckpointIO):
         """Checkpoints whose newest state could not be written, and why."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        """Write a checkpoint; the one it replaces stays as ``previous.ckpt`` if it was ``last.ckpt``."""
+        """Write a checkpoint; a ``last.ckpt`` that is replaced stays as ``previous.ckpt``."""
         path = Path(path)
         keep = path.with_name("previous.ckpt") if path.name == "last.ckpt" else None
         self.failed.pop(path, None)
@@ -100,11 +100,7 @@ class DurableCheckpointIO(TorchCheckpointIO):
 
 
 def check_saved(checkpoint_io: Any, run_dir: Path | None) -> None:
-    """Report, after training, that its last state could not be written.
-
-    Raises:
-        RunError: names the files and causes, and how to resume.
-    """
+    """Report, after training, that its last state could not be written, with a :class:`RunError`."""
     if failed := getattr(checkpoint_io, "failed", None):
         files = "; ".join(f"{path}: {problem}" for path, problem in failed.items())
         raise RunError(

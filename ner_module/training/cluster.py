@@ -58,15 +58,10 @@ def job_name() -> str | None:
 
 
 def agree_on(what: str, proposal: str, on_node: bool = False) -> str:
-    """The first process's proposal, in every process that ``torchrun`` started; elsewhere this process's own.
+    """The first process's proposal (``on_node``: of this machine) in all that ``torchrun`` started; else one's own.
 
     It is shared through the store that torchrun keeps for the job, before there is a process group. The store outlives
     the processes: under the same name, restarted ones get the same answer.
-
-    Args:
-        what: the name.
-        proposal: of this process.
-        on_node: agree with the processes of this machine only.
     """
     if not under_torchrun() or int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return proposal

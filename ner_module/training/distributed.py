@@ -41,15 +41,14 @@ _LOST = re.compile(
 def with_own_plugins(configured: list[Any]) -> list[Any]:
     """The configured plugins, durable checkpoints unless there is another `CheckpointIO`, and SLURM without requeueing.
 
-    Lightning requeues by saving within the signal handler, together with the other processes, and sometimes hangs;
-    `PreemptionCheckpoint` does it at the end of a step.
+    Lightning's saves within the signal handler, together with the other processes, and sometimes hangs.
     """
-    plugins = list(configured)
-    if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
-        plugins.append(DurableCheckpointIO())
+    own: list[Any] = []
+    if not any(isinstance(plugin, CheckpointIO) for plugin in configured):
+        own.append(DurableCheckpointIO())
     if cluster.under_slurm() and not cluster.under_torchrun():
-        plugins.append(SLURMEnvironment(auto_requeue=False))
-    return plugins
+        own.append(SLURMEnvironment(auto_requeue=False))
+    return [*configured, *own]
 
 
 def choose_precision(trainer: Any) -> bool:

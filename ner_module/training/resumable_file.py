@@ -37,13 +37,10 @@ class ResumableFile:
         self._crc = 0
 
     def open(self) -> int:
-        """Open for writing.
+        """Open for writing; refused while another process writes.
 
         Returns:
             How many items an earlier attempt has finished; what it wrote after them is gone.
-
-        Raises:
-            RunError: another process is writing it.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if self.path.is_dir():

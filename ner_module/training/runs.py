@@ -49,24 +49,14 @@ def launch_command() -> str:
 
 @dataclass(frozen=True)
 class Run:
-    """What a command line means beyond its options.
+    """What a command line means beyond its options."""
 
-    Attributes:
-        command: ``fit``, ``validate``, ``test`` or ``predict``.
-        arguments: the complete command line.
-        run_dir: where the command writes; ``None`` where it runs nothing (``--help``).
-        checkpoint: the file it starts from.
-        starts_anew: whether ``--ckpt_path auto`` found nothing to resume from: what is in ``run_dir`` is left over.
-        recipe: the name of the first configuration.
-        launch: how to start this program again, for messages.
-    """
-
-    command: str
-    arguments: list[str]
-    run_dir: Path | None
-    checkpoint: Path | None
-    starts_anew: bool = False
-    recipe: str = "fit"
+    command: str  # `fit`, `validate`, `test` or `predict`
+    arguments: list[str]  # the complete command line
+    run_dir: Path | None  # where it writes; None where it runs nothing (`--help`)
+    checkpoint: Path | None  # what it starts from
+    starts_anew: bool = False  # `--ckpt_path auto` found nothing to resume from: what is in `run_dir` is left over
+    recipe: str = "fit"  # the name of the first configuration
     launch: str = field(default_factory=launch_command)
 
 
@@ -76,11 +66,10 @@ def checkpoint_path(run_dir: Path, name: str) -> Path:
 
 
 def new_run_dir(name: str) -> Path:
-    """The directory of a run that starts now.
+    """The directory of a run that starts now, created at once: runs started in the same second each have their own.
 
-    It is created at once, so that several runs started in the same second each have their own. A job or rendezvous id
-    takes the place of the time, so that all processes of a job, and the job after a requeue, agree on the directory.
-    Processes that Lightning itself starts inherit the first one's choice.
+    A job or rendezvous id takes the place of the time, so that all processes of a job, and the job after a requeue,
+    agree on the directory. Processes that Lightning itself starts inherit the first one's choice.
     """
     inherited = os.environ.get(_RUN_DIR_VARIABLE)
     if inherited and "LOCAL_RANK" in os.environ:
@@ -120,11 +109,7 @@ def remove_if_unused(run_dir: Path) -> None:
 
 @contextlib.contextmanager
 def run_lock(run_dir: Path) -> Iterator[None]:
-    """Hold the lock of a run directory, ``RUN/.lock``: two trainings would damage each other's checkpoints.
-
-    Raises:
-        RunError: another process has it; with its host and number.
-    """
+    """Hold ``RUN/.lock``, or raise :class:`RunError` with host and number of the process that trains there."""
     is_new = not run_dir.exists()
     run_dir.mkdir(parents=True, exist_ok=True)
     path = run_dir / ".lock"
@@ -156,22 +141,14 @@ def has_progress(run_dir: Path) -> bool:
 
 
 def check_free(run_dir: Path) -> None:
-    """Refuse a directory that holds a training; what a failed start left does not count.
-
-    Raises:
-        RunError: it holds results, metrics or checkpoints.
-    """
+    """Refuse a directory that holds a training (:class:`RunError`); a failed start leaves only ``config.yaml``."""
     if any((run_dir / name).exists() for name in ("results.json", "metrics.csv", "checkpoints")):
         resume = f"resume it with `fit --run_dir {run_dir} --ckpt_path auto`"
         raise RunError(f"{run_dir} already holds a run: {resume}, or choose another --run_dir")
 
 
 def clear_unsaved(run_dir: Path) -> None:
-    """Remove what a training left that ended before its first checkpoint, for the same command to start anew.
-
-    Raises:
-        RunError: ``results.json`` is not one of this project: the directory is somebody else's.
-    """
+    """Remove what a training left that ended before its first checkpoint; refuse a directory of somebody else's."""
     results = run_dir / "results.json"
     with contextlib.suppress(DataError):  # damaged
         if (found := read_json_object(results)) and "label_names" not in found:
@@ -194,14 +171,14 @@ def find_checkpoint(asked: str, run_dir: Path | None) -> Path:
     problem = damage(path) if path.is_file() else "no such file"
     if problem is None:
         return path
-    whole = [other for other in map(path.with_stem, _NAMES) if other.is_file() and damage(other) is None]
-    if asked == "last" and path.with_stem("previous") in whole:
+    others = {name: path.with_stem(name) for name in _NAMES}
+    whole = [name for name, other in others.items() if other.is_file() and damage(other) is None]
+    if asked == "last" and "previous" in whole:
         log.warning("%s is damaged or missing (%s): using previous.ckpt instead", path, problem)
-        return path.with_stem("previous")
+        return others["previous"]
     if not path.is_file():
         raise RunError(f"no checkpoint {path}: {_existing()}")
-    others = " or ".join(other.stem for other in whole)
-    remedy = f"give --ckpt_path {others}" if whole else "no other one of this run is whole; train again"
+    remedy = f"give --ckpt_path {' or '.join(whole)}" if whole else "no other one of this run is whole; train again"
     raise RunError(f"{path} is damaged: {problem}; {remedy}")
 
 

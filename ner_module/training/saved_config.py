@@ -67,11 +67,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def parse_config(text: str, where: str) -> dict[str, Any]:
-    """The same from its text.
-
-    Raises:
-        RunError: see :func:`read_config`.
-    """
+    """The same from its text."""
     if len(text) > _MAX_BYTES:
         raise RunError(f"{where}: the configuration is larger than {_MAX_BYTES >> 20} MiB; it should be a page or two")
     try:
@@ -93,11 +89,8 @@ def plain_config(text: str, where: str, keep_all: bool) -> str:
     Args:
         text: of the configuration, as YAML.
         where: it comes from, for messages.
-        keep_all: refuse a class that is not on the list; else it is left out with a warning, as evaluation and
-            prediction need none.
-
-    Raises:
-        RunError: a section is no mapping, or a class is refused.
+        keep_all: whether a class that is not on the list is an error; else it is left out with a warning, as evaluation
+            and prediction need none.
     """
     found = parse_config(text, where)
     plain: dict[str, Any] = {name: found[name] for name in _RUN_OPTIONS if _is_plain(found.get(name, {}), 0)}
