@@ -33,7 +33,7 @@ def scores_of(run: Path) -> dict[str, float]:
     return {name: score for name, score in scores.items() if not name.endswith("seen")}
 
 
-def test_best_last_and_a_file_are_what_they_say(run_main: RunMain, run_dir: Path, tmp_path: Path) -> None:
+def test_best_last_and_a_file_are_what_they_say(run_main: RunMain, run_dir: Path) -> None:
     """Weights replaced by zeros in one of the two show which one was read."""
     best = run_dir / "checkpoints" / "best.ckpt"
     broken = torch.load(best, weights_only=True)
@@ -41,12 +41,12 @@ def test_best_last_and_a_file_are_what_they_say(run_main: RunMain, run_dir: Path
         broken["state_dict"][name].zero_()
     replace_checkpoint(broken, run_dir / "checkpoints" / "last.ckpt")
     found = {}
-    for asked in ("best", "last", str(best), os.path.relpath(best, tmp_path)):
+    for asked in ("best", "last", str(best)):
         run_main("test", "--run_dir", run_dir, "--ckpt_path", asked)
         found[asked] = scores_of(run_dir)
     assert found["best"]["test/f1"] > 0.2
     assert found["last"]["test/f1"] == 0
-    assert found["best"] == found[str(best)] == found[os.path.relpath(best, tmp_path)]
+    assert found["best"] == found[str(best)]
     # Without --run_dir a file's own run is used.
     (run_dir / "results.json").unlink()
     run_main("test", "--ckpt_path", best)
@@ -345,27 +345,28 @@ def test_from_another_working_directory(
 # ---------------------------------------------------------------------- no checkpoint
 
 
-@pytest.mark.parametrize("command", ["validate", "test", "predict"])
 @pytest.mark.parametrize(
-    "options",
+    ("command", "options"),
     [
-        [],
-        ["--ckpt_path", "best"],
-        ["--ckpt_path", "last"],
-        ["--ckpt_path", "previous"],
-        ["--ckpt_path=null"],
-        ["--ckpt_path"],
-        ["--ckpt_path", "nowhere/best.ckpt"],
-        ["--ckpt_path", "."],
-        ["--run_dir", "empty", "--ckpt_path", "best"],
-        ["--run_dir", "nowhere", "--ckpt_path", "last"],
-        ["--ckpt_path", "notes.txt"],
-        ["--ckpt_path", "empty.ckpt"],
-        ["--ckpt_path", "truncated.ckpt"],
-        ["--ckpt_path", "other.ckpt"],
-        ["--ckpt_path", "pickle.ckpt"],
+        ("validate", []),
+        ("test", []),
+        ("predict", []),
+        ("test", ["--ckpt_path", "best"]),
+        ("test", ["--ckpt_path", "last"]),
+        ("test", ["--ckpt_path", "previous"]),
+        ("test", ["--ckpt_path=null"]),
+        ("test", ["--ckpt_path"]),
+        ("predict", ["--ckpt_path", "nowhere/best.ckpt"]),
+        ("predict", ["--ckpt_path", "."]),
+        ("predict", ["--run_dir", "empty", "--ckpt_path", "best"]),
+        ("predict", ["--run_dir", "nowhere", "--ckpt_path", "last"]),
+        ("validate", ["--ckpt_path", "notes.txt"]),
+        ("validate", ["--ckpt_path", "empty.ckpt"]),
+        ("validate", ["--ckpt_path", "truncated.ckpt"]),
+        ("validate", ["--ckpt_path", "other.ckpt"]),
+        ("validate", ["--ckpt_path", "pickle.ckpt"]),
     ],
-    ids=" ".join,
+    ids=lambda value: value if isinstance(value, str) else " ".join(value),
 )
 def test_a_random_head_is_never_used(
     run_main: RunMain,
