@@ -269,6 +269,12 @@ def _set(value: Any, *keys: Any) -> Callable[[dict[str, Any]], None]:
         (_set({"a": "b"}, "NERDataModule", "tokenizer", "tokenizer.json"), "NERDataModule.tokenizer.tokenizer.json"),
         (_set(-1, "NERDataModule", "position", "epoch"), "NERDataModule.position.epoch"),
         (_set("many", "global_step"), "global_step"),
+        (_set("fast", "hyper_parameters", "learning_rate"), "hyper_parameters.learning_rate"),
+        (_set(-1, "datamodule_hyper_parameters", "seed"), "datamodule_hyper_parameters.seed"),
+        (
+            _set([{"epoch": 1, "step": 8, "f1": "high"}], "callbacks", "ResultsTable", "rows"),
+            "callbacks.ResultsTable.rows.0.f1",
+        ),
         (_set({"weight": [1.0]}, "state_dict"), "state_dict.weight"),
         (_set([["epoch", 1]], "callbacks", "ResultsTable", "rows"), "callbacks.ResultsTable.rows.0"),
     ],
