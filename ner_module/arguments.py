@@ -22,9 +22,16 @@ from ner_module.help import COMMANDS
 from ner_module.options import files_first, parse_options, take
 from ner_module.training import cluster
 from ner_module.training.checkpoints import read_checkpoint
-from ner_module.training.private import private_folder
 from ner_module.training.results import is_as_written
-from ner_module.training.runs import Run, check_free, find_checkpoint, has_progress, new_run_dir, run_dir_of
+from ner_module.training.runs import (
+    Run,
+    check_free,
+    find_checkpoint,
+    has_progress,
+    new_run_dir,
+    private_folder,
+    run_dir_of,
+)
 from ner_module.training.saved_config import plain_config, read_config
 
 __all__ = ["COMMANDS", "Run", "complete_arguments"]

@@ -40,11 +40,9 @@ from ner_module.training.distributed import choose_precision, fit_to_launcher, l
 from ner_module.training.failures import explain
 from ner_module.training.loggers import MetricsCSV, guard, name_wandb_run, set_up_loggers
 from ner_module.training.predictions import holds_predictions
-from ner_module.training.private import private_folder
 from ner_module.training.results import best_f1
 from ner_module.training.resume import keep_options
-from ner_module.training.run_lock import run_lock
-from ner_module.training.runs import checkpoint_path, clear_unsaved, remove_if_unused
+from ner_module.training.runs import checkpoint_path, clear_unsaved, private_folder, remove_if_unused, run_lock
 from ner_module.training.save_run import SaveRun
 from ner_module.training.streams import lossy_output, silence_libraries
 from ner_module.training.trainer_options import check_callbacks, check_trainer
@@ -126,8 +124,8 @@ class NERCLI(LightningCLI):
         self.checkpoint = read_checkpoint(self.run.checkpoint)
         if self.run.command == "fit" and not self.checkpoint.get("optimizer_states"):
             raise RunError(
-                f"{self.run.checkpoint} holds weights only, from which no training resumes: `export` it, and name the "
-                "folder as --model.model_name_or_path"
+                f"{self.run.checkpoint} holds weights only, or was written by an earlier version, which alone resumes "
+                "its training: `export` it, and name the folder as --model.model_name_or_path"
             )
         log.info("%-10s %s", "checkpoint", described(self.checkpoint, self.run.checkpoint))
         if self.run.command == "fit":
@@ -182,7 +180,7 @@ class NERCLI(LightningCLI):
             config["enable_progress_bar"] = True
         callbacks = standard_callbacks(self.run, self.config[self.subcommand], own_bar)
         config["callbacks"] = [*named, *callbacks]
-        config["plugins"] = with_own_plugins(config.get("plugins"))
+        config["plugins"] = with_own_plugins(_as_list(config.get("plugins")))
         fit_to_launcher(config)
         try:
             trainer: Trainer = super().instantiate_trainer(logger=loggers or False, **kwargs)

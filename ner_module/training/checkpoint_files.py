@@ -1,27 +1,24 @@
-"""Checkpoint files that are either whole or absent: written aside, flushed, renamed, and checked when read. No torch.
+"""Checkpoint files that are either whole or absent: written aside, synced, renamed, and checked when read. No torch.
 
 Before ``last.ckpt`` is replaced it becomes ``previous.ckpt``, and only if it is whole itself. Renaming is atomic, so a
 process killed or a machine switched off at any instant leaves a whole checkpoint under one of the two names.
 
 Damage is detected by the CRC-32 checksums of the zip archive that a checkpoint is; ``torch.load`` ignores them.
-Directories (sharded checkpoints) are not checked.
 
 Not here: what is in a checkpoint (`checkpoints.py`), and which one a command means (`runs.py`).
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pickletools
 import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
-from ner_module.files import check_archive, sync
-
-_BLOCK = 1 << 20
+from ner_module.files import check_archive, open_atomically
 
 _Identity = tuple[int, int, int]
 # What is known of files that this process has read or written: the damage by inode, time and size.
@@ -30,8 +27,6 @@ _checked: dict[_Identity, str | None] = {}
 
 def damage(path: Path) -> str | None:
     """What is wrong with a checkpoint, in words; ``None`` for a whole one. Reads all of it, once in a process."""
-    if path.is_dir():
-        return None
     identity = _identity(path)
     if identity not in _checked:
         try:
@@ -62,82 +57,52 @@ def _identity(path: Path) -> _Identity:
 class _Writer:
     """A file for ``torch.save`` that postpones errors to :meth:`finish`.
 
-    Raised where it occurs, inside torch's archive writer, an error would surface as another one, or end the process.
+    Raised inside torch's archive writer, an error would surface as another one, or end the process.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("wb", buffering=_BLOCK)
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
         self._error: OSError | None = None
 
     def write(self, data: bytes) -> int:
-        if self._error is None:
-            try:
+        try:
+            if self._error is None:
                 self._file.write(data)
-            except OSError as error:
-                self._error = error
+        except OSError as error:
+            self._error = error
         return len(data)
 
     def flush(self) -> None:
         """Part of a file's interface; :meth:`finish` flushes."""
 
     def finish(self) -> None:
-        """Close the file once everything is on the disk, or raise the error that prevented it."""
-        if self._error is None:
-            with self._file:
-                self._file.flush()
-                os.fsync(self._file.fileno())
-            return
-        with contextlib.suppress(OSError):
-            self._file.close()
-        raise self._error
+        """Bring everything to the disk, or raise the error that prevented it."""
+        if self._error is not None:
+            raise self._error
+        self._file.flush()
+        os.fsync(self._file.fileno())
 
 
 def write_checkpoint(path: Path, save: Callable[[_Writer], object], keep: Path | None = None) -> None:
-    """Write a checkpoint; until it is complete, what was there stays untouched.
+    """Write a checkpoint; until it is complete, and where that fails (a full disk), what was there stays untouched.
 
     Args:
         path: the file.
         save: writes the content into a file that is open for writing.
-        keep: the name under which the replaced file stays, if it is whole; ``None`` drops it.
-
-    Raises:
-        OSError: for example, the disk is full; the files that were there before are unchanged.
+        keep: the name under which the replaced file stays, if it is whole.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = _scratch(path)
-    try:
-        writer = _Writer(new)
-        try:
-            save(writer)
-        finally:
-            writer.finish()
+    for scratch in path.parent.glob(f".{path.name}.*"):  # of a killed process; no other one writes here (`run_lock`)
+        scratch.unlink(missing_ok=True)
+    with open_atomically(path) as file:
+        writer = _Writer(file)
+        save(writer)
+        writer.finish()
         if keep is not None and path.is_file() and damage(path) is None:
-            _move(path, keep)
-        _move(new, path)
-        _checked[_identity(path)] = None
-    except OSError as error:
-        error.filename = error.filename or str(path)
-        raise
-    finally:
-        new.unlink(missing_ok=True)
+            path.replace(keep)
+    _checked[_identity(path)] = None
 
 
 def copy_checkpoint(source: Path, target: Path) -> None:
     """Copy a checkpoint; the target is whole or absent at every instant."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source, _scratch(target))
-    sync(_scratch(target))
-    _move(_scratch(target), target)
-
-
-def _scratch(path: Path) -> Path:
-    """A hidden name in the same folder. Only one process writes a run's checkpoints (`run_lock.py`)."""
-    return path.with_name(f".{path.name}.new")
-
-
-def _move(source: Path, target: Path) -> None:
-    """Rename a file durably."""
-    for path in (source, target):  # checksums that earlier versions wrote, which no longer belong to these files
-        path.with_name(f"{path.name}.sha256").unlink(missing_ok=True)
-    source.replace(target)
-    sync(target.parent)
+    with source.open("rb") as old, open_atomically(target) as new:
+        shutil.copyfileobj(old, new)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from ner_module.errors import RunError
@@ -17,12 +16,11 @@ from ner_module.training.checkpoint_schema import schema_problem
 
 log = logging.getLogger(__name__)
 
-# Callbacks whose state earlier versions saved under another class name.
-_RENAMED_CALLBACKS = {"OtherProcesses": "WorldSizeChange", "MovableCheckpoint": "RelocatableCheckpoint"}
-
 
 def read_checkpoint(path: Path, mmap: bool = True) -> dict[str, Any]:
-    """Open a checkpoint of this project, of any version, on the CPU.
+    """Open a checkpoint of this project on the CPU.
+
+    One of a version that counted micro-batches is read without its place in the data, which no training resumes from.
 
     Args:
         path: the file.
@@ -40,11 +38,12 @@ def read_checkpoint(path: Path, mmap: bool = True) -> dict[str, Any]:
         raise RunError(f"{path} cannot be read as a checkpoint ({type(error).__name__}); it may be damaged") from error
     if not isinstance(checkpoint, dict) or "ner_module" not in checkpoint:
         raise RunError(f"{path} is not a checkpoint of this project: name a file that `fit` wrote")
-    upgrade_checkpoint(checkpoint)
+    data = checkpoint.get("NERDataModule")
+    if isinstance(data, dict) and isinstance(data.get("position"), list):
+        data["position"], checkpoint["optimizer_states"] = None, []
     problem = schema_problem(checkpoint)
     if problem is not None:
         raise RunError(f"{path} is not a checkpoint that `fit` wrote ({problem}); use another one")
-    _upgrade_position(checkpoint)
     return checkpoint
 
 
@@ -68,42 +67,6 @@ def broken_weights(checkpoint: Mapping[str, Any]) -> str | None:
     return None
 
 
-def upgrade_checkpoint(checkpoint: dict[str, Any]) -> None:
-    """Bring the callback states of a checkpoint that an earlier version wrote up to date, in place.
-
-    Lightning finds them by class name, followed by options in braces for some classes. Version 0.1 saved the random
-    state of one process, without a list of processes.
-    """
-    states = checkpoint.get("callbacks")
-    if not isinstance(states, dict):  # which is no checkpoint of ours
-        return
-    for key in [key for key in states if isinstance(key, str)]:
-        name, brace, options = key.partition("{")
-        if name in _RENAMED_CALLBACKS:
-            states[_RENAMED_CALLBACKS[name] + brace + options] = states.pop(key)
-    random_state = states.get("RandomState")
-    if isinstance(random_state, dict) and "torch" in random_state:
-        states["RandomState"] = {"ranks": [random_state]}
-
-
-def _upgrade_position(checkpoint: dict[str, Any]) -> None:
-    """Convert the position of an earlier version, which counted micro-batches, in place."""
-    data, old = checkpoint["NERDataModule"], checkpoint.get("callbacks", {}).pop("WorldSizeChange", {"world_size": 1})
-    if not isinstance(data.get("position"), list):
-        return
-    given = {"batch_size": 16, "batching": "random", "seed": 42, "max_tokens": None}
-    given |= checkpoint.get("datamodule_hyper_parameters", {})
-    try:
-        config = yaml.safe_load(checkpoint["ner_module"]["config"])
-        accumulate = max(int(config["trainer"]["accumulate_grad_batches"]), 1)
-    except (yaml.YAMLError, LookupError, TypeError, ValueError):
-        accumulate = 1
-    plan = {name: given[name] for name in ("batch_size", "batching", "seed", "max_tokens")}
-    plan |= {**old, "accumulate": accumulate}
-    epoch, batches = data["position"]
-    data["position"] = {"epoch": epoch, "batches": batches, "sequences": None, "plan": plan, "order": plan}
-
-
 class DurableCheckpointIO(TorchCheckpointIO):
     """Lightning's access to checkpoint files: atomic writes, checked reads, and one ``last.ckpt`` kept in reserve.
 
@@ -117,23 +80,17 @@ class DurableCheckpointIO(TorchCheckpointIO):
         """Checkpoints whose newest state could not be written, and why."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        """Write a checkpoint; the one it replaces stays as ``previous.ckpt`` if it was ``last.ckpt``."""
+        """Write a checkpoint; a ``last.ckpt`` that is replaced stays as ``previous.ckpt``."""
         path = Path(path)
         keep = path.with_name("previous.ckpt") if path.name == "last.ckpt" else None
+        self.failed.pop(path, None)
         try:
             write_checkpoint(path, lambda file: torch.save(checkpoint, file), keep)  # type: ignore[arg-type]
         except OSError as error:
-            self.failed[path] = error.strerror or str(error)
+            self.failed[path] = str(error.strerror)
+            where = f"{path} could not be saved after step {checkpoint['global_step']}: {error.strerror}"
             before = "the one saved before is whole" if path.is_file() else "none was saved before"
-            log.warning(
-                "%s could not be saved after step %d: %s; %s, and training continues",
-                path,
-                checkpoint["global_step"],
-                self.failed[path],
-                before,
-            )
-        else:
-            self.failed.pop(path, None)
+            log.warning("%s; %s, and training continues", where, before)
 
     def load_checkpoint(
         self, path: Any, map_location: Callable[..., Any] | None = None, weights_only: bool | None = None
@@ -143,13 +100,8 @@ class DurableCheckpointIO(TorchCheckpointIO):
 
 
 def check_saved(checkpoint_io: Any, run_dir: Path | None) -> None:
-    """Report, after training, that its last state could not be written.
-
-    Raises:
-        RunError: names the files and causes, and how to resume.
-    """
-    failed: dict[Path, str] = getattr(checkpoint_io, "failed", {})
-    if failed:
+    """Report, after training, that its last state could not be written, with a :class:`RunError`."""
+    if failed := getattr(checkpoint_io, "failed", None):
         files = "; ".join(f"{path}: {problem}" for path, problem in failed.items())
         raise RunError(
             f"training has ended, but its last state could not be saved ({files}); free some space and resume with "

@@ -7,17 +7,6 @@ All of it comes from environment variables, so the command is the same everywher
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
-
-PREEMPTED = 75
-"""Exit code of a training that was saved because its time is up: run the same command again (``EX_TEMPFAIL``)."""
-
-TERMINATED = 143
-"""Exit code of a training that was saved because it received SIGTERM (128 + 15)."""
-
-MAX_RESTARTS = 20
-"""How often a SLURM job requeues itself at most; ``$NER_MODULE_MAX_RESTARTS`` overrides it."""
 
 
 def under_slurm() -> bool:
@@ -69,15 +58,10 @@ def job_name() -> str | None:
 
 
 def agree_on(what: str, proposal: str, on_node: bool = False) -> str:
-    """The first process's proposal, in every process that ``torchrun`` started; elsewhere this process's own.
+    """The first process's proposal (``on_node``: of this machine) in all that ``torchrun`` started; else one's own.
 
     It is shared through the store that torchrun keeps for the job, before there is a process group. The store outlives
     the processes: under the same name, restarted ones get the same answer.
-
-    Args:
-        what: the name.
-        proposal: of this process.
-        on_node: agree with the processes of this machine only.
     """
     if not under_torchrun() or int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return proposal
@@ -91,21 +75,3 @@ def agree_on(what: str, proposal: str, on_node: bool = False) -> str:
         store.set(key, proposal)
     answer: bytes = store.get(key)
     return answer.decode()
-
-
-def requeue(job: str) -> str | None:
-    """Requeue a SLURM job, if it may be restarted and ``scontrol`` is available.
-
-    Returns:
-        Why not, in words; ``None`` if it was done. In a container without ``scontrol`` the batch script does it, on
-        exit code 75.
-    """
-    restarts = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
-    limit = int(os.environ.get("NER_MODULE_MAX_RESTARTS", str(MAX_RESTARTS)))
-    if restarts >= limit:
-        return f"it was already restarted {restarts} times (NER_MODULE_MAX_RESTARTS is {limit})"
-    scontrol = shutil.which("scontrol")
-    if scontrol is None:
-        return "scontrol is not available; the batch script can do it"
-    done = subprocess.run([scontrol, "requeue", job], capture_output=True, text=True, check=False)
-    return None if done.returncode == 0 else f"scontrol requeue: {done.stderr.strip() or done.returncode}"

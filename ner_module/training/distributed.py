@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from lightning.fabric.plugins import CheckpointIO
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
-from lightning.fabric.utilities.distributed import _destroy_dist_connection
+from lightning.fabric.utilities.distributed import _destroy_dist_connection, _distributed_is_initialized
 from lightning.pytorch.accelerators import CUDAAccelerator
 from lightning.pytorch.strategies import DDPStrategy
 from torch import distributed as dist
@@ -28,44 +28,33 @@ from ner_module.training import cluster
 from ner_module.training.checkpoints import DurableCheckpointIO
 
 TIMEOUT = timedelta(minutes=10)
-"""How long processes wait for each other, unless the configuration has a DDPStrategy of its own. Lightning's 30 minutes
-would keep an allocation busy after a network failure; much less would end a job whose first process is downloading.
-"""
+"""How long processes wait for each other, unless a DDPStrategy is configured. Lightning's 30 minutes would keep an
+allocation busy after a network failure; much less would end a job whose first process is downloading."""
 
 # What gloo, NCCL and the store say when the other side is gone; torch has no exception of its own for it.
-_LOST = (
-    "Connection closed by peer",
-    "Connection reset by peer",
-    "Connection refused",
-    "Broken pipe",
-    "Timed out waiting",
-    "Application timeout caused pair closure",
-    "timed out after",
-    "Wait timeout",
-    "connectFullMesh",
-    "NCCL error",
+_LOST = re.compile(
+    "Connection (closed by peer|reset by peer|refused)|Broken pipe|Timed out waiting|timed out after|Wait timeout|"
+    "Application timeout caused pair closure|connectFullMesh|NCCL error"
 )
 
 
-def with_own_plugins(configured: Any) -> list[Any]:
+def with_own_plugins(configured: list[Any]) -> list[Any]:
     """The configured plugins, durable checkpoints unless there is another `CheckpointIO`, and SLURM without requeueing.
 
-    Lightning requeues by saving within the signal handler, together with the other processes, and sometimes hangs;
-    `PreemptionCheckpoint` does it at the end of a step.
+    Lightning's saves within the signal handler, together with the other processes, and sometimes hangs.
     """
-    plugins = list(configured) if isinstance(configured, (list, tuple)) else [configured] if configured else []
-    if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
-        plugins.append(DurableCheckpointIO())
+    own: list[Any] = []
+    if not any(isinstance(plugin, CheckpointIO) for plugin in configured):
+        own.append(DurableCheckpointIO())
     if cluster.under_slurm() and not cluster.under_torchrun():
-        plugins.append(SLURMEnvironment(auto_requeue=False))
-    return plugins
+        own.append(SLURMEnvironment(auto_requeue=False))
+    return [*configured, *own]
 
 
 def choose_precision(trainer: Any) -> bool:
-    """Take bfloat16 for matrix products on a CUDA device that has it, unless a precision is asked for.
+    """Take bfloat16, and TF32 for the rest, on a CUDA device that has it, unless a precision is asked for.
 
-    In float32 such a device computes several times as slowly: torch does not use its tensor cores unless it is told to.
-    TF32, the same cores for what stays in float32, is allowed along with it. Other devices compute in float32.
+    In float32 such a device is several times as slow: torch uses its tensor cores only when it is told to.
 
     Args:
         trainer: the trainer's options; changed in place, so that the saved configuration says what was chosen.
@@ -82,11 +71,7 @@ def choose_precision(trainer: Any) -> bool:
 
 
 def fit_to_launcher(trainer: Any) -> None:
-    """Take the number of nodes and processes from srun or torchrun.
-
-    Args:
-        trainer: the trainer's options; changed in place.
-    """
+    """Take the number of nodes and processes from srun or torchrun into the trainer's options, in place."""
     topology = cluster.topology()
     if topology is not None:
         trainer["num_nodes"], trainer["devices"] = topology
@@ -107,7 +92,7 @@ def set_up_ddp(strategy: Any) -> None:
 
 def leave_group() -> None:
     """Close the connection to the other processes after a success; gloo may abort where it is left open."""
-    if dist.is_available() and dist.is_initialized():
+    if _distributed_is_initialized():
         with contextlib.suppress(Exception):
             dist.destroy_process_group()
 
@@ -118,7 +103,7 @@ def end_failed(error: BaseException | None, code: int) -> None:
     The group is not closed: under NCCL that can wait for ever for a process that is gone, with the error unseen
     (pytorch#141510). Here the others see the connection break after the error was printed.
     """
-    if not (dist.is_available() and dist.is_initialized()):
+    if not _distributed_is_initialized():
         return
     if error is not None and not isinstance(error, SystemExit):
         traceback.print_exception(error)
@@ -131,10 +116,9 @@ def end_failed(error: BaseException | None, code: int) -> None:
 
 def lost_contact(error: RuntimeError) -> str | None:
     """One line for an error that means that another process is gone or cannot be reached; ``None`` for others."""
-    if not any(sign in str(error) for sign in _LOST):
+    if not _LOST.search(str(error)):
         return None
-    variables = ("RANK", "SLURM_PROCID", "LOCAL_RANK")
-    rank = next((os.environ[name] for name in variables if name in os.environ), "0")
+    rank = next((os.environ[name] for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK") if name in os.environ), "0")
     cause = re.sub(r"^\[\S*\] ", "", str(error).strip()).splitlines()[0].rstrip(".")  # without gloo's own source line
     return (
         f"process {rank} on {socket.gethostname()} lost contact with another process of this job ({cause}). "

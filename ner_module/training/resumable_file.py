@@ -29,8 +29,7 @@ class ResumableFile:
     """
 
     def __init__(self, path: Path, fingerprint: dict[str, Any]) -> None:
-        self.path = path
-        self._fingerprint = fingerprint
+        self.path, self._fingerprint = path, fingerprint
         self._direct = path.exists() and not path.is_file() and not path.is_dir()
         self.part = path if self._direct else path.with_name(f"{path.name}.part")
         self._progress = path.with_name(f"{path.name}.part.json")
@@ -38,23 +37,22 @@ class ResumableFile:
         self._crc = 0
 
     def open(self) -> int:
-        """Open for writing.
+        """Open for writing; refused while another process writes.
 
         Returns:
             How many items an earlier attempt has finished; what it wrote after them is gone.
-
-        Raises:
-            RunError: another process is writing it.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if self.path.is_dir():
             raise IsADirectoryError(21, "Is a directory", str(self.path))
-        done, size = (0, 0) if self._direct else self._finished()
-        self._file = self.part.open("wb" if self._direct else "ab")
-        if not self._direct:
-            if not try_lock(self._file):
-                raise RunError(f"another process writes {self.path}: wait for it, or choose another --output")
-            self._file.truncate(size)
+        if self._direct:
+            self._file = self.part.open("wb")
+            return 0
+        done, size = self._finished()
+        self._file = self.part.open("ab")
+        if not try_lock(self._file):
+            raise RunError(f"another process writes {self.path}: wait for it, or choose another --output")
+        self._file.truncate(size)
         return done
 
     def _finished(self) -> tuple[int, int]:

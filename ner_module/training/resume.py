@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-from dataclasses import fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +31,14 @@ def keep_options(options: Any, checkpoint: dict[str, Any]) -> None:
 
     So the configuration that is saved says what training does. Data, size of steps and trainer can be changed.
     """
-    aligned = {"context_size": 0, "label_map": {}, **checkpoint["NERDataModule"]}  # not in version 0.1
+    aligned = checkpoint["NERDataModule"]
     saved = {"model": checkpoint["hyper_parameters"], "data": checkpoint.get("datamodule_hyper_parameters", {})}
     for section, names in _KEPT.items():
         for name in names.split():
             asked = options[section][name]
             kept = saved[section].get(name, asked)
             if name == "label_map":
-                kept = {**aligned[name], **(asked or {})} or asked
+                kept = {**aligned.get(name, {}), **(asked or {})} or asked
             elif kept is None and asked is not None:
                 kept = aligned.get(name)
             if asked != kept:
@@ -94,16 +94,12 @@ class ChangedPlan(Callback):
         then, now = begun.plan, training_plan(data.hparams, trainer)
         if then == now:
             return
-        names = {"world_size": "processes"}
-        changes = [
-            f"{names.get(field.name, field.name)} {getattr(then, field.name)} -> {getattr(now, field.name)}"
-            for field in fields(then)
-            if getattr(then, field.name) != getattr(now, field.name)
-        ]
+        before, after = asdict(then), asdict(now)
+        changes = ", ".join(f"{name} {before[name]} -> {after[name]}" for name in after if before[name] != after[name])
         log.warning(
             "training resumes with another step (%s), at the next sentence; results differ slightly from those of an "
             "uninterrupted run",
-            ", ".join(changes),
+            changes,
         )
         trainer.fit_loop.setup_data()
         sampler, progress = data.sampler, checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
@@ -179,11 +175,10 @@ class RandomState(Callback):
 
 def _state(device: str) -> dict[str, Any]:
     """The states of this process; a CPU run leaves a GPU alone, since asking for its state would take memory there."""
-    version, internal, gauss = random.getstate()
-    _, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
+    numpy_state: Any = np.random.get_state()
     return {
-        "python": [version, list(internal), gauss],
-        "numpy": [[int(key) for key in keys], int(position), int(has_gauss), float(cached)],
+        "python": random.getstate(),
+        "numpy": [numpy_state[1].tolist(), *numpy_state[2:]],
         "torch": torch.get_rng_state(),
         **{name: getattr(torch, name).get_rng_state().cpu() if name == device else None for name in ("cuda", "mps")},
     }
@@ -192,8 +187,7 @@ def _state(device: str) -> dict[str, Any]:
 def _restore(state: dict[str, Any], device: str) -> None:
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal), gauss))
-    keys, position, has_gauss, cached = state["numpy"]
-    np.random.set_state(("MT19937", np.array(keys, dtype=np.uint32), position, has_gauss, cached))
+    np.random.set_state(("MT19937", *state["numpy"]))
     torch.set_rng_state(state["torch"].cpu())
-    if (own := state.get(device)) is not None:  # checkpoints of other devices, and earlier ones on MPS, have none
+    if (own := state.get(device)) is not None:  # checkpoints of other devices have none
         getattr(torch, device).set_rng_state(own.cpu())

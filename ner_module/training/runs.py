@@ -1,4 +1,4 @@
-"""Run directories: where a command writes, and which checkpoint it means. No torch.
+"""Run directories: where a command writes, who may write there, and which checkpoint it means. No torch.
 
 ``runs/<name>/<time>`` holds one training; ``--ckpt_path best|last`` means the one in ``--run_dir``, else in the newest
 run anywhere below ``runs/``.
@@ -6,18 +6,22 @@ run anywhere below ``runs/``.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import logging
 import os
 import shutil
+import socket
 import sys
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 
 from ner_module.errors import DataError, RunError
-from ner_module.files import read_json_object
+from ner_module.files import read_json_object, try_lock
 from ner_module.training import cluster
 from ner_module.training.checkpoint_files import damage
 
@@ -26,7 +30,10 @@ log = logging.getLogger(__name__)
 RUNS = Path("runs")
 
 _NAMES = ("best", "last", "previous")
+# Set for the processes that Lightning starts.
 _RUN_DIR_VARIABLE = "NER_MODULE_RUN_DIR"
+_PRIVATE_VARIABLE = "NER_MODULE_PRIVATE"
+_PRIVATE_PREFIX = f"ner-module-{socket.gethostname()}-"  # the folder for temporary files may be shared by machines
 
 
 def launch_command() -> str:
@@ -42,24 +49,14 @@ def launch_command() -> str:
 
 @dataclass(frozen=True)
 class Run:
-    """What a command line means beyond its options.
+    """What a command line means beyond its options."""
 
-    Attributes:
-        command: ``fit``, ``validate``, ``test`` or ``predict``.
-        arguments: the complete command line.
-        run_dir: where the command writes; ``None`` where it runs nothing (``--help``).
-        checkpoint: the file it starts from.
-        starts_anew: whether ``--ckpt_path auto`` found nothing to resume from: what is in ``run_dir`` is left over.
-        recipe: the name of the first configuration.
-        launch: how to start this program again, for messages.
-    """
-
-    command: str
-    arguments: list[str]
-    run_dir: Path | None
-    checkpoint: Path | None
-    starts_anew: bool = False
-    recipe: str = "fit"
+    command: str  # `fit`, `validate`, `test` or `predict`
+    arguments: list[str]  # the complete command line
+    run_dir: Path | None  # where it writes; None where it runs nothing (`--help`)
+    checkpoint: Path | None  # what it starts from
+    starts_anew: bool = False  # `--ckpt_path auto` found nothing to resume from: what is in `run_dir` is left over
+    recipe: str = "fit"  # the name of the first configuration
     launch: str = field(default_factory=launch_command)
 
 
@@ -69,11 +66,10 @@ def checkpoint_path(run_dir: Path, name: str) -> Path:
 
 
 def new_run_dir(name: str) -> Path:
-    """The directory of a run that starts now.
+    """The directory of a run that starts now, created at once: runs started in the same second each have their own.
 
-    It is created at once, so that several runs started in the same second each have their own. A job or rendezvous id
-    takes the place of the time, so that all processes of a job, and the job after a requeue, agree on the directory.
-    Processes that Lightning itself starts inherit the first one's choice.
+    A job or rendezvous id takes the place of the time, so that all processes of a job, and the job after a requeue,
+    agree on the directory. Processes that Lightning itself starts inherit the first one's choice.
     """
     inherited = os.environ.get(_RUN_DIR_VARIABLE)
     if inherited and "LOCAL_RANK" in os.environ:
@@ -111,36 +107,54 @@ def remove_if_unused(run_dir: Path) -> None:
                 folder.rmdir()
 
 
-def check_free(run_dir: Path) -> None:
-    """Refuse a directory that holds a training; what a failed start left does not count.
+@contextlib.contextmanager
+def run_lock(run_dir: Path) -> Iterator[None]:
+    """Hold ``RUN/.lock``, or raise :class:`RunError` with host and number of the process that trains there."""
+    is_new = not run_dir.exists()
+    run_dir.mkdir(parents=True, exist_ok=True)
+    path = run_dir / ".lock"
+    while True:
+        with path.open("a+", encoding="utf-8", errors="replace") as file:
+            if not try_lock(file):
+                file.seek(0)
+                owner = file.read(200).strip() or "another process"
+                advice = "wait for it, or choose another --run_dir"
+                raise RunError(f"{run_dir} is in use by {owner}, which trains there: {advice}")
+            if not path.exists() or not os.path.samestat(path.stat(), os.fstat(file.fileno())):
+                continue  # its last owner has just removed it
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}")
+            file.flush()
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+                if is_new:
+                    with contextlib.suppress(OSError):  # it holds a run
+                        run_dir.rmdir()
+            return
 
-    Raises:
-        RunError: it holds results, metrics or checkpoints.
-    """
-    if has_progress(run_dir):
-        resume = f"resume it with `fit --run_dir {run_dir} --ckpt_path last`"
-        raise RunError(f"{run_dir} already holds a run: {resume}, or choose another --run_dir")
+
+def has_progress(run_dir: Path) -> bool:
+    """Whether a run has a checkpoint to resume from."""
+    return any(checkpoint_path(run_dir, name).is_file() for name in ("last", "previous"))
+
+
+def check_free(run_dir: Path) -> None:
+    """Refuse a directory that holds a training (:class:`RunError`); a failed start leaves only ``config.yaml``."""
     if any((run_dir / name).exists() for name in ("results.json", "metrics.csv", "checkpoints")):
-        raise RunError(f"{run_dir} already holds a run: choose another --run_dir, or delete it")
+        resume = f"resume it with `fit --run_dir {run_dir} --ckpt_path auto`"
+        raise RunError(f"{run_dir} already holds a run: {resume}, or choose another --run_dir")
 
 
 def clear_unsaved(run_dir: Path) -> None:
-    """Remove what a training left that ended before its first checkpoint, for the same command to start anew.
-
-    Raises:
-        RunError: ``results.json`` is not one of this project: the directory is somebody else's.
-    """
+    """Remove what a training left that ended before its first checkpoint; refuse a directory of somebody else's."""
     results = run_dir / "results.json"
     with contextlib.suppress(DataError):  # damaged
         if (found := read_json_object(results)) and "label_names" not in found:
             raise RunError(f"{results} is not this program's: choose another --run_dir")
     for name in ("results.json", "metrics.csv", "audit.json", "checkpoints/best.ckpt"):
         (run_dir / name).unlink(missing_ok=True)
-
-
-def has_progress(run_dir: Path) -> bool:
-    """Whether a run has a checkpoint to resume from."""
-    return any(checkpoint_path(run_dir, name).is_file() for name in ("last", "previous"))
 
 
 def find_checkpoint(asked: str, run_dir: Path | None) -> Path:
@@ -153,26 +167,40 @@ def find_checkpoint(asked: str, run_dir: Path | None) -> Path:
         if Path(asked).is_file():
             return Path(asked)
         raise RunError(f"no checkpoint {asked}: give best, last or an existing file; {_existing()}")
-    if run_dir is not None:
-        path = checkpoint_path(run_dir, asked)
-    else:
-        known = _by_age(RUNS.glob("**/checkpoints/*.ckpt"))
-        path = next((path for path in reversed(known) if path.stem == asked), Path())
-        if path == Path():
-            raise RunError(f"no run here has a checkpoint {asked!r}: {_existing()}")
-        if path.parent != known[-1].parent:
-            log.warning("the newest run, %s, has no %s.ckpt: an earlier run's is used", known[-1].parent.parent, asked)
+    path = checkpoint_path(run_dir, asked) if run_dir is not None else _newest(asked)
     problem = damage(path) if path.is_file() else "no such file"
     if problem is None:
         return path
-    whole = [name for name in _NAMES if _is_whole(path.with_name(f"{name}.ckpt"))]
+    others = {name: path.with_stem(name) for name in _NAMES}
+    whole = [name for name, other in others.items() if other.is_file() and damage(other) is None]
     if asked == "last" and "previous" in whole:
         log.warning("%s is damaged or missing (%s): using previous.ckpt instead", path, problem)
-        return path.with_name("previous.ckpt")
+        return others["previous"]
     if not path.is_file():
         raise RunError(f"no checkpoint {path}: {_existing()}")
     remedy = f"give --ckpt_path {' or '.join(whole)}" if whole else "no other one of this run is whole; train again"
     raise RunError(f"{path} is damaged: {problem}; {remedy}")
+
+
+def _newest(name: str) -> Path:
+    """The newest checkpoint of a name in any run."""
+    known = _checkpoints()
+    path = next((path for path in reversed(known) if path.stem == name), None)
+    if path is None:
+        raise RunError(f"no run here has a checkpoint {name!r}: {_existing()}")
+    if path.parent != known[-1].parent:
+        log.warning("the newest run, %s, has no %s.ckpt: an earlier run's is used", known[-1].parent.parent, name)
+    return path
+
+
+def _checkpoints() -> list[Path]:
+    """Those of all runs, the newest last."""
+    return sorted(RUNS.glob("**/checkpoints/*.ckpt"), key=lambda path: path.stat().st_mtime)
+
+
+def _existing() -> str:
+    found = ", ".join(map(str, _checkpoints()[-4:]))
+    return f"there are {found}" if found else f"there is none in {RUNS}/ either; train first with `fit`"
 
 
 def run_dir_of(checkpoint: Path) -> Path | None:
@@ -183,16 +211,32 @@ def run_dir_of(checkpoint: Path) -> Path | None:
     return None
 
 
-def _is_whole(path: Path) -> bool:
-    return path.is_file() and damage(path) is None
+@cache
+def private_folder() -> Path:
+    """A folder that only this user may read, for texts to predict; the same in all processes on this machine.
+
+    It is removed when the program ends; what a killed process left is removed by the next one.
+    """
+    inherited = os.environ.get(_PRIVATE_VARIABLE)  # by the processes that Lightning starts
+    if inherited and Path(inherited).is_dir():
+        return Path(inherited)
+    _remove_left_over()
+    mine = Path(tempfile.mkdtemp(prefix=f"{_PRIVATE_PREFIX}{os.getpid()}-"))
+    folder = Path(cluster.agree_on(f"private/{cluster.attempt()}", str(mine), on_node=True))
+    if folder == mine:
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    else:
+        mine.rmdir()
+    os.environ[_PRIVATE_VARIABLE] = str(folder)
+    return folder
 
 
-def _by_age(paths: Iterable[Path]) -> list[Path]:
-    return sorted(paths, key=lambda path: path.stat().st_mtime)
-
-
-def _existing() -> str:
-    found = _by_age(RUNS.glob("**/checkpoints/*.ckpt"))
-    if not found:
-        return f"there is none in {RUNS}/ either; train first with `fit`"
-    return "there are " + ", ".join(str(path) for path in found[-4:])
+def _remove_left_over() -> None:
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PRIVATE_PREFIX}*-*"):
+        with contextlib.suppress(OSError, ValueError):
+            pid = int(folder.name.removeprefix(_PRIVATE_PREFIX).partition("-")[0])
+            if folder.stat().st_uid == os.getuid():
+                try:
+                    os.kill(pid, 0)  # is it alive?
+                except ProcessLookupError:
+                    shutil.rmtree(folder)

@@ -18,10 +18,8 @@ from ner_module.errors import RunError
 
 log = logging.getLogger(__name__)
 
-MAX_BYTES = 1 << 20
-"""The largest configuration that is read."""
-_MAX_ALIASES = 100
-"""A few bytes of nested aliases stand for gigabytes."""
+_MAX_BYTES = 1 << 20
+_MAX_ALIASES = 100  # a few bytes of nested ones stand for gigabytes
 
 _SECTIONS = ("model", "data", "trainer")
 _RUN_OPTIONS = ("seed_everything", "save_every_minutes", "save_every_steps")
@@ -31,6 +29,7 @@ _CLASS_OPTIONS = ("logger", "callbacks", "strategy", "plugins", "profiler", "acc
 _SHORT_NAME = re.compile(r"[a-z0-9_]+")
 
 _CALLBACKS, _LOGGERS, _STRATEGIES = (f"lightning.pytorch.{room}." for room in ("callbacks", "loggers", "strategies"))
+# Classes that a saved configuration may name, and the arguments that it may give them.
 _CLASSES = {
     f"{_CALLBACKS}EarlyStopping": "monitor min_delta patience verbose mode strict check_finite stopping_threshold "
     "divergence_threshold check_on_train_epoch_end log_rank_zero_only",
@@ -46,9 +45,7 @@ _CLASSES = {
     f"{_STRATEGIES}DDPStrategy": "timeout find_unused_parameters static_graph gradient_as_bucket_view "
     "broadcast_buffers bucket_cap_mb start_method process_group_backend",
 }
-"""Classes that a saved configuration may name, and the arguments that it may give them."""
-_FOLDERS = ("save_dir", "dir")
-"""Arguments of loggers that are folders: "." stands for the run directory, and nothing else is taken."""
+_FOLDERS = ("save_dir", "dir")  # of loggers: "." stands for the run directory, and nothing else is taken
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -61,22 +58,18 @@ def read_config(path: Path) -> dict[str, Any]:
         raise RunError(f"{path} is not a regular file; name a YAML file with --config")
     try:
         with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-        return parse_config(content.decode("utf-8"), str(path))
+            text = file.read(_MAX_BYTES + 1).decode("utf-8")
     except OSError as error:
         raise RunError(f"{path}: {error.strerror}; check the path given with --config") from error
     except UnicodeDecodeError as error:
         raise RunError(f"{path}: the configuration is not UTF-8; save it as UTF-8") from error
+    return parse_config(text, str(path))
 
 
 def parse_config(text: str, where: str) -> dict[str, Any]:
-    """The same from its text.
-
-    Raises:
-        RunError: see :func:`read_config`.
-    """
-    if len(text) > MAX_BYTES:
-        raise RunError(f"{where}: the configuration is larger than {MAX_BYTES >> 20} MiB; it should be a page or two")
+    """The same from its text."""
+    if len(text) > _MAX_BYTES:
+        raise RunError(f"{where}: the configuration is larger than {_MAX_BYTES >> 20} MiB; it should be a page or two")
     try:
         aliases = sum(isinstance(token, yaml.AliasToken) for token in yaml.scan(text, Loader=yaml.SafeLoader))
         if aliases > _MAX_ALIASES:
@@ -96,11 +89,8 @@ def plain_config(text: str, where: str, keep_all: bool) -> str:
     Args:
         text: of the configuration, as YAML.
         where: it comes from, for messages.
-        keep_all: refuse a class that is not on the list; else it is left out with a warning, as evaluation and
-            prediction need none.
-
-    Raises:
-        RunError: a section is no mapping, or a class is refused.
+        keep_all: whether a class that is not on the list is an error; else it is left out with a warning, as evaluation
+            and prediction need none.
     """
     found = parse_config(text, where)
     plain: dict[str, Any] = {name: found[name] for name in _RUN_OPTIONS if _is_plain(found.get(name, {}), 0)}
@@ -110,28 +100,26 @@ def plain_config(text: str, where: str, keep_all: bool) -> str:
             raise RunError(f"{where}: {section} holds no options; restore the file, or name another with --config")
         plain[section] = {}
         for name, value in options.items():
-            of_classes = section == "trainer" and name in _CLASS_OPTIONS
-            # "callbacks+" would add a class, and "logger.class_path" name one.
-            is_option = isinstance(name, str) and _SHORT_NAME.fullmatch(name)
-            problem = _problem(value, of_classes) if is_option else "is no option's name"
+            problem = _problem(section, name, value)
             if problem is None:
                 plain[section][name] = value
-            elif keep_all:
-                raise RunError(
-                    f"{where}: {section}.{name} {problem}, which is built only for a configuration that you name; if "
-                    "you trust it, repeat the command with --config FILE"
-                )
-            else:
-                log.warning("%s: %s.%s %s and is left out; name the file with --config if it is needed", where, section,
-                            name, problem)  # fmt: skip
+                continue
+            refused = f"{where}: {section}.{name} {problem}"
+            if keep_all:
+                advice = "if you trust it, repeat the command with --config FILE"
+                raise RunError(f"{refused}, which is built only for a configuration that you name; {advice}")
+            log.warning("%s and is left out; name the file with --config if it is needed", refused)
     plain["model"].setdefault("decoding", "greedy")  # the only way before there was a choice
     dumped: str = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
     return dumped
 
 
-def _problem(value: Any, of_classes: bool) -> str | None:
-    """Why a value is not taken; ``None`` for one that is."""
-    if not of_classes:
+def _problem(section: str, option: Any, value: Any) -> str | None:
+    """Why an option is not taken; ``None`` for one that is."""
+    # "callbacks+" would add a class, and "logger.class_path" name one.
+    if not isinstance(option, str) or not _SHORT_NAME.fullmatch(option):
+        return "is no option's name"
+    if section != "trainer" or option not in _CLASS_OPTIONS:
         return None if _is_plain(value, depth=2) else "holds more than plain values"
     for item in value if isinstance(value, list) else [value]:
         if isinstance(item, dict):
@@ -145,7 +133,7 @@ def _problem(value: Any, of_classes: bool) -> str | None:
                     return f"names {name} with {argument}"
         elif isinstance(item, str) and not _SHORT_NAME.fullmatch(item):
             return f"names {item!r}"
-        elif not isinstance(item, (str, bool, int, type(None))):
+        elif not _is_plain(item, depth=0):
             return f"holds {item!r}"
     return None
 

@@ -193,5 +193,5 @@ def test_slurm_job_goes_on_after_a_requeue(
     found = epochs(run)
     assert len(found) == 60
     assert found[:2] == rows
-    assert ("is in the queue again" in output.read_text()) == (how == "preempted")
+    assert ("exit code 75: queued again" in output.read_text()) == (how == "preempted")
     assert len(list((tmp_path / "runs" / "fit").iterdir())) == 1

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch.utils.data import DistributedSampler
 
 ROOT = Path(__file__).parents[2]
 
@@ -62,22 +61,6 @@ def test_evaluation_is_identical(on_processes: Program, trained_run: Path, tmp_p
         losses = [score.pop("test/loss") for score in scores]
         assert scores[0] == scores[1]
         assert losses[1] == pytest.approx(losses[0], abs=2e-6), "a mean: summed in another order"
-
-
-@pytest.mark.parametrize("count", [2, 3, 4, 8])
-def test_lightnings_own_sampler_would_not_do(count: int) -> None:
-    """What it would share out: sentences twice, so that some entities count double. Ours: each once."""
-    from ner_module.data.batching import evaluation_batches, share_of
-
-    sentences = 31
-    theirs = [
-        index for rank in range(count) for index in DistributedSampler(range(sentences), count, rank, shuffle=False)
-    ]
-    assert len(theirs) > sentences
-    assert len(set(theirs)) == sentences
-    batches = evaluation_batches(torch.arange(1, sentences + 1).numpy(), 4)
-    ours = [index for rank in range(count) for batch in share_of(batches, rank, count) for index in batch]
-    assert sorted(ours) == list(range(sentences))
 
 
 @pytest.mark.ddp

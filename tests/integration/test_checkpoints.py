@@ -33,7 +33,7 @@ def scores_of(run: Path) -> dict[str, float]:
     return {name: score for name, score in scores.items() if not name.endswith("seen")}
 
 
-def test_best_last_and_a_file_are_what_they_say(run_main: RunMain, run_dir: Path, tmp_path: Path) -> None:
+def test_best_last_and_a_file_are_what_they_say(run_main: RunMain, run_dir: Path) -> None:
     """Weights replaced by zeros in one of the two show which one was read."""
     best = run_dir / "checkpoints" / "best.ckpt"
     broken = torch.load(best, weights_only=True)
@@ -41,12 +41,12 @@ def test_best_last_and_a_file_are_what_they_say(run_main: RunMain, run_dir: Path
         broken["state_dict"][name].zero_()
     replace_checkpoint(broken, run_dir / "checkpoints" / "last.ckpt")
     found = {}
-    for asked in ("best", "last", str(best), os.path.relpath(best, tmp_path)):
+    for asked in ("best", "last", str(best)):
         run_main("test", "--run_dir", run_dir, "--ckpt_path", asked)
         found[asked] = scores_of(run_dir)
     assert found["best"]["test/f1"] > 0.2
     assert found["last"]["test/f1"] == 0
-    assert found["best"] == found[str(best)] == found[os.path.relpath(best, tmp_path)]
+    assert found["best"] == found[str(best)]
     # Without --run_dir a file's own run is used.
     (run_dir / "results.json").unlink()
     run_main("test", "--ckpt_path", best)
@@ -188,15 +188,10 @@ def flip_a_byte(path: Path) -> None:
     path.write_bytes(data)
 
 
-def truncate(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-100])
-
-
-@pytest.mark.parametrize("harm", [flip_a_byte, truncate])
-def test_a_damaged_last_gives_way_to_previous(run_main: RunMain, run_dir: Path, harm: Callable[[Path], None]) -> None:
+def test_a_damaged_last_gives_way_to_previous(run_main: RunMain, run_dir: Path) -> None:
     """Training resumes from the epoch before, and ends where it would have."""
     rows, before = results(run_dir)["epochs"], checkpoint(run_dir, "last")
-    harm(run_dir / "checkpoints" / "last.ckpt")
+    flip_a_byte(run_dir / "checkpoints" / "last.ckpt")
     outcome = run_main("fit", "--run_dir", run_dir, "--ckpt_path", "last")
     (line,) = [line for line in outcome.err.splitlines() if "is damaged" in line]
     assert "using previous.ckpt instead" in line
@@ -273,49 +268,17 @@ def test_resuming_elsewhere_takes_the_best_checkpoint_along(run_main: RunMain, r
     assert "The best epoch is " in outcome.out, "which best.ckpt does not hold"
 
 
-# ---------------------------------------------------------------------- earlier versions
-
-
-def as_version_0_1(content: dict[str, Any]) -> None:
-    """Neither document context nor a label map; the random state of one process; any number of processes."""
-    del content["NERDataModule"]["context_size"], content["NERDataModule"]["label_map"]
-    (content["callbacks"]["RandomState"],) = content["callbacks"]["RandomState"]["ranks"]
-    del content["callbacks"]["OtherProcesses"]
-
-
-@pytest.mark.parametrize("age", [None, as_version_0_1], ids=["before extras", "0.1"])
-def test_a_checkpoint_of_an_earlier_version_resumes(
-    run_main: RunMain, fit_options: list[str], tmp_path: Path, age: Callable[[dict[str, Any]], None] | None
-) -> None:
-    """From the middle of an epoch, to the same bits; the best score so far is still known."""
-    run_main("fit", *fit_options, "--model.dropout", 0.1, "--save_every_steps", 3, "--run_dir", "whole")
-    old = checkpoint(tmp_path / "whole", "previous")
-    assert old["global_step"] % 8 != 0
-    old["NERDataModule"]["position"] = [1, old["NERDataModule"]["position"]["batches"]]  # in micro-batches
-    names = {"RelocatableCheckpoint": "MovableCheckpoint"}
-    renamed = {"OtherProcesses": {"world_size": 1}}
-    for key, state in old["callbacks"].items():
-        name, brace, options = key.partition("{")
-        renamed[names.get(name, name) + brace + options] = state
-        if "'monitor': 'val/f1'" in options:  # a score that no epoch reaches
-            state |= {"best_model_score": torch.tensor(2.0), "kth_value": torch.tensor(2.0)}
-            state["best_k_models"] = dict.fromkeys(state["best_k_models"], torch.tensor(2.0))
-    assert len(renamed.keys() - old["callbacks"].keys()) == 3
-    old["callbacks"] = renamed
-    if age is not None:
-        age(old)
-    shutil.copytree(tmp_path / "whole", tmp_path / "old")
-    replace_checkpoint(old, tmp_path / "old" / "checkpoints" / "last.ckpt")
-    run_main("test", "--run_dir", "old", "--ckpt_path", "last")
-    assert NERTagger.load(tmp_path / "old" / "checkpoints" / "last.ckpt").predict(["Ada met Ben."])
-    outcome = run_main("fit", "--run_dir", "old", "--ckpt_path", "last")
-    assert "another step" not in outcome.err
-    again, whole = checkpoint(tmp_path / "old", "last"), checkpoint(tmp_path / "whole", "last")
-    assert all(torch.equal(again["state_dict"][name], tensor) for name, tensor in whole["state_dict"].items())
-    assert results(tmp_path / "old")["epochs"] == results(tmp_path / "whole")["epochs"]
-    (best,) = [key for key in whole["callbacks"] if key.startswith("RelocatableCheckpoint{'monitor': 'val/f1'")]
-    assert again["callbacks"][best]["best_model_score"] == 2
-    assert again["callbacks"].keys() == whole["callbacks"].keys()
+def test_a_checkpoint_of_an_earlier_version_is_used_but_not_resumed(run_main: RunMain, run_dir: Path) -> None:
+    """Version 0.1 had neither document context nor a label map, and counted micro-batches."""
+    path, old = run_dir / "checkpoints" / "last.ckpt", checkpoint(run_dir, "last")
+    del old["NERDataModule"]["context_size"], old["NERDataModule"]["label_map"], old["hyper_parameters"]["decoding"]
+    old["NERDataModule"]["position"] = [1, 5]
+    replace_checkpoint(old, path)
+    run_main("test", "--run_dir", run_dir, "--ckpt_path", "last")
+    assert NERTagger.load(path).predict(["Ada met Ben."])
+    outcome = run_main("fit", "--run_dir", run_dir, "--ckpt_path", "last", check=False)
+    (error,) = outcome.errors()
+    assert "was written by an earlier version, which alone resumes its training" in error
 
 
 # ---------------------------------------------------------------------- a new process, and what may be missing
@@ -358,20 +321,6 @@ def test_scores_with_the_run_alone(only_the_run: Path, run_main: RunMain) -> Non
     assert "validation.conll: no such file" in error
 
 
-@pytest.mark.slow
-def test_scores_in_a_new_process(
-    only_the_run: Path, run_main: RunMain, program: Callable[..., subprocess.CompletedProcess[str]]
-) -> None:
-    run_main("test", "--run_dir", "run", "--ckpt_path", "best")
-    scores = scores_of(only_the_run)
-    (only_the_run / "results.json").unlink()
-    done = program("test", "--run_dir", "run", "--ckpt_path", "best")
-    assert scores_of(only_the_run) == scores
-    assert "test: precision" in done.stdout
-    assert "Warning" not in done.stderr
-    assert "Traceback" not in done.stderr
-
-
 def test_from_another_working_directory(
     fit_options: list[str], corpus: Path, tmp_path: Path, run_main: RunMain, trained_run: Path
 ) -> None:
@@ -396,27 +345,28 @@ def test_from_another_working_directory(
 # ---------------------------------------------------------------------- no checkpoint
 
 
-@pytest.mark.parametrize("command", ["validate", "test", "predict"])
 @pytest.mark.parametrize(
-    "options",
+    ("command", "options"),
     [
-        [],
-        ["--ckpt_path", "best"],
-        ["--ckpt_path", "last"],
-        ["--ckpt_path", "previous"],
-        ["--ckpt_path=null"],
-        ["--ckpt_path"],
-        ["--ckpt_path", "nowhere/best.ckpt"],
-        ["--ckpt_path", "."],
-        ["--run_dir", "empty", "--ckpt_path", "best"],
-        ["--run_dir", "nowhere", "--ckpt_path", "last"],
-        ["--ckpt_path", "notes.txt"],
-        ["--ckpt_path", "empty.ckpt"],
-        ["--ckpt_path", "truncated.ckpt"],
-        ["--ckpt_path", "other.ckpt"],
-        ["--ckpt_path", "pickle.ckpt"],
+        ("validate", []),
+        ("test", []),
+        ("predict", []),
+        ("test", ["--ckpt_path", "best"]),
+        ("test", ["--ckpt_path", "last"]),
+        ("test", ["--ckpt_path", "previous"]),
+        ("test", ["--ckpt_path=null"]),
+        ("test", ["--ckpt_path"]),
+        ("predict", ["--ckpt_path", "nowhere/best.ckpt"]),
+        ("predict", ["--ckpt_path", "."]),
+        ("predict", ["--run_dir", "empty", "--ckpt_path", "best"]),
+        ("predict", ["--run_dir", "nowhere", "--ckpt_path", "last"]),
+        ("validate", ["--ckpt_path", "notes.txt"]),
+        ("validate", ["--ckpt_path", "empty.ckpt"]),
+        ("validate", ["--ckpt_path", "truncated.ckpt"]),
+        ("validate", ["--ckpt_path", "other.ckpt"]),
+        ("validate", ["--ckpt_path", "pickle.ckpt"]),
     ],
-    ids=" ".join,
+    ids=lambda value: value if isinstance(value, str) else " ".join(value),
 )
 def test_a_random_head_is_never_used(
     run_main: RunMain,

@@ -160,7 +160,7 @@ def test_a_directory_with_a_run_is_refused_and_untouched(
     assert outcome.code == 1
     (error,) = outcome.errors()
     assert str(trained_run) in error
-    assert "--ckpt_path last" in error
+    assert "--ckpt_path auto" in error
     assert {path: path.stat().st_mtime_ns for path in trained_run.rglob("*")} == before
 
 

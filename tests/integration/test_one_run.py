@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from run_files import SHORT_RUN_FILES, files_in, results
 
-from ner_module.training.run_lock import run_lock
+from ner_module.training.runs import run_lock
 
 ROOT = Path(__file__).parents[2]
 RunMain = Callable[..., Any]
@@ -25,7 +25,7 @@ RunMain = Callable[..., Any]
 HOLD = """
 import sys, time
 from pathlib import Path
-from ner_module.training.run_lock import run_lock
+from ner_module.training.runs import run_lock
 with run_lock(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

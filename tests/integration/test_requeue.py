@@ -1,4 +1,4 @@
-"""A SLURM job whose time is nearly up: who requeues it, how often, and that it resumes in the same directory.
+"""A SLURM job whose time is nearly up: its batch script requeues it, so often, and it resumes in the same directory.
 
 The program runs as the task of a job here, with the variables SLURM sets; under a real SLURM the same is tested by
 `tests/distributed/test_cluster.py`.
@@ -50,9 +50,7 @@ def task(
 ) -> Task:
     """``task([3], "--option", VARIABLE="…")``: the program as the only task of a job; signals come at those steps."""
     (tmp_path / "time_is_up.py").write_text(CALLBACK)
-    (tmp_path / "bin").mkdir()
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     for name in [name for name in os.environ if name.startswith("SLURM_")]:
         monkeypatch.delenv(name)
     for name, value in JOB.items():
@@ -69,21 +67,11 @@ def task(
     return run
 
 
-def scontrol(folder: Path) -> Path:
-    """A command of that name on the task's path, that writes down what it was asked; the path of what it writes."""
-    command, log = folder / "bin" / "scontrol", folder / "scontrol.txt"
-    command.write_text(f'#!/bin/sh\necho "$@" >>{log}\n')
-    command.chmod(0o755)
-    return log
-
-
-def test_without_scontrol_the_script_is_told_by_the_exit_code(task: Task, tmp_path: Path) -> None:
-    """As in a container; when restarted, the job resumes in its own directory."""
+def test_the_script_is_told_by_the_exit_code(task: Task, tmp_path: Path) -> None:
+    """When restarted, the job resumes in its own directory."""
     first = task([3])
     assert first.code == 75, first.out + first.err
     assert "Traceback" not in first.err
-    assert "scontrol is not available; the batch script can do it" in first.out
-    assert "is in the queue again" not in first.out
     run = tmp_path / "runs" / "recipe" / "4711"
     assert checkpoint(run, "last")["global_step"] == 4
     second = task([], SLURM_RESTART_COUNT="1")
@@ -116,24 +104,6 @@ def test_it_stays_one_run_of_wandb(task: Task, tmp_path: Path, monkeypatch: pyte
     assert all(folder.endswith(f"-{names[0]}") for folder in folders), "to be synced into one run"
 
 
-def test_with_scontrol_the_program_does_it_itself(task: Task, tmp_path: Path) -> None:
-    log = scontrol(tmp_path)
-    done = task([3], SLURM_RESTART_COUNT="19")
-    assert done.code == 75, done.out + done.err
-    assert log.read_text() == "requeue 4711\n"
-    assert "Job 4711 is in the queue again" in done.out
-
-
-@pytest.mark.parametrize(("variables", "limit"), [({}, 20), ({"NER_MODULE_MAX_RESTARTS": "2"}, 2)])
-def test_not_for_ever(task: Task, tmp_path: Path, variables: dict[str, str], limit: int) -> None:
-    log = scontrol(tmp_path)
-    done = task([3], SLURM_RESTART_COUNT=str(limit), **variables)
-    assert done.code == 75, done.out + done.err
-    assert not log.exists()
-    assert f"already restarted {limit} times (NER_MODULE_MAX_RESTARTS is {limit})" in done.out
-    assert (tmp_path / "runs" / "recipe" / "4711" / "checkpoints" / "last.ckpt").is_file(), "saved all the same"
-
-
 @pytest.mark.parametrize(
     ("code", "restarts", "queued"),
     [
@@ -143,10 +113,11 @@ def test_not_for_ever(task: Task, tmp_path: Path, variables: dict[str, str], lim
 )
 def test_what_the_batch_script_makes_of_an_exit_code(tmp_path: Path, code: int, restarts: int, queued: bool) -> None:
     (tmp_path / "bin").mkdir()
-    log = scontrol(tmp_path)
-    srun = tmp_path / "bin" / "srun"
-    srun.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" >{tmp_path}/srun.txt\nexit {code}\n')
-    srun.chmod(0o755)
+    for name, end in (("srun", code), ("scontrol", 0)):  # each writes down what it was asked
+        command = tmp_path / "bin" / name
+        command.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" >{tmp_path}/{name}.txt\nexit {end}\n')
+        command.chmod(0o755)
+    log = tmp_path / "scontrol.txt"
     variables = {"SLURM_JOB_ID": "4711", "SLURM_RESTART_COUNT": str(restarts), "NER_MODULE_MAX_RESTARTS": "3"}
     done = subprocess.run(
         ["bash", ROOT / "cluster" / "slurm.sbatch", "fit", "--config", "a file.yaml"],
@@ -158,6 +129,6 @@ def test_what_the_batch_script_makes_of_an_exit_code(tmp_path: Path, code: int, 
     )
     assert done.returncode == code, done.stderr
     assert log.exists() == queued, done.stdout
-    assert not queued or log.read_text() == "requeue 4711\n"
+    assert not queued or log.read_text() == "requeue\n4711\n"
     arguments = (tmp_path / "srun.txt").read_text().splitlines()
     assert arguments[-5:] == ["fit", "--config", "a file.yaml", "--seed_everything", "5"]

@@ -48,8 +48,8 @@ def validate(self, batch, batch_idx):
     return validation_step(self, batch, batch_idx)
 NERModule.training_step, NERModule.validation_step = step, validate
 begin, write = checkpoint_files._Writer.__init__, checkpoint_files._Writer.write
-def beginning(self, path):
-    seen["write"] += 1; seen["piece"] = 0; begin(self, path)
+def beginning(self, file):
+    seen["write"] += 1; seen["piece"] = 0; begin(self, file)
 def writing(self, data):
     seen["piece"] += 1
     if moment == "write" and [seen["write"], seen["piece"]] == numbers: self._file.flush(); strike()

@@ -61,19 +61,6 @@ def test_what_is_written(folder: Path) -> None:
         assert damage(folder / "previous.ckpt") is None
 
 
-def test_checksums_of_earlier_versions_are_removed_with_what_they_describe(folder: Path) -> None:
-    write(folder, 1)
-    write(folder, 2)
-    names = ("best", "last", "previous")
-    for name in names:
-        (folder / f"{name}.ckpt.sha256").write_text("0" * 64 + f"  {name}.ckpt\n", encoding="utf-8")
-    assert find_checkpoint("last", folder.parent) == folder / "last.ckpt", "they no longer count"
-    write(folder, 3)
-    assert [path.name for path in folder.glob("*.sha256")] == ["best.ckpt.sha256"]
-    copy_checkpoint(folder / "last.ckpt", folder / "best.ckpt")
-    assert list(folder.glob("*.sha256")) == []
-
-
 def test_every_kind_of_damage_is_detected(folder: Path) -> None:
     """Torch itself loads a flipped byte of a tensor without a word."""
     write(folder, 1)
@@ -124,9 +111,10 @@ def test_killed_at_every_operation(folder: Path, monkeypatch: pytest.MonkeyPatch
         write(state / "checkpoints", 4)
         forget()
         assert step_of(find_checkpoint("last", state)) == 4
+        assert {path.name for path in (state / "checkpoints").iterdir()} == {"last.ckpt", "previous.ckpt"}
         assert damage(state / "checkpoints" / "previous.ckpt") is None
         assert step_of(state / "checkpoints" / "previous.ckpt") == found[-1]
-    assert len(found) > 8
+    assert len(found) > 6
     assert found == sorted(found)
     assert set(found) == {2, 3}
 
