@@ -31,7 +31,7 @@ from pathlib import Path
 from ner_module.data.formats.adapters import AnnotatedText, FileFormat, offered_formats
 from ner_module.data.formats.char_spans import SpanCounts
 from ner_module.data.formats.columns import DOCSTART, read_columns
-from ner_module.data.formats.files import codec_of, expand_files, read_head, read_lines, suffix_of
+from ner_module.data.formats.files import expand_files, read_head, read_lines, suffix_of
 from ner_module.data.formats.options import ReadingOptions
 from ner_module.data.formats.record_files import json_kind, read_dataset, read_json, read_parquet
 from ner_module.data.formats.records import RecordReader
@@ -142,17 +142,16 @@ def detect_format(path: Path, options: ReadingOptions) -> str:
     Raises:
         DataError: the path does not exist, or is a folder of no known kind.
     """
-    suffix, head = suffix_of(path), b"" if path.is_dir() else read_head(path, _HEAD)
-    if suffix == ".parquet" or (head.startswith(b"PAR1") and 0 in head):  # PAR1 alone can be a word
+    suffix, text = suffix_of(path), "" if path.is_dir() else read_head(path, options.encoding, _HEAD)
+    if suffix == ".parquet" or (text.startswith("PAR1") and "\0" in text):  # PAR1 alone can be a word
         return "parquet"
-    text = head.decode(codec_of(path, options.encoding), "replace").removesuffix("\n")
     for name, offered in _offered_files().items():
         if offered.recognises(path, text):
             return name
     if path.is_dir():
         return _folder_format(path)
-    lines = text.split("\n")
-    lines = (lines[:-1] or lines) if len(head) == _HEAD else lines  # the last may be cut
+    lines = text.removesuffix("\n").split("\n")
+    lines = (lines[:-1] or lines) if len(text) >= _HEAD // 4 else lines  # the last may be cut
     if suffix == ".txt" and not options.tagged:
         return "conll" if _has_tagged_columns(lines) else "text"
     if suffix in (".jsonl", ".ndjson", ".json") or (suffix != ".csv" and _JSON.match(text)):

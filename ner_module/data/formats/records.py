@@ -89,8 +89,7 @@ class RecordReader:
             return self._read_text(item, line)
         if item is None or isinstance(item, str):
             return None
-        problem = f"this is not a JSON object but {describe(item)}"
-        raise MisfitError(problem, "give every sentence as an object, {…}; a list of them goes in a .json file")
+        raise MisfitError(*no_object(item))
 
     def _read_record(self, record: Record) -> Sentence | AnnotatedText:
         if self._formats is None and (key := first_in(_OF_TOOLS, record)):
@@ -152,6 +151,12 @@ class RecordReader:
         if not isinstance(items, list):
             raise MisfitError(f"the spans are {describe(items)}, not a list", "give them as [[start, end, type], …]")
         return items
+
+
+def no_object(value: object) -> tuple[str, str]:
+    """Problem and advice for what is no record."""
+    advice = "give every sentence as an object, {…}; a list of them goes in a .json file"
+    return f"this is not a JSON object but {describe(value)}", advice
 
 
 def keys_of(record: Record) -> str:
