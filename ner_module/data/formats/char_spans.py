@@ -53,6 +53,10 @@ class SpanCounts:
     notes: list[tuple[str, str, bool]] = field(default_factory=list, compare=False)
     """File, how it is read, and whether that may come as a surprise."""
 
+    def say(self, path: Path, note: str, is_surprise: bool = False) -> None:
+        """Add a note."""
+        self.notes.append((str(path), note, is_surprise))
+
     @property
     def is_clean(self) -> bool:
         """Whether every span of every text was kept unchanged."""

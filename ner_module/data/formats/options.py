@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from ner_module.data.formats.cells import NAME_COLUMNS, MisfitError
@@ -53,10 +53,9 @@ class ReadingOptions:
     @classmethod
     def of(cls, options: Any, tagged: bool) -> ReadingOptions:
         """From the arguments of ``NERDataModule``, or a mapping of the same names."""
-        names = tuple(options["label_names"]) if options["label_names"] else None
-        columns = options["text_column_name"], options["label_column_name"]
-        limit, outside, offsets = options["max_record_mb"], options["outside_label"], options["span_offsets"]
-        return cls(options["format"], options["encoding"], *columns, names, tagged, limit, offsets, outside)
+        chosen = {each.name: options[each.name] for each in fields(cls) if each.name != "tagged"}
+        chosen["label_names"] = tuple(chosen["label_names"] or ()) or None
+        return cls(**chosen, tagged=tagged)
 
     @property
     def max_record(self) -> int:
