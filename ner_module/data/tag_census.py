@@ -13,7 +13,6 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ner_module.data.sentence import Sentence
@@ -127,8 +126,7 @@ def detect_scheme(sentences: Iterable[Sequence[str]]) -> str:
     return str(report["detected"])
 
 
-@dataclass(frozen=True)
-class Suspicion:
+class Suspicion(NamedTuple):
     """A tag that is likely misspelt, and where it is first; a certain one should stop a run."""
 
     tag: str
@@ -145,20 +143,17 @@ class Suspicion:
 
 
 def suspicious_tags(seen: Mapping[str, SeenTag], flat: bool = False) -> list[Suspicion]:
-    """The tags that are likely misspelt, the certain ones first.
+    """The tags of a corpus that are likely misspelt, the certain ones first.
 
-    Args:
-        seen: the tags of a corpus.
-        flat: the labels are known to have no prefixes, even where they look as if (``S``, ``B-1``).
+    ``flat`` labels are known to have no prefixes, even where they look as if (``S``, ``B-1``).
 
     >>> counts = {"O": 900, "B-PER": 90, "B-PRE": 1}
     >>> [found] = suspicious_tags({tag: SeenTag(count, "train.conll", 7) for tag, count in counts.items()})
     >>> str(found.error())
     "train.conll:7: the tag 'B-PRE' occurs once, 'B-PER' 90 times; correct it if that is what was meant"
     """
-    counts = {tag: found.uses for tag, found in seen.items()}
-    prefixed = {tag: count for tag, count in counts.items() if tag != OUTSIDE and has_prefix(tag) and not flat}
-    labels = {tag: count for tag, count in counts.items() if tag not in prefixed}
+    prefixed = {tag: found.uses for tag, found in seen.items() if tag != OUTSIDE and has_prefix(tag) and not flat}
+    labels = {tag: found.uses for tag, found in seen.items() if tag not in prefixed}
     words = sum(prefixed.values())
     by_prefix = words and words >= sum(labels[tag] for tag in labels if tag != OUTSIDE and tag not in LIKE_OUTSIDE)
     found: dict[str, Suspicion] = {}
@@ -196,25 +191,21 @@ def _prefixed_tags(prefixed: dict[str, int], labels: dict[str, int]) -> Iterator
             advice = f"write O, or set --data.outside_label {tag} if it marks words outside any entity"
         yield tag, f"{names[tag]} has no prefix such as B- or I-, unlike the others", advice, True
 
-    uses, words, mentions = Counter[str](), Counter[str](), Counter[str]()  # by prefix, by type, by type
+    uses, types = Counter[str](), Counter[str]()
     for tag, count in prefixed.items():
         prefix, entity_type = split_tag(tag)
         uses[prefix] += count
-        words[entity_type] += count
-        mentions[entity_type] += count if prefix in "BSU" else 0
+        types[entity_type] += count
     odd = _odd_prefixes(uses)
     usual = ", ".join(f"{prefix}-" for prefix in "BIESLU" if uses[prefix] and prefix not in odd)
-    # Mentions are what counts where tags show where one begins; in IOB1 and IOE only words can be counted.
-    by_mention = mentions.total() * _RATIO >= words.total()
-    types = {name: (by_mention and mentions[name]) or words[name] for name in words}
     top = max(types, key=types.__getitem__)
     meant = {rare: (frequent, certain) for rare, frequent, certain in _close_pairs(types)}
     for tag, count in prefixed.items():
         prefix, entity_type = split_tag(tag)
-        if entity_type == UNTYPED and words[UNTYPED] * 2 < uses.total():
+        if entity_type == UNTYPED and types[UNTYPED] * 2 < uses.total():
             advice = f"write it out, as in {tag}-PER, or write O"
             problem = f"{names[tag]} names no entity type, unlike the others"
-            yield tag, problem, advice, _is_slip(words[UNTYPED], uses.total())
+            yield tag, problem, advice, _is_slip(types[UNTYPED], uses.total())
         if prefix in odd:
             yield tag, f"{names[tag]} has a prefix that the others do not use", f"use {usual}", uses[prefix] <= _SLIPS
         if types[entity_type] <= _RARE and types[top] >= _RATIO * types[entity_type]:
@@ -224,22 +215,17 @@ def _prefixed_tags(prefixed: dict[str, int], labels: dict[str, int]) -> Iterator
         if entity_type in meant:
             frequent, certain = meant[entity_type]
             right = f"{prefix}-{frequent}"
-            usual = _times(prefixed.get(right, types[frequent]))
-            problem = f"the tag {tag!r} occurs {_times(count)}, {right!r} {usual}"
+            others = _times(prefixed.get(right, types[frequent]))
+            problem = f"the tag {tag!r} occurs {_times(count)}, {right!r} {others}"
             yield tag, problem, "correct it if that is what was meant", certain
 
 
 def _odd_prefixes(uses: Counter[str]) -> set[str]:
     """Prefixes of a scheme that the corpus does not follow: in BIOES, as many mentions end (E-) as begin (B-)."""
-    odd: set[str] = set()
+    odd = {"B"} if uses["E"] >= _RATIO * uses["B"] and not uses["S"] else set()
     for end, single in ("ES", "LU"):
-        few = uses[end] <= _RARE and uses[end] != uses["B"] and uses["B"] + uses["I"] >= _RATIO * uses[end]
-        if few or uses[end] * _RATIO <= uses["B"]:
-            odd.add(end)
-            if uses[single] * _RATIO <= uses["B"] + uses["I"]:
-                odd.add(single)
-    if uses["E"] >= _RATIO * uses["B"] and not uses["S"]:
-        odd.add("B")
+        if uses[end] * _RATIO <= uses["B"]:
+            odd |= {prefix for prefix in (end, single) if uses[prefix] * _RATIO <= uses["B"] + uses["I"]}
     return odd
 
 

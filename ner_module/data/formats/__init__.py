@@ -77,7 +77,7 @@ def read_sentences(
         options = replace(options, format=detect_format(path, options))
     offered = _offered_files()
     why = "detected from its name and content" if is_detected else "as --data.format says"
-    counts.notes.append((str(path), f"format {options.format}, {why}", False))
+    counts.say(path, f"format {options.format}, {why}")
     if options.format in offered:
         items = offered[options.format].read(path, options)
         sentences = RecordReader(path, options, counts).read_items(items)
@@ -92,7 +92,7 @@ def read_sentences(
         yield sentence
     if number == 1 and options.format in ("conll", "csv", "tsv") and len(sentence.tokens) > _LONG:
         problem = f"no empty line and no column says where a sentence ends: all {len(sentence.tokens):,} words are one"
-        counts.notes.append((str(path), problem, True))
+        counts.say(path, problem, is_surprise=True)
     if not number and options.tagged:
         why = f"; {counts.summary()}" if counts.left_out else ""
         problem = f"no sentence was found (read as {options.format}{why})"

@@ -9,11 +9,11 @@ from __future__ import annotations
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from ner_module.data.formats.cells import MisfitError
-from ner_module.data.formats.options import TAGS, TEXTS, WORDS, first_in
+from ner_module.data.formats.options import TAGS, TEXTS, WORDS, ReadingOptions, find_columns, first_in
 from ner_module.data.spelling import LIKE_OUTSIDE, respelling
 from ner_module.data.tag_census import OUTSIDE_SHARE
 from ner_module.tagging import OUTSIDE, has_prefix, tags_to_spans
@@ -94,34 +94,45 @@ def is_header(rows: Sequence[Sequence[str]]) -> bool:
     return lone and (any(usual) or any(column.rank == 3 for column in tag_columns(rows[1:])))
 
 
-def choose_tags(
-    found: Sequence[TagColumn], guess: int, names: Sequence[str], cells: Iterable[str], label_names: object
-) -> tuple[int, str | None]:
-    """The number of the column of tags, and what is to be said of it.
+def choose_columns(
+    options: ReadingOptions,
+    names: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    usual: tuple[Sequence[str], Sequence[str]],
+    default: tuple[int | None, int | None],
+    counted: Iterable[int],
+    say: Callable[[str, bool], None],
+) -> tuple[int, int | None, list[TagColumn]]:
+    """The numbers of the columns of words and of tags, as :func:`find_columns`, and all columns that hold tags.
 
     Args:
-        found: the columns that hold tags.
-        guess: the column that its name, a usual one, or else its position suggests.
-        names: of the columns, in lower case; none where they have none.
-        cells: of that column.
-        label_names: those of integer tags, if some are given.
+        options, names, usual, default: as there; the tags of a column that is not asked for must be in its cells.
+        rows: the first ones.
+        counted: columns of numbers, which hold neither.
+        say: gets what may come as a surprise.
 
     Raises:
-        MisfitError: the name suggests another column than the cells.
+        MisfitError: the name of a column suggests tags, which are in another one.
     """
+    text, guess = find_columns(options, names, len(rows[0]) if rows else len(names), usual, default)
+    found = tag_columns(rows, {text, *counted})
+    if guess is None or not found or options.label_column_name is not None:
+        return text, guess, found
     option, by_name = "--data.label_column_name", bool(names) and names[guess] in TAGS
     guessed = next((column for column in found if column.number == guess), None)
-    is_named = label_names is not None and all(cell.strip().isdecimal() for cell in cells)
-    if not found or is_named or (by_name and found[0].rank < 3) or (guessed and len(found) == 1):
-        return guess, None
+    is_named = options.label_names is not None and all(row[guess].strip().isdecimal() for row in rows)
+    if is_named or (by_name and found[0].rank < 3) or (guessed and len(found) == 1):
+        return text, guess, found
     if by_name and guessed is None:
         problem = f"the column {names[guess]!r} is called like one of tags, but the tags are in {found[0]}"
         raise MisfitError(problem, f"name one of them with {option} ({found[0].number} or {guess})")
     chosen = guessed if by_name and guessed else found[0]
     if len(found) > 1:
         all_found = " and in ".join(map(str, found))
-        return chosen.number, f"tags are in {all_found}; column {chosen.number} is taken, {option} chooses another"
-    return chosen.number, f"the tags are in {chosen}, not in column {guess}"
+        say(f"tags are in {all_found}; column {chosen.number} is taken, {option} chooses another", True)
+    else:
+        say(f"the tags are in {chosen}, not in column {guess}", True)
+    return text, chosen.number, found
 
 
 def sentences_counted(cells: Sequence[str]) -> int:
