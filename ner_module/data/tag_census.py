@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ner_module.data.sentence import Sentence
-from ner_module.data.spelling import LIKE_OUTSIDE, shown
+from ner_module.data.spelling import LIKE_OUTSIDE, is_outside, shown
 from ner_module.errors import DataError, SchemeError
 from ner_module.tagging import OUTSIDE, UNTYPED, canonical_prefix, has_prefix, split_tag, tags_to_spans, word_places
 
@@ -155,7 +155,7 @@ def suspicious_tags(seen: Mapping[str, SeenTag], flat: bool = False) -> list[Sus
     prefixed = {tag: found.uses for tag, found in seen.items() if tag != OUTSIDE and has_prefix(tag) and not flat}
     labels = {tag: found.uses for tag, found in seen.items() if tag not in prefixed}
     words = sum(prefixed.values())
-    by_prefix = words and words >= sum(labels[tag] for tag in labels if tag != OUTSIDE and tag not in LIKE_OUTSIDE)
+    by_prefix = words and words >= sum(labels[tag] for tag in labels if not is_outside(tag))
     found: dict[str, Suspicion] = {}
     for tag, problem, advice, certain in (_prefixed_tags if by_prefix else _flat_labels)(prefixed, labels):
         if tag not in found or certain >= found[tag].certain:  # the later rule is more specific
@@ -187,7 +187,7 @@ def _prefixed_tags(prefixed: dict[str, int], labels: dict[str, int]) -> Iterator
         close = [name for name in known if _folded(name) == _folded(tag)]
         close += [name for name in known if one_edit_apart(tag, name)]
         advice = f"did you mean {close[0]!r}?" if close else "correct it"
-        if tag in LIKE_OUTSIDE or labels[tag] > sum(prefixed.values()):
+        if is_outside(tag) or labels[tag] > sum(prefixed.values()):
             advice = f"write O, or set --data.outside_label {tag} if it marks words outside any entity"
         yield tag, f"{names[tag]} has no prefix such as B- or I-, unlike the others", advice, True
 
