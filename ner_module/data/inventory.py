@@ -46,7 +46,8 @@ def _source_scheme(stored: StoredSplit, asked: str | None, outside_label: str | 
         path, line = error.path, error.line
     else:
         _, path, line, _ = stored.seen[report["rarest_flat"]]
-        problem = f"the tag {report['rarest_flat']!r} has no prefix such as B- or I-, which --data.source_scheme {asked} needs"
+        problem = f"the tag {report['rarest_flat']!r} has no prefix such as B- or I-, which"
+        problem += f" --data.source_scheme {asked} needs"
         advice = "correct it, or"
     advice += " set --data.source_scheme flat (io: by runs) if labels are meant to have none"
     raise DataError(path, line, problem, advice)

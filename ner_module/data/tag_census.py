@@ -13,6 +13,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ner_module.data.sentence import Sentence
@@ -20,8 +21,7 @@ from ner_module.data.spelling import LIKE_OUTSIDE, is_outside, shown
 from ner_module.errors import DataError, SchemeError
 from ner_module.tagging import OUTSIDE, UNTYPED, canonical_prefix, has_prefix, split_tag, tags_to_spans, word_places
 
-# Preferred first when several schemes explain the tags equally well: a file whose entities are all one word long and
-# tagged B- is IOB2; one without adjacent entities and without B- is IOB1.
+# Preferred first when several schemes explain the tags equally well: entities of one word tagged B- are IOB2.
 _DETECTION_ORDER = ("iob2", "bioes", "bilou", "iob1", "ioe2", "ioe1")
 # A type this many times rarer than one that differs by a letter is a misspelling; the closest honest pair known (DNA
 # and RNA of JNLPBA) is 10 times apart.
@@ -75,21 +75,16 @@ class TagCensus:
     def scheme_report(self) -> dict[str, Any]:
         """The evidence for each tagging scheme, as JSON can hold it.
 
-        Returns:
-            ``flat_words`` and ``prefixed_words``, words with a tag without and with a prefix; ``rarest_flat``, the
-            rarest of the former (or ``None``); ``illegal_words``, by scheme; ``detected``, the scheme with the fewest
-            of them: ``iob2`` without a single entity, ``None`` when some tags have a prefix and others have none,
-            ``flat`` where none has one (see :func:`bare_scheme`).
+        ``detected`` is the scheme with the fewest ``illegal_words``, ``None`` when some tags have a prefix and others
+        have none (``rarest_flat`` is one), ``flat`` where none has one (see :func:`bare_scheme`).
         """
         flat = [tag for tag in self._first if tag != OUTSIDE and not has_prefix(tag)]
         flat_words = sum(self._counts[tag] for tag in flat)
         prefixed_words = self._counts.total() - flat_words - self._counts[OUTSIDE]
-        illegal_words = {
-            scheme: sum(
-                count for (prefix, place), count in self._prefixes.items() if prefix != canonical_prefix(scheme, place)
-            )
-            for scheme in _DETECTION_ORDER
-        }
+        illegal_words = dict.fromkeys(_DETECTION_ORDER, 0)
+        for (prefix, place), count in self._prefixes.items():
+            for scheme in _DETECTION_ORDER:
+                illegal_words[scheme] += count * (prefix != canonical_prefix(scheme, place))
         detected = min(illegal_words, key=illegal_words.__getitem__)
         return {
             "flat_words": flat_words,
@@ -108,25 +103,19 @@ def bare_scheme(seen: Mapping[str, SeenTag], outside_label: str | None) -> str:
 
 
 def detect_scheme(sentences: Iterable[Sequence[str]]) -> str:
-    """The scheme of the tags of some sentences.
-
-    Raises:
-        SchemeError: some tags have a prefix and others have none, which is a typing error in one of them.
-    """
+    """The scheme of the tags of some sentences; refuses tags of which some have a prefix and others none."""
     census = TagCensus()
     for tags in sentences:
         census.add(tags)
     report = census.scheme_report()
     if report["detected"] is None:
-        raise SchemeError(
-            f"{report['prefixed_words']} words have a tag with a prefix (B-, I-, …), but {report['flat_words']} have "
-            f"none, such as {report['rarest_flat']!r}: correct those tags, or name the scheme with "
-            "--data.source_scheme=flat"
-        )
+        problem = f"some tags have a prefix (B-, I-, …), but {report['rarest_flat']!r} has none"
+        raise SchemeError(f"{problem}: correct it, or name the scheme with --data.source_scheme=flat")
     return str(report["detected"])
 
 
-class Suspicion(NamedTuple):
+@dataclass(frozen=True)
+class Suspicion:
     """A tag that is likely misspelt, and where it is first; a certain one should stop a run."""
 
     tag: str
@@ -264,9 +253,7 @@ def _folded(name: str) -> str:
 
 
 def one_edit_apart(first: str, second: str) -> bool:
-    """Whether one letter more, less, other or exchanged with its neighbour makes one name of the other.
-
-    Two different digits count as different names, not as a slip: ``A1`` and ``A2``.
+    """Whether one letter more, less, other (no digit) or exchanged with its neighbour makes one name of the other.
 
     >>> one_edit_apart("PRE", "PER"), one_edit_apart("PERS", "PER"), one_edit_apart("A1", "A2")
     (True, True, False)

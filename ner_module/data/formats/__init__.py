@@ -1,23 +1,13 @@
 """Annotated files -> sentences: one function, whatever the format.
 
-=============  =======================================================================================================
-``conll``      columns, one word a line (`columns.py`)
-``jsonl``      one object a line with tokens and tags, or text with character spans (`record_files.py`)
-``json``       the same objects in a list
-``spans``      JSONL or JSON with character spans, forced
-``csv, tsv``   a header, then a word or a sentence a row (`tables.py`)
-``parquet``    a sentence a row (`record_files.py`)
-``datasets``   the folder that `Dataset.save_to_disk` writes (`record_files.py`)
-``text``       a sentence a line, for prediction only
-=============  =======================================================================================================
-
-Extras read more (`adapters.py`): what tools export as JSON, and files of further formats such as brat.
+Here are columns with a word a line (``conll``), records (``jsonl``, ``json``, ``parquet``, ``datasets`` folders; with
+``spans`` they are read as text with character spans whatever they look like), tables with a header (``csv``, ``tsv``)
+and lines of raw ``text``, for prediction only. Extras read more (`adapters.py`): what tools export as JSON, and files
+of further formats such as brat.
 
 A reader is one function with a line in :data:`_READERS`. It raises a :class:`DataError` at the line that does not fit,
-and is made of lines (`files.py`), columns by name (`options.py`), tags (`cells.py`), spans (`char_spans.py`) or records
-(`records.py`).
-Reading streams in constant memory: a line, row, record, sentence or brat document has a largest size. Text may be
-gzipped.
+and is made of lines (`files.py`), columns (`contents.py`), tags (`cells.py`), spans (`char_spans.py`) or records
+(`records.py`). Memory is bounded by the largest size of a line, row, record, sentence or document. Text may be gzipped.
 """
 
 from __future__ import annotations
@@ -63,13 +53,9 @@ _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 def read_sentences(
     path: Path, options: ReadingOptions = _DEFAULTS, span_counts: SpanCounts | None = None
 ) -> Iterator[Sentence]:
-    """Yield the sentences of a file or folder, in order.
+    """Yield the sentences of a file or folder, in order; a :class:`DataError` says what cannot be read.
 
     ``span_counts`` get the outcomes of character spans; without it, a warning says what was changed or dropped.
-
-    Raises:
-        DataError: the file is missing, is not in the format or encoding, has a line that does not fit, or has no
-            sentence though tags are wanted.
     """
     counts = SpanCounts() if span_counts is None else span_counts
     is_detected = options.format == "auto"
@@ -138,9 +124,6 @@ def detect_format(path: Path, options: ReadingOptions) -> str:
 
     A first line that holds the column names that are asked for is a header. Without tags, a ``.txt`` file is raw text
     unless it is plainly made of tagged columns.
-
-    Raises:
-        DataError: the path does not exist, or is a folder of no known kind.
     """
     suffix, text = suffix_of(path), "" if path.is_dir() else read_head(path, options.encoding, _HEAD)
     if suffix == ".parquet" or (text.startswith("PAR1") and "\0" in text):  # PAR1 alone can be a word

@@ -12,8 +12,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from ner_module.data.formats.cells import MisfitError
-from ner_module.data.formats.options import TAGS, TEXTS, WORDS, ReadingOptions, find_columns, first_in
+from ner_module.data.formats.cells import NAME_COLUMNS, MisfitError
+from ner_module.data.formats.options import NUMBER, TAGS, TEXTS, WORDS, ReadingOptions, first_in
 from ner_module.data.spelling import LIKE_OUTSIDE, respelling
 from ner_module.data.tag_census import OUTSIDE_SHARE
 from ner_module.tagging import OUTSIDE, has_prefix, tags_to_spans
@@ -103,18 +103,20 @@ def choose_columns(
     counted: Iterable[int],
     say: Callable[[str, bool], None],
 ) -> tuple[int, int | None, list[TagColumn]]:
-    """The numbers of the columns of words and of tags, as :func:`find_columns`, and all columns that hold tags.
+    """The numbers of the columns of words and of tags (``None`` if not wanted), and all columns that hold tags.
 
-    Args:
-        options, names, usual, default: as there; the tags of a column that is not asked for must be in its cells.
-        rows: the first ones.
-        counted: columns of numbers, which hold neither.
-        say: gets what may come as a surprise.
-
-    Raises:
-        MisfitError: the name of a column suggests tags, which are in another one.
+    They are where they are asked for, else where ``names`` (in lower case, if the columns have some) are ``usual``
+    ones, else the ``default`` (``None`` where there must be a name). Tags that are not asked for are where the cells of
+    the first ``rows`` show them; where the name of a column says otherwise, both are named in an error. ``counted``
+    columns number something; ``say`` gets notes.
     """
-    text, guess = find_columns(options, names, len(rows[0]) if rows else len(names), usual, default)
+    width = len(rows[0]) if rows else len(names)
+    text = _column(options.text_column_name, names, width, usual[0], default[0])
+    guess = _column(options.label_column_name, names, width, usual[1], default[1]) if options.tagged else None
+    if guess == text:
+        problem = "the line has a single column" if width == 1 else f"words and tags are both column {text}"
+        otherwise = "set --data.format csv where commas or semicolons separate" if width == 1 else NAME_COLUMNS
+        raise MisfitError(f"{problem}, so there are no tags", f"add the tags, or {otherwise}")
     found = tag_columns(rows, {text, *counted})
     if guess is None or not found or options.label_column_name is not None:
         return text, guess, found
@@ -133,6 +135,20 @@ def choose_columns(
     else:
         say(f"the tags are in {chosen}, not in column {guess}", True)
     return text, chosen.number, found
+
+
+def _column(asked: str | None, names: Sequence[str], width: int, usual: Sequence[str], default: int | None) -> int:
+    if asked is not None and NUMBER.fullmatch(asked):
+        if not -width <= int(asked) < width:
+            raise MisfitError(f"column {asked} was asked for, the line has {width}", "count columns from 0")
+        return int(asked) % width
+    if name := first_in(usual if asked is None else (asked.lower(),), names):
+        return names.index(name)
+    if asked is None and default is not None:
+        return default % width
+    problem = f"there is no column {asked!r}" if asked is not None else f"no column is called {', '.join(usual)}"
+    known = f"there are {', '.join(map(repr, names[:12]))}" if names else "they have no names"
+    raise MisfitError(problem, f"{NAME_COLUMNS} ({known}; a number counts from 0)")
 
 
 def sentences_counted(cells: Sequence[str]) -> int:

@@ -31,22 +31,11 @@ T = TypeVar("T")
 _READ_ERRORS = (OSError, EOFError, zlib.error)
 
 # How files begin that are often given in place of text.
-_MAGIC = {
-    b"PK\x03\x04": "a zip archive (or a .docx or .xlsx file)",
-    b"%PDF": "a PDF",
-    b"\x89PNG": "a PNG image",
-    b"\xd0\xcf\x11\xe0": "a Microsoft Office file",
-    b"\xfd7zXZ\0": "an xz file",
-    b"\x28\xb5\x2f\xfd": "a zstd file",
-}
+_MAGIC = {b"PK\x03\x04": "a zip archive (or a .docx or .xlsx file)", b"%PDF": "a PDF", b"\x89PNG": "a PNG image"}
 
 
 def expand_files(spec: str | Path | list[str] | list[Path]) -> list[Path]:
-    """The files and folders named by a path, a glob or a list of them; each once, the matches of a glob by name.
-
-    Raises:
-        DataError: a path that does not exist, a glob that matches nothing, or an empty list.
-    """
+    """The files and folders named by a path, a glob or a list of them; each once, the matches of a glob by name."""
     names: list[str | Path] = [spec] if isinstance(spec, (str, Path)) else list(spec)
     if not names:
         raise DataError("(no file)", None, "the list of files is empty", "name at least one file")
@@ -151,11 +140,7 @@ def _damage(path: Path, line: int, error: Exception) -> DataError:
 
 
 def read_lines(path: Path, encoding: str | None = None, limit: int = MAX_RECORD) -> Iterator[str]:
-    """The lines of a text file, UTF-8 unless another encoding is named, with their ends, in constant memory.
-
-    Raises:
-        DataError: the file is missing, binary, damaged or not in the encoding, or a line is longer than ``limit``.
-    """
+    """The lines of a text file, with their ends, in constant memory; refuses one that is longer than ``limit``."""
     codec = codec_of(path, encoding)
     if encoding is None:
         _refuse_binary(path)
