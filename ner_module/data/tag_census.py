@@ -180,21 +180,25 @@ def _prefixed_tags(prefixed: dict[str, int], labels: dict[str, int]) -> Iterator
             advice = f"write O, or set --data.outside_label {tag} if it marks words outside any entity"
         yield tag, f"{names[tag]} has no prefix such as B- or I-, unlike the others", advice, True
 
-    uses, types = Counter[str](), Counter[str]()
+    uses, words, mentions = Counter[str](), Counter[str](), Counter[str]()  # by prefix, by type, by type
     for tag, count in prefixed.items():
         prefix, entity_type = split_tag(tag)
         uses[prefix] += count
-        types[entity_type] += count
+        words[entity_type] += count
+        mentions[entity_type] += count * (prefix in "BSU")
+    # Mentions are what counts where tags show where one begins; in IOB1 and IOE only words can be counted.
+    by_mention = mentions.total() * _RATIO >= words.total()
+    types = {name: (by_mention and mentions[name]) or words[name] for name in words}
     odd = _odd_prefixes(uses)
     usual = ", ".join(f"{prefix}-" for prefix in "BIESLU" if uses[prefix] and prefix not in odd)
     top = max(types, key=types.__getitem__)
     meant = {rare: (frequent, certain) for rare, frequent, certain in _close_pairs(types)}
     for tag, count in prefixed.items():
         prefix, entity_type = split_tag(tag)
-        if entity_type == UNTYPED and types[UNTYPED] * 2 < uses.total():
+        if entity_type == UNTYPED and words[UNTYPED] * 2 < uses.total():
             advice = f"write it out, as in {tag}-PER, or write O"
             problem = f"{names[tag]} names no entity type, unlike the others"
-            yield tag, problem, advice, _is_slip(types[UNTYPED], uses.total())
+            yield tag, problem, advice, _is_slip(words[UNTYPED], uses.total())
         if prefix in odd:
             yield tag, f"{names[tag]} has a prefix that the others do not use", f"use {usual}", uses[prefix] <= _SLIPS
         if types[entity_type] <= _RARE and types[top] >= _RATIO * types[entity_type]:
