@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 
 from ner_module.data.encoded import EncodedSplit
-from ner_module.data.spelling import LIKE_OUTSIDE, likely_outside, shown
+from ner_module.data.spelling import likely_outside, shown
 from ner_module.data.store import StoredSplit
 from ner_module.data.tag_census import SeenTag, bare_scheme, suspicious_tags
 from ner_module.errors import DataError
@@ -36,28 +36,28 @@ def choose_source_schemes(
 
 def _source_scheme(stored: StoredSplit, asked: str | None, outside_label: str | None) -> str:
     report = stored.meta["schemes"]
-    prefixed, rarest = report["prefixed_words"], report["rarest_flat"]
-    if asked in BARE or rarest is None or not (asked or prefixed):
-        return asked or (str(report["detected"]) if rarest is None else bare_scheme(stored.seen, outside_label))
-    bare = {tag: found.uses for tag, found in stored.seen.items() if tag != OUTSIDE and not has_prefix(tag)}
-    odd, advice = rarest, "correct it, or set --data.source_scheme flat (io: by runs) if labels are meant to have none"
-    if prefixed and prefixed <= 2 <= report["flat_words"]:
-        odd = next(tag for tag in stored.seen if has_prefix(tag))
-    elif prefixed and (OUTSIDE not in stored.seen or likely_outside(bare) in LIKE_OUTSIDE):
-        odd = likely_outside(bare)
-        advice = f"write O, or set --data.outside_label {odd} if it marks words outside any entity"
-    problem = f"the tag {shown(odd)} has {'a' if has_prefix(odd) else 'no'} prefix such as B- or I-; "
-    others = f"{prefixed:,} words have a tag with one, {report['flat_words']:,} a tag with none"
-    problem += others if prefixed else f"which --data.source_scheme {asked} needs"
-    raise DataError(stored.seen[odd].path, stored.seen[odd].line, problem, advice)
+    if report["rarest_flat"] is None:
+        return asked or str(report["detected"])
+    if asked in BARE or not (asked or report["prefixed_words"]):
+        return asked or bare_scheme(stored.seen, outside_label)
+    if report["prefixed_words"]:
+        error = suspicious_tags(stored.seen)[0].error()
+        problem, advice = error.problem, f"{error.advice}, or"
+        path, line = error.path, error.line
+    else:
+        _, path, line, _ = stored.seen[report["rarest_flat"]]
+        problem = f"the tag {report['rarest_flat']!r} has no prefix such as B- or I-, which"
+        problem += f" --data.source_scheme {asked} needs"
+        advice = "correct it, or"
+    advice += " set --data.source_scheme flat (io: by runs) if labels are meant to have none"
+    raise DataError(path, line, problem, advice)
 
 
 class Tags:
     """The tags of the annotated splits of a command, taken together.
 
     Args:
-        splits: by name.
-        schemes: of the files of each, see :func:`choose_source_schemes`.
+        splits, schemes: by name; the schemes are those of :func:`choose_source_schemes`.
         label_names: the labels that the user names; else those that a dataset declares. They are trusted.
         label_map: entity type (flat: label) -> its new name.
     """
@@ -118,11 +118,7 @@ class Tags:
         return lines
 
     def check_label_map(self) -> None:
-        """Refuse a map that renames what does not exist, or to what cannot be a type.
-
-        Raises:
-            DataError: naming the types that there are.
-        """
+        """Refuse a map that renames what does not exist, or to what cannot be a type."""
         flat = self.is_bare
         types = sorted(self.seen if flat else {_type_of(tag) for tag in self.seen if tag != OUTSIDE})
         for source, target in self.label_map.items():
@@ -139,22 +135,16 @@ class Tags:
             raise DataError("--data.label_map", None, problem, advice)
 
     def outside_label(self, scheme: str, asked: str | None) -> str | None:
-        """The label of words outside any entity; ``None`` for flat labels that have none.
-
-        Raises:
-            DataError: the label that was asked for occurs nowhere.
-        """
+        """The label of words outside any entity; ``None`` for flat labels that have none."""
         labels = [*self.seen, *self.respelt]
         if scheme == "flat":
             labels += [self.label_map[tag] for tag in self.seen if tag in self.label_map]
         if asked is not None and asked not in labels:
             problem, advice = f"no word has the tag {asked!r}", f"tags are {', '.join(labels)}"
             raise DataError("--data.outside_label", None, problem, advice)
-        if scheme == "io":
-            return asked or OUTSIDE
-        if scheme != "flat":
+        if scheme not in BARE:
             return OUTSIDE
-        return asked or (OUTSIDE if OUTSIDE in labels else None)
+        return asked or (OUTSIDE if scheme == "io" or OUTSIDE in labels else None)
 
     def undeclared(self) -> list[str]:
         """The tags that no declared label allows for; none where no labels are declared."""
@@ -164,11 +154,7 @@ class Tags:
         return [tag for tag in self.seen if tag not in known]
 
     def check_spelling(self) -> None:
-        """Refuse tags that are undeclared or most likely misspelt; log those that may be.
-
-        Raises:
-            DataError: with the file and line of the first such tag.
-        """
+        """Refuse tags that are undeclared or most likely misspelt; log those that may be."""
         for tag in self.undeclared():
             problem = f"the tag {tag!r} is not among the labels {', '.join(self.declared or ())}"
             advice = "correct the tag, or add it to --data.label_names"
@@ -180,13 +166,7 @@ class Tags:
             log.warning("%s", found.error())
 
     def label_set(self, tags: Iterable[str], scheme: str, outside: str | None) -> LabelSet:
-        """The labels of a new model; declared ones keep their order when they are in the trained scheme.
-
-        Args:
-            tags: every tag that occurs, in the trained scheme.
-            scheme: the trained one.
-            outside: the label of words outside any entity, if there is one.
-        """
+        """The labels of a new model by all tags, in the trained scheme; declared ones in it keep their order."""
         tags, declared = set(tags), self.declared
         if declared is not None:
             bare = not any(name != OUTSIDE and has_prefix(name) for name in declared)
@@ -220,11 +200,7 @@ def check_learnable(labels: LabelSet, stored: StoredSplit) -> None:
 
 
 def check_known(labels: LabelSet, stored: StoredSplit, encoded: EncodedSplit) -> None:
-    """Refuse tags that a trained model has no label for.
-
-    Raises:
-        DataError: with the file and line of the first word with such a tag.
-    """
+    """Refuse tags that a trained model has no label for, at the first word with one."""
     for tag in encoded.tag_names:
         if tag not in labels.names:
             place = stored.origin(*encoded.first_word_tagged(tag))
@@ -235,11 +211,7 @@ def check_known(labels: LabelSet, stored: StoredSplit, encoded: EncodedSplit) ->
 
 
 def check_strict(stored: StoredSplit, source_scheme: str) -> None:
-    """``--data.strict``: refuse tags that are illegal in their scheme, and character spans that do not fit words.
-
-    Raises:
-        DataError: at the first such place.
-    """
+    """``--data.strict``: refuse tags that are illegal in their scheme, and character spans that do not fit words."""
     meta = stored.meta
     if meta["first_changed_span"] is not None:
         problem = f"a character span does not fit whole words, or another span ({meta['changed_spans']} in all)"

@@ -63,10 +63,14 @@ def _are_prefixes(parts: Collection[tuple[str, str]], is_bare: bool) -> bool:
     return several and all("B" in prefixes for prefixes in by_type.values()) if is_bare else several or used == {"B"}
 
 
+def is_outside(tag: str) -> bool:
+    """Whether a tag is a way to say that a word is outside any entity."""
+    return tag in LIKE_OUTSIDE or tag.upper() in ("O", "OTHER", "NONE", "OUT", "OUTSIDE", "NULL")
+
+
 def likely_outside(uses: Mapping[str, int]) -> str:
     """Of tags and how often each occurs, the one that words outside any entity most likely have."""
-    named = [tag for tag in uses if tag in LIKE_OUTSIDE or tag.upper() in ("OTHER", "NONE", "OUT", "OUTSIDE", "NULL")]
-    return max(named or uses, key=lambda tag: uses[tag])
+    return max(list(filter(is_outside, uses)) or uses, key=lambda tag: uses[tag])
 
 
 def shown(tag: str) -> str:

@@ -17,12 +17,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ner_module.data.sentence import Sentence
-from ner_module.data.spelling import LIKE_OUTSIDE, shown
+from ner_module.data.spelling import LIKE_OUTSIDE, is_outside, shown
 from ner_module.errors import DataError, SchemeError
 from ner_module.tagging import OUTSIDE, UNTYPED, canonical_prefix, has_prefix, split_tag, tags_to_spans, word_places
 
-# Preferred first when several schemes explain the tags equally well: a file whose entities are all one word long and
-# tagged B- is IOB2; one without adjacent entities and without B- is IOB1.
+# Preferred first when several schemes explain the tags equally well: entities of one word tagged B- are IOB2.
 _DETECTION_ORDER = ("iob2", "bioes", "bilou", "iob1", "ioe2", "ioe1")
 # A type this many times rarer than one that differs by a letter is a misspelling; the closest honest pair known (DNA
 # and RNA of JNLPBA) is 10 times apart.
@@ -76,21 +75,16 @@ class TagCensus:
     def scheme_report(self) -> dict[str, Any]:
         """The evidence for each tagging scheme, as JSON can hold it.
 
-        Returns:
-            ``flat_words`` and ``prefixed_words``, words with a tag without and with a prefix; ``rarest_flat``, the
-            rarest of the former (or ``None``); ``illegal_words``, by scheme; ``detected``, the scheme with the fewest
-            of them: ``iob2`` without a single entity, ``None`` when some tags have a prefix and others have none,
-            ``flat`` where none has one (see :func:`bare_scheme`).
+        ``detected`` is the scheme with the fewest ``illegal_words``, ``None`` when some tags have a prefix and others
+        have none (``rarest_flat`` is one), ``flat`` where none has one (see :func:`bare_scheme`).
         """
         flat = [tag for tag in self._first if tag != OUTSIDE and not has_prefix(tag)]
         flat_words = sum(self._counts[tag] for tag in flat)
         prefixed_words = self._counts.total() - flat_words - self._counts[OUTSIDE]
-        illegal_words = {
-            scheme: sum(
-                count for (prefix, place), count in self._prefixes.items() if prefix != canonical_prefix(scheme, place)
-            )
-            for scheme in _DETECTION_ORDER
-        }
+        illegal_words = dict.fromkeys(_DETECTION_ORDER, 0)
+        for (prefix, place), count in self._prefixes.items():
+            for scheme in _DETECTION_ORDER:
+                illegal_words[scheme] += count * (prefix != canonical_prefix(scheme, place))
         detected = min(illegal_words, key=illegal_words.__getitem__)
         return {
             "flat_words": flat_words,
@@ -109,21 +103,14 @@ def bare_scheme(seen: Mapping[str, SeenTag], outside_label: str | None) -> str:
 
 
 def detect_scheme(sentences: Iterable[Sequence[str]]) -> str:
-    """The scheme of the tags of some sentences.
-
-    Raises:
-        SchemeError: some tags have a prefix and others have none, which is a typing error in one of them.
-    """
+    """The scheme of the tags of some sentences; refuses tags of which some have a prefix and others none."""
     census = TagCensus()
     for tags in sentences:
         census.add(tags)
     report = census.scheme_report()
     if report["detected"] is None:
-        raise SchemeError(
-            f"{report['prefixed_words']} words have a tag with a prefix (B-, I-, …), but {report['flat_words']} have "
-            f"none, such as {report['rarest_flat']!r}: correct those tags, or name the scheme with "
-            "--data.source_scheme=flat"
-        )
+        problem = f"some tags have a prefix (B-, I-, …), but {report['rarest_flat']!r} has none"
+        raise SchemeError(f"{problem}: correct it, or name the scheme with --data.source_scheme=flat")
     return str(report["detected"])
 
 
@@ -145,22 +132,19 @@ class Suspicion:
 
 
 def suspicious_tags(seen: Mapping[str, SeenTag], flat: bool = False) -> list[Suspicion]:
-    """The tags that are likely misspelt, the certain ones first.
+    """The tags of a corpus that are likely misspelt, the certain ones first.
 
-    Args:
-        seen: the tags of a corpus.
-        flat: the labels are known to have no prefixes, even where they look as if (``S``, ``B-1``).
+    ``flat`` labels are known to have no prefixes, even where they look as if (``S``, ``B-1``).
 
     >>> counts = {"O": 900, "B-PER": 90, "B-PRE": 1}
     >>> [found] = suspicious_tags({tag: SeenTag(count, "train.conll", 7) for tag, count in counts.items()})
     >>> str(found.error())
     "train.conll:7: the tag 'B-PRE' occurs once, 'B-PER' 90 times; correct it if that is what was meant"
     """
-    counts = {tag: found.uses for tag, found in seen.items()}
-    prefixed = {tag: count for tag, count in counts.items() if tag != OUTSIDE and has_prefix(tag) and not flat}
-    labels = {tag: count for tag, count in counts.items() if tag not in prefixed}
+    prefixed = {tag: found.uses for tag, found in seen.items() if tag != OUTSIDE and has_prefix(tag) and not flat}
+    labels = {tag: found.uses for tag, found in seen.items() if tag not in prefixed}
     words = sum(prefixed.values())
-    by_prefix = words and words >= sum(labels[tag] for tag in labels if tag != OUTSIDE and tag not in LIKE_OUTSIDE)
+    by_prefix = words and words >= sum(labels[tag] for tag in labels if not is_outside(tag))
     found: dict[str, Suspicion] = {}
     for tag, problem, advice, certain in (_prefixed_tags if by_prefix else _flat_labels)(prefixed, labels):
         if tag not in found or certain >= found[tag].certain:  # the later rule is more specific
@@ -192,7 +176,7 @@ def _prefixed_tags(prefixed: dict[str, int], labels: dict[str, int]) -> Iterator
         close = [name for name in known if _folded(name) == _folded(tag)]
         close += [name for name in known if one_edit_apart(tag, name)]
         advice = f"did you mean {close[0]!r}?" if close else "correct it"
-        if tag in LIKE_OUTSIDE or labels[tag] > sum(prefixed.values()):
+        if is_outside(tag) or labels[tag] > sum(prefixed.values()):
             advice = f"write O, or set --data.outside_label {tag} if it marks words outside any entity"
         yield tag, f"{names[tag]} has no prefix such as B- or I-, unlike the others", advice, True
 
@@ -201,12 +185,12 @@ def _prefixed_tags(prefixed: dict[str, int], labels: dict[str, int]) -> Iterator
         prefix, entity_type = split_tag(tag)
         uses[prefix] += count
         words[entity_type] += count
-        mentions[entity_type] += count if prefix in "BSU" else 0
-    odd = _odd_prefixes(uses)
-    usual = ", ".join(f"{prefix}-" for prefix in "BIESLU" if uses[prefix] and prefix not in odd)
+        mentions[entity_type] += count * (prefix in "BSU")
     # Mentions are what counts where tags show where one begins; in IOB1 and IOE only words can be counted.
     by_mention = mentions.total() * _RATIO >= words.total()
     types = {name: (by_mention and mentions[name]) or words[name] for name in words}
+    odd = _odd_prefixes(uses)
+    usual = ", ".join(f"{prefix}-" for prefix in "BIESLU" if uses[prefix] and prefix not in odd)
     top = max(types, key=types.__getitem__)
     meant = {rare: (frequent, certain) for rare, frequent, certain in _close_pairs(types)}
     for tag, count in prefixed.items():
@@ -224,22 +208,17 @@ def _prefixed_tags(prefixed: dict[str, int], labels: dict[str, int]) -> Iterator
         if entity_type in meant:
             frequent, certain = meant[entity_type]
             right = f"{prefix}-{frequent}"
-            usual = _times(prefixed.get(right, types[frequent]))
-            problem = f"the tag {tag!r} occurs {_times(count)}, {right!r} {usual}"
+            others = _times(prefixed.get(right, types[frequent]))
+            problem = f"the tag {tag!r} occurs {_times(count)}, {right!r} {others}"
             yield tag, problem, "correct it if that is what was meant", certain
 
 
 def _odd_prefixes(uses: Counter[str]) -> set[str]:
     """Prefixes of a scheme that the corpus does not follow: in BIOES, as many mentions end (E-) as begin (B-)."""
-    odd: set[str] = set()
+    odd = {"B"} if uses["E"] >= _RATIO * uses["B"] and not uses["S"] else set()
     for end, single in ("ES", "LU"):
-        few = uses[end] <= _RARE and uses[end] != uses["B"] and uses["B"] + uses["I"] >= _RATIO * uses[end]
-        if few or uses[end] * _RATIO <= uses["B"]:
-            odd.add(end)
-            if uses[single] * _RATIO <= uses["B"] + uses["I"]:
-                odd.add(single)
-    if uses["E"] >= _RATIO * uses["B"] and not uses["S"]:
-        odd.add("B")
+        if uses[end] * _RATIO <= uses["B"]:
+            odd |= {prefix for prefix in (end, single) if uses[prefix] * _RATIO <= uses["B"] + uses["I"]}
     return odd
 
 
@@ -278,9 +257,7 @@ def _folded(name: str) -> str:
 
 
 def one_edit_apart(first: str, second: str) -> bool:
-    """Whether one letter more, less, other or exchanged with its neighbour makes one name of the other.
-
-    Two different digits count as different names, not as a slip: ``A1`` and ``A2``.
+    """Whether one letter more, less, other (no digit) or exchanged with its neighbour makes one name of the other.
 
     >>> one_edit_apart("PRE", "PER"), one_edit_apart("PERS", "PER"), one_edit_apart("A1", "A2")
     (True, True, False)

@@ -50,7 +50,11 @@ def attempt(run_main: RunMain, tiny_model: Callable[..., Path], tmp_path: Path) 
     return run
 
 
-@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def split_for(name: str) -> str:
+    """Each broken file or path is tried as one of the splits, which are read by the same code."""
+    return ("train", "validation", "test")[len(name) % 3]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "parts"),
     [
@@ -72,15 +76,14 @@ def attempt(run_main: RunMain, tiny_model: Callable[..., Path], tmp_path: Path) 
     ids=lambda value: value if isinstance(value, str) and value.count(".") and "\n" not in value else "",
 )
 def test_a_file_that_cannot_be_read(
-    attempt: Callable[..., Any], tmp_path: Path, split: str, name: str, content: str | bytes, parts: list[str]
+    attempt: Callable[..., Any], tmp_path: Path, name: str, content: str | bytes, parts: list[str]
 ) -> None:
     (tmp_path / name).write_bytes(content.encode() if isinstance(content, str) else content)
     (tmp_path / "good.conll").write_text(GOOD * 9, encoding="utf-8")
-    files = {"train": "good.conll", "validation": "good.conll", "test": "good.conll", split: name}
+    files = {"train": "good.conll", "validation": "good.conll", "test": "good.conll", split_for(name): name}
     refused(attempt(*(part for key, path in files.items() for part in (f"--data.{key}_file", path))), *parts)
 
 
-@pytest.mark.parametrize("split", ["train", "validation", "test"])
 @pytest.mark.parametrize(
     ("path", "parts"),
     [
@@ -91,11 +94,9 @@ def test_a_file_that_cannot_be_read(
         ("[]", ["empty"]),
     ],
 )
-def test_a_path_that_does_not_exist(
-    attempt: Callable[..., Any], tmp_path: Path, split: str, path: str, parts: list[str]
-) -> None:
+def test_a_path_that_does_not_exist(attempt: Callable[..., Any], tmp_path: Path, path: str, parts: list[str]) -> None:
     (tmp_path / "good.conll").write_text(GOOD * 9, encoding="utf-8")
-    options = ["--data.train_file", "good.conll", f"--data.{split}_file", path]
+    options = ["--data.train_file", "good.conll", f"--data.{split_for(path)}_file", path]
     refused(attempt(*options), *parts)
 
 

@@ -239,9 +239,7 @@ def test_a_base_model_that_is_a_tagger_keeps_its_head(
     (tmp_path / "city.conll").write_text("Rome B-CITY\nfell O\n\n" * 2, encoding="utf-8")
     more = ["--data.train_file", json.dumps([str(corpus / "train.conll"), "city.conll"])]
     for base, run in (("tagger", "more"), (trained_run, "most")):
-        outcome = run_main(
-            *("fit", "--model.model_name_or_path", base, *files, *more, *frozen, "--run_dir", run),
-        )
+        outcome = run_main(*("fit", "--model.model_name_or_path", base, *files, *more, *frozen, "--run_dir", run))
         (line,) = [line for line in outcome.err.splitlines() if "its head" in line]
         assert line.endswith("is new for B-CITY, I-CITY")
         assert f"{base} is a tagger: its head is kept for O, B-LOC" in line

@@ -186,3 +186,12 @@ def test_the_limit_is_an_option(tmp_path: Path) -> None:
     assert len(list(read_sentences(path, ReadingOptions(max_record_mb=2)))) == 1
     with pytest.raises(DataError, match=r"a\.jsonl:1: the line is longer than 1 MiB; .*raise --data.max_record_mb"):
         list(read_sentences(path, ReadingOptions(max_record_mb=1)))
+
+
+def test_a_json_file_has_a_largest_size(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    record = json.dumps({"tokens": ["x" * 1000], "ner_tags": ["O"]}) + ",\n"
+    path.write_text("[" + record * (16 * MIB // len(record)) + record.rstrip(",\n") + "]")
+    with pytest.raises(DataError, match=r"a\.json:[0-9]+: the JSON file is longer than 16 MiB; .*--data.max_record_mb"):
+        list(read_sentences(path, ReadingOptions(max_record_mb=1)))
+    assert len(list(read_sentences(path))) > 10_000

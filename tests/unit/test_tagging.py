@@ -273,7 +273,7 @@ def test_the_census_counts_what_illegal_words_finds(sentences: list[list[str]]) 
 def test_detection_without_entities_of_flat_labels_and_of_a_mixture() -> None:
     assert detect_scheme([]) == detect_scheme([["O", "O"]]) == "iob2"
     assert detect_scheme([["NOUN", "O", "VERB"]]) == "flat"
-    with pytest.raises(SchemeError, match=r"1 words have a tag with a prefix.* 2 have none, such as 'NOUN'"):
+    with pytest.raises(SchemeError, match=r"some tags have a prefix .*, but 'NOUN' has none"):
         detect_scheme([["NOUN", "O", "VERB"], ["B-PER"]])
 
 

@@ -58,8 +58,7 @@ def test_cases_worked_by_hand(text, expected):
 
 
 TEXTS = st.one_of(
-    st.text(),
-    st.text(alphabet=list("aB1 .,'’-–@#&:/()\"\u200b\u200d\u0301👩🏽🇩漢ーア\x00\x1c\ufe0f\u20e3;")),
+    st.text(), st.text(alphabet=list("aB1 .,'’-–@#&:/()\"\u200b\u200d\u0301👩🏽🇩漢ーア\x00\x1c\ufe0f\u20e3;"))
 )
 
 

@@ -1,23 +1,13 @@
 """Annotated files -> sentences: one function, whatever the format.
 
-=============  =======================================================================================================
-``conll``      columns, one word a line (`columns.py`)
-``jsonl``      one object a line with tokens and tags, or text with character spans (`record_files.py`)
-``json``       the same objects in a list
-``spans``      JSONL or JSON with character spans, forced
-``csv, tsv``   a header, then a word or a sentence a row (`tables.py`)
-``parquet``    a sentence a row (`record_files.py`)
-``datasets``   the folder that `Dataset.save_to_disk` writes (`record_files.py`)
-``text``       a sentence a line, for prediction only
-=============  =======================================================================================================
-
-Extras read more (`adapters.py`): what tools export as JSON, and files of further formats such as brat.
+Here are columns with a word a line (``conll``), records (``jsonl``, ``json``, ``parquet``, ``datasets`` folders; with
+``spans`` they are read as text with character spans whatever they look like), tables with a header (``csv``, ``tsv``)
+and lines of raw ``text``, for prediction only. Extras read more (`adapters.py`): what tools export as JSON, and files
+of further formats such as brat.
 
 A reader is one function with a line in :data:`_READERS`. It raises a :class:`DataError` at the line that does not fit,
-and is made of lines (`files.py`), columns by name (`options.py`), tags (`cells.py`), spans (`char_spans.py`) or records
-(`records.py`).
-Reading streams in constant memory: a line, row, record, sentence or brat document has a largest size. Text may be
-gzipped.
+and is made of lines (`files.py`), columns (`contents.py`), tags (`cells.py`), spans (`char_spans.py`) or records
+(`records.py`). Memory is bounded by the largest size of a line, row, record, sentence or document. Text may be gzipped.
 """
 
 from __future__ import annotations
@@ -31,7 +21,7 @@ from pathlib import Path
 from ner_module.data.formats.adapters import AnnotatedText, FileFormat, offered_formats
 from ner_module.data.formats.char_spans import SpanCounts
 from ner_module.data.formats.columns import DOCSTART, read_columns
-from ner_module.data.formats.files import codec_of, expand_files, read_head, read_lines, suffix_of
+from ner_module.data.formats.files import expand_files, read_head, read_lines, suffix_of
 from ner_module.data.formats.options import ReadingOptions
 from ner_module.data.formats.record_files import json_kind, read_dataset, read_json, read_parquet
 from ner_module.data.formats.records import RecordReader
@@ -63,13 +53,9 @@ _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 def read_sentences(
     path: Path, options: ReadingOptions = _DEFAULTS, span_counts: SpanCounts | None = None
 ) -> Iterator[Sentence]:
-    """Yield the sentences of a file or folder, in order.
+    """Yield the sentences of a file or folder, in order; a :class:`DataError` says what cannot be read.
 
     ``span_counts`` get the outcomes of character spans; without it, a warning says what was changed or dropped.
-
-    Raises:
-        DataError: the file is missing, is not in the format or encoding, has a line that does not fit, or has no
-            sentence though tags are wanted.
     """
     counts = SpanCounts() if span_counts is None else span_counts
     is_detected = options.format == "auto"
@@ -77,7 +63,7 @@ def read_sentences(
         options = replace(options, format=detect_format(path, options))
     offered = _offered_files()
     why = "detected from its name and content" if is_detected else "as --data.format says"
-    counts.notes.append((str(path), f"format {options.format}, {why}", False))
+    counts.say(path, f"format {options.format}, {why}")
     if options.format in offered:
         items = offered[options.format].read(path, options)
         sentences = RecordReader(path, options, counts).read_items(items)
@@ -92,7 +78,7 @@ def read_sentences(
         yield sentence
     if number == 1 and options.format in ("conll", "csv", "tsv") and len(sentence.tokens) > _LONG:
         problem = f"no empty line and no column says where a sentence ends: all {len(sentence.tokens):,} words are one"
-        counts.notes.append((str(path), problem, True))
+        counts.say(path, problem, is_surprise=True)
     if not number and options.tagged:
         why = f"; {counts.summary()}" if counts.left_out else ""
         problem = f"no sentence was found (read as {options.format}{why})"
@@ -138,21 +124,17 @@ def detect_format(path: Path, options: ReadingOptions) -> str:
 
     A first line that holds the column names that are asked for is a header. Without tags, a ``.txt`` file is raw text
     unless it is plainly made of tagged columns.
-
-    Raises:
-        DataError: the path does not exist, or is a folder of no known kind.
     """
-    suffix, head = suffix_of(path), b"" if path.is_dir() else read_head(path, _HEAD)
-    if suffix == ".parquet" or (head.startswith(b"PAR1") and 0 in head):  # PAR1 alone can be a word
+    suffix, text = suffix_of(path), "" if path.is_dir() else read_head(path, options.encoding, _HEAD)
+    if suffix == ".parquet" or (text.startswith("PAR1") and "\0" in text):  # PAR1 alone can be a word
         return "parquet"
-    text = head.decode(codec_of(path, options.encoding), "replace").removesuffix("\n")
     for name, offered in _offered_files().items():
         if offered.recognises(path, text):
             return name
     if path.is_dir():
         return _folder_format(path)
-    lines = text.split("\n")
-    lines = (lines[:-1] or lines) if len(head) == _HEAD else lines  # the last may be cut
+    lines = text.removesuffix("\n").split("\n")
+    lines = (lines[:-1] or lines) if len(text) >= _HEAD // 4 else lines  # the last may be cut
     if suffix == ".txt" and not options.tagged:
         return "conll" if _has_tagged_columns(lines) else "text"
     if suffix in (".jsonl", ".ndjson", ".json") or (suffix != ".csv" and _JSON.match(text)):

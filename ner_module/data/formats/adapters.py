@@ -16,21 +16,13 @@ from ner_module.offers import call_all
 
 @dataclass
 class AnnotatedText:
-    """A text with its spans.
-
-    Attributes:
-        text: the text.
-        spans: as records hold them: ``[start, end, type]``, or objects with such keys.
-        words: start and end of each; ``None`` splits the text as `data/words.py` does.
-        document: the identity of its document.
-        left_out: why it is not read where tags are wanted; such texts are counted by this reason.
-    """
+    """A text with its spans."""
 
     text: str
-    spans: Sequence[Any] = ()
-    words: list[tuple[int, int]] | None = None
-    document: Any = None
-    left_out: str | None = None
+    spans: Sequence[Any] = ()  # as records hold them: [start, end, type], or objects with such keys
+    words: list[tuple[int, int]] | None = None  # start and end of each; None splits as `data/words.py` does
+    document: str | None = None
+    left_out: str | None = None  # why it is not read where tags are wanted; such texts are counted by this reason
 
 
 class Note(str):
@@ -44,27 +36,20 @@ Items: TypeAlias = Iterator[tuple[Path, int, Item]]
 
 
 class FileFormat(NamedTuple):
-    """Files of one kind: whether a path, whose file begins with this text, is one; and what is in it."""
+    """Files of one kind."""
 
-    recognises: Callable[[Path, str], bool]
+    recognises: Callable[[Path, str], bool]  # by path and the first text of the file
     read: Callable[[Path, ReadingOptions], Items]
 
 
 class Formats(NamedTuple):
-    """What an extra offers.
+    """What an extra offers."""
 
-    Attributes:
-        files: by the name of their format.
-        adapt: what the records of any file, (line, JSON value) pairs, mean.
-        offsets: of one file, counted as ``--data.span_offsets`` says, an object with ``settle`` and ``finish``.
-    """
-
-    files: Mapping[str, FileFormat]
-    adapt: Callable[[Path, Iterable[tuple[int, Any]], ReadingOptions], Items]
-    offsets: Callable[[str], Any]
+    files: Mapping[str, FileFormat]  # by the name of their format
+    adapt: Callable[[Path, Iterable[tuple[int, Any]], ReadingOptions], Items]  # (line, JSON value) pairs of any file
+    offsets: Callable[[str], Any]  # --data.span_offsets -> for one file, an object with `settle` and `finish`
 
 
 def offered_formats() -> Formats | None:
     """What is offered by an extra, if one is there."""
-    offered: list[Formats] = call_all("formats")
-    return offered[0] if offered else None
+    return next(iter(call_all("formats")), None)

@@ -7,8 +7,7 @@ Annotation tools let people mark any stretch of characters; a tagger sees words.
 * a span that holds no word, and one in several pieces (brat, discontinuous), is dropped;
 * a span that occurs twice is one.
 
-Each case is counted in :class:`SpanCounts`. Spans outside the text, or whose quoted text differs, are errors. Tags are
-IOB2.
+Each case is counted in :class:`SpanCounts`. Spans outside the text, or whose quote differs, are errors. Tags are IOB2.
 """
 
 from __future__ import annotations
@@ -50,8 +49,11 @@ class SpanCounts:
     discontinuous: int = 0  # dropped: in several pieces
     left_out: Counter[str] = field(default_factory=Counter)  # texts and annotations that are not read, by reason
     first_change: tuple[str, int] | None = field(default=None, compare=False)  # its file and line; no duplicate's
-    notes: list[tuple[str, str, bool]] = field(default_factory=list, compare=False)
-    """File, how it is read, and whether that may come as a surprise."""
+    notes: list[tuple[str, str, bool]] = field(default_factory=list, compare=False)  # see `say`
+
+    def say(self, path: Path, note: str, is_surprise: bool = False) -> None:
+        """Note how a file is read, and whether that may come as a surprise."""
+        self.notes.append((str(path), note, is_surprise))
 
     @property
     def is_clean(self) -> bool:
@@ -120,11 +122,7 @@ def tag_words(
 
 
 def locate_words(tokens: Sequence[str], text: str) -> list[tuple[int, int]] | None:
-    """Where the words of a text stand in it; ``None`` when they are not all of it but white space, in order.
-
-    >>> locate_words(["Hello", ",", "you"], "Hello, you"), locate_words(["Hello"], "Hello, you")
-    ([(0, 5), (5, 6), (7, 10)], None)
-    """
+    """Where the words of a text stand in it; ``None`` when they are not all of it but white space, in order."""
     offsets: list[tuple[int, int]] = []
     position = 0
     for token in tokens:
@@ -138,16 +136,14 @@ def locate_words(tokens: Sequence[str], text: str) -> list[tuple[int, int]] | No
 
 def check_spans(text: str, spans: list[CharSpan]) -> list[CharSpan]:
     """The spans in characters of ``text``; refuses one that leaves it, or whose quote is not what stands there."""
-    misfit = next((span for span in spans if not fits_text(text, span)), None)
-    if misfit is None:
-        return spans
-    start, end, entity_type, quote = misfit
-    problem = f"the span {start} to {end} ({entity_type})"
-    if not 0 <= start <= end <= len(text):
-        problem = f"{problem} leaves the text of {len(text)} characters"
-        raise MisfitError(problem, "correct its offsets (characters from 0, the end exclusive)")
-    problem = f"{problem} is {describe(text[start:end])}, but the file quotes {describe(quote)}"
-    raise MisfitError(problem, "offsets and text do not belong together; export them again")
+    for start, end, entity_type, quote in (span for span in spans if not fits_text(text, span)):
+        problem = f"the span {start} to {end} ({entity_type})"
+        if not 0 <= start <= end <= len(text):
+            problem = f"{problem} leaves the text of {len(text)} characters"
+            raise MisfitError(problem, "correct its offsets (characters from 0, the end exclusive)")
+        problem = f"{problem} is {describe(text[start:end])}, but the file quotes {describe(quote)}"
+        raise MisfitError(problem, "offsets and text do not belong together; export them again")
+    return spans
 
 
 def fits_text(text: str, span: CharSpan) -> bool:

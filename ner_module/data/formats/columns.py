@@ -18,15 +18,16 @@ from __future__ import annotations
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from ner_module.data.formats.cells import MisfitError, TagCells, errors_at
 from ner_module.data.formats.char_spans import SpanCounts
-from ner_module.data.formats.contents import PLAIN_COMMENT, choose_tags, is_header, sentences_counted, tag_columns
+from ner_module.data.formats.contents import PLAIN_COMMENT, choose_columns, is_header, sentences_counted
 from ner_module.data.formats.files import read_lines, take, too_large
-from ner_module.data.formats.options import TAGS, WORDS, ReadingOptions, find_columns, first_in
+from ner_module.data.formats.options import TAGS, WORDS, ReadingOptions, first_in
 from ner_module.data.sentence import Sentence
 from ner_module.errors import DataError
 from ner_module.tagging import OUTSIDE, has_prefix
@@ -162,7 +163,7 @@ def read_columns(path: Path, options: ReadingOptions, counts: SpanCounts) -> Ite
     except MisfitError as misfit:
         raise DataError(path, number, *misfit.args) from None
     if comments:
-        counts.notes.append((str(path), f"{comments:,} comment lines are left out", False))
+        counts.say(path, f"{comments:,} comment lines are left out")
 
 
 def _unusual_line(line: str, layout: _Layout, inside: bool) -> list[str]:
@@ -206,66 +207,61 @@ def _find_layout(path: Path, head: Sequence[str], options: ReadingOptions, count
             raise MisfitError("the lines differ in their number of columns: this looks like raw text", advice)
         while shape.tabs and shape.width > 2 and not any(cells[shape.width - 1] for _, cells in rows):
             shape = shape._replace(width=shape.width - 1)  # tabs at the end of all lines
-        layout, notes = _choose_columns(shape, lines, [cells[: shape.width] for _, cells in rows], options)
-    between = "tabs" if layout.tabs else "spaces"
-    if layout.header is not None:
-        notes.append((f"line {rows[0][0]} names the columns", first_in((*WORDS, *TAGS), rows[0][1]) is None))
-        layout = layout._replace(header=rows[0][0])
+        counts.say(path, f"{shape.width} columns between {'tabs' if shape.tabs else 'spaces'}")
+        say = partial(counts.say, path)
+        layout = _choose_columns(shape, lines, [(n, cells[: shape.width]) for n, cells in rows], options, say)
     label = f", tags {layout.label}" if options.tagged else ""
-    notes = [(f"{layout.width} columns between {between}", False), *notes]
-    notes.append((f"columns, counted from 0: words {layout.text}{label}", False))
-    counts.notes += [(str(path), *note) for note in notes]
+    counts.say(path, f"columns, counted from 0: words {layout.text}{label}")
     return layout
 
 
 def _choose_columns(
-    shape: _Layout, lines: list[str], rows: list[list[str]], options: ReadingOptions
-) -> tuple[_Layout, list[tuple[str, bool]]]:
-    """The columns of ``rows``, the cells of the lines that have the file's shape, and what is to be said of them."""
-    asked, width = (options.text_column_name, options.label_column_name), shape.width
-    notes: list[tuple[str, bool]] = []
+    shape: _Layout,
+    lines: list[str],
+    numbered: list[tuple[int, list[str]]],
+    options: ReadingOptions,
+    say: Callable[[str, bool], None],
+) -> _Layout:
+    """The columns by the lines that have the file's shape, each with its number; ``say`` gets notes on them."""
+    asked, width, rows = (options.text_column_name, options.label_column_name), shape.width, [r for _, r in numbered]
     first_id = _first_id(lines, shape) if asked[0] is None and width > 1 else None
     names = _column_names(lines, width, first_id)
     if not names and is_header(rows):
-        names, rows, shape = tuple(cell.strip().lower() for cell in rows[0]), rows[1:], shape._replace(header=0)
+        shape = shape._replace(header=numbered[0][0])
+        say(f"line {shape.header} names the columns", first_in((*WORDS, *TAGS), rows[0]) is None)
+        names, rows = tuple(cell.strip().lower() for cell in rows[0]), rows[1:]
     columns = list(zip(*rows, strict=True))
     lead = next((n for n in range(width) if width < 3 or not sentences_counted(columns[n])), 0) if not first_id else 0
     sentence = max(range(lead), key=lambda n: sentences_counted(columns[n]), default=None)
     if sentence is not None:
-        notes.append((f"column {sentence} numbers the sentences", True))
+        say(f"column {sentence} numbers the sentences", True)
     after = (n for n in range(lead, width) if not all(map(_WORD_ID.fullmatch, columns[n])))
     default = (next(after, lead) if lead else int(first_id is not None), -1)
-    text, label = find_columns(options, names, width, (WORDS, TAGS), default)
+    text, label, found = choose_columns(options, names, rows, (WORDS, TAGS), default, range(lead), say)
     if asked[0] is None and text == 0 and width > 2 and all(map(_WORD_ID.fullmatch, columns[0])):
         advice = "name the column of the words with --data.text_column_name (they are counted from 0)"
         raise MisfitError("the words would be numbers that do not count the words either", advice)
-    found = tag_columns(rows, {text, *range(lead)})
     if label is None:
         label = found[0].number if found else None
-    elif asked[1] is None:
-        label, note = choose_tags(found, label, names, columns[label], options.label_names)
-        notes += [(note, True)] if note else []
-        if names and names[label] not in TAGS and not found:
-            problem = f"none of the columns {', '.join(names)} holds entity tags"
-            raise MisfitError(problem, "name the one to take with --data.label_column_name")
+    elif asked[1] is None and names and names[label] not in TAGS and not found:
+        problem = f"none of the columns {', '.join(names)} holds entity tags"
+        raise MisfitError(problem, "name the one to take with --data.label_column_name")
     key = next((column.key for column in found if column.number == label), None)
     flags = next((n for n in range(width) if any("EndOfSentence" in cell for cell in columns[n])), None)
     layout = shape._replace(text=text, first_id=first_id, sentence=sentence, flags=flags, key=key)
     if label is None:
-        return layout, notes
+        return layout
     words, tags = columns[text], frozenset(columns[label])
-    if not options.tagged:
-        return layout._replace(label=label, tags=tags), notes
-    if tags <= {"_", "-", "*", ""}:
+    if options.tagged and tags <= {"_", "-", "*", ""}:
         sample = ", ".join(f"{i}: {cell!r}" for i, cell in enumerate(rows[0]))
         problem = f"column {label} holds no tags, only {' and '.join(map(repr, sorted(tags)))}"
         raise MisfitError(problem, f"name another column ({sample})")
-    if None in asked and _look_swapped(words, columns[label]):  # who names both is believed
+    if options.tagged and None in asked and _look_swapped(words, columns[label]):  # who names both is believed
         problem = f"words and tags look swapped: the words would be {words[:3]}, the tags {columns[label][:3]}"
         other = next(n for n in range(width) if n != text)
         advice = f"name the columns: --data.text_column_name={other}, --data.label_column_name={text}"
         raise MisfitError(problem, advice)
-    return layout._replace(label=label, tags=tags), notes
+    return layout._replace(label=label, tags=tags)
 
 
 def _shape(lines: list[str]) -> _Layout:
@@ -282,18 +278,13 @@ def _shape(lines: list[str]) -> _Layout:
 def _first_id(lines: list[str], shape: _Layout) -> int | None:
     """0 or 1 when the first column counts the words of most sentences from there."""
     starts: Counter[int | None] = Counter()
-    lone = 0
     split = [shape.split(line)[: shape.width] for line in lines if not line.startswith("#")]
     for is_sentence, group in itertools.groupby(split, lambda cells: len(cells) == shape.width):
-        if is_sentence:
-            ids = [cells[0] for cells in group if not _SKIPPED_ID.fullmatch(cells[0])]
-            start = next((n for n in (0, 1) if ids and ids == [str(n + i) for i in range(len(ids))]), None)
-            starts[start] += start is None or len(ids) > 1
-            lone += start == 1
-    if not starts.total():  # sentences of one word: a "1" before a word and a tag is an id, before a tag a word
-        return 1 if lone and shape.width > 2 else None
-    start, count = starts.most_common(1)[0]
-    return start if count * 2 >= starts.total() else None
+        ids = [cells[0] for cells in group if not _SKIPPED_ID.fullmatch(cells[0])] if is_sentence else []
+        if ids:
+            starts[next((n for n in (0, 1) if ids == [str(n + i) for i in range(len(ids))]), None)] += 1
+    start = max(starts, key=starts.__getitem__, default=None)
+    return start if starts[start] * 2 >= starts.total() else None
 
 
 def _column_names(lines: list[str], width: int, first_id: int | None) -> tuple[str, ...]:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from ner_module.data.formats.cells import MisfitError
-from ner_module.data.formats.options import TAGS, TEXTS, WORDS, first_in
+from ner_module.data.formats.cells import NAME_COLUMNS, MisfitError
+from ner_module.data.formats.options import NUMBER, TAGS, TEXTS, WORDS, ReadingOptions, first_in
 from ner_module.data.spelling import LIKE_OUTSIDE, respelling
 from ner_module.data.tag_census import OUTSIDE_SHARE
 from ner_module.tagging import OUTSIDE, has_prefix, tags_to_spans
@@ -94,34 +94,61 @@ def is_header(rows: Sequence[Sequence[str]]) -> bool:
     return lone and (any(usual) or any(column.rank == 3 for column in tag_columns(rows[1:])))
 
 
-def choose_tags(
-    found: Sequence[TagColumn], guess: int, names: Sequence[str], cells: Iterable[str], label_names: object
-) -> tuple[int, str | None]:
-    """The number of the column of tags, and what is to be said of it.
+def choose_columns(
+    options: ReadingOptions,
+    names: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    usual: tuple[Sequence[str], Sequence[str]],
+    default: tuple[int | None, int | None],
+    counted: Iterable[int],
+    say: Callable[[str, bool], None],
+) -> tuple[int, int | None, list[TagColumn]]:
+    """The numbers of the columns of words and of tags (``None`` if not wanted), and all columns that hold tags.
 
-    Args:
-        found: the columns that hold tags.
-        guess: the column that its name, a usual one, or else its position suggests.
-        names: of the columns, in lower case; none where they have none.
-        cells: of that column.
-        label_names: those of integer tags, if some are given.
-
-    Raises:
-        MisfitError: the name suggests another column than the cells.
+    They are where they are asked for, else where ``names`` (in lower case, if the columns have some) are ``usual``
+    ones, else the ``default`` (``None`` where there must be a name). Tags that are not asked for are where the cells of
+    the first ``rows`` show them; where the name of a column says otherwise, both are named in an error. ``counted``
+    columns number something; ``say`` gets notes.
     """
+    width = len(rows[0]) if rows else len(names)
+    text = _column(options.text_column_name, names, width, usual[0], default[0])
+    guess = _column(options.label_column_name, names, width, usual[1], default[1]) if options.tagged else None
+    if guess == text:
+        problem = "the line has a single column" if width == 1 else f"words and tags are both column {text}"
+        otherwise = "set --data.format csv where commas or semicolons separate" if width == 1 else NAME_COLUMNS
+        raise MisfitError(f"{problem}, so there are no tags", f"add the tags, or {otherwise}")
+    found = tag_columns(rows, {text, *counted})
+    if guess is None or not found or options.label_column_name is not None:
+        return text, guess, found
     option, by_name = "--data.label_column_name", bool(names) and names[guess] in TAGS
     guessed = next((column for column in found if column.number == guess), None)
-    is_named = label_names is not None and all(cell.strip().isdecimal() for cell in cells)
-    if not found or is_named or (by_name and found[0].rank < 3) or (guessed and len(found) == 1):
-        return guess, None
+    is_named = options.label_names is not None and all(row[guess].strip().isdecimal() for row in rows)
+    if is_named or (by_name and found[0].rank < 3) or (guessed and len(found) == 1):
+        return text, guess, found
     if by_name and guessed is None:
         problem = f"the column {names[guess]!r} is called like one of tags, but the tags are in {found[0]}"
         raise MisfitError(problem, f"name one of them with {option} ({found[0].number} or {guess})")
     chosen = guessed if by_name and guessed else found[0]
     if len(found) > 1:
         all_found = " and in ".join(map(str, found))
-        return chosen.number, f"tags are in {all_found}; column {chosen.number} is taken, {option} chooses another"
-    return chosen.number, f"the tags are in {chosen}, not in column {guess}"
+        say(f"tags are in {all_found}; column {chosen.number} is taken, {option} chooses another", True)
+    else:
+        say(f"the tags are in {chosen}, not in column {guess}", True)
+    return text, chosen.number, found
+
+
+def _column(asked: str | None, names: Sequence[str], width: int, usual: Sequence[str], default: int | None) -> int:
+    if asked is not None and NUMBER.fullmatch(asked):
+        if not -width <= int(asked) < width:
+            raise MisfitError(f"column {asked} was asked for, the line has {width}", "count columns from 0")
+        return int(asked) % width
+    if name := first_in(usual if asked is None else (asked.lower(),), names):
+        return names.index(name)
+    if asked is None and default is not None:
+        return default % width
+    problem = f"there is no column {asked!r}" if asked is not None else f"no column is called {', '.join(usual)}"
+    known = f"there are {', '.join(map(repr, names[:12]))}" if names else "they have no names"
+    raise MisfitError(problem, f"{NAME_COLUMNS} ({known}; a number counts from 0)")
 
 
 def sentences_counted(cells: Sequence[str]) -> int:

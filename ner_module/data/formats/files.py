@@ -12,7 +12,7 @@ import glob
 import gzip
 import io
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -30,23 +30,12 @@ T = TypeVar("T")
 
 _READ_ERRORS = (OSError, EOFError, zlib.error)
 
-# How files begin that are often given in place of text; zip and PDF could pass for it.
-_MAGIC = {
-    b"PK\x03\x04": "a zip archive (or a .docx or .xlsx file)",
-    b"%PDF": "a PDF",
-    b"\x89PNG": "a PNG image",
-    b"\xd0\xcf\x11\xe0": "a Microsoft Office file",
-    b"\xfd7zXZ\0": "an xz file",
-    b"\x28\xb5\x2f\xfd": "a zstd file",
-}
+# How files begin that are often given in place of text.
+_MAGIC = {b"PK\x03\x04": "a zip archive (or a .docx or .xlsx file)", b"%PDF": "a PDF", b"\x89PNG": "a PNG image"}
 
 
 def expand_files(spec: str | Path | list[str] | list[Path]) -> list[Path]:
-    """The files and folders named by a path, a glob or a list of them; each once, the matches of a glob by name.
-
-    Raises:
-        DataError: a path that does not exist, a glob that matches nothing, or an empty list.
-    """
+    """The files and folders named by a path, a glob or a list of them; each once, the matches of a glob by name."""
     names: list[str | Path] = [spec] if isinstance(spec, (str, Path)) else list(spec)
     if not names:
         raise DataError("(no file)", None, "the list of files is empty", "name at least one file")
@@ -111,19 +100,14 @@ def check_expansion(path: Path, size: int, compressed: int) -> None:
         raise DataError(path, None, problem, "make or fetch the file again, uncompressed if it is as you want it")
 
 
-def take(
-    items: Iterable[T],
-    count: int | None,
-    size: Callable[[T], int] = len,  # type: ignore[assignment]
-    most: int = MAX_RECORD,
-) -> list[T]:
-    """The first ``count`` items, or as many as are larger than ``most`` together."""
+def take(items: Iterator[T], count: int, size: Callable[[T], int] = len) -> list[T]:  # type: ignore[assignment]
+    """The first ``count`` items, or as many as are larger than :data:`MAX_RECORD` together."""
     taken: list[T] = []
     total = 0
     for item in islice(items, count):
         taken.append(item)
         total += size(item)
-        if total > most:
+        if total > MAX_RECORD:
             break
     return taken
 
@@ -134,8 +118,12 @@ def too_large(path: Path, line: int, what: str, limit: int) -> DataError:
     return DataError(path, line, problem, "divide it, check the format, or raise --data.max_record_mb")
 
 
-def read_head(path: Path, size: int = 1 << 13) -> bytes:
-    """The first ``size`` bytes of a file, unzipped; a :class:`DataError` where that fails."""
+def read_head(path: Path, encoding: str | None, size: int) -> str:
+    """The text of the first ``size`` bytes of a file, whatever it is."""
+    return _head(path, size).decode(codec_of(path, encoding), "replace")
+
+
+def _head(path: Path, size: int) -> bytes:
     head = b""
     with open_bytes(path) as file:
         try:
@@ -151,31 +139,18 @@ def _damage(path: Path, line: int, error: Exception) -> DataError:
     return DataError(path, line, problem, "make or fetch the file again")
 
 
-def read_lines(
-    path: Path, encoding: str | None = None, limit: int = MAX_RECORD, in_pieces: bool = False
-) -> Iterator[str]:
-    """The lines of a text file, with their ends, in constant memory.
-
-    Args:
-        path: the file.
-        encoding: UTF-8 unless named.
-        limit: the longest line.
-        in_pieces: whether longer ones come in pieces; they are an error else.
-
-    Raises:
-        DataError: the file is missing, binary, damaged or not in the encoding, or a line is too long, with the line.
-    """
+def read_lines(path: Path, encoding: str | None = None, limit: int = MAX_RECORD) -> Iterator[str]:
+    """The lines of a text file, with their ends, in constant memory; refuses one that is longer than ``limit``."""
     codec = codec_of(path, encoding)
     if encoding is None:
         _refuse_binary(path)
     number = 0
     with open_bytes(path) as raw, io.TextIOWrapper(raw, encoding=codec, newline="\n") as text:
         try:
-            for line in iter(partial(text.readline, limit + 1), ""):
-                if len(line) > limit and not in_pieces:
-                    raise too_large(path, number + 1, "line", limit)
+            for number, line in enumerate(iter(partial(text.readline, limit + 1), ""), 1):
+                if len(line) > limit:
+                    raise too_large(path, number, "line", limit)
                 yield line
-                number += not in_pieces or line[-1] == "\n"
         except UnicodeDecodeError as error:  # in a stretch that begins in the line after the last one
             number += 1 + error.object[: error.start].decode(codec, "replace").count("\n")
             name = "UTF-8" if codec == "utf-8-sig" else codec
@@ -184,6 +159,17 @@ def read_lines(
             raise DataError(path, number, problem, advice) from None
         except (UnicodeError, *_READ_ERRORS) as error:
             raise _damage(path, number + 1, error) from None
+
+
+def read_text(path: Path, encoding: str | None, limit: int) -> str:
+    """The whole text of a file; refuses one that is longer than ``limit``."""
+    text, size = io.StringIO(newline=""), 0
+    for number, line in enumerate(read_lines(path, encoding, limit), 1):
+        size += len(line)
+        if size > limit:
+            raise too_large(path, number, "JSON file", limit)
+        text.write(line)
+    return text.getvalue()
 
 
 def codec_of(path: Path, encoding: str | None) -> str:
@@ -200,7 +186,7 @@ def codec_of(path: Path, encoding: str | None) -> str:
 
 def _refuse_binary(path: Path) -> None:
     """Raise for a file that begins like another kind of file, or with what no UTF-8 text does."""
-    head = read_head(path)
+    head = _head(path, 1 << 13)
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise DataError(path, 1, "the file is UTF-16, not UTF-8", "set --data.encoding utf-16, or save it as UTF-8")
     kind = next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), None)

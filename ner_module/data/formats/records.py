@@ -29,8 +29,6 @@ SPANS = ("spans", "entities", "ents", "label", "labels", "annotations", "ner")
 _STARTS = ("start", "startoffset", "startchar", "startindex", "begin", "beginoffset", "offset")
 _ENDS = ("end", "endoffset", "endchar", "endindex")
 _TYPES = ("label", "labels", "type", "entitytype", "entitygroup", "entity", "category", "tag", "displayname")
-
-
 _OF_TOOLS = ("answer", "_task_hash", "_is_binary", "prediction", "annotation_id")
 
 
@@ -49,11 +47,7 @@ class RecordReader:
         self._offsets = self._formats and self._formats.offsets(options.span_offsets)
 
     def read_all(self, records: Iterable[tuple[int, Any]]) -> Iterator[Sentence]:
-        """Yield the sentences of (line, record) pairs.
-
-        Raises:
-            DataError: a key is missing, or what it holds does not fit.
-        """
+        """Yield the sentences of (line, record) pairs; a :class:`DataError` for what does not fit."""
         if self._formats is not None:
             return self.read_items(self._formats.adapt(self._path, records, self._options))
         return self.read_items((self._path, line, record) for line, record in records)
@@ -63,7 +57,7 @@ class RecordReader:
         path = self._path
         for path, line, item in items:
             if isinstance(item, Note):
-                self._counts.notes.append((str(path), item, False))
+                self._counts.say(path, item)
                 continue
             try:
                 sentence = self._read(item, line)
@@ -74,7 +68,7 @@ class RecordReader:
                 sentence.line = line
                 yield sentence
         if self._offsets is not None and (note := self._offsets.finish(path)):
-            self._counts.notes.append((str(path), note, True))
+            self._counts.say(path, note, is_surprise=True)
 
     def _read(self, item: Item, line: int) -> Sentence | None:
         if isinstance(item, dict):
@@ -89,30 +83,27 @@ class RecordReader:
             return self._read_text(item, line)
         if item is None or isinstance(item, str):
             return None
-        problem = f"this is not a JSON object but {describe(item)}"
-        raise MisfitError(problem, "give every sentence as an object, {…}; a list of them goes in a .json file")
+        raise MisfitError(*no_object(item))
 
     def _read_record(self, record: Record) -> Sentence | AnnotatedText:
         if self._formats is None and (key := first_in(_OF_TOOLS, record)):
             advice = "keep it, or give tokens with tags, or text with spans alone"
             raise MisfitError(f"{key!r} is a tool's word, which the extra `formats` would read", advice)
-        document = document_of(record)
         token_key = None if self._has_spans else list_key(record, self._text_key, WORDS, str)
-        if self._options.tagged and self._has_spans is None:
+        if not self._options.tagged:
+            if token_key is not None:
+                return of_tokens(record, token_key)
+            return AnnotatedText(text_of(record, self._text_key) if record else "", document=document_of(record))
+        if self._has_spans is None:
             self._decide(record, token_key)
-        if self._has_spans or (token_key is None and not self._options.tagged):
-            text = text_of(record, self._text_key) if record or self._options.tagged else ""
-            return AnnotatedText(text, self._spans(record) if self._options.tagged else (), document=document)
-        sentence = of_tokens(record, token_key if self._has_spans is None else self._text_key or WORDS[0])
-        sentence.document = None if document is None else str(document)
-        if self._options.tagged:
-            tags = _list(record, self._label_key or TAGS[0], "tags", "give one tag per token")
-            if len(tags) != len(sentence.tokens):
-                problem = (
-                    f"{len(sentence.tokens)} tokens in {self._text_key!r}, but {len(tags)} tags in {self._label_key!r}"
-                )
-                raise MisfitError(problem, "give one tag per token")
-            sentence.tags = self._cells.read_all(tags)
+        if self._has_spans:
+            return AnnotatedText(text_of(record, self._text_key), self._spans(record), document=document_of(record))
+        sentence = of_tokens(record, self._text_key)
+        tags = _list(record, self._label_key or TAGS[0], "tags", "give one tag per token")
+        if len(tags) != len(sentence.tokens):
+            found = f"{len(sentence.tokens)} tokens in {self._text_key!r}, but {len(tags)} tags in {self._label_key!r}"
+            raise MisfitError(found, "give one tag per token")
+        sentence.tags = self._cells.read_all(tags)
         return sentence
 
     def _decide(self, record: Record, token_key: str | None) -> None:
@@ -132,8 +123,7 @@ class RecordReader:
     def _read_text(self, item: AnnotatedText, line: int) -> Sentence:
         text = item.text
         words = split_words(text) if item.words is None else item.words
-        sentence = Sentence([text[start:end] for start, end in words], text=text, offsets=words)
-        sentence.document = None if item.document is None else str(item.document)
+        sentence = Sentence([text[a:b] for a, b in words], document=item.document, text=text, offsets=words)
         if self._options.tagged:
             spans = [span for each in item.spans for span in parse_span(each)]
             settle = self._offsets and self._offsets.settle
@@ -152,6 +142,12 @@ class RecordReader:
         if not isinstance(items, list):
             raise MisfitError(f"the spans are {describe(items)}, not a list", "give them as [[start, end, type], …]")
         return items
+
+
+def no_object(value: object) -> tuple[str, str]:
+    """Problem and advice for what is no record."""
+    advice = "give every sentence as an object, {…}; a list of them goes in a .json file"
+    return f"this is not a JSON object but {describe(value)}", advice
 
 
 def keys_of(record: Record) -> str:
@@ -186,15 +182,14 @@ def of_tokens(record: Record, key: str | None) -> Sentence:
             raise MisfitError(problem, "write every token in quotation marks")
     text = record.get("text")
     offsets = locate_words(tokens, text) if isinstance(text, str) else None
-    return Sentence(tokens, text=text if offsets is not None else None, offsets=offsets)
+    document = document_of(record)
+    return Sentence(tokens, document=document, text=None if offsets is None else text, offsets=offsets)
 
 
 def find_text(record: Record, asked: str | None) -> str | None:
     """The text of a record, if it has one."""
-    for name in (*TEXTS, "data") if asked is None else (asked,):
-        if isinstance(value := record.get(name), str):
-            return value
-    return None
+    values = (record.get(name) for name in ((*TEXTS, "data") if asked is None else (asked,)))
+    return next((value for value in values if isinstance(value, str)), None)
 
 
 def text_of(record: Record, asked: str | None) -> str:
@@ -207,12 +202,10 @@ def text_of(record: Record, asked: str | None) -> str:
     return text
 
 
-def document_of(record: Record) -> str | int | float | None:
+def document_of(record: Record) -> str | None:
     """What a record says of the document it belongs to."""
-    for name in DOCUMENTS:
-        if isinstance(value := record.get(name), (str, int, float)):
-            return value
-    return None
+    values = (record.get(name) for name in DOCUMENTS)
+    return next((str(value) for value in values if isinstance(value, (str, int, float))), None)
 
 
 def parse_span(item: Any) -> list[CharSpan]:

@@ -17,16 +17,17 @@ import csv
 import itertools
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ner_module.data.formats.cells import MisfitError, TagCells, describe, errors_at
 from ner_module.data.formats.char_spans import SpanCounts
-from ner_module.data.formats.contents import PLAIN_COMMENT, choose_tags, is_header, sentences_counted, tag_columns
+from ner_module.data.formats.contents import PLAIN_COMMENT, choose_columns, is_header, sentences_counted, tag_columns
 from ner_module.data.formats.files import read_lines, take
-from ner_module.data.formats.options import DOCUMENTS, TAGS, TEXTS, WORDS, ReadingOptions, find_columns, first_in
+from ner_module.data.formats.options import DOCUMENTS, TAGS, TEXTS, WORDS, ReadingOptions, first_in
 from ner_module.data.formats.records import Record, RecordReader
 from ner_module.data.sentence import Sentence
 from ner_module.data.spelling import LIKE_OUTSIDE
@@ -69,10 +70,10 @@ def read_table(path: Path, options: ReadingOptions, counts: SpanCounts) -> Itera
         return
     line, first, _ = head[0]
     full = [cells for _, cells, _ in head if len(cells) == len(first)]
+    counts.say(path, f"{len(first)} columns between {_SEPARATORS[separator]}")
     with errors_at(path, line):
-        layout, notes = _find_layout(full, options, has_breaks=any(not cells for _, cells, _ in head))
-    counts.notes.append((str(path), f"{len(first)} columns between {_SEPARATORS[separator]}", False))
-    counts.notes += [(str(path), *note) for note in notes]
+        has_breaks = any(not cells for _, cells, _ in head)
+        layout = _find_layout(full, options, has_breaks, partial(counts.say, path))
     is_named = bool(layout.names)
     body = _of_width(path, itertools.chain(head[is_named:], rows), len(first))
     if _has_sentence_rows(full[is_named:], layout):
@@ -152,9 +153,9 @@ def is_table(cells: Sequence[str], options: ReadingOptions) -> bool:
 
 
 def _find_layout(
-    rows: list[list[str]], options: ReadingOptions, has_breaks: bool
-) -> tuple[_Layout, list[tuple[str, bool]]]:
-    """The layout of a table by its first rows, and what is to be said of it; refuses one that lacks a column."""
+    rows: list[list[str]], options: ReadingOptions, has_breaks: bool, say: Callable[[str, bool], None]
+) -> _Layout:
+    """The layout of a table by its first rows, of which ``say`` gets notes; refuses one that lacks a column."""
     first = rows[0]
     lower = tuple(cell.strip().lower() for cell in first)
     asked = (options.text_column_name, options.label_column_name)
@@ -163,28 +164,27 @@ def _find_layout(
         usual = (*usual, *TAGS, *_SENTENCE_IDS)  # where one of the columns has no such name, it is missed
     is_named = is_table(first, options) or is_header(rows) or bool(options.names_asked_for)
     names = lower if is_named or (not (options.tagged and any(asked)) and first_in(usual, lower)) else ()
+    if names:
+        say("the first row names the columns", first_in((*WORDS, *TEXTS, *TAGS), names) is None)
     body = rows[1:] if names else rows
-    found = tag_columns(body)
     columns = list(zip(*body, strict=True)) or [()] * len(first)
-    tags = found[0].number if found and found[0].rank == 3 else None
+    tags = next((column.number for column in tag_columns(body) if column.rank == 3), None)
     counting = {number: count for number, cells in enumerate(columns) if (count := sentences_counted(cells))}
     left = [number for number in range(len(first)) if number != tags and number not in counting]
     default = (left[0] if len(left) == 1 else None, tags) if names else (min([*left, len(first) - 1]), -1)
-    text, label = find_columns(options, names, len(first), ((*WORDS, *TEXTS), (*TAGS, "entities", "spans")), default)
-    notes = [("the first row names the columns", first_in((*WORDS, *TEXTS, *TAGS), names) is None)] if names else []
-    if label is not None and asked[1] is None:
-        found = [column for column in found if column.number != text]
-        label, note = choose_tags(found, label, names, columns[label], options.label_names)
-        notes += [(note, True)] if note else []
-    named = [first_in(usual, names) for usual in (_SENTENCE_IDS, DOCUMENTS)]
-    numbers = [None if name is None else names.index(name) for name in named]
-    if numbers[0] is None and not has_breaks:
-        free = counting.keys() - {text, label, numbers[1]}
-        numbers[0] = max(free, key=counting.__getitem__, default=None)
-    said = {"words": text, "tags": label, "sentence numbers": numbers[0], "documents": numbers[1]}
+    of_words_and_tags = (*WORDS, *TEXTS), (*TAGS, "entities", "spans")
+    text, label, _ = choose_columns(options, names, body, of_words_and_tags, default, (), say)
+    sentence, document = (
+        None if name is None else names.index(name)
+        for name in (first_in(_SENTENCE_IDS, names), first_in(DOCUMENTS, names))
+    )
+    if sentence is None and not has_breaks:
+        free = counting.keys() - {text, label, document}
+        sentence = max(free, key=counting.__getitem__, default=None)
+    said = {"words": text, "tags": label, "sentence numbers": sentence, "documents": document}
     where = ", ".join(f"{what} {n}" + (f" ({names[n]})" if names else "") for what, n in said.items() if n is not None)
-    notes.append((f"columns, counted from 0: {where}", False))
-    return _Layout(names, text, label, *numbers), notes
+    say(f"columns, counted from 0: {where}", False)
+    return _Layout(names, text, label, sentence, document)
 
 
 def _has_sentence_rows(rows: list[list[str]], layout: _Layout) -> bool:

@@ -95,7 +95,6 @@ def _fits_words(span: CharSpan, tokens: list[str]) -> bool:
 def tagged(record: Any, key: str, spans: list[CharSpan], file: File) -> Sentence:
     """The words under a key, with the tags of their spans."""
     sentence = of_tokens(record, key)
-    sentence.document = None if (document := document_of(record)) is None else str(document)
     if file.is_tagged:
         try:
             sentence.tags = spans_to_tags([Span(*span[:3]) for span in spans], len(sentence.tokens))
