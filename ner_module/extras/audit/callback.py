@@ -8,8 +8,8 @@ from pathlib import Path
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from ner_module.arguments import Run
 from ner_module.extras.audit.audit import Audit, audit_data
+from ner_module.training.runs import Run
 
 log = logging.getLogger(__name__)
 
