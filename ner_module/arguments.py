@@ -28,9 +28,6 @@ from ner_module.training.saved_config import plain_config, read_config
 
 log = logging.getLogger(__name__)
 
-# Set for the processes that Lightning starts: standard input can be read only once.
-_INPUT_VARIABLE = "NER_MODULE_STANDARD_INPUT"
-
 
 def complete_arguments(arguments: list[str]) -> Run:
     """Find the run directory and checkpoint of a command, and add the run's own configuration where none is named.
@@ -85,17 +82,13 @@ def complete_arguments(arguments: list[str]) -> Run:
 
 
 def _standard_input() -> Path:
-    """Standard input as a file, read by the first process for all."""
-    inherited = os.environ.get(_INPUT_VARIABLE)
-    if inherited:
-        return Path(inherited)
+    """Standard input as a file, read by the first process for all: the private folder is theirs, too."""
     path = private_folder() / "input.txt"
     if cluster.is_first_process():
         _copy_input(path)
     path = Path(cluster.agree_on(f"input/{cluster.attempt()}", str(path)))
     if not path.is_file():
         raise RunError("standard input is read on the first machine only: give --data.predict_file a file that all see")
-    os.environ[_INPUT_VARIABLE] = str(path)
     return path
 
 

@@ -102,7 +102,7 @@ def _build_and_run(run: Run) -> None:
     if checkpoint is None:
         unpack_run(options.model.model_name_or_path)
 
-    built = parser.instantiate_classes(options)
+    built = parser.instantiate(options)
     model: NERModule = built.model
     data: NERDataModule = built.data
     trainer = build_trainer(run, parser, options, {**built.trainer})
@@ -125,9 +125,6 @@ def _build_and_run(run: Run) -> None:
         trainer.predict(model, datamodule=data, return_predictions=False, **how)
     else:
         getattr(trainer, run.command)(model, datamodule=data, verbose=False, **how)
-    profiles = run.run_dir.glob(f"{run.command}-*.txt") if _profiles(trainer) and trainer.is_global_zero else ()
-    for path in sorted(profiles):
-        log.info("%-10s %s", "profile", path)
 
 
 def _read_checkpoint(run: Run, options: Any) -> dict[str, Any] | None:
@@ -155,14 +152,7 @@ def _check_output(run: Run, options: Any) -> None:
 
 
 def build_trainer(run: Run, parser: Parser, options: Any, trainer: dict[str, Any]) -> Trainer:
-    """The trainer with the callbacks and loggers that every run has.
-
-    Args:
-        run: what is run.
-        parser: which has parsed the options.
-        options: all of them, for ``config.yaml``.
-        trainer: its own, with the callbacks, loggers and plugins that they name as objects.
-    """
+    """The trainer with the callbacks and loggers that every run has; those that ``options`` name are built already."""
     assert run.run_dir is not None
     callbacks = _as_list(trainer["callbacks"])
     check_named(callbacks)
@@ -194,15 +184,12 @@ def build_trainer(run: Run, parser: Parser, options: Any, trainer: dict[str, Any
     except (ImportError, TypeError, ValueError) as error:  # Lightning's checks of its options
         raise MisconfigurationException(str(error)) from error
     set_up_ddp(built.strategy)
-    if _profiles(built):
-        profiler: Any = built.profiler  # type: ignore[attr-defined]
-        profiler.dirpath = profiler.dirpath or run.run_dir
+    profiler: Any = built.profiler  # type: ignore[attr-defined]
+    if not isinstance(profiler, PassThroughProfiler):
+        profiler.dirpath = Path(profiler.dirpath or run.run_dir)
         profiler.filename = profiler.filename or "profile"
+        log.info("%-10s %s", "profile", profiler.dirpath / f"{run.command}-{profiler.filename}.txt")
     return built
-
-
-def _profiles(trainer: Trainer) -> bool:
-    return not isinstance(trainer.profiler, PassThroughProfiler)  # type: ignore[attr-defined]
 
 
 def _check_config_survives(parser: Parser, options: Any) -> None:
