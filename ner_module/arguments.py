@@ -39,10 +39,6 @@ def complete_arguments(arguments: list[str]) -> Run:
         RunError: a checkpoint is needed and not found, or a new run's directory is taken.
     """
     command = arguments[0]
-    if "--help-all" in arguments:
-        return Run(command, [command, "--help"], None, None)
-    if any(argument.startswith("--print_config") or argument.endswith(".help") for argument in arguments):
-        return Run(command, arguments, None, None)
     ahead, _ = read_ahead(arguments)
     configs = [Path(path) for path in ahead["config"]]
     in_configs: dict[str, Any] = {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import shlex
 import sys
 import warnings
@@ -25,7 +26,6 @@ from ner_module.data.batching import training_plan
 from ner_module.data.datamodule import NERDataModule
 from ner_module.errors import RunError, UserError
 from ner_module.files import check_output
-from ner_module.inference.tagger import unpack_run
 from ner_module.model.module import NERModule
 from ner_module.options import Parser, build_parser, in_brief
 from ner_module.tables import say
@@ -55,17 +55,23 @@ _SAMPLE = "ner_module/data/sample/train.conll"
 def run_command(arguments: list[str]) -> None:
     """Run ``fit``, ``validate``, ``test`` or ``predict``; a :class:`RunError` explains failures of the libraries."""
     silence_libraries()
+    command, *options = arguments
+    parser = build_parser(command)
+    if "--help-all" in options:
+        options = ["--help"]
+    if any(re.match(r"--(help|print_config|.*\.help$)", option) for option in options):
+        parser.parse(options)  # prints, and exits
     run = complete_arguments(arguments)
     # The processes that Lightning starts for DDP run the same command line, which it takes from here.
     saved, sys.argv = sys.argv, [sys.argv[0], *arguments]
     try:
         with own_wandb_variables(), contextlib.ExitStack() as stack:
-            if run.command == "fit" and run.run_dir is not None and cluster.is_first_process():
+            if command == "fit" and cluster.is_first_process():
                 stack.enter_context(run_lock(run.run_dir))
                 stack.enter_context(lossy_output())
                 if run.starts_anew:
                     clear_unsaved(run.run_dir)
-            _build_and_run(run)
+            _build_and_run(run, parser)
         leave_group()
     except SystemExit as stop:
         if isinstance(stop.__context__, KeyboardInterrupt):
@@ -80,14 +86,11 @@ def run_command(arguments: list[str]) -> None:
         raise RunError(problem) from error
     finally:
         sys.argv = saved
-        if run.run_dir is not None:
-            remove_if_unused(run.run_dir)
+        remove_if_unused(run.run_dir)
 
 
-def _build_and_run(run: Run) -> None:
-    parser = build_parser(run.command)
-    options = parser.parse(run.arguments[1:])  # exits for --help-all and --print_config
-    assert run.run_dir is not None
+def _build_and_run(run: Run, parser: Parser) -> None:
+    options = parser.parse(run.arguments[1:])
     checkpoint = _read_checkpoint(run, options)
     try:
         seed_everything(options.seed_everything, workers=True)
@@ -99,8 +102,6 @@ def _build_and_run(run: Run) -> None:
     precision_is_chosen = choose_precision(options.trainer)
     options.trainer.default_root_dir = str(run.run_dir)
     set_up_loggers(options.trainer, run.command, run.run_dir, options.seed_everything, run.recipe)
-    if checkpoint is None:
-        unpack_run(options.model.model_name_or_path)
 
     built = parser.instantiate(options)
     model: NERModule = built.model
@@ -153,7 +154,6 @@ def _check_output(run: Run, options: Any) -> None:
 
 def build_trainer(run: Run, parser: Parser, options: Any, trainer: dict[str, Any]) -> Trainer:
     """The trainer with the callbacks and loggers that every run has; those that ``options`` name are built already."""
-    assert run.run_dir is not None
     callbacks = _as_list(trainer["callbacks"])
     check_named(callbacks)
     loggers = [logger for logger in _as_list(trainer["logger"]) if not isinstance(logger, bool)]
@@ -213,7 +213,7 @@ def _before_fit(run: Run, trainer: Trainer, data: NERDataModule, precision_is_ch
     finished = data.begun.epoch if data.begun else 0
     if finished and trainer.max_epochs is not None and finished >= trainer.max_epochs > 0:
         log.warning("All %d epochs are done; to continue, give --trainer.max_epochs %d", finished, finished + 1)
-    if run.checkpoint is not None and run.run_dir is not None and trainer.is_global_zero:
+    if run.checkpoint is not None and trainer.is_global_zero:
         best, copied = run.checkpoint.with_name("best.ckpt"), checkpoint_path(run.run_dir, "best")
         if best.is_file() and not copied.is_file():
             copy_checkpoint(best, copied)
@@ -221,7 +221,6 @@ def _before_fit(run: Run, trainer: Trainer, data: NERDataModule, precision_is_ch
 
 def _say_next(run: Run, trainer: Trainer, model: NERModule, data: NERDataModule) -> None:
     """Print where everything is and what to type next."""
-    assert run.run_dir is not None
     lines = [f"Saved in {run.run_dir}", "", "Next:"]
     saved = [name for name in ("best", "last") if checkpoint_path(run.run_dir, name).is_file()]
     asked = f"--run_dir {shlex.quote(str(run.run_dir))}" + (" --ckpt_path last" if saved == ["last"] else "")

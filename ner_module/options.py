@@ -45,8 +45,6 @@ _TRAINER_DEFAULTS = {
 class Parser(LightningArgumentParser):
     """Takes no abbreviated names, and says what is wrong in one error, with the name that may have been meant."""
 
-    command = "fit"
-
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, allow_abbrev=False, **kwargs)
 
@@ -57,7 +55,7 @@ class Parser(LightningArgumentParser):
             message = f"there is no option {name}{did_you_mean(name, self._option_string_actions)}"
         elif re.search(r'Parser key "model.model_name_or_path":\s+Expected .* Got value: None', message):
             message = "no model is named: give --model.model_name_or_path NAME, or a --config"
-        raise UsageError(in_brief(message), f"{launch_command()} {self.command} --help-all") from ex
+        raise UsageError(in_brief(message), f"{self.prog} --help-all") from ex
 
     def parse(self, arguments: Sequence[str]) -> Any:
         """The options of a command line, which win over its configuration files wherever they stand; nothing is run.
@@ -102,8 +100,8 @@ def in_brief(message: str) -> str:
 
 def build_parser(command: str) -> Parser:
     """The parser of a command: the options of the run, then the model's, the data's and the trainer's."""
-    parser = Parser(usage=f"{launch_command()} {command} [--config FILE] [options]", description=COMMANDS[command])
-    parser.command = command
+    prog, usage = f"{launch_command()} {command}", "%(prog)s [--config FILE] [options]"
+    parser = Parser(prog=prog, usage=usage, description=COMMANDS[command])
     parser.add_argument("-c", "--config", action=ActionConfigFile)
     for name, (kind, default) in _RUN_OPTIONS.items():
         if command == "predict" or not name.startswith("output"):

@@ -67,9 +67,6 @@ _POSITIONS_AFTER_PADDING = {
     *("roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod"),
 }
 
-UNPACKED: dict[str, str] = {}
-"""Names of runs -> folders that hold their models, see `inference/model_folder.py`."""
-
 T = TypeVar("T")
 
 
@@ -115,7 +112,7 @@ def from_pretrained(load: Callable[..., T], model_name_or_path: str, revision: s
 
     # Without this transformers starts a background thread that asks a conversion service for safetensors.
     os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
-    path = UNPACKED.get(model_name_or_path) or resolve_model_path(model_name_or_path)
+    path = resolve_model_path(model_name_or_path)
     _check_is_model(path)
     kwargs["trust_remote_code"] = False  # else transformers would ask on a terminal whether to run a repository's code
     try:
@@ -144,8 +141,7 @@ def _check_is_model(path: str) -> None:
     if path.startswith((".", "/", "~")) and not folder.is_dir():
         raise PretrainedError(f"there is no folder {path}: name a model folder or a hub id")
     if (folder / "checkpoints").is_dir():
-        advice = "`fit` and `audit` take one; else `export` it; in Python call ner_module.inference.tagger.unpack_run"
-        raise PretrainedError(f"{path} is a run: {advice}")
+        raise PretrainedError(f"{path} is a run: `export --run_dir {path} --output FOLDER`, and name that folder")
     if (folder / "config.json").is_file() or not folder.is_dir():
         return
     if (folder / "adapter_config.json").is_file():

@@ -5,9 +5,7 @@ The same words, windows, decoding and entities as ``python -m ner_module predict
 
 from __future__ import annotations
 
-import atexit
 import re
-import shutil
 import tempfile
 from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
 from pathlib import Path
@@ -23,10 +21,9 @@ from ner_module.data.encoded import BatchAssembler, EncodingOptions, encode_spli
 from ner_module.data.entities import prediction
 from ner_module.data.sentence import Sentence
 from ner_module.data.words import split_words
-from ner_module.inference.model_folder import fetch_model_folder, load_model_folder, save_model_folder
+from ner_module.inference.model_folder import fetch_model_folder, load_model_folder
 from ner_module.model.decoding import likeliest_labels
 from ner_module.model.module import NERModule
-from ner_module.pretrained import UNPACKED
 from ner_module.training.checkpoints import read_checkpoint, warn_of_broken_weights
 from ner_module.training.failures import load_module
 from ner_module.training.runs import checkpoint_path, find_checkpoint
@@ -146,23 +143,6 @@ class NERTagger:
         found = (words.label_ids, words.scores, *likeliest)
         each = zip(indices, batch["num_words"].tolist(), *(values.tolist() for values in found), strict=True)
         return [(int(index), *(values[:length] for values in values_of)) for index, length, *values_of in each]
-
-
-def unpack_run(model_name_or_path: str) -> None:
-    """Let a run's name stand for its best model where a base model is asked for, until the program ends.
-
-    Args:
-        model_name_or_path: a run directory; other names are left alone.
-
-    Raises:
-        RunError: its checkpoint cannot be used.
-    """
-    if (Path(model_name_or_path) / "checkpoints").is_dir() and model_name_or_path not in UNPACKED:
-        tagger = NERTagger.load(model_name_or_path)
-        folder = tempfile.mkdtemp(prefix="ner-module-")
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        save_model_folder(tagger.module, tagger.data, Path(folder))
-        UNPACKED[model_name_or_path] = folder
 
 
 def _sentence(text: str | Sequence[str], where: str) -> Sentence:

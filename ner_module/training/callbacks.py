@@ -68,7 +68,6 @@ def standard_callbacks(
         save_every_steps: the same in optimiser steps.
     """
     run_dir = run.run_dir
-    assert run_dir is not None
     callbacks: list[Callback] = [ResultsTable(None if fast_dev_run else run_dir), OutOfMemory()]
     if run.command != "fit":
         callbacks.append(ExitOnSigterm())

@@ -47,7 +47,7 @@ class Run:
     Attributes:
         command: ``fit``, ``validate``, ``test`` or ``predict``.
         arguments: the complete command line.
-        run_dir: where the command writes; ``None`` where it runs nothing (``--help``).
+        run_dir: where the command writes.
         checkpoint: the file it starts from.
         starts_anew: whether ``--ckpt_path auto`` found nothing to resume from: what is in ``run_dir`` is left over.
         recipe: the name of the first configuration.
@@ -56,7 +56,7 @@ class Run:
 
     command: str
     arguments: list[str]
-    run_dir: Path | None
+    run_dir: Path
     checkpoint: Path | None
     starts_anew: bool = False
     recipe: str = "fit"

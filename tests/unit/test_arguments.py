@@ -59,10 +59,3 @@ def test_auto_starts_anew_where_there_is_nothing_to_resume() -> None:
     assert (run.run_dir, run.checkpoint, run.starts_anew) == (Path("r"), None, True)
     with pytest.raises(RunError, match=r"no checkpoint r/checkpoints/best\.ckpt"):
         complete_arguments(["test", "--run_dir", "r", "--ckpt_path", "auto"])
-
-
-@pytest.mark.parametrize("option", ["--help-all", "--print_config", "--trainer.logger.help"])
-def test_nothing_is_created_for_what_does_not_run(option: str, tmp_path: Path) -> None:
-    run = complete_arguments(["fit", option])
-    assert (run.run_dir, run.checkpoint) == (None, None)
-    assert list(tmp_path.iterdir()) == []

@@ -19,7 +19,6 @@ from ner_module.extras.audit.wording import plural
 from ner_module.extras.audit.words import Tokenization, character_findings, subword_findings
 from ner_module.extras.findings import SEVERITIES, Finding, most_severe_first
 from ner_module.files import write_atomically
-from ner_module.inference.tagger import unpack_run
 
 VERSION = 2
 """Of the JSON; raised when a reader of the old one would misread the new."""
@@ -68,7 +67,6 @@ def audit_data(data: NERDataModule) -> Audit:
     tokenization = None
     try:
         if data.tokenizer is not None or data.hparams["model_name_or_path"] is not None:
-            unpack_run(str(data.hparams["model_name_or_path"]))
             data.load_tokenizer()
             tokenization = data.tokenizer, data.max_seq_length, data.stride
     except (PretrainedError, RunError) as error:

@@ -46,4 +46,4 @@ class DataAudit(Callback):
 
 def callbacks(run: Run) -> list[Callback]:
     """What a command runs with."""
-    return [DataAudit(run.run_dir, run.launch)] if run.command == "fit" and run.run_dir is not None else []
+    return [DataAudit(run.run_dir, run.launch)] if run.command == "fit" else []

@@ -55,8 +55,7 @@ def _rank(own: argparse.Namespace, others: Sequence[str]) -> int:
     if own.folds is None:
         asked = ["--ckpt_path", own.ckpt_path, *(["--run_dir", own.run_dir] if own.run_dir else [])]
         run = complete_arguments(["validate", *others, *asked])
-        if run.run_dir is not None:
-            remove_if_unused(run.run_dir)
+        remove_if_unused(run.run_dir)
         assert run.checkpoint is not None
         data = _read(run.arguments[1:], own.split, run.checkpoint)
         module = load_module(run.checkpoint)
