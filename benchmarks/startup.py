@@ -42,10 +42,9 @@ def mark(owner, name, stage):
 from ner_module.__main__ import main
 import ner_module.cli
 marks["imports"] = time.time()
-from ner_module.cli import NERCLI
 from ner_module.data.datamodule import NERDataModule
 from ner_module.model.module import NERModule
-mark(NERCLI, "after_instantiate_classes", "options, trainer and callbacks")
+mark(ner_module.cli, "build_trainer", "options, trainer and callbacks")
 mark(NERDataModule, "setup", "data, from the cache")
 mark(NERModule, "configure_model", "model")
 mark(NERModule, "on_train_start", "optimiser and audit")

@@ -11,6 +11,8 @@ import warnings
 from pathlib import Path
 from types import FrameType
 
+# All else is imported once the working directory is no longer the first place to look.
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; one of several processes that fails ends here, with its error printed.
@@ -21,7 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     """
     error: BaseException | None = None
     try:
-        code = _run(arguments)
+        code = _run(list(sys.argv[1:] if arguments is None else arguments))
     except BaseException as raised:
         error, code = raised, raised.code if isinstance(raised, SystemExit) and isinstance(raised.code, int) else 1
     if code and (distributed := sys.modules.get("ner_module.training.distributed")):
@@ -31,8 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     return code
 
 
-def _run(arguments: list[str] | None) -> int:
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+def _run(arguments: list[str]) -> int:
     _set_up_messages()
     if sys.platform == "linux" and "PYTORCH_CUDA_ALLOC_CONF" not in os.environ:
         # Batches differ in size: without it a GPU's memory falls into pieces too small for the next.
@@ -48,18 +49,16 @@ def _run(arguments: list[str] | None) -> int:
         if answer(arguments, launch_command()):
             return 0
         call_all("start")
-        command, *others = arguments
-        if place := find_commands().get(command):
-            code: int = call(place, others)
+        if place := find_commands().get(arguments[0]):
+            code: int = call(place, arguments[1:])
             return code
         from ner_module.cli import run_command
 
         run_command(arguments)
-    except UsageError as error:
-        print(f"tip: all options: {error.tip}", file=sys.stderr)
-        return _fail(str(error), 2)
     except UserError as error:
-        return _fail(str(error))
+        if isinstance(error, UsageError):
+            print(f"tip: all options: {error.tip}", file=sys.stderr)
+        return _fail(str(error), 2 if isinstance(error, UsageError) else 1)
     except BrokenPipeError:
         # The reader of our output (such as `head`) has closed it: discard what Python flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -96,14 +95,14 @@ class _Formatter(logging.Formatter):
         from ner_module.errors import for_terminal
 
         kind = "warning: " if record.levelno == logging.WARNING else ""
-        return for_terminal(kind + super().format(record), sys.stderr)
+        return for_terminal(kind + record.getMessage(), sys.stderr)
 
 
 def _set_up_messages() -> None:
     """Log one line per message, from the first process only, and ignore advice that does not apply here."""
     first = os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("SLURM_PROCID", "0") == "0"
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Formatter("%(message)s"))
+    handler.setFormatter(_Formatter())
     logger = logging.getLogger("ner_module")
     logger.handlers = [handler]
     logger.setLevel(logging.INFO if first else logging.ERROR)

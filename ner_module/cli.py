@@ -1,17 +1,17 @@
 """``fit``, ``validate``, ``test`` and ``predict``: from a command line to trainer, model, data and run directory.
 
-Lightning's CLI parses the options (`options.py`); this module adds what every run needs: its callbacks and loggers,
-what a checkpoint decides, and messages before and after training. `arguments.py` finds run and checkpoint.
+`options.py` parses the options, `arguments.py` finds run and checkpoint. This module builds what they name, with what
+every run needs beside it, lets the trainer run, and says what happens before and after.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import shlex
 import sys
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +19,17 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ProgressBar
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.profilers import PassThroughProfiler
 
-from ner_module.arguments import Run, complete_arguments
+from ner_module.arguments import complete_arguments
 from ner_module.data.batching import training_plan
 from ner_module.data.datamodule import NERDataModule
 from ner_module.errors import RunError, UserError
 from ner_module.files import check_output
-from ner_module.help import COMMANDS
 from ner_module.inference.tagger import unpack_run
 from ner_module.model.module import NERModule
-from ner_module.options import Parser, add_options, files_first, in_brief, parse_options
+from ner_module.options import Parser, build_parser, in_brief
 from ner_module.tables import say
 from ner_module.training import cluster
 from ner_module.training.callbacks import standard_callbacks
@@ -42,7 +41,14 @@ from ner_module.training.loggers import MetricsCSV, guard, name_wandb_run, set_u
 from ner_module.training.predictions import holds_predictions
 from ner_module.training.results import best_f1
 from ner_module.training.resume import keep_options
-from ner_module.training.runs import checkpoint_path, clear_unsaved, private_folder, remove_if_unused, run_lock
+from ner_module.training.runs import (
+    Run,
+    checkpoint_path,
+    clear_unsaved,
+    private_folder,
+    remove_if_unused,
+    run_lock,
+)
 from ner_module.training.save_run import SaveRun
 from ner_module.training.streams import lossy_output, silence_libraries
 from ner_module.training.trainer_options import check_callbacks, check_trainer
@@ -53,258 +59,26 @@ _SAMPLE = "ner_module/data/sample/train.conll"
 """What the quickstart trains on; all others have data of their own."""
 
 
-def parse_fit_options(arguments: Sequence[str]) -> dict[str, Any]:
-    """The options that ``fit`` would get from a command line, as nested dictionaries; nothing is built or run.
-
-    Args:
-        arguments: those of ``fit``. A model may be missing: ``data.model_name_or_path`` is then ``None``.
-    """
-    options: dict[str, Any] = parse_options(
-        "fit", ["--model.model_name_or_path=", *files_first(list(arguments))]
-    ).as_dict()
-    options["data"]["model_name_or_path"] = options["data"]["model_name_or_path"] or None
-    return options
-
-
-class NERCLI(LightningCLI):
-    """``python -m ner_module {fit,validate,test,predict}``.
-
-    Args:
-        run: the completed command line.
-    """
-
-    def __init__(self, run: Run) -> None:
-        self.run = run
-        super().__init__(
-            NERModule,
-            NERDataModule,
-            save_config_callback=SaveRun,
-            args=run.arguments,
-            auto_configure_optimizers=False,
-            load_from_checkpoint_support=False,
-            parser_class=Parser,
-        )
-
-    # ------------------------------------------------------------------ parsing
-
-    @staticmethod
-    def subcommands() -> dict[str, set[str]]:
-        """The commands, and the arguments of the trainer's methods, none of which is an option."""
-        fixed = {"model", "datamodule", "ckpt_path", "weights_only", "verbose", "return_predictions"}
-        loaders = {"train_dataloaders", "val_dataloaders", "dataloaders"}
-        return dict.fromkeys(COMMANDS, fixed | loaders)
-
-    def _add_subcommands(self, parser: LightningArgumentParser, **kwargs: Any) -> None:
-        # Building a parser takes a while: only that of the given command is built.
-        name = self.run.command
-        usage = f"{self.run.launch} {name} [--config FILE] [options]"
-        subparser = self._prepare_subcommand_parser(Trainer, name, description=COMMANDS[name], usage=usage)
-        self._subcommand_parsers = {name: subparser}
-        parser.add_subcommands().add_subcommand(name, subparser)
-        subparser.check_keys(self.run.arguments)
-
-    def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Nothing: :func:`add_options` adds all."""
-
-    def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """All options of the command."""
-        add_options(parser, self.run.command)
-
-    def _set_seed(self) -> None:
-        try:
-            super()._set_seed()
-        except ValueError as error:
-            raise MisconfigurationException(f"--seed_everything: {error}") from error
-
-    def _parse_ckpt_path(self) -> None:
-        # Lightning's own would let the checkpoint's hyperparameters silently override the command line.
-        self.checkpoint = None
-        if self.run.checkpoint is None:
-            return
-        self.checkpoint = read_checkpoint(self.run.checkpoint)
-        if self.run.command == "fit" and not self.checkpoint.get("optimizer_states"):
-            raise RunError(
-                f"{self.run.checkpoint} holds weights only, or was written by an earlier version, which alone resumes "
-                "its training: `export` it, and name the folder as --model.model_name_or_path"
-            )
-        log.info("%-10s %s", "checkpoint", described(self.checkpoint, self.run.checkpoint))
-        if self.run.command == "fit":
-            keep_options(self.config["fit"], self.checkpoint)
-
-    # ------------------------------------------------------------------ building
-
-    def before_instantiate_classes(self) -> None:
-        """Settle where the trainer and the loggers write."""
-        assert self.run.run_dir is not None
-        trainer = self.config[self.subcommand].trainer
-        check_trainer(trainer)
-        output, named = self._get(self.config, "output", None), self.config[self.subcommand].data.predict_file
-        if output and self.subcommand == "predict" and (Path(output).is_file() or not Path(output).exists()):
-            read = [*_as_list(named), self.run.checkpoint]  # a pipe or a device is written to, whatever it is
-            check_output(Path(output), holds_predictions, [Path(path) for path in read if path])
-        self._chosen = choose_precision(trainer)
-        trainer.default_root_dir = str(self.run.run_dir)
-        set_up_loggers(trainer, self.run.command, self.run.run_dir)
-
-    def instantiate_classes(self) -> None:
-        """Build data, model and trainer; a checkpoint brings labels, tokenizer and architecture, so no hub is asked."""
-        checkpoint, self.checkpoint = self.checkpoint, None
-        if checkpoint is None:
-            unpack_run(self.config[self.subcommand].model.model_name_or_path)
-        super().instantiate_classes()
-        if self.subcommand == "predict":
-            self.datamodule.private_folder = private_folder()
-        if checkpoint is not None:
-            assert self.run.checkpoint is not None
-            warn_of_broken_weights(checkpoint, self.run.checkpoint)
-            self.datamodule.load_state_dict(checkpoint["NERDataModule"])
-            self.model.restore(checkpoint)
-
-    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """The trainer with the callbacks and loggers that every run has."""
-        config = self._get(self.config_init, "trainer")
-        run_dir = self.run.run_dir
-        assert run_dir is not None
-        loggers = [logger for logger in _as_list(config.get("logger")) if not isinstance(logger, bool)]
-        for logger in loggers:
-            name_wandb_run(logger, run_dir, self._get(self.config, "seed_everything"), self.run.recipe)
-            guard(logger)
-        if self.subcommand == "fit":
-            loggers.insert(0, MetricsCSV(run_dir))
-        named = _as_list(config.get("callbacks"))
-        check_callbacks(named)
-        if self.subcommand == "fit":
-            self._check_config_survives()
-        own_bar = any(isinstance(callback, ProgressBar) for callback in named)
-        if own_bar:
-            config["enable_progress_bar"] = True
-        callbacks = standard_callbacks(self.run, self.config[self.subcommand], own_bar)
-        config["callbacks"] = [*named, *callbacks]
-        config["plugins"] = with_own_plugins(_as_list(config.get("plugins")))
-        fit_to_launcher(config)
-        try:
-            trainer: Trainer = super().instantiate_trainer(logger=loggers or False, **kwargs)
-        except (ImportError, TypeError, ValueError) as error:  # Lightning's checks of its options
-            raise MisconfigurationException(str(error)) from error
-        set_up_ddp(trainer.strategy)
-        profiler: Any = trainer.profiler  # type: ignore[attr-defined]
-        if not isinstance(profiler, PassThroughProfiler):
-            profiler.dirpath = profiler.dirpath or run_dir
-            profiler.filename = profiler.filename or "profile"
-        return trainer
-
-    def _check_config_survives(self) -> None:
-        """Refuse options that `config.yaml` cannot hold, which a resumed run reads."""
-        parser = self._subcommand_parsers["fit"]
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", UserWarning)
-            try:
-                parser.parse_string(parser.dump(self.config["fit"], skip_unset=False))
-            except Exception as error:
-                problem = f"these options cannot be written to config.yaml and read again: {in_brief(str(error))}"
-                raise RunError(f"{problem}; give numbers, texts and lists only") from error
-
-    # ------------------------------------------------------------------ running
-
-    def _run_subcommand(self, subcommand: str) -> None:
-        super()._run_subcommand(subcommand)
-        profiler, run_dir = self.trainer.profiler, self.run.run_dir  # type: ignore[attr-defined]
-        if not isinstance(profiler, PassThroughProfiler) and run_dir is not None and self.trainer.is_global_zero:
-            for path in sorted(run_dir.glob(f"{subcommand}-*.txt")):
-                log.info("%-10s %s", "profile", path)
-
-    # What Lightning may unpickle from a checkpoint is limited to plain data and tensors throughout.
-
-    def before_fit(self) -> None:
-        """Print where and how training runs."""
-        trainer = self.trainer
-        device = f"{trainer.world_size} x {type(trainer.accelerator).__name__.removesuffix('Accelerator')}"
-        threads = f", {torch.get_num_threads()} threads" if trainer.strategy.root_device.type == "cpu" else ""
-        seed = self._get(self.config, "seed_everything")
-        precision = f"precision {trainer.precision}" + self._chosen * ", which this GPU has (32-true is float32)"
-        how = f"({device}{threads}), {training_plan(self.datamodule.hparams, trainer).step()}, {precision}, seed {seed}"
-        log.info("%-10s %s %s", "run", self.run.run_dir, how)
-        finished = self.datamodule.begun.epoch if self.datamodule.begun else 0
-        if finished and trainer.max_epochs is not None and finished >= trainer.max_epochs > 0:
-            log.warning("All %d epochs are done; to continue, give --trainer.max_epochs %d", finished, finished + 1)
-
-    def fit(self, **kwargs: Any) -> None:
-        """Train; when training resumes in another directory, the best checkpoint so far is copied there."""
-        checkpoint, run_dir = self.run.checkpoint, self.run.run_dir
-        if checkpoint is not None and run_dir is not None and self.trainer.is_global_zero:
-            best, copied = checkpoint.with_name("best.ckpt"), checkpoint_path(run_dir, "best")
-            if best.is_file() and not copied.is_file():
-                copy_checkpoint(best, copied)
-        self.trainer.fit(ckpt_path=checkpoint, weights_only=True, **kwargs)
-
-    def validate(self, **kwargs: Any) -> None:
-        """Score the validation data; callbacks print and save the scores."""
-        self.trainer.validate(ckpt_path=self.run.checkpoint, weights_only=True, verbose=False, **kwargs)
-
-    def test(self, **kwargs: Any) -> None:
-        """Score the test data, likewise."""
-        self.trainer.test(ckpt_path=self.run.checkpoint, weights_only=True, verbose=False, **kwargs)
-
-    def predict(self, **kwargs: Any) -> None:
-        """Predict; results are written as they come, not collected in memory."""
-        self.trainer.predict(ckpt_path=self.run.checkpoint, weights_only=True, return_predictions=False, **kwargs)
-
-    def after_fit(self) -> None:
-        """Print where everything is and what to type next."""
-        run_dir = self.run.run_dir
-        if not self.trainer.is_global_zero or self.trainer.fast_dev_run:  # type: ignore[attr-defined]
-            return
-        assert run_dir is not None
-        check_saved(self.trainer.strategy.checkpoint_io, run_dir)
-        launch, where = self.run.launch, shlex.quote(str(run_dir))
-        lines = [f"Saved in {run_dir}", "", "Next:"]
-        saved = [name for name in ("best", "last") if checkpoint_path(run_dir, name).is_file()]
-        asked = f"--run_dir {where}" + (" --ckpt_path last" if saved == ["last"] else "")
-        if saved and "test" in self.datamodule.encoded:
-            lines.append(f"  {launch} test {asked}")
-        elif saved:
-            lines.append(f"  {launch} test {asked} --data.test_file FILE")
-        if saved and best_f1(self.trainer) != 0:
-            text = shlex.quote(self._example())
-            lines.append(f"  echo {text} | {launch} predict {asked} --data.predict_file -")
-        if _SAMPLE in map(str, _as_list(self.datamodule.hparams["train_file"])):
-            model = self.model.hparams["model_name_or_path"]
-            lines.append(f"  {launch} fit --model.model_name_or_path {model} --data.train_file YOUR_FILE")
-        say("\n".join(lines))
-
-    def _example(self) -> str:
-        """A short sentence of the data that were held out, or of the training data."""
-        data: NERDataModule = self.datamodule
-        split = "validation" if "validation" in data.stored else "train"
-        source, chosen = data.sentences_of(split)
-        count = len(data.stored[source]) if chosen is None else len(chosen)
-        found = [data.sentence_of(split, index)[0] for index in range(min(20, count))]
-        short = min(found, key=lambda tokens: abs(len(tokens) - 8))
-        return " ".join(short)
-
-
-def _as_list(value: Any) -> list[Any]:
-    """The values of an option that takes one, several or none."""
-    return value if isinstance(value, list) else [] if value is None else [value]
-
-
-# ---------------------------------------------------------------------- the program
-
-
 def run_command(arguments: list[str]) -> None:
     """Run ``fit``, ``validate``, ``test`` or ``predict``; a :class:`RunError` explains failures of the libraries."""
     silence_libraries()
+    command, *options = arguments
+    parser = build_parser(command)
+    if "--help-all" in options:
+        options = ["--help"]
+    if any(re.match(r"--(help|print_config|.*\.help$)", option) for option in options):
+        parser.parse(options)  # prints, and exits
     run = complete_arguments(arguments)
     # The processes that Lightning starts for DDP run the same command line, which it takes from here.
     saved, sys.argv = sys.argv, [sys.argv[0], *arguments]
     try:
         with contextlib.ExitStack() as stack:
-            if run.command == "fit" and run.run_dir is not None and cluster.is_first_process():
+            if command == "fit" and cluster.is_first_process():
                 stack.enter_context(run_lock(run.run_dir))
                 stack.enter_context(lossy_output())
                 if run.starts_anew:
                     clear_unsaved(run.run_dir)
-            NERCLI(run)
+            _run(NERCLI(run, parser))
         leave_group()
     except SystemExit as stop:
         if isinstance(stop.__context__, KeyboardInterrupt):
@@ -319,5 +93,196 @@ def run_command(arguments: list[str]) -> None:
         raise RunError(problem) from error
     finally:
         sys.argv = saved
-        if run.run_dir is not None:
-            remove_if_unused(run.run_dir)
+        remove_if_unused(run.run_dir)
+
+
+class NERCLI(LightningCLI):
+    """Builds trainer, model and data from the options of a command; :func:`_run` runs it.
+
+    Args:
+        run: what the command line means beyond its options.
+        parser: of the command.
+    """
+
+    def __init__(self, run: Run, parser: Parser) -> None:
+        self.run, self._own_parser = run, parser
+        super().__init__(
+            NERModule,
+            NERDataModule,
+            args=run.arguments[1:],
+            run=False,  # all commands have one parser, without subcommands
+            save_config_callback=None,  # it would write beside the first logger; `save_run.py` does instead
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+        )
+
+    def setup_parser(self, *_: Any) -> None:
+        """The parser of `options.py`."""
+        self.parser = self._own_parser
+
+    def parse_arguments(self, parser: Any, args: Any) -> None:
+        """The options; a checkpoint decides some of them."""
+        self.config = parser.parse(args)
+        self.checkpoint = _read_checkpoint(self.run, self.config)
+
+    def _set_seed(self) -> None:
+        try:
+            super()._set_seed()
+        except ValueError as error:
+            raise RunError(f"--seed_everything: {error}") from error
+
+    def before_instantiate_classes(self) -> None:
+        """Refuse what cannot be meant, and settle precision and where everything is written."""
+        run, trainer = self.run, self.config.trainer
+        check_trainer(trainer)
+        if run.command == "predict":
+            _check_output(run, self.config)
+        self.precision_is_chosen = choose_precision(trainer)
+        trainer.default_root_dir = str(run.run_dir)
+        set_up_loggers(trainer, run.command, run.run_dir)
+        if self.checkpoint is None:
+            unpack_run(self.config.model.model_name_or_path)
+
+    def instantiate_trainer(self, **_: Any) -> Trainer:
+        """The trainer with what every run has."""
+        return build_trainer(self.run, self.parser, self.config, {**self.config_init.trainer})
+
+    def after_instantiate_classes(self) -> None:
+        """A checkpoint brings labels, tokenizer and architecture, so no hub is asked."""
+        if self.checkpoint is not None and self.run.checkpoint is not None:
+            warn_of_broken_weights(self.checkpoint, self.run.checkpoint)
+            self.datamodule.load_state_dict(self.checkpoint["NERDataModule"])
+            self.model.restore(self.checkpoint)
+            self.checkpoint = None
+
+
+def _run(cli: NERCLI) -> None:
+    run, trainer, model, data = cli.run, cli.trainer, cli.model, cli.datamodule
+    # What Lightning may unpickle from a checkpoint is limited to plain data and tensors.
+    how: dict[str, Any] = {"ckpt_path": run.checkpoint, "weights_only": True}
+    if run.command == "fit":
+        _before_fit(cli)
+        trainer.fit(model, datamodule=data, **how)
+        if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            check_saved(trainer.strategy.checkpoint_io, run.run_dir)
+            _say_next(run, trainer, model, data)
+    elif run.command == "predict":
+        data.private_folder = private_folder()
+        trainer.predict(model, datamodule=data, return_predictions=False, **how)
+    else:
+        getattr(trainer, run.command)(model, datamodule=data, verbose=False, **how)
+
+
+def _read_checkpoint(run: Run, options: Any) -> dict[str, Any] | None:
+    """The checkpoint that a command starts from; what it decides is put into the options of ``fit``."""
+    if run.checkpoint is None:
+        return None
+    checkpoint = read_checkpoint(run.checkpoint)
+    if run.command == "fit" and not checkpoint.get("optimizer_states"):
+        raise RunError(
+            f"{run.checkpoint} holds weights only, or was written by an earlier version, which alone resumes its "
+            "training: `export` it, and name the folder as --model.model_name_or_path"
+        )
+    log.info("%-10s %s", "checkpoint", described(checkpoint, run.checkpoint))
+    if run.command == "fit":
+        keep_options(options, checkpoint)
+    return checkpoint
+
+
+def _check_output(run: Run, options: Any) -> None:
+    """Refuse to write predictions over anything but predictions; a pipe or a device is written to, whatever it is."""
+    output = Path(options.output) if options.output else None
+    if output and (output.is_file() or not output.exists()):
+        read = [*_as_list(options.data.predict_file), run.checkpoint]
+        check_output(output, holds_predictions, [Path(path) for path in read if path])
+
+
+def build_trainer(run: Run, parser: Parser, options: Any, trainer: dict[str, Any]) -> Trainer:
+    """The trainer with the callbacks and loggers that every run has; those that ``options`` name are built already."""
+    callbacks = _as_list(trainer["callbacks"])
+    check_callbacks(callbacks)
+    loggers = [logger for logger in _as_list(trainer["logger"]) if not isinstance(logger, bool)]
+    for logger in loggers:
+        name_wandb_run(logger, run.run_dir, options.seed_everything, run.recipe)
+        guard(logger)
+    if run.command == "fit":
+        _check_config_survives(parser, options)
+        loggers.insert(0, MetricsCSV(run.run_dir))
+    own_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
+    callbacks += standard_callbacks(run, options, own_bar)
+    if run.command == "fit" and not trainer["fast_dev_run"]:
+        callbacks.append(SaveRun(parser, options))
+    trainer["callbacks"], trainer["logger"] = callbacks, loggers or False
+    trainer["plugins"] = with_own_plugins(_as_list(trainer["plugins"]))
+    trainer["enable_progress_bar"] = own_bar or trainer["enable_progress_bar"]
+    fit_to_launcher(trainer)
+    try:
+        built = Trainer(**trainer)
+    except (ImportError, TypeError, ValueError) as error:  # Lightning's checks of its options
+        raise MisconfigurationException(str(error)) from error
+    set_up_ddp(built.strategy)
+    profiler: Any = built.profiler  # type: ignore[attr-defined]
+    if not isinstance(profiler, PassThroughProfiler):
+        profiler.dirpath = Path(profiler.dirpath or run.run_dir)
+        profiler.filename = profiler.filename or "profile"
+        log.info("%-10s %s", "profile", profiler.dirpath / f"{run.command}-{profiler.filename}.txt")
+    return built
+
+
+def _check_config_survives(parser: Parser, options: Any) -> None:
+    """Refuse options that `config.yaml` cannot hold, which a resumed run reads."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        try:
+            parser.parse_string(parser.dump(options, skip_unset=False))
+        except Exception as error:
+            problem = f"these options cannot be written to config.yaml and read again: {in_brief(str(error))}"
+            raise RunError(f"{problem}; give numbers, texts and lists only") from error
+
+
+def _before_fit(cli: NERCLI) -> None:
+    """Say where and how training runs; where it resumes in another directory, the best checkpoint so far goes along."""
+    run, trainer, data, seed = cli.run, cli.trainer, cli.datamodule, cli.config.seed_everything
+    device = f"{trainer.world_size} x {type(trainer.accelerator).__name__.removesuffix('Accelerator')}"
+    threads = f", {torch.get_num_threads()} threads" if trainer.strategy.root_device.type == "cpu" else ""
+    precision = f"precision {trainer.precision}" + cli.precision_is_chosen * ", which this GPU has (32-true is float32)"
+    how = f"({device}{threads}), {training_plan(data.hparams, trainer).step()}, {precision}, seed {seed}"
+    log.info("%-10s %s %s", "run", run.run_dir, how)
+    finished = data.begun.epoch if data.begun else 0
+    if finished and trainer.max_epochs is not None and finished >= trainer.max_epochs > 0:
+        log.warning("All %d epochs are done; to continue, give --trainer.max_epochs %d", finished, finished + 1)
+    if run.checkpoint is not None and trainer.is_global_zero:
+        best, copied = run.checkpoint.with_name("best.ckpt"), checkpoint_path(run.run_dir, "best")
+        if best.is_file() and not copied.is_file():
+            copy_checkpoint(best, copied)
+
+
+def _say_next(run: Run, trainer: Trainer, model: NERModule, data: NERDataModule) -> None:
+    """Print where everything is and what to type next."""
+    lines = [f"Saved in {run.run_dir}", "", "Next:"]
+    saved = [name for name in ("best", "last") if checkpoint_path(run.run_dir, name).is_file()]
+    asked = f"--run_dir {shlex.quote(str(run.run_dir))}" + (" --ckpt_path last" if saved == ["last"] else "")
+    if saved:
+        lines.append(f"  {run.launch} test {asked}" + ("" if "test" in data.encoded else " --data.test_file FILE"))
+    if saved and best_f1(trainer) != 0:
+        text = shlex.quote(_example(data))
+        lines.append(f"  echo {text} | {run.launch} predict {asked} --data.predict_file -")
+    if _SAMPLE in map(str, _as_list(data.hparams["train_file"])):
+        name = model.hparams["model_name_or_path"]
+        lines.append(f"  {run.launch} fit --model.model_name_or_path {name} --data.train_file YOUR_FILE")
+    say("\n".join(lines))
+
+
+def _example(data: NERDataModule) -> str:
+    """A short sentence of the data that were held out, or of the training data."""
+    split = "validation" if "validation" in data.stored else "train"
+    source, chosen = data.sentences_of(split)
+    count = len(data.stored[source]) if chosen is None else len(chosen)
+    found = [data.sentence_of(split, index)[0] for index in range(min(20, count))]
+    short = min(found, key=lambda tokens: abs(len(tokens) - 8))
+    return " ".join(short)
+
+
+def _as_list(value: Any) -> list[Any]:
+    """The values of an option that takes one, several or none."""
+    return list(value) if isinstance(value, list) else [] if value is None else [value]

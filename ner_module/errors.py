@@ -43,15 +43,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     >>> did_you_mean("mdel", ["model", "data"]), did_you_mean("lr", ["learning_rate", "data"])
     ('; did you mean model?', '; did you mean learning_rate?')
     """
-    known = list(known)
-    last = name.rpartition(".")[2].lstrip("-")
-
-    def fits(other: str) -> bool:
-        words = other.rpartition(".")[2].lstrip("-").split("_")
-        return other.startswith(name) or (len(words) > 1 and "".join(word[:1] for word in words) == last)
-
-    found = [other for other in known if fits(other)] + get_close_matches(name, known, 2, 0.75)
-    found = sorted(dict.fromkeys(found), key=lambda other: other.startswith(name))[:3]
+    known = sorted(known)
+    initials = {other: re.sub(r"([a-z])[a-z]*_?", r"\1", other.rpartition(".")[2]) for other in known if "_" in other}
+    abbreviated = [other for other in initials if initials[other] == name.rpartition(".")[2]]
+    begun = [other for other in known if other.startswith(name)]
+    found = list(dict.fromkeys([*abbreviated, *begun, *get_close_matches(name, known, 2, 0.75)]))[:2]
     return f"; did you mean {' or '.join(found)}?" if found else ""
 
 

@@ -1,18 +1,17 @@
-"""What is printed before anything is run: the commands, a short help of each, and what a misspelt name may have meant.
+"""What is printed before anything is run: the commands, and a short help of each. No torch, so it is there at once.
 
-No torch, nor Lightning: a page is there at once. Options of model and data are read from the source of their classes;
-the full help of a command (``--help-all``) is that of its parser (`options.py`).
+The full help of a command (``--help-all``) is that of its parser (`options.py`).
 """
 
 from __future__ import annotations
 
+import argparse
 import ast
 import importlib
 import re
 import shutil
-import textwrap
-from collections.abc import Iterable
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 
 from ner_module.errors import UsageError
@@ -27,7 +26,7 @@ COMMANDS = {
 
 _SYNONYMS = {"train": "fit", "eval": "test", "evaluate": "test", "infer": "predict", "score": "test"}
 
-RUN_OPTIONS = {
+OPTIONS = {
     "config": "A YAML file of options, as often as needed: a later one wins, and the command line wins over all.",
     "run_dir": "Where everything of this run goes. Default: runs/<name of the first --config>/<time>.",
     "ckpt_path": "best, last or a file: the checkpoint to use (best), or to resume training from. best and last are "
@@ -39,44 +38,39 @@ RUN_OPTIONS = {
     "save_every_steps": "For fit: also save last.ckpt each time this many optimiser steps are done.",
     "output": "For predict: the JSONL file to write. Default: standard output.",
     "output_tags": "For predict: also write word_tags, each word's tag and the probabilities of its likeliest labels.",
+    "trainer.max_epochs": "passes over the training data (3)",
+    "trainer.max_steps": "updates of the weights after which training ends, if that is earlier",
+    "trainer.max_time": "the longest training, as DD:HH:MM:SS",
+    "trainer.accelerator": "cpu, gpu or mps; the best that is there unless named",
+    "trainer.devices": "how many of them, or which: 2, or [1, 3]",
+    "trainer.strategy": "ddp, for several devices",
+    "trainer.precision": "32-true, bf16-mixed or 16-mixed; bf16-mixed on a CUDA device that has it, unless named",
+    "trainer.accumulate_grad_batches": "batches of one step: a batch_size of 8 and 2 of them train as 16 does",
+    "trainer.val_check_interval": "validate after this many batches, or this share of an epoch",
+    "trainer.limit_train_batches": "only so many batches of each epoch, to try something out",
 }
-TRAINER_OPTIONS = {
-    "max_epochs": "passes over the training data (3)",
-    "max_steps": "updates of the weights after which training ends, if that is earlier",
-    "max_time": "the longest training, as DD:HH:MM:SS",
-    "accelerator": "cpu, gpu or mps; the best that is there unless named",
-    "devices": "how many of them, or which: 2, or [1, 3]",
-    "strategy": "ddp, for several devices",
-    "precision": "32-true, bf16-mixed or 16-mixed; bf16-mixed on a CUDA device that has it, unless named",
-    "accumulate_grad_batches": "batches of one step: a batch_size of 8 and 2 of them train as 16 does",
-    "val_check_interval": "validate after this many batches, or this share of an epoch",
-    "limit_train_batches": "only so many batches of each epoch, to try something out",
-}
-"""The ten that most need; the others are explained in Lightning's words, by ``--help-all``."""
+"""What is said of the options of a run, and of the ten of the trainer that most need; the others are explained in
+Lightning's words, by ``--help-all``."""
 
-# What the short help lists beside the options of the run: of model, data and trainer.
-_TRAINING = (
-    "text_column_name label_column_name label_names format source_scheme label_map validation_fraction max_seq_length "
-    "context_size batch_size max_tokens eval_batch_size num_workers"
-)
-_EVALUATION = "text_column_name label_column_name format eval_batch_size num_workers"
-_LISTED = {
-    "fit": (None, f"dataset_name dataset_config_name train_file validation_file test_file {_TRAINING}", None),
-    "validate": ("", f"dataset_name validation_file {_EVALUATION}", "accelerator devices precision"),
-    "test": ("", f"dataset_name test_file {_EVALUATION}", "accelerator devices precision"),
-    "predict": ("", f"predict_file {_EVALUATION}", "accelerator devices precision"),
-}
+FILLED = {"model": {"label_names", "scheme", "outside_label"}, "data": {"model_name_or_path", "revision", "seed"}}
+"""Arguments of model and data that are no options: filled from the data, a checkpoint or other options."""
 _SOURCES = {"model": ("model/module.py", "NERModule"), "data": ("data/datamodule.py", "NERDataModule")}
-_FILLED = ("label_names scheme outside_label", "model_name_or_path revision seed")
-"""Arguments of model and data that are no options."""
 
-_OVERVIEW = """\
-usage: {launch} COMMAND [options]
+# What the short help lists; for `fit` also all options of the model, and the trainer's ten.
+_ALWAYS = (
+    "config run_dir ckpt_path seed_everything data.dataset_name data.text_column_name data.label_column_name "
+    "data.format data.eval_batch_size data.num_workers trainer.accelerator trainer.devices trainer.precision"
+)
+_LISTED = {
+    "fit": "save_every_minutes save_every_steps data.dataset_config_name data.train_file data.validation_file "
+    "data.test_file data.label_names data.source_scheme data.label_map data.validation_fraction data.max_seq_length "
+    "data.context_size data.batch_size data.max_tokens",
+    "validate": "data.validation_file",
+    "test": "data.test_file",
+    "predict": "data.predict_file output output_tags",
+}
 
-Fine-tune transformers for named entity recognition.
-
-{commands}
-
+_FIRST_RUNS = """\
 A first run on the bundled corpus, and one on data of your own:
   {launch} fit --config configs/quickstart.yaml
   {launch} fit --model.model_name_or_path NAME --data.train_file FILE
@@ -100,30 +94,44 @@ def answer(arguments: list[str], launch: str) -> bool:
         for name, place in find_commands().items()
     }
     if command in ("-h", "--help"):
-        print(_OVERVIEW.format(launch=launch, commands=_columns(offered.items(), 12)))
+        about = "Fine-tune transformers for named entity recognition."
+        _print_page(f"{launch} COMMAND [options]", about, {"commands": offered}, _FIRST_RUNS.format(launch=launch))
     elif command not in offered:
         meant = "".join(get_close_matches(command, [*offered, *_SYNONYMS], 1))
         hint = f" (did you mean {_SYNONYMS.get(meant, meant)}?)" if meant else ""
         problem = f"there is no command {command!r}{hint}; the first argument is one of {', '.join(offered)}"
         raise UsageError(problem, f"{launch} --help")
     elif command in COMMANDS and {"-h", "--help"} & set(arguments):
-        print(_page(command, launch))
+        usage = f"{launch} {command} [--config FILE] [options]"
+        in_full = f"All options, in full: {launch} {command} --help-all"
+        _print_page(usage, COMMANDS[command], _options(command), in_full)
     else:
         return False
     return True
 
 
-def _page(command: str, launch: str) -> str:
-    """The short help of a command: its options, each in a sentence."""
-    run = {name: text for name, text in RUN_OPTIONS.items() if _is_of(text, command)}
-    sections = {"run": [(f"--{name}", _sentence(text)) for name, text in run.items()]}
-    for section, listed in zip(("model", "data", "trainer"), _LISTED[command], strict=True):
-        options = TRAINER_OPTIONS if section == "trainer" else class_options(section)
-        names = options if listed is None else listed.split()
-        sections[section] = [(f"--{section}.{name}", _sentence(options[name])) for name in names]
-    tables = "\n\n".join(f"{name}:\n{_columns(rows, 34)}" for name, rows in sections.items() if rows)
-    usage = f"usage: {launch} {command} [--config FILE] [options]\n\n{COMMANDS[command]}"
-    return f"{usage}\n\n{tables}\n\nAll options, in full: {launch} {command} --help-all"
+def _options(command: str) -> dict[str, dict[str, str]]:
+    """The options that the short help of a command lists by section, each explained in a sentence."""
+    listed = f"{_ALWAYS} {_LISTED[command]}".split()
+    sections: dict[str, dict[str, str]] = {"run": {}, "model": {}, "data": {}, "trainer": {}}
+    for name, text in (OPTIONS | class_options("model") | class_options("data")).items():
+        section = name.rpartition(".")[0] or "run"
+        if name in listed or (command == "fit" and section in ("model", "trainer")):
+            sections[section][f"--{name}"] = plain(re.split(r"(?<=[^.]{3})[.;](?: |$)", text)[0])
+    return sections
+
+
+def _print_page(usage: str, about: str, sections: dict[str, dict[str, str]], end: str) -> None:
+    """Print names and what they mean side by side, in the width of the terminal."""
+    width = min(shutil.get_terminal_size().columns, 120)
+    layout = partial(argparse.RawDescriptionHelpFormatter, max_help_position=38, width=width)
+    page = argparse.ArgumentParser(usage, "%(prog)s", about, end, add_help=False, formatter_class=layout)
+    for title, names in sections.items():
+        group = page.add_argument_group(title)
+        for name, text in names.items():
+            kind = "store_true" if name.startswith("--") else "store"
+            group.add_argument(name, action=kind, help=text.replace("%", "%%"))
+    page.print_help()
 
 
 def class_options(section: str) -> dict[str, str]:
@@ -133,33 +141,10 @@ def class_options(section: str) -> dict[str, str]:
     [found] = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name]
     texts = re.split(r"^    (\w+): ", str(ast.get_docstring(found)).partition("Args:\n")[2], flags=re.MULTILINE)[1:]
     pairs = zip(texts[::2], texts[1::2], strict=True)
-    filled = _FILLED[section == "data"].split()
-    return {name: " ".join(text.split()) for name, text in pairs if name not in filled}
+    return {f"{section}.{name}": " ".join(text.split()) for name, text in pairs if name not in FILLED[section]}
 
 
 def plain(text: str) -> str:
     """A help text without the markup of docstrings, nor defaults that are Lightning's."""
     text = re.sub(r"\s*Defaults?(?: to)?:? ``[^`]*``\.?", "", text)
     return re.sub(r":\w+:`~?([^`<]*)[^`]*`|`+([^`]*)`+(?:__?)?", lambda match: match[1] or match[2], text)
-
-
-def _sentence(text: str) -> str:
-    """The first sentence, up to a semicolon."""
-    return plain(re.split(r"(?<=[^.]{3})[.;](?: |$)", text)[0])
-
-
-def _is_of(text: str, command: str) -> bool:
-    named = re.match(r"For (\w+): ", text)
-    return named is None or named[1] == command
-
-
-def _columns(rows: Iterable[tuple[str, str]], width: int) -> str:
-    """Names and texts side by side, in the width of the terminal."""
-    lines = []
-    for name, text in rows:
-        indent = " " * (width + 2)
-        wrapped = textwrap.fill(
-            text, min(shutil.get_terminal_size().columns, 120), initial_indent=indent, subsequent_indent=indent
-        )
-        lines.append(f"  {name:<{width}}" + wrapped[width + 2 :] if len(name) < width else f"  {name}\n{wrapped}")
-    return "\n".join(lines)

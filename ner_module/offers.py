@@ -48,27 +48,25 @@ def find_offers() -> dict[str, Offer]:
     """The offer of each extra by its name, in the order in which their callbacks run."""
     if importlib.util.find_spec(_EXTRAS) is None:
         return {}
-    package = importlib.import_module(_EXTRAS)
-    names = sorted(module.name for module in pkgutil.iter_modules(package.__path__) if module.ispkg)
+    folders = importlib.import_module(_EXTRAS).__path__
+    names = sorted(module.name for module in pkgutil.iter_modules(folders) if module.ispkg)
     offers: dict[str, Offer] = {name: importlib.import_module(f"{_EXTRAS}.{name}").OFFER for name in names}
     order = TopologicalSorter({name: [*offer.needs, *offer.after] for name, offer in offers.items()})
     found: dict[str, Offer] = {}
     for name in order.static_order():
-        if name in offers and all(need in found for need in offers[name].needs):
+        if name in offers and found.keys() >= set(offers[name].needs):
             found[name] = offers[name]
     return found
 
 
 def find_commands() -> dict[str, str]:
     """Every command that an extra offers, by name: where its function is."""
-    found = {name: place for offer in find_offers().values() for name, place in offer.commands.items()}
-    return dict(sorted(found.items()))
+    return dict(sorted(pair for offer in find_offers().values() for pair in offer.commands.items()))
 
 
 def call(place: str, *arguments: Any) -> Any:
     """Call the function at ``package.module:function``."""
-    module, _, name = place.partition(":")
-    return getattr(importlib.import_module(module), name)(*arguments)
+    return pkgutil.resolve_name(place)(*arguments)
 
 
 def call_all(kind: str, *arguments: Any) -> list[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,11 +16,21 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from ner_module.data.datamodule import NERDataModule
 from ner_module.errors import UsageError, did_you_mean
-from ner_module.help import RUN_OPTIONS, TRAINER_OPTIONS, plain
+from ner_module.help import COMMANDS, FILLED, OPTIONS, plain
 from ner_module.model.module import NERModule
 from ner_module.training.runs import launch_command
 from ner_module.training.saved_config import read_config
 
+# All but the last two are known to each command, which reads a run's configuration.
+_RUN_OPTIONS: dict[str, tuple[Any, Any]] = {
+    "run_dir": (str | None, None),
+    "ckpt_path": (str | None, None),
+    "seed_everything": (int, 42),
+    "save_every_minutes": (NonNegativeFloat, 10.0),
+    "save_every_steps": (PositiveInt | None, None),
+    "output": (str | None, None),
+    "output_tags": (bool, False),
+}
 _TRAINER_DEFAULTS = {
     "gradient_clip_val": 1.0,
     "max_epochs": 3,
@@ -39,77 +50,63 @@ class Parser(LightningArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise a ``UsageError``."""
-        parser = getattr(ex, "subcommand_parser", None) or self
-        known = [name for name in parser._option_string_actions if name.startswith("--")]
         if found := re.match(r"unrecognized arguments: (\S+)", message):
             name = found[1].partition("=")[0]
-            message = f"there is no option {name}{did_you_mean(name, known)}"
-        elif found := re.search(r'Parser key "model.model_name_or_path":\s+Expected .* Got value: None', message):
+            message = f"there is no option {name}{did_you_mean(name, self._option_string_actions)}"
+        elif re.search(r'Parser key "model.model_name_or_path":\s+Expected .* Got value: None', message):
             message = "no model is named: give --model.model_name_or_path NAME, or a --config"
-        command = getattr(parser, "subcommand", None) or "fit"
-        raise UsageError(in_brief(message), f"{launch_command()} {command} --help-all") from ex
+        raise UsageError(in_brief(message), f"{self.prog} --help-all") from ex
 
-    def check_keys(self, arguments: list[str]) -> None:
-        """Refuse a configuration file with an option that does not exist, with its line.
+    def parse(self, arguments: Sequence[str]) -> Any:
+        """The options of a command line, which win over its configuration files wherever they stand; nothing is run.
 
         Raises:
-            UsageError: names the option, and the one that may have been meant.
-            RunError: the file is no configuration.
+            UsageError: an option does not exist or has another type; in a file, with its line.
+            RunError: a file is no configuration.
         """
-        known = {action.dest for action in self._actions if not action.dest.endswith(".help")}
+        ahead, others = read_ahead(arguments)
+        for path in map(Path, ahead["config"]):
+            if path.is_file():  # else that is reported when it is read
+                read_config(path)  # whether it is a configuration at all
+                self._check_keys(path, yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader), "")
+        files_first = [f"--{name}={value}" for name, values in ahead.items() for value in values]
+        return self.parse_args([*files_first, *others])
 
-        def check(config: Path, node: Any, above: str) -> None:
-            for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
-                name = f"{above}{key.value}".removesuffix("+")
-                if name in self.groups:
-                    check(config, value, f"{name}.")
-                elif name not in known and key.value != "<<":  # a merge
-                    siblings = [other for other in known if other.startswith(above)]
-                    kind = "option" if above else "section"
-                    self.error(
-                        f"{config}:{key.start_mark.line + 1}: there is no {kind} {name!r}{did_you_mean(name, siblings)}"
-                    )
+    def _check_keys(self, config: Path, node: Any, above: str) -> None:
+        known = {action.dest for action in self._actions}
+        for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+            name = f"{above}{key.value}".removesuffix("+")
+            if name in self.groups:
+                self._check_keys(config, value, f"{name}.")
+            elif name not in known and key.value != "<<":  # a merge
+                kind = "option" if above else "section"
+                meant = did_you_mean(name, (other for other in known if other.startswith(above)))
+                self.error(f"{config}:{key.start_mark.line + 1}: there is no {kind} {name!r}{meant}")
 
-        for config in map(Path, take(arguments, "--config", "-c")[0]):
-            if config.is_file():  # else that is reported when it is read
-                read_config(config)  # whether it is a configuration at all
-                check(config, yaml.compose(config.read_text(encoding="utf-8"), Loader=yaml.SafeLoader), "")
+
+# Lines of jsonargparse's messages that list all the types that a value could have had.
+_NOISE = re.compile(
+    r"Does not validate|Subtypes:|Errors:|Given value type|Not a valid sub|Subclass types|a (class path|dict) |.*None"
+)
 
 
 def in_brief(message: str) -> str:
-    """The message of the parser without what says nothing to a user: types of Python, and what else would be valid."""
+    """The message of the parser in one line, without what says nothing to a user: types of Python, and ``None``."""
     lines = [line.strip().removeprefix("- ") for line in message.splitlines()]
-    noise = (
-        r"Does not validate|Subtypes:|Errors:|Given value|Not a valid sub|Subclass types|a (class path|dict) |.*None"
-    )
-    found = re.search(r"Given value: (.*)", message)
-    kept = list(dict.fromkeys(line for line in lines if line and not re.match(noise, line)))
-    text = "; ".join(kept) + (f"; got {found[1]}" if found and len(found[1]) < 200 else "")
+    text = "; ".join(dict.fromkeys(line for line in lines if line and not _NOISE.match(line)))
     text = re.sub(r'^Parser key "([\w.]+)":;?', r"--\1:", text)
     return re.sub(r"a <class '([\w.]+)'>", r"\1", text).replace("a typing.Literal", "one of ")
 
 
-def add_options(parser: LightningArgumentParser, command: str) -> None:
-    """Add the options of a command: those of the run, then the model's, the data's and the trainer's.
-
-    Args:
-        parser: that of the command.
-        command: its name.
-    """
-    kinds: dict[str, tuple[Any, Any]] = {
-        "run_dir": (str | None, None),
-        "ckpt_path": (str | None, None),
-        "seed_everything": (int, 42),
-        # Known to all commands, which read a run's configuration.
-        "save_every_minutes": (NonNegativeFloat, 10.0),
-        "save_every_steps": (PositiveInt | None, None),
-        **({"output": (str | None, None), "output_tags": (bool, False)} if command == "predict" else {}),
-    }
-    for name, (kind, default) in kinds.items():
-        parser.add_argument(f"--{name}", type=kind, default=default, help=RUN_OPTIONS[name])
-    # Labels are filled from the data or a checkpoint.
-    labels = {"label_names", "scheme", "outside_label"}
-    parser.add_class_arguments(NERModule, "model", skip=labels, fail_untyped=False, sub_configs=True)
+def build_parser(command: str) -> Parser:
+    """The parser of a command: the options of the run, then the model's, the data's and the trainer's."""
+    prog, usage = f"{launch_command()} {command}", "%(prog)s [--config FILE] [options]"
+    parser = Parser(prog=prog, usage=usage, description=COMMANDS[command])
+    parser.add_argument("-c", "--config", action=ActionConfigFile)
+    for name, (kind, default) in _RUN_OPTIONS.items():
+        if command == "predict" or not name.startswith("output"):
+            parser.add_argument(f"--{name}", type=kind, default=default)
+    parser.add_class_arguments(NERModule, "model", skip=FILLED["model"], fail_untyped=False, sub_configs=True)
     parser.add_class_arguments(NERDataModule, "data", fail_untyped=False, sub_configs=True)
     parser.add_lightning_class_args(Trainer, "trainer")
     parser.set_defaults({f"trainer.{name}": value for name, value in _TRAINER_DEFAULTS.items()})
@@ -118,45 +115,36 @@ def add_options(parser: LightningArgumentParser, command: str) -> None:
     parser.link_arguments("seed_everything", "data.seed")
     # In the words of this project, without links and markup.
     for action in parser._actions:
-        section, _, name = action.dest.rpartition(".")
-        action.help = plain(TRAINER_OPTIONS.get(name, action.help or "") if section == "trainer" else action.help or "")
+        action.help = plain(OPTIONS.get(action.dest, action.help or ""))
     for name, group in parser.groups.items():
         group.title = name
     parser._action_groups.remove(parser._links_group)
+    return parser
 
 
-def parse_options(command: str, arguments: list[str]) -> Any:
-    """The options of a command line as a namespace; nothing is built or run.
+def parse_fit_options(arguments: Sequence[str]) -> dict[str, Any]:
+    """The options that ``fit`` would get from a command line, as nested dictionaries; nothing is built or run.
 
-    Raises:
-        UsageError: it is none.
+    Args:
+        arguments: those of ``fit``. A model may be missing: ``data.model_name_or_path`` is then ``None``.
     """
-    parser = Parser()
-    parser.add_argument("-c", "--config", action=ActionConfigFile)
-    add_options(parser, command)
-    parser.check_keys(arguments)
-    return parser.parse_args(arguments)
+    options: dict[str, Any] = build_parser("fit").parse(["--model.model_name_or_path=", *arguments]).as_dict()
+    options["data"]["model_name_or_path"] = options["data"]["model_name_or_path"] or None
+    return options
 
 
-def take(arguments: list[str], *names: str) -> tuple[list[str], list[str]]:
-    """The values given to an option under any of its names, and the remaining arguments in their order.
+def read_ahead(arguments: Sequence[str]) -> tuple[dict[str, list[str]], list[str]]:
+    """The options that must be known before the others, each with the values given to it, and all other arguments.
 
     Raises:
         UsageError: a value is missing.
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    parser.add_argument(*names, dest="values", action="append", default=[])
+    parser.add_argument("-c", "--config", action="append", default=[])
+    for name in ("model", "data", "trainer", "run_dir", "ckpt_path", "data.predict_file"):
+        parser.add_argument(f"--{name}", action="append", default=[])
     try:
         found, others = parser.parse_known_args(arguments)
     except argparse.ArgumentError as error:
         raise UsageError(str(error), f"{launch_command()} --help") from error
-    return found.values, others
-
-
-def files_first(arguments: list[str]) -> list[str]:
-    """The arguments with those that name a file of options in front: an option wins wherever it stands."""
-    files: list[str] = []
-    for names in (("--config", "-c"), ("--model",), ("--data",), ("--trainer",)):
-        values, arguments = take(arguments, *names)
-        files += [f"{names[0]}={value}" for value in values]
-    return [*files, *arguments]
+    return vars(found), others

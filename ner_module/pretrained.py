@@ -53,14 +53,12 @@ _PROBLEMS = {
 
 _MAX_TOKENIZER = 1 << 27
 
-# What builds a Python object each, and what multiplies: no model has more. Larger numbers would take hours or terabytes
-# before anything could be compared with the weights.
+# No model has more; larger numbers would take hours or terabytes before anything could be compared with the weights.
 _LIMITS = {
     re.compile(r"(layers?|heads|experts|blocks)$"): 1_000,
     re.compile(r"labels$"): 100_000,
     re.compile(r"(size|dim|embeddings|length|window)$"): 1 << 24,
 }
-
 
 # Model types that count positions from `pad_token_id + 1`, as RoBERTa does: all token classifiers of transformers 5.23
 # whose code has `padding_idx + 1`; `tests/unit/test_pretrained.py` holds the list against the installed version.
@@ -70,7 +68,7 @@ _POSITIONS_AFTER_PADDING = {
 }
 
 UNPACKED: dict[str, str] = {}
-"""Names of runs -> folders that hold their models, see `inference/model_folder.py`."""
+"""Names of runs -> folders that hold their models, see `inference/tagger.py`."""
 
 T = TypeVar("T")
 
@@ -85,27 +83,24 @@ def resolve_model_path(model_name_or_path: str) -> str:
     if not model_name_or_path.startswith(PACKAGE_PREFIX):
         return model_name_or_path
     name = model_name_or_path.removeprefix(PACKAGE_PREFIX).strip("/")
-    expected = _PACKAGED_SHA256.get(name)
-    if expected is None:
+    if name not in _PACKAGED_SHA256:
+        known = ", ".join(PACKAGE_PREFIX + known for known in _PACKAGED_SHA256)
         raise PretrainedError(
-            f"{model_name_or_path!r} is not a packaged model this project knows the checksums of "
-            f"(known: {', '.join(PACKAGE_PREFIX + known for known in _PACKAGED_SHA256)}); use a hub id or a folder"
+            f"{model_name_or_path!r} is not a packaged model this project knows the checksums of (known: {known}); use "
+            "a hub id or a folder"
         )
     package, _, folder = name.partition("/")
+    install = _PACKAGED_INSTALL[package]
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        raise PretrainedError(
-            f"the package {package!r} is not installed; install it with: {_PACKAGED_INSTALL[package]}"
-        )
+        raise PretrainedError(f"the package {package!r} is not installed; install it with: {install}")
     path = Path(next(iter(spec.submodule_search_locations))) / folder
-    for filename, digest in expected.items():
-        if not (path / filename).is_file():
-            raise PretrainedError(f"{path / filename} is missing; reinstall with: {_PACKAGED_INSTALL[package]}")
-        if sha256_of(path / filename) != digest:
-            raise PretrainedError(
-                f"{path / filename} is not the file that was published: its SHA-256 is not {digest}; "
-                f"reinstall with: {_PACKAGED_INSTALL[package]} --force-reinstall"
-            )
+    for file, digest in ((path / filename, digest) for filename, digest in _PACKAGED_SHA256[name].items()):
+        if not file.is_file():
+            raise PretrainedError(f"{file} is missing; reinstall with: {install}")
+        if sha256_of(file) != digest:
+            problem = f"is not the file that was published: its SHA-256 is not {digest}"
+            raise PretrainedError(f"{file} {problem}; reinstall with: {install} --force-reinstall")
     return str(path)
 
 
@@ -121,32 +116,18 @@ def from_pretrained(load: Callable[..., T], model_name_or_path: str, revision: s
     # Without this transformers starts a background thread that asks a conversion service for safetensors.
     os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
     path = UNPACKED.get(model_name_or_path) or resolve_model_path(model_name_or_path)
-    if path.startswith((".", "/", "~")) and not Path(path).is_dir():
-        raise PretrainedError(f"there is no folder {path}: name a model folder or a hub id")
-    if (Path(path) / "checkpoints").is_dir():
-        advice = "`fit` and `audit` take one; else `export` it; in Python call ner_module.inference.tagger.unpack_run"
-        raise PretrainedError(f"{path} is a run: {advice}")
-    if Path(path).is_dir() and not (Path(path) / "config.json").is_file():
-        if (Path(path) / "adapter_config.json").is_file():
-            base = read_json_object(Path(path) / "adapter_config.json").get("base_model_name_or_path")
-            advice = "merge it first (peft: merge_and_unload), save that with its tokenizer, and name the merged folder"
-            raise PretrainedError(f"the folder {path} holds an adapter (LoRA) of {base}, not a model: {advice}")
-        raise PretrainedError(
-            f"the folder {path} holds no model: it has no config.json; name a model folder or a hub id"
-        )
+    _check_is_model(path)
+    kwargs["trust_remote_code"] = False  # else transformers would ask on a terminal whether to run a repository's code
     try:
-        # Never the code of a repository: without this transformers would ask on a terminal whether to run it.
-        kwargs["trust_remote_code"] = False
         if not Path(path).is_dir():
             try:
                 path = str(fetch_model(path, revision))
             except LocalEntryNotFoundError:
                 if hub_is_reachable():
                     raise
-                if revision:  # a cache filled by others may hold what is asked for
-                    kwargs["revision"] = revision
+                kwargs["revision"] = revision or "main"  # a cache filled by others may hold what is asked for
         if Path(path).is_dir():
-            _check_folder(Path(path))
+            _check_sizes(Path(path))
         return load(path, **kwargs)
     except Exception as error:
         problem = _problem(error, revision)
@@ -155,6 +136,23 @@ def from_pretrained(load: Callable[..., T], model_name_or_path: str, revision: s
         if problem is None:
             raise
         raise PretrainedError(f"the model {model_name_or_path!r} {problem}") from error
+
+
+def _check_is_model(path: str) -> None:
+    """Refuse a folder that is not there, or holds something else."""
+    folder = Path(path)
+    if path.startswith((".", "/", "~")) and not folder.is_dir():
+        raise PretrainedError(f"there is no folder {path}: name a model folder or a hub id")
+    if (folder / "checkpoints").is_dir():
+        advice = "`fit` and `audit` take one; else `export` it; in Python call ner_module.inference.tagger.unpack_run"
+        raise PretrainedError(f"{path} is a run: {advice}")
+    if (folder / "config.json").is_file() or not folder.is_dir():
+        return
+    if (folder / "adapter_config.json").is_file():
+        base = read_json_object(folder / "adapter_config.json").get("base_model_name_or_path")
+        advice = "merge it first (peft: merge_and_unload), save that with its tokenizer, and name the merged folder"
+        raise PretrainedError(f"the folder {path} holds an adapter (LoRA) of {base}, not a model: {advice}")
+    raise PretrainedError(f"the folder {path} holds no model: it has no config.json; name a model folder or a hub id")
 
 
 def check_config(fields: dict[str, Any], layers: int = 1_000) -> None:
@@ -178,7 +176,7 @@ def check_config(fields: dict[str, Any], layers: int = 1_000) -> None:
                 )
 
 
-def _check_folder(folder: Path) -> None:
+def _check_sizes(folder: Path) -> None:
     """Refuse what no model has: pipes and devices, a tokenizer of gigabytes, a config that asks for terabytes."""
     for file in folder.iterdir():
         check_regular(file)

@@ -31,8 +31,6 @@ from ner_module.pretrained import from_pretrained
 TOKENIZER_FILES = ("chat_template.jinja", "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json")
 """The files of a saved tokenizer; no others are written or read."""
 
-_FEWEST_SUBWORDS = 10  # any alphabet has more; an empty tokenizer has one or two besides the special tokens
-
 # Characters that begin a word without a space before it, as a part of a character class: letters and punctuation.
 _UNSPACED = (
     "\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u19e0-\u19ff\ua9e0-\ua9ff\uaa60-\uaa7f"  # Thai to Burmese, Khmer
@@ -70,7 +68,7 @@ def load_tokenizer(model_name_or_path: str, revision: str | None = None) -> Any:
             f"the model {model_name_or_path!r} has no fast tokenizer (tokenizer.json), which aligning words with "
             "subwords needs; choose a model that has one"
         )
-    if len(tokenizer) - len(tokenizer.all_special_ids) < _FEWEST_SUBWORDS:
+    if len(tokenizer) - len(tokenizer.all_special_ids) < 10:  # any alphabet has more
         # Without files transformers makes an empty tokenizer, to which every word is unknown.
         raise PretrainedError(
             f"the model {model_name_or_path!r} has no tokenizer files (tokenizer.json); put them beside its config.json"

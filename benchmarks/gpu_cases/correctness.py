@@ -158,14 +158,14 @@ def waits(report: Report, small: bool, work: Path) -> None:
                 places = [w for w in self.caught if "synchroniz" in str(w.message)]
                 seen.update(re.sub(r".*/(?=[^/]+/[^/]+$)", "", f"{w.filename}:{w.lineno}") for w in places)
 
-    instantiate = cli.NERCLI.instantiate_trainer
+    build = cli.build_trainer
 
-    def watched(self: Any, **kwargs: Any) -> Any:
-        trainer: Any = instantiate(self, **kwargs)
+    def watched(*arguments: Any) -> Any:
+        trainer: Any = build(*arguments)
         trainer.callbacks.append(Watch())
         return trainer
 
-    cli.NERCLI.instantiate_trainer = watched  # type: ignore[method-assign]
+    cli.build_trainer = watched  # type: ignore[assignment]
     corpus, model = write_corpus("conll2003", 200 if small else 2000, work), write_model("MiniLM", small, work)
     os.environ["NER_MODULE_CACHE"] = str(work / "cache")
     options = ["--model.model_name_or_path", str(model), "--run_dir", str(work / "waits")]

@@ -1,10 +1,8 @@
-"""Running an ONNX file in the place of the torch model.
-
-Needs the package onnxruntime, which ``pip install -e '.[onnx]'`` brings; ``export`` writes such files.
-"""
+"""Running an ONNX file, as ``export`` writes it, in the place of the torch model."""
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -39,9 +37,8 @@ class OnnxModel(nn.Module):
         try:
             self.session = runtime.InferenceSession(str(path), options, providers=[provider])
         except Exception as error:  # onnxruntime has a class of its own for each status code
-            raise RunError(
-                f"{path} cannot be read as an ONNX model ({type(error).__name__}): export it again"
-            ) from error
+            problem = f"{path} cannot be read as an ONNX model ({type(error).__name__})"
+            raise RunError(f"{problem}: export it again") from error
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> SimpleNamespace:
         """An object with ``logits`` ``[R, L, C]``, on the device of ``input_ids``."""
@@ -51,12 +48,8 @@ class OnnxModel(nn.Module):
 
 
 def need_package(name: str) -> Any:
-    """Import a package that ONNX models need.
-
-    Raises:
-        RunError: it is not installed.
-    """
+    """Import a package that ONNX models need, or raise a :class:`RunError` that says how to install it."""
     try:
-        return __import__(name)
+        return importlib.import_module(name)
     except ImportError as error:
         raise RunError(f"ONNX needs the package {name!r}: pip install -e '.[onnx]'") from error

@@ -23,7 +23,7 @@ from ner_module.data.encoded import BatchAssembler, EncodingOptions, encode_spli
 from ner_module.data.entities import prediction
 from ner_module.data.sentence import Sentence
 from ner_module.data.words import split_words
-from ner_module.inference.model_folder import is_model_folder, load_hub_model, load_model_folder, save_model_folder
+from ner_module.inference.model_folder import fetch_model_folder, load_model_folder, save_model_folder
 from ner_module.model.decoding import likeliest_labels
 from ner_module.model.module import NERModule
 from ner_module.pretrained import UNPACKED
@@ -79,13 +79,12 @@ class NERTagger:
             PretrainedError: the hub does not have it, or cannot be asked.
         """
         folder = Path(path)
-        if is_model_folder(folder):
-            return cls(*load_model_folder(folder, device))
         if not folder.exists() and _HUB_ID.fullmatch(str(path)):
-            return cls(*load_hub_model(str(path), revision, device))
-        names = ("best", "last")  # a run without validation data has the latter only
-        saved = [checkpoint_path(folder, name) for name in names if checkpoint_path(folder, name).is_file()]
-        file = find_checkpoint(str(saved[0] if saved else path), None)
+            folder = fetch_model_folder(str(path), revision)
+        if (folder / "config.json").is_file():
+            return cls(*load_model_folder(folder, device))
+        saved = [checkpoint_path(folder, name) for name in ("best", "last")]  # without validation data there is no best
+        file = find_checkpoint(str(next(filter(Path.is_file, saved), path)), None)
         data = NERDataModule()
         checkpoint = read_checkpoint(file)
         warn_of_broken_weights(checkpoint, file)

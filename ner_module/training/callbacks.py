@@ -26,7 +26,6 @@ def standard_callbacks(run: Run, options: Namespace, own_bar: bool) -> list[Call
         own_bar: whether the configuration names a progress bar.
     """
     run_dir = run.run_dir
-    assert run_dir is not None
     is_trial = bool(options.trainer.fast_dev_run)  # it leaves nothing behind
     callbacks: list[Callback] = [ResultsTable(None if is_trial else run_dir)]
     if run.command != "fit":

@@ -53,7 +53,7 @@ class Run:
 
     command: str  # `fit`, `validate`, `test` or `predict`
     arguments: list[str]  # the complete command line
-    run_dir: Path | None  # where it writes; None where it runs nothing (`--help`)
+    run_dir: Path  # where it writes
     checkpoint: Path | None  # what it starts from
     starts_anew: bool = False  # `--ckpt_path auto` found nothing to resume from: what is in `run_dir` is left over
     recipe: str = "fit"  # the name of the first configuration

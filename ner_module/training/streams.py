@@ -77,7 +77,6 @@ def silence_libraries() -> None:
         "The dirpath has changed from.*",
         "It is recommended to use .*sync_dist=True.*",  # scores are summed over processes before they are logged
         "You're using the WeightAveraging callback.*",  # models are not sharded, nor averaged to be scored
-        "LightningCLI's args parameter is intended to run from within Python.*",
     ):
         warnings.filterwarnings("ignore", message=message)
     if "SLURM_JOB_ID" not in os.environ:  # a login node has srun, too

@@ -351,3 +351,5 @@ def test_a_local_module_does_not_take_the_place_of_an_installed_one(trained_run:
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith('{"text": "Ada went to Rome."')
     assert not (tmp_path / "EXECUTED").exists()
+    said = [line.split()[0] for line in done.stderr.splitlines()]
+    assert said == ["checkpoint"], "nothing of the libraries"

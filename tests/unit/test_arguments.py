@@ -9,6 +9,7 @@ from run_files import write_config
 
 from ner_module.arguments import complete_arguments
 from ner_module.errors import RunError
+from ner_module.options import read_ahead
 
 
 @pytest.fixture(autouse=True)
@@ -19,14 +20,23 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
 
 
-def test_files_of_options_come_first_and_the_rest_keeps_its_order() -> None:
-    """So that an option wins wherever it stands."""
+def test_what_is_read_ahead_keeps_its_values_and_leaves_the_rest_in_order() -> None:
     arguments = ["--model.revision", "a", "-c", "b.yaml", "--x=-1", "--data", "d.yaml", "--config=c.yaml", "--y", "-"]
-    run = complete_arguments(["fit", *arguments[:2], "--ckpt_path", "null", *arguments[2:], "--run_dir=r"])
-    files = ["--config=b.yaml", "--config=c.yaml", "--data=d.yaml"]
-    assert run.arguments == ["fit", *files, "--model.revision", "a", "--x=-1", "--y", "-", "--run_dir=r"]
-    assert run.run_dir == Path("r")
-    assert run.checkpoint is None
+    ahead, others = read_ahead(["--ckpt_path", "null", *arguments, "--run_dir=r"])
+    assert {name: values for name, values in ahead.items() if values} == {
+        "config": ["b.yaml", "c.yaml"],
+        "data": ["d.yaml"],
+        "run_dir": ["r"],
+        "ckpt_path": ["null"],
+    }
+    assert others == ["--model.revision", "a", "--x=-1", "--y", "-"]
+
+
+def test_null_withdraws_what_a_configuration_names() -> None:
+    write_config(Path("a.yaml"), {"ckpt_path": "nowhere.ckpt"})
+    with pytest.raises(RunError, match=r"no checkpoint nowhere\.ckpt"):
+        complete_arguments(["fit", "-c", "a.yaml"])
+    assert complete_arguments(["fit", "-c", "a.yaml", "--ckpt_path", "null", "--run_dir", "r"]).checkpoint is None
 
 
 @pytest.mark.parametrize("option", [["-c", "recipes/tiny.yaml"], ["--config=recipes/tiny.yaml", "--config", "b.yaml"]])
@@ -46,13 +56,6 @@ def test_the_command_line_wins_over_configurations_and_the_last_value_counts(tmp
 
 def test_auto_starts_anew_where_there_is_nothing_to_resume() -> None:
     run = complete_arguments(["fit", "--run_dir", "r", "--ckpt_path", "auto"])
-    assert (run.arguments, run.run_dir, run.checkpoint) == (["fit", "--run_dir", "r"], Path("r"), None)
+    assert (run.run_dir, run.checkpoint, run.starts_anew) == (Path("r"), None, True)
     with pytest.raises(RunError, match=r"no checkpoint r/checkpoints/best\.ckpt"):
         complete_arguments(["test", "--run_dir", "r", "--ckpt_path", "auto"])
-
-
-@pytest.mark.parametrize("option", ["--help-all", "--print_config", "--trainer.logger.help"])
-def test_nothing_is_created_for_what_does_not_run(option: str, tmp_path: Path) -> None:
-    run = complete_arguments(["fit", option])
-    assert (run.run_dir, run.checkpoint) == (None, None)
-    assert list(tmp_path.iterdir()) == []

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from ner_module.arguments import Run
 from ner_module.extras.audit.audit import Audit, audit_data
+from ner_module.training.runs import Run
 
 log = logging.getLogger(__name__)
 
@@ -46,4 +46,4 @@ class DataAudit(Callback):
 
 def callbacks(run: Run) -> list[Callback]:
     """What a command runs with."""
-    return [DataAudit(run.run_dir, run.launch)] if run.command == "fit" and run.run_dir is not None else []
+    return [DataAudit(run.run_dir, run.launch)] if run.command == "fit" else []

@@ -9,13 +9,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ner_module.arguments import complete_arguments
-from ner_module.cli import parse_fit_options
 from ner_module.data.datamodule import NERDataModule
 from ner_module.errors import RunError
 from ner_module.extras.audit.audit import audit_data
 from ner_module.extras.audit.suspects import rank_out_of_fold, rank_suspects
 from ner_module.extras.audit.view import show, show_suspects
 from ner_module.files import MAX_TEXT, check_output, write_atomically
+from ner_module.options import parse_fit_options
 from ner_module.training.checkpoints import read_checkpoint
 from ner_module.training.failures import load_module
 from ner_module.training.runs import remove_if_unused
@@ -55,8 +55,7 @@ def _rank(own: argparse.Namespace, others: Sequence[str]) -> int:
     if own.folds is None:
         asked = ["--ckpt_path", own.ckpt_path, *(["--run_dir", own.run_dir] if own.run_dir else [])]
         run = complete_arguments(["validate", *others, *asked])
-        if run.run_dir is not None:
-            remove_if_unused(run.run_dir)
+        remove_if_unused(run.run_dir)
         assert run.checkpoint is not None
         data = _read(run.arguments[1:], own.split, run.checkpoint)
         module = load_module(run.checkpoint)

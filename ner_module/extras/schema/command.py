@@ -27,12 +27,10 @@ def main(arguments: Sequence[str]) -> int:
 
 def schema() -> dict[str, Any]:
     """The schema, by the parser's options: JSON Schema 2020-12, which pydantic writes."""
-    from ner_module.options import Parser, add_options
+    from ner_module.options import build_parser
 
-    parser = Parser()
-    add_options(parser, "fit")
     root = _section()
-    for action in parser._actions:
+    for action in build_parser("fit")._actions:
         *sections, name = action.dest.split(".")
         if name == "help" or len(sections) > 1:
             continue
