@@ -1,20 +1,145 @@
-"""Attention block by block: a packed sequence regrouped into padded sequences of similar length, and back.
+"""Where the sequences of a batch lie in a packed sequence, and attention that regroups them into padded blocks.
 
-Shapes: T subword tokens of all sequences, H heads, D units of a head.
+Attention block by block computes sequences of similar length together, padded to the longest of their block.
+
+Shapes: T subword tokens of all sequences, S sequences, H heads, D units of a head.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, cast
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple, cast
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ner_module.model.layout import Layout
+# Blocks of one batch; more of them save little padding and cost calls (measured: `benchmarks/README.md`).
+MAX_BLOCKS = 4
+
+# The cost of another block, in subword tokens: one call is faster than four where lengths are almost equal.
+BLOCK_COST = 16
 
 Attend = Callable[..., Tensor]
 """Computes attention in a block; called like ``scaled_dot_product_attention``."""
+
+
+class Block(NamedTuple):
+    """Sequences computed in one attention call: ``lengths`` rising, padded to the last."""
+
+    start: int
+    """Where the block begins among the regrouped subword tokens of all blocks."""
+    lengths: tuple[int, ...]
+
+    @property
+    def longest(self) -> int:
+        """What each sequence of the block is padded to."""
+        return self.lengths[-1]
+
+    @property
+    def size(self) -> int:
+        """Subword tokens that attention computes for the block."""
+        return len(self.lengths) * self.longest
+
+
+def plan_blocks(lengths: npt.ArrayLike, max_blocks: int = MAX_BLOCKS) -> list[tuple[int, int]]:
+    """Split rising lengths into contiguous groups so that padding each to its longest, and calling each, costs least.
+
+    Returns:
+        ``(first, last exclusive)`` of each of at most ``max_blocks`` groups, in order.
+
+    >>> plan_blocks([30, 30, 40, 90, 90, 200], 3)
+    [(0, 3), (3, 5), (5, 6)]
+    """
+    values, starts, counts = np.unique(lengths, return_index=True, return_counts=True)
+    ends = starts + counts
+    # cost[i, j]: distinct lengths i to j in one group.
+    sizes = (ends[None, :] - starts[:, None]) * values[None, :]
+    cost = np.where(starts[:, None] <= starts[None, :], sizes + BLOCK_COST, np.inf)
+    # For the lengths up to each: the least cost so far, and where its groups begin.
+    best, begins = cost[0], [[0] for _ in values]
+    for _ in range(min(max_blocks, len(values)) - 1):
+        # One group more: the last begins after the k-th distinct length, and what is before it stays as it is.
+        options = best[:-1, None] + cost[1:, :]
+        last = options.argmin(axis=0)
+        split = options.min(axis=0)
+        begins = [[*begins[last[j]], int(last[j]) + 1] if split[j] < best[j] else begins[j] for j in range(len(values))]
+        best = np.minimum(best, split)
+    return list(pairwise([*starts[begins[-1]].tolist(), int(ends[-1])]))
+
+
+class Layout:
+    """Where the sequences of a batch lie in the packed sequence, and how attention regroups them.
+
+    Args:
+        lengths: subword tokens of each sequence, in the order in which they are packed.
+        device: of the batch.
+        blocked: whether attention regroups sequences into blocks; else it takes the packed sequence as it is.
+    """
+
+    take: Tensor
+    """``[sum of block sizes]``: which token of the packed sequence stands at each place of the blocks."""
+    place: Tensor
+    """``[T]``: at which place of the blocks each token of the packed sequence stands."""
+
+    def __init__(self, lengths: Sequence[int], device: torch.device, blocked: bool = True) -> None:
+        self.lengths, self.device, self.blocked = lengths, device, blocked
+        self.total, self.longest = sum(lengths), max(lengths)
+        # [S + 1] int32: where each sequence begins, and the end.
+        self.offsets = send(np.cumsum([0, *lengths], dtype=np.int32), device)
+        self.blocks: list[Block] = []
+        self._masks: dict[tuple[Block, int | None], Tensor | None] = {}
+        if blocked:
+            self._regroup()
+
+    def _regroup(self) -> None:
+        lengths = np.asarray(self.lengths, dtype=np.int64)
+        order = np.argsort(lengths, kind="stable")
+        starts = (np.cumsum(lengths) - lengths)[order]
+        rising = lengths[order]
+        takes, places, start = [], [], 0
+        for first, last in plan_blocks(rising):
+            block = Block(start, tuple(rising[first:last].tolist()))
+            self.blocks.append(block)
+            inside = np.arange(block.longest)
+            real = inside < rising[first:last, None]
+            # Padding repeats the first token of its sequence: any finite value will do, no real token attends to it.
+            takes.append(np.where(real, starts[first:last, None] + inside, starts[first:last, None]).ravel())
+            places.append(start + np.flatnonzero(real.ravel()))
+            start += block.size
+        taken, found = np.concatenate(takes), np.concatenate(places)
+        place = np.empty(self.total, dtype=np.int64)
+        place[taken[found]] = found
+        self.take, self.place = send(taken, self.device), send(place, self.device)
+
+    def mask(self, block: Block, window: int | None) -> Tensor | None:
+        """Which keys the queries of a block attend to: bool, ``[S, 1, 1 or longest, longest]``; ``None`` for all.
+
+        In local attention ``window`` says how far to either side.
+        """
+        if window is not None and window >= block.longest - 1:
+            window = None
+        if (block, window) not in self._masks:
+            mask = None
+            place = np.arange(block.longest)
+            if block.lengths[0] < block.longest:
+                mask = (place < np.asarray(block.lengths)[:, None])[:, None, None, :]
+            if window is not None:
+                near = np.abs(place[:, None] - place) <= window
+                # Padding attends to itself at least: with no key at all it would be NaN and spoil the gradients.
+                mask = near[None, None] if mask is None else (mask & near) | np.eye(block.longest, dtype=bool)
+            self._masks[block, window] = None if mask is None else send(np.ascontiguousarray(mask), self.device)
+        return self._masks[block, window]
+
+
+def send(values: npt.NDArray[Any], device: torch.device) -> Tensor:
+    """An array on a device, without waiting for it."""
+    tensor = torch.from_numpy(values)
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 class _Regroup(torch.autograd.Function):
@@ -61,14 +186,12 @@ def in_blocks(
     regroup, restore = cast(Any, _Regroup.apply), cast(Any, _Restore.apply)
     regrouped = [regroup(states.flatten(1), layout) for states in states_THD]
     outputs = []
-    for index, block in enumerate(layout.blocks):
+    for block in layout.blocks:
         part = slice(block.start, block.start + block.size)
         query, key, value = (
             states[part].view(len(block.lengths), block.longest, *shape).transpose(1, 2) for states in regrouped
         )
-        mask = layout.mask(index, window)
-        out = attend(query, key, value, mask, dropout, scale=scaling)
+        out = attend(query, key, value, layout.mask(block, window), dropout, scale=scaling)
         outputs.append(out.transpose(1, 2).reshape(block.size, -1))
-    joined = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
-    restored: Tensor = restore(joined, layout)
+    restored: Tensor = restore(torch.cat(outputs), layout)
     return restored.view(1, layout.total, *shape)

@@ -129,9 +129,9 @@ def check_fits(config_json: str, weights: Mapping[str, torch.Tensor]) -> None:
         problem = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise RunError(f"the checkpoint's model cannot be built ({problem}); use another checkpoint") from error
     for name in [*built, *weights]:
-        shapes = [tuple(given[name].shape) if name in given else None for given in (built, weights)]
-        if shapes[0] != shapes[1]:
-            problem = "{} is {} in its config and {} in its weights".format(name, *shapes)
+        wanted, held = (tuple(given[name].shape) if name in given else None for given in (built, weights))
+        if wanted != held:
+            problem = f"{name} is {wanted} in its config and {held} in its weights"
             raise RunError(f"the checkpoint contradicts itself: {problem}; use another checkpoint")
 
 

@@ -22,7 +22,7 @@ from transformers import AutoConfig, AutoModelForTokenClassification
 
 from ner_module.data.datamodule import NERDataModule
 from ner_module.model import packed
-from ner_module.model.layout import Layout
+from ner_module.model.blocks import Layout
 from ner_module.model.module import NERModule
 from ner_module.model.optimizer import clip_within_step, clips_within_step, make_optimizer
 from ner_module.model.packed import compile_training, packed_logits, prepare, takes_flash
@@ -34,7 +34,12 @@ DEVICES = [CUDA, "cpu"]
 # Heads of the published sizes; two layers of each kind are compared.
 SIZES: dict[str, dict[str, Any]] = {
     "bert": {},
-    "deberta-v2": {"relative_attention": True, "pos_att_type": ["c2p", "p2c"], "position_buckets": 256},
+    "deberta-v2": {
+        "relative_attention": True,
+        "share_att_key": True,
+        "pos_att_type": ["c2p", "p2c"],
+        "position_buckets": 256,
+    },
     "distilbert": {},
     "electra": {},
     "eurobert": {"num_key_value_heads": 12},

@@ -19,9 +19,8 @@ from transformers import AutoModelForTokenClassification, DebertaV2Config, EuroB
 from ner_module.data.batching import TrainingSampler
 from ner_module.data.datamodule import NERDataModule
 from ner_module.data.encoded import BatchAssembler
-from ner_module.model import layout as layout_module
 from ner_module.model import packed
-from ner_module.model.layout import BLOCK_COST, Layout, plan_blocks
+from ner_module.model.blocks import BLOCK_COST, Block, Layout, plan_blocks
 from ner_module.model.module import NERModule, _loss_sum
 from ner_module.model.optimizer import make_optimizer
 from ner_module.model.packed import EXACT_FAMILIES, is_exact, packed_logits, pad_sequences, padded_logits, prepare
@@ -122,12 +121,8 @@ def deberta(**options: Any) -> DebertaV2Config:
 
 KINDS: dict[str, Any] = {
     "DeBERTa-v2-xlarge": deberta(conv_kernel_size=3, conv_act="gelu"),
-    "projections of positions": deberta(share_att_key=False),
-    "keys only": deberta(pos_att_type=["c2p"], share_att_key=False),
-    "queries only": deberta(pos_att_type="p2c"),
-    "no buckets": deberta(position_buckets=-1, norm_rel_ebd="none"),
-    "few buckets": deberta(position_buckets=4, max_relative_positions=20),
-    "absolute positions": deberta(relative_attention=False, pos_att_type=[], position_biased_input=True),
+    "few buckets": deberta(position_buckets=4, max_relative_positions=20, norm_rel_ebd="none"),
+    "absolute positions beside": deberta(position_biased_input=True),
     "narrow embeddings": deberta(embedding_size=16, type_vocab_size=2),
     "mmBERT": ModernBertConfig(**_SMALL, local_attention=16, global_attn_every_n_layers=2, norm_bias=False),
     "EuroBERT": EuroBertConfig(**_SMALL, num_key_value_heads=4),
@@ -137,6 +132,13 @@ KINDS: dict[str, Any] = {
 
 def test_the_families_are_those_named_and_no_other(families: dict[str, Any]) -> None:
     assert all(map(is_exact, families.values()))
+    for options in (
+        {"relative_attention": False, "pos_att_type": []},
+        {"position_buckets": -1},
+        {"share_att_key": False},
+        {"pos_att_type": ["c2p"]},
+    ):
+        assert not is_exact(AutoModelForTokenClassification.from_config(deberta(**options)))
     tested = {model.config.model_type for model in families.values()} | {type(c).model_type for c in KINDS.values()}
     assert tested == set(EXACT_FAMILIES)
 
@@ -257,7 +259,7 @@ def test_regrouping_moves_every_subword_and_back(lengths: list[int]) -> None:
     regrouped = values[layout.take]
     assert torch.equal(regrouped[layout.place], values)
     computed = sum(block.size for block in layout.blocks)
-    assert computed == len(regrouped) == packed.attention_tokens(None, CPU, lengths)
+    assert computed == len(regrouped)
     rows = values.split(lengths)
     found = []
     for block in layout.blocks:
@@ -271,29 +273,31 @@ def test_regrouping_moves_every_subword_and_back(lengths: list[int]) -> None:
 def test_no_mask_where_a_block_has_no_padding() -> None:
     layout = Layout([40, 90, 40, 90, 200, 20], CPU)
     assert [block.lengths for block in layout.blocks] == [(20,), (40, 40), (90, 90), (200,)]
-    assert all(layout.mask(index, None) is None for index in range(4))
-    local = layout.mask(2, 3)
+    assert all(layout.mask(block, None) is None for block in layout.blocks)
+    local = layout.mask(layout.blocks[2], 3)
     assert local is not None
     assert local.sum() == sum(abs(i - j) <= 3 for i in range(90) for j in range(90))
     padded = Layout([60, 90, 120, 150, 180], CPU)
     assert [block.lengths for block in padded.blocks] == [(60,), (90,), (120,), (150, 180)]
-    mask = padded.mask(3, None)
+    mask = padded.mask(padded.blocks[3], None)
     assert mask is not None
     assert mask[:, 0, 0].tolist() == [[True] * 150 + [False] * 30, [True] * 180]
 
 
 @pytest.mark.parametrize("family", ["bert-uncased", "roberta", "modernbert", "deberta-v3"])
-@pytest.mark.parametrize("multiplies", [True, False])
-def test_filling_up_changes_nothing(
-    family: str, multiplies: bool, families: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_longer_packed_sequence_changes_nothing(family: str, families: dict[str, Any]) -> None:
     model = families[family]
-    multiple = 16 if multiplies else 1
-    monkeypatch.setattr(model, "kernels", model.kernels._replace(length_multiple=lambda device: multiple))
-    for batch in ("one", "one-empty", "equal", "many"):
-        input_ids, labels = batch_of(BATCHES[batch])
-        expected = reference(families[family], input_ids, labels, BATCHES[batch])
-        assert_equal(exact(families[family], input_ids, labels, BATCHES[batch]), expected)
+    prepare(model)
+    for lengths in BATCHES.values():
+        input_ids, _ = batch_of(lengths)
+        expected = packed_logits(model, input_ids, lengths)
+        model.length_multiple = lambda device: 16
+        filled, padded_lengths = packed._pad_to_multiple(input_ids, lengths, model)
+        assert len(filled) == sum(padded_lengths) == -(-len(input_ids) // 16) * 16
+        assert max(padded_lengths) == max(lengths)
+        found = packed_logits(model, input_ids, lengths)
+        torch.testing.assert_close(found, expected, atol=4e-6, rtol=1e-6)
+        model.length_multiple = lambda device: 1
 
 
 # ---------------------------------------------------------------- a whole epoch
@@ -342,13 +346,13 @@ def _shifted(layout: Layout) -> None:
 def _one_too_long(layout: Layout) -> None:
     for index, block in enumerate(layout.blocks):
         lengths = tuple(min(length + 1, block.longest) for length in block.lengths)
-        layout.blocks[index] = layout_module.Block(block.start, lengths)
+        layout.blocks[index] = Block(block.start, lengths)
 
 
 def _one_too_short(layout: Layout) -> None:
     for index, block in enumerate(layout.blocks):
         lengths = (*(length - 1 for length in block.lengths[:-1]), block.longest)
-        layout.blocks[index] = layout_module.Block(block.start, lengths)
+        layout.blocks[index] = Block(block.start, lengths)
 
 
 @pytest.mark.parametrize("mistake", [_shifted, _one_too_long, _one_too_short])

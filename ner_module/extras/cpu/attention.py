@@ -5,7 +5,7 @@ element is kept with the probability ``round((1 - p) * 65536) / 65536``, exactly
 probability, so the expectation is exact whatever ``p`` is. The bits come from torch's generator: a seed fixes them, and
 a resumed run continues them.
 
-With dropout, torch computes attention on CPU by the formula as well; :func:`attend` takes fewer operators, and these
+With dropout, torch computes attention on CPU by the formula as well; :func:`attention` takes fewer operators, and these
 masks. Without, torch's is fused, but in bfloat16 it takes two to three times as long.
 
 Shapes: N sequences of equal (padded) length L, H heads, D units of a head.
@@ -80,13 +80,6 @@ class FastDropout(nn.Dropout):
         return super().forward(input)
 
 
-def use_fast_dropout(model: nn.Module) -> None:
-    """Make each ``nn.Dropout`` of a model a :class:`FastDropout`."""
-    for module in model.modules():
-        if type(module) is nn.Dropout:
-            module.__class__ = FastDropout
-
-
 class _Attend(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -119,19 +112,17 @@ class _Attend(torch.autograd.Function):
         )
 
 
-def use_unfused_attention(query: Tensor, p: float) -> bool:
-    """Whether :func:`attend` is faster than torch's fused attention: on CPU, when there will be a backward pass."""
-    if query.device.type != "cpu" or not torch.is_grad_enabled() or not num_kept(p):
-        return False
-    return p > 0 or query.dtype == torch.bfloat16
-
-
-def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, p: float, scale: float | None) -> Tensor:
-    """``scaled_dot_product_attention`` on CPU, by the formula.
+def attention(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, p: float, *, scale: float | None = None
+) -> Tensor:
+    """``scaled_dot_product_attention``, by the formula where that is faster: on CPU, before a backward pass.
 
     Query, key, value and what is returned are ``[N, H, L, D]``; the mask is bool, broadcast to ``[N, H, L, L]``: the
-    keys that queries attend to, one at least; ``None`` for all. ``p``, less than 1, is of a share of attention.
+    keys that queries attend to, one at least; ``None`` for all.
     """
+    by_formula = query.device.type == "cpu" and torch.is_grad_enabled() and num_kept(p)
+    if not by_formula or (p == 0 and query.dtype != torch.bfloat16):
+        return F.scaled_dot_product_attention(query, key, value, mask, p, scale=scale)
     scale = query.shape[-1] ** -0.5 if scale is None else scale
     if torch.is_autocast_enabled("cpu"):
         dtype = torch.get_autocast_dtype("cpu")
@@ -139,12 +130,3 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, p: fl
     with torch.autocast("cpu", enabled=False):  # or softmax, and what follows, would be in float32
         attended: Tensor = cast(Any, _Attend.apply)(query, key, value, mask, p, scale)
     return attended
-
-
-def attention(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, p: float, *, scale: float | None = None
-) -> Tensor:
-    """``scaled_dot_product_attention``, by the formula where that is faster."""
-    if use_unfused_attention(query, p):
-        return attend(query, key, value, mask, p, scale)
-    return F.scaled_dot_product_attention(query, key, value, mask, p, scale=scale)
