@@ -31,7 +31,7 @@ from ner_module.model.blocks import Attend, Layout, in_blocks, send
 EXACT_FAMILIES = ("bert", "deberta-v2", "distilbert", "electra", "eurobert", "modernbert", "roberta", "xlm-roberta")
 """Values of ``config.model_type`` whose packed results are proven equal to the padded ones."""
 
-_OFFSET_FAMILIES = ("roberta", "xlm-roberta")  # their positions begin after that of the padding token
+_OFFSET_FAMILIES = ("roberta", "xlm-roberta")  # their positions begin after the id of the padding token
 
 _NAME = "ner_module_packed"
 
@@ -132,7 +132,7 @@ def packed_logits(
     layout = Layout(lengths, device, blocked=not takes_flash(model, device))
     outputs = (forward or model)(
         input_ids=filled[None],
-        position_ids=positions(model.config, filled, layout)[None],
+        position_ids=_positions(model.config, layout)[None],
         attention_mask=None,
         layout=layout,
         attend=model.attend,
@@ -168,19 +168,12 @@ def takes_flash(model: Any, device: torch.device) -> bool:
     return dtype in half and head <= limit and head % 8 == 0
 
 
-def positions(config: Any, input_ids_T: Tensor, layout: Layout) -> Tensor:
+def _positions(config: Any, layout: Layout) -> Tensor:
     """``[T]``: the position id of each token in its own sequence, as the family counts them."""
     lengths = np.asarray(layout.lengths, dtype=np.int64)
-    if config.model_type not in _OFFSET_FAMILIES:
-        starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
-        return send(np.arange(layout.total) - starts, layout.device)
-    # As in transformers, a padding token inside the text (someone wrote "<pad>") has no place of its own.
-    counted = (input_ids_T != config.pad_token_id).long()
-    seen = counted.cumsum(0)
-    sequences = send(np.repeat(np.arange(len(lengths)), lengths), layout.device)
-    before = (seen - counted).index_select(0, layout.offsets[:-1].long())
-    place: Tensor = (seen - before.index_select(0, sequences)) * counted
-    return place + int(config.pad_token_id)
+    starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
+    first = config.pad_token_id + 1 if config.model_type in _OFFSET_FAMILIES else 0
+    return send(np.arange(layout.total) - starts + first, layout.device)
 
 
 def padded_logits(model: Any, input_ids_T: Tensor, lengths: Sequence[int]) -> Tensor:

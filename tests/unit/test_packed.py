@@ -23,7 +23,7 @@ from ner_module.model import packed
 from ner_module.model.blocks import BLOCK_COST, Block, Layout, plan_blocks
 from ner_module.model.module import NERModule, _loss_sum
 from ner_module.model.optimizer import make_optimizer
-from ner_module.model.packed import EXACT_FAMILIES, is_exact, packed_logits, pad_sequences, padded_logits, prepare
+from ner_module.model.packed import EXACT_FAMILIES, is_exact, packed_logits, padded_logits, prepare
 
 LABELS = ["O", "B-A", "I-A", "B-B", "I-B"]
 CPU = torch.device("cpu")
@@ -176,17 +176,6 @@ def test_the_padded_path_is_transformers_own(family: str, families: dict[str, An
         assert torch.equal(padded_logits(model, input_ids, lengths), expected[0])
         if is_exact(model):
             prepare(model)  # a padded batch from other code is computed as before
-
-
-def test_a_padding_token_in_the_text_has_no_position_in_roberta(families: dict[str, Any]) -> None:
-    model, lengths = families["roberta"], [9, 5, 7]
-    input_ids, _ = batch_of(lengths)
-    input_ids[[3, 11]] = model.config.pad_token_id
-    padded, real = pad_sequences(input_ids, lengths, model.config.pad_token_id)
-    model.set_attn_implementation("sdpa")
-    expected = model(input_ids=padded, attention_mask=real.long()).logits[real]
-    prepare(model)
-    torch.testing.assert_close(packed_logits(model, input_ids, lengths), expected, atol=4e-6, rtol=1e-6)
 
 
 @pytest.mark.parametrize("family", ["bert-uncased", "modernbert", "deberta-v3"])

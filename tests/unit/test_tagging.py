@@ -213,6 +213,7 @@ def test_conversion_keeps_the_spans_and_is_legal(source: str, target: str, tags:
 
 def test_conversion_from_and_to_flat() -> None:
     assert convert_tags(["PER", "PER", "none"], "flat", "iob2", "none") == ["B-PER", "B-PER", "O"]
+    assert convert_tags(["PER", "PER", "none"], "io", "iob2", "none") == ["B-PER", "I-PER", "O"]
     assert convert_tags(["N", "V"], "flat", "bioes", None) == ["S-N", "S-V"]
     assert convert_tags(["B-PER", "E-PER", "O"], "bioes", "flat") == ["PER", "PER", "O"]
     assert convert_tags(["B-PER", "O"], "iob2", "flat", "none") == ["PER", "none"]

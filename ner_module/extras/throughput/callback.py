@@ -1,9 +1,7 @@
 """How fast training is: one line at the end, and ``throughput`` in ``results.json``.
 
-Rates are what was trained on divided by the time on the clock from batch to batch, waiting for data and all else that
-happens in between included; validation, and what follows an epoch, are left out. A GPU computes behind the host's back:
-it is waited for where the clock is stopped, and nowhere else. With several processes rates are those of this process
-times their number.
+Rates are what was trained on divided by the time on the clock, waiting for data included; validation, and what follows
+an epoch, are left out. With several processes they are those of this process times their number.
 """
 
 from __future__ import annotations
@@ -32,42 +30,35 @@ class Throughput(Callback):
         """Start the clock; after a validation, too."""
         self._since = time.perf_counter()
 
-    on_validation_end = on_train_epoch_start
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Count the batch, except the first, which also sets up kernels and the optimiser."""
-        self._batches += 1
-        if self._batches == 1:
-            self.on_validation_start(trainer, pl_module)
-            self._seconds = 0.0
-            return
-        self._sentences += len(batch["lengths"])
-        self._subwords += sum(batch["lengths"])
-        self._read_clock()
-
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop the clock when the GPU has finished what it was given."""
+        """Stop the clock when the GPU, which computes behind the host's back, has finished what it was given."""
+        if trainer.sanity_checking:
+            return
         if pl_module.device.type == "cuda":
             torch.cuda.synchronize(pl_module.device)
-        self._read_clock()
-
-    on_train_epoch_end = on_validation_start
-
-    def _read_clock(self) -> None:
         now = time.perf_counter()
         self._seconds += now - self._since
         self._since = now
 
+    on_validation_end = on_train_epoch_start
+    on_train_epoch_end = on_validation_start
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count the batch."""
+        self._batches += 1
+        self._sentences += len(batch["lengths"])
+        self._subwords += sum(batch["lengths"])
+
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the line and write the numbers."""
-        if self._batches < 2 or not trainer.is_global_zero:
+        if not self._seconds or not trainer.is_global_zero:
             return
         numbers = {
             "subwords_per_second": trainer.world_size * self._subwords / self._seconds,
             "sentences_per_second": trainer.world_size * self._sentences / self._seconds,
-            "step_ms": 1000 * self._seconds / (self._batches - 1),
+            "step_ms": 1000 * self._seconds / self._batches,
             "peak_memory_mb": _peak_memory(pl_module.device) / 2**20,
         }
         update_results(self.run_dir, {"throughput": {name: round(value, 4) for name, value in numbers.items()}})
