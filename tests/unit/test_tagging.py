@@ -311,6 +311,12 @@ def test_inventories_of_flat_labels() -> None:
     assert LabelSet(("none", "a", "B-x"), "flat", "none").entity_types == ["a", "B-x"]
 
 
+def test_the_id_of_the_outside_label() -> None:
+    assert LabelSet(("B-A", "O", "I-A")).outside_id == 1
+    assert LabelSet(("N", "none"), "flat", "none").outside_id == 1
+    assert LabelSet(("N", "V"), "flat", None).outside_id == 0
+
+
 def test_an_inventory_without_entities_is_the_outside_label() -> None:
     assert complete_label_set({"O"}, "iob2") == ["O"]
     assert complete_label_set([], "iob2") == ["O"]
