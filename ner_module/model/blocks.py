@@ -2,14 +2,14 @@
 
 Attention block by block computes sequences of similar length together, padded to the longest of their block.
 
-Shapes: T subword tokens of all sequences, S sequences, H heads, D units of a head.
+Shapes: T subword tokens of all sequences, S sequences of a block, L the longest of them, H heads, D units of a head.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -24,24 +24,6 @@ BLOCK_COST = 16
 
 Attend = Callable[..., Tensor]
 """Computes attention in a block; called like ``scaled_dot_product_attention``."""
-
-
-class Block(NamedTuple):
-    """Sequences computed in one attention call: ``lengths`` rising, padded to the last."""
-
-    start: int
-    """Where the block begins among the regrouped subword tokens of all blocks."""
-    lengths: tuple[int, ...]
-
-    @property
-    def longest(self) -> int:
-        """What each sequence of the block is padded to."""
-        return self.lengths[-1]
-
-    @property
-    def size(self) -> int:
-        """Subword tokens that attention computes for the block."""
-        return len(self.lengths) * self.longest
 
 
 def plan_blocks(lengths: npt.ArrayLike, max_blocks: int = MAX_BLOCKS) -> list[tuple[int, int]]:
@@ -79,18 +61,12 @@ class Layout:
         blocked: whether attention regroups sequences into blocks; else it takes the packed sequence as it is.
     """
 
-    take: Tensor
-    """``[sum of block sizes]``: which token of the packed sequence stands at each place of the blocks."""
-    place: Tensor
-    """``[T]``: at which place of the blocks each token of the packed sequence stands."""
-
     def __init__(self, lengths: Sequence[int], device: torch.device, blocked: bool = True) -> None:
         self.lengths, self.device, self.blocked = lengths, device, blocked
         self.total, self.longest = sum(lengths), max(lengths)
-        # [S + 1] int32: where each sequence begins, and the end.
+        # int32: where each sequence begins, and the end.
         self.offsets = send(np.cumsum([0, *lengths], dtype=np.int32), device)
-        self.blocks: list[Block] = []
-        self._masks: dict[tuple[Block, int | None], Tensor | None] = {}
+        self._masks: dict[tuple[int, int | None], Tensor | None] = {}
         if blocked:
             self._regroup()
 
@@ -99,39 +75,43 @@ class Layout:
         order = np.argsort(lengths, kind="stable")
         starts = (np.cumsum(lengths) - lengths)[order]
         rising = lengths[order]
-        takes, places, start = [], [], 0
-        for first, last in plan_blocks(rising):
-            block = Block(start, tuple(rising[first:last].tolist()))
-            self.blocks.append(block)
-            inside = np.arange(block.longest)
-            real = inside < rising[first:last, None]
+        # The lengths of the sequences in each block, rising: each is padded to the last.
+        self.blocks = [rising[first:last] for first, last in plan_blocks(rising)]
+        takes, reals, first = [], [], 0
+        for block in self.blocks:
+            inside = np.arange(block[-1])
+            real = inside < block[:, None]
             # Padding repeats the first token of its sequence: any finite value will do, no real token attends to it.
-            takes.append(np.where(real, starts[first:last, None] + inside, starts[first:last, None]).ravel())
-            places.append(start + np.flatnonzero(real.ravel()))
-            start += block.size
-        taken, found = np.concatenate(takes), np.concatenate(places)
+            takes.append((starts[first : first + len(block), None] + np.where(real, inside, 0)).ravel())
+            reals.append(real.ravel())
+            first += len(block)
+        take, real = np.concatenate(takes), np.concatenate(reals)
         place = np.empty(self.total, dtype=np.int64)
-        place[taken[found]] = found
-        self.take, self.place = send(taken, self.device), send(place, self.device)
+        place[take[real]] = np.flatnonzero(real)
+        # [sum of block sizes]: which token of the packed sequence stands at each place of the blocks, and its inverse,
+        # [T]: at which place each token of the packed sequence stands.
+        self.take, self.place = send(take, self.device), send(place, self.device)
 
-    def mask(self, block: Block, window: int | None) -> Tensor | None:
-        """Which keys the queries of a block attend to: bool, ``[S, 1, 1 or longest, longest]``; ``None`` for all.
+    def mask(self, index: int, window: int | None) -> Tensor | None:
+        """Which keys the queries of a block attend to: bool, ``[S, 1, 1 or L, L]``; ``None`` for all.
 
         In local attention ``window`` says how far to either side.
         """
-        if window is not None and window >= block.longest - 1:
+        lengths = self.blocks[index]
+        longest = int(lengths[-1])
+        if window is not None and window >= longest - 1:
             window = None
-        if (block, window) not in self._masks:
+        if (index, window) not in self._masks:
             mask = None
-            place = np.arange(block.longest)
-            if block.lengths[0] < block.longest:
-                mask = (place < np.asarray(block.lengths)[:, None])[:, None, None, :]
+            place = np.arange(longest)
+            if lengths[0] < longest:
+                mask = (place < lengths[:, None])[:, None, None, :]
             if window is not None:
                 near = np.abs(place[:, None] - place) <= window
                 # Padding attends to itself at least: with no key at all it would be NaN and spoil the gradients.
-                mask = near[None, None] if mask is None else (mask & near) | np.eye(block.longest, dtype=bool)
-            self._masks[block, window] = None if mask is None else send(np.ascontiguousarray(mask), self.device)
-        return self._masks[block, window]
+                mask = near[None, None] if mask is None else (mask & near) | np.eye(longest, dtype=bool)
+            self._masks[index, window] = None if mask is None else send(np.ascontiguousarray(mask), self.device)
+        return self._masks[index, window]
 
 
 def send(values: npt.NDArray[Any], device: torch.device) -> Tensor:
@@ -182,16 +162,14 @@ def in_blocks(
 
     ``window`` says how far to either side tokens attend; ``None``: as far as their sequence goes.
     """
-    shape = states_THD[0].shape[1:]
     regroup, restore = cast(Any, _Regroup.apply), cast(Any, _Restore.apply)
-    regrouped = [regroup(states.flatten(1), layout) for states in states_THD]
+    sizes = [len(block) * int(block[-1]) for block in layout.blocks]
+    regrouped = [regroup(states.flatten(1), layout).split(sizes) for states in states_THD]
     outputs = []
-    for block in layout.blocks:
-        part = slice(block.start, block.start + block.size)
-        query, key, value = (
-            states[part].view(len(block.lengths), block.longest, *shape).transpose(1, 2) for states in regrouped
-        )
-        out = attend(query, key, value, layout.mask(block, window), dropout, scale=scaling)
-        outputs.append(out.transpose(1, 2).reshape(block.size, -1))
+    for index, parts in enumerate(zip(*regrouped, strict=True)):
+        block_SLHD = len(layout.blocks[index]), -1, *states_THD[0].shape[1:]
+        query, key, value = (part.view(block_SLHD).transpose(1, 2) for part in parts)
+        out = attend(query, key, value, layout.mask(index, window), dropout, scale=scaling)
+        outputs.append(out.transpose(1, 2).reshape(sizes[index], -1))
     restored: Tensor = restore(torch.cat(outputs), layout)
-    return restored.view(1, layout.total, *shape)
+    return restored.view(1, *states_THD[0].shape)

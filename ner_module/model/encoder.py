@@ -56,19 +56,8 @@ def build_from_base(
     for name in DROPOUTS:
         if dropout is not None and getattr(config, name, None) is not None:
             setattr(config, name, dropout)
-    with _quiet_transformers():
-        model, report = from_pretrained(
-            _load_checked,
-            model_name_or_path,
-            revision,
-            config=config,
-            dtype=torch.float32,
-            ignore_mismatched_sizes=True,
-            output_loading_info=True,
-        )
-    encoder = model.base_model_prefix + "."
-    absent = [*report["missing_keys"], *(key[0] for key in report["mismatched_keys"])]
-    if lost := [key for key in absent if key.startswith(encoder)]:
+    model, absent = _load(model_name_or_path, revision, config)
+    if lost := [key for key in absent if key.startswith(f"{model.base_model_prefix}.")]:
         raise PretrainedError(
             f"the weights of {model_name_or_path!r} lack {len(lost)} tensors of the encoder, such as {lost[0]}; they "
             "would be random numbers. Name a model whose weights belong to its config"
@@ -137,14 +126,19 @@ def check_fits(config_json: str, weights: Mapping[str, torch.Tensor]) -> None:
 
 def build_from_folder(folder: str) -> Any:
     """A whole tagger as ``export`` writes it, in float32 and evaluation mode; raises as ``from_pretrained`` here."""
-    config = load_config(folder)
-    with _quiet_transformers():
-        model, report = from_pretrained(
-            _load_checked, folder, None, config=config, dtype=torch.float32, output_loading_info=True
-        )
-    if lost := sorted(report["missing_keys"]):
-        raise PretrainedError(f"the weights in {folder} lack {len(lost)} tensors, such as {lost[0]}: export it again")
+    model, absent = _load(folder, None, load_config(folder))
+    if absent:
+        lost = f"{len(absent)} tensors, such as {absent[0]}"
+        raise PretrainedError(f"the weights in {folder} lack {lost}: export it again")
     return model
+
+
+def _load(name: str, revision: str | None, config: Any) -> tuple[Any, list[str]]:
+    """A tagger, and which of its tensors its files lack or have in another shape."""
+    options = {"dtype": torch.float32, "ignore_mismatched_sizes": True, "output_loading_info": True}
+    with _quiet_transformers():
+        model, report = from_pretrained(_load_checked, name, revision, config=config, **options)
+    return model, sorted([*report["missing_keys"], *(key[0] for key in report["mismatched_keys"])])
 
 
 def _load_checked(path: str, *, config: Any, **kwargs: Any) -> Any:

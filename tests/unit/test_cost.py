@@ -110,7 +110,7 @@ def test_an_epoch_computes_each_subword_once_and_attention_little_more(
     data.setup("fit")
     assert total == data.encoded["train"].sequence_lengths().sum()
     layouts = [Layout(lengths, torch.device("cpu")) for lengths, _ in steps]
-    assert sum(block.size for layout in layouts for block in layout.blocks) < 1.15 * total
+    assert sum(len(layout.take) for layout in layouts) < 1.15 * total
 
 
 def test_a_step_is_one_optimiser_call_and_few_others(watch: Callable[..., list[Any]]) -> None:

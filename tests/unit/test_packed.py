@@ -20,7 +20,7 @@ from ner_module.data.batching import TrainingSampler
 from ner_module.data.datamodule import NERDataModule
 from ner_module.data.encoded import BatchAssembler
 from ner_module.model import packed
-from ner_module.model.blocks import BLOCK_COST, Block, Layout, plan_blocks
+from ner_module.model.blocks import BLOCK_COST, Layout, plan_blocks
 from ner_module.model.module import NERModule, _loss_sum
 from ner_module.model.optimizer import make_optimizer
 from ner_module.model.packed import EXACT_FAMILIES, is_exact, packed_logits, padded_logits, prepare
@@ -247,28 +247,25 @@ def test_regrouping_moves_every_subword_and_back(lengths: list[int]) -> None:
     values = torch.arange(sum(lengths))
     regrouped = values[layout.take]
     assert torch.equal(regrouped[layout.place], values)
-    computed = sum(block.size for block in layout.blocks)
-    assert computed == len(regrouped)
-    rows = values.split(lengths)
+    sizes = [len(block) * block[-1] for block in layout.blocks]
     found = []
-    for block in layout.blocks:
-        part = regrouped[block.start : block.start + block.size].view(-1, block.longest)
-        found += [row[:length].tolist() for row, length in zip(part, block.lengths, strict=True)]
-    assert sorted(found) == sorted(row.tolist() for row in rows)
+    for block, part in zip(layout.blocks, regrouped.split(sizes), strict=True):
+        found += [row[:length].tolist() for row, length in zip(part.view(-1, block[-1]), block, strict=True)]
+    assert sorted(found) == sorted(row.tolist() for row in values.split(lengths))
     assert layout.offsets.tolist() == [0, *np.cumsum(lengths)]
     assert layout.offsets.dtype == torch.int32
 
 
 def test_no_mask_where_a_block_has_no_padding() -> None:
     layout = Layout([40, 90, 40, 90, 200, 20], CPU)
-    assert [block.lengths for block in layout.blocks] == [(20,), (40, 40), (90, 90), (200,)]
-    assert all(layout.mask(block, None) is None for block in layout.blocks)
-    local = layout.mask(layout.blocks[2], 3)
+    assert [block.tolist() for block in layout.blocks] == [[20], [40, 40], [90, 90], [200]]
+    assert all(layout.mask(index, None) is None for index in range(4))
+    local = layout.mask(2, 3)
     assert local is not None
     assert local.sum() == sum(abs(i - j) <= 3 for i in range(90) for j in range(90))
     padded = Layout([60, 90, 120, 150, 180], CPU)
-    assert [block.lengths for block in padded.blocks] == [(60,), (90,), (120,), (150, 180)]
-    mask = padded.mask(padded.blocks[3], None)
+    assert [block.tolist() for block in padded.blocks] == [[60], [90], [120], [150, 180]]
+    mask = padded.mask(3, None)
     assert mask is not None
     assert mask[:, 0, 0].tolist() == [[True] * 150 + [False] * 30, [True] * 180]
 
@@ -333,15 +330,11 @@ def _shifted(layout: Layout) -> None:
 
 
 def _one_too_long(layout: Layout) -> None:
-    for index, block in enumerate(layout.blocks):
-        lengths = tuple(min(length + 1, block.longest) for length in block.lengths)
-        layout.blocks[index] = Block(block.start, lengths)
+    layout.blocks = [np.minimum(lengths + 1, lengths[-1]) for lengths in layout.blocks]
 
 
 def _one_too_short(layout: Layout) -> None:
-    for index, block in enumerate(layout.blocks):
-        lengths = (*(length - 1 for length in block.lengths[:-1]), block.longest)
-        layout.blocks[index] = Block(block.start, lengths)
+    layout.blocks = [np.append(lengths[:-1] - 1, lengths[-1]) for lengths in layout.blocks]
 
 
 @pytest.mark.parametrize("mistake", [_shifted, _one_too_long, _one_too_short])

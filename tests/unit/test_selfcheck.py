@@ -103,8 +103,8 @@ def test_an_operator_that_is_not_there_is_found(
 def test_a_wrong_place_in_the_blocks_is_found(tiny_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     right = blocks.Layout.mask
 
-    def one_too_long(self: Any, block: Any, window: int | None) -> Any:
-        mask = right(self, block, window)
+    def one_too_long(self: Any, index: int, window: int | None) -> Any:
+        mask = right(self, index, window)
         return None if mask is None else mask | mask.roll(1, -1)
 
     monkeypatch.setattr(blocks.Layout, "mask", one_too_long)
