@@ -13,12 +13,9 @@ Shapes: N sequences of equal (padded) length L, H heads, D units of a head.
 
 from __future__ import annotations
 
-from typing import Any, cast
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 _DRAWS = 2**16
 _ONE = 0x3F80  # 1.0 in bfloat16
@@ -48,24 +45,9 @@ def draw_mask(shape: torch.Size, p: float, dtype: torch.dtype = torch.float32) -
     return ones.mul_(_ONE).view(torch.bfloat16).view(shape)
 
 
-def apply_mask(values: Tensor, mask: Tensor, p: float) -> Tensor:
-    """What dropout with probability ``p`` and this mask makes of values, or of their gradient."""
-    return (values * mask).mul_(_DRAWS / num_kept(p))
-
-
-class _Dropout(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, p: float) -> Tensor:
-        mask = draw_mask(values.shape, p, values.dtype)
-        ctx.save_for_backward(mask)
-        ctx.p = p
-        return apply_mask(values, mask, p)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        (mask,) = ctx.saved_tensors
-        return apply_mask(gradients[0], mask, ctx.p), None
+def drop(values: Tensor, p: float) -> Tensor:
+    """Dropout with probability ``p``, less than 1."""
+    return (values * draw_mask(values.shape, p, values.dtype)).mul_(_DRAWS / num_kept(p))
 
 
 class FastDropout(nn.Dropout):
@@ -74,42 +56,7 @@ class FastDropout(nn.Dropout):
     def forward(self, input: Tensor) -> Tensor:
         """Values of the same shape."""
         here = self.training and input.device.type == "cpu" and not torch.compiler.is_compiling()
-        if here and self.p > 0 and num_kept(self.p):
-            dropped: Tensor = cast(Any, _Dropout.apply)(input, self.p)
-            return dropped
-        return super().forward(input)
-
-
-class _Attend(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, p: float, scale: float
-    ) -> Tensor:
-        scores = (query @ key.transpose(-1, -2)).mul_(scale)
-        if mask is not None:
-            scores.masked_fill_(~mask, -torch.inf)
-        shares = torch.softmax(scores, -1)
-        kept = draw_mask(shares.shape, p, shares.dtype) if p > 0 else None
-        ctx.save_for_backward(query, key, value, shares, kept)
-        ctx.scale, ctx.p = scale, p
-        return (shares if kept is None else apply_mask(shares, kept, p)) @ value
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        (gradient,) = gradients
-        query, key, value, shares, kept = ctx.saved_tensors
-        of_shares = gradient @ value.transpose(-1, -2)
-        given = shares
-        if kept is not None:
-            given, of_shares = (apply_mask(part, kept, ctx.p) for part in (shares, of_shares))
-        of_scores = torch._softmax_backward_data(of_shares, shares, -1, shares.dtype).mul_(ctx.scale)
-        return (
-            of_scores @ key,
-            of_scores.transpose(-1, -2) @ query,
-            given.transpose(-1, -2) @ gradient,
-            *(None, None, None),
-        )
+        return drop(input, self.p) if here and self.p > 0 and num_kept(self.p) else super().forward(input)
 
 
 def attention(
@@ -128,5 +75,8 @@ def attention(
         dtype = torch.get_autocast_dtype("cpu")
         query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
     with torch.autocast("cpu", enabled=False):  # or softmax, and what follows, would be in float32
-        attended: Tensor = cast(Any, _Attend.apply)(query, key, value, mask, p, scale)
-    return attended
+        scores = (query @ key.transpose(-1, -2)).mul_(scale)
+        if mask is not None:
+            scores = scores.masked_fill_(~mask, -torch.inf)
+        shares = torch.softmax(scores, -1)
+        return (drop(shares, p) if p > 0 else shares) @ value
