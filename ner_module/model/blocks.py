@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -122,38 +122,6 @@ def send(values: npt.NDArray[Any], device: torch.device) -> Tensor:
     return tensor.to(device)
 
 
-class _Regroup(torch.autograd.Function):
-    """Tokens of the packed sequence to their places in the blocks; ``(T, …)`` to ``(sum of block sizes, …)``.
-
-    Autograd's own backward adds up with atomic or serial writes. Here it is a gather, too: padding has no gradient,
-    since no real token attends to it and its own output is dropped.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, layout: Layout) -> Tensor:
-        ctx.layout = layout
-        return values.index_select(0, layout.take)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return gradients[0].index_select(0, ctx.layout.place), None
-
-
-class _Restore(torch.autograd.Function):
-    """The inverse of :class:`_Regroup`, dropping what padding computed."""
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, layout: Layout) -> Tensor:
-        ctx.layout, ctx.size = layout, values.shape[0]
-        return values.index_select(0, layout.place)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        (gradient,) = gradients
-        spread = gradient.new_zeros((ctx.size, *gradient.shape[1:]))
-        return spread.index_copy_(0, ctx.layout.place, gradient), None
-
-
 @torch.compiler.disable  # type: ignore[untyped-decorator]
 def in_blocks(
     states_THD: list[Tensor], layout: Layout, dropout: float, scaling: float | None, window: int | None, attend: Attend
@@ -162,14 +130,12 @@ def in_blocks(
 
     ``window`` says how far to either side tokens attend; ``None``: as far as their sequence goes.
     """
-    regroup, restore = cast(Any, _Regroup.apply), cast(Any, _Restore.apply)
     sizes = [len(block) * int(block[-1]) for block in layout.blocks]
-    regrouped = [regroup(states.flatten(1), layout).split(sizes) for states in states_THD]
+    regrouped = [torch.split(states.flatten(1).index_select(0, layout.take), sizes) for states in states_THD]
     outputs = []
     for index, parts in enumerate(zip(*regrouped, strict=True)):
         block_SLHD = len(layout.blocks[index]), -1, *states_THD[0].shape[1:]
         query, key, value = (part.view(block_SLHD).transpose(1, 2) for part in parts)
         out = attend(query, key, value, layout.mask(index, window), dropout, scale=scaling)
         outputs.append(out.transpose(1, 2).reshape(sizes[index], -1))
-    restored: Tensor = restore(torch.cat(outputs), layout)
-    return restored.view(1, *states_THD[0].shape)
+    return torch.cat(outputs).index_select(0, layout.place).view(1, *states_THD[0].shape)
