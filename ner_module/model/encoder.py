@@ -20,7 +20,7 @@ from ner_module.pretrained import check_config, from_pretrained, load_config
 log = logging.getLogger(__name__)
 
 # The families' names for their dropout probabilities.
-DROPOUTS = (
+_DROPOUTS = (
     *("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout"),
     *("classifier_dropout", "embedding_dropout", "mlp_dropout", "pooler_dropout"),
 )
@@ -53,9 +53,8 @@ def build_from_base(
     is_tagger = any(name.endswith("ForTokenClassification") for name in config.architectures or [])
     if not is_tagger:
         _set_labels(config, label_names)
-    for name in DROPOUTS:
-        if dropout is not None and getattr(config, name, None) is not None:
-            setattr(config, name, dropout)
+    if dropout is not None:
+        set_dropout(config, dropout)
     model, absent = _load(model_name_or_path, revision, config)
     if lost := [key for key in absent if key.startswith(f"{model.base_model_prefix}.")]:
         raise PretrainedError(
@@ -66,6 +65,13 @@ def build_from_base(
         log.info("%s is a tagger: %s", model_name_or_path, _relabel(model, label_names))
     # from_pretrained returns the model in eval mode, and Lightning leaves it there: dropout would be off.
     return model.train()
+
+
+def set_dropout(config: Any, probability: float) -> None:
+    """Of hidden states and attention, whatever the family calls it."""
+    for name in _DROPOUTS:
+        if getattr(config, name, None) is not None:
+            setattr(config, name, probability)
 
 
 def _relabel(model: Any, label_names: Sequence[str]) -> str:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from ner_module.files import cache_folder
-from ner_module.model.encoder import DROPOUTS
+from ner_module.model.encoder import set_dropout
 from ner_module.model.packed import packed_logits, padded_logits, prepare
 
 log = logging.getLogger(__name__)
@@ -91,9 +91,7 @@ def _small(config: Any) -> Any:
     config.pad_token_id = min(config.pad_token_id or 0, 1)
     # Attention that is far from even, so that a missing or a foreign key is seen.
     config.initializer_range = 3 * config.hidden_size**-0.5
-    for name in DROPOUTS:
-        if getattr(config, name, None) is not None:
-            setattr(config, name, 0.1)
+    set_dropout(config, 0.1)
     return config
 
 
