@@ -37,7 +37,7 @@ def check_against_seqeval(scheme: str, total: int) -> None:
 
 @pytest.mark.parametrize("scheme", SEQEVAL_SCHEMES)
 def test_spans_and_counts_equal_seqeval(scheme):
-    check_against_seqeval(scheme, 2000)
+    check_against_seqeval(scheme, 1000)
 
 
 @pytest.mark.slow
@@ -58,7 +58,7 @@ def check_against_conlleval(scheme: str, total: int) -> None:
 
 @pytest.mark.parametrize("scheme", ["iob1", "iob2"])
 def test_spans_and_counts_equal_the_conlleval_script(scheme):
-    check_against_conlleval(scheme, 2000)
+    check_against_conlleval(scheme, 1000)
 
 
 @pytest.mark.slow
