@@ -13,14 +13,15 @@ What a tag means is defined here, without torch, by three ideas:
 ``flat`` labels carry no prefix: each word that is not outside is one unit (part-of-speech tags, binary tagging). ``io``
 reads the same labels by runs: neighbouring words of one type are one entity. It is a scheme of files, never of a model.
 
-Not here: which scheme a corpus is written in (`data/tag_census.py`), label ids (`data/alignment.py`), and
-the same rules on tensors (`metrics/functional.py`).
+Not here: which scheme a corpus is written in (`data/tag_census.py`) and the same rules on tensors
+(`metrics/functional.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache, lru_cache
+from itertools import product
 from typing import Any, NamedTuple
 
 from ner_module.errors import SchemeError
@@ -33,15 +34,7 @@ OUTSIDE = "O"
 UNTYPED = "_"
 """The entity type of a bare ``B`` or ``I``; seqeval's name for it."""
 
-PREFIXES = {
-    "iob1": "BI",
-    "iob2": "BI",
-    "ioe1": "IE",
-    "ioe2": "IE",
-    "bioes": "BIES",
-    "bilou": "BILU",
-    "flat": "",
-}
+PREFIXES = {"iob1": "BI", "iob2": "BI", "ioe1": "IE", "ioe2": "IE", "bioes": "BIES", "bilou": "BILU", "flat": ""}
 """Scheme -> the prefixes it writes, in the order labels are listed."""
 
 SCHEMES = tuple(PREFIXES)
@@ -76,7 +69,7 @@ class LabelSet(NamedTuple):
         return cls(tuple(fields["label_names"] or ()), fields["scheme"], fields["outside_label"])
 
     def to_fields(self) -> dict[str, Any]:
-        """The inverse of :meth:`from_fields`; plain data."""
+        """The inverse of :meth:`from_fields`."""
         return {"label_names": list(self.names), "scheme": self.scheme, "outside_label": self.outside}
 
     @property
@@ -136,12 +129,8 @@ def tags_to_spans(tags: Sequence[str], scheme: str = "iob2", outside_label: str 
 
     Only for ``flat`` and ``io`` do ``scheme`` and ``outside_label`` matter: the label that is no unit, or ``None``.
 
-    >>> tags_to_spans(["B-PER", "I-PER", "O", "I-LOC", "B-LOC"])
-    [Span(start=0, end=2, entity_type='PER'), Span(start=3, end=4, entity_type='LOC'), \
-Span(start=4, end=5, entity_type='LOC')]
-    >>> tags_to_spans(["NOUN", "NOUN", "O"], "flat"), tags_to_spans(["PER", "PER", "O"], "io")
-    ([Span(start=0, end=1, entity_type='NOUN'), Span(start=1, end=2, entity_type='NOUN')], \
-[Span(start=0, end=2, entity_type='PER')])
+    >>> tags_to_spans(["B-PER", "I-PER", "O", "I-LOC"])
+    [Span(start=0, end=2, entity_type='PER'), Span(start=3, end=4, entity_type='LOC')]
     """
     if scheme == "flat":
         return [Span(i, i + 1, tag) for i, tag in enumerate(tags) if tag != outside_label]
@@ -171,8 +160,6 @@ def spans_to_tags(
         SchemeError: spans overlap or leave the sentence, or the scheme cannot hold them (``flat`` and longer spans,
             ``flat`` without an outside label and uncovered words).
 
-    >>> spans_to_tags([Span(0, 2, "PER"), Span(2, 3, "PER")], 4, "iob1")
-    ['I-PER', 'I-PER', 'B-PER', 'O']
     >>> spans_to_tags([Span(0, 2, "PER"), Span(2, 3, "LOC")], 4, "bioes")
     ['B-PER', 'E-PER', 'S-LOC', 'O']
     """
@@ -241,15 +228,12 @@ def legal_transitions(names: Sequence[str], scheme: str) -> list[list[bool]]:
     [True, True, True, False]
     """
 
-    def tag(prefix: str, entity_type: str) -> str:
-        return OUTSIDE if prefix == OUTSIDE else join_tag(prefix, entity_type)
-
     @cache
     def may_follow(first: str, second: str, same_type: bool) -> bool:
-        other = "X" if same_type else "Y"
-        before, after = ([tag(prefix, name) for prefix in OUTSIDE + PREFIXES[scheme]] for name in ("X", other))
-        pair = tag(first, "X"), tag(second, other)
-        return any(not illegal_words([left, *pair, right], scheme) for left in before for right in after)
+        of_x, of_y = ({prefix: f"{prefix}-{name}" for prefix in PREFIXES[scheme]} | {OUTSIDE: OUTSIDE} for name in "XY")
+        after = of_x if same_type else of_y
+        neighbours = product(of_x.values(), after.values())
+        return any(not illegal_words([left, of_x[first], after[second], right], scheme) for left, right in neighbours)
 
     split = [split_tag(name) for name in names]
     return [[may_follow(a, b, one == other) for b, other in split] for a, one in split]
@@ -269,12 +253,7 @@ def convert_tags(
     ``label_map`` gives entity types (flat: labels) new names; ``O`` or the outside label drops a type. Spans are
     renamed, not words: two that touch and get the same type stay two if the scheme can write that.
 
-    >>> convert_tags(["I-PER", "I-PER", "B-PER"], "iob1", "bilou")
-    ['B-PER', 'L-PER', 'U-PER']
-    >>> convert_tags(["B-PER", "I-PER", "O"], "iob2", "flat"), convert_tags(["PER", "none"], "flat", "iob2", "none")
-    (['PER', 'PER', 'O'], ['B-PER', 'O'])
-    >>> merged = {"boss": "PER", "king": "PER", "misc": "O"}
-    >>> convert_tags(["I-boss", "I-king", "I-misc"], "iob1", "iob1", label_map=merged)
+    >>> convert_tags(["I-boss", "I-king", "I-x"], "iob1", "iob1", label_map={"boss": "PER", "king": "PER", "x": "O"})
     ['I-PER', 'B-PER', 'O']
     """
     label_map = label_map or {}
@@ -310,8 +289,6 @@ def complete_label_set(tags: Iterable[str], scheme: str, outside_label: str | No
     A list or tuple keeps its order (a dataset's own label ids stay valid) and what is missing is appended; from an
     unordered collection the outside label comes first, then the types by name.
 
-    >>> complete_label_set({"I-PER", "O", "I-LOC"}, "iob2")
-    ['O', 'B-LOC', 'I-LOC', 'B-PER', 'I-PER']
     >>> complete_label_set(["B-PER", "O"], "iob2")
     ['B-PER', 'O', 'I-PER']
     """
@@ -327,9 +304,5 @@ def complete_label_set(tags: Iterable[str], scheme: str, outside_label: str | No
 
 
 def continuation_tag(tag: str) -> str:
-    """The tag of a word's further subword tokens when all of them are labelled: a mention does not begin twice.
-
-    >>> continuation_tag("U-PER"), continuation_tag("E-PER"), continuation_tag("O")
-    ('I-PER', 'E-PER', 'O')
-    """
+    """The tag of a word's further subword tokens when all of them are labelled: a mention does not begin twice."""
     return "I" + tag[1:] if tag[:1] in "BSU" and has_prefix(tag) else tag

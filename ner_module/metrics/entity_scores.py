@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from ner_module.metrics.functional import SpanRules, scores, span_counts, span_rules, word_counts
-from ner_module.tagging import OUTSIDE
+from ner_module.metrics.functional import SpanRules, scores, span_counts, span_rules
+from ner_module.tagging import IGNORE_INDEX, OUTSIDE
 
 
 class EntityScores(Metric):
@@ -70,8 +70,6 @@ class EntityScores(Metric):
     ) -> None:
         super().__init__(**kwargs)
         rules = span_rules(label_names, scheme, outside_label)
-        self.label_names = tuple(label_names)
-        self.scheme = scheme
         self.entity_types = rules.entity_types
         self.register_buffer("label_codes", rules.codes, persistent=False)
         for name in ("true_positives", "num_predicted", "num_gold"):
@@ -83,28 +81,22 @@ class EntityScores(Metric):
         """Add a batch.
 
         Args:
-            preds: label ids ``[rows, words]``, or scores of any floating type, ``[rows, words, labels]``, of which the
-                highest is taken. Anything where ``target`` masks.
+            preds: label ids ``[rows, words]``. Anything where ``target`` masks.
             target: gold label ids ``[rows, words]``. Words labelled ``IGNORE_INDEX`` are taken out of their row: their
                 neighbours become adjacent.
 
         Raises:
             ValueError: shapes or types that do not fit; on CPU also a label id outside the inventory.
         """
-        if preds.is_floating_point():
-            if preds.ndim != 3 or preds.shape[-1] != len(self.label_names):
-                raise ValueError(
-                    f"scores must have the shape [rows, words, {len(self.label_names)}] for {len(self.label_names)} "
-                    f"labels, not {list(preds.shape)}"
-                )
-            preds = preds.argmax(-1)
-        counts = span_counts(preds, target, SpanRules(self.entity_types, self.label_codes))
-        correct_words, num_words = word_counts(preds, target)
-        self.true_positives += counts.true_positives
-        self.num_predicted += counts.num_predicted
-        self.num_gold += counts.num_gold
-        self.correct_words += correct_words
-        self.num_words += num_words
+        true_positives, num_predicted, num_gold = span_counts(
+            preds, target, SpanRules(self.entity_types, self.label_codes)
+        )
+        self.true_positives += true_positives
+        self.num_predicted += num_predicted
+        self.num_gold += num_gold
+        is_word = target != IGNORE_INDEX
+        self.correct_words += ((preds == target) & is_word).count_nonzero()
+        self.num_words += is_word.count_nonzero()
 
     def set_dtype(self, dst_type: str | torch.dtype) -> EntityScores:
         """Counts stay integers, whatever the model computes in: half precision cannot count beyond 2,048."""

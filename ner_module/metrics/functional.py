@@ -8,7 +8,7 @@ CoNLL-2000 script gives; on IOBES the script itself gives other numbers, because
 **Masked words** (:data:`~ner_module.tagging.IGNORE_INDEX` in the target) do not exist: their neighbours become
 adjacent. So a row may hold subword tokens of which only the first of each word counts, and padding anywhere.
 
-Shapes: K tag sequences of the same words (prediction and gold), N positions on the line that all rows form.
+Shapes: K tag sequences of the same words (prediction and gold), N rows, W words of the longest row.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ner_module.errors import SchemeError
@@ -38,14 +39,6 @@ class SpanRules(NamedTuple):
     """Names of the types, by their index."""
     codes: Tensor
     """int32 of shape ``[labels]``: what each label id means, as type index and bits in one integer."""
-
-
-class SpanCounts(NamedTuple):
-    """Counts of spans by entity type; each field is int64 of shape ``[types]``."""
-
-    true_positives: Tensor
-    num_predicted: Tensor
-    num_gold: Tensor
 
 
 class Scores(NamedTuple):
@@ -81,18 +74,21 @@ def span_rules(label_names: Sequence[str], scheme: str = "iob2", outside_label: 
     return SpanRules(types, torch.tensor(codes, dtype=torch.int32))
 
 
-def span_counts(preds: Tensor, target: Tensor, rules: SpanRules) -> SpanCounts:
-    """Count predicted, gold and agreeing (same row, words and type) spans of a batch, without waiting for the device.
+def span_counts(preds: Tensor, target: Tensor, rules: SpanRules) -> tuple[Tensor, Tensor, Tensor]:
+    """Count agreeing (same row, words and type), predicted and gold spans of a batch, without waiting for the device.
 
-    Label ids are ``[rows, words]``: in ``preds`` anything where ``target`` masks. The rules are on the same device.
+    Label ids are ``[N, W]``: in ``preds`` anything where ``target`` masks. The rules are on the same device.
+
+    Returns:
+        True positives, predicted and gold spans by entity type: int64 of shape ``[types]`` each.
 
     Raises:
         ValueError: shapes or types that do not fit; on CPU also a label id outside the inventory.
 
     >>> rules = span_rules(["O", "B-PER", "I-PER", "B-LOC", "I-LOC"])
     >>> counts = span_counts(torch.tensor([[1, 2, 0, 3]]), torch.tensor([[1, 2, 0, 1]]), rules)
-    >>> counts.true_positives.tolist(), counts.num_predicted.tolist(), counts.num_gold.tolist()
-    ([1, 0], [1, 1], [2, 0])
+    >>> [count.tolist() for count in counts]
+    [[1, 0], [1, 1], [2, 0]]
     """
     if target.ndim != 2 or preds.shape != target.shape:
         raise ValueError(
@@ -103,21 +99,12 @@ def span_counts(preds: Tensor, target: Tensor, rules: SpanRules) -> SpanCounts:
             raise ValueError(f"label ids must be integers, not {ids.dtype}")
     entity_type, start, closes = _read([preds, target], target != IGNORE_INDEX, rules)
     agrees = closes[0] & closes[1] & (start[0] == start[1]) & (entity_type[0] == entity_type[1])
-    # One histogram for all three counts; type 0 is "no span ends here". A gold span that was found goes to the third
-    # part instead of the second.
-    size = len(rules.entity_types) + 1
-    types = entity_type * closes
-    types[1].add_(size).add_(agrees, alpha=size)
-    histogram = types.new_zeros(3 * size, dtype=torch.int64)
-    histogram.index_add_(0, types.flatten(), histogram.new_ones(1).expand(types.numel()))
-    predicted, missed, found = histogram.view(3, size)[:, 1:]
-    return SpanCounts(found, predicted, missed + found)
 
+    def count(which: Tensor, types: Tensor) -> Tensor:
+        histogram = types.new_zeros(len(rules.entity_types) + 1, dtype=torch.int64)
+        return histogram.index_add_(0, types.flatten(), which.flatten().long())[1:]
 
-def word_counts(preds: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """How many unmasked words have the right label, and how many there are; two int64 scalars."""
-    mask = target != IGNORE_INDEX
-    return ((preds == target) & mask).count_nonzero(), mask.count_nonzero()
+    return count(agrees, entity_type[1]), count(closes[0], entity_type[0]), count(closes[1], entity_type[1])
 
 
 def scores(true_positives: Tensor, num_predicted: Tensor, num_gold: Tensor) -> Scores:
@@ -131,47 +118,31 @@ def scores(true_positives: Tensor, num_predicted: Tensor, num_gold: Tensor) -> S
 
 
 def _read(label_ids: Sequence[Tensor], mask: Tensor, rules: SpanRules) -> tuple[Tensor, Tensor, Tensor]:
-    """Apply the rule to every pair of neighbours in K tag sequences ``[rows, words]`` under one mask.
+    """Apply the rule to every pair of neighbours in K tag sequences ``[N, W]`` under one mask.
 
-    The rows are laid out one after another without their masked words, with one outside position before each row and
-    one after the last. A word starts a *segment* unless it continues the one before; a segment is a span unless it is
-    an outside word.
+    A word starts a *segment* unless it continues the one before; a segment is a span unless it is an outside word.
 
     Returns:
-        For each step from a position to the next, ``[K, N]`` each: the type of the word before the step, counted from
-        1, 0 outside; the position at which that word's segment starts; whether a span ends with that word.
+        For each word, in rows whose masked words have gone to the end, ``[K, N, W]`` each: its type, counted from 1, 0
+        outside; the position at which its segment starts; whether a span ends with it.
     """
-    line_KN = _lay_out(label_ids, mask, rules)
-    before, after = line_KN[:, :-1], line_KN[:, 1:]
-    type_KN = line_KN >> _TYPE_SHIFT
-    same_type = type_KN[:, :-1] == type_KN[:, 1:]
-    begins = ~(same_type & (before & _OPEN).bool() & (after & _CONTINUES).bool())
-    # A word's segment is the last one that began, so a running maximum of the positions finds its start.
-    positions = torch.arange(begins.shape[1], dtype=torch.int32, device=begins.device)
-    start = (positions * begins).cummax(1).values[:, :-1]
-    entity_type = type_KN[:, 1:-1]
-    return entity_type, start, begins[:, 1:] & (entity_type > 0)
-
-
-def _lay_out(label_ids: Sequence[Tensor], mask: Tensor, rules: SpanRules) -> Tensor:
-    """Codes of the labels on one line per tag sequence, ``[K, N]``; what is left over at its end is outside."""
-    keep = mask.long()
-    row = torch.arange(len(mask), device=mask.device).unsqueeze(1)
-    # Selecting by the mask would make a shape of its values. Instead all masked words go to position 0.
-    slots = keep.flatten().cumsum(0).view_as(keep).add_(row).mul_(keep).flatten()
-    # Only on the CPU does it cost nothing to know how many words there are.
-    num_words = int(mask.count_nonzero()) if mask.device.type == "cpu" else mask.numel()
-    line_KN = keep.new_zeros(len(label_ids), num_words + len(mask) + 1)
-    for line, ids in zip(line_KN, label_ids, strict=True):
-        line.scatter_(0, slots, ids.flatten().long())
-    line_KN[:, 0] = 0
-    is_word_N = torch.zeros_like(line_KN[0], dtype=torch.int32).scatter_(0, slots, 1)
-    is_word_N[0] = 0
+    order = (~mask).int().argsort(dim=1, stable=True)
+    is_word = mask.gather(1, order)
+    ids_KNW = torch.stack([ids.long().gather(1, order).masked_fill(~is_word, 0) for ids in label_ids])
     try:
-        codes_KN = rules.codes.index_select(0, line_KN.flatten()).view_as(line_KN)
+        codes_KNW = rules.codes.index_select(0, ids_KNW.flatten()).view_as(ids_KNW) * is_word
     except IndexError as error:
         raise ValueError(
             f"a label id is not in the inventory of {len(rules.codes)} labels (ids 0 to {len(rules.codes) - 1}, or "
             f"{IGNORE_INDEX} in the target for what is no word)"
         ) from error
-    return codes_KN.mul_(is_word_N)
+    # A step leads from each word to the next; outside words are before the first and after the last.
+    codes = F.pad(codes_KNW, (1, 1))
+    before, after = codes[..., :-1], codes[..., 1:]
+    same_type = before >> _TYPE_SHIFT == after >> _TYPE_SHIFT
+    begins = ~(same_type & (before & _OPEN).bool() & (after & _CONTINUES).bool())
+    # A word's segment is the last one that began, so a running maximum of the positions finds its start.
+    positions = torch.arange(begins.shape[-1], dtype=torch.int32, device=begins.device)
+    start = (positions * begins).cummax(-1).values[..., :-1]
+    entity_type = codes_KNW >> _TYPE_SHIFT
+    return entity_type, start, begins[..., 1:] & (entity_type > 0)

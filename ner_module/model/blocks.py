@@ -1,52 +1,125 @@
-"""Attention block by block: a packed sequence regrouped into padded sequences of similar length, and back.
+"""Where the sequences of a batch lie in a packed sequence, and attention that regroups them into padded blocks.
 
-Shapes: T subword tokens of all sequences, H heads, D units of a head.
+Attention block by block computes sequences of similar length together, padded to the longest of their block.
+
+Shapes: T subword tokens of all sequences, S sequences of a block, L the longest of them, H heads, D units of a head.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, cast
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ner_module.model.layout import Layout
+# Blocks of one batch; more of them save little padding and cost calls (measured: `benchmarks/README.md`).
+MAX_BLOCKS = 4
+
+# The cost of another block, in subword tokens: one call is faster than four where lengths are almost equal.
+BLOCK_COST = 16
 
 Attend = Callable[..., Tensor]
 """Computes attention in a block; called like ``scaled_dot_product_attention``."""
 
 
-class _Regroup(torch.autograd.Function):
-    """Tokens of the packed sequence to their places in the blocks; ``(T, …)`` to ``(sum of block sizes, …)``.
+def plan_blocks(lengths: npt.ArrayLike, max_blocks: int = MAX_BLOCKS) -> list[tuple[int, int]]:
+    """Split rising lengths into contiguous groups so that padding each to its longest, and calling each, costs least.
 
-    Autograd's own backward adds up with atomic or serial writes. Here it is a gather, too: padding has no gradient,
-    since no real token attends to it and its own output is dropped.
+    Returns:
+        ``(first, last exclusive)`` of each of at most ``max_blocks`` groups, in order.
+
+    >>> plan_blocks([30, 30, 40, 90, 90, 200], 3)
+    [(0, 3), (3, 5), (5, 6)]
+    """
+    values, starts, counts = np.unique(lengths, return_index=True, return_counts=True)
+    ends = starts + counts
+    # cost[i, j]: distinct lengths i to j in one group.
+    sizes = (ends[None, :] - starts[:, None]) * values[None, :]
+    cost = np.where(starts[:, None] <= starts[None, :], sizes + BLOCK_COST, np.inf)
+    # For the lengths up to each: the least cost so far, and where its groups begin.
+    best, begins = cost[0], [[0] for _ in values]
+    for _ in range(min(max_blocks, len(values)) - 1):
+        # One group more: the last begins after the k-th distinct length, and what is before it stays as it is.
+        options = best[:-1, None] + cost[1:, :]
+        last = options.argmin(axis=0)
+        split = options.min(axis=0)
+        begins = [[*begins[last[j]], int(last[j]) + 1] if split[j] < best[j] else begins[j] for j in range(len(values))]
+        best = np.minimum(best, split)
+    return list(pairwise([*starts[begins[-1]].tolist(), int(ends[-1])]))
+
+
+class Layout:
+    """Where the sequences of a batch lie in the packed sequence, and how attention regroups them.
+
+    Args:
+        lengths: subword tokens of each sequence, in the order in which they are packed.
+        device: of the batch.
+        blocked: whether attention regroups sequences into blocks; else it takes the packed sequence as it is.
     """
 
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, layout: Layout) -> Tensor:
-        ctx.layout = layout
-        return values.index_select(0, layout.take)
+    def __init__(self, lengths: Sequence[int], device: torch.device, blocked: bool = True) -> None:
+        self.lengths, self.device, self.blocked = lengths, device, blocked
+        self.total, self.longest = sum(lengths), max(lengths)
+        # int32: where each sequence begins, and the end.
+        self.offsets = send(np.cumsum([0, *lengths], dtype=np.int32), device)
+        self._masks: dict[tuple[int, int | None], Tensor | None] = {}
+        if blocked:
+            self._regroup()
 
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return gradients[0].index_select(0, ctx.layout.place), None
+    def _regroup(self) -> None:
+        lengths = np.asarray(self.lengths, dtype=np.int64)
+        order = np.argsort(lengths, kind="stable")
+        starts = (np.cumsum(lengths) - lengths)[order]
+        rising = lengths[order]
+        # The lengths of the sequences in each block, rising: each is padded to the last.
+        self.blocks = [rising[first:last] for first, last in plan_blocks(rising)]
+        takes, reals, first = [], [], 0
+        for block in self.blocks:
+            inside = np.arange(block[-1])
+            real = inside < block[:, None]
+            # Padding repeats the first token of its sequence: any finite value will do, no real token attends to it.
+            takes.append((starts[first : first + len(block), None] + np.where(real, inside, 0)).ravel())
+            reals.append(real.ravel())
+            first += len(block)
+        take, real = np.concatenate(takes), np.concatenate(reals)
+        place = np.empty(self.total, dtype=np.int64)
+        place[take[real]] = np.flatnonzero(real)
+        # [sum of block sizes]: which token of the packed sequence stands at each place of the blocks, and its inverse,
+        # [T]: at which place each token of the packed sequence stands.
+        self.take, self.place = send(take, self.device), send(place, self.device)
+
+    def mask(self, index: int, window: int | None) -> Tensor | None:
+        """Which keys the queries of a block attend to: bool, ``[S, 1, 1 or L, L]``; ``None`` for all.
+
+        In local attention ``window`` says how far to either side.
+        """
+        lengths = self.blocks[index]
+        longest = int(lengths[-1])
+        if window is not None and window >= longest - 1:
+            window = None
+        if (index, window) not in self._masks:
+            mask = None
+            place = np.arange(longest)
+            if lengths[0] < longest:
+                mask = (place < lengths[:, None])[:, None, None, :]
+            if window is not None:
+                near = np.abs(place[:, None] - place) <= window
+                # Padding attends to itself at least: with no key at all it would be NaN and spoil the gradients.
+                mask = near[None, None] if mask is None else (mask & near) | np.eye(longest, dtype=bool)
+            self._masks[index, window] = None if mask is None else send(np.ascontiguousarray(mask), self.device)
+        return self._masks[index, window]
 
 
-class _Restore(torch.autograd.Function):
-    """The inverse of :class:`_Regroup`, dropping what padding computed."""
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, layout: Layout) -> Tensor:
-        ctx.layout, ctx.size = layout, values.shape[0]
-        return values.index_select(0, layout.place)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        (gradient,) = gradients
-        spread = gradient.new_zeros((ctx.size, *gradient.shape[1:]))
-        return spread.index_copy_(0, ctx.layout.place, gradient), None
+def send(values: npt.NDArray[Any], device: torch.device) -> Tensor:
+    """An array on a device, without waiting for it."""
+    tensor = torch.from_numpy(values)
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
@@ -57,18 +130,12 @@ def in_blocks(
 
     ``window`` says how far to either side tokens attend; ``None``: as far as their sequence goes.
     """
-    shape = states_THD[0].shape[1:]
-    regroup, restore = cast(Any, _Regroup.apply), cast(Any, _Restore.apply)
-    regrouped = [regroup(states.flatten(1), layout) for states in states_THD]
+    sizes = [len(block) * int(block[-1]) for block in layout.blocks]
+    regrouped = [torch.split(states.flatten(1).index_select(0, layout.take), sizes) for states in states_THD]
     outputs = []
-    for index, block in enumerate(layout.blocks):
-        part = slice(block.start, block.start + block.size)
-        query, key, value = (
-            states[part].view(len(block.lengths), block.longest, *shape).transpose(1, 2) for states in regrouped
-        )
-        mask = layout.mask(index, window)
-        out = attend(query, key, value, mask, dropout, scale=scaling)
-        outputs.append(out.transpose(1, 2).reshape(block.size, -1))
-    joined = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
-    restored: Tensor = restore(joined, layout)
-    return restored.view(1, layout.total, *shape)
+    for index, parts in enumerate(zip(*regrouped, strict=True)):
+        block_SLHD = len(layout.blocks[index]), -1, *states_THD[0].shape[1:]
+        query, key, value = (part.view(block_SLHD).transpose(1, 2) for part in parts)
+        out = attend(query, key, value, layout.mask(index, window), dropout, scale=scaling)
+        outputs.append(out.transpose(1, 2).reshape(sizes[index], -1))
+    return torch.cat(outputs).index_select(0, layout.place).view(1, *states_THD[0].shape)

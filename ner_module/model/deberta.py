@@ -15,41 +15,23 @@ from __future__ import annotations
 
 from functools import partial
 from types import MethodType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ner_module.model.blocks import in_blocks
-from ner_module.model.layout import Layout
+from ner_module.model.blocks import Layout, in_blocks, send
+
+RelativePositions = tuple[slice, Tensor, Tensor]
+"""Which embeddings of relative positions a batch needs, of longest sequence L; which of those a query meets in the keys
+from L - 1 to its left to L to its right, ``[2 L]``; and which a key meets in the queries, likewise."""
 
 
-class RelativePositions(NamedTuple):
-    """The embeddings of relative positions that a batch needs, of longest sequence L."""
-
-    used: slice
-    """Which of all are in use."""
-    of_keys: Tensor
-    """``[2 L]``: which of those in use a query meets in the keys from L - 1 to its left to L to its right."""
-    of_queries: Tensor
-    """``[2 L]``: which of those in use a key meets in the queries, likewise."""
-
-    @classmethod
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def of(cls, encoder: Any, layout: Layout) -> RelativePositions:
-        """What an encoder looks up for the sequences of a layout."""
-        from transformers.models.deberta_v2.modeling_deberta_v2 import make_log_bucket_position
-
-        span = len(encoder.rel_embeddings.weight) // 2
-        steps = torch.arange(1 - layout.longest, layout.longest + 1)
-        places = []
-        for distance in (-steps, steps):  # query minus key
-            if encoder.position_buckets > 0:
-                distance = make_log_bucket_position(distance, encoder.position_buckets, encoder.max_relative_positions)
-            places.append((distance.long() + span).clamp(0, 2 * span - 1))
-        first, last = (int(edge) for edge in torch.cat(places).aminmax())
-        return cls(slice(first, last + 1), *(layout.send((place - first).numpy()) for place in places))
+def is_published_kind(config: Any) -> bool:
+    """Whether attention has the terms that all published models have."""
+    relative = config.relative_attention and config.position_buckets > 0 and getattr(config, "share_att_key", False)
+    return bool(relative and {*config.pos_att_type} == {"c2p", "p2c"})
 
 
 def prepare(model: Any) -> None:
@@ -57,6 +39,21 @@ def prepare(model: Any) -> None:
     model.forward = MethodType(_forward, model)
     for layer in model.deberta.encoder.layer:
         layer.attention.self.forward = MethodType(_attention, layer.attention.self)
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def _relative_positions(encoder: Any, layout: Layout) -> RelativePositions:
+    from transformers.models.deberta_v2.modeling_deberta_v2 import make_log_bucket_position
+
+    span = len(encoder.rel_embeddings.weight) // 2
+    steps = torch.arange(1 - layout.longest, layout.longest + 1)
+    places = []
+    for distance in (-steps, steps):  # query minus key
+        bucket = make_log_bucket_position(distance, encoder.position_buckets, encoder.max_relative_positions)
+        places.append((bucket.long() + span).clamp(0, 2 * span - 1))
+    first, last = (int(edge) for edge in torch.cat(places).aminmax())
+    of_keys, of_queries = (send((place - first).numpy(), layout.device) for place in places)
+    return slice(first, last + 1), of_keys, of_queries
 
 
 def _forward(
@@ -72,10 +69,9 @@ def _forward(
 
     if layout is None:  # the names above are those that an export to ONNX gives the shapes of
         return type(model).forward(model, input_ids, attention_mask, position_ids=position_ids, **named)
-    encoder, relative, embeddings_RE = model.deberta.encoder, None, None
-    if encoder.relative_attention:
-        relative = RelativePositions.of(encoder, layout)
-        embeddings_RE = encoder.get_rel_embedding()[relative.used]
+    encoder = model.deberta.encoder
+    relative = _relative_positions(encoder, layout)
+    embeddings_RE = encoder.get_rel_embedding()[relative[0]]
     hidden = first = model.deberta.embeddings(input_ids, position_ids=position_ids)
     for index, layer in enumerate(encoder.layer):
         hidden, _ = layer(hidden, layout, relative_pos=relative, rel_embeddings=embeddings_RE)
@@ -90,27 +86,24 @@ def _attention(module: Any, hidden: Tensor, mask: Any, *flags: Any, **named: Any
         found: tuple[Tensor, Tensor | None] = type(module).forward(module, hidden, mask, *flags, **named)
         return found
     heads, units = module.num_attention_heads, module.attention_head_size
-    terms = [name for name in ("c2p", "p2c") if name in module.pos_att_type]
-    scaling = (units * (1 + len(terms))) ** -0.5
-    positions: dict[str, Tensor] = {}
-    if (relative := named["relative_pos"]) is not None:
-        embeddings_RE = module.pos_dropout(named["rel_embeddings"])
-        sides = {"c2p": ("key_proj", relative.of_keys), "p2c": ("query_proj", relative.of_queries)}
-        for name in terms:
-            side, places = sides[name]
-            project = getattr(module, side if module.share_att_key else f"pos_{side}")
-            projected = (project(embeddings_RE) * scaling).index_select(0, places)
-            positions[name] = projected.view(-1, heads, units).permute(1, 2, 0)
+    scaling = (units * 3) ** -0.5  # a score is the sum of three products
+    embeddings_RE = module.pos_dropout(named["rel_embeddings"])
+
+    def table(project: Any, places: Tensor) -> Tensor:
+        projected: Tensor = (project(embeddings_RE) * scaling).index_select(0, places)
+        return projected.view(-1, heads, units).permute(1, 2, 0)
+
+    _, of_keys, of_queries = named["relative_pos"]
+    attend = partial(_attend, table(module.key_proj, of_keys), table(module.query_proj, of_queries), module.dropout)
     projections = (module.query_proj, module.key_proj, module.value_proj)
     states = [project(hidden)[0].view(-1, heads, units) for project in projections]
-    attend = partial(_attend, positions, module.dropout)
     return in_blocks(states, mask, module.dropout.p, scaling, None, attend).flatten(2), None
 
 
 def _attend(
-    tables: dict[str, Tensor], drop: Any, query: Tensor, key: Tensor, value: Tensor, mask: Any, p: float, scale: float
+    c2p: Tensor, p2c: Tensor, drop: Any, query: Tensor, key: Tensor, value: Tensor, mask: Any, p: float, scale: float
 ) -> Tensor:
-    """Attention in a block, ``(N, H, L, D)`` each and returned; ``tables`` are scaled and ``(H, D, 2 longest)``."""
+    """Attention in a block, ``(N, H, L, D)`` each and returned; the tables are scaled and ``(H, D, 2 longest)``."""
     number, heads, length, units = query.shape
     # Heads first, so that one product of a head serves all sequences: they share the relative positions.
     query, key, value = (
@@ -118,10 +111,7 @@ def _attend(
     )
     alone = (heads * number, length, units)
     scores = torch.bmm(query.view(alone) * scale, key.view(alone).transpose(1, 2))
-    if "c2p" in tables:
-        scores = scores + _shift(query, tables["c2p"], length)
-    if "p2c" in tables:
-        scores = scores + _shift(key, tables["p2c"], length).transpose(1, 2)
+    scores = scores + _shift(query, c2p, length) + _shift(key, p2c, length).transpose(1, 2)
     scores = scores.view(heads, number, length, length)
     if mask is not None:
         scores = scores.masked_fill(~mask.transpose(0, 1), -torch.inf)
@@ -139,10 +129,10 @@ def _shift(states: Tensor, positions: Tensor, length: int) -> Tensor:
 
 
 def _convolve(convolution: Any, first: Tensor, hidden: Tensor, layout: Layout) -> Tensor:
-    """The convolution that some models have beside their first layer: zeros between sequences, as padding has them."""
+    """The convolution that DeBERTa-v2 has beside its first layer: zeros between sequences, as padding has them."""
     gap = convolution.conv.kernel_size[0] // 2
     lengths = np.asarray(layout.lengths)
-    place = layout.send(np.arange(layout.total) + np.repeat(np.arange(len(lengths)) * gap, lengths))
+    place = send(np.arange(layout.total) + np.repeat(np.arange(len(lengths)) * gap, lengths), layout.device)
     total = layout.total + len(lengths) * gap
     spread = [states.new_zeros(1, total, states.shape[2]).index_copy(1, place, states) for states in (first, hidden)]
     mask = spread[0].new_zeros(1, total).index_fill(1, place, 1)

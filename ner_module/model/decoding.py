@@ -21,9 +21,9 @@ Decoding = Literal["viterbi", "greedy"]
 
 
 class WordPredictions(NamedTuple):
-    """The chosen label of each word and its probability, ``[N, W]``; meaningless past a sentence's end.
+    """The chosen label of each word and its probability, ``[N, W]``, and those of all labels, ``[N, W, C]``.
 
-    ``probabilities`` ``[N, W, C]`` are those of all labels; meaningless also where the score is 0.
+    Meaningless past a sentence's end; ``probabilities`` also where the score is 0.
     """
 
     label_ids: Tensor
@@ -51,7 +51,7 @@ def decode_words(logits_TC: Tensor, word_positions_NW: Tensor, labels: LabelSet,
         certain_C = logits_NWC.new_full((len(labels.names),), -torch.inf)
         certain_C[outside_id] = 0.0
         log_probs_NWC = logits_NWC.log_softmax(-1).nan_to_num(0.0)  # even a broken model's labels are legal
-        label_ids = best_sequence(torch.where(unseen_NW.unsqueeze(-1), certain_C, log_probs_NWC), legal_CC, outside_id)
+        label_ids = _best_sequence(torch.where(unseen_NW.unsqueeze(-1), certain_C, log_probs_NWC), legal_CC, outside_id)
     # Each label's own probability is better calibrated than its probability among legal sequences (docs/results.md).
     scores = probs_NWC.gather(-1, label_ids.unsqueeze(-1)).squeeze(-1)
     # A broken model has no confidence. (`torch.where` with a number would copy it to the device, and wait.)
@@ -71,13 +71,10 @@ def _legal_transitions(labels: LabelSet, device: torch.device) -> Tensor:
     return torch.tensor(legal_transitions(labels.names, labels.scheme), device=device)
 
 
-def best_sequence(log_probs_NWC: Tensor, legal_CC: Tensor, outside_id: int) -> Tensor:
-    """The legal label sequences ``[N, W]`` with the highest sum of ``log_probs_NWC``.
+def _best_sequence(log_probs_NWC: Tensor, legal_CC: Tensor, outside_id: int) -> Tensor:
+    """The label sequences ``[N, W]`` with the highest sum of ``log_probs_NWC``, outside before and after them.
 
-    Args:
-        log_probs_NWC: of each label at each word.
-        legal_CC: which label (second) may follow which (first).
-        outside_id: before the first and after the last word.
+    ``legal_CC`` says which label (second) may follow which (first).
     """
     barred_CC = torch.zeros_like(legal_CC, dtype=log_probs_NWC.dtype).masked_fill_(~legal_CC, -torch.inf)
     into_CC = barred_CC.T.contiguous()  # the last dimension is that of the label before

@@ -20,7 +20,7 @@ from ner_module.pretrained import check_config, from_pretrained, load_config
 log = logging.getLogger(__name__)
 
 # The families' names for their dropout probabilities.
-DROPOUTS = (
+_DROPOUTS = (
     *("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout"),
     *("classifier_dropout", "embedding_dropout", "mlp_dropout", "pooler_dropout"),
 )
@@ -53,22 +53,10 @@ def build_from_base(
     is_tagger = any(name.endswith("ForTokenClassification") for name in config.architectures or [])
     if not is_tagger:
         _set_labels(config, label_names)
-    for name in DROPOUTS:
-        if dropout is not None and getattr(config, name, None) is not None:
-            setattr(config, name, dropout)
-    with _quiet_transformers():
-        model, report = from_pretrained(
-            _load_checked,
-            model_name_or_path,
-            revision,
-            config=config,
-            dtype=torch.float32,
-            ignore_mismatched_sizes=True,
-            output_loading_info=True,
-        )
-    encoder = model.base_model_prefix + "."
-    absent = [*report["missing_keys"], *(key[0] for key in report["mismatched_keys"])]
-    if lost := [key for key in absent if key.startswith(encoder)]:
+    if dropout is not None:
+        set_dropout(config, dropout)
+    model, absent = _load(model_name_or_path, revision, config)
+    if lost := [key for key in absent if key.startswith(f"{model.base_model_prefix}.")]:
         raise PretrainedError(
             f"the weights of {model_name_or_path!r} lack {len(lost)} tensors of the encoder, such as {lost[0]}; they "
             "would be random numbers. Name a model whose weights belong to its config"
@@ -77,6 +65,13 @@ def build_from_base(
         log.info("%s is a tagger: %s", model_name_or_path, _relabel(model, label_names))
     # from_pretrained returns the model in eval mode, and Lightning leaves it there: dropout would be off.
     return model.train()
+
+
+def set_dropout(config: Any, probability: float) -> None:
+    """Of hidden states and attention, whatever the family calls it."""
+    for name in _DROPOUTS:
+        if getattr(config, name, None) is not None:
+            setattr(config, name, probability)
 
 
 def _relabel(model: Any, label_names: Sequence[str]) -> str:
@@ -129,22 +124,27 @@ def check_fits(config_json: str, weights: Mapping[str, torch.Tensor]) -> None:
         problem = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise RunError(f"the checkpoint's model cannot be built ({problem}); use another checkpoint") from error
     for name in [*built, *weights]:
-        shapes = [tuple(given[name].shape) if name in given else None for given in (built, weights)]
-        if shapes[0] != shapes[1]:
-            problem = "{} is {} in its config and {} in its weights".format(name, *shapes)
+        wanted, held = (tuple(given[name].shape) if name in given else None for given in (built, weights))
+        if wanted != held:
+            problem = f"{name} is {wanted} in its config and {held} in its weights"
             raise RunError(f"the checkpoint contradicts itself: {problem}; use another checkpoint")
 
 
 def build_from_folder(folder: str) -> Any:
     """A whole tagger as ``export`` writes it, in float32 and evaluation mode; raises as ``from_pretrained`` here."""
-    config = load_config(folder)
-    with _quiet_transformers():
-        model, report = from_pretrained(
-            _load_checked, folder, None, config=config, dtype=torch.float32, output_loading_info=True
-        )
-    if lost := sorted(report["missing_keys"]):
-        raise PretrainedError(f"the weights in {folder} lack {len(lost)} tensors, such as {lost[0]}: export it again")
+    model, absent = _load(folder, None, load_config(folder))
+    if absent:
+        lost = f"{len(absent)} tensors, such as {absent[0]}"
+        raise PretrainedError(f"the weights in {folder} lack {lost}: export it again")
     return model
+
+
+def _load(name: str, revision: str | None, config: Any) -> tuple[Any, list[str]]:
+    """A tagger, and which of its tensors its files lack or have in another shape."""
+    options = {"dtype": torch.float32, "ignore_mismatched_sizes": True, "output_loading_info": True}
+    with _quiet_transformers():
+        model, report = from_pretrained(_load_checked, name, revision, config=config, **options)
+    return model, sorted([*report["missing_keys"], *(key[0] for key in report["mismatched_keys"])])
 
 
 def _load_checked(path: str, *, config: Any, **kwargs: Any) -> Any:

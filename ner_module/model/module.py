@@ -17,7 +17,6 @@ import torch.nn.functional as F
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
-from lightning.pytorch.utilities.enums import GradClipAlgorithmType
 from torch import Tensor
 from torchmetrics import SumMetric
 
@@ -37,12 +36,10 @@ from ner_module.model.optimizer import (
 from ner_module.model.packed import (
     EXACT_FAMILIES,
     Compile,
-    attention_tokens,
     check_compile,
     compile_training,
     is_exact,
     packed_logits,
-    padded_length,
     padded_logits,
     prepare,
 )
@@ -104,15 +101,12 @@ class NERModule(LightningModule):
         freeze: Freeze = "none",
     ) -> None:
         super().__init__()
-        head_rate = learning_rate if head_learning_rate is None else head_learning_rate
-        if min(learning_rate, head_rate) <= 0 or weight_decay < 0 or not 0 <= warmup_ratio <= 1:
+        rates = [learning_rate] if head_learning_rate is None else [learning_rate, head_learning_rate]
+        shares_fit = 0 <= warmup_ratio <= 1 and 0 < layer_decay <= 1
+        if min(rates) <= 0 or weight_decay < 0 or not shares_fit or (isinstance(freeze, int) and freeze < 0):
             raise MisconfigurationException(
-                "--model.learning_rate must be positive, --model.head_learning_rate likewise, --model.weight_decay not "
-                "negative, --model.warmup_ratio 0 to 1"
-            )
-        if not 0 < layer_decay <= 1 or (isinstance(freeze, int) and freeze < 0):
-            raise MisconfigurationException(
-                "--model.layer_decay must be above 0 and at most 1, --model.freeze not negative"
+                "--model.learning_rate and --model.head_learning_rate must be positive, --model.weight_decay and "
+                "--model.freeze not negative, --model.warmup_ratio 0 to 1, --model.layer_decay above 0 and at most 1"
             )
         self.save_hyperparameters(logger=False)  # the whole configuration is logged, by `cli.py`
         self.model: Any = None
@@ -181,12 +175,12 @@ class NERModule(LightningModule):
     def use_model(self, model: Any) -> None:
         """Take a transformers model for token classification, and compute it without padding where that is exact."""
         self.model = model
-        self.packed = self.hparams["padding"] == "none" and is_exact(self.model)
-        if is_exact(self.model):
-            prepare(self.model)
+        self.packed = self.hparams["padding"] == "none" and is_exact(model)
+        if is_exact(model):
+            prepare(model)
         elif self.hparams["padding"] == "none":
-            message = "batches are padded: computing without padding is proven equal for %s, not for %s"
-            log.info(message, ", ".join(EXACT_FAMILIES), self.model.config.model_type)
+            message = "batches are padded: computing without padding is proven equal for %s, not for this %s"
+            log.info(message, ", ".join(EXACT_FAMILIES), model.config.model_type)
         call_all("model", self.model)
 
     def check_device(self) -> None:
@@ -213,13 +207,6 @@ class NERModule(LightningModule):
             return self._compiled(input_ids, lengths)
         compute = packed_logits if self.packed else padded_logits
         return compute(self.model, input_ids, lengths)
-
-    def computed_tokens(self, lengths: list[int]) -> tuple[int, int]:
-        """Tokens computed for sequences of these lengths, padding included: in layers but attention, and in it."""
-        if not self.packed:
-            return (len(lengths) * max(lengths, default=0),) * 2
-        size = padded_length(self.model, sum(lengths), self.device, self._compiled is not None)
-        return size, attention_tokens(self.model, self.device, lengths)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """The batch's part of the step's loss: the mean over the step's labelled tokens, whose number the batch knows.
@@ -252,9 +239,8 @@ class NERModule(LightningModule):
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
         """Score whole sentences; returns what ``predict_step`` returns."""
         logits_TC, words = self.predict_words(batch)
-        labelled = (batch["labels"] != IGNORE_INDEX).sum()
         self._loss.update(_loss_sum(logits_TC, batch["labels"]))
-        self._labelled.update(labelled)
+        self._labelled.update((batch["labels"] != IGNORE_INDEX).sum())
         self._scores.update(words.label_ids, batch["gold"])
         return self._outputs(batch, words)
 
@@ -308,7 +294,7 @@ class NERModule(LightningModule):
     ) -> None:
         """Clip within the optimiser's own pass where gradients lie whole on one device; else as Lightning does."""
         whole = isinstance(self.trainer.strategy, (SingleDeviceStrategy, DDPStrategy))
-        by_norm = gradient_clip_algorithm in (None, "norm", GradClipAlgorithmType.NORM)
+        by_norm = gradient_clip_algorithm in (None, "norm")
         fused = isinstance(optimizer, torch.optim.AdamW) and bool(optimizer.defaults["fused"])
         if whole and by_norm and fused and gradient_clip_val and clips_within_step(self.device):
             clip_within_step(optimizer, gradient_clip_val)

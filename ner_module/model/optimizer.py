@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from functools import cache
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from torch import Tensor, nn
+from torch import nn
 
 SchedulerType = Literal[
     "linear", "cosine", "cosine_with_restarts", "polynomial", "inverse_sqrt", "constant", "constant_with_warmup"
@@ -17,26 +17,22 @@ SchedulerType = Literal[
 Freeze = Literal["none", "embeddings", "encoder"] | int
 
 
-def parameter_depths(model: nn.Module) -> tuple[dict[str, int], int]:
-    """Where the parameters of a transformers model are: 0 for the embeddings, 1 for the first layer, and so on.
+def _depths(model: nn.Module) -> tuple[dict[str, int], int]:
+    """The depth of each parameter of a transformers model by name, and that of the last layer.
 
-    Returns:
-        Name -> depth, and the depth of the last layer; the head is one deeper. What a family has between embeddings and
-        layers counts with the embeddings, and what it has after the layers, with the last one.
+    0 for the embeddings, 1 for the first layer, and so on; the head is one deeper than the last. What a family has
+    between embeddings and layers counts with the embeddings, and what it has after the layers, with the last one.
     """
-    prefix = f"{getattr(model, 'base_model_prefix', '')}."
-    lists = {
-        name: len(child)
-        for name, child in model.named_modules()
-        if isinstance(child, nn.ModuleList) and name.startswith(prefix)
-    }
+    encoder = f"{getattr(model, 'base_model_prefix', '')}."
+    lists = {name: len(child) for name, child in model.named_modules() if isinstance(child, nn.ModuleList)}
+    lists = {f"{name}.": length for name, length in lists.items() if name.startswith(encoder)}
     layers = max(lists, key=lists.__getitem__, default=None)
     last = lists[layers] if layers else 0
     depths, reached = {}, 0
     for name, _ in model.named_parameters():
-        if layers and name.startswith(f"{layers}."):
-            reached = int(name.removeprefix(f"{layers}.").split(".")[0]) + 1
-        depths[name] = reached if name.startswith(prefix) else last + 1
+        if layers and name.startswith(layers):
+            reached = int(name.removeprefix(layers).split(".")[0]) + 1
+        depths[name] = reached if name.startswith(encoder) else last + 1
     return depths, last
 
 
@@ -46,45 +42,13 @@ def freeze(model: nn.Module, what: Freeze) -> None:
     Raises:
         MisconfigurationException: there are fewer layers.
     """
-    depths, last = parameter_depths(model)
+    depths, last = _depths(model)
     deepest = {"none": -1, "embeddings": 0, "encoder": last}[what] if isinstance(what, str) else what
     if deepest > last:
         raise MisconfigurationException(f"--model.freeze {what}: the model has {last} layers")
     for name, parameter in model.named_parameters():
         if depths[name] <= deepest:
             parameter.requires_grad_(False)
-
-
-def parameter_groups(
-    model: nn.Module,
-    learning_rate: float,
-    weight_decay: float,
-    head_learning_rate: float | None = None,
-    layer_decay: float = 1.0,
-) -> list[dict[str, Any]]:
-    """Two groups for each rate: weights decay; biases and parameters of norms do not, as in the transformers `Trainer`.
-
-    The groups of the last layer come first. Frozen parameters are in theirs, so that a callback may unfreeze them.
-    """
-    norms = (nn.LayerNorm, nn.RMSNorm)
-    spared = {
-        id(parameter)
-        for child in model.modules()
-        for name, parameter in child.named_parameters(recurse=False)
-        if isinstance(child, norms) or type(child).__name__.endswith("Norm") or name == "bias"
-    }
-    depths, last = parameter_depths(model)
-    rates = {depth: learning_rate * layer_decay ** (last - depth) for depth in range(last, -1, -1)}
-    rates[last + 1] = learning_rate if head_learning_rate is None else head_learning_rate
-    groups: dict[tuple[float, bool], list[nn.Parameter]] = {
-        (rate, decays): [] for rate in rates.values() for decays in (True, False)
-    }
-    for name, parameter in model.named_parameters():
-        groups[rates[depths[name]], id(parameter) not in spared].append(parameter)
-    return [
-        {"params": parameters, "lr": rate, "weight_decay": weight_decay if decays else 0.0}
-        for (rate, decays), parameters in groups.items()
-    ]
 
 
 def make_optimizer(
@@ -95,9 +59,35 @@ def make_optimizer(
     head_learning_rate: float | None = None,
     layer_decay: float = 1.0,
 ) -> torch.optim.AdamW:
-    """AdamW with betas (0.9, 0.999) and eps 1e-8; ``fused`` updates all parameters in one kernel."""
-    groups = parameter_groups(model, learning_rate, weight_decay, head_learning_rate, layer_decay)
-    optimizer = torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.999), eps=1e-8, fused=fused)
+    """AdamW with betas (0.9, 0.999) and eps 1e-8; ``fused`` updates all parameters in one kernel.
+
+    There are two groups for each rate, those of the last layer first: weights decay; biases and parameters of norms do
+    not, as in the transformers `Trainer`. Frozen parameters are in theirs, so that a callback may unfreeze them.
+    """
+    spared = {
+        id(parameter)
+        for child in model.modules()
+        for name, parameter in child.named_parameters(recurse=False)
+        if type(child).__name__.endswith("Norm") or name == "bias"
+    }
+    depths, last = _depths(model)
+    rates = {depth: learning_rate * layer_decay ** (last - depth) for depth in range(last, -1, -1)}
+    rates[last + 1] = learning_rate if head_learning_rate is None else head_learning_rate
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {
+        (rate, decays): [] for rate in rates.values() for decays in (True, False)
+    }
+    for name, parameter in model.named_parameters():
+        groups[rates[depths[name]], id(parameter) not in spared].append(parameter)
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": parameters, "lr": rate, "weight_decay": weight_decay if decays else 0.0}
+            for (rate, decays), parameters in groups.items()
+        ],
+        lr=learning_rate,
+        betas=(0.9, 0.999),
+        eps=1e-8,
+        fused=fused,
+    )
     # Else Lightning refuses to clip under autocast, bfloat16 too, where no gradient is scaled. Callers do not ask for
     # `fused` with float16.
     optimizer._step_supports_amp_scaling = False
@@ -107,8 +97,7 @@ def make_optimizer(
 def clip_within_step(optimizer: torch.optim.Optimizer, max_norm: float) -> None:
     """Clip gradients by their total norm as part of a fused optimiser's next step, which spares a pass over them.
 
-    As ``clip_grad_norm_``, but the kernel divides, as by a gradient scaler's factor. On CUDA it writes the clipped
-    gradients back; on CPU they stay as they are.
+    As ``clip_grad_norm_``, but the kernel divides, as by a gradient scaler's factor.
     """
     gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
     # In float32, which the kernel takes whatever the weights are; `clip_grad_norm_` adds that much, too.
@@ -124,8 +113,8 @@ def clips_within_step(device: torch.device) -> bool:
     parameter.grad = torch.full_like(parameter, 4.0)
     clip_within_step(optimizer, 1.0)
     optimizer.step()
-    moment: Tensor = optimizer.state[parameter]["exp_avg"]  # a tenth of the gradient
-    return abs(moment.item() - 0.1) < 1e-3
+    moment: float = optimizer.state[parameter]["exp_avg"].item()  # a tenth of the gradient
+    return abs(moment - 0.1) < 1e-3
 
 
 def make_scheduler(

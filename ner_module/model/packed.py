@@ -11,17 +11,13 @@ token has in its own sequence. Only attention needs to know where sequences end.
 Logits, loss and gradients are those of the padded batch (``tests/unit/test_packed.py`` proves it family by family, and
 by the losses of a whole epoch). A family that is not in :data:`EXACT_FAMILIES` is computed padded.
 
-``torch.compile``, for training alone: every batch has another number of subword tokens, so a model is compiled once,
-for any number (``dynamic``), and the packed sequence is padded to one of a few lengths, eight to each doubling, with
-sequences that no real token attends to.
-
 Shapes: T subword tokens of all sequences, S sequences, L tokens of the longest, H heads, D units of a head, C labels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -30,25 +26,16 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
 from ner_module.model import deberta
-from ner_module.model.blocks import Attend, in_blocks
-from ner_module.model.layout import Layout, bucket, pad_to_length, plan_blocks, send
+from ner_module.model.blocks import Attend, Layout, in_blocks, send
 
 EXACT_FAMILIES = ("bert", "deberta-v2", "distilbert", "electra", "eurobert", "modernbert", "roberta", "xlm-roberta")
 """Values of ``config.model_type`` whose packed results are proven equal to the padded ones."""
 
-_OFFSET_FAMILIES = ("roberta", "xlm-roberta")  # their positions begin after that of the padding token
+_OFFSET_FAMILIES = ("roberta", "xlm-roberta")  # their positions begin after the id of the padding token
 
 _NAME = "ner_module_packed"
 
 Compile = Literal["none", "kernels"]
-
-
-class Kernels(NamedTuple):
-    """How a prepared model computes; an extra may put faster functions in their place."""
-
-    attend: Attend = F.scaled_dot_product_attention
-    length_multiple: Callable[[torch.device], int] = lambda device: 1
-    """A packed sequence is padded to a multiple of this, for kernels that are specialised by length."""
 
 
 def _attention(
@@ -109,11 +96,18 @@ def _mask(attention_mask: Tensor | None = None, **arguments: Any) -> Tensor | No
 
 def is_exact(model: Any) -> bool:
     """Whether a transformers model can be computed without padding."""
-    return model.config.model_type in EXACT_FAMILIES and not getattr(model.config, "is_decoder", False)
+    config = model.config
+    if config.model_type == "deberta-v2" and not deberta.is_published_kind(config):
+        return False
+    return config.model_type in EXACT_FAMILIES and not getattr(config, "is_decoder", False)
 
 
 def prepare(model: Any) -> None:
-    """Make a model's attention accept a :class:`Layout`; a padded batch with a mask is computed as before."""
+    """Make a model's attention accept a :class:`Layout`; a padded batch with a mask is computed as before.
+
+    An extra may replace ``model.attend``, which computes a block, and ``model.length_multiple``, which gives for a
+    device the number that the length of a packed sequence is padded to a multiple of.
+    """
     from transformers import AttentionInterface, AttentionMaskInterface
 
     AttentionInterface.register(_NAME, _attention)
@@ -122,54 +116,43 @@ def prepare(model: Any) -> None:
         deberta.prepare(model)
     else:
         model.set_attn_implementation(_NAME)
-    model.kernels = Kernels()
+    model.attend, model.length_multiple = F.scaled_dot_product_attention, lambda device: 1
 
 
 def packed_logits(
-    model: Any, input_ids_T: Tensor, lengths: Sequence[int], compiled: Callable[..., Any] | None = None
+    model: Any, input_ids_T: Tensor, lengths: Sequence[int], forward: Callable[..., Any] | None = None
 ) -> Tensor:
     """Logits ``[T, C]`` of sequences that lie one after the other, from a :func:`prepare`-d model.
 
-    ``lengths`` are on the host: attention is planned there, without waiting for the device. ``compiled`` is the model's
-    compiled ``forward``, which is given few shapes.
+    ``lengths`` are on the host: attention is planned there, without waiting for the device. ``forward`` is the model's
+    own, compiled.
     """
-    device, few_shapes = input_ids_T.device, compiled is not None
-    size = padded_length(model, sum(lengths), device, few_shapes)
-    filled, lengths = pad_to_length(input_ids_T, lengths, size, model.config.pad_token_id or 0)
-    layout = Layout(lengths, device, not takes_flash(model, device), few_shapes)
-    outputs = (compiled or model)(
+    device = input_ids_T.device
+    filled, lengths = _pad_to_multiple(input_ids_T, lengths, model)
+    layout = Layout(lengths, device, blocked=not takes_flash(model, device))
+    outputs = (forward or model)(
         input_ids=filled[None],
-        position_ids=positions(model.config, filled, layout)[None],
+        position_ids=_positions(model.config, layout)[None],
         attention_mask=None,
         layout=layout,
-        **({} if compiled else {"attend": model.kernels.attend}),
+        attend=model.attend,
     )
     logits: Tensor = outputs.logits[0]
     return logits[: len(input_ids_T)]
 
 
-def padded_length(model: Any, length: int, device: torch.device, few_shapes: bool = False) -> int:
-    """The length at which a packed sequence is computed: the next multiple for the model's kernels, or one of few."""
-    if few_shapes:
-        return bucket(length)
-    multiple: int = model.kernels.length_multiple(device)
-    return -(-length // multiple) * multiple
-
-
-def attention_tokens(model: Any, device: torch.device, lengths: Sequence[int]) -> int:
-    """Tokens that attention computes for sequences of these lengths, padding inside the blocks included."""
-    if takes_flash(model, device):
-        return sum(lengths)
-    rising = sorted(lengths)
-    return sum((last - first) * rising[last - 1] for first, last in plan_blocks(rising))
+def _pad_to_multiple(input_ids_T: Tensor, lengths: Sequence[int], model: Any) -> tuple[Tensor, Sequence[int]]:
+    """Append sequences of padding, none longer than the others, up to the length that the model's kernels like."""
+    missing = -len(input_ids_T) % model.length_multiple(input_ids_T.device)
+    if not missing:
+        return input_ids_T, lengths
+    longest = max(lengths)
+    padding = [min(longest, missing - start) for start in range(0, missing, longest)]
+    return F.pad(input_ids_T, (0, missing), value=model.config.pad_token_id or 0), [*lengths, *padding]
 
 
 def takes_flash(model: Any, device: torch.device) -> bool:
-    """Whether variable-length flash attention can be used: a build and a GPU that have it, half precision, its heads.
-
-    In float32 and before Ampere ``aten::_efficient_attention_forward`` could replace the blocks: it takes offsets, too,
-    but its derivative no window. Nobody has measured whether it is faster.
-    """
+    """Whether there is variable-length flash attention for a model: by build, GPU, precision and size of heads."""
     if device.type != "cuda" or not torch.backends.cuda.is_flash_attention_available():
         return False
     capability = torch.cuda.get_device_capability(device)
@@ -185,19 +168,12 @@ def takes_flash(model: Any, device: torch.device) -> bool:
     return dtype in half and head <= limit and head % 8 == 0
 
 
-def positions(config: Any, input_ids_T: Tensor, layout: Layout) -> Tensor:
+def _positions(config: Any, layout: Layout) -> Tensor:
     """``[T]``: the position id of each token in its own sequence, as the family counts them."""
     lengths = np.asarray(layout.lengths, dtype=np.int64)
-    if config.model_type not in _OFFSET_FAMILIES:
-        starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
-        return layout.send(np.arange(layout.total) - starts)
-    # As in transformers, a padding token inside the text (someone wrote "<pad>") has no place of its own.
-    counted = (input_ids_T != config.pad_token_id).long()
-    seen = counted.cumsum(0)
-    sequences = layout.send(np.repeat(np.arange(len(lengths)), lengths))
-    before = (seen - counted).index_select(0, layout.offsets[: len(lengths)].long())
-    place: Tensor = (seen - before.index_select(0, sequences)) * counted
-    return place + int(config.pad_token_id)
+    starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
+    first = config.pad_token_id + 1 if config.model_type in _OFFSET_FAMILIES else 0
+    return send(np.arange(layout.total) - starts + first, layout.device)
 
 
 def padded_logits(model: Any, input_ids_T: Tensor, lengths: Sequence[int]) -> Tensor:
@@ -217,21 +193,16 @@ def pad_sequences(values_T: Tensor, lengths: Sequence[int], fill: int) -> tuple[
 
 def check_compile(model: Any, packed: bool, device: torch.device) -> None:
     """Refuse to compile what is padded, and where the graph would break in each layer."""
-    problem = None
-    if not packed:
-        problem = "it needs --model.padding none and a family that is computed without padding"
-    elif model.is_gradient_checkpointing:
-        problem = "it does not go with --model.gradient_checkpointing, which breaks the graph at each layer"
-    elif device.type != "cpu" and not takes_flash(model, device):
-        problem = (
-            "attention block by block breaks the graph at each layer; it needs a GPU with flash attention, "
-            "--trainer.precision bf16-mixed and another family than DeBERTa"
+    whole_graph = not model.is_gradient_checkpointing and (device.type == "cpu" or takes_flash(model, device))
+    if not packed or not whole_graph:
+        raise MisconfigurationException(
+            "--model.compile kernels needs --model.padding none, a family that is computed without padding, "
+            "--model.gradient_checkpointing false and, on a GPU, flash attention (--trainer.precision bf16-mixed, and "
+            "another family than DeBERTa)"
         )
-    if problem:
-        raise MisconfigurationException(f"--model.compile kernels: {problem}")
 
 
 def compile_training(model: Any) -> Callable[[Tensor, Sequence[int]], Tensor]:
-    """:func:`packed_logits` of a model, compiled at the first call."""
+    """:func:`packed_logits` of a model, compiled once for batches of any length, at the first call."""
     forward: Callable[..., Any] = torch.compile(model.forward, dynamic=True)
     return lambda input_ids_T, lengths: packed_logits(model, input_ids_T, lengths, forward)

@@ -14,13 +14,13 @@ import copy
 import hashlib
 import logging
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ner_module.files import cache_folder
-from ner_module.model.encoder import DROPOUTS
+from ner_module.model.encoder import set_dropout
 from ner_module.model.packed import packed_logits, padded_logits, prepare
 
 log = logging.getLogger(__name__)
@@ -33,18 +33,6 @@ _VERSION = 1
 
 _TOLERANCE = 1e-4
 """Relative error that is no matter of precision: in float32 padded sequences may have none."""
-
-
-class _Computed(NamedTuple):
-    logits: Tensor
-    gradients: list[Tensor]
-    """Of all parameters."""
-
-    def distance(self, other: _Computed) -> tuple[float, float]:
-        """Relative to the other: of the token that is furthest away, and of the gradient as a whole."""
-        off_T, size_T = (self.logits - other.logits).norm(dim=-1), other.logits.norm(dim=-1)
-        mine, others = (torch.cat([gradient.flatten() for gradient in each.gradients]) for each in (self, other))
-        return float(off_T.max() / size_T.mean()), float((mine - others).norm() / others.norm())
 
 
 def passes(model: Any, device: torch.device, trainer: Any) -> bool:
@@ -71,30 +59,25 @@ def find_problem(model: Any, device: torch.device, context: Callable[[], Any]) -
         context: of a forward pass in the run's precision.
     """
     with context():
-        halves = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else model.dtype
+        dtype = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else model.dtype
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     config = _small(model.config)
-    key = [_VERSION, torch.__version__, torch.version.git_version, name, halves, model.dtype, config]
+    key = [_VERSION, torch.__version__, torch.version.git_version, name, dtype, model.dtype, config]
     passed = cache_folder() / "selfcheck" / hashlib.sha256(repr(key).encode()).hexdigest()
     if passed.is_file():
         return None
-    generators = [torch] if device.type == "cpu" else [torch, getattr(torch, device.type)]
-    states = [module.get_rng_state() for module in generators]
-    torch.default_generator.manual_seed(0)
     try:
-        with torch.inference_mode(False), torch.enable_grad():
+        with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.inference_mode(False):
+            torch.default_generator.manual_seed(0)
             problem = _compare(config, model, device, context)
     except Exception as error:  # whatever a build makes of an operator that it does not have
         problem = " ".join(str(error).split())[:200]
-    finally:
-        for module, state in zip(generators, states, strict=True):
-            module.set_rng_state(state)
-    if problem is None:
-        with contextlib.suppress(OSError):  # tried again the next time
-            passed.parent.mkdir(parents=True, exist_ok=True)
-            passed.touch()
-        return None
-    return f"{problem} ({name}, torch {torch.__version__}, {config.model_type}, {halves})"
+    if problem is not None:
+        return f"{problem} ({name}, torch {torch.__version__}, {config.model_type}, {dtype})"
+    with contextlib.suppress(OSError):  # tried again the next time
+        passed.parent.mkdir(parents=True, exist_ok=True)
+        passed.touch()
+    return None
 
 
 def _small(config: Any) -> Any:
@@ -108,29 +91,29 @@ def _small(config: Any) -> Any:
     config.pad_token_id = min(config.pad_token_id or 0, 1)
     # Attention that is far from even, so that a missing or a foreign key is seen.
     config.initializer_range = 3 * config.hidden_size**-0.5
-    for name in DROPOUTS:
-        if getattr(config, name, None) is not None:
-            setattr(config, name, 0.1)
+    set_dropout(config, 0.1)
     return config
 
 
+@torch.enable_grad()
 def _compare(config: Any, model: Any, device: torch.device, context: Callable[[], Any]) -> str | None:
     from transformers import AutoModelForTokenClassification
 
     small = AutoModelForTokenClassification.from_config(config, dtype=torch.float32).to(device)
     prepare(small)
-    small.kernels = model.kernels
+    small.attend, small.length_multiple = model.attend, model.length_multiple
     limit = config.max_position_embeddings - config.pad_token_id - 1  # where RoBERTa's positions begin
     lengths = [min(length, limit) for length in (1, 2, 17, 64, 512)]
     input_ids = torch.randint(2, config.vocab_size, (sum(lengths),)).to(device)
 
-    def compute(logits_of: Callable[..., Tensor], in_context: Callable[[], Any], dtype: torch.dtype) -> _Computed:
+    def compute(logits_of: Callable[..., Tensor], in_context: Callable[[], Any], dtype: torch.dtype) -> list[Tensor]:
+        """Logits ``[T, C]`` and the gradients of all parameters."""
         small.to(dtype).zero_grad()
         with in_context():
             logits_TC = logits_of(small, input_ids, lengths).float()
         signs = torch.arange(logits_TC.numel(), device=device).view_as(logits_TC) % 3 - 1
         (logits_TC * signs).sum().backward()  # type: ignore[no-untyped-call]
-        return _Computed(logits_TC.detach(), [p.grad.float() for p in small.parameters() if p.grad is not None])
+        return [logits_TC.detach(), *(p.grad.float() for p in small.parameters() if p.grad is not None)]
 
     small.eval()
     precision = torch.get_float32_matmul_precision()
@@ -139,13 +122,19 @@ def _compare(config: Any, model: Any, device: torch.device, context: Callable[[]
         exact = compute(padded_logits, lambda: torch.autocast(device.type, enabled=False), torch.float32)
     finally:
         torch.set_float32_matmul_precision(precision)
-    padded = compute(padded_logits, context, model.dtype).distance(exact)
-    packed = compute(packed_logits, context, model.dtype).distance(exact)
+    padded = _distances(compute(padded_logits, context, model.dtype), exact)
+    packed = _distances(compute(packed_logits, context, model.dtype), exact)
     if not all(mine <= 3 * usual + _TOLERANCE for mine, usual in zip(packed, padded, strict=True)):
-        shown = ["{:.2g} in logits, {:.2g} in gradients".format(*distance) for distance in (packed, padded)]
+        shown = ["{:.2g} in logits, {:.2g} in gradients".format(*distances) for distances in (packed, padded)]
         return f"packed sequences are off by {shown[0]}, padded ones by {shown[1]}"
     small.train()
-    dropped = compute(packed_logits, context, model.dtype)
-    results = [dropped.logits, *(gradient for gradient in dropped.gradients if gradient.ndim > 1)]
-    sound = all(values.isfinite().all() and values.any() for values in results)
+    dropped = [values for values in compute(packed_logits, context, model.dtype) if values.ndim > 1]
+    sound = all(values.isfinite().all() and values.any() for values in dropped)
     return None if sound else "packed sequences with dropout are zero or no numbers"
+
+
+def _distances(found: list[Tensor], exact: list[Tensor]) -> tuple[float, float]:
+    """Relative distances: of the token whose logits are furthest away, and of the gradient as a whole."""
+    off_T, size_T = (found[0] - exact[0]).norm(dim=-1), exact[0].norm(dim=-1)
+    mine, others = (torch.cat([gradient.flatten() for gradient in results[1:]]) for results in (found, exact))
+    return float(off_T.max() / size_T.mean()), float((mine - others).norm() / others.norm())

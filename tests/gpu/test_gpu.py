@@ -17,14 +17,15 @@ from conftest import Outcome
 from lightning.pytorch import Callback, Trainer
 from run_files import checkpoint
 from test_compiled import losses_and_gradients
+from test_optim import assert_clipping_is_equal
 from torch import nn
 from transformers import AutoConfig, AutoModelForTokenClassification
 
 from ner_module.data.datamodule import NERDataModule
 from ner_module.model import packed
-from ner_module.model.layout import Layout
+from ner_module.model.blocks import Layout
 from ner_module.model.module import NERModule
-from ner_module.model.optimizer import clip_within_step, clips_within_step, make_optimizer
+from ner_module.model.optimizer import clips_within_step
 from ner_module.model.packed import compile_training, packed_logits, prepare, takes_flash
 from ner_module.model.selfcheck import find_problem
 
@@ -34,7 +35,12 @@ DEVICES = [CUDA, "cpu"]
 # Heads of the published sizes; two layers of each kind are compared.
 SIZES: dict[str, dict[str, Any]] = {
     "bert": {},
-    "deberta-v2": {"relative_attention": True, "pos_att_type": ["c2p", "p2c"], "position_buckets": 256},
+    "deberta-v2": {
+        "relative_attention": True,
+        "share_att_key": True,
+        "pos_att_type": ["c2p", "p2c"],
+        "position_buckets": 256,
+    },
     "distilbert": {},
     "electra": {},
     "eurobert": {"num_key_value_heads": 12},
@@ -84,23 +90,7 @@ def test_dropout_keeps_the_share_that_it_should(device: str) -> None:
 @pytest.mark.parametrize("device", DEVICES)
 def test_clipping_within_the_step_is_clipping_before_it(device: str) -> None:
     assert clips_within_step(torch.device(device))
-    models = []
-    for within in (False, True):
-        torch.manual_seed(0)
-        model = nn.Sequential(nn.Linear(7, 5), nn.LayerNorm(5), nn.Linear(5, 3)).to(device)
-        optimizer = make_optimizer(model, 1e-2, 0.1, fused=True)
-        for step in range(4):
-            for parameter in model.parameters():
-                gradient = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(step))
-                parameter.grad = gradient.to(device)
-            if within:
-                clip_within_step(optimizer, 1.0)
-            else:
-                nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-        models.append(model)
-    for before, after in zip(*(model.parameters() for model in models), strict=True):
-        torch.testing.assert_close(before, after, atol=1e-6, rtol=1e-5)
+    assert_clipping_is_equal(1.0, device)
 
 
 @pytest.mark.parametrize("device", [CUDA, pytest.param("cpu", marks=pytest.mark.slow)])

@@ -17,7 +17,7 @@ from test_packed import _SMALL, BATCHES, LABELS, assert_equal, batch_of, exact, 
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import AutoConfig, AutoModelForTokenClassification, EuroBertConfig
 
-from ner_module.model import layout, packed
+from ner_module.model import blocks, packed
 from ner_module.model.packed import packed_logits, prepare, takes_flash
 
 FAMILIES = ("bert-uncased", "distilbert", "electra", "eurobert", "modernbert", "roberta", "xlm-roberta")
@@ -125,9 +125,9 @@ def test_cuda_tensors_without_data_are_taken_and_none_is_read(
     def send(values: Any, device: torch.device) -> torch.Tensor:  # `to` wants a build with CUDA
         return torch.ops.aten._to_copy(torch.from_numpy(values), device=device)
 
-    monkeypatch.setattr(layout, "send", send)
+    monkeypatch.setattr(blocks, "send", send)
     with FakeTensorMode(allow_non_fake_inputs=True):
-        packed_layout = layout.Layout([12, 5], torch.device("cuda"), blocked=False)
+        packed_layout = blocks.Layout([12, 5], torch.device("cuda"), blocked=False)
         assert packed_layout.offsets.device.type == "cuda"
         query, key, value = (
             torch.empty(1, heads, 17, 32, dtype=kind, device="cuda")

@@ -107,22 +107,15 @@ def test_empty_batches_change_nothing(shape):
     metric.update(PREDICTED, GOLD)
     before = states(metric)
     metric.update(torch.zeros(shape, dtype=torch.int64), torch.zeros(shape, dtype=torch.int64))
-    metric.update(torch.zeros(*shape, len(NAMES)), torch.zeros(shape, dtype=torch.int64))
     assert states(metric) == before
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-def test_scores_instead_of_labels(dtype):
-    logits = nn.functional.one_hot(PREDICTED, len(NAMES)).to(dtype) - 0.5
-    from_ids, from_logits = EntityScores(NAMES), EntityScores(NAMES)
-    from_ids.update(PREDICTED, GOLD)
-    from_logits.update(logits, GOLD)
-    assert states(from_logits) == states(from_ids)
-    halved = EntityScores(NAMES).to(dtype)
-    halved.set_dtype(dtype)
-    halved.update(logits, GOLD)
-    assert states(halved) == states(from_ids)
-    assert halved.true_positives.dtype == torch.int64
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_counts_stay_integers(dtype):
+    metric = EntityScores(NAMES).to(dtype)
+    metric.set_dtype(dtype)
+    metric.update(PREDICTED, GOLD)
+    assert metric.true_positives.dtype == torch.int64
 
 
 def test_batches_do_not_matter():
@@ -189,17 +182,17 @@ class TaggerWithMetric(nn.Module):
 
     def forward(self, hidden: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         logits = self.head(hidden)
-        self.metric.update(logits, target)
+        self.metric.update(logits.argmax(-1), target)
         return logits
 
 
-@pytest.mark.parametrize("backend", ["eager", pytest.param("inductor", marks=pytest.mark.slow)])
-def test_inside_a_compiled_module(backend):
+@pytest.mark.slow
+def test_inside_a_compiled_module():
     torch.manual_seed(0)
     plain = TaggerWithMetric()
     compiled = TaggerWithMetric()
     compiled.load_state_dict(plain.state_dict())
-    run = torch.compile(compiled, backend=backend)
+    run = torch.compile(compiled)
     for _ in range(3):
         hidden, target = torch.randn(4, 6, 8), torch.randint(0, 5, (4, 6))
         torch.testing.assert_close(run(hidden, target), plain(hidden, target))
@@ -237,9 +230,7 @@ def test_on_a_gpu_without_waiting_for_it():
 
 def test_wrong_input_is_named():
     metric = EntityScores(NAMES)
-    with pytest.raises(ValueError, match=r"\[rows, words, 5\] for 5 labels, not \[2, 4, 3\]"):
-        metric.update(torch.zeros(2, 4, 3), GOLD)
-    with pytest.raises(ValueError, match=r"\[rows, words, 5\] for 5 labels, not \[2, 4\]"):
+    with pytest.raises(ValueError, match=r"integers, not torch\.float32"):
         metric.update(PREDICTED.float(), GOLD)
     with pytest.raises(ValueError, match="must have one shape"):
         metric.update(PREDICTED[:1], GOLD)

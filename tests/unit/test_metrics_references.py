@@ -135,19 +135,11 @@ def to_ids(rows: list[list[str]], labels: list[str], padding: int = IGNORE_INDEX
 def spans_of(label_ids: torch.Tensor, rules: SpanRules, mask: torch.Tensor | None = None) -> list[list[Span]]:
     """The spans that the tensor functions count, as lists, one per row; positions among the row's unmasked words."""
     mask = label_ids != IGNORE_INDEX if mask is None else mask
-    entity_type, start, closes = (field[0].tolist() for field in _read([label_ids], mask, rules))
-    found = iter([(start[i], i + 1, rules.entity_types[entity_type[i] - 1]) for i, last in enumerate(closes) if last])
-    result: list[list[Span]] = []
-    span = next(found, None)
-    offset = 0
-    for words in mask.sum(1).tolist():
-        row = []
-        while span is not None and span[0] < offset + words:
-            row.append(Span(span[0] - offset, span[1] - offset, span[2]))
-            span = next(found, None)
-        result.append(row)
-        offset += words + 1  # an outside position lies between rows
-    return result
+    fields = (field[0].tolist() for field in _read([label_ids], mask, rules))
+    return [
+        [Span(start, i + 1, rules.entity_types[kind - 1]) for i, (kind, start, last) in enumerate(words) if last]
+        for words in (zip(*row, strict=True) for row in zip(*fields, strict=True))
+    ]
 
 
 @pytest.mark.parametrize(

@@ -544,8 +544,7 @@ class Seen(Callback):
             trainer.save_checkpoint(self.path)
 
 
-@pytest.mark.parametrize("restore_first", [True, False])
-@pytest.mark.parametrize("save_after", [3, 8, 11])
+@pytest.mark.parametrize(("save_after", "restore_first"), [(3, True), (8, True), (11, True), (11, False)])
 def test_a_resumed_training_sees_the_batches_that_are_left(
     save_after: int,
     restore_first: bool,
@@ -662,17 +661,6 @@ def test_a_training_without_end_is_refused(
 ) -> None:
     with pytest.raises(MisconfigurationException, match=r"training has no end: give --trainer\.max_epochs"):
         new_trainer(tmp_path, max_epochs=-1).fit(make_module(), make_data())
-
-
-def test_the_label_of_unseen_words(make_module: Callable[..., NERModule]) -> None:
-    for names, scheme, outside, expected in (
-        (["B-A", "O", "I-A"], "iob2", "O", 1),
-        (["N", "none"], "flat", "none", 1),
-        (["N", "V"], "flat", None, 0),
-    ):
-        module = make_module()
-        module.set_labels(LabelSet(tuple(names), scheme, outside))
-        assert module.labels.outside_id == expected
 
 
 def test_flat_labels_are_trained_and_scored(

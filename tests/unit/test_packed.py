@@ -19,12 +19,11 @@ from transformers import AutoModelForTokenClassification, DebertaV2Config, EuroB
 from ner_module.data.batching import TrainingSampler
 from ner_module.data.datamodule import NERDataModule
 from ner_module.data.encoded import BatchAssembler
-from ner_module.model import layout as layout_module
 from ner_module.model import packed
-from ner_module.model.layout import BLOCK_COST, Layout, plan_blocks
+from ner_module.model.blocks import BLOCK_COST, Layout, plan_blocks
 from ner_module.model.module import NERModule, _loss_sum
 from ner_module.model.optimizer import make_optimizer
-from ner_module.model.packed import EXACT_FAMILIES, is_exact, packed_logits, pad_sequences, padded_logits, prepare
+from ner_module.model.packed import EXACT_FAMILIES, is_exact, packed_logits, padded_logits, prepare
 
 LABELS = ["O", "B-A", "I-A", "B-B", "I-B"]
 CPU = torch.device("cpu")
@@ -122,12 +121,8 @@ def deberta(**options: Any) -> DebertaV2Config:
 
 KINDS: dict[str, Any] = {
     "DeBERTa-v2-xlarge": deberta(conv_kernel_size=3, conv_act="gelu"),
-    "projections of positions": deberta(share_att_key=False),
-    "keys only": deberta(pos_att_type=["c2p"], share_att_key=False),
-    "queries only": deberta(pos_att_type="p2c"),
-    "no buckets": deberta(position_buckets=-1, norm_rel_ebd="none"),
-    "few buckets": deberta(position_buckets=4, max_relative_positions=20),
-    "absolute positions": deberta(relative_attention=False, pos_att_type=[], position_biased_input=True),
+    "few buckets": deberta(position_buckets=4, max_relative_positions=20, norm_rel_ebd="none"),
+    "absolute positions beside": deberta(position_biased_input=True),
     "narrow embeddings": deberta(embedding_size=16, type_vocab_size=2),
     "mmBERT": ModernBertConfig(**_SMALL, local_attention=16, global_attn_every_n_layers=2, norm_bias=False),
     "EuroBERT": EuroBertConfig(**_SMALL, num_key_value_heads=4),
@@ -137,6 +132,13 @@ KINDS: dict[str, Any] = {
 
 def test_the_families_are_those_named_and_no_other(families: dict[str, Any]) -> None:
     assert all(map(is_exact, families.values()))
+    for options in (
+        {"relative_attention": False, "pos_att_type": []},
+        {"position_buckets": -1},
+        {"share_att_key": False},
+        {"pos_att_type": ["c2p"]},
+    ):
+        assert not is_exact(AutoModelForTokenClassification.from_config(deberta(**options)))
     tested = {model.config.model_type for model in families.values()} | {type(c).model_type for c in KINDS.values()}
     assert tested == set(EXACT_FAMILIES)
 
@@ -174,17 +176,6 @@ def test_the_padded_path_is_transformers_own(family: str, families: dict[str, An
         assert torch.equal(padded_logits(model, input_ids, lengths), expected[0])
         if is_exact(model):
             prepare(model)  # a padded batch from other code is computed as before
-
-
-def test_a_padding_token_in_the_text_has_no_position_in_roberta(families: dict[str, Any]) -> None:
-    model, lengths = families["roberta"], [9, 5, 7]
-    input_ids, _ = batch_of(lengths)
-    input_ids[[3, 11]] = model.config.pad_token_id
-    padded, real = pad_sequences(input_ids, lengths, model.config.pad_token_id)
-    model.set_attn_implementation("sdpa")
-    expected = model(input_ids=padded, attention_mask=real.long()).logits[real]
-    prepare(model)
-    torch.testing.assert_close(packed_logits(model, input_ids, lengths), expected, atol=4e-6, rtol=1e-6)
 
 
 @pytest.mark.parametrize("family", ["bert-uncased", "modernbert", "deberta-v3"])
@@ -256,44 +247,43 @@ def test_regrouping_moves_every_subword_and_back(lengths: list[int]) -> None:
     values = torch.arange(sum(lengths))
     regrouped = values[layout.take]
     assert torch.equal(regrouped[layout.place], values)
-    computed = sum(block.size for block in layout.blocks)
-    assert computed == len(regrouped) == packed.attention_tokens(None, CPU, lengths)
-    rows = values.split(lengths)
+    sizes = [len(block) * block[-1] for block in layout.blocks]
     found = []
-    for block in layout.blocks:
-        part = regrouped[block.start : block.start + block.size].view(-1, block.longest)
-        found += [row[:length].tolist() for row, length in zip(part, block.lengths, strict=True)]
-    assert sorted(found) == sorted(row.tolist() for row in rows)
+    for block, part in zip(layout.blocks, regrouped.split(sizes), strict=True):
+        found += [row[:length].tolist() for row, length in zip(part.view(-1, block[-1]), block, strict=True)]
+    assert sorted(found) == sorted(row.tolist() for row in values.split(lengths))
     assert layout.offsets.tolist() == [0, *np.cumsum(lengths)]
     assert layout.offsets.dtype == torch.int32
 
 
 def test_no_mask_where_a_block_has_no_padding() -> None:
     layout = Layout([40, 90, 40, 90, 200, 20], CPU)
-    assert [block.lengths for block in layout.blocks] == [(20,), (40, 40), (90, 90), (200,)]
+    assert [block.tolist() for block in layout.blocks] == [[20], [40, 40], [90, 90], [200]]
     assert all(layout.mask(index, None) is None for index in range(4))
     local = layout.mask(2, 3)
     assert local is not None
     assert local.sum() == sum(abs(i - j) <= 3 for i in range(90) for j in range(90))
     padded = Layout([60, 90, 120, 150, 180], CPU)
-    assert [block.lengths for block in padded.blocks] == [(60,), (90,), (120,), (150, 180)]
+    assert [block.tolist() for block in padded.blocks] == [[60], [90], [120], [150, 180]]
     mask = padded.mask(3, None)
     assert mask is not None
     assert mask[:, 0, 0].tolist() == [[True] * 150 + [False] * 30, [True] * 180]
 
 
 @pytest.mark.parametrize("family", ["bert-uncased", "roberta", "modernbert", "deberta-v3"])
-@pytest.mark.parametrize("multiplies", [True, False])
-def test_filling_up_changes_nothing(
-    family: str, multiplies: bool, families: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_longer_packed_sequence_changes_nothing(family: str, families: dict[str, Any]) -> None:
     model = families[family]
-    multiple = 16 if multiplies else 1
-    monkeypatch.setattr(model, "kernels", model.kernels._replace(length_multiple=lambda device: multiple))
-    for batch in ("one", "one-empty", "equal", "many"):
-        input_ids, labels = batch_of(BATCHES[batch])
-        expected = reference(families[family], input_ids, labels, BATCHES[batch])
-        assert_equal(exact(families[family], input_ids, labels, BATCHES[batch]), expected)
+    prepare(model)
+    for lengths in BATCHES.values():
+        input_ids, _ = batch_of(lengths)
+        expected = packed_logits(model, input_ids, lengths)
+        model.length_multiple = lambda device: 16
+        filled, padded_lengths = packed._pad_to_multiple(input_ids, lengths, model)
+        assert len(filled) == sum(padded_lengths) == -(-len(input_ids) // 16) * 16
+        assert max(padded_lengths) == max(lengths)
+        found = packed_logits(model, input_ids, lengths)
+        torch.testing.assert_close(found, expected, atol=4e-6, rtol=1e-6)
+        model.length_multiple = lambda device: 1
 
 
 # ---------------------------------------------------------------- a whole epoch
@@ -340,15 +330,11 @@ def _shifted(layout: Layout) -> None:
 
 
 def _one_too_long(layout: Layout) -> None:
-    for index, block in enumerate(layout.blocks):
-        lengths = tuple(min(length + 1, block.longest) for length in block.lengths)
-        layout.blocks[index] = layout_module.Block(block.start, lengths)
+    layout.blocks = [np.minimum(lengths + 1, lengths[-1]) for lengths in layout.blocks]
 
 
 def _one_too_short(layout: Layout) -> None:
-    for index, block in enumerate(layout.blocks):
-        lengths = (*(length - 1 for length in block.lengths[:-1]), block.longest)
-        layout.blocks[index] = layout_module.Block(block.start, lengths)
+    layout.blocks = [np.append(lengths[:-1] - 1, lengths[-1]) for lengths in layout.blocks]
 
 
 @pytest.mark.parametrize("mistake", [_shifted, _one_too_long, _one_too_short])

@@ -16,7 +16,7 @@ from flash_on_cpu import Fault, flash_on_cpu
 from test_packed import _SMALL
 from transformers import AutoModelForTokenClassification, EuroBertConfig
 
-from ner_module.model import layout, optimizer, packed, selfcheck
+from ner_module.model import blocks, optimizer, packed, selfcheck
 from ner_module.model.packed import EXACT_FAMILIES, prepare
 from ner_module.model.selfcheck import find_problem
 
@@ -101,13 +101,13 @@ def test_an_operator_that_is_not_there_is_found(
 
 
 def test_a_wrong_place_in_the_blocks_is_found(tiny_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    right = layout.Layout.mask
+    right = blocks.Layout.mask
 
     def one_too_long(self: Any, index: int, window: int | None) -> Any:
         mask = right(self, index, window)
         return None if mask is None else mask | mask.roll(1, -1)
 
-    monkeypatch.setattr(layout.Layout, "mask", one_too_long)
+    monkeypatch.setattr(blocks.Layout, "mask", one_too_long)
     for family in ("bert-uncased", "modernbert", "deberta-v3"):
         for context in (nullcontext, *[half] * (family != "deberta-v3")):
             problem = find_problem(model_of(family, tiny_model), CPU, context)

@@ -213,6 +213,7 @@ def test_conversion_keeps_the_spans_and_is_legal(source: str, target: str, tags:
 
 def test_conversion_from_and_to_flat() -> None:
     assert convert_tags(["PER", "PER", "none"], "flat", "iob2", "none") == ["B-PER", "B-PER", "O"]
+    assert convert_tags(["PER", "PER", "none"], "io", "iob2", "none") == ["B-PER", "I-PER", "O"]
     assert convert_tags(["N", "V"], "flat", "bioes", None) == ["S-N", "S-V"]
     assert convert_tags(["B-PER", "E-PER", "O"], "bioes", "flat") == ["PER", "PER", "O"]
     assert convert_tags(["B-PER", "O"], "iob2", "flat", "none") == ["PER", "none"]
@@ -308,6 +309,12 @@ def test_inventories_of_flat_labels() -> None:
     assert complete_label_set({"VERB", "O", "NOUN"}, "flat") == ["O", "NOUN", "VERB"]
     assert complete_label_set({"b", "none", "a"}, "flat", "none") == ["none", "a", "b"]
     assert LabelSet(("none", "a", "B-x"), "flat", "none").entity_types == ["a", "B-x"]
+
+
+def test_the_id_of_the_outside_label() -> None:
+    assert LabelSet(("B-A", "O", "I-A")).outside_id == 1
+    assert LabelSet(("N", "none"), "flat", "none").outside_id == 1
+    assert LabelSet(("N", "V"), "flat", None).outside_id == 0
 
 
 def test_an_inventory_without_entities_is_the_outside_label() -> None:

@@ -5,7 +5,7 @@ element is kept with the probability ``round((1 - p) * 65536) / 65536``, exactly
 probability, so the expectation is exact whatever ``p`` is. The bits come from torch's generator: a seed fixes them, and
 a resumed run continues them.
 
-With dropout, torch computes attention on CPU by the formula as well; :func:`attend` takes fewer operators, and these
+With dropout, torch computes attention on CPU by the formula as well; :func:`attention` takes fewer operators, and these
 masks. Without, torch's is fused, but in bfloat16 it takes two to three times as long.
 
 Shapes: N sequences of equal (padded) length L, H heads, D units of a head.
@@ -13,12 +13,9 @@ Shapes: N sequences of equal (padded) length L, H heads, D units of a head.
 
 from __future__ import annotations
 
-from typing import Any, cast
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 _DRAWS = 2**16
 _ONE = 0x3F80  # 1.0 in bfloat16
@@ -48,24 +45,9 @@ def draw_mask(shape: torch.Size, p: float, dtype: torch.dtype = torch.float32) -
     return ones.mul_(_ONE).view(torch.bfloat16).view(shape)
 
 
-def apply_mask(values: Tensor, mask: Tensor, p: float) -> Tensor:
-    """What dropout with probability ``p`` and this mask makes of values, or of their gradient."""
-    return (values * mask).mul_(_DRAWS / num_kept(p))
-
-
-class _Dropout(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, p: float) -> Tensor:
-        mask = draw_mask(values.shape, p, values.dtype)
-        ctx.save_for_backward(mask)
-        ctx.p = p
-        return apply_mask(values, mask, p)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        (mask,) = ctx.saved_tensors
-        return apply_mask(gradients[0], mask, ctx.p), None
+def drop(values: Tensor, p: float) -> Tensor:
+    """Dropout with probability ``p``, less than 1."""
+    return (values * draw_mask(values.shape, p, values.dtype)).mul_(_DRAWS / num_kept(p))
 
 
 class FastDropout(nn.Dropout):
@@ -74,77 +56,27 @@ class FastDropout(nn.Dropout):
     def forward(self, input: Tensor) -> Tensor:
         """Values of the same shape."""
         here = self.training and input.device.type == "cpu" and not torch.compiler.is_compiling()
-        if here and self.p > 0 and num_kept(self.p):
-            dropped: Tensor = cast(Any, _Dropout.apply)(input, self.p)
-            return dropped
-        return super().forward(input)
-
-
-def use_fast_dropout(model: nn.Module) -> None:
-    """Make each ``nn.Dropout`` of a model a :class:`FastDropout`."""
-    for module in model.modules():
-        if type(module) is nn.Dropout:
-            module.__class__ = FastDropout
-
-
-class _Attend(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, p: float, scale: float
-    ) -> Tensor:
-        scores = (query @ key.transpose(-1, -2)).mul_(scale)
-        if mask is not None:
-            scores.masked_fill_(~mask, -torch.inf)
-        shares = torch.softmax(scores, -1)
-        kept = draw_mask(shares.shape, p, shares.dtype) if p > 0 else None
-        ctx.save_for_backward(query, key, value, shares, kept)
-        ctx.scale, ctx.p = scale, p
-        return (shares if kept is None else apply_mask(shares, kept, p)) @ value
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        (gradient,) = gradients
-        query, key, value, shares, kept = ctx.saved_tensors
-        of_shares = gradient @ value.transpose(-1, -2)
-        given = shares
-        if kept is not None:
-            given, of_shares = (apply_mask(part, kept, ctx.p) for part in (shares, of_shares))
-        of_scores = torch._softmax_backward_data(of_shares, shares, -1, shares.dtype).mul_(ctx.scale)
-        return (
-            of_scores @ key,
-            of_scores.transpose(-1, -2) @ query,
-            given.transpose(-1, -2) @ gradient,
-            *(None, None, None),
-        )
-
-
-def use_unfused_attention(query: Tensor, p: float) -> bool:
-    """Whether :func:`attend` is faster than torch's fused attention: on CPU, when there will be a backward pass."""
-    if query.device.type != "cpu" or not torch.is_grad_enabled() or not num_kept(p):
-        return False
-    return p > 0 or query.dtype == torch.bfloat16
-
-
-def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, p: float, scale: float | None) -> Tensor:
-    """``scaled_dot_product_attention`` on CPU, by the formula.
-
-    Query, key, value and what is returned are ``[N, H, L, D]``; the mask is bool, broadcast to ``[N, H, L, L]``: the
-    keys that queries attend to, one at least; ``None`` for all. ``p``, less than 1, is of a share of attention.
-    """
-    scale = query.shape[-1] ** -0.5 if scale is None else scale
-    if torch.is_autocast_enabled("cpu"):
-        dtype = torch.get_autocast_dtype("cpu")
-        query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
-    with torch.autocast("cpu", enabled=False):  # or softmax, and what follows, would be in float32
-        attended: Tensor = cast(Any, _Attend.apply)(query, key, value, mask, p, scale)
-    return attended
+        return drop(input, self.p) if here and self.p > 0 and num_kept(self.p) else super().forward(input)
 
 
 def attention(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, p: float, *, scale: float | None = None
 ) -> Tensor:
-    """``scaled_dot_product_attention``, by the formula where that is faster."""
-    if use_unfused_attention(query, p):
-        return attend(query, key, value, mask, p, scale)
-    return F.scaled_dot_product_attention(query, key, value, mask, p, scale=scale)
+    """``scaled_dot_product_attention``, by the formula where that is faster: on CPU, before a backward pass.
+
+    Query, key, value and what is returned are ``[N, H, L, D]``; the mask is bool, broadcast to ``[N, H, L, L]``: the
+    keys that queries attend to, one at least; ``None`` for all.
+    """
+    by_formula = query.device.type == "cpu" and torch.is_grad_enabled() and num_kept(p)
+    if not by_formula or (p == 0 and query.dtype != torch.bfloat16):
+        return F.scaled_dot_product_attention(query, key, value, mask, p, scale=scale)
+    scale = query.shape[-1] ** -0.5 if scale is None else scale
+    if torch.is_autocast_enabled("cpu"):
+        dtype = torch.get_autocast_dtype("cpu")
+        query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
+    with torch.autocast("cpu", enabled=False):  # or softmax, and what follows, would be in float32
+        scores = (query @ key.transpose(-1, -2)).mul_(scale)
+        if mask is not None:
+            scores = scores.masked_fill_(~mask, -torch.inf)
+        shares = torch.softmax(scores, -1)
+        return (drop(shares, p) if p > 0 else shares) @ value

@@ -23,7 +23,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from ner_module.extras.cpu.attention import attention, use_fast_dropout
+from ner_module.extras.cpu.attention import FastDropout, attention
 
 # From malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -82,21 +82,15 @@ class FastLinear(nn.Linear):
         return out.view(*input.shape[:-1], self.out_features)
 
 
-def use_fast_linear(model: nn.Module) -> None:
-    """Make each ``nn.Linear`` of a model a :class:`FastLinear`, where this machine has a use for it."""
-    if not onednn_is_faster():
-        return
-    for module in model.modules():
-        if type(module) is nn.Linear:
-            module.__class__ = FastLinear
-
-
 def use_cpu_kernels(model: Any) -> None:
     """Put the kernels into a model; twice is once."""
-    use_fast_dropout(model)
-    use_fast_linear(model)
-    if hasattr(model, "kernels"):  # computed packed
-        model.kernels = model.kernels._replace(attend=attention, length_multiple=_length_multiple)
+    for module in model.modules():
+        if type(module) is nn.Dropout:
+            module.__class__ = FastDropout
+        elif type(module) is nn.Linear and onednn_is_faster():
+            module.__class__ = FastLinear
+    if hasattr(model, "attend"):  # computed packed
+        model.attend, model.length_multiple = attention, _length_multiple
 
 
 def _length_multiple(device: torch.device) -> int:
@@ -109,7 +103,7 @@ def keep_freed_memory() -> bool:
     """Tell glibc's malloc to reuse what is freed; false where there is no glibc, and nothing is done.
 
     A training step allocates the same large tensors each time, which glibc otherwise maps anew from the system: zeroed
-    pages, one fault at a time. The peak stays the same.
+    pages, one fault at a time.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

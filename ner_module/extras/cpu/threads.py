@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path, PurePosixPath
 
 WAITING = {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "0"}
@@ -48,18 +49,15 @@ def _quotas(root: Path) -> Iterator[float]:
         return
     for line in lines:
         _, controllers, name = line.split(":", 2)
-        if controllers == "":  # version 2: one tree
-            mounts, files = [""], ["cpu.max"]
-        elif "cpu" in controllers.split(","):  # version 1: a tree for each controller
-            mounts, files = [controllers, "cpu"], ["cpu.cfs_quota_us", "cpu.cfs_period_us"]
-        else:
+        if controllers and "cpu" not in controllers.split(","):
             continue
+        # Version 2 has one tree, version 1 one for each controller.
+        mounts = [controllers, "cpu"] if controllers else [""]
+        files = ["cpu.cfs_quota_us", "cpu.cfs_period_us"] if controllers else ["cpu.max"]
         group = PurePosixPath(name)
-        for mount in mounts:
-            for path in (group, *group.parents):
-                folder = root / "sys/fs/cgroup" / mount / str(path).lstrip("/")
-                # "max", or -1, where there is no quota.
-                with contextlib.suppress(OSError, ValueError):
-                    quota, period = " ".join((folder / file).read_text(encoding="ascii") for file in files).split()
-                    if int(quota) > 0:
-                        yield int(quota) / int(period)
+        for mount, path in product(mounts, (group, *group.parents)):
+            folder = root / "sys/fs/cgroup" / mount / str(path).lstrip("/")
+            with contextlib.suppress(OSError, ValueError):
+                quota, period = " ".join((folder / file).read_text(encoding="ascii") for file in files).split()
+                if int(quota) > 0:  # "max", or -1, where there is none
+                    yield int(quota) / int(period)

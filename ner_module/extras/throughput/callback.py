@@ -1,9 +1,7 @@
 """How fast training is: one line at the end, and ``throughput`` in ``results.json``.
 
-Rates are what was trained on divided by the time on the clock from batch to batch, waiting for data and all else that
-happens in between included; validation, and what follows an epoch, are left out. A GPU computes behind the host's back:
-it is waited for where the clock is stopped, and nowhere else. Where the time of a step goes is the business of
-``--trainer.profiler``. With several processes rates are those of this process times their number.
+Rates are what was trained on divided by the time on the clock, waiting for data included; validation, and what follows
+an epoch, are left out. With several processes they are those of this process times their number.
 """
 
 from __future__ import annotations
@@ -13,7 +11,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
@@ -26,66 +23,52 @@ class Throughput(Callback):
 
     def __init__(self, run_dir: Path) -> None:
         self.run_dir = run_dir
-        self._batches = 0
-        self._sums = np.zeros(4)  # sentences, their subword tokens, those computed, those computed in attention
+        self._batches = self._sentences = self._subwords = 0
         self._seconds = self._since = 0.0
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock; after a validation, too."""
         self._since = time.perf_counter()
 
-    on_validation_end = on_train_epoch_start
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Count the batch, except the first, which also sets up kernels and the optimiser."""
-        self._batches += 1
-        if self._batches == 1:
-            self.on_validation_start(trainer, pl_module)
-            self._seconds = 0.0
-            return
-        lengths = batch["lengths"]
-        with trainer.precision_plugin.forward_context():  # the kind of attention depends on it
-            computed = pl_module.computed_tokens(lengths)  # type: ignore[operator]
-        self._sums += [len(lengths), sum(lengths), *computed]
-        self._read_clock()
-
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop the clock when the GPU has finished what it was given."""
+        """Stop the clock when the GPU, which computes behind the host's back, has finished what it was given."""
+        if trainer.sanity_checking:
+            return
         if pl_module.device.type == "cuda":
             torch.cuda.synchronize(pl_module.device)
-        self._read_clock()
-
-    on_train_epoch_end = on_validation_start
-
-    def _read_clock(self) -> None:
         now = time.perf_counter()
         self._seconds += now - self._since
         self._since = now
 
+    on_validation_end = on_train_epoch_start
+    on_train_epoch_end = on_validation_start
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count the batch."""
+        self._batches += 1
+        self._sentences += len(batch["lengths"])
+        self._subwords += sum(batch["lengths"])
+
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the line and write the numbers."""
-        if self._batches < 2 or not trainer.is_global_zero:
+        if not self._seconds or not trainer.is_global_zero:
             return
-        sentences, subwords, computed, attention = self._sums.tolist()
         numbers = {
-            "subwords_per_second": trainer.world_size * subwords / self._seconds,
-            "sentences_per_second": trainer.world_size * sentences / self._seconds,
-            "padding": 1 - subwords / computed,
-            "attention_padding": 1 - subwords / attention,
-            "step_ms": 1000 * self._seconds / (self._batches - 1),
-            "peak_memory_mb": peak_memory(pl_module.device) / 2**20,
+            "subwords_per_second": trainer.world_size * self._subwords / self._seconds,
+            "sentences_per_second": trainer.world_size * self._sentences / self._seconds,
+            "step_ms": 1000 * self._seconds / self._batches,
+            "peak_memory_mb": _peak_memory(pl_module.device) / 2**20,
         }
         update_results(self.run_dir, {"throughput": {name: round(value, 4) for name, value in numbers.items()}})
         say(
             f"Speed: {numbers['sentences_per_second']:,.0f} sentences/s, {numbers['subwords_per_second']:,.0f} subword "
-            f"tokens/s; padding {numbers['padding']:.0%}; {numbers['step_ms']:,.0f} ms a batch; "
-            f"peak memory {numbers['peak_memory_mb']:,.0f} MB"
+            f"tokens/s; {numbers['step_ms']:,.0f} ms a batch; peak memory {numbers['peak_memory_mb']:,.0f} MB"
         )
 
 
-def peak_memory(device: torch.device) -> float:
+def _peak_memory(device: torch.device) -> float:
     """Bytes: what tensors took at most on CUDA, the whole process elsewhere; 0 where the system does not say."""
     if device.type == "cuda":
         return float(torch.cuda.max_memory_allocated(device))

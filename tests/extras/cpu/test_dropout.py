@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AutoModelForTokenClassification
 
-from ner_module.extras.cpu.attention import FastDropout, draw_mask, num_kept, use_fast_dropout
+from ner_module.extras.cpu.attention import FastDropout, draw_mask, num_kept
+from ner_module.extras.cpu.kernels import use_cpu_kernels
 from ner_module.model.packed import packed_logits, prepare
 
 
@@ -82,7 +83,7 @@ def test_the_ends_of_the_scale() -> None:
 def test_a_model_has_no_other_dropout_left(tiny_model: Callable[..., Path]) -> None:
     model = AutoModelForTokenClassification.from_pretrained(tiny_model(), dtype=torch.float32).train()
     names = [name for name, module in model.named_modules() if isinstance(module, nn.Dropout)]
-    use_fast_dropout(model)
+    use_cpu_kernels(model)
     found = {name: module for name, module in model.named_modules() if isinstance(module, nn.Dropout)}
     assert list(found) == names
     assert all(type(module) is FastDropout and module.training for module in found.values())

@@ -11,7 +11,7 @@ import torch
 from ner_module.extras.cpu import kernels
 from ner_module.extras.cpu.attention import FastDropout, attention
 from ner_module.model.encoder import build_from_base
-from ner_module.model.packed import padded_length, prepare
+from ner_module.model.packed import prepare
 
 CPU = torch.device("cpu")
 
@@ -21,7 +21,7 @@ def test_a_model_gets_all_of_them(tiny_model: Callable[..., Path]) -> None:
     prepare(model)
     kernels.use_cpu_kernels(model)
     assert all(type(part) is FastDropout for part in model.modules() if isinstance(part, torch.nn.Dropout))
-    assert model.kernels.attend is attention
+    assert model.attend is attention
 
 
 @pytest.mark.parametrize("multiplies", [True, False])
@@ -32,8 +32,7 @@ def test_lengths_come_again_where_onednn_multiplies(
     model = build_from_base(str(tiny_model()), None, ["O", "B-A", "I-A"])
     prepare(model)
     kernels.use_cpu_kernels(model)
-    expected = [16, 16, 32] if multiplies else [1, 16, 17]
-    assert [padded_length(model, total, CPU) for total in (1, 16, 17)] == expected
+    assert model.length_multiple(CPU) == (16 if multiplies else 1)
     with torch.autocast("cpu", torch.bfloat16):
-        assert padded_length(model, 17, CPU) == 32
-    assert padded_length(model, 17, torch.device("meta")) == 17
+        assert model.length_multiple(CPU) == 16
+    assert model.length_multiple(torch.device("meta")) == 1

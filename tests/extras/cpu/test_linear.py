@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForTokenClassification
 
 from ner_module.extras.cpu import kernels
-from ner_module.extras.cpu.kernels import FastLinear, onednn_is_faster, use_fast_linear
+from ner_module.extras.cpu.kernels import FastLinear, onednn_is_faster, use_cpu_kernels
 
 here = pytest.mark.skipif(
     not hasattr(torch.ops.mkldnn, "_linear_pointwise") or not torch.backends.mkldnn.is_available(),
@@ -89,7 +89,7 @@ def test_a_model_takes_them_where_they_are_faster(
     model = AutoModelForTokenClassification.from_pretrained(tiny_model(), dtype=torch.float32)
     layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
     before = {name: id(parameter) for name, parameter in model.named_parameters()}
-    use_fast_linear(model)
+    use_cpu_kernels(model)
     assert {type(layer) for layer in layers} == {FastLinear if faster else nn.Linear}
     assert {name: id(parameter) for name, parameter in model.named_parameters()} == before
 
