@@ -6,13 +6,13 @@ import math
 
 import pytest
 
-from ner_module.extras.health.rules import History, Validation, findings
+from ner_module.extras.health.rules import History, Validation, new_warnings
 
 
 def _history(losses: list[float], **options: object) -> History:
     settings: dict[str, object] = {"learning_rate": 5e-5, "total_steps": 1000.0, "max_epochs": 3, "outside_label": "O"}
     history = History(**settings | options)  # type: ignore[arg-type]
-    history.losses = {10 * number: loss for number, loss in enumerate(losses, 1)}
+    history.losses = [(10 * number, loss) for number, loss in enumerate(losses, 1)]
     return history
 
 
@@ -21,7 +21,7 @@ def _validation(step: int, train_loss: float, val_loss: float, f1: float) -> Val
 
 
 def _codes(history: History) -> list[str]:
-    return [finding.code for finding in findings(history)]
+    return [code for code, *_ in new_warnings(history)]
 
 
 @pytest.mark.parametrize("steps", [0, 1, 9, 10, 11])
@@ -81,3 +81,27 @@ def test_no_entity_is_reported_when_half_of_the_training_is_over() -> None:
     assert _codes(history) == ["no_entity_predicted"]
     history.validations[-1] = nothing._replace(step=500, gold={"O": 100, "B-PER": 0})
     assert _codes(history) == [], "there is none to be found"
+
+
+def test_f1_that_stayed_at_zero_is_reported_at_the_end() -> None:
+    history = _history([])
+    history.validations = [_validation(100 * number, 0.5, 0.3, 0.0) for number in (1, 2)]
+    assert _codes(history) == []
+    history.finished = True
+    assert _codes(history) == ["nothing_correct"]
+    history.validations[0] = history.validations[0]._replace(f1=0.1)
+    assert _codes(history) == []
+
+
+def test_one_label_everywhere_is_a_collapse_unless_it_is_outside_or_right() -> None:
+    def codes(**counts: int) -> list[str]:
+        history = _history([])
+        everywhere = _validation(100, 0.5, 0.3, 0.1)._replace(predicted={"B-PER": 100, "O": 0}, gold=counts)
+        history.validations = [everywhere]
+        return _codes(history)
+
+    assert codes(**{"O": 80, "B-PER": 20}) == ["one_label"]
+    assert codes(**{"B-PER": 100}) == []
+    history = _history([], outside_label="B-PER")
+    history.validations = [_validation(100, 0.5, 0.3, 0.1)._replace(predicted={"B-PER": 100})]
+    assert "one_label" not in _codes(history)
