@@ -27,7 +27,7 @@ from ner_module.extras.analysis.sentences import (
     TaggedSentence,
     counts_by_sentence,
     entity_types_of,
-    read_run_predictions,
+    read_predictions,
 )
 from ner_module.extras.analysis.uncertainty import Interval, f1_intervals
 from ner_module.files import read_json_object
@@ -110,7 +110,7 @@ def analyse(run_dir: Path, split: str) -> Analysis:
     Raises:
         DataError: a file cannot be read.
     """
-    sentences = read_run_predictions(run_dir, split)
+    sentences = read_predictions(run_dir, split)
     train_file, results = run_dir / "train_entities.json", read_json_object(run_dir / "results.json")
     knows_seen = train_file.is_file() and is_as_written(train_file, run_dir, results)
     types = entity_types_of(sentences)
@@ -160,11 +160,7 @@ def by_training(train_entities: TrainEntities) -> Callable[[TaggedSentence, Span
 
 
 def read_train_entities(path: Path) -> TrainEntities:
-    """Read ``train_entities.json`` of a run.
-
-    Raises:
-        DataError: it is not an object of objects of numbers.
-    """
+    """Read ``train_entities.json`` of a run; raises a :class:`DataError` if it is not an object of objects."""
     found = read_json_object(path, most=1 << 26)
     if not all(isinstance(texts, dict) for texts in found.values()):
         problem = 'it is not of the form {"TYPE": {"words of the entity": count}}'
@@ -194,9 +190,6 @@ def calibration_error(bins: Sequence[Bin]) -> float:
 
     Naeini, Cooper and Hauskrecht, "Obtaining well calibrated probabilities using Bayesian binning" (2015); Guo et al.,
     "On calibration of modern neural networks" (2017, https://arxiv.org/abs/1706.04599). 0 without predictions.
-
-    >>> round(calibration_error(reliability([(0.95, True), (0.95, False), (0.55, True)])), 4)
-    0.45
     """
     total = sum(each.num_predicted for each in bins)
     return sum(abs(each.confidence - each.precision) * each.num_predicted for each in bins) / max(total, 1)

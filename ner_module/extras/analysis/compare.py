@@ -16,7 +16,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from ner_module.extras.analysis.sentences import counts_of_runs, read_run_predictions
+from ner_module.extras.analysis.sentences import counts_of_runs, read_predictions
 from ner_module.extras.analysis.uncertainty import PairedTest, f1_intervals, f1_of, paired_test, welch_test
 from ner_module.tables import Column, Table, count, interval, score
 
@@ -31,7 +31,7 @@ def compare(options: argparse.Namespace) -> int:
         DataError: a file cannot be read, or the runs have other sentences or gold entities.
     """
     places = [*options.runs, *options.against]
-    types, counts = counts_of_runs(places, [read_run_predictions(place, options.split) for place in places])
+    types, counts = counts_of_runs(places, [read_predictions(place, options.split) for place in places])
     runs, num_a = list(zip(places, counts, strict=True)), len(options.runs)
     sides = {"A": runs[:num_a], "B": runs[num_a:]}
     result = paired_test(counts[:num_a], counts[num_a:], options.resamples, options.seed)

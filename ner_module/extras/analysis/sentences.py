@@ -82,40 +82,25 @@ class _Row(BaseModel, strict=True):
     line: int | None = None
 
 
-def read_run_predictions(place: Path, split: str) -> list[TaggedSentence]:
-    """Read the predictions of a run directory, or a predictions file; ``results.json`` of its run names the scheme.
+def read_predictions(place: Path, split: str = "test") -> list[TaggedSentence]:
+    """Read the predictions of a run directory, or a predictions file.
+
+    ``results.json`` of its run names the scheme; of a file from elsewhere it is detected from the gold tags.
 
     Raises:
-        DataError: see :func:`read_predictions`; or the run's ``results.json`` is damaged.
+        DataError: the file is missing, empty, or a line is not such an object; or ``results.json`` is damaged.
     """
     path = place / "predictions" / f"{split}.jsonl" if place.is_dir() else place
     known = read_json_object(path.parent.parent / "results.json") if path.parent.name == "predictions" else {}
     is_as_written(path, path.parent.parent, known)
-    return read_predictions(path, known.get("scheme"), known.get("outside_label", OUTSIDE))
-
-
-def read_predictions(
-    path: Path, scheme: str | None = None, outside_label: str | None = OUTSIDE
-) -> list[TaggedSentence]:
-    """Read a predictions file.
-
-    Args:
-        path: a JSONL file as described above.
-        scheme: tagging scheme of the tags; detected from the gold tags if not given.
-        outside_label: for ``flat`` tags, the one that is no entity.
-
-    Raises:
-        DataError: the file is missing, empty, or a line is not such an object.
-    """
+    scheme, outside = known.get("scheme"), known.get("outside_label", OUTSIDE)
     rows = _read_rows(path)
     sentences = []
     try:
         if scheme is None:
             scheme = detect_scheme(row.gold_tags for row in rows)
         for row in rows:
-            gold, predicted = (
-                tags_to_spans(tags, scheme, outside_label) for tags in (row.gold_tags, row.predicted_tags)
-            )
+            gold, predicted = (tags_to_spans(tags, scheme, outside) for tags in (row.gold_tags, row.predicted_tags))
             sentences.append(TaggedSentence(row.tokens, gold, predicted, row.scores, row.file, row.line))
     except SchemeError as error:
         line = len(sentences) + 1 if scheme else None

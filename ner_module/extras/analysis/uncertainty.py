@@ -90,12 +90,6 @@ def paired_test(
 
     Returns:
         The differences with their intervals; the p-values are two-sided, at least ``1 / (num_resamples + 1)``.
-
-    >>> a = torch.tensor([[[1, 1, 1]], [[1, 2, 1]], [[0, 0, 1]]]).repeat(60, 1, 1)
-    >>> b = torch.tensor([[[1, 1, 1]], [[0, 2, 1]], [[0, 0, 1]]]).repeat(60, 1, 1)
-    >>> result = paired_test([a], [b], num_resamples=999)
-    >>> round(result.difference.value, 3), result.p_bootstrap, result.p_randomisation
-    (0.333, 0.001, 0.001)
     """
     num_a = len(counts_a)
     runs = torch.stack([_with_micro(counts) for counts in (*counts_a, *counts_b)], dim=1)  # [sentences, runs, types, 3]
@@ -118,8 +112,7 @@ def paired_test(
 def welch_test(values_a: Sequence[float], values_b: Sequence[float]) -> float | None:
     """Two-sided p-value of Welch's t-test for equal means of two groups of runs with unequal deviations.
 
-    Returns:
-        ``None`` where there is no answer: fewer than two runs on a side, or no deviation on either.
+    ``None`` where there is no answer: fewer than two runs on a side, or no deviation on either.
 
     >>> round(welch_test([0.90, 0.91, 0.92], [0.88, 0.89, 0.89]), 4)
     0.0357

@@ -224,7 +224,6 @@ def test_reading_predictions(tmp_path):
     flat = {"tokens": ["c", "d"], "gold_tags": ["NOUN", "O"], "predicted_tags": ["NOUN", "VERB"]}
     write(path, flat)
     assert read_predictions(path)[0].predicted == [Span(0, 1, "NOUN"), Span(1, 2, "VERB")]
-    assert read_predictions(path, "flat", None)[0].gold == [Span(0, 1, "NOUN"), Span(1, 2, "O")]
 
 
 @pytest.mark.parametrize(

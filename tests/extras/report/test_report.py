@@ -243,7 +243,7 @@ def test_more_errors_than_a_page_should_hold(tmp_path: Path, monkeypatch: pytest
         ("results.json", "[]", "holds no JSON object"),
         ("audit.json", "nope", "audit.json: the file is damaged"),
         ("config.yaml", "a: [", "no valid YAML"),
-        ("predictions/test.jsonl", "{}", ":1: not an object"),
+        ("predictions/test.jsonl", "{}", ":1: tokens: Field required"),
     ],
 )
 def test_damaged_files(tmp_path: Path, run_main: Callable[..., Any], name: str, content: str, message: str) -> None:
