@@ -10,6 +10,7 @@ named entity recognition", 2017, https://doi.org/10.1016/j.csl.2017.01.012).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -71,9 +72,18 @@ class Analysis:
     """Of entity confidences; empty without scores or predicted entities."""
 
     @cached_property
-    def all_pairings(self) -> list[Pairing]:
-        """The pairs of all sentences."""
-        return list(chain.from_iterable(self.pairings))
+    def outcomes(self) -> Counter[tuple[str, str]]:
+        """Counts of ``(type, outcome)``; the type is the gold one, of spurious entities the predicted one."""
+        all_pairings = chain.from_iterable(self.pairings)
+        return Counter((pairing.types[pairing.gold is None], pairing.outcome) for pairing in all_pairings)
+
+    @cached_property
+    def confusion(self) -> Counter[tuple[str, str]]:
+        """Counts of ``(gold type, predicted type)``, whatever the boundaries, with ``no entity`` for none.
+
+        Rows add up to the number of gold entities of a type, columns to the predicted ones.
+        """
+        return Counter(pairing.types for pairing in chain.from_iterable(self.pairings))
 
     @cached_property
     def errors(self) -> list[dict[str, Any]]:

@@ -17,7 +17,6 @@ classes follow MUC-5 (https://aclanthology.org/M93-1007), whose *incorrect* is s
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -83,23 +82,6 @@ def pair_entities(gold: Sequence[Span], predicted: Sequence[Span]) -> list[Pairi
             pairings.append(Pairing(g, p))
     pairings += [Pairing(g, None) for g in free_gold] + [Pairing(None, p) for p in free_predicted]
     return sorted(pairings, key=lambda pairing: min(span for span in pairing if span is not None))
-
-
-def count_outcomes(pairings: Sequence[Pairing]) -> Counter[tuple[str, str]]:
-    """Count ``(type, outcome)``: the gold type, of spurious entities the predicted one."""
-    return Counter((pairing.types[pairing.gold is None], pairing.outcome) for pairing in pairings)
-
-
-def type_confusion(pairings: Sequence[Pairing]) -> Counter[tuple[str, str]]:
-    """Count ``(gold type, predicted type)``, whatever the boundaries.
-
-    Rows add up to the number of gold entities of a type, columns to the predicted ones.
-
-    >>> confusion = type_confusion(pair_entities([Span(0, 2, "PER")], [Span(0, 1, "LOC"), Span(3, 4, "LOC")]))
-    >>> sorted(confusion.items())
-    [(('PER', 'LOC'), 1), (('no entity', 'LOC'), 1)]
-    """
-    return Counter(pairing.types for pairing in pairings)
 
 
 def error_records(sentences: Sequence[TaggedSentence], pairings: Sequence[Sequence[Pairing]]) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from ner_module.extras.analysis.analysis import Analysis, calibration_error
-from ner_module.extras.analysis.errors import NO_ENTITY, OUTCOMES, count_outcomes, type_confusion
+from ner_module.extras.analysis.errors import NO_ENTITY, OUTCOMES
 from ner_module.extras.analysis.overlap import MATCHING
 from ner_module.extras.analysis.sentences import Counts
 from ner_module.tables import Column, Table, count, interval, score
@@ -39,7 +39,7 @@ def types_table(analysis: Analysis) -> Table:
 
 def outcomes_table(analysis: Analysis) -> Table:
     """Outcomes of the gold and predicted entities of each type."""
-    counts = count_outcomes(analysis.all_pairings)
+    counts = analysis.outcomes
     rows = [(name, *(counts[name, outcome] for outcome in OUTCOMES)) for name in analysis.by_type]
     rows.append(("all", *(sum(counts[name, outcome] for name in analysis.by_type) for outcome in OUTCOMES)))
     note = "Spurious entities count under their predicted type, all others under their gold type."
@@ -55,7 +55,7 @@ def confusion_table(analysis: Analysis, most_types: int = 10) -> Table:
         shown.append(_OTHER_TYPES)
     shown.append(NO_ENTITY)
     confusion: Counter[tuple[str, ...]] = Counter()
-    for pair, number in type_confusion(analysis.all_pairings).items():
+    for pair, number in analysis.confusion.items():
         confusion[tuple(name if name in shown else _OTHER_TYPES for name in pair)] += number
     rows = [(gold, *(confusion[gold, predicted] for predicted in shown)) for gold in shown]
     columns = (Column("gold ↓ predicted →"), *(Column(name, lambda n: count(n) if n else "·") for name in shown))

@@ -62,10 +62,10 @@ def write(options: argparse.Namespace) -> int:
     output = options.output or (Path("comparison.html") if others else first / "report.html")
     check_output(output, _is_report)
     if others:
-        path = write_comparison(options.runs, output, options.split)
+        write_comparison(options.runs, output, options.split)
     else:
-        path = write_report(first, output, options.split)
-    print(f"Report: {path}")
+        write_report(first, output, options.split)
+    print(f"Report: {output}")
     return 0
 
 
@@ -86,16 +86,13 @@ def callbacks(run: Any) -> list[Callback]:
 def write_report(
     run_dir: Path, output: Path | None = None, split: str | None = None, analysis: Analysis | None = None
 ) -> Path:
-    """Write the report of a run, and its plots as PNG beside it.
+    """Write the report of a run, and its plots as PNG beside it; returns the HTML file.
 
     Args:
         run_dir: the run directory.
         output: the HTML file; ``RUN/report.html`` by default.
         split: whose predictions to show; by default the test data's, else the validation data's.
         analysis: of its predictions, where it has been made already.
-
-    Returns:
-        The HTML file.
 
     Raises:
         UserError: the directory holds no run, or a damaged one.
@@ -108,16 +105,11 @@ def write_report(
     return path
 
 
-def write_comparison(run_dirs: Sequence[Path], output: Path, split: str | None = None) -> Path:
-    """Write a page that compares runs; the first one is what the others are tested against.
-
-    Raises:
-        UserError: a directory holds no run, or a damaged one.
-    """
+def write_comparison(run_dirs: Sequence[Path], output: Path, split: str | None = None) -> None:
+    """Write a page that compares runs; the first one is what the others are tested against."""
     runs = [read_run(run_dir) for run_dir in run_dirs]
     analyses = [_analyse(run_dir, split) for run_dir in run_dirs]
     write_atomically(output, _render("comparison.html", **comparison.view(runs, analyses)))
-    return output
 
 
 def _analyse(run_dir: Path, split: str | None) -> Analysis | None:

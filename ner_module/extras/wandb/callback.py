@@ -16,7 +16,6 @@ from lightning.pytorch.loggers import WandbLogger
 from ner_module.extras.after_run import METRICS_OF, RunContents
 from ner_module.extras.analysis.analysis import Analysis
 from ner_module.extras.analysis.callback import analysis_of
-from ner_module.extras.analysis.errors import type_confusion
 from ner_module.extras.findings import SEVERITIES
 from ner_module.extras.provenance.callback import code_state, data_fingerprints
 from ner_module.files import read_json_object
@@ -100,7 +99,7 @@ class WandbRun(Callback):
 def _tables(analysis: Analysis) -> dict[str, Any]:
     import wandb
 
-    confusion = sorted(type_confusion(analysis.all_pairings).items())
+    confusion = sorted(analysis.confusion.items())
     errors = []
     for record in analysis.errors[:_MOST_ERRORS]:
         gold, predicted = record["gold"] or {}, record["predicted"] or {}

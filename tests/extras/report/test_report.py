@@ -295,6 +295,9 @@ def test_runs_side_by_side(tmp_path: Path, run_main: Callable[..., Any]) -> None
 def test_runs_that_cannot_be_tested_against_each_other(tmp_path: Path) -> None:
     a = write_run(tmp_path / "a", [(["Ada"], ["B-PER"], ["B-PER"])])
     b = write_run(tmp_path / "b", [(["Bob"], ["B-PER"], ["B-PER"])])
-    assert "other words than in" in _Page(write_comparison([a, b], tmp_path / "x.html")).text
+    page = tmp_path / "x.html"
+    write_comparison([a, b], page)
+    assert "other words than in" in _Page(page).text
     shutil.rmtree(b / "predictions")
-    assert "which run B does not have" in _Page(write_comparison([a, b], tmp_path / "x.html")).text
+    write_comparison([a, b], page)
+    assert "which run B does not have" in _Page(page).text
