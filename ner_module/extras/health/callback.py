@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import torch
@@ -22,10 +21,10 @@ from torch import Tensor
 from torch.nn.utils import get_total_norm
 from typing_extensions import TypedDict
 
-from ner_module.extras.health.rules import History, Validation, new_warnings
+from ner_module.extras.health.rules import History, new_warnings
 from ner_module.tables import say
 from ner_module.tagging import IGNORE_INDEX
-from ner_module.training.results import update_results
+from ner_module.training.results import ResultsTable, update_results
 
 
 class _Warning(TypedDict):
@@ -37,7 +36,6 @@ class _Warning(TypedDict):
 
 class _State(TypedDict):
     losses: list[tuple[int, float]]
-    validations: list[Validation]
     found: list[_Warning]
 
 
@@ -52,15 +50,13 @@ class TrainingHealth(Callback):
         self._counts: Tensor | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        """The history and the warnings; a resumed training repeats none."""
-        losses, validations = (list(map(list, rows)) for rows in (self.history.losses, self.history.validations))
-        return {"losses": losses, "validations": validations, "found": self.found}
+        """The losses and the warnings; a resumed training repeats none."""
+        return {"losses": list(map(list, self.history.losses)), "found": self.found}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Resume from a checkpoint."""
         state = TypeAdapter(_State).validate_python(state_dict)
-        self.history.losses, self.history.validations = state["losses"], state["validations"]
-        self.found = state["found"]
+        self.history.losses, self.found = state["losses"], state["found"]
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Read what is known before the first step."""
@@ -103,18 +99,15 @@ class TrainingHealth(Callback):
                 counts.scatter_add_(0, outputs[name].clamp(min=0).flatten(), known)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Add the validation to the history and check the whole."""
+        """Add the validation, of which the table of results has just got its row, and check the whole."""
         if self._counts is None or trainer.sanity_checking:
             return
         counts: Tensor = trainer.strategy.reduce(self._counts, reduce_op="sum")
         self._counts = None
-        predicted, gold = (dict(zip(pl_module.hparams["label_names"], row, strict=True)) for row in counts.tolist())
-        val_loss, f1 = (float(trainer.callback_metrics.get(name, float("nan"))) for name in ("val/loss", "val/f1"))
-        validations = self.history.validations
-        before = validations[-1].step if validations else 0
-        train_loss = fmean([loss for step, loss in self.history.losses if step > before] or [float("nan")])
-        epoch = trainer.current_epoch + 1
-        validations.append(Validation(trainer.global_step, epoch, train_loss, val_loss, f1, predicted, gold))
+        labels = pl_module.hparams["label_names"]
+        self.history.predicted, self.history.gold = (dict(zip(labels, row, strict=True)) for row in counts.tolist())
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        self.history.epochs = next((each.rows for each in callbacks if isinstance(each, ResultsTable)), [])
         self._check(trainer)
         self._write(trainer)
 

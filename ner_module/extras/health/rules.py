@@ -8,11 +8,10 @@ that of a single batch says little.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import median
-from typing import NamedTuple
 
 _TOO_FEW_STEPS = 100  # The published few-shot run had 6 steps and found nothing, the small one 260.
 _WINDOW = 10  # Logged steps whose median is the loss at that time.
@@ -30,21 +29,15 @@ _EXPLAINED_BY: dict[str, set[str]] = {
 Problems = Iterator[tuple[str, str, str]]
 
 
-class Validation(NamedTuple):
-    """A validation within ``fit``; ``predicted`` and ``gold`` count the words of each label."""
-
-    step: int
-    epoch: float
-    train_loss: float
-    val_loss: float
-    f1: float
-    predicted: dict[str, int]
-    gold: dict[str, int]
-
-
 @dataclass
 class History:
-    """A training so far; ``losses`` are those logged, with their steps, in order."""
+    """A training so far.
+
+    Attributes:
+        losses: those logged, with their steps, in order.
+        epochs: the rows of ``results.json``, one for each validation.
+        predicted, gold: how many words had each label in the last validation.
+    """
 
     learning_rate: float = 0.0
     total_steps: float = math.inf
@@ -52,13 +45,20 @@ class History:
     outside_label: str | None = None
     num_labels: int = 2
     losses: list[tuple[int, float]] = field(default_factory=list)
-    validations: list[Validation] = field(default_factory=list)
+    epochs: Sequence[Mapping[str, float]] = ()
+    predicted: Mapping[str, int] = field(default_factory=dict)
+    gold: Mapping[str, int] = field(default_factory=dict)
     finished: bool = False
 
     @property
     def last_step(self) -> int:
         """The last step whose loss was logged; 0 before the first."""
         return self.losses[-1][0] if self.losses else 0
+
+    @property
+    def validated_step(self) -> float:
+        """The step of the last validation; 0 before the first."""
+        return self.epochs[-1]["step"] if self.epochs else 0
 
 
 def new_warnings(history: History, said: Collection[str] = ()) -> list[tuple[str, str, str]]:
@@ -121,42 +121,38 @@ def _loss(history: History) -> Problems:
 
 def _scores(history: History) -> Problems:
     """No entity is predicted, reported when half of the training is over; or none was ever right, at its end."""
-    if not history.validations:
-        return
-    last, outside = history.validations[-1], history.outside_label
+    step, rate = history.validated_step, history.learning_rate
     gold, predicted = (
-        sum(count for label, count in counts.items() if label != outside) for counts in (last.gold, last.predicted)
+        sum(count for label, count in counts.items() if label != history.outside_label)
+        for counts in (history.gold, history.predicted)
     )
-    half_done = history.finished or last.step >= max(_ENOUGH_STEPS, history.total_steps / 2)
+    half_done = history.finished or step >= max(_ENOUGH_STEPS, history.total_steps / 2)
     too_short = "Most often training is too short: give more --trainer.max_epochs or data. Otherwise the learning rate"
     if gold and not predicted and half_done:
         yield (
             "no_entity_predicted",
-            f"No entity at all is predicted after {last.step:,} steps, though the validation data has {gold:,} words "
-            "in entities: F1 is 0.0.",
-            f"{too_short} ({history.learning_rate:g}) is too low, or so high that one label is predicted everywhere.",
+            f"No entity at all is predicted after {step:,} steps, though the validation data has {gold:,} words in "
+            "entities: F1 is 0.0.",
+            f"{too_short} ({rate:g}) is too low, or so high that one label is predicted everywhere.",
         )
-    elif gold and predicted and history.finished and not any(each.f1 > 0 for each in history.validations):
+    elif gold and history.finished and not any(row["val/f1"] > 0 for row in history.epochs):
         yield (
             "nothing_correct",
-            f"F1 stayed at 0.0: entities were predicted, but none was entirely correct in {last.step:,} steps.",
-            f"{too_short} ({history.learning_rate:g}) is unsuitable, or the tags of training and validation data do "
-            "not agree.",
+            f"F1 stayed at 0.0: entities were predicted, but none was entirely correct in {step:,} steps.",
+            f"{too_short} ({rate:g}) is unsuitable, or the tags of training and validation data do not agree.",
         )
 
 
 def _collapse(history: History) -> Problems:
     """The same label for every word, and not the outside one; the published binary run, epochs 2 and 3."""
-    if not history.validations or history.validations[-1].step < _ENOUGH_STEPS:
-        return
-    last = history.validations[-1]
-    label, most = max(last.predicted.items(), key=lambda entry: entry[1], default=("", 0))
-    right = last.gold.get(label, 0) / max(sum(last.gold.values()), 1)
-    if most and most >= 0.999 * sum(last.predicted.values()) and label != history.outside_label and right <= 0.99:
+    label, most = max(history.predicted.items(), key=lambda entry: entry[1], default=("", 0))
+    right = history.gold.get(label, 0) / max(sum(history.gold.values()), 1)
+    everywhere = most and most >= 0.999 * sum(history.predicted.values())
+    if everywhere and label != history.outside_label and right <= 0.99 and history.validated_step >= _ENOUGH_STEPS:
         yield (
             "one_label",
-            f"The model predicts one label, {label!r}, for every word after {last.step:,} steps; that is correct for "
-            f"{right:.0%} of them.",
+            f"The model predicts one label, {label!r}, for every word after {history.validated_step:,} steps; that is "
+            f"correct for {right:.0%} of them.",
             f"It has collapsed, most often because the learning rate is too high. {_lower_rate(history)}; the epochs "
             "before may be usable (best.ckpt).",
         )
@@ -164,19 +160,20 @@ def _collapse(history: History) -> Problems:
 
 def _overfitting(history: History) -> Problems:
     """Training loss falls, validation loss rises, and F1 has not grown for two epochs or more."""
-    rows = history.validations
-    if len(rows) < 3 or rows[-1].step < _ENOUGH_STEPS:
+    rows = history.epochs
+    if len(rows) < 3 or history.validated_step < _ENOUGH_STEPS:
         return
-    best = max(range(len(rows)), key=lambda index: (rows[index].f1, -index))
-    lowest, last = min(rows, key=lambda row: row.val_loss), rows[-1]
-    risen = min(last.val_loss, rows[-2].val_loss)  # twice, since a single bad epoch says nothing
-    rising = risen > max(1.25 * lowest.val_loss, lowest.val_loss + 0.02)
-    if best < len(rows) - 2 and rising and last.train_loss < 0.7 * lowest.train_loss:
+    best = max(range(len(rows)), key=lambda index: (rows[index]["val/f1"], -index))
+    lowest, last = min(rows, key=lambda row: row["val/loss"]), rows[-1]
+    train_loss, val_loss, lowest_loss = last["train/loss"], last["val/loss"], lowest["val/loss"]
+    risen = min(val_loss, rows[-2]["val/loss"])  # twice, since a single bad epoch says nothing
+    rising = risen > max(1.25 * lowest_loss, lowest_loss + 0.02)
+    if best < len(rows) - 2 and rising and train_loss < 0.7 * lowest["train/loss"]:
         yield (
             "overfitting",
-            f"The model memorises the training data: since epoch {lowest.epoch:g} the training loss fell to "
-            f"{last.train_loss:.3g} and the validation loss rose from {lowest.val_loss:.3g} to {last.val_loss:.3g}; "
-            f"F1 has not grown since epoch {rows[best].epoch:g}, which best.ckpt holds.",
+            f"The model memorises the training data: since epoch {lowest['epoch']:g} the training loss fell to "
+            f"{train_loss:.3g} and the validation loss rose from {lowest_loss:.3g} to {val_loss:.3g}; F1 has not grown "
+            f"since epoch {rows[best]['epoch']:g}, which best.ckpt holds.",
             "Give fewer --trainer.max_epochs (--config configs/overlays/early_stopping.yaml stops by itself), or add "
             "training data.",
         )
