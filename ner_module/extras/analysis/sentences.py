@@ -41,8 +41,8 @@ class TaggedSentence:
 
     @property
     def place(self) -> str | None:
-        """``file:line``, where it is known."""
-        return f"{self.file}:{self.line}" if self.file else None
+        """``file:line``, as far as it is known."""
+        return self.file if self.file is None or self.line is None else f"{self.file}:{self.line}"
 
     def text(self, span: Span) -> str:
         """The words of a span, joined by single spaces, as `train_entities.json` lists them."""
