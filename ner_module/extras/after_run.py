@@ -73,10 +73,9 @@ class RunContents:
         """The epochs, the best one emphasised."""
         rows = [[row.get(key) for _, key in EPOCH_COLUMNS] for row in self.epochs]
         best = frozenset({self.epochs.index(self.best_epoch)} if self.best_epoch else ())
-        columns = [column for column, _ in EPOCH_COLUMNS]
         stopped = self.results.get("stopped")
         note = f"stopped: {stopped}" if stopped else ""
-        return Table("Training results on validation data", columns, rows, best, note)
+        return Table("Training results on validation data", [column for column, _ in EPOCH_COLUMNS], rows, best, note)
 
     @cached_property
     def metrics(self) -> list[dict[str, float]]:

@@ -1,4 +1,4 @@
-"""Problems and remarks about data or a training, in one form for terminal, JSON and messages."""
+"""Problems and remarks about data, in one form for terminal, JSON and messages."""
 
 from __future__ import annotations
 
@@ -50,10 +50,7 @@ class Finding:
 
     def as_json(self) -> dict[str, Any]:
         """Plain data."""
-        fields = asdict(self)
-        if self.details is None:
-            del fields["details"]
-        return fields
+        return {name: value for name, value in asdict(self).items() if name != "details" or value is not None}
 
     def line(self) -> str:
         """The finding in one line, with its place."""

@@ -176,6 +176,6 @@ def test_each_kind_of_bad_import_is_found(copy: Path, place: str, planted: str, 
 
 
 def test_what_an_extra_needs_is_allowed(copy: Path) -> None:
-    planted = copy / "extras" / "compare" / "planted.py"
+    planted = copy / "extras" / "report" / "planted.py"
     planted.write_text("import ner_module.extras.analysis.errors\nimport ner_module.extras.findings\n")
     assert planted_problems(copy) == set()

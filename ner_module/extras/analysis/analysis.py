@@ -10,24 +10,25 @@ named entity recognition", 2017, https://doi.org/10.1016/j.csl.2017.01.012).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ner_module.errors import DataError
 from ner_module.extras.analysis.errors import Pairing, error_records, pair_entities
-from ner_module.extras.analysis.overlap import Matching, OverlapCounts, overlap_counts
+from ner_module.extras.analysis.overlap import MATCHING, overlap_counts
 from ner_module.extras.analysis.sentences import (
     Counts,
     TaggedSentence,
     counts_by_sentence,
     entity_types_of,
-    read_run_predictions,
+    read_predictions,
 )
 from ner_module.extras.analysis.uncertainty import Interval, f1_intervals
 from ner_module.files import read_json_object
@@ -60,21 +61,29 @@ class Analysis:
     """Gold and predicted entities of each sentence, paired."""
     micro: Counts
     f1: Interval
-    """Micro F1 with its 95 % bootstrap interval over sentences."""
     by_type: dict[str, tuple[Counts, Interval]]
     """For each type its counts, and its F1 with interval."""
-    overlap: dict[str, OverlapCounts]
-    """Outcomes by SemEval-2013 matching."""
+    overlap: dict[str, Counts]
+    """By :data:`~ner_module.extras.analysis.overlap.MATCHING`."""
     by_length: dict[str, Counts]
-    by_training: dict[str, Counts] | None
-    """By :data:`SEEN`; ``None`` without training entities."""
+    by_training: dict[str, Counts]
+    """By :data:`SEEN`; empty without training entities."""
     reliability: list[Bin]
     """Of entity confidences; empty without scores or predicted entities."""
 
     @cached_property
-    def all_pairings(self) -> list[Pairing]:
-        """The pairs of all sentences."""
-        return list(chain.from_iterable(self.pairings))
+    def outcomes(self) -> Counter[tuple[str, str]]:
+        """Counts of ``(type, outcome)``; the type is the gold one, of spurious entities the predicted one."""
+        all_pairings = chain.from_iterable(self.pairings)
+        return Counter((pairing.types[pairing.gold is None], pairing.outcome) for pairing in all_pairings)
+
+    @cached_property
+    def confusion(self) -> Counter[tuple[str, str]]:
+        """Counts of ``(gold type, predicted type)``, whatever the boundaries, with ``no entity`` for none.
+
+        Rows add up to the number of gold entities of a type, columns to the predicted ones.
+        """
+        return Counter(pairing.types for pairing in chain.from_iterable(self.pairings))
 
     @cached_property
     def errors(self) -> list[dict[str, Any]]:
@@ -86,12 +95,12 @@ class Analysis:
 
         Keys: ``f1_low`` and ``f1_high`` (95 % interval); ``f1_partial``, ``f1_type``, ``f1_boundary`` (SemEval-2013's
         partial, type and exact matching); of entities that occur in training with this type, and of those that do not,
-        ``f1_seen`` and ``f1_unseen``, where there are any; ``calibration_error``, where there are scores.
+        ``f1_seen`` and ``f1_unseen``; ``calibration_error``. Those that cannot be computed are left out.
         """
         found = {"f1_low": self.f1.low, "f1_high": self.f1.high}
-        for key, matching in (("partial", "partial"), ("type", "type"), ("boundary", "exact")):
-            found[f"f1_{key}"] = self.overlap[matching].scores[2]
-        if self.by_training is not None:
+        for key, matching in (("f1_partial", "partial"), ("f1_type", "type"), ("f1_boundary", "exact")):
+            found[key] = self.overlap[matching].scores[2]
+        if self.by_training:
             seen, *unseen = self.by_training.values()
             for key, part in (("f1_seen", seen), ("f1_unseen", Counts(*map(sum, zip(*unseen, strict=True))))):
                 if part.num_gold:
@@ -111,7 +120,7 @@ def analyse(run_dir: Path, split: str) -> Analysis:
     Raises:
         DataError: a file cannot be read.
     """
-    sentences = read_run_predictions(run_dir, split)
+    sentences = read_predictions(run_dir, split)
     train_file, results = run_dir / "train_entities.json", read_json_object(run_dir / "results.json")
     knows_seen = train_file.is_file() and is_as_written(train_file, run_dir, results)
     types = entity_types_of(sentences)
@@ -119,20 +128,18 @@ def analyse(run_dir: Path, split: str) -> Analysis:
     f1, f1_by_type = f1_intervals(counts)
     by_type = zip(types, counts.sum(0).tolist(), f1_by_type, strict=True)
     golds, predictions = [each.gold for each in sentences], [each.predicted for each in sentences]
-    confidences = [each.confidence(span) for each in sentences for span in each.predicted]
-    known = [confidence for confidence in confidences if confidence is not None]
-    correct = [span in each.gold for each in sentences for span in each.predicted]
+    scored = [(each.confidence(span), span in each.gold) for each in sentences for span in each.predicted]
     return Analysis(
         split,
         sentences,
-        [pair_entities(gold, predicted) for gold, predicted in zip(golds, predictions, strict=True)],
+        list(map(pair_entities, golds, predictions)),
         Counts(*counts.sum((0, 1)).tolist()),
         f1,
         {name: (Counts(*totals), interval) for name, totals, interval in by_type},
-        {matching: overlap_counts(predictions, golds, matching) for matching in get_args(Matching)},
+        {matching: overlap_counts(predictions, golds, matching) for matching in MATCHING},
         breakdown(sentences, LENGTHS, by_length),
-        breakdown(sentences, SEEN, by_training(read_train_entities(train_file))) if knows_seen else None,
-        reliability(known, correct) if known and len(known) == len(correct) else [],
+        breakdown(sentences, SEEN, by_training(read_train_entities(train_file))) if knows_seen else {},
+        reliability([(confidence, correct) for confidence, correct in scored if confidence is not None]),
     )
 
 
@@ -151,7 +158,7 @@ def by_length(sentence: TaggedSentence, span: Span) -> str:
 
 def by_training(train_entities: TrainEntities) -> Callable[[TaggedSentence, Span], str]:
     """The part of :data:`SEEN`; an entity is seen if the training data has exactly its words, case included."""
-    all_texts = {text for texts in train_entities.values() for text in texts}
+    all_texts = set().union(*train_entities.values())
 
     def part_of(sentence: TaggedSentence, span: Span) -> str:
         text = sentence.text(span)
@@ -163,11 +170,7 @@ def by_training(train_entities: TrainEntities) -> Callable[[TaggedSentence, Span
 
 
 def read_train_entities(path: Path) -> TrainEntities:
-    """Read ``train_entities.json`` of a run.
-
-    Raises:
-        DataError: it is not an object of objects of numbers.
-    """
+    """Read ``train_entities.json`` of a run; raises a :class:`DataError` if it is not an object of objects."""
     found = read_json_object(path, most=1 << 26)
     if not all(isinstance(texts, dict) for texts in found.values()):
         problem = 'it is not of the form {"TYPE": {"words of the entity": count}}'
@@ -175,20 +178,21 @@ def read_train_entities(path: Path) -> TrainEntities:
     return found
 
 
-def reliability(confidence: Sequence[float], correct: Sequence[bool], num_bins: int = 10) -> list[Bin]:
-    """Sort predictions into bins of equal width; bin ``i`` of ``n`` holds confidences in ``(i / n, (i + 1) / n]``.
+def reliability(scored: Sequence[tuple[float, bool]], num_bins: int = 10) -> list[Bin]:
+    """Sort predictions, each a confidence and whether it is correct, into bins of equal width; none without any.
 
-    >>> [each for each in reliability([0.95, 0.95, 0.55], [True, False, True]) if each.num_predicted]
+    Bin ``i`` of ``n`` holds confidences in ``(i / n, (i + 1) / n]``.
+
+    >>> [each for each in reliability([(0.95, True), (0.95, False), (0.55, True)]) if each.num_predicted]
     [Bin(num_predicted=1, confidence=0.55, precision=1.0), Bin(num_predicted=2, confidence=0.95, precision=0.5)]
     """
-    values = np.asarray(confidence, dtype=np.float64)
-    index = np.searchsorted(np.arange(1, num_bins) / num_bins, values)
+    if not scored:
+        return []
+    confidence, correct = np.asarray(scored, dtype=np.float64).T
+    index = np.searchsorted(np.arange(1, num_bins) / num_bins, confidence)
     numbers = np.bincount(index, minlength=num_bins)
-    means = [
-        np.bincount(index, weights, minlength=num_bins) / np.maximum(numbers, 1)
-        for weights in (values, np.asarray(correct, dtype=np.float64))
-    ]
-    return [Bin(int(n), float(mean), float(share)) for n, mean, share in zip(numbers, *means, strict=True)]
+    means = [np.bincount(index, of, minlength=num_bins) / np.maximum(numbers, 1) for of in (confidence, correct)]
+    return [Bin(*each) for each in zip(numbers.tolist(), *(mean.tolist() for mean in means), strict=True)]
 
 
 def calibration_error(bins: Sequence[Bin]) -> float:
@@ -196,9 +200,6 @@ def calibration_error(bins: Sequence[Bin]) -> float:
 
     Naeini, Cooper and Hauskrecht, "Obtaining well calibrated probabilities using Bayesian binning" (2015); Guo et al.,
     "On calibration of modern neural networks" (2017, https://arxiv.org/abs/1706.04599). 0 without predictions.
-
-    >>> round(calibration_error(reliability([0.95, 0.95, 0.55], [True, False, True])), 4)
-    0.45
     """
     total = sum(each.num_predicted for each in bins)
     return sum(abs(each.confidence - each.precision) * each.num_predicted for each in bins) / max(total, 1)

@@ -21,11 +21,7 @@ from ner_module.training.results import update_results
 
 
 class ErrorAnalysis(Callback):
-    """Prints tables, writes ``predictions/{validation,test}_errors.jsonl``, adds its numbers to ``results.json``.
-
-    Args:
-        run_dir: the run directory.
-    """
+    """Prints tables, writes ``predictions/{validation,test}_errors.jsonl``, adds its numbers to ``results.json``."""
 
     def __init__(self, run_dir: Path) -> None:
         self.run_dir = run_dir

@@ -17,20 +17,13 @@ classes follow MUC-5 (https://aclanthology.org/M93-1007), whose *incorrect* is s
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ner_module.extras.analysis.sentences import TaggedSentence
 from ner_module.tagging import Span
 
-CORRECT = "correct"
-WRONG_TYPE = "wrong type"
-WRONG_BOUNDARY = "wrong boundary"
-WRONG_BOTH = "wrong type and boundary"
-MISSED = "missed"
-SPURIOUS = "spurious"
-OUTCOMES = (CORRECT, WRONG_BOUNDARY, WRONG_TYPE, WRONG_BOTH, MISSED, SPURIOUS)
+OUTCOMES = ("correct", "wrong boundary", "wrong type", "wrong type and boundary", "missed", "spurious")
 
 NO_ENTITY = "no entity"
 
@@ -45,13 +38,21 @@ class Pairing(NamedTuple):
     def outcome(self) -> str:
         """One of :data:`OUTCOMES`."""
         if self.gold is None:
-            return SPURIOUS
+            return "spurious"
         if self.predicted is None:
-            return MISSED
+            return "missed"
         same_type = self.gold.entity_type == self.predicted.entity_type
         if self.gold[:2] == self.predicted[:2]:
-            return CORRECT if same_type else WRONG_TYPE
-        return WRONG_BOUNDARY if same_type else WRONG_BOTH
+            return "correct" if same_type else "wrong type"
+        return "wrong boundary" if same_type else "wrong type and boundary"
+
+    @property
+    def types(self) -> tuple[str, str]:
+        """The gold and the predicted type, :data:`NO_ENTITY` where there is none."""
+        return (
+            self.gold.entity_type if self.gold else NO_ENTITY,
+            self.predicted.entity_type if self.predicted else NO_ENTITY,
+        )
 
 
 def pair_entities(gold: Sequence[Span], predicted: Sequence[Span]) -> list[Pairing]:
@@ -83,29 +84,6 @@ def pair_entities(gold: Sequence[Span], predicted: Sequence[Span]) -> list[Pairi
     return sorted(pairings, key=lambda pairing: min(span for span in pairing if span is not None))
 
 
-def count_outcomes(pairings: Sequence[Pairing]) -> Counter[tuple[str, str]]:
-    """Count outcomes by type: ``(gold type, outcome)``; spurious entities under their predicted type."""
-    return Counter(
-        ((pairing.gold or pairing.predicted).entity_type, pairing.outcome)  # type: ignore[union-attr]
-        for pairing in pairings
-    )
-
-
-def type_confusion(pairings: Sequence[Pairing]) -> Counter[tuple[str, str]]:
-    """Count pairs by ``(gold type, predicted type)``, :data:`NO_ENTITY` where there is no partner.
-
-    Boundaries do not matter here. Rows add up to the number of gold entities of a type, columns to the predicted ones.
-
-    >>> confusion = type_confusion(pair_entities([Span(0, 2, "PER")], [Span(0, 1, "LOC"), Span(3, 4, "LOC")]))
-    >>> sorted(confusion.items())
-    [(('PER', 'LOC'), 1), (('no entity', 'LOC'), 1)]
-    """
-    return Counter(
-        (gold.entity_type if gold else NO_ENTITY, predicted.entity_type if predicted else NO_ENTITY)
-        for gold, predicted in pairings
-    )
-
-
 def error_records(sentences: Sequence[TaggedSentence], pairings: Sequence[Sequence[Pairing]]) -> list[dict[str, Any]]:
     """Every error with its sentence, in input order, ready for JSON; ``pairings`` holds the pairs of each sentence.
 
@@ -114,25 +92,25 @@ def error_records(sentences: Sequence[TaggedSentence], pairings: Sequence[Sequen
         outcome), ``gold`` and ``predicted`` (an entity, or null) and ``tokens``. An entity has ``type``, ``text``,
         ``start`` and ``end`` (words, end exclusive), and a predicted one ``score``.
     """
-
-    def entity(sentence: TaggedSentence, span: Span | None, is_predicted: bool) -> dict[str, Any] | None:
-        if span is None:
-            return None
-        record = {"type": span.entity_type, "text": sentence.text(span), "start": span.start, "end": span.end}
-        score = sentence.confidence(span) if is_predicted else None
-        return record if score is None else {**record, "score": round(score, 4)}
-
     return [
         {
             "sentence": number,
             "file": sentence.file,
             "line": sentence.line,
             "error": pairing.outcome,
-            "gold": entity(sentence, pairing.gold, False),
-            "predicted": entity(sentence, pairing.predicted, True),
+            "gold": _entity(sentence, pairing.gold, with_score=False),
+            "predicted": _entity(sentence, pairing.predicted, with_score=True),
             "tokens": sentence.tokens,
         }
         for number, (sentence, pairs) in enumerate(zip(sentences, pairings, strict=True), start=1)
         for pairing in pairs
-        if pairing.outcome != CORRECT
+        if pairing.outcome != "correct"
     ]
+
+
+def _entity(sentence: TaggedSentence, span: Span | None, with_score: bool) -> dict[str, Any] | None:
+    if span is None:
+        return None
+    found = {"type": span.entity_type, "text": sentence.text(span), "start": span.start, "end": span.end}
+    score = sentence.confidence(span) if with_score else None
+    return found if score is None else {**found, "score": round(score, 4)}

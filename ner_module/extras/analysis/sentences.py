@@ -7,14 +7,14 @@ lists of tokens and tags may be missing in files from elsewhere.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from pydantic import BaseModel, ValidationError
 from torch import Tensor
 
 from ner_module.data.formats.files import read_lines
@@ -24,8 +24,6 @@ from ner_module.files import read_json_object
 from ner_module.metrics.functional import scores
 from ner_module.tagging import OUTSIDE, Span, tags_to_spans
 from ner_module.training.results import is_as_written
-
-_LISTS = ("tokens", "gold_tags", "predicted_tags")
 
 
 @dataclass(frozen=True)
@@ -40,6 +38,11 @@ class TaggedSentence:
     file: str | None = None
     line: int | None = None
     """Where the sentence begins in the annotated data."""
+
+    @property
+    def place(self) -> str | None:
+        """``file:line``, as far as it is known."""
+        return self.file if self.file is None or self.line is None else f"{self.file}:{self.line}"
 
     def text(self, span: Span) -> str:
         """The words of a span, joined by single spaces, as `train_entities.json` lists them."""
@@ -70,43 +73,66 @@ class Counts(NamedTuple):
         return float(precision), float(recall), float(f1)
 
 
-def read_predictions(
-    path: Path, scheme: str | None = None, outside_label: str | None = OUTSIDE
-) -> list[TaggedSentence]:
-    """Read a predictions file.
+class _Row(BaseModel, strict=True):
+    tokens: list[str]
+    gold_tags: list[str]
+    predicted_tags: list[str]
+    scores: list[float] | None = None
+    file: str | None = None
+    line: int | None = None
 
-    Args:
-        path: a JSONL file as described above.
-        scheme: tagging scheme of the tags; detected from the gold tags if not given.
-        outside_label: for ``flat`` tags, the one that is no entity.
+
+def read_predictions(place: Path, split: str = "test") -> list[TaggedSentence]:
+    """Read the predictions of a run directory, or a predictions file.
+
+    ``results.json`` of its run names the scheme; of a file from elsewhere it is detected from the gold tags.
 
     Raises:
-        DataError: the file is missing, empty, or a line is not such an object.
+        DataError: the file is missing, empty, or a line is not such an object; or ``results.json`` is damaged.
     """
+    path = place / "predictions" / f"{split}.jsonl" if place.is_dir() else place
+    known = read_json_object(path.parent.parent / "results.json") if path.parent.name == "predictions" else {}
+    is_as_written(path, path.parent.parent, known)
+    scheme, outside = known.get("scheme"), known.get("outside_label", OUTSIDE)
     rows = _read_rows(path)
     sentences = []
     try:
         if scheme is None:
-            scheme = detect_scheme(row["gold_tags"] for row in rows)
+            scheme = detect_scheme(row.gold_tags for row in rows)
         for row in rows:
-            gold, predicted = (tags_to_spans(row[name], scheme, outside_label) for name in _LISTS[1:])
-            sentences.append(TaggedSentence(row["tokens"], gold, predicted, *map(row.get, ("scores", "file", "line"))))
+            gold, predicted = (tags_to_spans(tags, scheme, outside) for tags in (row.gold_tags, row.predicted_tags))
+            sentences.append(TaggedSentence(row.tokens, gold, predicted, row.scores, row.file, row.line))
     except SchemeError as error:
         line = len(sentences) + 1 if scheme else None
         raise DataError(path, line, str(error), "score the run again with `test`") from error
     return sentences
 
 
-def read_run_predictions(place: Path, split: str) -> list[TaggedSentence]:
-    """Read the predictions of a run directory, or a predictions file; ``results.json`` of its run names the scheme.
-
-    Raises:
-        DataError: see :func:`read_predictions`; or the run's ``results.json`` is damaged.
-    """
-    path = place / "predictions" / f"{split}.jsonl" if place.is_dir() else place
-    known = read_json_object(path.parent.parent / "results.json") if path.parent.name == "predictions" else {}
-    is_as_written(path, path.parent.parent, known)
-    return read_predictions(path, known.get("scheme"), known.get("outside_label", OUTSIDE))
+def _read_rows(path: Path) -> list[_Row]:
+    command = "validate" if path.stem == "validation" else "test"
+    again = f"`python -m ner_module {command}` writes it into the run directory"
+    try:
+        lines = list(read_lines(path))
+    except DataError as error:
+        raise DataError(path, error.line, f"the predictions cannot be read ({error.problem})", again) from error
+    while lines and lines[-1].isspace():
+        lines.pop()
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = _Row.model_validate_json(line)
+        except ValidationError as error:
+            first = error.errors()[0]
+            problem = ": ".join([*map(str, first["loc"]), first["msg"]])
+            raise DataError(path, number, problem, again) from error
+        lengths = {name: len(value) for name, value in row if isinstance(value, list)}
+        if len(set(lengths.values())) > 1:
+            counted = ", ".join(f"{length} {name}" for name, length in lengths.items())
+            raise DataError(path, number, f"{counted}; there must be one of each per word", again)
+        rows.append(row)
+    if not rows:
+        raise DataError(path, None, "it holds no sentence", again)
+    return rows
 
 
 def entity_types_of(sentences: Sequence[TaggedSentence]) -> list[str]:
@@ -150,62 +176,13 @@ def counts_of_runs(places: Sequence[Path], runs: Sequence[Sequence[TaggedSentenc
         DataError: a run has other sentences or gold entities than the first one.
     """
     advice = "only runs tested on the same data can be compared"
-    first = runs[0]
     for place, sentences in zip(places, runs, strict=True):
-        for number, (a, b) in enumerate(zip(first, sentences, strict=False), start=1):
+        for number, (a, b) in enumerate(zip(runs[0], sentences, strict=False), start=1):
             if (a.tokens, a.gold) != (b.tokens, b.gold):
                 what = "words" if a.tokens != b.tokens else "gold entities"
                 raise DataError(place, number, f"other {what} than in {places[0]}", advice)
-        if len(first) != len(sentences):
-            problem = f"it holds {len(sentences)} sentences and {places[0]} {len(first)}"
+        if len(runs[0]) != len(sentences):
+            problem = f"it holds {len(sentences)} sentences and {places[0]} {len(runs[0])}"
             raise DataError(place, None, problem, advice)
     types = entity_types_of([sentence for sentences in runs for sentence in sentences])
     return types, [counts_by_sentence(sentences, types) for sentences in runs]
-
-
-def _read_rows(path: Path) -> list[dict[str, Any]]:
-    command = "validate" if path.stem == "validation" else "test"
-    again = f"`python -m ner_module {command}` writes it into the run directory"
-    rows: list[dict[str, Any]] = []
-    blank = 0
-    for number, line in _read_lines(path, again):
-        if line.isspace():  # allowed at the end
-            blank = blank or number
-            continue
-        try:
-            row = json.loads("" if blank else line)
-        except (ValueError, RecursionError) as error:
-            advice = "each line must hold one object"
-            raise DataError(path, blank or number, f"not JSON ({error})", advice) from error
-        problem = _problem(row)
-        if problem:
-            raise DataError(path, number, problem, again)
-        rows.append(row)
-    if not rows:
-        raise DataError(path, None, "it holds no sentence", again)
-    return rows
-
-
-def _read_lines(path: Path, again: str) -> Iterator[tuple[int, str]]:
-    try:
-        yield from enumerate(read_lines(path), start=1)
-    except DataError as error:
-        raise DataError(path, error.line, f"the predictions cannot be read ({error.problem})", again) from error
-
-
-def _problem(row: Any) -> str | None:
-    """What is wrong with an object of a predictions file."""
-    if not isinstance(row, dict) or not all(isinstance(row.get(name), list) for name in _LISTS):
-        return f"not an object with the lists {', '.join(_LISTS)}"
-    if not all(isinstance(item, str) for name in _LISTS for item in row[name]):
-        return f"{', '.join(_LISTS)} must hold strings only"
-    scores = row.get("scores")
-    if scores is not None and not (isinstance(scores, list) and all(isinstance(s, (int, float)) for s in scores)):
-        return "scores must be a list of numbers"
-    if not isinstance(row.get("file"), str | None) or not isinstance(row.get("line"), int | None):
-        return "file must be a string, and line a number"
-    lengths = {name: len(row[name]) for name in (*_LISTS, "scores") if row.get(name) is not None}
-    if len(set(lengths.values())) > 1:
-        counted = ", ".join(f"{length} {name}" for name, length in lengths.items())
-        return f"{counted}; there must be one of each per word"
-    return None

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Mapping
 
 from ner_module.extras.analysis.analysis import Analysis, calibration_error
-from ner_module.extras.analysis.errors import NO_ENTITY, OUTCOMES, count_outcomes, type_confusion
+from ner_module.extras.analysis.errors import NO_ENTITY, OUTCOMES
+from ner_module.extras.analysis.overlap import MATCHING
 from ner_module.extras.analysis.sentences import Counts
 from ner_module.tables import Column, Table, count, interval, score
 
@@ -16,10 +17,10 @@ _NUMBERS = (Column("gold", count), Column("predicted", count))
 
 
 def analysis_tables(analysis: Analysis) -> list[Table]:
-    """All tables, in the order in which they are shown; those without content are left out."""
+    """All tables, in the order in which they are shown; those that need what is not known are left out."""
     tables = [types_table(analysis), outcomes_table(analysis), confusion_table(analysis), overlap_table(analysis)]
     tables.append(part_table("Entities by length", analysis.by_length))
-    if analysis.by_training is not None:
+    if analysis.by_training:
         tables.append(part_table("Entities seen in training or not", analysis.by_training))
     if analysis.reliability:
         tables.append(reliability_table(analysis))
@@ -38,7 +39,7 @@ def types_table(analysis: Analysis) -> Table:
 
 def outcomes_table(analysis: Analysis) -> Table:
     """Outcomes of the gold and predicted entities of each type."""
-    counts = count_outcomes(analysis.all_pairings)
+    counts = analysis.outcomes
     rows = [(name, *(counts[name, outcome] for outcome in OUTCOMES)) for name in analysis.by_type]
     rows.append(("all", *(sum(counts[name, outcome] for name in analysis.by_type) for outcome in OUTCOMES)))
     note = "Spurious entities count under their predicted type, all others under their gold type."
@@ -53,10 +54,9 @@ def confusion_table(analysis: Analysis, most_types: int = 10) -> Table:
     if len(shown) < len(analysis.by_type):
         shown.append(_OTHER_TYPES)
     shown.append(NO_ENTITY)
-    confusion: Counter[tuple[str, str]] = Counter()
-    for (gold, predicted), number in type_confusion(analysis.all_pairings).items():
-        pair = [name if name in shown else _OTHER_TYPES for name in (gold, predicted)]
-        confusion[pair[0], pair[1]] += number
+    confusion: Counter[tuple[str, ...]] = Counter()
+    for pair, number in analysis.confusion.items():
+        confusion[tuple(name if name in shown else _OTHER_TYPES for name in pair)] += number
     rows = [(gold, *(confusion[gold, predicted] for predicted in shown)) for gold in shown]
     columns = (Column("gold ↓ predicted →"), *(Column(name, lambda n: count(n) if n else "·") for name in shown))
     return Table("Confusion of types, ignoring boundaries", columns, rows)
@@ -64,12 +64,7 @@ def confusion_table(analysis: Analysis, most_types: int = 10) -> Table:
 
 def overlap_table(analysis: Analysis) -> Table:
     """Scores by what a match must share."""
-    words = {
-        "exact": "boundaries",
-        "partial": "boundaries; an overlap counts half",
-        "type": "type, and some word",
-    }
-    rows = [(f"{matching}: {words[matching]}", *counts.scores) for matching, counts in analysis.overlap.items()]
+    rows = [(f"{name}: {shared}", *analysis.overlap[name].scores) for name, shared in MATCHING.items()]
     return Table("Partial matches (SemEval-2013)", (Column("a match shares"), *_SCORES), rows)
 
 

@@ -19,8 +19,7 @@ from ner_module.data.sample import sample_file
 from ner_module.data.sentence import Sentence
 from ner_module.data.tag_census import detect_scheme
 from ner_module.errors import RunError
-from ner_module.extras.card.card import card_of
-from ner_module.extras.card.facts import CardFacts, run_name
+from ner_module.extras.card.card import CardFacts, card_of, run_name
 from ner_module.extras.export.onnx import quantize_onnx, write_onnx
 from ner_module.extras.export.parity import Parity, check_parity
 from ner_module.files import check_output, folder_written_whole, read_json_object

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import torch
@@ -22,17 +21,22 @@ from torch import Tensor
 from torch.nn.utils import get_total_norm
 from typing_extensions import TypedDict
 
-from ner_module.extras.health.rules import History, Validation, findings
+from ner_module.extras.health.rules import History, new_warnings
 from ner_module.tables import say
 from ner_module.tagging import IGNORE_INDEX
-from ner_module.training.results import update_results
+from ner_module.training.results import ResultsTable, update_results
 
 
-class _Found(TypedDict):
+class _Warning(TypedDict):
     step: int
     code: str
     message: str
     advice: str
+
+
+class _State(TypedDict):
+    losses: list[tuple[int, float]]
+    found: list[_Warning]
 
 
 class TrainingHealth(Callback):
@@ -41,29 +45,22 @@ class TrainingHealth(Callback):
     def __init__(self, run_dir: Path) -> None:
         self.run_dir = run_dir
         self.history = History()
-        self.found: list[_Found] = []
+        self.found: list[_Warning] = []
         """The warnings, in order."""
         self._counts: Tensor | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        """The history and the warnings; a resumed training repeats none."""
-        return {
-            "losses": list(map(list, self.history.losses.items())),
-            "validations": [list(validation) for validation in self.history.validations],
-            "found": self.found,
-        }
+        """The losses and the warnings; a resumed training repeats none."""
+        return {"losses": list(map(list, self.history.losses)), "found": self.found}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Resume from a checkpoint."""
-        losses = TypeAdapter(list[tuple[int, float]]).validate_python(state_dict.get("losses", []))
-        self.history.losses = dict(losses)
-        self.history.validations = TypeAdapter(list[Validation]).validate_python(state_dict.get("validations", []))
-        self.found = TypeAdapter(list[_Found]).validate_python(state_dict.get("found", []))
+        state = TypeAdapter(_State).validate_python(state_dict)
+        self.history.losses, self.found = state["losses"], state["found"]
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Read what is known before the first step."""
-        labels = pl_module.hparams["label_names"]
-        outside = pl_module.hparams["outside_label"]
+        labels, outside = pl_module.hparams["label_names"], pl_module.hparams["outside_label"]
         self.history = replace(
             self.history,
             learning_rate=pl_module.hparams["learning_rate"],
@@ -102,19 +99,15 @@ class TrainingHealth(Callback):
                 counts.scatter_add_(0, outputs[name].clamp(min=0).flatten(), known)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Add the validation to the history and check the whole."""
+        """Add the validation, of which the table of results has just got its row, and check the whole."""
         if self._counts is None or trainer.sanity_checking:
             return
         counts: Tensor = trainer.strategy.reduce(self._counts, reduce_op="sum")
         self._counts = None
-        predicted, gold = (dict(zip(pl_module.hparams["label_names"], row, strict=True)) for row in counts.tolist())
-        val_loss, f1 = (float(trainer.callback_metrics.get(name, float("nan"))) for name in ("val/loss", "val/f1"))
-        validated = self.history.validations[-1].step if self.history.validations else 0
-        losses = [loss for step, loss in self.history.losses.items() if step > validated]
-        train_loss = fmean(losses) if losses else float("nan")
-        self.history.validations.append(
-            Validation(trainer.global_step, trainer.current_epoch + 1, train_loss, val_loss, f1, predicted, gold)
-        )
+        labels = pl_module.hparams["label_names"]
+        self.history.predicted, self.history.gold = (dict(zip(labels, row, strict=True)) for row in counts.tolist())
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        self.history.epochs = next((each.rows for each in callbacks if isinstance(each, ResultsTable)), [])
         self._check(trainer)
         self._write(trainer)
 
@@ -126,24 +119,19 @@ class TrainingHealth(Callback):
         self._write(trainer)
 
     def _read_logged(self, trainer: Trainer) -> None:
-        step = trainer.global_step
-        # `logged_metrics` waits for the device: not before the step is known to be a logged one.
-        every = trainer.log_every_n_steps  # type: ignore[attr-defined]
+        step, every = trainer.global_step, trainer.log_every_n_steps  # type: ignore[attr-defined]
         if step == self.history.last_step or not every or step % every:
             return
-        if "train/loss" in (logged := trainer.logged_metrics):
-            self.history.losses[step] = float(logged["train/loss"])
+        # This waits for the device: not before the step is known to be a logged one.
+        if (loss := trainer.logged_metrics.get("train/loss")) is not None:
+            self.history.losses.append((step, float(loss)))
             self._check(trainer)
 
     def _check(self, trainer: Trainer) -> None:
-        for finding in findings(self.history, {entry["code"] for entry in self.found}):
-            self.found.append(
-                _Found(step=trainer.global_step, code=finding.code, message=finding.message, advice=finding.advice)
-            )
+        for code, message, advice in new_warnings(self.history, {each["code"] for each in self.found}):
+            self.found.append({"step": trainer.global_step, "code": code, "message": message, "advice": advice})
             if trainer.is_global_zero:
-                # Through the console, which knows of a progress bar on the last line.
-                text = f"warning: {finding.message} {finding.advice}"
-                say(text, "yellow")
+                say(f"warning: {message} {advice}", "yellow")
 
     def _write(self, trainer: Trainer) -> None:
         if trainer.is_global_zero:
@@ -151,5 +139,5 @@ class TrainingHealth(Callback):
 
 
 def callbacks(run: Any) -> list[Callback]:
-    """The callbacks of a run."""
+    """Of a run."""
     return [TrainingHealth(run.run_dir)] if run.command == "fit" else []

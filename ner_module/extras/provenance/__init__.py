@@ -1,7 +1,5 @@
 """Where a model comes from."""
 
-from __future__ import annotations
-
 from ner_module.offers import Offer
 
 OFFER = Offer(callbacks="ner_module.extras.provenance.callback:callbacks")

@@ -34,8 +34,22 @@ class Provenance(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Collect the record: later, files and code may have changed."""
         self._begin = time.monotonic()
-        if trainer.is_global_zero:
-            self._record = provenance(trainer)
+        if not trainer.is_global_zero:
+            return
+        device = trainer.strategy.root_device
+        is_cuda = device.type == "cuda"
+        self._record = {
+            "command": f"python -m ner_module {shlex.join(sys.argv[1:])}",
+            "started": datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
+            "code": code_state(),
+            "data": data_fingerprints(trainer.datamodule),  # type: ignore[attr-defined]
+            "libraries": {"ner-module": ner_module.__version__} | {name: version(name) for name in _LIBRARIES},
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "device": torch.cuda.get_device_name(device) if is_cuda else f"{device.type}, {os.cpu_count()} cores",
+            "processes": trainer.world_size,
+            "precision": str(trainer.precision),
+        }
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write it as soon as the run has results; an interrupted one has it, too."""
@@ -44,24 +58,6 @@ class Provenance(Callback):
             update_results(self.run_dir, {"environment": self._record | {"seconds": seconds}})
 
     on_fit_end = on_validation_end
-
-
-def provenance(trainer: Trainer) -> dict[str, Any]:
-    """The record of a training that is about to start; see :func:`code_state` and :func:`data_fingerprints`."""
-    device = trainer.strategy.root_device
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type}, {os.cpu_count()} cores"
-    return {
-        "command": f"python -m ner_module {shlex.join(sys.argv[1:])}",
-        "started": datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
-        "code": code_state(),
-        "data": data_fingerprints(trainer.datamodule),  # type: ignore[attr-defined]
-        "libraries": {"ner-module": ner_module.__version__} | {name: version(name) for name in _LIBRARIES},
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "device": name,
-        "processes": trainer.world_size,
-        "precision": str(trainer.precision),
-    }
 
 
 def code_state() -> dict[str, Any]:
@@ -87,5 +83,5 @@ def data_fingerprints(data: NERDataModule) -> dict[str, Any]:
 
 
 def callbacks(run: Any) -> list[Callback]:
-    """The callbacks of a run."""
+    """Of a run."""
     return [Provenance(run.run_dir)] if run.command == "fit" else []

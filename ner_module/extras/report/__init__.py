@@ -5,11 +5,32 @@
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
 from ner_module.offers import Offer
 
 OFFER = Offer(
-    commands={"report": "ner_module.extras.report.options:main"},
+    commands={"report": "ner_module.extras.report:main"},
     callbacks="ner_module.extras.report.page:callbacks",
     needs=("analysis",),
     after=("audit", "card", "health", "provenance", "throughput"),
 )
+
+_DESCRIPTION = """\
+Of one run directory: write its report.html, and the plots as PNG beside it, again. Of several: write one page that
+compares them, with paired tests of each against the first."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """``python -m ner_module report``, parsed before anything heavy is imported; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m ner_module report", description=_DESCRIPTION, allow_abbrev=False)
+    add = parser.add_argument
+    add("runs", nargs="+", type=Path, metavar="RUN", help="run directory; the first is the baseline")
+    add("--output", type=Path, help="the HTML file; default RUN/report.html for one run, comparison.html for several")
+    add("--split", choices=("test", "validation"), help="whose predictions; default: test, else validation")
+    options = parser.parse_args(list(arguments))
+    from ner_module.extras.report.page import write
+
+    return write(options)

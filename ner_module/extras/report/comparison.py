@@ -17,32 +17,28 @@ from ner_module.tables import Column, Table, count, interval, score
 _RESAMPLES = 10_000
 _MOST_CHANGES = 200
 """Sentences shown; both runs' predictions are in ``predictions/``."""
+_CHANGES = ("gold entities found", "spurious ones gone", "gold entities lost", "spurious ones new")
 
 
 def view(runs: Sequence[RunContents], analyses: Sequence[Analysis | None]) -> dict[str, Any]:
     """The values of `templates/comparison.html`."""
     letters = [chr(ord("A") + number) for number in range(len(runs))]
     named = dict(zip(letters, runs, strict=True))
-    curves = {}
+    curves = []
     for title, key in (("Validation F1", "val/f1"), ("Validation loss", "val/loss"), ("Training loss", "train/loss")):
         drawn = {f"run {letter}": figure.points(run.epochs, key) for letter, run in named.items()}
-        curves[title] = figure.as_picture(figure.lines(drawn, 1.0 if key == "val/f1" else None))
-    tests: Table | None = None
-    types: Table | None = None
-    changes: list[Table] = []
-    reason = ""
-    found = [analysis for analysis in analyses if analysis is not None]
-    if len(found) < len(runs):
-        lacking = [letter for letter, analysis in zip(letters, analyses, strict=True) if analysis is None]
+        curves.append((title, figure.as_picture(figure.lines(drawn, 1.0 if key == "val/f1" else None))))
+    tests, types, changes, reason = None, None, [], ""
+    found = {letter: analysis for letter, analysis in zip(letters, analyses, strict=True) if analysis is not None}
+    if lacking := [letter for letter in letters if letter not in found]:
         reason = f"Tests need predictions, which run {', '.join(lacking)} does not have: run test on it."
-    elif len({analysis.split for analysis in found}) > 1:
+    elif len({analysis.split for analysis in found.values()}) > 1:
         reason = "Tests need the same data on all sides; some runs have test predictions and some validation ones."
     else:
-        types = _types_table(letters, found)
+        types = _types_table(found)
         try:
-            tests = _tests_table(named, found)
-            for letter, other in zip(letters[1:], found[1:], strict=True):
-                changes += _changes(letter, found[0], other)
+            tests = _tests_table(named, list(found.values()))
+            changes = [table for letter in letters[1:] for table in _changes(letter, found["A"], found[letter])]
         except DataError as error:
             reason = str(error)
     return {
@@ -52,7 +48,7 @@ def view(runs: Sequence[RunContents], analyses: Sequence[Analysis | None]) -> di
         "no_tests": reason,
         "types": types,
         "changes": changes,
-        "curves": [(title, chart) for title, chart in curves.items() if chart],
+        "curves": [(title, chart) for title, chart in curves if chart],
         "differences": _differences_table(named),
     }
 
@@ -61,8 +57,7 @@ def _scores_table(runs: Mapping[str, RunContents]) -> Table:
     rows = []
     for letter, run in runs.items():
         for split in ("validation", "test"):
-            scores = run.scores(split)
-            if scores:
+            if scores := run.scores(split):
                 found = [scores.get(key) for key in ("f1", "precision", "recall", "accuracy")]
                 ends = (scores["f1_low"], scores["f1_high"]) if "f1_low" in scores else None
                 rows.append((f"{letter}  {run.title}", split, *found, ends))
@@ -90,14 +85,13 @@ def _tests_table(runs: Mapping[str, RunContents], analyses: Sequence[Analysis]) 
     return Table(f"Paired tests on {analyses[0].split} data", columns, rows, note=note)
 
 
-def _types_table(letters: Sequence[str], analyses: Sequence[Analysis]) -> Table | None:
-    by_type = [{name: f1 for name, (_, f1) in analysis.by_type.items()} for analysis in analyses]
+def _types_table(analyses: Mapping[str, Analysis]) -> Table | None:
     rows = []
-    for name in sorted({name for types in by_type for name in types}):
-        found = [types.get(name) for types in by_type]
+    for name in sorted(set().union(*(analysis.by_type for analysis in analyses.values()))):
+        found = [analysis.by_type[name][1] if name in analysis.by_type else None for analysis in analyses.values()]
         rows.append((name, *(value for f1 in found for value in ((f1.value, f1[1:]) if f1 else (None, None)))))
     columns = [Column("Type")]
-    for letter in letters:
+    for letter in analyses:
         columns += [Column(f"F1 of {letter}", score), Column("95 % interval", interval)]
     return Table("F1 by type", columns, rows) if rows else None
 
@@ -107,35 +101,22 @@ def _changes(letter: str, first: Analysis, other: Analysis) -> list[Table]:
     counts: Counter[tuple[str, str]] = Counter()
     changed = []
     for number, (a, b) in enumerate(zip(first.sentences, other.sentences, strict=True), start=1):
-        gold, of_a, of_b = set(a.gold), set(a.predicted), set(b.predicted)
-        found = {
-            "found": gold & of_b - of_a,
-            "lost": gold & of_a - of_b,
-            "spurious gone": of_a - of_b - gold,
-            "spurious new": of_b - of_a - gold,
-        }
-        counts.update((span.entity_type, what) for what, spans in found.items() for span in spans)
-        if of_a != of_b:
-            differing = of_a ^ of_b
-            meant = {span for span in gold if any(span.start < d.end and d.start < span.end for d in differing)}
-            said = [
-                "; ".join(f"{a.text(s)} {s.entity_type}" for s in sorted(spans))
-                for spans in (meant, of_a - of_b, of_b - of_a)
-            ]
-            changed.append((f"{a.file}:{a.line}" if a.file else str(number), " ".join(a.tokens), *said))
+        gold, only_a, only_b = set(a.gold), set(a.predicted) - set(b.predicted), set(b.predicted) - set(a.predicted)
+        if not only_a | only_b:
+            continue
+        kinds = (gold & only_b, only_a - gold, gold & only_a, only_b - gold)
+        counts.update((span.entity_type, kind) for kind, spans in zip(_CHANGES, kinds, strict=True) for span in spans)
+        meant = {span for span in gold if any(span.start < d.end and d.start < span.end for d in only_a | only_b)}
+        said = ["; ".join(f"{a.text(s)} {s.entity_type}" for s in sorted(spans)) for spans in (meant, only_a, only_b)]
+        changed.append((a.place or str(number), " ".join(a.tokens), *said))
     if not changed:
         return []
-    names = ("found", "spurious gone", "lost", "spurious new")
     types = sorted({name for name, _ in counts})
-    rows = [(name, *(counts[name, what] for what in names)) for name in types]
-    rows.append(("all", *(sum(counts[name, what] for name in types) for what in names)))
-    titles = ("gold entities found", "spurious ones gone", "gold entities lost", "spurious ones new")
-    by_type = Table(
-        f"Errors that run {letter} fixes and introduces, compared with A",
-        [Column("Type"), *(Column(title, count) for title in titles)],
-        rows,
-        frozenset({len(rows) - 1}),
-    )
+    rows = [(name, *(counts[name, kind] for kind in _CHANGES)) for name in types]
+    rows.append(("all", *(sum(counts[name, kind] for name in types) for kind in _CHANGES)))
+    title = f"Errors that run {letter} fixes and introduces, compared with A"
+    columns = [Column("Type"), *(Column(kind, count) for kind in _CHANGES)]
+    by_type = Table(title, columns, rows, frozenset({len(rows) - 1}))
     note = f"The first {_MOST_CHANGES} of {len(changed):,} sentences." if len(changed) > _MOST_CHANGES else ""
     columns = [Column(title) for title in ("Place", "Sentence", "Gold", "Only A predicts", f"Only {letter} predicts")]
     return [by_type, Table(f"Sentences on which A and {letter} differ", columns, changed[:_MOST_CHANGES], note=note)]

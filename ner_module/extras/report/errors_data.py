@@ -28,26 +28,20 @@ def errors_json(analysis: Analysis) -> tuple[Markup, int]:
     """
     texts: dict[tuple[int, int, int], dict[str, Any]] = {}
     for record in analysis.errors[:MOST_ERRORS]:
-        tokens, gold, predicted = record["tokens"], record["gold"], record["predicted"]
-        entities = [entity for entity in (gold, predicted) if entity]
-        first = max(min(entity["start"] for entity in entities) - _CONTEXT, 0)
-        last = min(max(entity["end"] for entity in entities) + _CONTEXT, len(tokens))
-        if len(tokens) <= 2 * _CONTEXT:
-            first, last = 0, len(tokens)
-        text = texts.setdefault(
-            (record["sentence"], first, last),
-            {
-                "s": record["sentence"],
-                "f": record["file"] and f"{record['file']}:{record['line']}",
-                "w": tokens[first:last],
-                "a": first,
-                "z": len(tokens) - last,
-                "e": [],
-            },
+        number, tokens = record["sentence"], record["tokens"]
+        entities = [entity for entity in (record["gold"], record["predicted"]) if entity]
+        first, last = 0, len(tokens)
+        if len(tokens) > 2 * _CONTEXT:
+            first = max(min(entity["start"] for entity in entities) - _CONTEXT, 0)
+            last = min(max(entity["end"] for entity in entities) + _CONTEXT, len(tokens))
+        text = {"s": number, "f": analysis.sentences[number - 1].place, "w": tokens[first:last], "a": first}
+        text |= {"z": len(tokens) - last, "e": []}
+        g, p = (
+            entity and [entity["start"] - first, entity["end"] - first, entity["type"]]
+            for entity in (record["gold"], record["predicted"])
         )
-        g = gold and [gold["start"] - first, gold["end"] - first, gold["type"]]
-        p = predicted and [predicted["start"] - first, predicted["end"] - first, predicted["type"]]
-        text["e"].append({"c": record["error"], "g": g, "p": p and [*p, predicted.get("score")]})
+        error = {"c": record["error"], "g": g, "p": p and [*p, record["predicted"].get("score")]}
+        texts.setdefault((number, first, last), text)["e"].append(error)
     return script_json(list(texts.values())), min(len(analysis.errors), MOST_ERRORS)
 
 

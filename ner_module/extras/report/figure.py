@@ -50,13 +50,10 @@ def points(rows: Sequence[Mapping[str, float]], key: str) -> Points:
 def curves(run: RunContents) -> dict[str, Draw]:
     """Losses and scores by step: title -> plot; curves without a point are left out."""
     rows, logged, best = run.epochs, run.metrics, run.best_epoch
-    losses = {
-        "training": points(logged, "train/loss") or points(rows, "train/loss"),
-        "validation": points(rows, "val/loss"),
-    }
+    train_loss = points(logged, "train/loss") or points(rows, "train/loss")
     scores = {name: points(rows, f"val/{name.lower()}") for name in ("F1", "precision", "recall")}
     plots = {
-        "Loss": lines(losses),
+        "Loss": lines({"training": train_loss, "validation": points(rows, "val/loss")}),
         "Validation scores": lines(scores, 1.0, points([best], "val/f1") if best else ()),
         "Learning rate": lines({"rate": points(logged, "lr")}),
         "Gradient norm": lines({"norm, before clipping": points(logged, "train/grad_norm")}),
@@ -171,9 +168,9 @@ def as_picture(draw: Draw | None) -> Picture | None:
     with mpl.rc_context({"svg.hashsalt": "ner-module"}):
         figure.savefig(picture, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     uri = f"data:image/svg+xml;base64,{base64.b64encode(picture.getvalue()).decode()}"
-    to_figure = axes.transData + figure.transFigure.inverted()  # as laid out by the drawing
     shown = values[:: max(1, len(values) // _MOST_DOTS)]
-    places = [to_figure.transform((x, y)) for x, y, _ in shown]
+    to_figure = axes.transData + figure.transFigure.inverted()  # as laid out by the drawing
+    places = to_figure.transform([(x, y) for x, y, _ in shown])
     dots = [(100 * x, 100 * (1 - y), text) for (x, y), (_, _, text) in zip(places, shown, strict=True)]
     return Picture(uri, [dot for dot in dots if 0 <= dot[1] <= 100])
 

@@ -58,14 +58,14 @@ def write(options: argparse.Namespace) -> int:
     Raises:
         UserError: a directory holds no run, or a damaged one.
     """
-    alone = len(options.runs) == 1
-    output = options.output or (options.runs[0] / "report.html" if alone else Path("comparison.html"))
+    first, *others = options.runs
+    output = options.output or (Path("comparison.html") if others else first / "report.html")
     check_output(output, _is_report)
-    if alone:
-        path = write_report(options.runs[0], output, options.split)
+    if others:
+        write_comparison(options.runs, output, options.split)
     else:
-        path = write_comparison(options.runs, output, options.split)
-    print(f"Report: {path}")
+        write_report(first, output, options.split)
+    print(f"Report: {output}")
     return 0
 
 
@@ -86,16 +86,13 @@ def callbacks(run: Any) -> list[Callback]:
 def write_report(
     run_dir: Path, output: Path | None = None, split: str | None = None, analysis: Analysis | None = None
 ) -> Path:
-    """Write the report of a run, and its plots as PNG beside it.
+    """Write the report of a run, and its plots as PNG beside it; returns the HTML file.
 
     Args:
         run_dir: the run directory.
         output: the HTML file; ``RUN/report.html`` by default.
         split: whose predictions to show; by default the test data's, else the validation data's.
         analysis: of its predictions, where it has been made already.
-
-    Returns:
-        The HTML file.
 
     Raises:
         UserError: the directory holds no run, or a damaged one.
@@ -108,16 +105,11 @@ def write_report(
     return path
 
 
-def write_comparison(run_dirs: Sequence[Path], output: Path, split: str | None = None) -> Path:
-    """Write a page that compares runs; the first one is what the others are tested against.
-
-    Raises:
-        UserError: a directory holds no run, or a damaged one.
-    """
+def write_comparison(run_dirs: Sequence[Path], output: Path, split: str | None = None) -> None:
+    """Write a page that compares runs; the first one is what the others are tested against."""
     runs = [read_run(run_dir) for run_dir in run_dirs]
     analyses = [_analyse(run_dir, split) for run_dir in run_dirs]
     write_atomically(output, _render("comparison.html", **comparison.view(runs, analyses)))
-    return output
 
 
 def _analyse(run_dir: Path, split: str | None) -> Analysis | None:
@@ -135,10 +127,10 @@ def _render(template: str, **view: Any) -> str:
         keep_trailing_newline=True,
     )
     environment.filters |= {"score": score, "count": count, "interval": interval, "quote": shlex.quote, "wrap": _wrap}
-    for name in ("report.css", "report.js"):
-        text = (_HERE / "assets" / name).read_text(encoding="utf-8")
+    for name in ("css", "js"):
+        text = (_HERE / "assets" / f"report.{name}").read_text(encoding="utf-8")
         digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-        view |= {name.replace(".", "_"): Markup(text), f"{name}_hash".replace(".", "_"): Markup(f"'sha256-{digest}'")}
+        view |= {name: Markup(text), f"{name}_hash": Markup(f"'sha256-{digest}'")}
     written = datetime.now().strftime("%Y-%m-%d %H:%M")
     return environment.get_template(template).render(**view, version=ner_module.__version__, written=written)
 
@@ -155,36 +147,30 @@ def _view(run: RunContents, analysis: Analysis | None) -> dict[str, Any]:
     types = None
     if analysis is not None:
         types = tables.types_table(analysis)
-    elif run.scores("validation"):
-        labels = LabelSet.from_fields(run.results)
-        types = types_table(run.scores("validation"), "", labels, "Entity types on validation data")
-    view: dict[str, Any] = {
+    elif scores := run.scores("validation"):
+        types = types_table(scores, "", LabelSet.from_fields(run.results), "Entity types on validation data")
+    about = {name: value for name, value in environment.items() if name not in ("data", "command")}
+    errors, errors_shown = errors_json(analysis) if analysis else (None, 0)
+    return {
         "run": run,
         "analysis": analysis,
+        "tables": tables,
         "split": split,
         "headline": run.scores(split),
         "still_rising": len(run.epochs) > 1 and run.best_epoch is run.epochs[-1],
-        "environment": environment,
+        "command_line": environment.get("command"),
         "curves": [(title, figure.as_picture(draw)) for title, draw in figure.curves(run).items()],
         "types": types,
         "types_chart": figure.as_picture(figure.types(run, analysis)),
+        "calibration_chart": figure.as_picture(figure.calibration(analysis)),
         "scores": _scores_table(run),
         "data": _data_table(environment.get("data") or {}),
         "audit": _audit_table(run),
         "throughput": _numbers_table("Throughput and memory", run.results.get("throughput") or {}),
-        "settings": _numbers_table(
-            "Environment of the training",
-            {name: value for name, value in environment.items() if name not in ("data", "command")},
-        ),
+        "settings": _numbers_table("Environment of the training", about),
+        "errors": errors,
+        "errors_shown": errors_shown,
     }
-    if analysis is not None:
-        view["outcomes"], view["confusion"] = tables.outcomes_table(analysis), tables.confusion_table(analysis, 16)
-        view["by_training"] = tables.part_table("Entities seen in training or not", analysis.by_training or {})
-        view["by_length"] = tables.part_table("Entities by length in words", analysis.by_length)
-        view["calibration"] = tables.reliability_table(analysis)
-        view["calibration_chart"] = figure.as_picture(figure.calibration(analysis))
-        view["errors"], view["errors_shown"] = errors_json(analysis)
-    return view
 
 
 def _scores_table(run: RunContents) -> Table:
@@ -195,9 +181,9 @@ def _scores_table(run: RunContents) -> Table:
         if "f1_low" in scores:
             scores["interval"] = interval((scores["f1_low"], scores["f1_high"]))
     rows = [(name, *(scores.get(key) for scores in splits.values())) for key, name in _SCORES.items()]
-    rows = [row for row in rows if set(row[1:]) != {None}]
+    rows = [row for row in rows if set(row[1:]) - {None}]
     columns = [Column(""), *(Column(f"{split.capitalize()} data", score) for split in splits)]
-    return Table("Scores (entities by the conlleval rules)", columns, rows if splits else [], frozenset({0}))
+    return Table("Scores (entities by the conlleval rules)", columns, rows, frozenset({0}))
 
 
 def _data_table(splits: Mapping[str, Any]) -> Table:
@@ -214,7 +200,7 @@ def _audit_table(run: RunContents) -> Table:
     for finding in run.audit.get("findings", []):
         example = finding.get("example") or {}
         place = f"{example.get('file')}:{example.get('line')}" if example else None
-        rows.append((*(finding.get(key) for key in ("severity", "count", "message")), place, finding.get("advice")))
+        rows.append((*map(finding.get, ("severity", "count", "message")), place, finding.get("advice")))
     columns = [Column("Severity"), Column("Count", count), Column("Finding"), Column("First case"), Column("Advice")]
     return Table("Findings of the data audit", columns, rows)
 

@@ -1,7 +1,5 @@
 """What a Weights & Biases run holds beyond metrics."""
 
-from __future__ import annotations
-
 from ner_module.offers import Offer
 
 OFFER = Offer(

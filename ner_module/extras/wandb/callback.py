@@ -14,8 +14,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 
 from ner_module.extras.after_run import METRICS_OF, RunContents
+from ner_module.extras.analysis.analysis import Analysis
 from ner_module.extras.analysis.callback import analysis_of
-from ner_module.extras.analysis.errors import type_confusion
 from ner_module.extras.findings import SEVERITIES
 from ner_module.extras.provenance.callback import code_state, data_fingerprints
 from ner_module.files import read_json_object
@@ -26,11 +26,7 @@ _MOST_ERRORS = 500
 
 
 class WandbRun(Callback):
-    """Axes, summaries, fingerprints, tables and the best model, for each ``WandbLogger``; does nothing without one.
-
-    Args:
-        run_dir: the run directory.
-    """
+    """Axes, summaries, fingerprints, tables and the best model, for each ``WandbLogger``; does nothing without one."""
 
     def __init__(self, run_dir: Path) -> None:
         self.run_dir = run_dir
@@ -74,14 +70,13 @@ class WandbRun(Callback):
         checkpoint, config = self.run_dir / "checkpoints" / "best.ckpt", self.run_dir / "config.yaml"
         if not checkpoint.is_file():
             return
-        content = read_checkpoint(checkpoint)
-        content |= {"optimizer_states": [], "lr_schedulers": []}
+        content = read_checkpoint(checkpoint) | {"optimizer_states": [], "lr_schedulers": []}
         artifact = wandb.Artifact(f"ner-model-{run.id}", type="model")
         with tempfile.TemporaryDirectory() as folder:
-            torch.save(content, Path(folder) / checkpoint.name)
-            for file in (Path(folder) / checkpoint.name, config):
-                if file.is_file():
-                    artifact.add_file(str(file), name=file.name)  # which copies it
+            model = Path(folder) / checkpoint.name
+            torch.save(content, model)
+            for file in filter(Path.is_file, (model, config)):
+                artifact.add_file(str(file), name=file.name)  # which copies it
             run.log_artifact(artifact, aliases=["best", "latest"])
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -91,28 +86,32 @@ class WandbRun(Callback):
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Scores, confusion and errors."""
-        import wandb
-
         analysis = analysis_of(trainer)
         command, prefix = METRICS_OF["test" if trainer.state.fn == "test" else "validation"]
         for run in _runs(trainer):
             scores = read_json_object(self.run_dir / "results.json").get(command, {})
             # The analysis adds to the scores; those of validation epochs keep their place in the summary.
             run.summary.update(scores if command == "test" else {"validate": scores})
-            if analysis is None:
-                continue
-            confusion = wandb.Table(columns=["gold", "predicted", "count"])
-            for pair, number in sorted(type_confusion(analysis.all_pairings).items()):
-                confusion.add_data(*pair, number)
-            of_errors = ("sentence", "place", "error", "gold type", "gold", "predicted type", "predicted", "confidence")
-            errors = wandb.Table(columns=[*of_errors, "text"])
-            for record in analysis.errors[:_MOST_ERRORS]:
-                gold, predicted = record["gold"] or {}, record["predicted"] or {}
-                entities = (gold.get("type"), gold.get("text"), predicted.get("type"), predicted.get("text"))
-                text = " ".join(record["tokens"])
-                place = f"{record['file']}:{record['line']}" if record["file"] else None
-                errors.add_data(record["sentence"], place, record["error"], *entities, predicted.get("score"), text)
-            run.log({f"{prefix}confusion": confusion, f"{prefix}errors": errors})
+            if analysis is not None:
+                run.log({f"{prefix}{name}": table for name, table in _tables(analysis).items()})
+
+
+def _tables(analysis: Analysis) -> dict[str, Any]:
+    import wandb
+
+    confusion = sorted(analysis.confusion.items())
+    errors = []
+    for record in analysis.errors[:_MOST_ERRORS]:
+        gold, predicted = record["gold"] or {}, record["predicted"] or {}
+        place = analysis.sentences[record["sentence"] - 1].place
+        entities = (gold.get("type"), gold.get("text"), predicted.get("type"), predicted.get("text"))
+        text = " ".join(record["tokens"])
+        errors.append([record["sentence"], place, record["error"], *entities, predicted.get("score"), text])
+    about = ("sentence", "place", "error", "gold type", "gold", "predicted type", "predicted", "confidence", "text")
+    return {
+        "confusion": wandb.Table(["gold", "predicted", "count"], [[*pair, number] for pair, number in confusion]),
+        "errors": wandb.Table(list(about), errors),
+    }
 
 
 def _runs(trainer: Trainer) -> list[Any]:

@@ -1,7 +1,6 @@
 """The scores of MUC and SemEval-2013 against nervaluate, and cases worked by hand."""
 
 import random
-from dataclasses import astuple
 
 import pytest
 from nervaluate import Evaluator
@@ -11,7 +10,6 @@ from ner_module.extras.analysis.overlap import overlap_counts
 from ner_module.tagging import LabelSet, Span, tags_to_spans
 
 STRATEGIES = {"exact": "exact", "partial": "partial", "type": "ent_type"}
-OUTCOMES = ("correct", "incorrect", "partial", "missed", "spurious")
 
 
 def as_dicts(rows: list[list[Span]]) -> list[list[dict]]:
@@ -23,30 +21,19 @@ def check(predicted: list[list[Span]], gold: list[list[Span]], types: list[str])
     for matching, strategy in STRATEGIES.items():
         counts = overlap_counts(predicted, gold, matching)
         overall = expected["overall"][strategy]
-        assert list(astuple(counts)) == [getattr(overall, name) for name in OUTCOMES], matching
+        assert counts == (overall.correct + overall.partial / 2, overall.actual, overall.possible), matching
         assert counts.scores == pytest.approx([overall.precision, overall.recall, overall.f1], abs=1e-6)
 
 
-def check_random(total: int) -> None:
-    """Half from tag sequences (conlleval spans), half dense sequences of spans that overlap in all ways."""
-    for labels, gold, predicted in random_corpora("iob2", total // 2):
+def test_counts_equal_nervaluate():
+    """Tag sequences (conlleval spans), then dense sequences of spans that overlap in all ways."""
+    for labels, gold, predicted in random_corpora("iob2", 500):
         gold_spans, predicted_spans = ([tags_to_spans(tags) for tags in rows] for rows in (gold, predicted))
         check(predicted_spans, gold_spans, LabelSet(tuple(labels), "iob2").entity_types)
     rng = random.Random(2)
-    for _ in range(total // 1000):
-        types = ["A", "B", "C"][: rng.randint(1, 3)]
-        lengths = [rng.randint(0, 60) for _ in range(500)]
-        check(*([random_spans(rng, types, length) for length in lengths] for _ in range(2)), types)
-
-
-def test_counts_equal_nervaluate():
-    check_random(1000)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-def test_counts_equal_nervaluate_on_10_000_sequences():
-    check_random(10_000)
+    types = ["A", "B", "C"]
+    lengths = [rng.randint(0, 60) for _ in range(500)]
+    check(*([random_spans(rng, types, length) for length in lengths] for _ in range(2)), types)
 
 
 def tilings(length: int, types: str) -> list[list[Span]]:
@@ -89,8 +76,7 @@ def test_an_overlap_of_less_than_a_hundredth_does_not_count():
 def test_nothing_on_one_side_or_both(predicted, gold):
     for matching in STRATEGIES:
         counts = overlap_counts(predicted, gold, matching)
-        expected = (0, 0, 0, len(gold[0]) if gold else 0, len(predicted[0]) if predicted else 0)
-        assert astuple(counts) == expected
+        assert counts == (0, sum(map(len, predicted)), sum(map(len, gold)))
         assert counts.scores == (0.0, 0.0, 0.0)
 
 
@@ -105,4 +91,4 @@ def test_a_chain_decided_from_its_beginning():
     check(predicted, gold, ["A"])
     check([[Span(0, 1, "A"), *predicted[0]]], gold, ["A"])
     counts = overlap_counts([[Span(0, 1, "A"), *predicted[0]]], gold, "partial")
-    assert astuple(counts) == (0, 0, 50, 0, 0)
+    assert counts == (25.0, 50, 50)

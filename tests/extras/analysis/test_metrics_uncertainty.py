@@ -1,4 +1,4 @@
-"""Intervals and tests against plain loops, complete enumeration, scipy, and their promised error rates."""
+"""Intervals and tests against plain loops, complete enumeration, and their promised error rates."""
 
 import itertools
 import random
@@ -6,9 +6,7 @@ import time
 
 import pytest
 import torch
-from scipy import stats
 
-from ner_module.extras.analysis import uncertainty
 from ner_module.extras.analysis.uncertainty import (
     bootstrap_totals,
     f1_intervals,
@@ -44,17 +42,6 @@ def test_a_resample_is_sentences_drawn_with_replacement():
     assert not torch.equal(bootstrap_totals(counts, 500, seed=4), totals)
 
 
-def test_blocks_of_resamples_change_nothing_but_the_draw(monkeypatch):
-    counts = random_counts(50, 1, 0.7, seed=0)
-    monkeypatch.setattr(uncertainty, "_BLOCK", 120)
-    totals = bootstrap_totals(counts, 101)
-    assert totals.shape == (101, 1, 3)
-    times = bootstrap_totals(torch.eye(50), 101)
-    assert set(times.sum(1).tolist()) == {50.0}
-    result = paired_test([counts], [counts], 101)
-    assert result.p_bootstrap == result.p_randomisation == 1.0
-
-
 def test_interval_equals_a_plain_loop():
     counts = random_counts(300, 1, 0.8, seed=1)
     rng = random.Random(0)
@@ -64,8 +51,6 @@ def test_interval_equals_a_plain_loop():
     assert interval.value == f1(*counts.sum((0, 1)).tolist())
     assert interval.low == pytest.approx(values[50], abs=0.004)
     assert interval.high == pytest.approx(values[1950], abs=0.004)
-    narrower, _ = f1_intervals(counts, 2000, confidence=0.5)
-    assert interval.low < narrower.low < interval.value < narrower.high < interval.high
 
 
 def test_intervals_by_type():
@@ -81,9 +66,9 @@ def test_the_interval_covers_the_truth_as_often_as_it_says():
     truth = float(f1_of(everything.sum((0, 1))))
     covered = 0
     for trial in range(100):
-        interval, _ = f1_intervals(everything[100 * trial : 100 * trial + 100], 300, confidence=0.9, seed=trial)
+        interval, _ = f1_intervals(everything[100 * trial : 100 * trial + 100], 300, seed=trial)
         covered += interval.low <= truth <= interval.high
-    assert 79 <= covered <= 98  # 90 expected
+    assert 84 <= covered <= 99  # 95 expected; the percentile method promises a little too much on 100 sentences
 
 
 def test_one_thousand_resamples_of_conll_size_take_less_than_a_second():
@@ -164,16 +149,6 @@ def test_nothing_to_find_and_one_sentence():
     assert f1_intervals(one)[0] == (1.0, 1.0, 1.0)
     assert paired_test([one], [one], 9).p_bootstrap == 1.0
     assert f1_intervals(torch.zeros(5, 0, 3, dtype=torch.int64)) == ((0.0, 0.0, 0.0), [])
-
-
-def test_welch_equals_scipy():
-    rng = random.Random(0)
-    for _ in range(100):
-        a, b = (
-            [rng.gauss(rng.choice([0, 0.5, 5]), 1) * 10 ** rng.uniform(-2, 1) for _ in range(rng.randint(2, 8))]
-            for _ in range(2)
-        )
-        assert welch_test(a, b) == pytest.approx(stats.ttest_ind(a, b, equal_var=False).pvalue, rel=1e-8)
 
 
 def test_welch_without_an_answer():

@@ -14,8 +14,7 @@ from huggingface_hub import ModelCard
 from huggingface_hub.repocard_data import model_index_to_eval_results
 
 from ner_module.errors import RunError
-from ner_module.extras.card.card import card_of, to_markdown, write_run_card
-from ner_module.extras.card.facts import CardFacts, run_name
+from ner_module.extras.card.card import CardFacts, card_of, run_name, to_markdown, write_run_card
 from ner_module.tables import Column, Table, score
 from ner_module.tagging import LabelSet
 

@@ -31,13 +31,12 @@ def train(run_main: RunMain, tiny_model: Callable[..., Path], corpus: Path, tmp_
         *options: object,
         train_file: Path = corpus / "train.conll",
         validation_file: Path | None = None,
-        run_dir: str = "run",
     ) -> Any:
         outcome = run_main(
-            *("fit", "--run_dir", run_dir, "--model.model_name_or_path", tiny_model(), "--data.train_file", train_file),
+            *("fit", "--run_dir", "run", "--model.model_name_or_path", tiny_model(), "--data.train_file", train_file),
             *("--data.validation_file", validation_file or train_file, *_COMMON, *options),
         )
-        health = results(tmp_path / run_dir)["health"]
+        health = results(tmp_path / "run")["health"]
         for finding in health:
             assert set(finding) == {"code", "step", "message", "advice"}
             printed = outcome.out.count(finding["message"])
@@ -88,14 +87,14 @@ def test_the_published_few_shot_recipe_has_too_few_steps(
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        (("--model.learning_rate", "1e-9", "--trainer.max_epochs", 10), {"flat_loss"}),
         (
-            ("--model.learning_rate", "1e30", "--trainer.max_epochs", 7, "--trainer.gradient_clip_val", "null"),
+            ("--model.learning_rate", "1e30", "--trainer.max_epochs", 3, "--trainer.gradient_clip_val", "null"),
             {"loss_not_finite"},
         ),
-        (
+        pytest.param(
             ("--model.learning_rate", 10, "--trainer.max_epochs", 8, "--model.lr_scheduler_type", "constant"),
             {"diverging_loss"},
+            marks=pytest.mark.slow,
         ),
     ],
 )
@@ -104,20 +103,25 @@ def test_learning_rates_that_cannot_work(
 ) -> None:
     codes, _ = train(*options)
     assert expected <= codes
-    assert not codes & {"overfitting", "too_few_steps"}
+    assert "overfitting" not in codes
     if "loss_not_finite" in expected:
-        assert codes == expected, "consequences of lost weights are not reported, too"
+        assert codes <= {*expected, "too_few_steps"}, "consequences of lost weights are not reported, too"
 
 
-def test_collapse_to_one_label(train: Callable[..., Any], binary: Path, tmp_path: Path) -> None:
+def test_collapse_to_one_label(train: Callable[..., Any], binary: Path) -> None:
     options = ("--model.learning_rate", "0.3", "--trainer.max_epochs", 8, "--data.source_scheme", "flat")
     codes, printed = train(*options, train_file=binary)
     assert "one_label" in codes
     assert "The model predicts one label, 'no', for every word" in printed
+
+
+@pytest.mark.slow
+def test_a_healthy_training_on_two_labels(train: Callable[..., Any], binary: Path) -> None:
     healthy = ("--model.learning_rate", "1e-2", "--trainer.max_epochs", 8, "--data.source_scheme", "flat")
-    assert train(*healthy, "--model.warmup_ratio", 0.1, train_file=binary, run_dir="again")[0] == set()
+    assert train(*healthy, "--model.warmup_ratio", 0.1, train_file=binary)[0] == set()
 
 
+@pytest.mark.slow
 def test_entities_that_are_never_right(train: Callable[..., Any], corpus: Path, tmp_path: Path) -> None:
     # The tags of the validation data do not agree with those of the training data.
     other = tmp_path / "other.conll"
@@ -177,7 +181,7 @@ def test_the_device_is_only_asked_at_logged_steps(tmp_path: Path) -> None:
     for step in range(25):
         health._read_logged(Trainer(global_step=step, log_every_n_steps=10, is_global_zero=True))  # type: ignore[arg-type]
     assert asked == [10, 20]
-    assert health.history.losses == {10: 1.0, 20: 1.0}
+    assert health.history.losses == [(10, 1.0), (20, 1.0)]
 
 
 def test_gradients_that_a_scaler_will_skip_are_no_failure(tmp_path: Path) -> None:

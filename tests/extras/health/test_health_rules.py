@@ -6,22 +6,22 @@ import math
 
 import pytest
 
-from ner_module.extras.health.rules import History, Validation, findings
+from ner_module.extras.health.rules import History, new_warnings
 
 
 def _history(losses: list[float], **options: object) -> History:
     settings: dict[str, object] = {"learning_rate": 5e-5, "total_steps": 1000.0, "max_epochs": 3, "outside_label": "O"}
     history = History(**settings | options)  # type: ignore[arg-type]
-    history.losses = {10 * number: loss for number, loss in enumerate(losses, 1)}
+    history.losses = [(10 * number, loss) for number, loss in enumerate(losses, 1)]
     return history
 
 
-def _validation(step: int, train_loss: float, val_loss: float, f1: float) -> Validation:
-    return Validation(step, step / 100, train_loss, val_loss, f1, {"O": 90, "B-PER": 10}, {"O": 80, "B-PER": 20})
+def _row(step: int, train_loss: float, val_loss: float, f1: float) -> dict[str, float]:
+    return {"step": step, "epoch": step / 100, "train/loss": train_loss, "val/loss": val_loss, "val/f1": f1}
 
 
 def _codes(history: History) -> list[str]:
-    return [finding.code for finding in findings(history)]
+    return [code for code, *_ in new_warnings(history)]
 
 
 @pytest.mark.parametrize("steps", [0, 1, 9, 10, 11])
@@ -63,21 +63,37 @@ def test_a_loss_that_is_not_finite_is_the_only_finding(bad: float) -> None:
 
 
 def test_overfitting_needs_a_rise_that_lasts_and_an_f1_that_does_not_grow() -> None:
-    history = _history([])
-    history.validations = [_validation(100, 0.5, 0.3, 0.5), _validation(200, 0.3, 0.4, 0.45)]
-    assert _codes(history) == []
-    history.validations.append(_validation(300, 0.1, 0.5, 0.49))
-    assert _codes(history) == ["overfitting"]
-    history.validations[-1] = _validation(300, 0.1, 0.5, 0.51)
-    assert _codes(history) == [], "F1 still grows"
+    rows = [_row(100, 0.5, 0.3, 0.5), _row(200, 0.3, 0.4, 0.45)]
+    assert _codes(_history([], epochs=rows)) == []
+    assert _codes(_history([], epochs=[*rows, _row(300, 0.1, 0.5, 0.49)])) == ["overfitting"]
+    assert _codes(_history([], epochs=[*rows, _row(300, 0.1, 0.5, 0.51)])) == [], "F1 still grows"
 
 
 def test_no_entity_is_reported_when_half_of_the_training_is_over() -> None:
-    history = _history([])
-    nothing = _validation(400, 0.5, 0.3, 0.0)._replace(predicted={"O": 100, "B-PER": 0})
-    history.validations = [nothing]
-    assert _codes(history) == []
-    history.validations.append(nothing._replace(step=500))
-    assert _codes(history) == ["no_entity_predicted"]
-    history.validations[-1] = nothing._replace(step=500, gold={"O": 100, "B-PER": 0})
-    assert _codes(history) == [], "there is none to be found"
+    def codes(step: int, gold: int) -> list[str]:
+        counts = {"predicted": {"O": 100, "B-PER": 0}, "gold": {"O": 100 - gold, "B-PER": gold}}
+        return _codes(_history([], epochs=[_row(step, 0.5, 0.3, 0.0)], **counts))
+
+    assert codes(400, 20) == []
+    assert codes(500, 20) == ["no_entity_predicted"]
+    assert codes(500, 0) == [], "there is none to be found"
+
+
+def test_f1_that_stayed_at_zero_is_reported_at_the_end() -> None:
+    counts = {"predicted": {"O": 90, "B-PER": 10}, "gold": {"O": 80, "B-PER": 20}}
+    rows = [_row(100, 0.5, 0.3, 0.0), _row(200, 0.5, 0.3, 0.0)]
+    assert _codes(_history([], epochs=rows, **counts)) == []
+    assert _codes(_history([], epochs=rows, finished=True, **counts)) == ["nothing_correct"]
+    rows[0]["val/f1"] = 0.1
+    assert _codes(_history([], epochs=rows, finished=True, **counts)) == []
+
+
+def test_one_label_everywhere_is_a_collapse_unless_it_is_outside_or_right() -> None:
+    def codes(gold: dict[str, int], step: int = 100, outside: str = "O") -> list[str]:
+        counts = {"predicted": {"B-PER": 100, "O": 0}, "gold": gold, "outside_label": outside}
+        return _codes(_history([], epochs=[_row(step, 0.5, 0.3, 0.1)], **counts))
+
+    assert codes({"O": 80, "B-PER": 20}) == ["one_label"]
+    assert codes({"O": 80, "B-PER": 20}, step=49) == [], "it is only young"
+    assert codes({"B-PER": 100}) == []
+    assert "one_label" not in codes({"O": 80, "B-PER": 20}, outside="B-PER")

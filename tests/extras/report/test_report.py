@@ -90,14 +90,14 @@ def test_values_of_any_size_are_drawn(values: list[float]) -> None:
     assert [text for _, _, text in drawn.dots] == visible
 
 
-@pytest.fixture
-def hostile_run(tmp_path: Path) -> Path:
-    """A run whose words, types, file names and messages are markup."""
+@pytest.fixture(scope="module")
+def hostile_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of a run whose words, types, file names and messages are markup."""
     kind = HOSTILE[1].replace(" ", "")
     sentences = [([word, "in", word], ["O", "O", f"B-{kind}"], [f"B-{kind}", "O", "O"]) for word in HOSTILE]
     epoch = {"epoch": 1.0, "step": 5, "train/loss": 1.0, "val/loss": 1.0, "val/f1": 0.0, f"val/f1/{kind}": 0.0}
     run = write_run(
-        tmp_path / "<i>run",
+        tmp_path_factory.mktemp("hostile") / "<i>run",
         sentences,
         epochs=[epoch],
         health=[{"code": "x", "step": 1, "message": HOSTILE[0], "advice": HOSTILE[1]}],
@@ -109,11 +109,11 @@ def hostile_run(tmp_path: Path) -> Path:
     (run / "audit.json").write_text(json.dumps({"findings": [finding | {"example": example}]}))
     (run / "config.yaml").write_text(f"model: {{model_name_or_path: '{HOSTILE[0]}'}}\n")
     (run / "train_entities.json").write_text(json.dumps({kind: {HOSTILE[0]: 1}}))
-    return run
+    return write_report(run)
 
 
-def test_hostile_text_is_only_text(hostile_run: Path) -> None:
-    page = _Page(write_report(hostile_run))
+def test_hostile_text_is_only_text(hostile_report: Path) -> None:
+    page = _Page(hostile_report)
     assert len(page.scripts) == 2, "the errors' JSON and the page's own script"
     assert not any(tag in ("i", "b", "iframe", "link", "svg") for tag, _ in page.elements)
     pictures = [attributes for tag, attributes in page.elements if tag == "img"]
@@ -125,9 +125,8 @@ def test_hostile_text_is_only_text(hostile_run: Path) -> None:
     assert page.text.count(HOSTILE[0]) >= 6, "facts, health, environment, audit, configuration, throughput"
 
 
-def test_the_page_asks_for_nothing(hostile_run: Path) -> None:
-    path = write_report(hostile_run)
-    page = _Page(path)
+def test_the_page_asks_for_nothing(hostile_report: Path) -> None:
+    page = _Page(hostile_report)
     policy = next(a["content"] for tag, a in page.elements if tag == "meta" and "http-equiv" in a)
     assert policy is not None
     assert policy.startswith("default-src 'none'; script-src 'sha256-")
@@ -136,12 +135,13 @@ def test_the_page_asks_for_nothing(hostile_run: Path) -> None:
         assert "style" not in attributes, "the policy would not let it through"
         assert (attributes.get("src") or "data:").startswith("data:")
         assert (attributes.get("href") or "#").startswith("#"), (tag, attributes)
-    assert "url(" not in path.read_text(encoding="utf-8")
-    assert "@import" not in path.read_text(encoding="utf-8")
+    source = hostile_report.read_text(encoding="utf-8")
+    assert "url(" not in source
+    assert "@import" not in source
 
 
-def test_accessible_structure(hostile_run: Path) -> None:
-    page = _Page(write_report(hostile_run))
+def test_accessible_structure(hostile_report: Path) -> None:
+    page = _Page(hostile_report)
     tables = page.rows("table")
     assert tables > 8
     assert page.rows("caption") == tables
@@ -243,7 +243,7 @@ def test_more_errors_than_a_page_should_hold(tmp_path: Path, monkeypatch: pytest
         ("results.json", "[]", "holds no JSON object"),
         ("audit.json", "nope", "audit.json: the file is damaged"),
         ("config.yaml", "a: [", "no valid YAML"),
-        ("predictions/test.jsonl", "{}", ":1: not an object"),
+        ("predictions/test.jsonl", "{}", ":1: tokens: Field required"),
     ],
 )
 def test_damaged_files(tmp_path: Path, run_main: Callable[..., Any], name: str, content: str, message: str) -> None:
@@ -295,6 +295,9 @@ def test_runs_side_by_side(tmp_path: Path, run_main: Callable[..., Any]) -> None
 def test_runs_that_cannot_be_tested_against_each_other(tmp_path: Path) -> None:
     a = write_run(tmp_path / "a", [(["Ada"], ["B-PER"], ["B-PER"])])
     b = write_run(tmp_path / "b", [(["Bob"], ["B-PER"], ["B-PER"])])
-    assert "other words than in" in _Page(write_comparison([a, b], tmp_path / "x.html")).text
+    page = tmp_path / "x.html"
+    write_comparison([a, b], page)
+    assert "other words than in" in _Page(page).text
     shutil.rmtree(b / "predictions")
-    assert "which run B does not have" in _Page(write_comparison([a, b], tmp_path / "x.html")).text
+    write_comparison([a, b], page)
+    assert "which run B does not have" in _Page(page).text

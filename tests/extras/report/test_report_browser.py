@@ -257,7 +257,8 @@ def test_without_javascript(browser: Any, runs: list[Path]) -> None:
 
 @pytest.mark.parametrize("width", [1280, 390])
 def test_comparison(browser: Any, runs: list[Path], tmp_path: Path, width: int) -> None:
-    path = write_comparison(runs, tmp_path / "comparison.html")
+    path = tmp_path / "comparison.html"
+    write_comparison(runs, path)
     with Visit(browser, path, width) as page:
         sizes = page.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
         assert sizes[0] <= sizes[1]

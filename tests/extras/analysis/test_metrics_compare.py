@@ -11,10 +11,9 @@ from seqeval.metrics import f1_score
 from test_metrics_references import random_spans
 
 from ner_module.errors import DataError
+from ner_module.extras.analysis import main
 from ner_module.extras.analysis.analysis import analyse
 from ner_module.extras.analysis.tables import analysis_tables
-from ner_module.extras.compare.command import load_sides
-from ner_module.extras.compare.options import main
 from ner_module.tagging import Span, convert_tags, spans_to_tags
 
 Rows = list[tuple[list[str], list[str]]]
@@ -96,24 +95,23 @@ def test_a_run_against_itself(tmp_path, capsys):
     assert numbers_after(text, "paired bootstrap") == ["1.0000"]
 
 
-def test_schemes_may_differ_and_files_may_stand_alone(tmp_path):
+def test_schemes_may_differ_and_files_may_stand_alone(tmp_path, capsys):
     a = write_run(tmp_path / "a", random_rows(0.1, 1), results={"scheme": "iob2", "outside_label": "O"})
     b = write_run(tmp_path / "b", random_rows(0.1, 1, "bilou"), scores=False)
-    (side_a, side_b), types = load_sides([a], [b / "predictions" / "test.jsonl"])
-    assert types == ["LOC", "PER"]
-    assert side_a.run_f1() == side_b.run_f1()
+    main([str(a), "--against", str(b / "predictions" / "test.jsonl"), "--resamples", "10"])
+    text = capsys.readouterr().out
+    assert numbers_after(text, "difference")[0] == "+0.0000"
+    assert {"PER", "LOC"} <= set(text.split())
 
 
-def test_flat_labels_are_read_as_the_run_says(tmp_path):
+@pytest.mark.parametrize(("outside", "f1", "gold"), [(None, 0.5, 2), ("O", 2 / 3, 1)])
+def test_flat_labels_are_read_as_the_run_says(tmp_path, capsys, outside, f1, gold):
     rows = [(["NOUN", "O"], ["NOUN", "NOUN"])]
-    a = write_run(tmp_path / "a", rows, results={"scheme": "flat", "outside_label": None})
-    b = write_run(tmp_path / "b", rows, results={"scheme": "flat", "outside_label": "O"})
-    (side, _), types = load_sides([a], [a])
-    assert types == ["NOUN", "O"]
-    assert side.counts[0].sum((0, 1)).tolist() == [1, 2, 2]
-    (side, _), types = load_sides([b], [b])
-    assert types == ["NOUN"]
-    assert side.counts[0].sum((0, 1)).tolist() == [1, 2, 1]
+    a = write_run(tmp_path / "a", rows, results={"scheme": "flat", "outside_label": outside})
+    main([str(a), "--against", str(a), "--resamples", "10"])
+    text = capsys.readouterr().out
+    assert f"{f1:.4f}" in text
+    assert f"1 sentences, {gold} gold entities" in text
 
 
 def test_validation_predictions(tmp_path, capsys):
@@ -124,24 +122,24 @@ def test_validation_predictions(tmp_path, capsys):
         main([str(a), "--against", str(a)])
 
 
-def test_runs_on_other_data_are_refused(tmp_path, capsys):
+def test_runs_on_other_data_are_refused(tmp_path):
     rows = random_rows(0.1, 1, num_sequences=20)
     a = write_run(tmp_path / "a", rows)
     with pytest.raises(DataError, match=r"it holds 19 sentences and .* 20"):
-        load_sides([a], [write_run(tmp_path / "shorter", rows[:-1])])
+        main([str(a), "--against", str(write_run(tmp_path / "shorter", rows[:-1]))])
     other_gold = [*rows[:4], (["B-PER"] * len(rows[4][0]), rows[4][1]), *rows[5:]]
     with pytest.raises(DataError, match=r"other_gold:5: other gold entities than in .*a;"):
-        load_sides([a], [write_run(tmp_path / "other_gold", other_gold)])
+        main([str(a), "--against", str(write_run(tmp_path / "other_gold", other_gold))])
     other_words = [(gold[:1], predicted[:1]) for gold, predicted in rows]
     with pytest.raises(DataError, match="other words than in"):
-        load_sides([a], [write_run(tmp_path / "words", other_words)])
+        main([str(a), "--against", str(write_run(tmp_path / "words", other_words))])
 
 
 def test_a_damaged_results_file_is_named(tmp_path):
     a = write_run(tmp_path / "a", random_rows(0.1, 1))
     (a / "results.json").write_text("{")
     with pytest.raises(DataError, match=r"results\.json: the file is damaged"):
-        load_sides([a], [a])
+        main([str(a), "--against", str(a)])
 
 
 @pytest.mark.parametrize("arguments", [[], ["a"], ["a", "--against"], ["a", "--against", "b", "--resamples", "0"]])

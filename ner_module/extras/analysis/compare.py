@@ -8,87 +8,65 @@ trained with several seeds.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import NamedTuple
 
 import torch
 from rich.console import Console
 from torch import Tensor
 
-from ner_module.extras.analysis.sentences import counts_of_runs, read_run_predictions
+from ner_module.extras.analysis.sentences import counts_of_runs, read_predictions
 from ner_module.extras.analysis.uncertainty import PairedTest, f1_intervals, f1_of, paired_test, welch_test
 from ner_module.tables import Column, Table, count, interval, score
 
-
-class Side(NamedTuple):
-    """One side of the comparison: a run, or several of one recipe."""
-
-    letter: str
-    places: Sequence[Path]
-    counts: list[Tensor]
-    """For each run its counts per sentence, ``[sentences, types, 3]``."""
-
-    def run_f1(self) -> list[float]:
-        """Micro F1 of each run."""
-        return [float(f1_of(counts.sum((0, 1)).double())) for counts in self.counts]
+Sides = Mapping[str, Sequence[tuple[Path, Tensor]]]
+"""``A`` and ``B`` -> for each run its place and its counts per sentence, ``[sentences, types, 3]``."""
 
 
 def compare(options: argparse.Namespace) -> int:
     """Compare runs and print tables; returns the exit code.
 
     Raises:
-        DataError: runs that cannot be compared.
+        DataError: a file cannot be read, or the runs have other sentences or gold entities.
     """
-    sides, entity_types = load_sides(options.runs, options.against, options.split)
-    result = paired_test(sides[0].counts, sides[1].counts, options.resamples, seed=options.seed)
+    places = [*options.runs, *options.against]
+    types, counts = counts_of_runs(places, [read_predictions(place, options.split) for place in places])
+    runs, num_a = list(zip(places, counts, strict=True)), len(options.runs)
+    sides = {"A": runs[:num_a], "B": runs[num_a:]}
+    result = paired_test(counts[:num_a], counts[num_a:], options.resamples, options.seed)
     console = Console()
     for table in (
         run_table(sides, options.seed),
         difference_table(sides, result, options.resamples, options.seed),
-        type_table(sides, result, entity_types),
+        type_table(sides, result, types),
     ):
         console.print(table.for_terminal(), "")
     return 0
 
 
-def load_sides(
-    runs_a: Sequence[Path], runs_b: Sequence[Path], split: str = "test"
-) -> tuple[tuple[Side, Side], list[str]]:
-    """Read run directories or predictions files: the two sides, and the entity types that their counts are about.
-
-    Raises:
-        DataError: a file cannot be read, or the runs have other sentences or gold entities.
-    """
-    places = [*runs_a, *runs_b]
-    types, counts = counts_of_runs(places, [read_run_predictions(place, split) for place in places])
-    num_a = len(runs_a)
-    return (Side("A", runs_a, counts[:num_a]), Side("B", runs_b, counts[num_a:])), types
-
-
-def run_table(sides: tuple[Side, Side], seed: int) -> Table:
+def run_table(sides: Sides, seed: int) -> Table:
     """Micro F1 of every run, mean and deviation of each side that has several."""
     rows: list[tuple[object, ...]] = []
-    for side in sides:
-        for place, counts in zip(side.places, side.counts, strict=True):
-            f1, _ = f1_intervals(counts, seed=seed)
-            rows.append((f"{side.letter}  {place}", f1.value, f1[1:]))
-        if len(side.counts) > 1:
-            f1s = side.run_f1()
-            rows.append((f"{side.letter}  mean, deviation of {len(f1s)}", fmean(f1s), f"± {stdev(f1s):.4f}"))
-    counts = sides[0].counts[0]
+    for letter, runs in sides.items():
+        found = [f1_intervals(counts, seed=seed)[0] for _, counts in runs]
+        rows += [(f"{letter}  {place}", f1.value, f1[1:]) for (place, _), f1 in zip(runs, found, strict=True)]
+        if len(runs) > 1:
+            f1s = [f1.value for f1 in found]
+            rows.append((f"{letter}  mean, deviation of {len(f1s)}", fmean(f1s), f"± {stdev(f1s):.4f}"))
+    _, counts = sides["A"][0]
     note = f"{len(counts)} sentences, {int(counts[..., 2].sum())} gold entities; intervals over sentences"
     columns = (Column("run"), Column("F1", score), Column("95 % interval", interval))
     return Table("Micro F1 (conlleval)", columns, rows, note=note)
 
 
-def difference_table(sides: tuple[Side, Side], result: PairedTest, num_resamples: int, seed: int) -> Table:
+def difference_table(sides: Sides, result: PairedTest, num_resamples: int, seed: int) -> Table:
     """The difference of the two sides and how likely one as large is by chance."""
+    a, b = ([float(f1_of(counts.sum((0, 1)).double())) for _, counts in runs] for runs in sides.values())
     p_values = {
         "p over sentences, paired bootstrap": result.p_bootstrap,
         "p over sentences, approximate randomisation": result.p_randomisation,
-        "p over seeds, Welch's t-test": welch_test(*(side.run_f1() for side in sides)),
+        "p over seeds, Welch's t-test": welch_test(a, b),
     }
     rows: list[tuple[object, ...]]
     rows = [("difference", f"{result.difference.value:+.4f}", result.difference[1:])]
@@ -102,10 +80,11 @@ def difference_table(sides: tuple[Side, Side], result: PairedTest, num_resamples
     return Table("F1 of A minus F1 of B", columns, rows, note=note)
 
 
-def type_table(sides: tuple[Side, Side], result: PairedTest, entity_types: Sequence[str]) -> Table:
+def type_table(sides: Sides, result: PairedTest, entity_types: Sequence[str]) -> Table:
     """F1 of both sides, averaged over runs, and their difference for each type."""
-    a, b = (f1_of(torch.stack(side.counts).sum(1).double()).mean(0).tolist() for side in sides)
-    num_gold = sides[0].counts[0][..., 2].sum(0).tolist()
+    totals = [torch.stack([counts.sum(0) for _, counts in runs]).double() for runs in sides.values()]
+    a, b = (f1_of(of_side).mean(0).tolist() for of_side in totals)
+    num_gold = totals[0][0, :, 2].tolist()
     rows = [
         (name, f1_a, f1_b, f"{difference.value:+.4f}", difference[1:], gold)
         for name, f1_a, f1_b, difference, gold in zip(entity_types, a, b, result.by_type, num_gold, strict=True)
