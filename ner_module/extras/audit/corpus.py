@@ -1,7 +1,7 @@
 """The sentences of all splits in memory, read as training will read them, each with its place in a file.
 
-Tags at which ``fit`` would stop become findings, and the rest is still audited. Equal words, and equal sequences of tags
-with their spans, are one object; a sentence of 15 words takes some 400 bytes.
+Tags at which ``fit`` would stop become findings, and the rest is still audited. Equal words, and equal sequences of
+tags with their spans, are one object; a sentence of 15 words takes some 400 bytes.
 """
 
 from __future__ import annotations
