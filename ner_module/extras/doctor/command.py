@@ -1,6 +1,6 @@
 """``python -m ner_module doctor``: the checks as generators, and their list as lines or JSON.
 
-Not here: what is wrong with the data, whether a model fits into memory, and the network between hosts.
+Not here: what is wrong with the data, whether a model fits into memory, the hub, and the network between hosts.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ LIBRARIES = (
     *("huggingface-hub", "torchmetrics", "wandb", "numpy", "pyarrow", "pydantic", "pyyaml", "regex"),
     *("rich", "jinja2", "matplotlib", "scipy", "typing-extensions"),
 )
-HUB_TIMEOUT = 3.0  # seconds
 # https://github.com/Lightning-AI/pytorch-lightning/security/advisories: stolen releases, pulled from PyPI.
 _COMPROMISED = {("lightning", "2.6.2"), ("lightning", "2.6.3")}
 # A checkpoint of a BERT-base with its optimiser state is 1.3 GB, and a run has three of them.
@@ -128,32 +127,14 @@ def _size(size: int) -> str:
     return f"{size / 2**30:.1f} GiB"
 
 
-def hub() -> Iterator[Check]:
-    """Whether the hub, or the mirror that HF_ENDPOINT names, answers; asked without the token."""
-    from huggingface_hub import constants
-    from huggingface_hub.utils import get_session  # type: ignore[attr-defined]
-
-    if constants.HF_HUB_OFFLINE:
-        yield Check("hub", "info", "offline mode (HF_HUB_OFFLINE): only the cache is used")
-        return
-    try:
-        status = get_session().get(f"{constants.ENDPOINT}/api/models?limit=1", timeout=HUB_TIMEOUT).status_code
-        problem = f"status {status}" if status >= 500 else ""
-    except Exception as error:
-        problem = type(error).__name__
-    text = f"{constants.ENDPOINT} " + (f"cannot be reached ({problem})" if problem else "answers")
-    advice = "use folders or the cache, and set HF_HUB_OFFLINE=1 to avoid timeouts; or set HF_ENDPOINT to a mirror"
-    yield _warning_if(bool(problem), "hub", text, advice)
-
-
 def diagnose(quick: bool = False) -> list[tuple[str, Check]]:
     """All checks with their sections; a section that raises is an error of its own, and the others still run.
 
     Args:
-        quick: leave out what needs torch or the network: devices and the hub.
+        quick: leave out the devices, which need torch.
     """
     found = []
-    for section in (libraries, storage) if quick else (libraries, devices, storage, hub):
+    for section in (libraries, storage) if quick else (libraries, devices, storage):
         try:
             for check in section():
                 found.append((section.__name__, check))
@@ -171,11 +152,11 @@ def main(arguments: list[str]) -> int:
     """
     parser = argparse.ArgumentParser(
         prog="python -m ner_module doctor",
-        description="Check libraries, devices, disks and the hub.",
+        description="Check libraries, devices and disks.",
         epilog="Exit code: 1 when something that every run needs is broken, else 0.",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--quick", action="store_true", help="only what needs neither torch nor the network")
+    parser.add_argument("--quick", action="store_true", help="only what needs no torch")
     options = parser.parse_args(arguments)
     found = diagnose(options.quick)
     ok = all(check.status != "error" for _, check in found)
