@@ -128,7 +128,7 @@ def test_counts_are_those_of_a_plain_search(tmp_path: Path) -> None:
     expected = sorted(sorted(counts.items()) for form, counts in readings.items() if len(counts) > 1 and len(form) <= 8)
     lines = [" ".join(f"{word}/{tag}" for word, tag in sentence) for sentence in sentences]
     found = find_readings(corpus_of(tmp_path, {"train": lines})).values()
-    assert sorted(sorted((name, len(places)) for name, places in readings.items()) for readings in found) == expected
+    assert sorted(sorted((name, reading.count) for name, reading in readings.items()) for readings in found) == expected
 
 
 # ---------------------------------------------------------------------- characters
