@@ -1,6 +1,7 @@
 """How well `audit` finds wrong annotations: NCBI-disease with some of its entities corrupted on purpose.
 
-    python benchmarks/suspects.py
+    python benchmarks/suspects.py                # a model trained on the data itself
+    python benchmarks/suspects.py --folds 2      # models that have not seen what they judge
 
 Of the training data's entities 3 % are corrupted, at random with a fixed seed; each in one of three ways, a third each:
 
@@ -13,7 +14,7 @@ The annotations are ranked by the command a user would type, and the share of co
 case counts as corrupted when it shares a word with a corruption. The corpus has errors of its own, which count as
 misses here, so the figures are lower bounds.
 
-Written to ``build/suspects/``: ``corrupted.jsonl``, ``corruptions.json``, ``suspects.jsonl`` and ``results.json``.
+Written to ``build/suspects/``: ``corrupted.jsonl``, ``corruptions.json``, ``suspects-*.jsonl`` and ``results-*.json``.
 """
 
 from __future__ import annotations
@@ -123,6 +124,7 @@ def main() -> int:
     parser.add_argument("--share", type=float, default=0.03, help="of the entities that are corrupted")
     parser.add_argument("--seed", type=int, default=42, help="of the corruption and of training")
     parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--folds", type=int, help="judge out of fold, with that many models")
     parser.add_argument("--sentences", type=int, help="only so many, for a quick look")
     arguments = parser.parse_args()
     corpus = find_corpus("ncbi_disease", arguments.data, arguments.cache)
@@ -137,7 +139,8 @@ def main() -> int:
             record = {"tokens": tokens, "tags": spans_to_tags(spans, len(tokens))}
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
     (folder / "corruptions.json").write_text(json.dumps(corruptions), encoding="utf-8")
-    output = folder / "suspects.jsonl"
+    name = f"folds{arguments.folds}" if arguments.folds else "in_sample"
+    output = folder / f"suspects-{name}.jsonl"
     program = [sys.executable, "-m", "ner_module"]
     recipe = [
         *("--seed_everything", str(arguments.seed), "--model.model_name_or_path", MODEL),
@@ -145,9 +148,12 @@ def main() -> int:
         *("--data.train_file", str(train), "--data.validation_file", str(corpus.validation)),
     ]
     begun = time.perf_counter()
-    run = folder / f"run-{int(time.time())}"
-    subprocess.run([*program, "fit", "--run_dir", str(run), *recipe], cwd=REPOSITORY, check=True)
-    ranking = ["--run_dir", str(run), "--ckpt_path", "last"]
+    if arguments.folds:
+        ranking = ["--folds", str(arguments.folds), *recipe]
+    else:
+        run = folder / f"run-{int(time.time())}"
+        subprocess.run([*program, "fit", "--run_dir", str(run), *recipe], cwd=REPOSITORY, check=True)
+        ranking = ["--run_dir", str(run), "--ckpt_path", "last"]
     subprocess.run([*program, "audit", *ranking, "--output", str(output), "--top", "10"], cwd=REPOSITORY, check=True)
     suspects = [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()]
     results = {
@@ -156,13 +162,14 @@ def main() -> int:
         "corruptions": dict(Counter(corruption["kind"] for corruption in corruptions)),
         "epochs": arguments.epochs,
         "seed": arguments.seed,
+        "folds": arguments.folds,
         **precision(suspects, corruptions),
         "seconds": round(time.perf_counter() - begun, 1),
     }
-    (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    (folder / f"results-{name}.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(results))
     print(
-        f"{results['precision_at_100']:.0%} of the first 100 suspects are corrupted annotations; "
+        f"{name}: {results['precision_at_100']:.0%} of the first 100 suspects are corrupted annotations; "
         f"in random order {results['random']:.1%} would be"
     )
     return 0

@@ -25,7 +25,8 @@ _EPILOG = """\
 All other options are those of `fit` (python -m ner_module fit --help) and mean the same, for example:
   python -m ner_module audit --config my.yaml
   python -m ner_module audit --data.train_file my/train.conll --data.test_file my/test.conll --strict
-  python -m ner_module audit --ckpt_path best --output suspects.jsonl"""
+  python -m ner_module audit --ckpt_path best --output suspects.jsonl
+  python -m ner_module audit --config my.yaml --folds 5 --output suspects.jsonl"""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str]) -> int:
     own, others = _parser().parse_known_args(list(arguments))
     if own.output is not None:
         check_output(own.output, _is_own)
-    if own.ckpt_path is not None:
+    if own.ckpt_path is not None or own.folds is not None:
         return _rank(own, others)
     from ner_module.extras.audit.audit import audit_data
     from ner_module.extras.audit.view import show
@@ -63,6 +64,8 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument_group("annotations most likely wrong").add_argument
     add("--ckpt_path", help="best, last or a file: rank by this trained model's confidence")
     add("--run_dir", help="the run that --ckpt_path best or last is of; the newest by default")
+    models = "train K models as `fit` would, each on the rest of the training data"
+    add("--folds", type=int, metavar="K", help=f"{models}, and rank every part by the model that has not seen it")
     add("--split", choices=("train", "validation", "test"), default="train", help="what to rank (train)")
     add("--top", type=int, default=20, metavar="N", help="how many to show (20); --output has them all")
     return parser
@@ -82,23 +85,27 @@ def _is_own(path: Path) -> bool:
 def _rank(own: argparse.Namespace, others: Sequence[str]) -> int:
     """Rank, show and write the annotations most likely wrong; returns the exit code."""
     from ner_module.arguments import complete_arguments
-    from ner_module.extras.audit.suspects import rank_suspects
+    from ner_module.extras.audit.suspects import rank_out_of_fold, rank_suspects
     from ner_module.extras.audit.view import show_suspects
-    from ner_module.training.checkpoints import read_checkpoint
     from ner_module.training.failures import load_module
 
-    asked = ["--ckpt_path", own.ckpt_path, *(["--run_dir", own.run_dir] if own.run_dir else [])]
-    run = complete_arguments(["validate", *others, *asked])
-    if run.run_dir is not None:
-        remove_if_unused(run.run_dir)
-    assert run.checkpoint is not None
-    data = _data(run.arguments[1:], **({} if own.split == "test" else {"test_file": None}))
-    data.load_state_dict(read_checkpoint(run.checkpoint)["NERDataModule"])
-    data.prepare_data()
-    data.setup("fit")
-    if own.split == "test" and "test" not in data.stored:
-        raise RunError("there is no test data to rank: give --data.test_file")
-    suspects = rank_suspects(data, load_module(run.checkpoint), own.split)
+    if own.folds is None:
+        asked = ["--ckpt_path", own.ckpt_path, *(["--run_dir", own.run_dir] if own.run_dir else [])]
+        run = complete_arguments(["validate", *others, *asked])
+        if run.run_dir is not None:
+            remove_if_unused(run.run_dir)
+        assert run.checkpoint is not None
+        data = _read(run.arguments[1:], own.split, run.checkpoint)
+        suspects = rank_suspects(data, load_module(run.checkpoint), own.split)
+    elif own.ckpt_path is not None:
+        raise RunError("--ckpt_path ranks by a model you have, --folds trains some: give one of them")
+    elif own.folds < 2:
+        raise RunError(f"--folds must be at least 2, not {own.folds}")
+    elif own.split != "train":
+        raise RunError(f"--folds ranks the training data; for the {own.split} data give --ckpt_path")
+    else:
+        suspects = rank_out_of_fold(_read(others, "train"), others, own.folds)
+    suspects.sort(key=lambda suspect: (suspect.score, suspect.sentence, suspect.start))
     lines = [json.dumps({"rank": rank, **asdict(s)}, ensure_ascii=False) + "\n" for rank, s in enumerate(suspects, 1)]
     if own.output is not None:
         write_atomically(own.output, "".join(lines))
@@ -107,6 +114,20 @@ def _rank(own: argparse.Namespace, others: Sequence[str]) -> int:
     else:
         show_suspects(suspects, own)
     return 0
+
+
+def _read(arguments: Sequence[str], split: str, checkpoint: Path | None = None) -> NERDataModule:
+    """The data as a training has it, or as the one of a checkpoint had it; test data only where they are asked for."""
+    from ner_module.training.checkpoints import read_checkpoint
+
+    data = _data(arguments, **({} if split == "test" else {"test_file": None}))
+    if checkpoint is not None:
+        data.load_state_dict(read_checkpoint(checkpoint)["NERDataModule"])
+    data.prepare_data()
+    data.setup("fit")
+    if split == "test" and "test" not in data.stored:
+        raise RunError("there is no test data to rank: give --data.test_file")
+    return data
 
 
 def _data(arguments: Sequence[str], **more: None) -> NERDataModule:

@@ -92,10 +92,8 @@ def show_suspects(suspects: Sequence[Suspect], own: argparse.Namespace) -> None:
         verdict = f"annotated {gold}" + (f", the model says {predicted}" if suspect.kind != "agreed" else "")
         console.print(Text.assemble(f"{rank:>3}  {suspect.score:.4f}  ", (printable(verdict), "bold")))
         console.print(Padding(Text(printable(f"{suspect.file}:{suspect.line}  {suspect.text}")), (0, 0, 0, 13)))
-    if own.split == "train":
-        note = (
-            "This model was trained on these annotations; it judges better what it has not seen, `--split validation`."
-        )
+    if own.folds is None and own.split == "train":
+        note = "This model was trained on these annotations; `--folds 5` asks models that have not seen them."
         console.print("", Text(note, style="italic"))
     if own.output is not None:
         console.print("", Text(f"All of them: {own.output}"), soft_wrap=True)

@@ -53,7 +53,13 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def recipe(corpus: Corpus, files: dict[str, str | list[str]], model: str | None = None) -> str:
-    """The YAML text; ``files`` are options of the data module, and ``model`` is the one that the user names."""
+    """The YAML text, which ends with a line end.
+
+    Args:
+        corpus: what the files hold.
+        files: options of the data module and their files.
+        model: the base model, if the user names one.
+    """
     source = corpus.sources["train"]
     train = [sentence for sentence in corpus.sentences if sentence.source is source]  # those held out, too
     types = Counter(span.entity_type for sentence in train for span in sentence.spans)

@@ -195,3 +195,24 @@ def test_top_as_json_lines(run_main: RunMain, trained_run: Path) -> None:
     outcome = run_main("audit", *options)
     lines = [json.loads(line) for line in outcome.out.splitlines()]
     assert [line["rank"] for line in lines] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (("--folds", 2, "--ckpt_path", "best"), "give one of them"),
+        (("--folds", 2, "--split", "test"), "--folds ranks the training data"),
+        (("--folds", 1), "must be at least 2"),
+    ],
+)
+def test_what_folds_refuse(run_main: RunMain, few: list[str], options: tuple[object, ...], problem: str) -> None:
+    assert problem in run_main("audit", *few, *options, check=False).err
+
+
+def test_out_of_fold(run_main: RunMain, fit_options: list[str], corpus: Path, tmp_path: Path) -> None:
+    outcome = run_main("audit", *fit_options, "--folds", 2, "--output", "suspects.jsonl", "--json", "--top", 1)
+    suspects = [json.loads(line) for line in (tmp_path / "suspects.jsonl").read_text(encoding="utf-8").splitlines()]
+    gold = (corpus / "train.conll").read_text(encoding="utf-8").count(" B-")
+    assert sum(len(suspect["gold"]) for suspect in suspects) == gold, "each annotation is judged once"
+    assert json.loads(outcome.out)["rank"] == 1
+    assert not (tmp_path / "runs").exists()

@@ -1,16 +1,20 @@
-"""Ranking annotations: which words make a case, and its score."""
+"""Ranking annotations: which words make a case, and which sentences are judged together."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from audit_corpora import column_file
 
 from ner_module.data.datamodule import NERDataModule
-from ner_module.extras.audit.suspects import cases, kind_of, rank_suspects
+from ner_module.data.preparation import ReadingOptions, store_files
+from ner_module.data.store import StoredSplit
+from ner_module.errors import DataError
+from ner_module.extras.audit.suspects import cases, choose_folds, kind_of, rank_suspects
 from ner_module.model.module import NERModule
 from ner_module.tagging import Span
 
@@ -41,6 +45,24 @@ def test_kinds() -> None:
     assert kind_of([one], [other]) == "type"
 
 
+def stored(folder: Path, sentences: list[str]) -> StoredSplit:
+    path = column_file(folder / "train.conll", sentences)
+    return StoredSplit(store_files(folder / "cache", [path], ReadingOptions()))
+
+
+def test_folds_hold_each_sentence_once_and_equal_ones_together(tmp_path: Path) -> None:
+    split = stored(tmp_path, [f"w{number % 7}/O" for number in range(30)])
+    parts = choose_folds(split, 3, seed=1)
+    assert sorted(np.concatenate(parts).tolist()) == list(range(30))
+    assert all(len(part) for part in parts)
+    for part in parts:
+        words = {int(index) % 7 for index in part}
+        assert all(number in part for number in range(30) if number % 7 in words)
+    assert [part.tolist() for part in choose_folds(split, 3, seed=1)] == [part.tolist() for part in parts]
+    with pytest.raises(DataError, match="7 different sentences"):
+        choose_folds(split, 8, seed=1)
+
+
 def test_the_score_is_the_lowest_probability_of_a_gold_tag(tmp_path: Path, tiny_model: Callable[..., Path]) -> None:
     """Against the transformers model called on its own, one unpadded sentence at a time."""
     path = column_file(tmp_path / "train.conll", ["Anna/B-PER Lee/I-PER sleeps/O", "Rome/B-PER", "no/O name/O"] * 8)
@@ -53,7 +75,7 @@ def test_the_score_is_the_lowest_probability_of_a_gold_tag(tmp_path: Path, tiny_
     module.build()
     with torch.no_grad():
         module.model.classifier.weight.mul_(30)  # not all the same
-    suspects = [found for found in rank_suspects(data, module, "train") if found.sentence < 3]
+    suspects = rank_suspects(data, module, "train", np.arange(3))
     module.cpu()
     assert {suspect.sentence for suspect in suspects if suspect.gold} == {0, 1}
     tokens = [["Anna", "Lee", "sleeps"], ["Rome"], ["no", "name"]]
