@@ -119,13 +119,6 @@ def conllu_misc(words: list[str], spans: Spans) -> str:
     return "\n".join([*(f"{n + 1}\t{word}\t" + "_\t" * 7 + names[n] for n, word in enumerate(words)), ""])
 
 
-def webanno(words: list[str], spans: Spans) -> str:
-    names = dict.fromkeys(range(len(words)), "_")
-    for number, (start, end, name) in enumerate(spans, 1):
-        names |= dict.fromkeys(range(start, end), f"{name}[{number}]" if end - start > 1 else name)
-    return "\n".join(["#Text=x", *(f"1-{n + 1}\t0-0\t{word}\t*\t{names[n]}\t" for n, word in enumerate(words)), ""])
-
-
 def pubtator(text: str, spans: Spans) -> str:
     return "\n".join([f"1|t|{text}", "1|a|", *(f"1\t{a}\t{b}\t{text[a:b]}\t{t}" for a, b, t in spans), ""])
 
@@ -150,7 +143,7 @@ WORDS: dict[str, tuple[Callable[[list[str], Spans], Any], str]] = {
     "gliner": (gliner, "g.json"),
     "word spans": (word_spans, "w.jsonl"),
 }
-BLOCKS = {"conll2012": (conll2012, "c.conll"), "conllu-misc": (conllu_misc, "u.conllu"), "webanno": (webanno, "w.tsv")}
+BLOCKS = {"conll2012": (conll2012, "c.conll"), "conllu-misc": (conllu_misc, "u.conllu")}
 
 
 def write_all(folder: Path, sentences: Iterable[Sentence]) -> dict[str, Path]:
@@ -176,7 +169,6 @@ def write_all(folder: Path, sentences: Iterable[Sentence]) -> dict[str, Path]:
     heads = {
         "conll2012": "#begin document (x); part 000\n",
         "conllu-misc": "# newdoc id = x\n",
-        "webanno": "#FORMAT=WebAnno TSV 3.3\n#T_SP=de.NamedEntity|identifier|value\n\n\n",
     }
     for name, (make, file) in BLOCKS.items():
         paths[name] = folder / file

@@ -174,7 +174,6 @@ RECORDS = {  # (file, options that are not the usual ones): the entities of each
     ("24a-label-studio-two-label-sets.json", "label_column_name", "ner"): (ADA, {}),
     ("24b-label-studio-other-text-key.json", "text_column_name", "review"): ([ADA[0][:1]], {}),
     ("27-crlf-shift",): ([[], ADA[0][:1], ADA[0][1:]], {}),
-    ("32-webanno.tsv",): (ADA, {}),
     ("33-conll-2012.conll",): ([[("PERSON", "Ada Lovelace")], [("GPE", "Lincoln")], []], {}),
     ("34-prodigy-binary.jsonl",): (ADA, {"binary judgements, which say nothing of other words": 2}),
 }
@@ -188,6 +187,7 @@ REFUSED = {  # what the error says
     ("24a-label-studio-two-label-sets.json", "label_column_name", "x"): "no spans are called 'x'; .* chunk, ner",
     ("24b-label-studio-other-text-key.json",): "there is no text; .*--data.text_column_name .*the keys are 'review'",
     ("30b-first-tags-null.jsonl",): ":1: 'ner_tags' is null, not a list of tags",
+    ("32-webanno.tsv",): "this is WebAnno TSV, which is not read as it is; export CoNLL 2002 instead",
     ("30c-tags-as-one-string.jsonl",): ":1: 'tokens' is 'Ada slept', not a list of tokens",
 }
 

@@ -5,6 +5,6 @@ from __future__ import annotations
 from ner_module.offers import Offer
 
 OFFER = Offer(
-    commands={"audit": "ner_module.extras.audit.options:main"},
+    commands={"audit": "ner_module.extras.audit.command:main"},
     callbacks="ner_module.extras.audit.callback:callbacks",
 )

@@ -6,11 +6,10 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ner_module.data.datamodule import NERDataModule
-from ner_module.errors import DataError, PretrainedError, RunError
+from ner_module.errors import PretrainedError, RunError
 from ner_module.extras.audit.annotations import balance_findings, changed_spans, illegal_tags, split_sizes
 from ner_module.extras.audit.consistency import consistency_findings
 from ner_module.extras.audit.corpus import Corpus, read_data
@@ -18,11 +17,10 @@ from ner_module.extras.audit.sentences import duplicate_findings
 from ner_module.extras.audit.wording import plural
 from ner_module.extras.audit.words import Tokenization, character_findings, subword_findings
 from ner_module.extras.findings import SEVERITIES, Finding, most_severe_first
-from ner_module.files import write_atomically
 from ner_module.inference.tagger import unpack_run
 
-VERSION = 2
-"""Of the JSON; raised when a reader of the old one would misread the new."""
+# Of the JSON; raised when a reader of the old one would misread the new.
+_VERSION = 2
 
 
 @dataclass
@@ -33,23 +31,17 @@ class Audit:
     splits: dict[str, dict[str, Any]]
     findings: list[Finding]
     types: list[str]
-    failure: DataError | None = None
-    """Why ``fit`` would not get as far as this, where some file could not be read; not in the JSON."""
 
     def as_json(self) -> str:
         """What ``audit.json`` and ``--json`` hold."""
         fields = {
-            "version": VERSION,
+            "version": _VERSION,
             "files": self.files,
             "splits": self.splits,
             "findings": [finding.as_json() for finding in self.findings],
             "entity_types": self.types,
         }
         return json.dumps(fields, indent=1, ensure_ascii=False)
-
-    def write(self, path: Path) -> None:
-        """Write the JSON, whole or not at all."""
-        write_atomically(path, self.as_json() + "\n")
 
     def summary(self) -> str:
         """How many errors, warnings and notes there are; empty without any."""
@@ -62,9 +54,9 @@ def audit_data(data: NERDataModule) -> Audit:
     """Audit the data that a configuration names; the splits are read unless the data module has read them.
 
     Raises:
-        DataError: no split can be read.
+        DataError: a file cannot be read.
     """
-    corpus, findings, failure = read_data(data)
+    corpus, findings = read_data(data)
     tokenization = None
     try:
         if data.tokenizer is not None or data.hparams["model_name_or_path"] is not None:
@@ -74,9 +66,7 @@ def audit_data(data: NERDataModule) -> Audit:
     except (PretrainedError, RunError) as error:
         advice = "what needs subword tokens is left out here"
         findings.append(Finding("no_tokenizer", "error", 1, str(error), None, advice))
-    audit = audit_corpus(corpus, tokenization, findings)
-    audit.failure = failure
-    return audit
+    return audit_corpus(corpus, tokenization, findings)
 
 
 def audit_corpus(corpus: Corpus, tokenization: Tokenization | None = None, findings: Sequence[Finding] = ()) -> Audit:

@@ -9,6 +9,7 @@ from pathlib import Path
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from ner_module.extras.audit.audit import Audit, audit_data
+from ner_module.files import write_atomically
 from ner_module.training.runs import Run
 
 log = logging.getLogger(__name__)
@@ -30,8 +31,8 @@ class DataAudit(Callback):
         if stage != "fit" or not trainer.is_global_zero or (self.run_dir / "audit.json").is_file():
             return
         self._audit = audit_data(trainer.datamodule)  # type: ignore[attr-defined]
-        new = [finding for finding in self._audit.findings if finding.code not in _REPORTED]
-        for finding in [finding for finding in new if finding.severity != "info"][:4]:
+        worst = [each for each in self._audit.findings if each.severity != "info" and each.code not in _REPORTED]
+        for finding in worst[:4]:
             log.warning("%s", finding.line())
         if counts := self._audit.summary():
             config = shlex.quote(str(self.run_dir / "config.yaml"))
@@ -40,7 +41,7 @@ class DataAudit(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the whole, once a training that cannot start would have stopped."""
         if self._audit is not None:
-            self._audit.write(self.run_dir / "audit.json")
+            write_atomically(self.run_dir / "audit.json", self._audit.as_json() + "\n")
             self._audit = None
 
 

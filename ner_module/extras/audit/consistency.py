@@ -46,10 +46,14 @@ class Reading:
     places: list[tuple[Sentence, int]] = field(default_factory=list)
 
     def add(self, sentence: Sentence, start: int) -> None:
-        """Count a place."""
+        """Count a place; all of them would take as much memory as the sentences."""
         self.count += 1
         if self.count <= _PLACES:
             self.places.append((sentence, start))
+
+
+Readings = dict[str, Reading]
+"""By type, or :data:`OUTSIDE_READING`."""
 
 
 class _Conflict(NamedTuple):
@@ -60,13 +64,13 @@ class _Conflict(NamedTuple):
     certainty: float
     is_slip: bool  # a minority reading is likely a mistake, not a genuine second meaning
     form: Form
-    readings: dict[str, Reading]
+    readings: Readings
 
     def as_json(self) -> dict[str, Any]:
         readings = []
         for name, reading in self.readings.items():
-            examples = [sentence.example(start, start + len(self.form)) for sentence, start in reading.places]
-            readings.append({"reading": name, "count": reading.count, "places": [*map(asdict, examples)]})
+            examples = [asdict(sentence.example(at, at + len(self.form))) for sentence, at in reading.places]
+            readings.append({"reading": name, "count": reading.count, "places": examples})
         return {"form": " ".join(self.form), "certainty": round(self.certainty, 4), "readings": readings}
 
 
@@ -80,32 +84,34 @@ def consistency_findings(corpus: Corpus, types: Sequence[str]) -> Iterator[Findi
         unusual, certainty = sum(others), wilson_lower(usual, usual + sum(others))
         usually_outside = next(iter(readings)) == OUTSIDE_READING
         is_slip = not usually_outside or len(form) > 1 or unusual < _RARELY_ENTITY * (usual + unusual)
-        rank = certainty / (4 if usually_outside else 1)
         several_types = len(readings.keys() - {OUTSIDE_READING}) > 1
         if several_types or is_slip:
             kind = "conflicting_types" if several_types else "entity_or_outside"
+            rank = certainty / (4 if usually_outside else 1)
             of_kind[kind].append(_Conflict(rank, unusual, certainty, is_slip, form, readings))
     for kind, conflicts in of_kind.items():
-        if not conflicts:
-            continue
-        problem, advice = _KINDS[kind]
-        message = f"{plural(len(conflicts), 'name has', 'names have')} {problem}"
-        clear = [conflict for conflict in conflicts if conflict.certainty >= _CLEAR]
-        if clear:
-            disagree = plural(
-                sum(conflict.unusual for conflict in clear), "occurrence disagrees", "occurrences disagree"
-            )
-            message += f"; for {len(clear):,} of them one reading dominates, and {disagree}"
-        slips = [conflict for conflict in conflicts if conflict.is_slip]
-        slips.sort(key=lambda conflict: conflict[:2], reverse=True)
-        details = [conflict.as_json() for conflict in slips[:_DETAILS]]
-        example = Example(**details[0]["readings"][-1]["places"][0]) if details else None
-        yield Finding(kind, "warning" if clear else "info", len(conflicts), message, example, advice, details)
+        if conflicts:
+            yield _finding(kind, conflicts)
 
 
-def find_readings(corpus: Corpus) -> dict[Form, dict[str, Reading]]:
-    """The readings, by name, of each form that has several."""
-    found: dict[Form, dict[str, Reading]] = {}
+def _finding(kind: str, conflicts: list[_Conflict]) -> Finding:
+    problem, advice = _KINDS[kind]
+    message = f"{plural(len(conflicts), 'name has', 'names have')} {problem}"
+    clear = [conflict for conflict in conflicts if conflict.certainty >= _CLEAR]
+    if clear:
+        unusual = sum(conflict.unusual for conflict in clear)
+        disagree = plural(unusual, "occurrence disagrees", "occurrences disagree")
+        message += f"; for {len(clear):,} of them one reading dominates, and {disagree}"
+    slips = [conflict for conflict in conflicts if conflict.is_slip]
+    slips.sort(key=lambda conflict: conflict[:2], reverse=True)
+    details = [conflict.as_json() for conflict in slips[:_DETAILS]]
+    example = Example(**details[0]["readings"][-1]["places"][0]) if details else None
+    return Finding(kind, "warning" if clear else "info", len(conflicts), message, example, advice, details)
+
+
+def find_readings(corpus: Corpus) -> dict[Form, Readings]:
+    """The readings of each form that has several."""
+    found: dict[Form, Readings] = {}
     lengths: dict[str, set[int]] = defaultdict(set)  # of the forms that begin with a word
     for sentence in corpus.sentences:
         for start, end, _ in sentence.spans:

@@ -1,13 +1,14 @@
 """The sentences of all splits in memory, read as training will read them, each with its place in a file.
 
-An error at which ``fit`` would stop becomes a finding, and the rest is still audited. Equal words, and equal sequences
-of tags with their spans, are one object; a sentence of 15 words takes some 400 bytes.
+Tags at which ``fit`` would stop become findings, and the rest is still audited. Equal words, and equal sequences of
+tags with their spans, are one object; a sentence of 15 words takes some 400 bytes.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, NamedTuple
@@ -16,12 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ner_module.data.datamodule import NERDataModule
-from ner_module.data.formats import expand_files
 from ner_module.data.inventory import Tags, choose_source_schemes
 from ner_module.data.options import choose_held_out
-from ner_module.data.preparation import NEEDED, store_splits
+from ner_module.data.preparation import store_splits
 from ner_module.data.store import StoredSplit
-from ner_module.data.tag_census import Suspicion, suspicious_tags
+from ner_module.data.tag_census import suspicious_tags
 from ner_module.errors import DataError
 from ner_module.extras.audit.wording import excerpt, plural
 from ner_module.extras.findings import Example, Finding
@@ -82,86 +82,67 @@ class Corpus:
         return sentence.example(at, at + 1)
 
 
-def read_data(data: NERDataModule) -> tuple[Corpus, list[Finding], DataError | None]:
+def read_data(data: NERDataModule) -> tuple[Corpus, list[Finding]]:
     """Read all splits that a configuration names, or take those that the data module has read.
 
     Returns:
-        The sentences; what stood in the way, and what is wrong with the inventory of tags; why ``fit`` would stop where
-        some file cannot be read.
+        The sentences, and what is wrong with the inventory of tags.
 
     Raises:
-        DataError: no file can be read.
+        DataError: a file cannot be read.
     """
     options: Any = data.hparams
     findings: list[Finding] = []
-    failure: DataError | None = None
-
-    def attempt(code: str, otherwise: Any, check: Callable[..., Any], *arguments: Any) -> Any:
-        try:
-            return check(*arguments)
-        except DataError as error:
-            example = Example(str(error.path), error.line, error.problem)
-            findings.append(Finding(code, "error", 1, error.problem, example, error.advice))
-            return otherwise
-
-    def store(split: str, files: list[str]) -> StoredSplit:
-        others = {f"{name}_file": None for name in SPLITS}
-        chosen = type(options)({**options, **others, "dataset_name": None, f"{split}_file": files})
-        [command] = [command for command, needed in NEEDED.items() if needed == split]
-        return store_splits(chosen, command, data.cache)[split]
-
-    try:
-        stored = data.stored or store_splits(options, "fit", data.cache)
-    except DataError as error:
-        stored = {}
-        for split in SPLITS:
-            asked = options[f"{split}_file"]
-            files = [] if asked is None else [str(path) for path in attempt("unreadable", [], expand_files, asked)]
-            if readable := [file for file in files if attempt("unreadable", None, store, split, [file])]:
-                stored[split] = store(split, readable)
-        if not stored:
-            raise
-        if options["train_file"] is not None or options["dataset_name"] is not None:
-            failure = error
-    asked, outside = options["source_scheme"], options["outside_label"]
-    schemes = attempt("labels_without_prefix", {}, choose_source_schemes, stored, asked, outside)
-    for name, split_data in stored.items() if not schemes else ():
-        census = split_data.meta["schemes"]  # the tags in question are found below, one by one
+    stored = data.stored or store_splits(options, "fit", data.cache)
+    outside, schemes = options["outside_label"], {}
+    with _errors_as(findings, "labels_without_prefix"):
+        schemes = choose_source_schemes(stored, options["source_scheme"], outside)
+    for name, split in stored.items() if not schemes else ():
+        census = split.meta["schemes"]  # the tags in question are found below, one by one
         fewest = min(census["illegal_words"], key=census["illegal_words"].__getitem__)
         schemes[name] = fewest if census["prefixed_words"] else "flat"
-    sources = {name: Source(split_data, schemes[name]) for name, split_data in stored.items()}
+    sources = {name: Source(split, schemes[name]) for name, split in stored.items()}
     if "train" in sources and "validation" not in sources and options["validation_file"] is None:
-        train, share, seed = sources["train"], options["validation_fraction"], options["seed"]
-        held_out = attempt("too_few_sentences", None, choose_held_out, train.stored, share, seed)
-        sources["train"] = train._replace(held_out=held_out)
+        with _errors_as(findings, "too_few_sentences"):
+            held_out = choose_held_out(stored["train"], options["validation_fraction"], options["seed"])
+            sources["train"] = sources["train"]._replace(held_out=held_out)
     tags = Tags(stored, schemes, options["label_names"], data.label_map)
-    findings += misspelt_tags(tags)
+    findings += _misspelt_tags(tags)
     for line in tags.how_counted(outside):
         advice = "make sure that this is meant: the scores count entities"
         findings.append(Finding("how_counted", "warning", 1, line, None, advice))
-    if attempt("label_map", "refused", tags.check_label_map) == "refused":
-        tags.label_map = {}
-    scheme = next(iter(schemes.values()))
-    known = attempt("outside_label", outside if tags.is_bare else OUTSIDE, tags.outside_label, scheme, outside)
-    return read_corpus(sources, known, tags.label_map), findings, failure
+    label_map: dict[str, str] = {}
+    with _errors_as(findings, "label_map"):
+        tags.check_label_map()
+        label_map = tags.label_map
+    known = outside if tags.is_bare else OUTSIDE
+    with _errors_as(findings, "outside_label"):
+        known = tags.outside_label(next(iter(schemes.values())), outside)
+    return read_corpus(sources, known, label_map), findings
 
 
-def misspelt_tags(tags: Tags) -> Iterator[Finding]:
+@contextmanager
+def _errors_as(findings: list[Finding], code: str) -> Iterator[None]:
+    """An error at which ``fit`` would stop becomes a finding of this code."""
+    try:
+        yield
+    except DataError as error:
+        example = Example(str(error.path), error.line, error.problem)
+        findings.append(Finding(code, "error", 1, error.problem, example, error.advice))
+
+
+def _misspelt_tags(tags: Tags) -> Iterator[Finding]:
     """Every tag that is unknown or looks like a typing error; ``fit`` stops at the first that is certainly one."""
-    if tags.declared is None:
-        code, otherwise = "misspelt_tag", ", or name all labels in --data.label_names"
-        suspicions = suspicious_tags(tags.seen, flat=tags.is_bare)
-    else:
-        code, otherwise = "unknown_tag", ", or add it to --data.label_names"
-        suspicions = []
-        for tag in tags.undeclared():
-            uses, path, line, _ = tags.seen[tag]
-            problem = f"the tag {tag!r} ({plural(uses, 'word')}) is not among the labels {', '.join(tags.declared)}"
-            suspicions.append(Suspicion(tag, uses, path, line, problem, "correct the tag", certain=True))
-    for found in suspicions:
+    for tag in tags.undeclared():
+        uses, path, line, word = tags.seen[tag]
+        problem = f"the tag {tag!r} ({plural(uses, 'word')}) is not among the labels {', '.join(tags.declared or ())}"
+        advice = "correct the tag, or add it to --data.label_names"
+        yield Finding("unknown_tag", "error", uses, problem, Example(path, line, f"{word} {tag}"), advice)
+    for found in suspicious_tags(tags.seen, flat=tags.is_bare) if tags.declared is None else ():
         example = Example(found.path, found.line, f"{tags.seen[found.tag].word} {found.tag}")
         if found.certain:
-            yield Finding(code, "error", found.count, found.problem, example, found.advice + otherwise)
+            advice = f"{found.advice}, or name all labels in --data.label_names"
+            yield Finding("misspelt_tag", "error", found.count, found.problem, example, advice)
         else:
             yield Finding("rare_tag", "warning", found.count, found.problem, example, found.advice)
 

@@ -32,18 +32,15 @@ def duplicate_findings(corpus: Corpus) -> Iterator[Finding]:
     """Contradictions first, then leakage, then mere repetition."""
     fold = cache(folded)
 
-    def folded_hash(sentence: Sentence) -> int:
+    def characters(sentence: Sentence) -> int:
         return hash("".join(map(fold, sentence.tokens)))
 
     sentences = [sentence for sentence in corpus.sentences if sentence.tokens]
-    first: dict[tuple[str, ...], Sentence] = {}
-    train: dict[tuple[str, ...], Sentence] = {}
-    folded_train: dict[int, Sentence] = {}
-    for sentence in sentences:
-        first.setdefault(sentence.tokens, sentence)
-        if sentence.split == "train":
-            train.setdefault(sentence.tokens, sentence)
-            folded_train.setdefault(folded_hash(sentence), sentence)
+    train = [sentence for sentence in sentences if sentence.split == "train"]
+    # Of equal sentences the first: a dictionary keeps the last of what it is made from.
+    first = {sentence.tokens: sentence for sentence in reversed(sentences)}
+    first_train = {sentence.tokens: sentence for sentence in reversed(train)}
+    folded_train = {characters(sentence): sentence for sentence in reversed(train)}
     differing: list[tuple[Sentence, Sentence]] = []
     equal: dict[tuple[str, str], list[tuple[Sentence, Sentence]]] = defaultdict(list)
     for sentence in sentences:
@@ -52,33 +49,37 @@ def duplicate_findings(corpus: Corpus) -> Iterator[Finding]:
             differing.append((sentence, twin))
         if twin is not sentence and twin.split == split:
             equal["duplicate_sentences", split].append((sentence, twin))
-        if split != "train" and sentence.tokens in train:
-            equal["leakage", split].append((sentence, train[sentence.tokens]))
-        elif split != "train" and (key := folded_hash(sentence)) in folded_train:
-            equal["near_leakage", split].append((sentence, folded_train[key]))
+        if split != "train" and (twin := first_train.get(sentence.tokens)):
+            equal["leakage", split].append((sentence, twin))
+        elif split != "train" and (twin := folded_train.get(characters(sentence))):
+            equal["near_leakage", split].append((sentence, twin))
     if differing:
-        count = len({twin.tokens for _, twin in differing})
-        sentence, twin = differing[0]
-        at = next(at for at, tags in enumerate(zip(twin.tags, sentence.tags, strict=True)) if tags[0] != tags[1])
-        note = f"  {sentence.tags[at]} here, {twin.tags[at]} in {twin.example(at).place}"
-        message = f"{plural(count, 'sentence occurs', 'sentences occur')} several times with different tags"
-        advice = "decide which annotation is right; a model cannot learn both, and a score cannot reward both"
-        details = [{"places": [pair[1].example().place, pair[0].example().place]} for pair in differing[:_DETAILS]]
-        example = sentence.example(at, at + 1, note)
-        yield Finding("contradicting_duplicates", "warning", count, message, example, advice, details)
+        yield _contradiction(differing)
     for code, split in sorted(equal, key=lambda pair: list(_EQUAL).index(pair[0])):
         yield _repetition(code, split, equal[code, split], len(corpus.of(split)))
 
 
+def _contradiction(pairs: list[tuple[Sentence, Sentence]]) -> Finding:
+    count = len({twin.tokens for _, twin in pairs})
+    sentence, twin = pairs[0]
+    at = next(at for at, tags in enumerate(zip(twin.tags, sentence.tags, strict=True)) if tags[0] != tags[1])
+    note = f"  {sentence.tags[at]} here, {twin.tags[at]} in {twin.example(at).place}"
+    message = f"{plural(count, 'sentence occurs', 'sentences occur')} several times with different tags"
+    advice = "decide which annotation is right; a model cannot learn both, and a score cannot reward both"
+    details = [{"places": [twin.example().place, each.example().place]} for each, twin in pairs[:_DETAILS]]
+    example = sentence.example(at, at + 1, note)
+    return Finding("contradicting_duplicates", "warning", count, message, example, advice, details)
+
+
 def _repetition(code: str, split: str, pairs: list[tuple[Sentence, Sentence]], size: int) -> Finding:
-    count, long = len(pairs), [pair for pair in pairs if len(pair[0].tokens) >= _LONG_ENOUGH]
-    # A long sentence says more than "Yes .", so the example is one if there is one.
-    sentence, twin = long[0] if long else max(pairs, key=lambda pair: len(pair[0].tokens))
+    count, long = len(pairs), sum(len(sentence.tokens) >= _LONG_ENOUGH for sentence, _ in pairs)
+    # A long sentence says more than "Yes .".
+    sentence, twin = max(pairs, key=lambda pair: min(len(pair[0].tokens), _LONG_ENOUGH))
     example = sentence.example(note=f"  (also {twin.example().place})")
-    message = f"{plural(count, 'sentence')} of the {split} data ({share(count, size)}; {len(long):,} of {_LONG_ENOUGH} "
+    message = f"{plural(count, 'sentence')} of the {split} data ({share(count, size)}; {long:,} of {_LONG_ENOUGH} "
     message += f"words or more) {'is' if count == 1 else 'are'} {_EQUAL[code]}"
     if code == "duplicate_sentences":
-        severe = split == "train" and len(long) > _MANY * size
+        severe = split == "train" and long > _MANY * size
         advice = "remove repetitions, unless their frequency is what you want to learn and to score"
         return Finding(code, "warning" if severe else "info", count, message, example, advice)
     advice = f"remove them from one side: the {split} score rewards remembering them"

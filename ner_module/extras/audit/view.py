@@ -25,10 +25,8 @@ _SIZES = (
     ("sentences", "sentences", ""),
     ("words", "words", ""),
     ("subword tokens", "subwords", ""),
-    ("words a sentence, median", "words_per_sentence.p50", ""),
-    ("  longest", "words_per_sentence.longest", ""),
-    ("subword tokens a sentence, 95 % have at most", "subwords_per_sentence.p95", ""),
-    ("  longest", "subwords_per_sentence.longest", ""),
+    ("words a sentence: median, 95th percentile, longest", "words_per_sentence", ""),
+    ("subword tokens a sentence, likewise", "subwords_per_sentence", ""),
     ("sentences in several windows", "windowed_sentences", ""),
     ("words unknown to the tokenizer", "unknown_words", "words"),
     ("entities", "entities", ""),
@@ -53,9 +51,8 @@ def show(audit: Audit) -> None:
         return
     console.print(Text("Findings", style="bold"), "")
     for finding in audit.findings:
-        console.print(
-            Text.assemble((finding.severity, _STYLES[finding.severity]), "  ", (printable(finding.message), "bold"))
-        )
+        title = (finding.severity, _STYLES[finding.severity]), "  ", (printable(finding.message), "bold")
+        console.print(Text.assemble(*title))
         for line in _evidence(finding):
             console.print(Padding(Text(printable(line)), (0, 0, 0, 2)))
         console.print(Padding(Text(printable(f"→ {finding.advice}"), style="italic"), (0, 0, 1, 2)))
@@ -63,9 +60,9 @@ def show(audit: Audit) -> None:
 
 
 def _cell(numbers: dict[str, Any], key: str, whole: str) -> Any:
-    value: Any = numbers
-    for part in key.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
+    value = numbers.get(key)
+    if isinstance(value, dict):
+        return ", ".join(f"{number:,}" for number in value.values())
     return value if value is None or not whole else share(value, numbers[whole])
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-_LONGEST = 100
+_CONTEXT = 10  # words on each side
+_LONGEST = 100  # characters
 
 
 def plural(count: int, one: str, many: str | None = None) -> str:
@@ -37,23 +38,19 @@ def excerpt(tokens: Sequence[str], start: int = 0, end: int = 0) -> str:
     'He left [New York] .'
     >>> excerpt(["zero\u200bwidth", ""], 1, 2)
     'zero\\u200bwidth []'
+    >>> excerpt([*"abcdefghijklmnopqrstuvwxyz"], 12, 13)
+    '… c d e f g h i j k l [m] n o p q r s t u v w …'
     """
-    words = ["".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in word) for word in tokens]
-    if end <= start:
-        return " ".join(_fitting(words, _LONGEST))
-    marked = " ".join(words[start:end])
-    marked = f"[{marked}]" if len(marked) <= _LONGEST else f"[{marked[:_LONGEST]}…]"
-    room = max((_LONGEST - len(marked)) // 2, 20)
-    before, after = _fitting(reversed(words[:start]), room), _fitting(words[end:], room)
-    return " ".join([*reversed(before), marked, *after])
+    first, last = max(start - _CONTEXT, 0), max(end, start) + _CONTEXT
+    before, marked, after = (_visible(part) for part in (tokens[first:start], tokens[start:end], tokens[end:last]))
+    words = [*before, f"[{_shortened(' '.join(marked))}]", *after] if end > start else [*before, *after]
+    return " ".join([*["…"] * (first > 0), *words, *["…"] * (last < len(tokens))])
 
 
-def _fitting(words: Iterable[str], room: int) -> list[str]:
-    """The first words, as many as fit into ``room`` characters."""
-    taken: list[str] = []
-    for word in words:
-        room -= len(word) + 1
-        if room < 0:
-            return [*taken, "…"]
-        taken.append(word)
-    return taken
+def _visible(words: Sequence[str]) -> list[str]:
+    escaped = ("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in word) for word in words)
+    return [_shortened(word) for word in escaped]
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from bisect import bisect
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator
 from os.path import commonprefix
@@ -15,7 +14,6 @@ from ner_module.extras.audit.annotations import distribution
 from ner_module.extras.audit.corpus import Corpus, Sentence
 from ner_module.extras.audit.wording import plural, share
 from ner_module.extras.findings import Finding, Severity
-from ner_module.tagging import Span
 
 # Joiners, variation selectors and tags are part of how emoji, Arabic script and Indic scripts are written, so inside a
 # word they are no mistake.
@@ -123,27 +121,19 @@ def subword_findings(corpus: Corpus, tokenization: Tokenization) -> tuple[list[F
     lengths: dict[str, list[int]] = defaultdict(list)
     sequences: Counter[str] = Counter()
     windowed: list[Sentence] = []
-    divided: list[tuple[Sentence, Span]] = []
     for sentence in corpus.sentences:
-        length, cuts = sum([len(subwords[word]) for word in sentence.tokens]), []
-        if length > budget:
-            cuts = [window.first_word for window in make_sequences(sentence.tokens, subwords, longest, stride)[1:]]
+        length, windows = sum([len(subwords[word]) for word in sentence.tokens]), 1
+        if length > budget:  # there is one window only where a clipped word made room
+            windows = len(make_sequences(sentence.tokens, subwords, longest, stride))
         lengths[sentence.split].append(length)
-        sequences[sentence.split] += 1 + len(cuts)
-        if cuts:  # there is one window only where a clipped word made room
+        sequences[sentence.split] += windows
+        if windows > 1:
             windowed.append(sentence)
-            inside = [span for span in sentence.spans if bisect(cuts, span.start) != bisect(cuts, span.end - 1)]
-            divided += [(sentence, span) for span in inside]
     if windowed:
         message = f"{plural(len(windowed), 'sentence is', 'sentences are')} longer than {longest} subword tokens and "
         message += "split into overlapping windows; each word is predicted and scored once"
         advice = "nothing is lost; a larger --data.max_seq_length or shorter sentences make fewer windows"
         found.append(Finding("windows", "info", len(windowed), message, windowed[0].example(), advice))
-    if divided:
-        sentence, span = divided[0]
-        message = f"{plural(len(divided), 'entity has', 'entities have')} words predicted in different windows"
-        advice, example = "split long texts between sentences where you can", sentence.example(span.start, span.end)
-        found.append(Finding("split_entities", "info", len(divided), message, example, advice))
     return found, {
         split: {
             "subwords": sum(lengths[split]),

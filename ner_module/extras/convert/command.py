@@ -13,7 +13,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 
 from ner_module.data.formats import ReadingOptions, expand_files, known_formats, read_sentences
@@ -23,14 +23,11 @@ from ner_module.data.preparation import store_files
 from ner_module.data.store import CHUNK, StoredSplit
 from ner_module.data.tag_census import suspicious_tags
 from ner_module.errors import DataError, UserError, printable
-from ner_module.extras.convert.losses import REPAIRED, Annotated, Losses
-from ner_module.extras.convert.writers import TARGETS
+from ner_module.extras.convert.writers import TARGETS, Annotated, Losses
 from ner_module.files import check_output, put_in_place
 from ner_module.tagging import SCHEMES, SOURCE_SCHEMES, convert_tags, illegal_words, tags_to_spans
 
-_SUFFIXES = {".bio": "conll", ".iob": "conll"} | {
-    f".{target}": target for target in ("conll", "jsonl", "json", "csv", "tsv", "parquet")
-}
+_SUFFIXES = {".bio": "conll", ".iob": "conll", ".conll": "conll", ".jsonl": "jsonl", ".csv": "csv", ".tsv": "tsv"}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -54,8 +51,8 @@ def _parser() -> argparse.ArgumentParser:
         "  python -m ner_module convert doccano.jsonl train.conll\n"
         "  python -m ner_module convert train.conll.gz train.jsonl --scheme bioes\n"
         "  python -m ner_module convert 'corpus/*.conll' corpus_brat --to brat\n\n"
-        "`jsonl` and `json` hold tokens and tags; `doccano`, `label-studio`, `prodigy` and `brat` hold text and\n"
-        "character spans. Documents survive everywhere, raw text in all but column formats.",
+        "`jsonl` holds tokens and tags; `doccano`, `label-studio` and `brat` hold text and character spans.\n"
+        "Documents survive everywhere, raw text in all but column formats.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("inputs", nargs="+", metavar="IN", help="files, folders (brat, datasets) or quoted globs")
@@ -116,7 +113,7 @@ def _convert(arguments: argparse.Namespace) -> list[str]:
                 spans = tags_to_spans(found, scheme, outside)
                 sizes.update(words=len(found), entities=len(spans))
                 if arguments.scheme is not None:
-                    losses[REPAIRED] += bool(illegal_words(found, scheme))
+                    losses["have tags that were illegal and are repaired"] += bool(illegal_words(found, scheme))
                     sentence.tags = convert_tags(found, scheme, arguments.scheme, outside)
                     spans = tags_to_spans(sentence.tags, arguments.scheme, outside)
                 yield sentence, spans
@@ -124,10 +121,9 @@ def _convert(arguments: argparse.Namespace) -> list[str]:
         written = Path(scratch) / output.name
         TARGETS[target](written, annotated(), losses)
         put_in_place(written, output)
-    changed: str | None = stored.meta["changed_spans"]
     print(f"{output}: {', '.join(f'{sizes[kind]:,} {kind}' for kind in ('sentences', 'words', 'entities'))} ({target})")
     return [
-        *filter(None, [changed]),
+        *filter(None, [stored.meta["changed_spans"]]),
         *(tags.how_counted(options.outside_label) if arguments.source_scheme is None else ()),
         *(str(suspicion.error()) for suspicion in suspicious_tags(tags.seen, tags.is_bare)),
         *(f"{count:,} sentence{'s' * (count != 1)} {loss}" for loss, count in losses.items() if count),
@@ -143,8 +139,8 @@ def _holds(output: Path, target: str) -> bool:
     """Whether a file or folder can be an earlier conversion: it begins with a sentence in the format of the target."""
     if output.is_dir():
         return target == "brat" and all(path.suffix in (".txt", ".ann", "") for path in output.rglob("*"))
-    kind = {"doccano": "spans", "label-studio": "spans", "prodigy": "spans"}.get(target, target)
+    kind = "spans" if target in ("doccano", "label-studio") else target
     try:
-        return any(True for _ in islice(read_sentences(output, ReadingOptions(format=kind)), 1))
+        return next(read_sentences(output, ReadingOptions(format=kind)), None) is not None
     except DataError:
         return False

@@ -1,36 +1,39 @@
 """Sentences -> files of any format: the inverse of `data/formats/`, what is written here is read back the same.
 
-What a format cannot hold is left out or replaced and counted (`losses.py`).
+What a format cannot hold is left out or replaced, and counted: a description that goes with a number of sentences ->
+that number. Where a format holds characters, each span of a sentence becomes a part of its text; without raw text the
+words are joined by spaces. Such formats do not carry the words, which `data/words.py` finds again.
 """
 
 from __future__ import annotations
 
 import gzip
-import io
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
 from functools import partial
-from itertools import chain, islice
+from itertools import chain, groupby, islice
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 from ner_module.data.formats.char_spans import locate_words
 from ner_module.data.formats.columns import DOCSTART
 from ner_module.data.sentence import Sentence
-from ner_module.extras.convert import losses as lost
-from ner_module.extras.convert.losses import Annotated, Losses
-from ner_module.extras.convert.span_writers import (
-    doccano_record,
-    document_of,
-    label_studio_record,
-    prodigy_record,
-    write_brat,
-)
+from ner_module.data.words import split_words
+from ner_module.tagging import Span
 
-_BATCH = 1_000
+Losses = Counter[str]
+Annotated = tuple[Sentence, list[Span]]
+"""A sentence with tags, and the spans they hold."""
 
+_NO_TEXT = "lose their raw text (only their words are kept)"
+_NO_DOCUMENT = "lose the document they belong to"
+_EMPTY = "have no word and are left out"
+
+# How the name ends that the reader of columns gives a document without one.
+_NUMBERED = re.compile(r"#[0-9]+\Z")
+_SAFE_NAME = re.compile(r"[\w][\w.\- ]*(?:/[\w][\w.\- ]*)*")
 
 Writer = Callable[[Path, Iterable[Annotated], Losses], None]
 """Writes sentences to a path and adds to the losses."""
@@ -40,13 +43,8 @@ def _lines(lines_of: Callable[[Iterable[Annotated], Losses], Iterator[str]]) -> 
     """A writer of text, gzipped where the name ends in ``.gz``."""
 
     def write(path: Path, sentences: Iterable[Annotated], losses: Losses) -> None:
-        with ExitStack() as stack:
-            if path.suffix == ".gz":
-                raw = stack.enter_context(path.open("wb"))
-                binary = cast(IO[bytes], stack.enter_context(gzip.GzipFile("", "wb", fileobj=raw, mtime=0)))
-                file: IO[str] = stack.enter_context(io.TextIOWrapper(binary, encoding="utf-8", newline=""))
-            else:
-                file = stack.enter_context(path.open("w", encoding="utf-8", newline=""))
+        open_text: Any = gzip.open if path.suffix == ".gz" else open
+        with open_text(path, "wt", encoding="utf-8", newline="") as file:
             lines = lines_of(sentences, losses)
             first = next(lines, "")
             # A first word that begins with a byte order mark keeps it: readers skip one.
@@ -70,24 +68,32 @@ def _records(record_of: Callable[[int, Annotated, Losses], dict[str, Any]], in_l
     return _lines(lines)
 
 
+def _document_of(sentence: Sentence) -> dict[str, Any]:
+    """The item of a record that names the document, where there is one."""
+    return {} if sentence.document is None else {"document": sentence.document}
+
+
+# ---------------------------------------------------------------------- words with tags
+
+
 def _token_record(number: int, annotated: Annotated, losses: Losses) -> dict[str, Any]:
     """Tokens and tags; the text where the words can be found in it again."""
     sentence, _ = annotated
-    record: dict[str, Any] = {"tokens": sentence.tokens, "tags": sentence.tags} | document_of(sentence)
+    record: dict[str, Any] = {"tokens": sentence.tokens, "tags": sentence.tags} | _document_of(sentence)
     if sentence.text is not None:
         if locate_words(sentence.tokens, sentence.text) == sentence.offsets:
             record["text"] = sentence.text
         else:
-            losses[lost.NO_TEXT] += 1
+            losses[_NO_TEXT] += 1
     return record
 
 
 def _rows(sentence: Sentence, losses: Losses) -> Iterator[tuple[str, str]]:
     """Word and tag by turns, for formats of a word a line."""
-    losses[lost.NO_TEXT] += sentence.text is not None
+    losses[_NO_TEXT] += sentence.text is not None
     words = sentence.tokens
     if any("\n" in word or "\t" in word for word in words):
-        losses[lost.BROKEN_WORD] += 1
+        losses["have a word with a tab or line break, replaced by a space"] += 1
         words = [word.replace("\n", " ").replace("\t", " ") for word in words]
     assert sentence.tags is not None
     return zip(words, sentence.tags, strict=True)
@@ -98,16 +104,16 @@ def _conll_lines(sentences: Iterable[Annotated], losses: Losses) -> Iterator[str
     document: str | None = None
     for sentence, _ in sentences:
         if not sentence.tokens:
-            losses[lost.EMPTY] += 1
+            losses[_EMPTY] += 1
             continue
         if sentence.document != document:
             document = sentence.document
             if document is None:
-                losses[lost.NO_DOCUMENT] += 1
+                losses[_NO_DOCUMENT] += 1
             else:
-                is_numbered = lost.NUMBERED.search(document)
+                is_numbered = _NUMBERED.search(document)
                 yield f"{DOCSTART}\tO\n\n" if is_numbered else f"# newdoc id = {' '.join(document.split())}\n"
-        losses[lost.DOCSTART_WORD] += DOCSTART in sentence.tokens
+        losses["have the word -DOCSTART-, which is written -DOCSTART"] += DOCSTART in sentence.tokens
         for word, tag in _rows(sentence, losses):
             yield f"{'-DOCSTART' if word == DOCSTART else word}\t{tag}\n"
         yield "\n"
@@ -127,37 +133,99 @@ def _table_lines(sentences: Iterable[Annotated], losses: Losses, separator: str)
 
     yield row("sentence_id", "token", "tag", *(["document"] if has_documents else []))
     for number, (sentence, _) in enumerate(chain(head, stream), 1):
-        losses[lost.EMPTY] += not sentence.tokens
-        losses[lost.NO_DOCUMENT] += sentence.document is not None and not has_documents
+        losses[_EMPTY] += not sentence.tokens
+        losses[_NO_DOCUMENT] += sentence.document is not None and not has_documents
         rest = [sentence.document or ""] if has_documents else []
         for word, tag in _rows(sentence, losses):
             yield row(str(number), word, tag, *rest)
 
 
-def _write_parquet(path: Path, sentences: Iterable[Annotated], losses: Losses) -> None:
-    """A row a sentence: tokens, tags, document and text."""
-    import pyarrow as pa
-    import pyarrow.parquet
+# ---------------------------------------------------------------------- texts with spans
 
-    strings = pa.list_(pa.string())
-    schema = pa.schema({"tokens": strings, "tags": strings, "document": pa.string(), "text": pa.string()})
-    stream = iter(sentences)
-    with pyarrow.parquet.ParquetWriter(path, schema) as writer:
-        while batch := list(islice(stream, _BATCH)):
-            records = [_token_record(0, annotated, losses) for annotated in batch]
-            writer.write_batch(pa.RecordBatch.from_pylist(records, schema))
+
+def text_with_spans(annotated: Annotated, losses: Losses) -> tuple[str, list[tuple[int, int, str]]]:
+    """The text of a sentence, and its spans in characters, without the white space at their ends."""
+    sentence, spans = annotated
+    text, offsets = sentence.text, sentence.offsets
+    if text is None or offsets is None:
+        text, offsets = " ".join(sentence.tokens), []
+        for token in sentence.tokens:
+            start = offsets[-1][1] + 1 if offsets else 0
+            offsets.append((start, start + len(token)))
+    unseen = any(not text[start:end].strip() for start, end in offsets)
+    losses["have an empty word or one of white space, which is left out"] += unseen
+    losses["have words that would be cut differently when read back (their spans stay)"] += split_words(text) != offsets
+    found = []
+    for first, end, entity_type in spans:
+        marked = text[offsets[first][0] : offsets[end - 1][1]]
+        start = offsets[first][0] + len(marked) - len(marked.lstrip())
+        if marked.strip():
+            found.append((start, start + len(marked.strip()), entity_type))
+        else:
+            losses["have an entity without a visible character, which is left out"] += 1
+    return text, found
+
+
+def _doccano_record(number: int, annotated: Annotated, losses: Losses) -> dict[str, Any]:
+    """``{"text", "label": [[start, end, type]]}``."""
+    text, spans = text_with_spans(annotated, losses)
+    return {"id": number, "text": text, "label": spans} | _document_of(annotated[0])
+
+
+def _label_studio_record(number: int, annotated: Annotated, losses: Losses) -> dict[str, Any]:
+    """A Label Studio task, for a labelling interface with ``<Labels name="label" toName="text">``."""
+    text, spans = text_with_spans(annotated, losses)
+    result = [
+        {"id": f"{number}-{index}", "from_name": "label", "to_name": "text", "type": "labels"}
+        | {"value": {"start": start, "end": end, "text": text[start:end], "labels": [entity_type]}}
+        for index, (start, end, entity_type) in enumerate(spans)
+    ]
+    return {"id": number, "data": {"text": text} | _document_of(annotated[0]), "annotations": [{"result": result}]}
+
+
+def _write_brat(path: Path, sentences: Iterable[Annotated], losses: Losses) -> None:
+    """A folder with a .txt and an .ann file per document, a sentence a line; documents without a name get numbers."""
+    path.mkdir(parents=True)
+    names: dict[str | None, str] = {}
+    lengths: Counter[str] = Counter()
+    entities: Counter[str] = Counter()
+    for document, group in groupby(sentences, key=lambda annotated: annotated[0].document):
+        if document not in names:
+            is_safe = document is not None and _SAFE_NAME.fullmatch(document) and document not in names.values()
+            names[document] = str(document) if is_safe else f"{path.name}-{len(names) + 1:05d}"
+            renamed = not is_safe and document is not None and not _NUMBERED.search(document)
+            losses["are in a document that is renamed, as its name is none for a file"] += renamed
+        name = names[document]
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        with (
+            (path / f"{name}.txt").open("a", encoding="utf-8", newline="") as text_file,
+            (path / f"{name}.ann").open("a", encoding="utf-8", newline="") as annotation_file,
+        ):
+            for annotated in group:
+                if not annotated[0].tokens:
+                    losses[_EMPTY] += 1
+                    continue
+                text, spans = text_with_spans(annotated, losses)
+                breaks = [match.start() for match in re.finditer("\n", text)]
+                if any(not any(start <= at < end for start, end, _ in spans) for at in breaks):
+                    losses["have a line break, replaced by a space"] += 1
+                    text = text.replace("\n", " ")
+                for start, end, entity_type in spans:
+                    entities[name] += 1
+                    place = f"{lengths[name] + start} {lengths[name] + end}"
+                    quote = " ".join(re.split("[\r\n]", text[start:end]))
+                    annotation_file.write(f"T{entities[name]}\t{entity_type} {place}\t{quote}\n")
+                text_file.write(text + "\n")
+                lengths[name] += len(text) + 1
 
 
 TARGETS: dict[str, Writer] = {
     "conll": _lines(_conll_lines),
     "jsonl": _records(_token_record),
-    "json": _records(_token_record, in_list=True),
     "csv": _lines(partial(_table_lines, separator=",")),
     "tsv": _lines(partial(_table_lines, separator="\t")),
-    "parquet": _write_parquet,
-    "doccano": _records(doccano_record),
-    "label-studio": _records(label_studio_record, in_list=True),
-    "prodigy": _records(prodigy_record),
-    "brat": write_brat,
+    "doccano": _records(_doccano_record),
+    "label-studio": _records(_label_studio_record, in_list=True),
+    "brat": _write_brat,
 }
 """Format -> its writer."""

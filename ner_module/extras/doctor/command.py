@@ -1,6 +1,6 @@
 """``python -m ner_module doctor``: the checks as generators, and their list as lines or JSON.
 
-Not here: what is wrong with the data, whether a model fits into memory, and the network between hosts.
+Not here: what is wrong with the data, whether a model fits into memory, the hub, and the network between hosts.
 """
 
 from __future__ import annotations
@@ -28,13 +28,10 @@ LIBRARIES = (
     *("huggingface-hub", "torchmetrics", "wandb", "numpy", "pyarrow", "pydantic", "pyyaml", "regex"),
     *("rich", "jinja2", "matplotlib", "scipy", "typing-extensions"),
 )
-HUB_TIMEOUT = 3.0  # seconds
 # https://github.com/Lightning-AI/pytorch-lightning/security/advisories: stolen releases, pulled from PyPI.
 _COMPROMISED = {("lightning", "2.6.2"), ("lightning", "2.6.3")}
 # A checkpoint of a BERT-base with its optimiser state is 1.3 GB, and a run has three of them.
-_LITTLE_DISK, _NO_DISK = 5 << 30, 200 << 20
-# Docker gives 64 MiB, which a few loader workers or one NCCL ring fill.
-_LITTLE_SHARED_MEMORY = 128 << 20
+_LITTLE_DISK = 5 << 30
 
 
 class Check(NamedTuple):
@@ -100,16 +97,12 @@ def devices() -> Iterator[Check]:
 
 
 def storage() -> Iterator[Check]:
-    """The folders for runs and caches, and the shared memory through which processes exchange batches."""
+    """The folders for runs and caches."""
     tokenised = Path(os.environ.get("NER_MODULE_CACHE") or Path.home() / ".cache" / "ner_module")
     hub_cache = Path(os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "huggingface")
     yield check_folder("runs", RUNS)
     yield check_folder("tokenised data", tokenised)
     yield check_folder("hub cache", hub_cache.expanduser(), broken="warning")  # a filled cache may well be read-only
-    if Path("/dev/shm").is_dir():
-        size = shutil.disk_usage("/dev/shm").total
-        advice = "loader workers and NCCL need more: `docker run --shm-size 1g`, or --data.num_workers 0"
-        yield _warning_if(size < _LITTLE_SHARED_MEMORY, "shared memory", _size(size), advice)
 
 
 def check_folder(name: str, folder: Path, broken: str = "error") -> Check:
@@ -127,8 +120,6 @@ def check_folder(name: str, folder: Path, broken: str = "error") -> Check:
         advice = "mount a folder there that this user may write to, or run elsewhere"
         return Check(name, broken, f"{folder}: {error.strerror}", advice)
     text = f"{folder}, {_size(free)} free"
-    if free < _NO_DISK:
-        return Check(name, "error", text, "free some space: no checkpoint fits")
     return _warning_if(free < _LITTLE_DISK, name, text, "free some space: a few checkpoints fill it")
 
 
@@ -136,54 +127,21 @@ def _size(size: int) -> str:
     return f"{size / 2**30:.1f} GiB"
 
 
-def hub() -> Iterator[Check]:
-    """Whether the hub, or the mirror that HF_ENDPOINT names, answers; asked without the token."""
-    from huggingface_hub import constants
-    from huggingface_hub.utils import get_session  # type: ignore[attr-defined]
-
-    if constants.HF_HUB_OFFLINE:
-        yield Check("hub", "info", "offline mode (HF_HUB_OFFLINE): only the cache is used")
-        return
-    try:
-        status = get_session().get(f"{constants.ENDPOINT}/api/models?limit=1", timeout=HUB_TIMEOUT).status_code
-        problem = f"status {status}" if status >= 500 else ""
-    except Exception as error:
-        problem = type(error).__name__
-    text = f"{constants.ENDPOINT} " + (f"cannot be reached ({problem})" if problem else "answers")
-    advice = "use folders or the cache, and set HF_HUB_OFFLINE=1 to avoid timeouts; or set HF_ENDPOINT to a mirror"
-    yield _warning_if(bool(problem), "hub", text, advice)
-
-
-def accounts() -> Iterator[Check]:
-    """Whether there is a token for the hub, never the token itself; and the mode of W&B."""
-    from huggingface_hub import get_token
-
-    yield Check("hub token", "info", "yes" if get_token() else "no; public models need none")
-    disabled = os.environ.get("WANDB_DISABLED", "").lower() in ("true", "1")
-    yield Check("W&B", "info", f"mode {'disabled' if disabled else os.environ.get('WANDB_MODE') or 'online'}")
-
-
 def diagnose(quick: bool = False) -> list[tuple[str, Check]]:
     """All checks with their sections; a section that raises is an error of its own, and the others still run.
 
     Args:
-        quick: leave out what needs torch or the network: devices and the hub.
+        quick: leave out the devices, which need torch.
     """
     found = []
-    for section in (libraries, devices, storage, hub, accounts):
-        if quick and section in (devices, hub):
-            continue
+    for section in (libraries, storage) if quick else (libraries, devices, storage):
         try:
             for check in section():
                 found.append((section.__name__, check))
         except Exception as error:
-            broken = Check("check", "error", _describe(error), "this part of the setup is broken")
-            found.append((section.__name__, broken))
+            problem = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            found.append((section.__name__, Check("check", "error", problem, "this part of the setup is broken")))
     return found
-
-
-def _describe(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 def main(arguments: list[str]) -> int:
@@ -194,11 +152,11 @@ def main(arguments: list[str]) -> int:
     """
     parser = argparse.ArgumentParser(
         prog="python -m ner_module doctor",
-        description="Check libraries, devices, disks and the hub.",
+        description="Check libraries, devices and disks.",
         epilog="Exit code: 1 when something that every run needs is broken, else 0.",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--quick", action="store_true", help="only what needs neither torch nor the network")
+    parser.add_argument("--quick", action="store_true", help="only what needs no torch")
     options = parser.parse_args(arguments)
     found = diagnose(options.quick)
     ok = all(check.status != "error" for _, check in found)

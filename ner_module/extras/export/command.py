@@ -10,7 +10,6 @@ import argparse
 import tempfile
 from collections.abc import Sequence
 from dataclasses import fields
-from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 
@@ -67,9 +66,8 @@ def export(options: argparse.Namespace) -> int:
     say(f"checkpoint   {described(loaded, checkpoint)}\ncomparing on {', '.join(map(str, files))}{bundled}")
     with folder_written_whole(output, replace=True) as folder:
         _write_model(tagger, folder, options.format)
-        parities = check_parity(
-            tagger, folder, [sentence.tokens for sentence in sentences], _gold(sentences, tagger.labels)
-        )
+        words = [sentence.tokens for sentence in sentences]
+        parities = check_parity(tagger, folder, words, _gold(sentences, tagger.labels))
         facts.parity = [parity.summary() for parity in parities]
         say("\n".join(f"  {line}" for line in facts.parity))
         _check_drop(parities, options.max_f1_drop, options.format)
@@ -134,8 +132,9 @@ def _comparison_data(
 def _gold(sentences: Sequence[Sentence], labels: LabelSet) -> list[set[Span]]:
     """The annotated entities: read by the model's scheme where its labels are used, else by the detected one."""
     tags = [sentence.tags or [] for sentence in sentences]
-    known = set().union(*tags) <= set(labels.names)
+    if set().union(*tags) <= set(labels.names):
+        return [set(labels.spans(each)) for each in tags]
     scheme = detect_scheme(tags)
-    scheme = "io" if scheme == "flat" != labels.scheme else scheme
-    read = labels.spans if known else partial(tags_to_spans, scheme=scheme)
-    return [set(read(each)) for each in tags]
+    if scheme == "flat" and labels.scheme != "flat":
+        scheme = "io"
+    return [set(tags_to_spans(each, scheme)) for each in tags]

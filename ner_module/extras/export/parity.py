@@ -25,21 +25,18 @@ from ner_module.tagging import LabelSet, Span
 
 _BATCH = 16
 
+Words = Sequence[Sequence[str]]
+
 
 @dataclass(frozen=True)
 class Parity:
-    """How one way of running an exported model compares with the original.
+    """How one way of running an exported model (transformers, onnxruntime, NERTagger) compares with the original.
 
     Attributes:
-        way: ``transformers``, ``onnxruntime`` or ``NERTagger``.
-        sentences: how many were compared.
-        too_long: how many were not, since they exceed the model's limit.
-        entities: how many the original found in them.
-        missing: of these, how many the exported model does not find.
-        added: how many it finds besides.
-        f1: of the exported model, against gold or, without gold, against the original.
-        original_f1: of the original, likewise.
-        against_gold: which of the two.
+        too_long: sentences that were not compared, since they exceed the model's limit.
+        entities: what the original found; ``missing`` of these the exported model does not find, and it finds
+            ``added`` besides.
+        f1: of the exported model, against gold or, without gold, against the original; ``original_f1`` likewise.
     """
 
     way: str
@@ -62,53 +59,30 @@ class Parity:
         left_out = f" ({self.too_long:,} too long)" if self.too_long else ""
         same = "identical" if not self.missing and not self.added else f"{self.missing} missing, {self.added} added"
         f1 = f"F1 {self.original_f1:.4f} -> {self.f1:.4f}"
-        if not self.against_gold:  # the text has no gold annotation of these types
+        if not self.against_gold:
             f1 = f"F1 {self.f1:.4f} against the checkpoint's entities"
         return f"{self.way}: {self.entities:,} entities in {self.sentences:,} sentences{left_out}, {same}; {f1}"
 
 
-def check_parity(
-    original: NERTagger,
-    folder: Path,
-    sentences: Sequence[Sequence[str]],
-    gold: Sequence[set[Span]] | None = None,
-) -> list[Parity]:
-    """Compare an exported folder with the model it was made from, in both ways.
-
-    Args:
-        original: the model.
-        folder: the exported folder.
-        sentences: lists of words.
-        gold: their entities, if they are annotated.
-    """
-    labels = original.data.labels
-    decoding = original.module.hparams["decoding"]
-    original.module.hparams["decoding"] = "greedy"
+def check_parity(original: NERTagger, folder: Path, sentences: Words, gold: Sequence[set[Span]] = ()) -> list[Parity]:
+    """Compare an exported folder with the model it was made from, in both ways, on words and perhaps their entities."""
+    labels, options = original.data.labels, original.module.hparams
+    decoding, options["decoding"] = options["decoding"], "greedy"
     greedy = _tagged(original, sentences)
-    original.module.hparams["decoding"] = decoding
+    options["decoding"] = decoding
     expected = greedy if decoding == "greedy" else _tagged(original, sentences)
-    truth = gold or []
-    if not {span.entity_type for spans in truth for span in spans}.intersection(labels.entity_types):
-        truth = []  # the text has no gold annotation of these types
+    if not {span.entity_type for spans in gold for span in spans}.intersection(labels.entity_types):
+        gold = ()  # the text has no annotation of these types
     way = "onnxruntime" if (folder / ONNX).is_file() else "transformers"
-    plain = plain_entities(folder, sentences, original.data.max_seq_length, labels)
+    plain = _plain_entities(folder, sentences, original.data.max_seq_length, labels)
     return [
-        _compare(way, greedy, plain, truth),
-        _compare("NERTagger", expected, _tagged(NERTagger.load(folder), sentences), truth),
+        _compare(way, greedy, plain, gold),
+        _compare("NERTagger", expected, _tagged(NERTagger.load(folder), sentences), gold),
     ]
 
 
-def plain_entities(
-    folder: Path, sentences: Sequence[Sequence[str]], max_length: int, labels: LabelSet
-) -> list[set[Span] | None]:
-    """The entities that code without this project finds; ``None`` for a sentence that is too long.
-
-    Args:
-        folder: an exported model.
-        sentences: lists of words.
-        max_length: the longest sequence, in subword tokens.
-        labels: the model's.
-    """
+def _plain_entities(folder: Path, sentences: Words, max_length: int, labels: LabelSet) -> list[set[Span] | None]:
+    """The entities that code without this project finds; ``None`` for more than ``max_length`` subword tokens."""
     from transformers import AutoConfig, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
@@ -157,7 +131,7 @@ def _plain_model(folder: Path) -> Callable[[Any, Any], Any]:
     return run
 
 
-def _tagged(tagger: NERTagger, sentences: Sequence[Sequence[str]]) -> list[set[Span]]:
+def _tagged(tagger: NERTagger, sentences: Words) -> list[set[Span]]:
     return [
         {Span(entity["start"], entity["end"], entity["type"]) for entity in found["entities"]}
         for found in tagger.predict(sentences)

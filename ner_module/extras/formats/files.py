@@ -1,4 +1,4 @@
-"""Files of further formats: CoNLL-2012, WebAnno, PubTator, spaCy's DocBin.
+"""Files of further formats: CoNLL-2012, PubTator, spaCy's DocBin.
 
 A reader yields words with tags or texts with spans, each with file and line. Formats that are known but not read are an
 error that says how to convert them.
@@ -18,8 +18,6 @@ from ner_module.data.sentence import Sentence
 from ner_module.errors import DataError
 from ner_module.extras.formats.brat import is_brat, read_brat
 
-_Block = list[tuple[int, str]]
-
 
 def _begins(pattern: str, *suffixes: str) -> Callable[[Path, str], bool]:
     """Whether the text of a file begins with this, and its name, if asked, ends so."""
@@ -27,29 +25,26 @@ def _begins(pattern: str, *suffixes: str) -> Callable[[Path, str], bool]:
     return lambda path, head: found.match(head) is not None and path.name.endswith(suffixes or ("",))
 
 
-def _blocks(path: Path, options: ReadingOptions) -> Iterator[tuple[_Block, list[str]]]:
-    """Stretches of lines between blank ones, each line with its number; and their comments."""
-    block: _Block = []
-    comments: list[str] = []
+def _blocks(path: Path, options: ReadingOptions) -> Iterator[list[tuple[int, str]]]:
+    """Stretches of lines between blank ones, each line with its number; without comments."""
+    block: list[tuple[int, str]] = []
     size = 0
     for number, line in enumerate(read_lines(path, options.encoding, options.max_record), 1):
         size += len(line)
         if size > options.max_record:
             raise too_large(path, number, "sentence", options.max_record)
-        if line.startswith("#"):
-            comments.append(line.strip())
-        elif line.strip():
+        if line.strip() and not line.startswith("#"):
             block.append((number, line.rstrip("\r\n")))
-        elif block:
-            yield block, comments
-            block, comments, size = [], [], 0
+        elif block and not line.strip():
+            yield block
+            block, size = [], 0
     if block:
-        yield block, comments
+        yield block
 
 
 def _read_conll2012(path: Path, options: ReadingOptions) -> Items:
     """Names are in the column before the predicates: ``(PERSON*``, ``*``, ``*)``, ``(GPE)``."""
-    for block, _ in _blocks(path, options):
+    for block in _blocks(path, options):
         words, tags, inside = [], [], ""
         for line, text in block:
             cells = re.split("[ \t]+", text)
@@ -67,37 +62,9 @@ def _read_conll2012(path: Path, options: ReadingOptions) -> Items:
         yield path, block[0][0], Sentence(words, tags if options.tagged else None, document=document)
 
 
-def _read_webanno(path: Path, options: ReadingOptions) -> Items:
-    """WebAnno TSV 3, which INCEpTION exports; entities are the values of the layer of named entities."""
-    features: list[str] = []  # layer|feature, by column from the fourth on
-    for block, comments in _blocks(path, options):
-        layers = [each[6:].split("|") for each in comments if re.match("#T_(SP|CH|RL)=", each)]
-        features = features or [f"{names[0]}|{name}" for names in layers for name in names[1:]]
-        wanted = options.label_column_name or next((x for x in features if x.endswith("NamedEntity|value")), "value")
-        columns = [number for number, name in enumerate(features, 3) if name == wanted or name.endswith(f"|{wanted}")]
-        if len(columns) != 1:
-            problem = f"{len(columns)} features are called {wanted} (there are {', '.join(features)})"
-            raise DataError(path, block[0][0], problem, "name the one with the types by --data.label_column_name")
-        words: list[str] = []
-        spans: dict[str, list[int]] = {}  # value and number of an annotation -> its words
-        for line, text in block:
-            cells = text.split("\t")
-            if len(cells) <= columns[0] or "." in cells[0]:
-                problem = "an annotation of a part of a word" if "." in cells[0] else "the line lacks cells"
-                raise DataError(path, line, problem, "annotate whole words, and export again")
-            for value in cells[columns[0]].split("|") if cells[columns[0]] not in ("_", "") else ():
-                spans.setdefault(value if "[" in value else f"{value}[{len(words)}.]", []).append(len(words))
-            words.append(cells[2])
-        text, places = " ".join(words), [(0, -1)]
-        for word in words:
-            places.append((places[-1][1] + 1, places[-1][1] + 1 + len(word)))
-        found = [(places[at[0] + 1][0], places[at[-1] + 1][1], key.rpartition("[")[0]) for key, at in spans.items()]
-        yield path, block[0][0], AnnotatedText(text, found, places[1:])
-
-
 def _read_pubtator(path: Path, options: ReadingOptions) -> Items:
     """Title and abstract of a document are one text; ``12345<TAB>start<TAB>end<TAB>text<TAB>type``."""
-    for block, _ in _blocks(path, options):
+    for block in _blocks(path, options):
         parts, spans = [], []
         for line, row in block:
             cells = row.split("\t")
@@ -140,8 +107,10 @@ def _known(name: str, advice: str) -> Callable[[Path, ReadingOptions], Items]:
     return refuse
 
 
+_XML = r"(?:\s*<[?!][^>]*>)*\s*"
 _BIOC = "pip install bioc, then python -c \"from bioc import biocxml, biocjson; biocjson.dump(biocxml.load('FILE'), \
 open('FILE.json', 'w'))\" makes a file that is read"
+_INCEPTION = "export CoNLL 2002 instead, which WebAnno and INCEpTION offer beside it"
 _RASA = "`rasa data convert nlu -f json --data FILE --out FILE.json` makes a file that is read"
 _PYTHON = "add `import json; json.dump(TRAIN_DATA, open('train.json', 'w'))` at its end and run it: train.json is read"
 
@@ -149,12 +118,10 @@ FILES = {
     "brat": FileFormat(is_brat, read_brat),
     "spacy": FileFormat(lambda path, head: path.suffix == ".spacy" and path.is_file(), _read_docbin),
     "conll2012": FileFormat(_begins("#begin document "), _read_conll2012),
-    "webanno": FileFormat(_begins("#FORMAT=WebAnno TSV 3"), _read_webanno),
     "pubtator": FileFormat(_begins(r"\s*[0-9]+\|t\|"), _read_pubtator),
-    "bioc-xml": FileFormat(_begins(r"(?:\s*<[?!][^>]*>)*\s*<collection>"), _known("BioC XML", _BIOC)),
-    "xmi": FileFormat(
-        _begins(r"(?:\s*<[?!][^>]*>)*\s*<xmi:XMI"), _known("a UIMA CAS", "export WebAnno TSV 3 from INCEpTION instead")
-    ),
+    "webanno": FileFormat(_begins("#FORMAT=WebAnno TSV"), _known("WebAnno TSV", _INCEPTION)),
+    "bioc-xml": FileFormat(_begins(f"{_XML}<collection>"), _known("BioC XML", _BIOC)),
+    "xmi": FileFormat(_begins(f"{_XML}<xmi:XMI"), _known("a UIMA CAS", _INCEPTION)),
     "rasa": FileFormat(_begins(r"(?:version:.*\n+)?nlu:", ".yml", ".yaml"), _known("training data of Rasa", _RASA)),
     "python": FileFormat(_begins(r"(?:(?:import|from|#).*\n|\n)*[A-Z_]+ *= *\[", ".py"), _known("Python", _PYTHON)),
 }

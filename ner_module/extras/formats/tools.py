@@ -8,13 +8,13 @@ one: it is yielded as a string, or as a text with ``left_out``, and counted.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from functools import lru_cache
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from ner_module.data.formats.adapters import AnnotatedText, Item, Items, Note
-from ner_module.data.formats.cells import MisfitError, describe
+from ner_module.data.formats.cells import MisfitError, describe, errors_at
 from ner_module.data.formats.char_spans import DISCONTINUOUS, CharSpan, locate_words
 from ner_module.data.formats.options import TAGS, WORDS, ReadingOptions, first_in
 from ner_module.data.formats.records import SPANS, document_of, list_key, text_of
@@ -28,6 +28,7 @@ _PENDING = "texts whose annotation is not submitted"
 _MACHINE = "machine predictions"
 _OTHERS = "further annotations"
 _BINARY = "binary judgements, which say nothing of other words"
+_JUDGEMENTS = "judgements of this text"  # a key of a record put together here
 
 
 def _label_studio(task: Any, file: File) -> Iterator[Item]:
@@ -76,28 +77,35 @@ def _json_min(record: Any, file: File) -> Iterator[Item]:
 
 def _prodigy(record: Any, file: File) -> Iterator[Item]:
     """``{"text", "tokens": [{"start", "end"}], "spans": [{"start", "end", "label"}], "answer"}``."""
-    reason = None if record.get("answer", "accept") == "accept" else _REJECTED
+    judged = record.get(_JUDGEMENTS, [record])
+    accepted = [each for each in judged if each.get("answer", "accept") == "accept"]
+    reason = None if accepted else _REJECTED
     if list_key(record, file.text_key, WORDS, str) and record.get("tokens") != []:  # words with tags
         yield record if reason is None or not file.is_tagged else reason
         return
+    yield from [_BINARY] * sum(bool(each.get("_is_binary")) for each in judged)
     text = text_of(record, file.text_key)
     key = file.label_key or first_in(SPANS, record) or ""
     file.controls |= {key, *SPANS} & record.keys()
-    spans = record.get(key) or []
+    spans = [span for each in accepted for span in each.get(key) or ()]
     words = _words(text, record["tokens"]) if record.get("tokens") else None
-    if record.get("_is_binary"):
-        yield _BINARY
-        spans = spans if reason is None else []
-        yield _Partial(text, spans, words, document_of(record), reason, record.get("_input_hash", text))
-    else:
-        yield AnnotatedText(text, spans, words, document_of(record), reason)
+    yield AnnotatedText(text, spans, words, document_of(record), reason)
 
 
-@dataclass
-class _Partial(AnnotatedText):
-    """A judgement of a part of a text; those of one ``key`` that follow each other are of one text."""
+def _text_judged(record: Any) -> Any:
+    """Which text a binary judgement of Prodigy is of; ``None`` for other records."""
+    is_binary = isinstance(record, dict) and record.get("_is_binary")
+    return record.get("_input_hash", record.get("text")) if is_binary else None
 
-    key: object = None
+
+def _with_all_judgements(records: Iterable[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
+    """Records with their lines; binary judgements of one text, which follow each other, as one record."""
+    for judged, group in groupby(records, key=lambda numbered: _text_judged(numbered[1])):
+        if judged is None:
+            yield from group
+        else:
+            line, first = next(group)
+            yield line, {**first, _JUDGEMENTS: [first, *(record for _, record in group)]}
 
 
 def _words(text: str, tokens: list[Any]) -> list[tuple[int, int]]:
@@ -261,29 +269,13 @@ def _is_plain(keys: tuple[str, ...], may_hold_spans: Callable[[tuple[str, ...]],
 def adapt(path: Path, records: Iterable[tuple[int, Any]], options: ReadingOptions) -> Items:
     """Yield what the core reads for (line, record) pairs, whatever wrote them."""
     file = File(options)
-    partial: tuple[int, _Partial] | None = None
-    for line, record in records:
-        if partial is None and isinstance(record, dict) and _is_plain(tuple(record), file.may_hold_spans):
+    for line, record in _with_all_judgements(records):
+        if isinstance(record, dict) and _is_plain(tuple(record), file.may_hold_spans):
             yield path, line, record
             continue
-        try:
-            items: list[Item] = list(_items(record, file))
-        except MisfitError as misfit:
-            raise DataError(path, line, *misfit.args) from None
-        for item in items:
-            if partial is not None and isinstance(item, AnnotatedText):
-                if isinstance(item, _Partial) and item.key == partial[1].key:
-                    partial[1].spans = [*partial[1].spans, *item.spans]
-                    partial[1].left_out = partial[1].left_out and item.left_out
-                    continue
-                yield path, *partial
-                partial = None
-            if isinstance(item, _Partial):
-                partial = line, item
-            else:
-                yield path, line, item
-    if partial is not None:
-        yield path, *partial
+        with errors_at(path, line):
+            items = list(_items(record, file))
+        yield from ((path, line, item) for item in items)
     if file.controls and file.is_tagged and file.label_key not in (None, *file.controls):
         advice = f"give --data.label_column_name one of {', '.join(sorted(file.controls))}"
         raise DataError(path, None, f"no spans are called {file.label_key!r}", advice)

@@ -44,9 +44,7 @@ def main(arguments: Sequence[str]) -> int:
     from ner_module.extras.audit.corpus import read_data
 
     files = {name: getattr(options, name) for name in ("train_file", "validation_file", "test_file")}
-    corpus, findings, failure = read_data(NERDataModule(**files))
-    if failure is not None:
-        raise failure
+    corpus, findings = read_data(NERDataModule(**files))
     given = {name: paths[0] if len(paths) == 1 else paths for name, paths in files.items() if paths}
     sys.stdout.write(printable(recipe(corpus, given, options.model_name_or_path)))
     for finding in findings:

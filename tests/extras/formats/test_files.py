@@ -1,4 +1,4 @@
-"""Files of further formats: brat, CoNLL-2012, CoNLL-U with names in MISC, WebAnno, PubTator, spaCy's DocBin."""
+"""Files of further formats: brat, CoNLL-2012, CoNLL-U with names in MISC, PubTator, spaCy's DocBin."""
 
 import pytest
 
@@ -72,7 +72,7 @@ def test_brat_annotations_without_text(brat):
     ("name", "text", "line", "part"),
     [
         ("a.xml", "<?xml version='1.0'?>\n<!DOCTYPE collection SYSTEM 'BioC.dtd'>\n<collection>", None, "BioC XML"),
-        ("a.xmi", '<?xml version="1.0"?>\n<xmi:XMI xmi:version="2.0">', None, "export WebAnno TSV 3"),
+        ("a.xmi", '<?xml version="1.0"?>\n<xmi:XMI xmi:version="2.0">', None, "export CoNLL 2002 instead"),
         ("nlu.yml", 'version: "3.1"\nnlu:\n- intent: x\n', None, "rasa data convert nlu"),
         ("train.py", 'import json\n\nTRAIN_DATA = [("Ada", {"entities": []})]\n', None, "json.dump(TRAIN_DATA"),
         ("a.conll", "#begin document x\nx 0 0 Ada N * - - - X (PER* -\nx 0 1 . . * - - - X * -\n", 3, "does not end"),
@@ -80,8 +80,7 @@ def test_brat_annotations_without_text(brat):
         ("a.conll", "#begin document x\nx 0 0 Ada\n", 2, "at least 12 columns"),
         ("a.txt", "1|t|Ada\n1|a|\n1\t0\t3\n", 3, "no line of PubTator"),
         ("a.txt", "1|t|Ada\n1|a|\n1\t0\t3\tBob\tPER\n", 1, "the file quotes 'Bob'"),
-        ("a.tsv", "#FORMAT=WebAnno TSV 3.3\n#T_SP=x.Pos|coarse\n\n1-1\t0-3\tAda\tN\t\n", 4, "x.Pos|coarse"),
-        ("a.tsv", "#FORMAT=WebAnno TSV 3.3\n#T_SP=x|value\n\n1-1.1\t0-1\tA\tN\t\n", 4, "a part of a word"),
+        ("a.tsv", "#FORMAT=WebAnno TSV 3.3\n#T_SP=x.Pos|coarse\n\n1-1\t0-3\tAda\tN\t\n", None, "export CoNLL 2002"),
         ("a.ann", "T1\tPER 0 3\tAda\n", None, "name the folder"),
     ],
 )
@@ -91,14 +90,6 @@ def test_what_cannot_be_read_is_said(tmp_path, name, text, line, part):
         list(read_sentences(tmp_path / name))
     assert part in str(caught.value)
     assert caught.value.line == line
-
-
-def test_webanno_features_are_chosen(tmp_path):
-    head = "#FORMAT=WebAnno TSV 3.3\n#T_SP=x.Pos|coarse\n#T_SP=x.NamedEntity|identifier|value\n\n"
-    (tmp_path / "a.tsv").write_text(f"{head}\n#Text=Ada\n1-1\t0-3\tAda\tN\t*\tPER|LOC\t\n", encoding="utf-8")
-    assert [s.tags for s in read_sentences(tmp_path / "a.tsv")] == [["B-PER"]]
-    options = ReadingOptions(label_column_name="coarse")
-    assert [s.tags for s in read_sentences(tmp_path / "a.tsv", options)] == [["B-N"]]
 
 
 def test_docbin_needs_spacy(tmp_path):
