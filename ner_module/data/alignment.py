@@ -12,16 +12,14 @@ The rules, each of which some other tool gets wrong:
   many on one side as on the other where both have them. The sequence does not own them. A sentence in windows has none.
 
 Terms: a *sequence* is one encoder input, with its special tokens. ``labels`` are per subword token, as indices into the
-label names of the split (:data:`UNLABELLED` where the loss must not look); ``word_positions`` are per owned word, the
-place of its first subword token in the sequence.
+tag names of the split, :data:`UNLABELLED` where the loss must not look.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import deque
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from itertools import accumulate, chain, islice, repeat
+from itertools import accumulate, chain, groupby
 from typing import Any, NamedTuple
 
 UNLABELLED = -1
@@ -31,31 +29,20 @@ NO_SUBWORD = -1
 """The position of a word that became no subword token."""
 
 
-class Chunk(NamedTuple):
-    """Some consecutive sentences: their words, their tags (``None``: not annotated) and their documents."""
-
-    tokens: Sequence[Sequence[str]]
-    tags: Sequence[Sequence[str]] | None
-    documents: Sequence[Hashable] | None = None
-    """Per sentence, the identity of its document; ``None`` for a sentence on its own."""
-
-
-class SentenceInContext(NamedTuple):
-    """One sentence, and the words of its document on either side of it, in order."""
-
-    tokens: Sequence[str]
-    tags: Sequence[str] | None
-    before: Sequence[str]
-    after: Sequence[str]
+Annotated = tuple[Sequence[str], Sequence[str] | None, Hashable]
+"""A sentence to encode: its words, their tags (``None``: not annotated) and the identity of its document, if any."""
 
 
 class EncodedSequence(NamedTuple):
-    """One encoder input and the words it owns: ``first_word`` to ``last_word`` (exclusive) of the sentence."""
+    """One encoder input."""
 
     input_ids: list[int]
-    first_word: int
-    last_word: int
+    words: range
+    """The words of the sentence that it owns."""
     word_positions: list[int]
+    """The place of the first subword token of each owned word, or :data:`NO_SUBWORD`."""
+    word_lengths: list[int]
+    """How many subword tokens each owned word has here."""
 
 
 class Subwords(dict[str, tuple[int, ...]]):
@@ -82,43 +69,23 @@ class Subwords(dict[str, tuple[int, ...]]):
         self.update(zip(new, (tuple(encoding.ids) for encoding in encodings), strict=True))
 
 
-def sentence_contexts(chunks: Iterable[Chunk], size: int) -> Iterator[SentenceInContext]:
-    """Each sentence with at most ``size`` words of its document on either side.
+def sentence_contexts(
+    sentences: Iterable[Annotated], size: int
+) -> Iterator[tuple[Sequence[str], Sequence[str] | None, list[str], list[str]]]:
+    """The words and tags of each sentence, and at most ``size`` words of its document before and after it.
 
-    Streams: a sentence waits only until enough words behind it are known.
+    Consecutive sentences of one document are held in memory.
 
-    >>> found = sentence_contexts([Chunk([["a", "b"], ["c"], ["d"]], None, [1, 1, 2])], 2)
-    >>> [(each.before, each.after) for each in found]
-    [([], ['c']), (['a', 'b'], []), ([], [])]
+    >>> list(sentence_contexts([(["a", "b"], None, 1), (["c"], None, 1), (["d"], None, 2)], 2))
+    [(['a', 'b'], None, [], ['c']), (['c'], None, ['a', 'b'], []), (['d'], None, [], [])]
     """
-    stream = chain.from_iterable(
-        zip(tokens, tags or repeat(None, len(tokens)), documents or repeat(None, len(tokens)), strict=True)
-        for tokens, tags, documents in chunks
-    )
-    waiting: deque[tuple[Sequence[str], Sequence[str] | None, Hashable]] = deque()
-    words_waiting = 0  # all but those of the first
-    before: deque[str] = deque(maxlen=size)
-    previous: Hashable = None
-    while True:
-        while not waiting or (waiting[0][2] is not None and waiting[-1][2] == waiting[0][2] and words_waiting < size):
-            following = next(stream, None)
-            if following is None:
-                break
-            words_waiting += len(following[0]) if waiting else 0
-            waiting.append(following)
-        if not waiting:
-            return
-        tokens, tags, document = waiting.popleft()
-        words_waiting -= len(waiting[0][0]) if waiting else 0
-        if document is None or document != previous:
-            before.clear()
-        after: list[str] = []
-        if document is not None:
-            same = (words for words, _, other in waiting if other == document)  # the last one at most is of another
-            after = list(islice(chain.from_iterable(same), size))
-        yield SentenceInContext(tokens, tags, list(before), after)
-        before.extend(tokens)
-        previous = document
+    for _, group in groupby(sentences, lambda sentence: object() if sentence[2] is None else sentence[2]):
+        document = list(group)
+        words = list(chain.from_iterable(tokens for tokens, _, _ in document))
+        end = 0
+        for tokens, tags, _ in document:
+            start, end = end, end + len(tokens)
+            yield tokens, tags, words[max(start - size, 0) : start], words[end : end + size]
 
 
 def make_sequences(
@@ -145,6 +112,7 @@ def make_sequences(
     budget = max_seq_length - subwords.num_special
     words = [subwords[word] for word in tokens]
     room = budget - sum(map(len, words))
+    everything = range(len(words))
     if room >= 0:
         # Half the room for each side; what one leaves, the other takes.
         room = min(context_size, room) if tokens else 0
@@ -152,25 +120,31 @@ def make_sequences(
         taken_before = _fitting(ids_before, room // 2)
         taken_after = _fitting(ids_after, room - sum(map(len, taken_before)))
         taken_before = _fitting(ids_before, room - sum(map(len, taken_after)))
-        around = list(chain(*reversed(taken_before))), list(chain(*taken_after))
-        return [_sequence(words, range(len(words)), range(len(words)), subwords, *around)]
+        around = [*chain(*reversed(taken_before))], [*chain(*taken_after)]
+        return [_sequence(words, everything, everything, subwords, *around)]
     words = [ids[:budget] for ids in words]
     lengths = [len(ids) for ids in words]
     windows = _windows(lengths, budget, stride)
     sequences = []
     owned_from = 0
-    for index, (start, end) in enumerate(windows):
-        owned_to = _boundary(lengths, windows[index + 1][0], end) if index + 1 < len(windows) else end
+    for index, window in enumerate(windows):
+        last = index + 1 == len(windows)
+        owned = range(owned_from, window.stop if last else _boundary(lengths, windows[index + 1].start, window.stop))
         # Between long words a window may own none, since its neighbours see more of their context: it is left out.
-        if any(lengths[owned_from:owned_to]):
-            assert start <= owned_from
-            sequences.append(_sequence(words, range(start, end), range(owned_from, owned_to), subwords))
-            owned_from = owned_to
+        if any(lengths[owned.start : owned.stop]):
+            assert window.start <= owned.start
+            sequences.append(_sequence(words, window, owned, subwords))
+            owned_from = owned.stop
     return sequences
 
 
-def _windows(lengths: Sequence[int], budget: int, stride: int) -> list[tuple[int, int]]:
-    """Word ranges that fill the budget, each overlapping the one before by about ``stride`` subword tokens."""
+def _fitting(words: Sequence[Sequence[int]], room: int) -> Sequence[Sequence[int]]:
+    """The first words, as many as fit."""
+    return words[: bisect_right(list(accumulate(map(len, words))), room)]
+
+
+def _windows(lengths: Sequence[int], budget: int, stride: int) -> list[range]:
+    """Words that fill the budget, each range overlapping the one before by about ``stride`` subword tokens."""
     windows = []
     start = 0
     while True:
@@ -178,7 +152,7 @@ def _windows(lengths: Sequence[int], budget: int, stride: int) -> list[tuple[int
         while end < len(lengths) and used + lengths[end] <= budget:
             used += lengths[end]
             end += 1
-        windows.append((start, end))
+        windows.append(range(start, end))
         if end == len(lengths):
             return windows
         shared, next_start = 0, end
@@ -194,11 +168,10 @@ def _windows(lengths: Sequence[int], budget: int, stride: int) -> list[tuple[int
 
 def _boundary(lengths: Sequence[int], start: int, end: int) -> int:
     """Where two windows that share the words ``start`` to ``end`` meet: a word goes where its context is larger."""
-    total = sum(lengths[start:end])
-    before = 0
+    before, after = 0, sum(lengths[start:end])
     for word in range(start, end):
-        # Left of the word in the later window: `before`; right of it in the earlier one: the rest of the overlap.
-        if before >= total - before - lengths[word]:
+        after -= lengths[word]
+        if before >= after:
             return word
         before += lengths[word]
     return end
@@ -213,45 +186,29 @@ def _sequence(
     after: Sequence[int] = (),
 ) -> EncodedSequence:
     """The words of a window, of which some are owned, between the ids of the context."""
-    inside = words[window.start : window.stop]
-    starts = accumulate(map(len, inside), initial=len(subwords.prefix) + len(before))
-    first = owned.start - window.start
-    positions = [
-        start if ids else NO_SUBWORD
-        for ids, start in islice(zip(inside, starts, strict=False), first, first + len(owned))
-    ]
-    input_ids = [*subwords.prefix, *before, *chain.from_iterable(inside), *after, *subwords.suffix]
-    return EncodedSequence(input_ids, owned.start, owned.stop, positions)
-
-
-def _fitting(words: Sequence[Sequence[int]], room: int) -> Sequence[Sequence[int]]:
-    """The first words, as many as fit."""
-    return words[: bisect_right(list(accumulate(map(len, words))), room)]
+    inside = chain.from_iterable(words[window.start : window.stop])
+    input_ids = [*subwords.prefix, *before, *inside, *after, *subwords.suffix]
+    lengths = [len(words[word]) for word in owned]
+    first = len(subwords.prefix) + len(before) + sum(map(len, words[window.start : owned.start]))
+    starts = accumulate(lengths, initial=first)
+    positions = [start if length else NO_SUBWORD for length, start in zip(lengths, starts, strict=False)]
+    return EncodedSequence(input_ids, owned, positions, lengths)
 
 
 def subword_labels(
-    sequence: EncodedSequence,
-    labels: Sequence[int],
-    num_suffix: int,
-    continuation: Sequence[int] | None = None,
-    word_lengths: Sequence[int] | None = None,
+    sequence: EncodedSequence, labels: Sequence[int], continuation: Sequence[int] | None = None
 ) -> list[int]:
     """``[len(sequence.input_ids)]`` labels: on the first token of each word, or on all when ``continuation`` is given.
 
     Args:
         sequence: from :func:`make_sequences`.
         labels: label index of each word of the sentence.
-        num_suffix: special tokens at the end of the sequence.
         continuation: label index -> the index that a word's further subword tokens get (``B-`` becomes ``I-``).
-        word_lengths: subword tokens of each word of the sentence; needed with ``continuation``.
     """
     aligned = [UNLABELLED] * len(sequence.input_ids)
-    last = len(sequence.input_ids) - num_suffix
-    for word, position in zip(range(sequence.first_word, sequence.last_word), sequence.word_positions, strict=True):
-        if position == NO_SUBWORD:
-            continue
-        aligned[position] = labels[word]
-        if continuation is not None and word_lengths is not None:
-            end = min(position + word_lengths[word], last)
-            aligned[position + 1 : end] = [continuation[labels[word]]] * (end - position - 1)
+    for word, start, length in zip(sequence.words, sequence.word_positions, sequence.word_lengths, strict=True):
+        if length:
+            aligned[start] = labels[word]
+        if length > 1 and continuation is not None:
+            aligned[start + 1 : start + length] = [continuation[labels[word]]] * (length - 1)
     return aligned

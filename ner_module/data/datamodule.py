@@ -10,20 +10,20 @@ from __future__ import annotations
 
 import logging
 import tempfile
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
-import numpy.typing as npt
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
 from ner_module.data.agreement import check_agreement, several_processes
 from ner_module.data.batching import LOOK_AHEAD, Batching, Position, TrainingSampler, evaluation_loader, training_loader
 from ner_module.data.encoded import BatchAssembler, EncodedSplit, EncodingOptions, Selection
-from ner_module.data.entities import count_entities
 from ner_module.data.inventory import Tags, check_known, check_learnable, check_strict, choose_source_schemes
 from ner_module.data.options import check_options, choose_held_out, sequence_limits
 from ner_module.data.preparation import encode_stored, report_splits, store_splits
@@ -138,10 +138,10 @@ class NERDataModule(LightningDataModule):
         self.predicted_before = 0
         """First sentences to leave out of the prediction, whole stretches of ``LOOK_AHEAD``: they are done."""
         self._prepared: str | None = None  # the command whose data this process prepared and has not set up yet
-        self._held_out: npt.NDArray[np.int64] | None = None
-        self._restored = False
+        self._schemes: Mapping[str, str] = {}  # those of the files of each annotated split
+        self._held_out: Selection = None
         self._problem: UserError | None = None
-        self._train_sha256: list[str] = []
+        self._train_sha256: list[str] = []  # that of a restored checkpoint
         self.begun: Position | None = None  # where the restored checkpoint stopped
         self.sampler: TrainingSampler | None = None  # that of the training data, once there is a loader
         self.private_folder: Path | None = None  # for texts to predict
@@ -149,11 +149,12 @@ class NERDataModule(LightningDataModule):
     @property
     def cache(self) -> Path:
         """The folder tokenised data is kept in, but for texts to predict, which are not kept."""
-        if self._command() == "predict":
-            if self.private_folder is None:
-                self._temporary = tempfile.TemporaryDirectory(prefix="ner-module-")
-            return self.private_folder or Path(self._temporary.name)
-        return cache_folder(self._options.cache_dir)
+        if self._command() != "predict":
+            return cache_folder(self._options.cache_dir)
+        if self.private_folder is None:
+            self._temporary = tempfile.TemporaryDirectory(prefix="ner-module-")
+            self.private_folder = Path(self._temporary.name)
+        return self.private_folder
 
     def _command(self) -> str:
         """The trainer's command; ``fit`` without a trainer."""
@@ -172,16 +173,19 @@ class NERDataModule(LightningDataModule):
         command, options = self._command(), self._options
         self.stored = store_splits(options, command, self.cache)
         annotated = {name: split for name, split in self.stored.items() if name != "predict"}
-        schemes = choose_source_schemes(annotated, options.source_scheme, options.outside_label)
+        self._schemes = choose_source_schemes(annotated, options.source_scheme, options.outside_label)
         for name, split in annotated.items() if options.strict else ():
-            check_strict(split, schemes[name])
-        self.tags = Tags(annotated, schemes, options.label_names, self.label_map)
+            check_strict(split, self._schemes[name])
+        self.tags = Tags(annotated, self._schemes, options.label_names, self.label_map)
         if not self.labels.names:
             module: Any = getattr(self.trainer, "lightning_module", None)
             trained = getattr(module, "model", None) is not None  # a model that is there has labels already
             self.labels = module.labels if trained else self.tags.check(options.scheme, options.outside_label)
         self.load_tokenizer()  # after the data: errors in a file are reported before a model is downloaded
-        self.encoded = {name: self._encode(name, split) for name, split in self.stored.items()}
+        self.encoded = {
+            name: encode_stored(self.cache, split, self.tokenizer, self.encoding_options(name), name, options.documents)
+            for name, split in self.stored.items()
+        }
         self._prepared = command
 
     def load_tokenizer(self) -> None:
@@ -198,20 +202,20 @@ class NERDataModule(LightningDataModule):
         self.context_size: int = options.context_size
         self.tokenizer = tokenizer
 
-    def _encode(self, name: str, split: StoredSplit) -> EncodedSplit:
+    def encoding_options(self, split: str) -> EncodingOptions:
+        """How the words of a split become sequences."""
         scheme = self.labels.scheme
-        encoding = EncodingOptions(
+        return EncodingOptions(
             max_seq_length=self.max_seq_length,
             stride=self.stride,
             label_all_tokens=self.label_all_tokens,
-            source_scheme=self.tags.schemes.get(name, scheme),
+            source_scheme=self._schemes.get(split, scheme),
             scheme=scheme,
             # A model with prefixes calls it O; the flat files it is trained on may not.
             outside_label=self.labels.outside if scheme == "flat" else self._options.outside_label or OUTSIDE,
             context_size=self.context_size,
-            label_map=tuple(sorted(self.label_map.items())) if name != "predict" else (),
+            label_map=tuple(sorted(self.label_map.items())) if split != "predict" else (),
         )
-        return encode_stored(self.cache, split, self.tokenizer, encoding, name, self._options.documents)
 
     def setup(self, stage: str) -> None:
         """Settle the labels and what is held out; Lightning calls it in every process.
@@ -242,7 +246,7 @@ class NERDataModule(LightningDataModule):
             self.labels = self.tags.label_set(found, self.labels.scheme, self.labels.outside)
             if command == "fit":
                 check_learnable(self.labels, self.stored["train"])
-        if command == "fit" and self._restored and self.stored["train"].meta["sha256"] != self._train_sha256:
+        if command == "fit" and self._train_sha256 and self.stored["train"].meta["sha256"] != self._train_sha256:
             log.warning("the training data has changed since the checkpoint was made; training uses the new data")
         self._held_out = None
         if "train" in self.stored and "validation" not in self.stored:
@@ -271,7 +275,15 @@ class NERDataModule(LightningDataModule):
     def train_entities(self) -> dict[str, dict[str, int]]:
         """The entities of the training data: type -> surface form (words joined by spaces) -> count."""
         source, chosen = self.sentences_of("train")
-        return count_entities(self.stored[source], self.encoded[source], chosen, self.labels)
+        stored, encoded = self.stored[source], self.encoded[source]
+        entities: dict[str, Counter[str]] = {}
+        for index in range(len(stored)) if chosen is None else chosen.tolist():
+            tags = [encoded.tag_names[label] for label in encoded.word_labels[encoded.words_of(index)]]
+            spans = self.labels.spans(tags)
+            tokens = stored.tokens(index) if spans else []
+            for start, end, entity_type in spans:
+                entities.setdefault(entity_type, Counter())[" ".join(tokens[start:end])] += 1
+        return {entity_type: dict(forms) for entity_type, forms in entities.items()}
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Batches of sequences in a new order each epoch."""
@@ -335,8 +347,7 @@ class NERDataModule(LightningDataModule):
             if self._command() == "fit":
                 self.begun = Position.from_state(state_dict.get("position"))
             return
-        self._restored, self._prepared = True, None
-        self.labels = labels
+        self._prepared, self.labels = None, labels
         self.tokenizer = tokenizer_from_files(state_dict["tokenizer"])
         self.max_seq_length, self.stride = state_dict["max_seq_length"], state_dict["stride"]
         self.label_all_tokens = state_dict["label_all_tokens"]

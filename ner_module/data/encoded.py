@@ -24,8 +24,7 @@ from torch.utils.data import Dataset
 from ner_module.data.alignment import (
     NO_SUBWORD,
     UNLABELLED,
-    Chunk,
-    SentenceInContext,
+    Annotated,
     Subwords,
     make_sequences,
     sentence_contexts,
@@ -59,23 +58,26 @@ class EncodingOptions:
 
 
 class EncodedSplit:
-    """The memory-mapped arrays of one split.
+    """The arrays of one split; those on disk are memory-mapped.
 
     Attributes:
         name: the folder's; that of a cached split is a digest of content and options.
         tag_names: the tags that occur, by index; the meaning of ``labels`` and ``word_labels``.
         findings: what happened to sentences, words and tags -> how often, and the first sentence: ``illegal_tags``,
             ``windowed_sentences``, ``clipped_words``, ``words_without_subword``, ``sentences_with_context``.
+        sequence_offsets: ``[sequences + 1]``, where the subword tokens of each sequence begin.
+        sequence_words: ``[sequences + 1]``, where the words that each sequence owns begin.
+        sentence_sequences: ``[sentences + 1]``, where the sequences of each sentence begin.
     """
 
     input_ids: npt.NDArray[np.int32]  # [subwords]
     labels: npt.NDArray[np.int16]  # [subwords]
-    sequence_offsets: npt.NDArray[np.int64]  # [sequences + 1] into input_ids
-    sequence_labelled: npt.NDArray[np.int32]  # [sequences] labelled subword tokens of each
     word_positions: npt.NDArray[np.int32]  # [words] place of a word's first subword in the sequence that owns it
     word_labels: npt.NDArray[np.int16]  # [words]
-    sequence_words: npt.NDArray[np.int64]  # [sequences + 1] into word_positions
-    sentence_sequences: npt.NDArray[np.int64]  # [sentences + 1]
+    sequence_lengths: npt.NDArray[np.int32]  # [sequences] subword tokens of each
+    sequence_labelled: npt.NDArray[np.int32]  # [sequences] labelled ones among them
+    sequence_num_words: npt.NDArray[np.int32]  # [sequences] words that each owns
+    sentence_num_sequences: npt.NDArray[np.int32]  # [sentences]
 
     def __init__(self, folder: Path) -> None:
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
@@ -87,14 +89,12 @@ class EncodedSplit:
             # An empty file cannot be mapped.
             array = np.memmap(path, dtype=dtype, mode="r") if path.stat().st_size else np.empty(0, dtype)
             setattr(self, name, array)
+        self.sequence_offsets = _offsets(self.sequence_lengths)
+        self.sequence_words = _offsets(self.sequence_num_words)
+        self.sentence_sequences = _offsets(self.sentence_num_sequences)
 
     def __len__(self) -> int:
-        return len(self.sentence_sequences) - 1
-
-    @property
-    def num_sequences(self) -> int:
-        """How many encoder inputs the sentences make."""
-        return len(self.sequence_offsets) - 1
+        return len(self.sentence_num_sequences)
 
     def words_of(self, sentence: int) -> slice:
         """Where the words of a sentence lie in ``word_positions`` and ``word_labels``."""
@@ -111,8 +111,7 @@ class EncodedSplit:
 
     def sequences_of(self, sentences: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """All sequences of some sentences, in their order."""
-        starts = self.sentence_sequences[sentences]
-        counts = self.sentence_sequences[sentences + 1] - starts
+        starts, counts = self.sentence_sequences[sentences], self.sentence_num_sequences[sentences]
         before = np.cumsum(counts) - counts
         return np.repeat(starts - before, counts) + np.arange(counts.sum())
 
@@ -120,9 +119,10 @@ class EncodedSplit:
         """Subword tokens of each sentence over all its windows: ``[sentences]``."""
         return np.diff(self.sequence_offsets[self.sentence_sequences])
 
-    def sequence_lengths(self) -> npt.NDArray[np.int64]:
-        """Subword tokens of each sequence: ``[sequences]``."""
-        return np.diff(self.sequence_offsets)
+
+def _offsets(counts: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+    """Where each of some parts begins, and the end of the last one."""
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
 
 
 # The annotations say the type of each array: NDArray[T] is ndarray[shape, dtype[T]].
@@ -130,18 +130,20 @@ _ARRAYS: dict[str, Any] = {name: get_args(get_args(hint)[1])[0] for name, hint i
 
 
 def encode_split(
-    folder: Path, chunks: Iterable[Chunk], subwords: Subwords, options: EncodingOptions, lasting: bool = True
+    folder: Path, sentences: Iterable[Annotated], subwords: Subwords, options: EncodingOptions, lasting: bool = True
 ) -> EncodedSplit:
     """Encode sentences into ``folder``, which appears whole or not at all, and open it; ``lasting``: for a cache."""
     encoder = _Encoder(subwords, options)
     with folder_written_whole(folder, checksums=lasting, lasting=lasting) as scratch, contextlib.ExitStack() as stack:
         files = {name: stack.enter_context((scratch / f"{name}.bin").open("wb")) for name in _ARRAYS}
-        for name in ("sequence_offsets", "sequence_words", "sentence_sequences"):
-            files[name].write(np.zeros(1, _ARRAYS[name]).tobytes())
-        stream = sentence_contexts(chunks, options.context_size)
+        stream = sentence_contexts(sentences, options.context_size)
         while block := list(islice(stream, _BLOCK)):
-            for name, values in encoder.encode(block).items():
+            subwords.cache(words for tokens, _, _, after in block for words in (tokens, after))
+            for sentence in block:
+                encoder.add(*sentence)
+            for name, values in encoder.arrays.items():
                 files[name].write(np.asarray(values, dtype=_ARRAYS[name]).tobytes())
+                values.clear()
         meta = {"tag_names": list(encoder.tags), "findings": encoder.findings}
         (scratch / "meta.json").write_text(json.dumps(meta, ensure_ascii=False), encoding="utf-8")
     return EncodedSplit(folder)
@@ -153,43 +155,37 @@ class _Encoder:
     def __init__(self, subwords: Subwords, options: EncodingOptions) -> None:
         self._subwords, self._options = subwords, options
         self._label_map = dict(options.label_map)
-        self._num_sentences = self._num_sequences = self._num_words = self._num_subwords = 0
+        self._num_sentences = 0
         self._continuation: list[int] = []
         self.tags: dict[str, int] = {}
         self.findings: dict[str, list[int]] = {}
+        self.arrays: dict[str, list[int]] = {name: [] for name in _ARRAYS}
 
-    def encode(self, block: Sequence[SentenceInContext]) -> dict[str, list[int]]:
-        self._subwords.cache([words for sentence in block for words in (sentence.tokens, sentence.after)])
-        arrays: dict[str, list[int]] = {name: [] for name in _ARRAYS}
-        options, special = self._options, self._subwords.num_special
-        for tokens, tags, before, after in block:
-            word_labels = [UNLABELLED] * len(tokens) if tags is None else self._word_labels(tags)
-            lengths = [len(self._subwords[word]) for word in tokens]
-            sequences = make_sequences(
-                tokens, self._subwords, options.max_seq_length, options.stride, before, after, options.context_size
-            )
-            continuation = self._continuation if options.label_all_tokens and tags is not None else None
-            for sequence in sequences:
-                labels = subword_labels(sequence, word_labels, len(self._subwords.suffix), continuation, lengths)
-                self._num_subwords += len(sequence.input_ids)
-                self._num_words += len(sequence.word_positions)
-                arrays["input_ids"] += sequence.input_ids
-                arrays["labels"] += labels
-                arrays["word_positions"] += sequence.word_positions
-                arrays["sequence_labelled"].append(len(labels) - labels.count(UNLABELLED))
-                arrays["sequence_offsets"].append(self._num_subwords)
-                arrays["sequence_words"].append(self._num_words)
-            arrays["word_labels"] += word_labels
-            self._num_sequences += len(sequences)
-            arrays["sentence_sequences"].append(self._num_sequences)
-            grown = len(sequences) == 1 and len(sequences[0].input_ids) > special + sum(lengths)
-            self._count("sentences_with_context", grown)
-            self._count("windowed_sentences", len(sequences) > 1)
-            if max(lengths, default=0) > options.max_seq_length - special:
-                self._count("clipped_words", sum(length > options.max_seq_length - special for length in lengths))
-            self._count("words_without_subword", lengths.count(0))
-            self._num_sentences += 1
-        return arrays
+    def add(
+        self, tokens: Sequence[str], tags: Sequence[str] | None, before: Sequence[str], after: Sequence[str]
+    ) -> None:
+        options, arrays = self._options, self.arrays
+        word_labels = [UNLABELLED] * len(tokens) if tags is None else self._word_labels(tags)
+        continuation = self._continuation if options.label_all_tokens and tags is not None else None
+        limits = options.max_seq_length, options.stride
+        sequences = make_sequences(tokens, self._subwords, *limits, before, after, options.context_size)
+        for sequence in sequences:
+            labels = subword_labels(sequence, word_labels, continuation)
+            arrays["input_ids"] += sequence.input_ids
+            arrays["labels"] += labels
+            arrays["word_positions"] += sequence.word_positions
+            arrays["sequence_lengths"].append(len(labels))
+            arrays["sequence_labelled"].append(len(labels) - labels.count(UNLABELLED))
+            arrays["sequence_num_words"].append(len(sequence.words))
+        arrays["word_labels"] += word_labels
+        arrays["sentence_num_sequences"].append(len(sequences))
+        lengths, special = [len(self._subwords[word]) for word in tokens], self._subwords.num_special
+        grown = len(sequences) == 1 and len(sequences[0].input_ids) > special + sum(lengths)
+        self._count("sentences_with_context", grown)
+        self._count("windowed_sentences", len(sequences) > 1)
+        self._count("clipped_words", sum(length > options.max_seq_length - special for length in lengths))
+        self._count("words_without_subword", lengths.count(0))
+        self._num_sentences += 1
 
     def _word_labels(self, tags: Sequence[str]) -> list[int]:
         source, scheme = self._options.source_scheme, self._options.scheme
@@ -198,16 +194,15 @@ class _Encoder:
         respelt = source != "flat" and not _UNTYPED_TAGS.isdisjoint(tags)
         if illegal or respelt or scheme != source or self._label_map:
             tags = convert_tags(tags, source, scheme, self._options.outside_label, self._label_map)
-        return [self.tags[tag] if tag in self.tags else self._tag_index(tag) for tag in tags]
+        return [self.tags[tag] if tag in self.tags else self._new_tag(tag) for tag in tags]
 
-    def _tag_index(self, tag: str) -> int:
-        """The index of a tag; a new one brings its continuation along."""
-        index = self.tags.get(tag)
-        if index is None:
-            index = self.tags[tag] = len(self.tags)
-            self._continuation.append(index)
-            if self._options.scheme != "flat":  # flat labels have no prefix, even where they look so (``S``, ``B-1``)
-                self._continuation[index] = self._tag_index(continuation_tag(tag))
+    def _new_tag(self, tag: str) -> int:
+        """The index of a tag that is new, which brings its continuation along."""
+        index = self.tags[tag] = len(self.tags)
+        self._continuation.append(index)
+        if self._options.scheme != "flat":  # flat labels have no prefix, even where they look so (``S``, ``B-1``)
+            further = continuation_tag(tag)
+            self._continuation[index] = self.tags[further] if further in self.tags else self._new_tag(further)
         return index
 
     def _count(self, finding: str, count: int) -> None:
@@ -280,7 +275,7 @@ class BatchAssembler(Dataset[dict[str, Any]]):
         words = [split.words_of(index) for index in sentences.tolist()]
         num_words = np.array([part.stop - part.start for part in words], dtype=np.int64)
         starts = np.cumsum([0, *batch["lengths"]])[:-1]
-        start_of = np.repeat(starts, split.sequence_words[sequences + 1] - split.sequence_words[sequences])
+        start_of = np.repeat(starts, split.sequence_num_words[sequences])
         places = _gather(split.word_positions, words).astype(np.int64)
         present = np.arange(max(int(num_words.max(initial=0)), 1)) < num_words[:, None]
         positions, gold = np.full(present.shape, NO_SUBWORD), np.full(present.shape, IGNORE_INDEX)

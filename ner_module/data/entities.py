@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ner_module.data.encoded import EncodedSplit, Selection
 from ner_module.data.sentence import Sentence
-from ner_module.data.store import StoredSplit
 from ner_module.tagging import LabelSet
 
 
@@ -53,17 +51,3 @@ def prediction(
         place = {"text": text, "start": start, "end": end}
         word_tags.append(place | {"tag": labels.names[label], "score": round(score, 4), "probabilities": found})
     return {**given, "entities": entities, "word_tags": word_tags}
-
-
-def count_entities(
-    stored: StoredSplit, encoded: EncodedSplit, chosen: Selection, labels: LabelSet
-) -> dict[str, dict[str, int]]:
-    """The entities of some sentences: type -> surface form (words joined by spaces) -> count."""
-    entities: dict[str, dict[str, int]] = {}
-    for sentence in range(len(stored)) if chosen is None else chosen.tolist():
-        spans = labels.spans([encoded.tag_names[label] for label in encoded.word_labels[encoded.words_of(sentence)]])
-        tokens = stored.tokens(sentence) if spans else []
-        for start, end, entity_type in spans:
-            form, forms = " ".join(tokens[start:end]), entities.setdefault(entity_type, {})
-            forms[form] = forms.get(form, 0) + 1
-    return entities

@@ -25,21 +25,20 @@ from ner_module.data.formats import ReadingOptions, expand_files, read_sentences
 from ner_module.data.formats.char_spans import SpanCounts
 from ner_module.data.hub import HubColumns, choose_columns, hub_sentences, is_unlabelled, load_hub_dataset
 from ner_module.data.sentence import Sentence
-from ner_module.data.store import CHUNK, Documents, StoredSplit, store_sentences
+from ner_module.data.store import Documents, StoredSplit, store_sentences
 from ner_module.errors import DataError
 from ner_module.files import check_regular, folder_problem, sha256_of
 
 log = logging.getLogger(__name__)
 
 # Part of every key: raise it when what is stored changes its meaning.
-_VERSION = 7
+_VERSION = 8
 
 NEEDED = {"fit": "train", "validate": "validation", "test": "test", "predict": "predict"}
 """The split a command cannot run without."""
 
 # Below this many sentences encoding takes a moment, and a bar would only flicker.
 _SHOW_PROGRESS_FROM = 20_000
-
 
 # Findings of an encoded split that are warnings, and what each means to a user.
 _FINDINGS = {
@@ -72,15 +71,15 @@ def store_splits(options: Any, command: str, cache: Path) -> dict[str, StoredSpl
     for split in sorted(wanted):
         if options[f"{split}_file"] is not None:
             reading = ReadingOptions.of(options, tagged=split != "predict")
-            stored[split] = StoredSplit(store_files(cache, expand_files(options[f"{split}_file"]), reading))
+            stored[split] = store_files(cache, expand_files(options[f"{split}_file"]), reading)
         elif split in hub:
             where = f"dataset {options.dataset_name!r}, split {split!r}"
-            names = (options.text_column_name, options.label_column_name, options.label_names)
+            names = options.text_column_name, options.label_column_name, options.label_names
             columns = choose_columns(hub[split], where, *names)
             if split != needed and is_unlabelled(hub[split], columns):
                 log.info("%-10s left out: all labels of %s are -1, which is how hidden ones are given", split, where)
-                continue
-            stored[split] = StoredSplit(_store_hub_split(cache, hub[split], where, columns))
+            else:
+                stored[split] = _store_hub_split(cache, hub[split], where, columns)
     if needed not in stored and not (needed == "validation" and "train" in stored):
         have = f"the dataset has the splits {', '.join(hub)}" if hub else "none is given"
         raise DataError(f"{needed} data", None, f"`{command}` needs it, but {have}", f"give --data.{needed}_file")
@@ -91,16 +90,15 @@ def store_splits(options: Any, command: str, cache: Path) -> dict[str, StoredSpl
     return stored
 
 
-def store_files(cache: Path, files: list[Path], reading: ReadingOptions) -> Path:
-    """Read files into the cache; returns the folder, at once if the same bytes were read the same way before.
+def store_files(cache: Path, files: list[Path], reading: ReadingOptions) -> StoredSplit:
+    """Read files into the cache, unless the same bytes were read the same way before.
 
     Raises:
         DataError: a file cannot be read; with its line.
     """
-    digests = [_digest(path) for path in files]
-    names = [str(path) for path in files]
-    folder, is_there = _cached(cache, "stored", digests, names, asdict(reading))
-    if not is_there:
+    digests, names = [_digest(path) for path in files], [str(path) for path in files]
+    folder = _cached(cache, "stored", digests, names, asdict(reading))
+    if not folder.is_dir():
         changed_spans = SpanCounts()
 
         def sentences() -> Iterator[tuple[int, Sentence]]:
@@ -113,16 +111,16 @@ def store_files(cache: Path, files: list[Path], reading: ReadingOptions) -> Path
 
         meta = {"sha256": digests, "declared_names": reading.label_names}
         store_sentences(folder, names, sentences(), changed_spans, meta, reading.outside_label)
-    return folder
+    return StoredSplit(folder)
 
 
-def _store_hub_split(cache: Path, dataset: Any, where: str, columns: HubColumns) -> Path:
-    folder, is_there = _cached(cache, "stored", where, dataset._fingerprint, columns)
-    if not is_there:
+def _store_hub_split(cache: Path, dataset: Any, where: str, columns: HubColumns) -> StoredSplit:
+    folder = _cached(cache, "stored", where, dataset._fingerprint, columns)
+    if not folder.is_dir():
         sentences = ((0, sentence) for sentence in hub_sentences(dataset, where, columns))
         meta = {"sha256": [dataset._fingerprint], "declared_names": columns.names}
         store_sentences(folder, [where], sentences, SpanCounts(), meta)
-    return folder
+    return StoredSplit(folder)
 
 
 def encode_stored(
@@ -131,19 +129,20 @@ def encode_stored(
     """Encode a stored split into the cache and open it, at once when it is there; shows progress under ``name``."""
     backend = hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
     which = documents if options.context_size else None
-    folder, is_there = _cached(cache, "encoded", stored.folder.name, backend, asdict(options), which)
-    if is_there:
+    folder = _cached(cache, "encoded", stored.folder.name, backend, asdict(options), which)
+    if folder.is_dir():
         return EncodedSplit(folder)
     console = Console(stderr=True)
-    chunks = track(
-        stored.chunks(which),
+    hidden = len(stored) < _SHOW_PROGRESS_FROM or not console.is_terminal
+    sentences = track(
+        stored.annotated(which),
         f"Tokenising {name}",
-        total=-(-len(stored) // CHUNK),
+        total=len(stored),
         console=console,
         transient=True,
-        disable=len(stored) < _SHOW_PROGRESS_FROM or not console.is_terminal,
+        disable=hidden,
     )
-    return encode_split(folder, chunks, Subwords(tokenizer), options)
+    return encode_split(folder, sentences, Subwords(tokenizer), options)
 
 
 def report_splits(
@@ -158,48 +157,46 @@ def report_splits(
     ``limit`` and ``context_size`` are the options, in subword tokens, that the splits were encoded with.
     """
     for name in sorted(stored, key=list(NEEDED.values()).index):
-        _report_split(name, stored[name], encoded[name], limit, context_size)
+        if name != "predict":
+            _report_split(name, stored[name], encoded[name], limit)
+        with_context, _ = encoded[name].findings.get("sentences_with_context", (0, 0))
+        if with_context:
+            message = "%-10s %9s sentences are read with up to %d subword tokens of their document"
+            log.info(message, name, f"{with_context:,}", context_size)
+        elif context_size and len(encoded[name]) > 1:
+            log.warning(
+                "%s: no sentence has context: the data marks no documents of several sentences that leave room in a "
+                "sequence; --data.documents file makes one of each file",
+                name,
+            )
     if held_out is not None:
         message = "%-10s %9s sentences of the training data are held out; %s are left"
         log.info(message, "validation", f"{len(held_out):,}", f"{len(stored['train']) - len(held_out):,}")
 
 
-def _report_split(name: str, stored: StoredSplit, encoded: EncodedSplit, limit: int, context_size: int) -> None:
-    findings, sources = encoded.findings, stored.meta["sources"]
+def _report_split(name: str, stored: StoredSplit, encoded: EncodedSplit, limit: int) -> None:
+    sources = stored.meta["sources"]
     shown = ", ".join(sources[:3]) + (", …" if len(sources) > 3 else "")
-    if name != "predict":
-        words = f"{len(encoded.word_labels):,}"
-        log.info("%-10s %9s sentences %11s words   %s", name, f"{len(encoded):,}", words, shown)
-        for path, note, is_surprise in stored.meta["notes"]:
-            if is_surprise:
-                log.warning("%s: %s", path, note)
-        if stored.meta["changed_spans"]:
-            log.warning("%s: %s", shown, stored.meta["changed_spans"])
-        for finding, text in _FINDINGS.items():
-            if finding in findings:
-                count, first = findings[finding]
-                log.warning("%s:%s: %s", *stored.origin(first), text.format(count=count, limit=limit))
-    if context_size and "sentences_with_context" in findings:
-        message = "%-10s %9s sentences are read with up to %d subword tokens of their document"
-        log.info(message, name, f"{findings['sentences_with_context'][0]:,}", context_size)
-    elif context_size and len(encoded) > 1:
-        log.warning(
-            "%s: no sentence has context: the data marks no documents of several sentences that leave room in a "
-            "sequence; --data.documents file makes one of each file",
-            name,
-        )
+    words = f"{len(encoded.word_labels):,}"
+    log.info("%-10s %9s sentences %11s words   %s", name, f"{len(encoded):,}", words, shown)
+    for path, note, is_surprise in stored.meta["notes"]:
+        if is_surprise:
+            log.warning("%s: %s", path, note)
+    if stored.meta["changed_spans"]:
+        log.warning("%s: %s", shown, stored.meta["changed_spans"])
+    for finding, text in _FINDINGS.items():
+        if finding in encoded.findings:
+            count, first = encoded.findings[finding]
+            log.warning("%s:%s: %s", *stored.origin(first), text.format(count=count, limit=limit))
 
 
-def _cached(cache: Path, kind: str, *parts: Any) -> tuple[Path, bool]:
-    """The folder for some key, and whether it is there; a damaged one is removed."""
+def _cached(cache: Path, kind: str, *parts: Any) -> Path:
+    """The folder for some key; a damaged one is removed."""
     folder = cache / f"{kind}-{_key(*parts)}"
-    if not folder.is_dir():
-        return folder, False
-    problem = folder_problem(folder)
-    if problem is not None:
+    if folder.is_dir() and (problem := folder_problem(folder)) is not None:
         log.warning("%s is damaged: %s; it is rebuilt", folder, problem)
         shutil.rmtree(folder, ignore_errors=True)
-    return folder, problem is None
+    return folder
 
 
 def _digest(source: Path) -> str:

@@ -62,7 +62,7 @@ def check_against_transformers(tokens: list[str], reference: Any, subwords: Subw
     [one] = make_sequences(tokens, subwords, NO_LIMIT, 0)
     assert one.input_ids == encoding.input_ids
     assert one.word_positions == first_positions(encoding.word_ids(), len(tokens))
-    assert (one.first_word, one.last_word) == (0, len(tokens))
+    assert one.words == range(len(tokens))
 
 
 # ---------------------------------------------------------------- against transformers
@@ -116,7 +116,7 @@ def test_any_words_become_what_the_tokenizer_makes_of_them(
 def test_an_empty_sentence_is_a_sequence_of_special_tokens(family: str, tokenizers: Callable[..., Any]) -> None:
     _, reference, subwords = tokenizers(family)
     assert make_sequences([], subwords, 16, 4) == [
-        EncodedSequence(reference([], is_split_into_words=True).input_ids, 0, 0, [])
+        EncodedSequence(reference([], is_split_into_words=True).input_ids, range(0), [], [])
     ]
     assert subwords.num_special == 2
     assert [*subwords.prefix, *subwords.suffix] == [reference.cls_token_id, reference.sep_token_id]
@@ -177,9 +177,7 @@ def window_of(one: EncodedSequence, offsets: list[int], stream: list[int], subwo
     """Which slice of the sentence's subwords a sequence holds, by its first owned word with a subword."""
     inner = one.input_ids[len(subwords.prefix) : len(one.input_ids) - len(subwords.suffix)]
     word, position = next(
-        (word, position)
-        for word, position in zip(range(one.first_word, one.last_word), one.word_positions, strict=True)
-        if position != NO_SUBWORD
+        (word, position) for word, position in zip(one.words, one.word_positions, strict=True) if position != NO_SUBWORD
     )
     start = offsets[word] - (position - len(subwords.prefix))
     assert inner == stream[start : start + len(inner)], "a sequence is a part of the sentence"
@@ -194,10 +192,8 @@ def check_windows(lengths: list[int], max_seq_length: int, stride: int, subwords
     assert all(one.input_ids[:1] == subwords.prefix and one.input_ids[-1:] == subwords.suffix for one in sequences)
 
     # Every word is owned once, in order.
-    assert sequences[0].first_word == 0
-    assert sequences[-1].last_word == len(lengths)
-    assert all(before.last_word == after.first_word for before, after in pairwise(sequences))
-    assert all(len(one.word_positions) == one.last_word - one.first_word for one in sequences)
+    assert [word for one in sequences for word in one.words] == list(range(len(lengths)))
+    assert all(len(one.word_positions) == len(one.words) for one in sequences)
     positions = [position for one in sequences for position in one.word_positions]
     assert [position == NO_SUBWORD for position in positions] == [length == 0 for length in lengths]
 
@@ -217,7 +213,7 @@ def check_windows(lengths: list[int], max_seq_length: int, stride: int, subwords
         assert start < next_start <= end < next_end
         assert end - next_start <= stride
     for one in sequences:
-        for word, position in zip(range(one.first_word, one.last_word), one.word_positions, strict=True):
+        for word, position in zip(one.words, one.word_positions, strict=True):
             if position == NO_SUBWORD:
                 continue
             begin, end = offsets[word], offsets[word + 1]
@@ -277,12 +273,7 @@ def test_a_sentence_that_just_fits_is_one_sequence(marks: Subwords) -> None:
 def test_windows_worked_by_hand(marks: Subwords) -> None:
     # 20 words of one subword, windows of 10 (8 words), overlap 4: words 0-7, 4-11, 8-15, 12-19; they meet midway.
     sequences = check_windows([1] * 20, 10, 4, marks)
-    assert [(one.first_word, one.last_word) for one in sequences] == [
-        (0, 6),
-        (6, 10),
-        (10, 14),
-        (14, 20),
-    ]
+    assert [one.words for one in sequences] == [range(6), range(6, 10), range(10, 14), range(14, 20)]
     assert [one.word_positions for one in sequences] == [
         [1, 2, 3, 4, 5, 6],
         [3, 4, 5, 6],
@@ -305,7 +296,7 @@ def test_a_word_longer_than_a_window_keeps_its_first_subwords(marks: Subwords) -
 def test_only_first_subwords_are_labelled(marks: Subwords) -> None:
     sentence = Sentence([2, 0, 3, 1], marks)
     [one] = make_sequences(sentence.tokens, marks, 16, 4)
-    aligned = subword_labels(one, [5, 6, 7, 8], num_suffix=1)
+    aligned = subword_labels(one, [5, 6, 7, 8])
     assert aligned == [-1, 5, -1, 7, -1, -1, 8, -1]
 
 
@@ -313,7 +304,7 @@ def test_all_subwords_are_labelled_with_the_continuation(marks: Subwords) -> Non
     sentence = Sentence([2, 0, 3, 1], marks)
     [one] = make_sequences(sentence.tokens, marks, 16, 4)
     # 0 O, 1 B-A, 2 I-A
-    aligned = subword_labels(one, [0, 1, 1, 2], 1, continuation=[0, 2, 2], word_lengths=sentence.lengths)
+    aligned = subword_labels(one, [0, 1, 1, 2], continuation=[0, 2, 2])
     assert aligned == [-1, 0, 0, 1, 2, 2, 2, -1]
 
 
@@ -337,8 +328,7 @@ def test_over_all_windows_each_word_is_labelled_once(
         expected += [label + 1] * (min(length, budget) - 1) if all_subwords else []
     found = []
     for one in make_sequences(sentence.tokens, marks, max_seq_length, int(max_seq_length * share)):
-        options = (continuation, lengths) if all_subwords else (None, None)
-        aligned = subword_labels(one, labels, 1, *options)
+        aligned = subword_labels(one, labels, continuation if all_subwords else None)
         assert len(aligned) == len(one.input_ids)
         assert aligned[0] == aligned[-1] == UNLABELLED
         found += [label for label in aligned if label != UNLABELLED]

@@ -109,7 +109,7 @@ def test_an_epoch_computes_each_subword_once_and_attention_little_more(
     )
     data.prepare_data()
     data.setup("fit")
-    assert total == data.encoded["train"].sequence_lengths().sum()
+    assert total == data.encoded["train"].sequence_lengths.sum()
     attention = sum(attention_tokens(None, torch.device("cpu"), lengths) for lengths, _ in steps)
     assert attention < 1.15 * total
 

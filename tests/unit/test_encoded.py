@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from seqeval.metrics.sequence_labeling import get_entities
 
-from ner_module.data.alignment import NO_SUBWORD, UNLABELLED, Chunk, Subwords
+from ner_module.data.alignment import NO_SUBWORD, UNLABELLED, Annotated, Subwords
 from ner_module.data.encoded import EncodedSplit, EncodingOptions, encode_split
 from ner_module.files import CHECKSUMS
 from ner_module.tagging import Span, tags_to_spans
@@ -30,10 +30,14 @@ def subwords(tiny_model: Callable[..., Path]) -> Subwords:
     return Subwords(load_tokenizer(str(tiny_model())))
 
 
+def annotated(tokens: list[list[str]], tags: list[list[str]] | None) -> list[Annotated]:
+    return [(words, tags and tags[index], None) for index, words in enumerate(tokens)]
+
+
 def encode(
     folder: Path, subwords: Subwords, tokens: list[list[str]], tags: list[list[str]] | None, **changes: Any
 ) -> EncodedSplit:
-    return encode_split(folder / "split", [Chunk(tokens, tags)], subwords, options(**changes))
+    return encode_split(folder / "split", annotated(tokens, tags), subwords, options(**changes))
 
 
 def tags_of(split: EncodedSplit, sentence: int) -> list[str]:
@@ -90,9 +94,9 @@ def test_the_corpus_comes_back(
         label_all_tokens=label_all_tokens,
     )
     assert len(split) == len(tokens)
-    assert split.num_sequences == len(split.sequence_lengths()) == split.sentence_sequences[-1]
-    assert split.sequence_lengths().max() <= max_seq_length
-    assert split.sequence_lengths().sum() == len(split.input_ids) == len(split.labels)
+    assert len(split.sequence_lengths) == split.sentence_sequences[-1]
+    assert split.sequence_lengths.max() <= max_seq_length
+    assert split.sequence_lengths.sum() == len(split.input_ids) == len(split.labels)
     assert len(split.word_labels) == len(split.word_positions) == sum(map(len, tokens))
     assert split.sentence_lengths().sum() == len(split.input_ids)
     for sentence, expected in enumerate(tags):
@@ -108,7 +112,7 @@ def test_the_corpus_comes_back(
     missing = sum(map(len, tokens)) - visible
     assert split.findings["words_without_subword"][0] == missing == (split.word_positions == NO_SUBWORD).sum()
     # Where a word is said to be, its first subword is, with its label.
-    for sequence in range(split.num_sequences):
+    for sequence in range(len(split.sequence_lengths)):
         start, words = (
             split.sequence_offsets[sequence],
             slice(split.sequence_words[sequence], split.sequence_words[sequence + 1]),
@@ -122,22 +126,22 @@ def test_the_corpus_comes_back(
     assert again.tag_names == split.tag_names
 
 
-def test_chunks_do_not_matter(subwords: Subwords, tmp_path: Path) -> None:
-    tokens = [[SHORT, LONG], [], [LONG] * 40, [NOTHING], [SHORT]]
-    tags = [["O", "B-A"], [], ["B-B"] * 40, ["O"], ["I-B"]]
-    chunks = [Chunk(tokens[i : i + 1], tags[i : i + 1]) for i in range(5)]
-    encode_split(tmp_path / "one", [Chunk(tokens, tags)], subwords, options())
-    encode_split(tmp_path / "five", [*chunks, Chunk([], [])], subwords, options())
+def test_blocks_do_not_matter(subwords: Subwords, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sentences = annotated(
+        [[SHORT, LONG], [], [LONG] * 40, [NOTHING], [SHORT]], [["O", "B-A"], [], ["B-B"] * 40, ["O"], ["I-B"]]
+    )
+    encode_split(tmp_path / "one", sentences, subwords, options())
+    monkeypatch.setattr("ner_module.data.encoded._BLOCK", 2)
+    encode_split(tmp_path / "three", sentences, subwords, options())
     for path in sorted((tmp_path / "one").iterdir()):
         if path.name != CHECKSUMS:  # holds times
-            assert path.read_bytes() == (tmp_path / "five" / path.name).read_bytes()
+            assert path.read_bytes() == (tmp_path / "three" / path.name).read_bytes()
 
 
-@pytest.mark.parametrize("chunks", [[], [Chunk([], [])], [Chunk([], None)]])
-def test_no_sentences(chunks: list[Any], subwords: Subwords, tmp_path: Path) -> None:
-    split = encode_split(tmp_path / "split", chunks, subwords, options())
-    assert (len(split), split.num_sequences, len(split.input_ids), split.tag_names) == (0, 0, 0, [])
-    assert split.sequence_lengths().tolist() == split.sentence_lengths().tolist() == []
+def test_no_sentences(subwords: Subwords, tmp_path: Path) -> None:
+    split = encode_split(tmp_path / "split", [], subwords, options())
+    assert (len(split), len(split.sequence_lengths), len(split.input_ids), split.tag_names) == (0, 0, 0, [])
+    assert split.sentence_lengths().tolist() == []
 
 
 def test_without_tags_nothing_is_labelled(subwords: Subwords, tmp_path: Path) -> None:
@@ -246,29 +250,29 @@ def test_a_clipped_word_alone_in_its_sentence_is_reported(subwords: Subwords, tm
     tokens = [[SHORT], ["!" * 15], ["!" * 14]]
     split = encode(tmp_path, subwords, tokens, [["O"]] * 3, max_seq_length=16, stride=4)
     assert split.findings == {"clipped_words": [1, 1]}
-    assert split.sequence_lengths().tolist() == [3, 16, 16]
+    assert split.sequence_lengths.tolist() == [3, 16, 16]
 
 
 # ---------------------------------------------------------------- on disk
 
 
 def test_a_crash_leaves_nothing_behind(subwords: Subwords, tmp_path: Path) -> None:
-    def chunks() -> Iterator[Chunk]:
-        yield Chunk([[SHORT]], [["O"]])
+    def sentences() -> Iterator[Annotated]:
+        yield [SHORT], ["O"], None
         raise RuntimeError("the disk is full")
 
     with pytest.raises(RuntimeError, match="the disk is full"):
-        encode_split(tmp_path / "split", chunks(), subwords, options())
+        encode_split(tmp_path / "split", sentences(), subwords, options())
     assert folders_in(tmp_path) == []
 
 
 def test_the_faster_of_two_processes_wins(subwords: Subwords, tmp_path: Path) -> None:
-    def chunks() -> Iterator[Chunk]:
+    def sentences() -> Iterator[Annotated]:
         # While this one is at work, another one finishes the same split.
         encode(tmp_path, subwords, [[SHORT]], [["O"]])
-        yield Chunk([[SHORT]], [["O"]])
+        yield [SHORT], ["O"], None
 
-    split = encode_split(tmp_path / "split", chunks(), subwords, options())
+    split = encode_split(tmp_path / "split", sentences(), subwords, options())
     assert len(split) == 1
     assert folders_in(tmp_path) == ["split"]
 

@@ -30,7 +30,7 @@ def store(tmp_path: Path) -> Store:
                 for document, size in enumerate(sizes)
             )
         path.write_text(text, encoding="utf-8")
-        return StoredSplit(store_files(tmp_path / "cache", [path], ReadingOptions()))
+        return store_files(tmp_path / "cache", [path], ReadingOptions())
 
     return make
 

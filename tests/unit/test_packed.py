@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers import AutoModelForTokenClassification, DebertaV2Config, EuroBertConfig, ModernBertConfig
 
-from ner_module.data.batching import TrainingSampler
+from ner_module.data.batching import Plan, TrainingSampler
 from ner_module.data.datamodule import NERDataModule
 from ner_module.data.encoded import BatchAssembler
 from ner_module.model import layout as layout_module
@@ -316,7 +316,7 @@ def epoch_losses(tiny_model: Callable[..., Path], corpus: Path) -> Callable[[str
         split = data.encoded["train"]
         assembler = BatchAssembler(split, data.label_ids("train"))
         losses = []
-        for item in TrainingSampler(split, None, 8, "random", 0):
+        for item in TrainingSampler(split, None, Plan(8, "random", 0)):
             batch = assembler.micro_batch(item)
             loss = _loss_sum(module(batch["input_ids"], batch["lengths"]), batch["labels"]) / item.labelled_in_step
             loss.backward()

@@ -176,9 +176,8 @@ def read_corpus(
     for name, source in sources.items():
         held_out = set() if source.held_out is None else set(source.held_out.tolist())
         known: dict[tuple[str, ...], tuple[tuple[str, ...], list[Span], list[int]]] = {}
-        chunks = source.stored.chunks()
-        pairs = chain.from_iterable(zip(chunk.tokens, map(tuple, chunk.tags or ()), strict=True) for chunk in chunks)
-        for number, (tokens, tags) in enumerate(pairs):
+        for number, (tokens, found, _) in enumerate(source.stored.annotated()):
+            tags = tuple(found or ())
             if tags not in known:
                 known[tags] = tags, *annotate(tags, source.scheme, outside_label, label_map or {})
             split = "validation" if number in held_out else name

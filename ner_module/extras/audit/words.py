@@ -127,7 +127,7 @@ def subword_findings(corpus: Corpus, tokenization: Tokenization) -> tuple[list[F
     for sentence in corpus.sentences:
         length, cuts = sum([len(subwords[word]) for word in sentence.tokens]), []
         if length > budget:
-            cuts = [window.first_word for window in make_sequences(sentence.tokens, subwords, longest, stride)[1:]]
+            cuts = [window.words.start for window in make_sequences(sentence.tokens, subwords, longest, stride)[1:]]
         lengths[sentence.split].append(length)
         sequences[sentence.split] += 1 + len(cuts)
         if cuts:  # there is one window only where a clipped word made room
