@@ -11,8 +11,7 @@ The rules, each of which some other tool gets wrong:
 * A sentence that fits one sequence may be read with words of its document around it: whole words, nearest first, as
   many on one side as on the other where both have them. The sequence does not own them. A sentence in windows has none.
 
-Terms: a *sequence* is one encoder input, with its special tokens. ``labels`` are per subword token, as indices into the
-tag names of the split, :data:`UNLABELLED` where the loss must not look.
+A *sequence* is one encoder input, with its special tokens.
 """
 
 from __future__ import annotations
@@ -22,12 +21,8 @@ from collections.abc import Hashable, Iterable, Iterator, Sequence
 from itertools import accumulate, chain, groupby
 from typing import Any, NamedTuple
 
-UNLABELLED = -1
-"""In stored arrays: a subword token without a label. Batches carry ``IGNORE_INDEX`` in its place."""
-
 NO_SUBWORD = -1
 """The position of a word that became no subword token."""
-
 
 Annotated = tuple[Sequence[str], Sequence[str] | None, Hashable]
 """A sentence to encode: its words, their tags (``None``: not annotated) and the identity of its document, if any."""
@@ -193,22 +188,3 @@ def _sequence(
     starts = accumulate(lengths, initial=first)
     positions = [start if length else NO_SUBWORD for length, start in zip(lengths, starts, strict=False)]
     return EncodedSequence(input_ids, owned, positions, lengths)
-
-
-def subword_labels(
-    sequence: EncodedSequence, labels: Sequence[int], continuation: Sequence[int] | None = None
-) -> list[int]:
-    """``[len(sequence.input_ids)]`` labels: on the first token of each word, or on all when ``continuation`` is given.
-
-    Args:
-        sequence: from :func:`make_sequences`.
-        labels: label index of each word of the sentence.
-        continuation: label index -> the index that a word's further subword tokens get (``B-`` becomes ``I-``).
-    """
-    aligned = [UNLABELLED] * len(sequence.input_ids)
-    for word, start, length in zip(sequence.words, sequence.word_positions, sequence.word_lengths, strict=True):
-        if length:
-            aligned[start] = labels[word]
-        if length > 1 and continuation is not None:
-            aligned[start + 1 : start + length] = [continuation[labels[word]]] * (length - 1)
-    return aligned

@@ -1,12 +1,12 @@
 """Which sentences share a step, which process computes them, and the data loaders that yield them.
 
-Training is planned step by step for *all* processes at once: every process computes the same plan from seed and epoch
-and takes its own part, so nothing is duplicated, the number of steps is equal everywhere, and each batch knows how many
-labelled subword tokens its whole optimisation step has (over processes and accumulated micro-batches). Dividing by that
-number makes the loss of accumulated or distributed training equal to that of one large batch.
+Every process computes the same plan of an epoch from seed and epoch, for *all* processes, and takes its own part. So
+nothing is duplicated, the number of steps is equal everywhere, and each batch knows how many labelled subword tokens
+its whole optimisation step has. Dividing by that number makes the loss of accumulated or distributed training equal to
+that of one large batch.
 
-Evaluation and prediction distribute whole batches of whole sentences, sorted by length, over the processes; results
-carry the index of their sentence, by which whoever collects them restores the order.
+Evaluation and prediction distribute whole batches of whole sentences, sorted by length; results carry the index of
+their sentence, by which whoever collects them restores the order.
 
 The samplers yield whole batches (``DataLoader(batch_size=None)``): Lightning neither replaces nor shards them.
 """
@@ -74,10 +74,10 @@ class Plan:
         return -(-int(lengths.sum()) // ((self.max_tokens - longest) * self.world_size))
 
     def epoch(self, lengths: npt.NDArray[np.int64], epoch: int) -> list[MicroBatch]:
-        """All sequences of an epoch.
+        """All sequences of an epoch, shuffled.
 
-        ``random``: uniform. ``grouped``: uniform, then sorted by length within chunks of 50 micro-batches, whole
-        micro-batches shuffled; only a last, smaller one of a fixed number of sequences stays last.
+        ``grouped``: then sorted by length within chunks of 50 micro-batches, which are shuffled as a whole; only a
+        last, smaller one of a fixed number of sequences stays last.
         """
         generator = np.random.default_rng([self.seed, epoch])
         order = generator.permutation(len(lengths))
@@ -111,17 +111,21 @@ class Plan:
 
 @dataclass(frozen=True)
 class Position:
-    """How far training has come: what a checkpoint stores, as plain numbers and strings."""
+    """How far training has come, as a checkpoint stores it.
+
+    Attributes:
+        epoch: from 0.
+        batches: finished micro-batches of it.
+        sequences: finished sequences of its order; ``None``: those of the micro-batches (checkpoints of version 0.1).
+        plan: what decides the micro-batches.
+        order: what decided the order when the epoch began: the same, unless options changed within the epoch.
+    """
 
     epoch: int
     batches: int
-    """Finished micro-batches of the epoch."""
     sequences: int | None
-    """Finished sequences of its order; ``None``: those of the micro-batches (checkpoints of version 0.1)."""
     plan: Plan
-    """What decides the micro-batches."""
     order: Plan
-    """What decided the order of the epoch when it began: the same, unless options changed within the epoch."""
 
     @classmethod
     def from_state(cls, state: dict[str, Any] | None) -> Position | None:
@@ -222,7 +226,7 @@ def evaluation_batches(
 ) -> list[npt.NDArray[np.int64]]:
     """Batches of sentence indices, longest first so that memory runs out at once or never.
 
-    With ``look_ahead``, they are sorted within that many sentences only, so that results can be written as they come.
+    With ``look_ahead``, they are sorted within stretches of that many sentences, so that results can be written early.
     """
     batches = []
     chunk = look_ahead or max(len(lengths), 1)
@@ -233,10 +237,9 @@ def evaluation_batches(
 
 
 def share_of(batches: Sequence[npt.NDArray[np.int64]], rank: int, world_size: int) -> list[npt.NDArray[np.int64]]:
-    """Every ``world_size``-th batch, from this process's rank on.
+    """Every ``world_size``-th batch, from this process's rank on; one without a sentence where that is none.
 
-    Where there are fewer batches than processes, some get one batch without a sentence: Lightning lets a process that
-    has no batch at all skip the evaluation, and the others would wait for its counts forever.
+    Lightning lets a process without any batch skip the evaluation, and the others would wait for its counts forever.
     """
     return list(batches[rank::world_size]) or [np.empty(0, dtype=np.int64)] * bool(batches)
 
@@ -267,10 +270,7 @@ def training_loader(
 def evaluation_loader(
     assembler: BatchAssembler, options: Any, trainer: Any, look_ahead: int | None = None, skipped: int = 0
 ) -> DataLoader[Any]:
-    """Whole sentences, sorted by length as :func:`evaluation_batches` does.
-
-    The first ``skipped`` sentences, whole stretches of ``look_ahead``, are left out.
-    """
+    """Batches of :func:`evaluation_batches`, but for the first ``skipped`` sentences, whole stretches of them."""
     lengths = assembler.split.sentence_lengths()
     lengths = lengths if assembler.chosen is None else lengths[assembler.chosen]
     batches = evaluation_batches(lengths, options.eval_batch_size, look_ahead)

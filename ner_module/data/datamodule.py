@@ -25,8 +25,14 @@ from ner_module.data.agreement import check_agreement, several_processes
 from ner_module.data.batching import LOOK_AHEAD, Batching, Position, TrainingSampler, evaluation_loader, training_loader
 from ner_module.data.encoded import BatchAssembler, EncodedSplit, EncodingOptions, Selection
 from ner_module.data.inventory import Tags, check_known, check_learnable, check_strict, choose_source_schemes
-from ner_module.data.options import check_options, choose_held_out, sequence_limits
-from ner_module.data.preparation import encode_stored, report_splits, store_splits
+from ner_module.data.preparation import (
+    check_options,
+    choose_held_out,
+    encode_stored,
+    report_splits,
+    sequence_limits,
+    store_splits,
+)
 from ner_module.data.store import Documents, StoredSplit
 from ner_module.data.words import WORDS_VERSION
 from ner_module.errors import DataError, UserError
@@ -254,10 +260,6 @@ class NERDataModule(LightningDataModule):
             self._held_out = choose_held_out(self.stored["train"], options.validation_fraction, options.seed)
         report_splits(self.stored, self.encoded, self._held_out, self.max_seq_length, self.context_size)
 
-    def label_ids(self, split: str) -> list[int]:
-        """The model's label id of each tag of a split."""
-        return [self.labels.names.index(tag) for tag in self.encoded[split].tag_names]
-
     def sentences_of(self, split: str) -> tuple[str, Selection]:
         """Which encoded split holds the sentences of a split, and which of them they are."""
         if self._held_out is None or split not in ("train", "validation"):
@@ -307,7 +309,7 @@ class NERDataModule(LightningDataModule):
 
     def _assembled(self, split: str) -> BatchAssembler:
         source, chosen = self.sentences_of(split)
-        return BatchAssembler(self.encoded[source], self.label_ids(source) if split != "predict" else [], chosen)
+        return BatchAssembler(self.encoded[source], self.labels, chosen)
 
     @cached_property
     def _tokenizer_files(self) -> dict[str, str]:

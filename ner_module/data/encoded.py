@@ -1,9 +1,8 @@
 """A split as flat arrays on disk: written once per node in one pass, memory-mapped by every process after.
 
 Sentences become sequences (`alignment.py`), sequences become slices of a few one-dimensional files, and batch assembly
-(:class:`BatchAssembler`) becomes slicing. The files do not depend on the labels of a model: ``labels`` index the
-split's own ``tag_names``, and a lookup table turns them into label ids when a batch is made, so one encoded split
-serves any order of labels.
+(:class:`BatchAssembler`) becomes slicing. The files do not depend on the labels of a model: ``word_labels`` index the
+split's own ``tag_names``, so one encoded split serves any order of labels.
 """
 
 from __future__ import annotations
@@ -21,23 +20,18 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset
 
-from ner_module.data.alignment import (
-    NO_SUBWORD,
-    UNLABELLED,
-    Annotated,
-    Subwords,
-    make_sequences,
-    sentence_contexts,
-    subword_labels,
-)
+from ner_module.data.alignment import NO_SUBWORD, Annotated, Subwords, make_sequences, sentence_contexts
 from ner_module.files import folder_written_whole
-from ner_module.tagging import IGNORE_INDEX, UNTYPED, continuation_tag, convert_tags, illegal_words
+from ner_module.tagging import IGNORE_INDEX, UNTYPED, LabelSet, continuation_tag, convert_tags, illegal_words
 
 Selection = npt.NDArray[np.int64] | None
 """Indices of some sentences of an encoded split; ``None`` for all."""
 
 # Sentences whose new words are tokenised together.
 _BLOCK = 2_000
+
+UNLABELLED = -1
+"""The label of a word without annotation."""
 
 # Other ways to write "B", "I", …; a model has one label for both.
 _UNTYPED_TAGS = frozenset(f"{prefix}-{UNTYPED}" for prefix in "BIESLU")
@@ -62,7 +56,7 @@ class EncodedSplit:
 
     Attributes:
         name: the folder's; that of a cached split is a digest of content and options.
-        tag_names: the tags that occur, by index; the meaning of ``labels`` and ``word_labels``.
+        tag_names: the tags that occur, by index; the meaning of ``word_labels``.
         findings: what happened to sentences, words and tags -> how often, and the first sentence: ``illegal_tags``,
             ``windowed_sentences``, ``clipped_words``, ``words_without_subword``, ``sentences_with_context``.
         sequence_offsets: ``[sequences + 1]``, where the subword tokens of each sequence begin.
@@ -71,9 +65,9 @@ class EncodedSplit:
     """
 
     input_ids: npt.NDArray[np.int32]  # [subwords]
-    labels: npt.NDArray[np.int16]  # [subwords]
     word_positions: npt.NDArray[np.int32]  # [words] place of a word's first subword in the sequence that owns it
     word_labels: npt.NDArray[np.int16]  # [words]
+    word_labelled: npt.NDArray[np.int32]  # [words] how many of its subword tokens are labelled
     sequence_lengths: npt.NDArray[np.int32]  # [sequences] subword tokens of each
     sequence_labelled: npt.NDArray[np.int32]  # [sequences] labelled ones among them
     sequence_num_words: npt.NDArray[np.int32]  # [sequences] words that each owns
@@ -102,9 +96,8 @@ class EncodedSplit:
         return slice(int(self.sequence_words[first]), int(self.sequence_words[last]))
 
     def first_word_tagged(self, tag: str) -> tuple[int, int]:
-        """The first sentence with a tag, or with one that it continues, and the place of the word there."""
-        wanted = [index for index, name in enumerate(self.tag_names) if tag in (name, continuation_tag(name))]
-        word = int(np.argmax(np.isin(self.word_labels, wanted)))
+        """The first sentence with a tag, and the place of the word there."""
+        word = int(np.argmax(self.word_labels == self.tag_names.index(tag)))
         starts = self.sequence_words[self.sentence_sequences]
         sentence = int(np.searchsorted(starts, word, side="right")) - 1
         return sentence, word - int(starts[sentence])
@@ -156,7 +149,6 @@ class _Encoder:
         self._subwords, self._options = subwords, options
         self._label_map = dict(options.label_map)
         self._num_sentences = 0
-        self._continuation: list[int] = []
         self.tags: dict[str, int] = {}
         self.findings: dict[str, list[int]] = {}
         self.arrays: dict[str, list[int]] = {name: [] for name in _ARRAYS}
@@ -166,17 +158,17 @@ class _Encoder:
     ) -> None:
         options, arrays = self._options, self.arrays
         word_labels = [UNLABELLED] * len(tokens) if tags is None else self._word_labels(tags)
-        continuation = self._continuation if options.label_all_tokens and tags is not None else None
         limits = options.max_seq_length, options.stride
         sequences = make_sequences(tokens, self._subwords, *limits, before, after, options.context_size)
         for sequence in sequences:
-            labels = subword_labels(sequence, word_labels, continuation)
+            most = 0 if tags is None else options.max_seq_length if options.label_all_tokens else 1
+            labelled = [min(length, most) for length in sequence.word_lengths]
             arrays["input_ids"] += sequence.input_ids
-            arrays["labels"] += labels
             arrays["word_positions"] += sequence.word_positions
-            arrays["sequence_lengths"].append(len(labels))
-            arrays["sequence_labelled"].append(len(labels) - labels.count(UNLABELLED))
-            arrays["sequence_num_words"].append(len(sequence.words))
+            arrays["word_labelled"] += labelled
+            arrays["sequence_lengths"].append(len(sequence.input_ids))
+            arrays["sequence_labelled"].append(sum(labelled))
+            arrays["sequence_num_words"].append(len(labelled))
         arrays["word_labels"] += word_labels
         arrays["sentence_num_sequences"].append(len(sequences))
         lengths, special = [len(self._subwords[word]) for word in tokens], self._subwords.num_special
@@ -194,16 +186,7 @@ class _Encoder:
         respelt = source != "flat" and not _UNTYPED_TAGS.isdisjoint(tags)
         if illegal or respelt or scheme != source or self._label_map:
             tags = convert_tags(tags, source, scheme, self._options.outside_label, self._label_map)
-        return [self.tags[tag] if tag in self.tags else self._new_tag(tag) for tag in tags]
-
-    def _new_tag(self, tag: str) -> int:
-        """The index of a tag that is new, which brings its continuation along."""
-        index = self.tags[tag] = len(self.tags)
-        self._continuation.append(index)
-        if self._options.scheme != "flat":  # flat labels have no prefix, even where they look so (``S``, ``B-1``)
-            further = continuation_tag(tag)
-            self._continuation[index] = self.tags[further] if further in self.tags else self._new_tag(further)
-        return index
+        return [self.tags.setdefault(tag, len(self.tags)) for tag in tags]
 
     def _count(self, finding: str, count: int) -> None:
         if count:
@@ -223,70 +206,82 @@ class BatchAssembler(Dataset[dict[str, Any]]):
 
     Args:
         split: the arrays.
-        label_ids: ``[len(split.tag_names)]``, the model's label id of each tag of the split.
+        labels: the model's.
         chosen: the sentences that indices of sentences count; ``None`` for all of the split.
     """
 
-    def __init__(self, split: EncodedSplit, label_ids: Sequence[int], chosen: Selection = None) -> None:
+    def __init__(self, split: EncodedSplit, labels: LabelSet, chosen: Selection = None) -> None:
         self.split, self.chosen = split, chosen
-        # The last entry is what UNLABELLED (-1) indexes.
-        self._label_ids = np.asarray([*label_ids, IGNORE_INDEX], dtype=np.int64)
+        # B- becomes I- on further subword tokens of a word; flat labels have no prefix, even if they look so.
+        further = [tag if labels.scheme == "flat" else continuation_tag(tag) for tag in split.tag_names]
+        # The last entry is what UNLABELLED indexes.
+        self._first_ids, self._further_ids = (
+            np.array([*map(labels.names.index, tags), IGNORE_INDEX]) for tags in (split.tag_names, further)
+        )
 
     def __getitem__(self, item: TrainingItem | npt.NDArray[np.int64]) -> dict[str, Any]:
         """A micro-batch of training, or the sentences with some indices."""
         return self.micro_batch(item) if isinstance(item, TrainingItem) else self.sentences(item)
 
-    def sequences(self, sequences: npt.NDArray[np.int64]) -> dict[str, Any]:
-        """``input_ids`` and ``labels`` ``[subwords]``, and ``lengths``, the subword tokens of each sequence, as a list.
-
-        The lengths stay on the host, where attention is planned: asking a GPU for them would make it wait.
-        """
-        split = self.split
-        starts, ends = split.sequence_offsets[sequences], split.sequence_offsets[sequences + 1]
-        parts = [slice(start, end) for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
-        return {
-            "input_ids": torch.from_numpy(_gather(split.input_ids, parts).astype(np.int64)),
-            "labels": torch.from_numpy(self._label_ids[_gather(split.labels, parts)]),
-            "lengths": (ends - starts).tolist(),
-        }
-
     def micro_batch(self, item: TrainingItem) -> dict[str, Any]:
-        """The sequences of an item, and ``labelled_in_step``."""
-        # With fewer sequences than processes, this one computes one that counts nothing: collectives need everybody.
-        idle = len(item.sequences) == 0
-        batch = self.sequences(np.zeros(1, dtype=np.int64) if idle else item.sequences)
-        if idle:
+        """``input_ids`` and ``labels`` ``[subwords]``; ``lengths`` of the sequences, a list; ``labelled_in_step``.
+
+        Lengths stay on the host, where attention is planned: asking a GPU for them would make it wait.
+        """
+        if not len(item.sequences):  # one that counts nothing: collectives need every process
+            batch, _, _ = self._sequences(np.zeros(1, dtype=np.int64))
             batch["labels"].fill_(IGNORE_INDEX)
+        else:
+            batch, _, _ = self._sequences(item.sequences)
         return {**batch, "labelled_in_step": item.labelled_in_step}
 
     def sentences(self, indices: npt.NDArray[np.int64]) -> dict[str, Any]:
         """All sequences of some sentences, and where their words are.
 
         Returns:
-            What :meth:`sequences` gives, and ``word_positions`` ``[sentences, words]``: the place of a word's first
-            subword token among all of them, ``NO_SUBWORD`` where it has none or the sentence is shorter; ``gold``
+            ``input_ids``, ``labels`` and ``lengths``; ``word_positions`` ``[sentences, words]``: the place of a word's
+            first subword token among all of them, ``NO_SUBWORD`` where it has none or the sentence is shorter; ``gold``
             ``[sentences, words]``: label ids, ``IGNORE_INDEX`` past the sentence's end or without annotation;
             ``sentence_index`` and ``num_words`` ``[sentences]``, as arrays: they stay on the host, like the lengths.
         """
-        split = self.split
         sentences = indices if self.chosen is None else self.chosen[indices]
-        sequences = split.sequences_of(sentences)
-        batch = self.sequences(sequences)
-        words = [split.words_of(index) for index in sentences.tolist()]
+        batch, word_positions, word_labels = self._sequences(self.split.sequences_of(sentences))
+        words = [self.split.words_of(index) for index in sentences.tolist()]
         num_words = np.array([part.stop - part.start for part in words], dtype=np.int64)
-        starts = np.cumsum([0, *batch["lengths"]])[:-1]
-        start_of = np.repeat(starts, split.sequence_num_words[sequences])
-        places = _gather(split.word_positions, words).astype(np.int64)
         present = np.arange(max(int(num_words.max(initial=0)), 1)) < num_words[:, None]
         positions, gold = np.full(present.shape, NO_SUBWORD), np.full(present.shape, IGNORE_INDEX)
-        positions[present] = np.where(places == NO_SUBWORD, NO_SUBWORD, places + start_of)
-        gold[present] = self._label_ids[_gather(split.word_labels, words)]
+        positions[present], gold[present] = word_positions, self._first_ids[word_labels]
         return batch | {
             "word_positions": torch.from_numpy(positions),
             "gold": torch.from_numpy(gold),
             "sentence_index": indices,
             "num_words": num_words,
         }
+
+    def _sequences(self, sequences: npt.NDArray[np.int64]) -> tuple[dict[str, Any], Any, Any]:
+        """Some sequences; and of each of their words the place of its first subword token, and its label."""
+        split = self.split
+        words = _slices(split.sequence_words, sequences)
+        input_ids = _gather(split.input_ids, _slices(split.sequence_offsets, sequences))
+        lengths = split.sequence_lengths[sequences].astype(np.int64)
+        starts = np.repeat(np.cumsum(lengths) - lengths, split.sequence_num_words[sequences])
+        positions, word_labels = _gather(split.word_positions, words), _gather(split.word_labels, words)
+        positions = np.where(positions == NO_SUBWORD, NO_SUBWORD, positions + starts)
+        counts = _gather(split.word_labelled, words)
+        labelled = np.repeat(positions - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
+        labels = np.full(len(input_ids), IGNORE_INDEX)
+        labels[labelled] = np.repeat(self._further_ids[word_labels], counts)
+        labels[positions[counts > 0]] = self._first_ids[word_labels[counts > 0]]
+        batch = {
+            "input_ids": torch.from_numpy(input_ids.astype(np.int64)),
+            "labels": torch.from_numpy(labels),
+            "lengths": lengths.tolist(),
+        }
+        return batch, positions, word_labels
+
+
+def _slices(offsets: npt.NDArray[np.int64], parts: npt.NDArray[np.int64]) -> list[slice]:
+    return list(map(slice, offsets[parts].tolist(), offsets[parts + 1].tolist()))
 
 
 def _gather(array: npt.NDArray[Any], parts: Sequence[slice]) -> npt.NDArray[Any]:

@@ -23,7 +23,7 @@ import torch
 
 from ner_module import __version__
 from ner_module.data.datamodule import NERDataModule
-from ner_module.data.options import DEFAULT_MAX_SEQ_LENGTH
+from ner_module.data.preparation import DEFAULT_MAX_SEQ_LENGTH
 from ner_module.data.words import WORDS_VERSION
 from ner_module.errors import RunError
 from ner_module.files import read_json_object, sealed, sha256_of

@@ -120,7 +120,7 @@ class NERTagger:
             words = ((sentence.tokens, None, name) for sentence, name in zip(sentences, names, strict=True))
             options = self.data.encoding_options("predict")
             split = encode_split(Path(folder) / "texts", words, self._subwords, options, lasting=False)
-            assembler = BatchAssembler(split, [])
+            assembler = BatchAssembler(split, self.labels)
             for indices in evaluation_batches(split.sentence_lengths(), batch_size):
                 for index, label_ids, scores, *top in self._tag(assembler, indices, output_tags):
                     results[index] = prediction(sentences[index], label_ids, scores, self.labels, *top)

@@ -47,7 +47,7 @@ def epoch(module: NERModule, data: NERDataModule) -> list[float]:
     module.train()
     optimizer = make_optimizer(module, 5e-5, 0.0, fused=True)
     split = data.encoded["train"]
-    assembler = BatchAssembler(split, data.label_ids("train"))
+    assembler = BatchAssembler(split, data.labels)
     found = []
     for item in TrainingSampler(split, None, Plan(16, "random", 42)):
         batch = assembler.micro_batch(item)

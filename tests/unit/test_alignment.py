@@ -1,4 +1,4 @@
-"""Words, sequences and labels, against `tokenizer(…, is_split_into_words=True).word_ids()` of every family."""
+"""Words and sequences, against `tokenizer(…, is_split_into_words=True).word_ids()` of every family."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tiny_models import FAMILIES
 from transformers import AutoTokenizer
 
-from ner_module.data.alignment import NO_SUBWORD, UNLABELLED, EncodedSequence, Subwords, make_sequences, subword_labels
+from ner_module.data.alignment import NO_SUBWORD, EncodedSequence, Subwords, make_sequences
 from ner_module.tokenizer import load_tokenizer
 
 NO_LIMIT = 1_000_000
@@ -288,48 +288,3 @@ def test_a_word_longer_than_a_window_keeps_its_first_subwords(marks: Subwords) -
     assert [one.word_positions for one in sequences] == [[1], [1], [1]]
     [one] = check_windows([30], 16, 4, marks)
     assert len(one.input_ids) == 16
-
-
-# ---------------------------------------------------------------- labels
-
-
-def test_only_first_subwords_are_labelled(marks: Subwords) -> None:
-    sentence = Sentence([2, 0, 3, 1], marks)
-    [one] = make_sequences(sentence.tokens, marks, 16, 4)
-    aligned = subword_labels(one, [5, 6, 7, 8])
-    assert aligned == [-1, 5, -1, 7, -1, -1, 8, -1]
-
-
-def test_all_subwords_are_labelled_with_the_continuation(marks: Subwords) -> None:
-    sentence = Sentence([2, 0, 3, 1], marks)
-    [one] = make_sequences(sentence.tokens, marks, 16, 4)
-    # 0 O, 1 B-A, 2 I-A
-    aligned = subword_labels(one, [0, 1, 1, 2], continuation=[0, 2, 2])
-    assert aligned == [-1, 0, 0, 1, 2, 2, 2, -1]
-
-
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    lengths=st.lists(st.integers(0, 20), max_size=40),
-    max_seq_length=st.sampled_from((4, 16)),
-    share=st.sampled_from((0, 0.25, 0.5)),
-    all_subwords=st.booleans(),
-)
-def test_over_all_windows_each_word_is_labelled_once(
-    lengths: list[int], max_seq_length: int, share: float, all_subwords: bool, marks: Subwords
-) -> None:
-    sentence = Sentence(lengths, marks)
-    budget = max_seq_length - 2
-    labels = [2 * word for word in range(len(lengths))]
-    continuation = [label + 1 for label in range(2 * len(lengths))]
-    expected = []
-    for label, length in zip(labels, lengths, strict=True):
-        expected += [label] * (length > 0)
-        expected += [label + 1] * (min(length, budget) - 1) if all_subwords else []
-    found = []
-    for one in make_sequences(sentence.tokens, marks, max_seq_length, int(max_seq_length * share)):
-        aligned = subword_labels(one, labels, continuation if all_subwords else None)
-        assert len(aligned) == len(one.input_ids)
-        assert aligned[0] == aligned[-1] == UNLABELLED
-        found += [label for label in aligned if label != UNLABELLED]
-    assert found == expected

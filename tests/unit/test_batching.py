@@ -35,6 +35,7 @@ from ner_module.tagging import IGNORE_INDEX, LabelSet
 from ner_module.tokenizer import load_tokenizer
 
 TAGS = ["O", "B-A", "I-A", "B-B", "I-B"]
+LABELS = LabelSet(tuple(TAGS), "iob2", "O")
 OPTIONS = EncodingOptions(16, 4, False, "iob2", "iob2", "O")
 
 
@@ -385,36 +386,37 @@ def test_evaluation_begins_with_the_longest_sentence() -> None:
 # ---------------------------------------------------------------- tensors
 
 
-def label_ids(split: EncodedSplit) -> list[int]:
-    return [TAGS.index(tag) for tag in split.tag_names]
+def sequences(assembler: BatchAssembler, which: list[int]) -> dict[str, Any]:
+    return assembler.micro_batch(TrainingItem(np.array(which), 0))
 
 
 def test_sequences_lie_one_after_the_other(make_split: Callable[[int], EncodedSplit]) -> None:
     split = make_split(37)
-    sequences = np.array([5, 0, 11, 3])
-    batch = BatchAssembler(split, label_ids(split)).sequences(sequences)
-    assert batch["lengths"] == split.sequence_lengths[sequences].tolist()
+    which = [5, 0, 11, 3]
+    batch = sequences(BatchAssembler(split, LABELS), which)
+    assert batch["lengths"] == split.sequence_lengths[which].tolist()
     assert batch["input_ids"].dtype == batch["labels"].dtype == torch.int64
     sequences_of_ids, sequences_of_labels = (batch[name].split(batch["lengths"]) for name in ("input_ids", "labels"))
-    for index, sequence in enumerate(sequences):
-        start, end = split.sequence_offsets[sequence], split.sequence_offsets[sequence + 1]
-        assert sequences_of_ids[index].tolist() == list(split.input_ids[start:end])
-        expected = [
-            IGNORE_INDEX if label < 0 else TAGS.index(split.tag_names[label]) for label in split.labels[start:end]
-        ]
-        assert sequences_of_labels[index].tolist() == expected
+    for ids, labels, sequence in zip(sequences_of_ids, sequences_of_labels, which, strict=True):
+        assert ids.tolist() == list(split.input_ids[slice(*split.sequence_offsets[[sequence, sequence + 1]])])
+        words = slice(*split.sequence_words[[sequence, sequence + 1]])
+        expected = [IGNORE_INDEX] * len(ids)
+        for position, label in zip(split.word_positions[words], split.word_labels[words], strict=True):
+            if position != NO_SUBWORD:
+                expected[position] = TAGS.index(split.tag_names[label])
+        assert labels.tolist() == expected
 
 
-def test_no_sequences_at_all(make_split: Callable[[int], EncodedSplit]) -> None:
-    split = make_split(5)
-    batch = BatchAssembler(split, label_ids(split)).sequences(np.array([], dtype=np.int64))
+def test_no_sentence_at_all(make_split: Callable[[int], EncodedSplit]) -> None:
+    batch = BatchAssembler(make_split(5), LABELS).sentences(np.array([], dtype=np.int64))
     assert (batch["input_ids"].shape, batch["labels"].shape, batch["lengths"]) == ((0,), (0,), [])
+    assert batch["gold"].shape == batch["word_positions"].shape == (0, 1)
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 100])
 def test_sentences_carry_where_their_words_are(batch_size: int, make_split: Callable[[int], EncodedSplit]) -> None:
     split = make_split(37)
-    assembler = BatchAssembler(split, label_ids(split))
+    assembler = BatchAssembler(split, LABELS)
     seen = []
     for indices in evaluation_batches(split.sentence_lengths(), batch_size):
         batch = assembler.sentences(indices)
@@ -448,8 +450,8 @@ def test_sentences_carry_where_their_words_are(batch_size: int, make_split: Call
 def test_a_chosen_part_of_the_sentences_is_counted_from_zero(make_split: Callable[[int], EncodedSplit]) -> None:
     split = make_split(37)
     chosen = np.array([3, 8, 20])
-    assembler = BatchAssembler(split, label_ids(split))
-    batch = BatchAssembler(split, label_ids(split), chosen).sentences(np.array([2, 0]))
+    assembler = BatchAssembler(split, LABELS)
+    batch = BatchAssembler(split, LABELS, chosen).sentences(np.array([2, 0]))
     assert batch["sentence_index"].tolist() == [2, 0]
     expected = assembler.sentences(np.array([20, 3]))
     assert batch["lengths"] == expected["lengths"]
@@ -460,7 +462,7 @@ def test_a_chosen_part_of_the_sentences_is_counted_from_zero(make_split: Callabl
 
 def test_a_process_without_sequences_counts_nothing(make_split: Callable[[int], EncodedSplit]) -> None:
     split = make_split(5)
-    assembler = BatchAssembler(split, label_ids(split))
+    assembler = BatchAssembler(split, LABELS)
     items = [epoch(split, batch_size=len(split.sequence_lengths) - 1, rank=rank, world_size=2) for rank in range(2)]
     assert sum(map(len, map(sequences_of, items))) == len(split.sequence_lengths)
     one_sequence = epoch(split, sequences=np.array([1]), rank=1, world_size=2)
@@ -485,7 +487,7 @@ class SilentModule(NERModule):
 def module(tiny_model: Callable[..., Path]) -> NERModule:
     torch.manual_seed(0)
     built = SilentModule(str(tiny_model()), dropout=0.0)
-    built.set_labels(LabelSet(tuple(TAGS), "iob2", "O"))
+    built.set_labels(LABELS)
     built.build()
     return built.train()
 
@@ -500,10 +502,10 @@ def test_accumulated_and_distributed_gradients_are_those_of_one_large_batch(
     size: int, world_size: int, accumulate: int, module: NERModule, make_split: Callable[[int], EncodedSplit]
 ) -> None:
     split = make_split(13)
-    sequences = np.flatnonzero(split.sequence_labelled)[:size]
-    assembler = BatchAssembler(split, label_ids(split))
+    chosen = np.flatnonzero(split.sequence_labelled)[:size]
+    assembler = BatchAssembler(split, LABELS)
     ranks = [
-        epoch(split, sequences=sequences, batch_size=2, rank=rank, world_size=world_size, accumulate=accumulate)
+        epoch(split, sequences=chosen, batch_size=2, rank=rank, world_size=world_size, accumulate=accumulate)
         for rank in range(world_size)
     ]
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
@@ -514,7 +516,7 @@ def test_accumulated_and_distributed_gradients_are_those_of_one_large_batch(
         step = [item for items in ranks for item in items[start : start + accumulate]]
         # The mean over all labelled subwords of the step, by transformers' own loss.
         module.zero_grad()
-        large = assembler.sequences(np.array(sequences_of(step), dtype=np.int64))
+        large = sequences(assembler, sequences_of(step))
         input_ids, real = pad_sequences(large["input_ids"], large["lengths"], 0)
         labels, _ = pad_sequences(large["labels"], large["lengths"], IGNORE_INDEX)
         module.model(input_ids=input_ids, attention_mask=real.long(), labels=labels).loss.backward()
@@ -540,7 +542,7 @@ def test_a_batch_without_a_label_has_loss_zero_not_nan(
         world_size=1, accumulate_grad_batches=1, optimizers=[optimizer]
     )
     module.zero_grad()
-    batch = BatchAssembler(split, label_ids(split)).micro_batch(TrainingItem(empty, 0))
+    batch = BatchAssembler(split, LABELS).micro_batch(TrainingItem(empty, 0))
     loss = module.training_step(batch, 0)
     loss.backward()
     assert loss == 0
@@ -550,11 +552,11 @@ def test_a_batch_without_a_label_has_loss_zero_not_nan(
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_loader_passes_batches_through_whole(workers: int, make_split: Callable[[int], EncodedSplit]) -> None:
     split = make_split(37)
-    assembler = BatchAssembler(split, label_ids(split))
+    assembler = BatchAssembler(split, LABELS)
     sampler = TrainingSampler(split, None, plan_of())
     loader = DataLoader(assembler, sampler=sampler, batch_size=None, num_workers=workers)
     expected = epoch(split)
     assert len(loader) == len(expected)
     for batch, item in zip(loader, expected, strict=True):
-        assert torch.equal(batch["input_ids"], assembler.sequences(item.sequences)["input_ids"])
+        assert torch.equal(batch["input_ids"], assembler.micro_batch(item)["input_ids"])
         assert batch["labelled_in_step"] == item.labelled_in_step

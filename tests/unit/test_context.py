@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ner_module import NERDataModule
-from ner_module.data.alignment import NO_SUBWORD, UNLABELLED, Annotated, Subwords, sentence_contexts
-from ner_module.data.encoded import EncodedSplit, EncodingOptions, encode_split
+from ner_module.data.alignment import NO_SUBWORD, Annotated, Subwords, sentence_contexts
+from ner_module.data.encoded import BatchAssembler, EncodedSplit, EncodingOptions, encode_split
 from ner_module.files import CHECKSUMS
+from ner_module.tagging import IGNORE_INDEX, LabelSet
 from ner_module.tokenizer import load_tokenizer
 
 WORDS = ["was", "born", "in", "Zyqxw", "Monday", "\u200b", "the", "Parisian", "."]
@@ -49,6 +50,13 @@ def encode(
     defaults = {"label_all_tokens": False, "source_scheme": "iob2", "scheme": "iob2", "outside_label": "O"}
     options = EncodingOptions(**{"max_seq_length": 64, "stride": 16, **defaults, **changes}, context_size=context_size)
     return encode_split(folder, sentences, subwords, options)
+
+
+def all_labels(split: EncodedSplit) -> np.ndarray[Any, Any]:
+    """Of all subword tokens."""
+    labels = LabelSet(("O", "B-LOC", "I-LOC", "B-PER", "I-PER"), "iob2", "O")
+    labels_T: np.ndarray[Any, Any] = BatchAssembler(split, labels).sentences(np.arange(len(split)))["labels"].numpy()
+    return labels_T
 
 
 def first_ids(split: EncodedSplit, sentence: int) -> list[int]:
@@ -101,7 +109,8 @@ def test_own_words_each_once_and_no_others(
     for name in ("word_labels", "sequence_num_words", "sentence_num_sequences", "sequence_labelled"):
         assert np.array_equal(getattr(split, name), getattr(alone, name)), name
     assert split.sequence_lengths.max() <= 64
-    assert (split.labels != UNLABELLED).sum() == (alone.labels != UNLABELLED).sum()
+    labels_of, alone_labels = all_labels(split), all_labels(alone)
+    assert (labels_of != IGNORE_INDEX).sum() == (alone_labels != IGNORE_INDEX).sum()
     grown = 0
     for index, words in enumerate(tokens):
         own = [piece for word in words for piece in subwords[word]]
@@ -123,12 +132,12 @@ def test_own_words_each_once_and_no_others(
                 start = start or int(position)
         # The labels are those of the sentence alone, moved to where its words are.
         first = int(split.sequence_offsets[split.sentence_sequences[index]])
-        labels = split.labels[first : first + len(sequence)].tolist()
+        labels = labels_of[first : first + len(sequence)].tolist()
         base = int(alone.sequence_offsets[alone.sentence_sequences[index]])
-        core = alone.labels[base + 1 : base + 1 + len(own)].tolist()
+        core = alone_labels[base + 1 : base + 1 + len(own)].tolist()
         if own:
             assert labels[start : start + len(own)] == core
-            assert set(labels[:start]) | set(labels[start + len(own) :]) == {UNLABELLED}
+            assert set(labels[:start]) | set(labels[start + len(own) :]) == {IGNORE_INDEX}
     assert split.findings["sentences_with_context"][0] == grown > 10
 
 

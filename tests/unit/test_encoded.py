@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from seqeval.metrics.sequence_labeling import get_entities
 
-from ner_module.data.alignment import NO_SUBWORD, UNLABELLED, Annotated, Subwords
-from ner_module.data.encoded import EncodedSplit, EncodingOptions, encode_split
+from ner_module.data.alignment import NO_SUBWORD, Annotated, Subwords
+from ner_module.data.encoded import UNLABELLED, BatchAssembler, EncodedSplit, EncodingOptions, encode_split
 from ner_module.files import CHECKSUMS
-from ner_module.tagging import Span, tags_to_spans
+from ner_module.tagging import LabelSet, Span, complete_label_set, tags_to_spans
 from ner_module.tokenizer import load_tokenizer
 
 # "Zyqxw" is spelt out, "was" is one piece, "\u200b" none.
@@ -44,17 +44,11 @@ def tags_of(split: EncodedSplit, sentence: int) -> list[str]:
     return [split.tag_names[label] for label in split.word_labels[split.words_of(sentence)]]
 
 
-def sequences_of(split: EncodedSplit, sentence: int) -> Iterator[tuple[list[int], list[int]]]:
-    """Subword ids and labels of each sequence of a sentence."""
-    for sequence in range(split.sentence_sequences[sentence], split.sentence_sequences[sentence + 1]):
-        place = slice(split.sequence_offsets[sequence], split.sequence_offsets[sequence + 1])
-        yield split.input_ids[place].tolist(), split.labels[place].tolist()
-
-
-def subword_tags(split: EncodedSplit, sentence: int) -> list[str]:
-    """The tags of all subwords of a sentence; ``-`` where there is none."""
-    named = [*split.tag_names, "-"]
-    return [named[label] for _, labels in sequences_of(split, sentence) for label in labels]
+def subword_tags(split: EncodedSplit, sentences: Sequence[int], scheme: str = "iob2") -> list[str]:
+    """The tags of all subwords of some sentences; ``-`` where there is none."""
+    labels = LabelSet(tuple(complete_label_set(split.tag_names, scheme, None)), scheme, None)
+    batch = BatchAssembler(split, labels).sentences(np.array(sentences))
+    return [labels.names[label] if label >= 0 else "-" for label in batch["labels"].tolist()]
 
 
 def folders_in(folder: Path) -> list[str]:
@@ -96,13 +90,14 @@ def test_the_corpus_comes_back(
     assert len(split) == len(tokens)
     assert len(split.sequence_lengths) == split.sentence_sequences[-1]
     assert split.sequence_lengths.max() <= max_seq_length
-    assert split.sequence_lengths.sum() == len(split.input_ids) == len(split.labels)
+    assert split.sequence_lengths.sum() == len(split.input_ids)
     assert len(split.word_labels) == len(split.word_positions) == sum(map(len, tokens))
     assert split.sentence_lengths().sum() == len(split.input_ids)
     for sentence, expected in enumerate(tags):
         assert tags_of(split, sentence) == expected
     visible = sum(bool(subwords[word]) for words in tokens for word in words)
-    labelled = int((split.labels != UNLABELLED).sum())
+    subword_labels = subword_tags(split, range(len(split)))
+    labelled = len(subword_labels) - subword_labels.count("-")
     assert split.sequence_labelled.sum() == labelled
     if label_all_tokens:
         budget = max_seq_length - subwords.num_special
@@ -119,7 +114,7 @@ def test_the_corpus_comes_back(
         )
         for position, label in zip(split.word_positions[words], split.word_labels[words], strict=True):
             if position != NO_SUBWORD:
-                assert split.labels[start + position] == label
+                assert subword_labels[start + position] == split.tag_names[label]
     # Found again in another process, from disk alone.
     again = EncodedSplit(tmp_path / "split")
     assert again.findings == split.findings
@@ -149,7 +144,8 @@ def test_without_tags_nothing_is_labelled(subwords: Subwords, tmp_path: Path) ->
         folder = tmp_path / str(all_tokens)
         split = encode(folder, subwords, [[SHORT, LONG], []], None, label_all_tokens=all_tokens)
         assert split.tag_names == []
-        assert set(split.labels.tolist()) == set(split.word_labels.tolist()) == {UNLABELLED}
+        assert set(subword_tags(split, [0, 1])) == {"-"}
+        assert set(split.word_labels.tolist()) == {UNLABELLED}
         assert split.word_positions.tolist() == [1, 2]
         assert split.sequence_labelled.tolist() == [0, 0]
 
@@ -162,7 +158,7 @@ def test_first_subwords_only(subwords: Subwords, tmp_path: Path) -> None:
     assert pieces > 2
     split = encode(tmp_path, subwords, [[SHORT, LONG, NOTHING, LONG]], [["O", "B-A", "I-A", "I-A"]])
     rest = ["-"] * (pieces - 1)
-    assert subword_tags(split, 0) == ["-", "O", "B-A", *rest, "I-A", *rest, "-"]
+    assert subword_tags(split, [0]) == ["-", "O", "B-A", *rest, "I-A", *rest, "-"]
 
 
 @pytest.mark.parametrize(
@@ -186,13 +182,8 @@ def test_all_subwords_and_a_mention_begins_once(
     for word in expected.split(" | "):
         first, further = word.split()
         wanted += [first, *[further] * (pieces - 1)]
-    assert subword_tags(split, 0) == [*wanted, "-"]
+    assert subword_tags(split, [0], scheme) == [*wanted, "-"]
     assert tags_of(split, 0) == tags.split(), "gold stays as it is"
-
-
-def test_the_continuation_of_a_label_is_known_even_if_it_never_occurs(subwords: Subwords, tmp_path: Path) -> None:
-    split = encode(tmp_path, subwords, [[LONG]], [["B-A"]], label_all_tokens=True)
-    assert set(split.tag_names) == {"B-A", "I-A"}
 
 
 def test_flat_labels_continue_as_themselves_also_when_they_look_like_prefixes(
@@ -203,7 +194,7 @@ def test_flat_labels_continue_as_themselves_also_when_they_look_like_prefixes(
     for all_tokens in (False, True):
         split = encode(tmp_path / str(all_tokens), subwords, [[LONG] * 4], [tags], label_all_tokens=all_tokens, **flat)
         assert split.tag_names == tags, "no label that the data does not have"
-        labelled = [tag for tag in subword_tags(split, 0) if tag != "-"]
+        labelled = [tag for tag in subword_tags(split, [0], "flat") if tag != "-"]
         assert labelled == [tag for tag in tags for _ in range(len(subwords_of(subwords, LONG)) if all_tokens else 1)]
 
 

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ner_module.data.options import choose_held_out
-from ner_module.data.preparation import ReadingOptions, store_files
+from ner_module.data.preparation import ReadingOptions, choose_held_out, store_files
 from ner_module.data.store import StoredSplit
 from ner_module.errors import DataError
 

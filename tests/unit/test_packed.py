@@ -314,7 +314,7 @@ def epoch_losses(tiny_model: Callable[..., Path], corpus: Path) -> Callable[[str
         assert module.packed == (padding == "none")
         optimizer = make_optimizer(module, 1e-3, 0.0, fused=True)
         split = data.encoded["train"]
-        assembler = BatchAssembler(split, data.label_ids("train"))
+        assembler = BatchAssembler(split, data.labels)
         losses = []
         for item in TrainingSampler(split, None, Plan(8, "random", 0)):
             batch = assembler.micro_batch(item)

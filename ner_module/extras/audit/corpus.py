@@ -18,8 +18,7 @@ import numpy.typing as npt
 from ner_module.data.datamodule import NERDataModule
 from ner_module.data.formats import expand_files
 from ner_module.data.inventory import Tags, choose_source_schemes
-from ner_module.data.options import choose_held_out
-from ner_module.data.preparation import NEEDED, store_splits
+from ner_module.data.preparation import NEEDED, choose_held_out, store_splits
 from ner_module.data.store import StoredSplit
 from ner_module.data.tag_census import Suspicion, suspicious_tags
 from ner_module.errors import DataError

@@ -77,7 +77,7 @@ def rank_suspects(
         sentences = np.arange(len(stored)) if chosen is None else chosen
     module = module.eval().to("cuda" if torch.cuda.is_available() else "cpu")
     module.check_device()
-    assembler = BatchAssembler(encoded, data.label_ids(source))
+    assembler = BatchAssembler(encoded, labels)
     suspects = []
     for indices in evaluation_batches(encoded.sentence_lengths()[sentences], data.hparams["eval_batch_size"]):
         batch = assembler.sentences(sentences[indices])
