@@ -1,16 +1,15 @@
 """NERDataModule: annotated data in, batches out.
 
 ``prepare_data`` (once per node) reads and tokenises what the command needs into the cache; ``setup`` (every process)
-maps it into memory and settles the labels; the loaders yield batches. A checkpoint carries this module's state
-(tokenizer, labels, alignment), so that ``test`` and ``predict`` see words as training did and need neither the hub nor
-the training files.
+maps it into memory and settles the labels; the loaders yield batches. With this module's state from a checkpoint,
+``test`` and ``predict`` see words as training did, and need neither the base model nor the training files.
 """
 
 from __future__ import annotations
 
 import logging
 import tempfile
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cached_property
@@ -74,18 +73,16 @@ class NERDataModule(LightningDataModule):
             for ``flat`` labels, the labels themselves. A checkpoint keeps its map; what is given beside it is added.
         strict: refuse illegal tag sequences and spans that do not fit whole words, instead of repairing and counting.
         validation_fraction: the share of the training sentences, or documents, held out without validation data, or 0.
-        max_seq_length: subword tokens of a sequence, special tokens included; longer sentences are split into
-            overlapping windows and nothing is lost. 512, or the model's own limit where that is less.
+        max_seq_length: subword tokens of a sequence; longer sentences are split into overlapping windows and nothing is
+            lost. 512, or the model's own limit where that is less.
         stride: subword tokens that neighbouring windows share; a quarter of ``max_seq_length`` by default.
         context_size: how many subword tokens of its document a sentence is read with, before and after it together;
             its own words alone are labelled and predicted. 0 reads each sentence by itself. Longer sequences cost time.
         documents: which sentences are of one document: ``marked`` as the data says (``-DOCSTART-``, ``# newdoc``, a
-            ``document`` key, brat files), or ``file``: also all of a file that marks none, such as lines of raw text.
-        label_all_tokens: compute the loss on every subword token of a word instead of the first only (B- becomes I- on
-            the others); predictions are read from the first either way.
+            ``document`` key, brat files), or ``file``: also all of a file that marks none.
+        label_all_tokens: compute the loss on all subword tokens of a word, not only the first; B- becomes I- on others.
         batch_size: sentences of one training step on one device.
-        max_tokens: at most that many subword tokens in one training step on one device, in place of ``batch_size``:
-            steps are evenly large and memory is bounded, whatever the lengths of sentences.
+        max_tokens: in place of ``batch_size``, the most subword tokens of a step on one device; that bounds memory.
         eval_batch_size: sentences computed at once in evaluation and prediction; changes speed, never results.
         batching: which sentences share a training step: ``random``, or ``grouped`` by similar length, which computes
             less padding but learns from other batches.
@@ -135,14 +132,12 @@ class NERDataModule(LightningDataModule):
         self.save_hyperparameters(logger=False)  # the whole configuration is logged, by `cli.py`
         self._options: Any = self.hparams
         check_options(self._options)
-        self.labels = LabelSet(())
-        """The model's labels; settled in ``setup`` or by a checkpoint."""
+        self.labels = LabelSet(())  # the model's; settled in `setup` or by a checkpoint
         self.label_map: dict[str, str] = dict(label_map or {})
         self.tokenizer: Any = None
         self.stored: dict[str, StoredSplit] = {}
         self.encoded: dict[str, EncodedSplit] = {}
-        self.predicted_before = 0
-        """First sentences to leave out of the prediction, whole stretches of ``LOOK_AHEAD``: they are done."""
+        self.predicted_before = 0  # sentences whose prediction is done, whole stretches of `LOOK_AHEAD`
         self._prepared: str | None = None  # the command whose data this process prepared and has not set up yet
         self._schemes: Mapping[str, str] = {}  # those of the files of each annotated split
         self._held_out: Selection = None
@@ -204,8 +199,7 @@ class NERDataModule(LightningDataModule):
         source = options.model_name_or_path, options.revision
         tokenizer = load_tokenizer(*source)
         self.max_seq_length, self.stride = sequence_limits(options, load_config(*source), tokenizer)
-        self.label_all_tokens: bool = options.label_all_tokens
-        self.context_size: int = options.context_size
+        self.label_all_tokens, self.context_size = options.label_all_tokens, options.context_size
         self.tokenizer = tokenizer
 
     def encoding_options(self, split: str) -> EncodingOptions:
@@ -224,11 +218,7 @@ class NERDataModule(LightningDataModule):
         )
 
     def setup(self, stage: str) -> None:
-        """Settle the labels and what is held out; Lightning calls it in every process.
-
-        Raises:
-            UserError: in this process, or in the first one where others have other data.
-        """
+        """Settle the labels and what is held out; Lightning calls it in every process."""
         if self._problem is None:
             try:
                 self._settle()
@@ -256,8 +246,8 @@ class NERDataModule(LightningDataModule):
             log.warning("the training data has changed since the checkpoint was made; training uses the new data")
         self._held_out = None
         if "train" in self.stored and "validation" not in self.stored:
-            options = self._options
-            self._held_out = choose_held_out(self.stored["train"], options.validation_fraction, options.seed)
+            share, seed = self._options.validation_fraction, self._options.seed
+            self._held_out = choose_held_out(self.stored["train"], share, seed)
         report_splits(self.stored, self.encoded, self._held_out, self.max_seq_length, self.context_size)
 
     def sentences_of(self, split: str) -> tuple[str, Selection]:
@@ -278,14 +268,13 @@ class NERDataModule(LightningDataModule):
         """The entities of the training data: type -> surface form (words joined by spaces) -> count."""
         source, chosen = self.sentences_of("train")
         stored, encoded = self.stored[source], self.encoded[source]
-        entities: dict[str, Counter[str]] = {}
+        entities: dict[str, dict[str, int]] = defaultdict(Counter)
         for index in range(len(stored)) if chosen is None else chosen.tolist():
-            tags = [encoded.tag_names[label] for label in encoded.word_labels[encoded.words_of(index)]]
-            spans = self.labels.spans(tags)
+            spans = self.labels.spans([encoded.tag_names[tag] for tag in encoded.word_labels[encoded.words_of(index)]])
             tokens = stored.tokens(index) if spans else []
             for start, end, entity_type in spans:
-                entities.setdefault(entity_type, Counter())[" ".join(tokens[start:end])] += 1
-        return {entity_type: dict(forms) for entity_type, forms in entities.items()}
+                entities[entity_type][" ".join(tokens[start:end])] += 1
+        return dict(entities)
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Batches of sequences in a new order each epoch."""

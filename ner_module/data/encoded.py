@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import accumulate, chain, groupby, islice
 from pathlib import Path
 from typing import Any, NamedTuple, get_args, get_type_hints
 
@@ -20,18 +20,24 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset
 
-from ner_module.data.alignment import NO_SUBWORD, Annotated, Subwords, make_sequences, sentence_contexts
+from ner_module.data.alignment import Subwords, place_sequences
 from ner_module.files import folder_written_whole
 from ner_module.tagging import IGNORE_INDEX, UNTYPED, LabelSet, continuation_tag, convert_tags, illegal_words
+
+Annotated = tuple[Sequence[str], Sequence[str] | None, Hashable]
+"""A sentence to encode: its words, their tags (``None``: not annotated) and the identity of its document, if any."""
 
 Selection = npt.NDArray[np.int64] | None
 """Indices of some sentences of an encoded split; ``None`` for all."""
 
-# Sentences whose new words are tokenised together.
-_BLOCK = 2_000
+NO_SUBWORD = -1
+"""The position of a word that became no subword token."""
 
 UNLABELLED = -1
 """The label of a word without annotation."""
+
+# Documents, or sentences that belong to none, whose new words are tokenised together.
+_BLOCK = 2_000
 
 # Other ways to write "B", "I", …; a model has one label for both.
 _UNTYPED_TAGS = frozenset(f"{prefix}-{UNTYPED}" for prefix in "BIESLU")
@@ -129,11 +135,12 @@ def encode_split(
     encoder = _Encoder(subwords, options)
     with folder_written_whole(folder, checksums=lasting, lasting=lasting) as scratch, contextlib.ExitStack() as stack:
         files = {name: stack.enter_context((scratch / f"{name}.bin").open("wb")) for name in _ARRAYS}
-        stream = sentence_contexts(sentences, options.context_size)
-        while block := list(islice(stream, _BLOCK)):
-            subwords.cache(words for tokens, _, _, after in block for words in (tokens, after))
-            for sentence in block:
-                encoder.add(*sentence)
+        groups = groupby(sentences, lambda sentence: object() if sentence[2] is None else sentence[2])
+        documents = (list(group) for _, group in groups)
+        while block := list(islice(documents, _BLOCK)):
+            subwords.cache(tokens for document in block for tokens, _, _ in document)
+            for document in block:
+                encoder.add(document)
             for name, values in encoder.arrays.items():
                 files[name].write(np.asarray(values, dtype=_ARRAYS[name]).tobytes())
                 values.clear()
@@ -148,36 +155,52 @@ class _Encoder:
     def __init__(self, subwords: Subwords, options: EncodingOptions) -> None:
         self._subwords, self._options = subwords, options
         self._label_map = dict(options.label_map)
+        self._budget = options.max_seq_length - subwords.num_special
         self._num_sentences = 0
         self.tags: dict[str, int] = {}
         self.findings: dict[str, list[int]] = {}
         self.arrays: dict[str, list[int]] = {name: [] for name in _ARRAYS}
 
-    def add(
-        self, tokens: Sequence[str], tags: Sequence[str] | None, before: Sequence[str], after: Sequence[str]
+    def add(self, document: Sequence[Annotated]) -> None:
+        """The consecutive sentences of a document, or one that belongs to none."""
+        pieces = [self._subwords[word] for tokens, _, _ in document for word in tokens]
+        lengths = [min(len(ids), self._budget) for ids in pieces]
+        end = 0
+        for tokens, tags, _ in document:
+            sentence = range(end, end + len(tokens))
+            end = sentence.stop
+            clipped = sum(len(ids) > self._budget for ids in pieces[sentence.start : sentence.stop])
+            self._count("clipped_words", clipped)
+            self._add_sentence(pieces, lengths, sentence, tags)
+            self._num_sentences += 1
+
+    def _add_sentence(
+        self, pieces: Sequence[Sequence[int]], lengths: list[int], sentence: range, tags: Sequence[str] | None
     ) -> None:
         options, arrays = self._options, self.arrays
-        word_labels = [UNLABELLED] * len(tokens) if tags is None else self._word_labels(tags)
-        limits = options.max_seq_length, options.stride
-        sequences = make_sequences(tokens, self._subwords, *limits, before, after, options.context_size)
-        for sequence in sequences:
-            most = 0 if tags is None else options.max_seq_length if options.label_all_tokens else 1
-            labelled = [min(length, most) for length in sequence.word_lengths]
-            arrays["input_ids"] += sequence.input_ids
-            arrays["word_positions"] += sequence.word_positions
+        prefix, suffix = self._subwords.prefix, self._subwords.suffix
+        most_labels = 0 if tags is None else self._budget if options.label_all_tokens else 1
+        places = place_sequences(lengths, sentence, self._budget, options.stride, options.context_size)
+        for window, owned in places:
+            inside = chain.from_iterable(pieces[word][: self._budget] for word in window)
+            before, here = lengths[window.start : owned.start], lengths[owned.start : owned.stop]
+            starts = list(accumulate(here, initial=len(prefix) + sum(before)))[:-1]
+            labelled = [min(length, most_labels) for length in here]
+            arrays["input_ids"] += [*prefix, *inside, *suffix]
+            arrays["word_positions"] += [
+                start if length else NO_SUBWORD for start, length in zip(starts, here, strict=True)
+            ]
             arrays["word_labelled"] += labelled
-            arrays["sequence_lengths"].append(len(sequence.input_ids))
+            arrays["sequence_lengths"].append(self._subwords.num_special + sum(lengths[window.start : window.stop]))
             arrays["sequence_labelled"].append(sum(labelled))
-            arrays["sequence_num_words"].append(len(labelled))
-        arrays["word_labels"] += word_labels
-        arrays["sentence_num_sequences"].append(len(sequences))
-        lengths, special = [len(self._subwords[word]) for word in tokens], self._subwords.num_special
-        grown = len(sequences) == 1 and len(sequences[0].input_ids) > special + sum(lengths)
+            arrays["sequence_num_words"].append(len(owned))
+        arrays["word_labels"] += [UNLABELLED] * len(sentence) if tags is None else self._word_labels(tags)
+        arrays["sentence_num_sequences"].append(len(places))
+        own = lengths[sentence.start : sentence.stop]
+        grown = len(places) == 1 and arrays["sequence_lengths"][-1] > self._subwords.num_special + sum(own)
         self._count("sentences_with_context", grown)
-        self._count("windowed_sentences", len(sequences) > 1)
-        self._count("clipped_words", sum(length > options.max_seq_length - special for length in lengths))
-        self._count("words_without_subword", lengths.count(0))
-        self._num_sentences += 1
+        self._count("windowed_sentences", len(places) > 1)
+        self._count("words_without_subword", own.count(0))
 
     def _word_labels(self, tags: Sequence[str]) -> list[int]:
         source, scheme = self._options.source_scheme, self._options.scheme

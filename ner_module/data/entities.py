@@ -32,21 +32,19 @@ def prediction(
         ``{"text": …, "entities": […]}`` with ``start`` and ``end`` in characters, or ``{"tokens": …, "entities": […]}``
         with ``start`` and ``end`` in words. ``score`` is the mean probability of the entity's words, 4 decimals.
     """
+    raw, tokens = sentence.text, sentence.tokens
+    places = sentence.offsets if raw is not None and sentence.offsets else [(i, i + 1) for i in range(len(tokens))]
     entities = []
     for start, end, entity_type in labels.spans([labels.names[label] for label in label_ids]):
-        if sentence.text is not None and sentence.offsets is not None:
-            first, last = sentence.offsets[start][0], sentence.offsets[end - 1][1]
-            text = sentence.text[first:last]
-        else:
-            first, last, text = start, end, " ".join(sentence.tokens[start:end])
+        first, last = places[start][0], places[end - 1][1]
+        text = " ".join(tokens[start:end]) if raw is None else raw[first:last]
         score = round(sum(scores[start:end]) / (end - start), 4)
         entities.append({"type": entity_type, "text": text, "start": first, "end": last, "score": score})
-    given = {"tokens": sentence.tokens} if sentence.text is None else {"text": sentence.text}
+    given = {"tokens": tokens} if raw is None else {"text": raw}
     if top is None:
         return {**given, "entities": entities}
     word_tags = []
-    for word, (text, label, score) in enumerate(zip(sentence.tokens, label_ids, scores, strict=True)):
-        start, end = sentence.offsets[word] if sentence.text is not None and sentence.offsets else (word, word + 1)
+    for word, (text, (start, end), label, score) in enumerate(zip(tokens, places, label_ids, scores, strict=True)):
         found = {labels.names[index]: round(value, 4) for index, value in zip(top_ids[word], top[word], strict=True)}
         place = {"text": text, "start": start, "end": end}
         word_tags.append(place | {"tag": labels.names[label], "score": round(score, 4), "probabilities": found})

@@ -49,12 +49,10 @@ _SHOW_PROGRESS_FROM = 20_000
 
 # Findings of an encoded split that are warnings, and what each means to a user.
 _FINDINGS = {
-    "illegal_tags": "an illegal tag sequence, the first of {count:,} illegal tags; entities are read by the conlleval "
-    "rule",
+    "illegal_tags": "an illegal tag sequence, the first of {count:,} illegal tags; read by the conlleval rule",
     "windowed_sentences": "longer than {limit} subword tokens, the first of {count:,} such sentences; split into "
     "overlapping windows, nothing is cut",
-    "clipped_words": "a word longer than {limit} subword tokens, the first of {count:,} such words; the model sees its "
-    "beginning",
+    "clipped_words": "a word longer than {limit} subword tokens, the first of {count:,}; the model sees its beginning",
     "words_without_subword": "a word that vanishes in tokenization (control or zero-width characters), the first of "
     "{count:,}; it keeps its place and is predicted as outside any entity",
 }
@@ -73,11 +71,7 @@ def check_options(options: Any) -> None:
 
 
 def sequence_limits(options: Any, config: Any, tokenizer: Any) -> tuple[int, int]:
-    """How long sequences are and how far windows overlap, in subword tokens, for a model's config and tokenizer.
-
-    Raises:
-        DataError: an option does not fit the model or another option.
-    """
+    """How long sequences are and how far windows overlap, in subword tokens, for a model's config and tokenizer."""
     if hasattr(config, "max_2d_position_embeddings"):  # LayoutLM, LiLT
         name = options.model_name_or_path
         log.warning("%s reads positions on the page (boxes, bboxes), which are not used here: all are 0", name)
@@ -176,26 +170,16 @@ def encode_stored(
     folder = _cached(cache, "encoded", stored.folder.name, backend, asdict(options), which)
     if folder.is_dir():
         return EncodedSplit(folder)
-    console = Console(stderr=True)
-    hidden = len(stored) < _SHOW_PROGRESS_FROM or not console.is_terminal
-    sentences = track(
-        stored.annotated(which),
-        f"Tokenising {name}",
-        total=len(stored),
-        console=console,
-        transient=True,
-        disable=hidden,
-    )
+    sentences, console = stored.annotated(which), Console(stderr=True)
+    if len(stored) >= _SHOW_PROGRESS_FROM and console.is_terminal:
+        sentences = iter(track(sentences, f"Tokenising {name}", len(stored), console=console, transient=True))
     return encode_split(folder, sentences, Subwords(tokenizer), options)
 
 
 def choose_held_out(stored: StoredSplit, fraction: float, seed: int) -> npt.NDArray[np.int64]:
-    """Ascending indices of the sentences to hold out: of whole documents where there are at least ten, else of any.
+    """Ascending indices of the training sentences to hold out: whole documents where there are at least ten.
 
-    Args:
-        stored: the training data.
-        fraction: the share of its sentences, reached or just passed; 0 holds out none.
-        seed: the same one chooses the same sentences.
+    ``fraction`` of the sentences is reached or just passed; 0 holds out none.
 
     Raises:
         DataError: nothing would be left to train on.
@@ -223,10 +207,7 @@ def report_splits(
     limit: int,
     context_size: int,
 ) -> None:
-    """Log what was read: how large each split is, what was not taken as it is, and what is held out for validation.
-
-    ``limit`` and ``context_size`` are the options, in subword tokens, that the splits were encoded with.
-    """
+    """Log how large each split is, what was not taken as it is, and what is held out for validation."""
     for name in sorted(stored, key=list(NEEDED.values()).index):
         if name != "predict":
             _report_split(name, stored[name], encoded[name], limit)

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ner_module.data.alignment import Annotated
+from ner_module.data.encoded import Annotated
 from ner_module.data.formats.char_spans import SpanCounts
 from ner_module.data.sentence import Sentence
 from ner_module.data.spelling import respelling
@@ -121,10 +121,10 @@ def store_sentences(
     meta: dict[str, Any],
     outside_label: str | None = None,
 ) -> None:
-    """Write sentences, each with the index of its source, to ``folder``, which appears whole or not at all.
+    """Write sentences, each with the index of its source, what is found in them, and ``meta`` to ``folder``.
 
-    The findings go with them, and ``meta``; ``changed_spans`` is filled by the reader of the sentences. Tags in another
-    spelling (``b-per``, or an ``outside_label`` for ``O``) are stored in the usual one.
+    ``changed_spans`` is filled by the reader of the sentences. Tags in another spelling (``b-per``, or an
+    ``outside_label`` for ``O``) are stored in the usual one.
     """
     with folder_written_whole(folder, checksums=True) as scratch:
         file, as_found = scratch / "sentences.arrow", scratch / "as_found.arrow"

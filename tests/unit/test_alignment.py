@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 from collections.abc import Callable
 from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -16,7 +17,8 @@ from hypothesis import strategies as st
 from tiny_models import FAMILIES
 from transformers import AutoTokenizer
 
-from ner_module.data.alignment import NO_SUBWORD, EncodedSequence, Subwords, make_sequences
+from ner_module.data.alignment import Subwords
+from ner_module.data.encoded import NO_SUBWORD, EncodingOptions, encode_split
 from ner_module.tokenizer import load_tokenizer
 
 NO_LIMIT = 1_000_000
@@ -52,14 +54,35 @@ def tokenizers(
     return make
 
 
+class EncodedSequence(NamedTuple):
+    input_ids: list[int]
+    words: range
+    word_positions: list[int]
+
+
+def make_sequences(
+    tokens: list[str], subwords: Subwords, max_seq_length: int = NO_LIMIT, stride: int = 0
+) -> list[EncodedSequence]:
+    """The sequences of one sentence, and the words that each owns."""
+    options = EncodingOptions(max_seq_length, stride, False, "iob2", "iob2", "O")
+    with tempfile.TemporaryDirectory() as folder:
+        split = encode_split(Path(folder) / "split", [(tokens, None, None)], subwords, options, lasting=False)
+        sequences = pairwise(zip(split.sequence_offsets.tolist(), split.sequence_words.tolist(), strict=True))
+        return [
+            EncodedSequence(
+                split.input_ids[start:end].tolist(), range(first, last), split.word_positions[first:last].tolist()
+            )
+            for (start, first), (end, last) in sequences
+        ]
+
+
 def first_positions(word_ids: list[int | None], num_words: int) -> list[int]:
     return [word_ids.index(word) if word in word_ids else NO_SUBWORD for word in range(num_words)]
 
 
 def check_against_transformers(tokens: list[str], reference: Any, subwords: Subwords) -> None:
-    subwords.cache([tokens])
     encoding = reference(tokens, is_split_into_words=True)
-    [one] = make_sequences(tokens, subwords, NO_LIMIT, 0)
+    [one] = make_sequences(tokens, subwords)
     assert one.input_ids == encoding.input_ids
     assert one.word_positions == first_positions(encoding.word_ids(), len(tokens))
     assert one.words == range(len(tokens))
@@ -82,8 +105,7 @@ def test_nasty_words_become_what_the_tokenizer_makes_of_them(family: str, tokeni
 def test_some_words_become_nothing_where_the_tokenizer_drops_them(family: str, tokenizers: Callable[..., Any]) -> None:
     subwords = tokenizers(family)[2]
     tokens = ["", "was", "\u200b", "", "born", "\x03"]
-    subwords.cache([tokens])
-    [one] = make_sequences(tokens, subwords, NO_LIMIT, 0)
+    [one] = make_sequences(tokens, subwords)
     dropped = {index for index, position in enumerate(one.word_positions) if position == NO_SUBWORD}
     assert {0, 3} <= dropped
     assert not {1, 4} & dropped
@@ -115,9 +137,8 @@ def test_any_words_become_what_the_tokenizer_makes_of_them(
 @pytest.mark.parametrize("family", FAMILIES)
 def test_an_empty_sentence_is_a_sequence_of_special_tokens(family: str, tokenizers: Callable[..., Any]) -> None:
     _, reference, subwords = tokenizers(family)
-    assert make_sequences([], subwords, 16, 4) == [
-        EncodedSequence(reference([], is_split_into_words=True).input_ids, range(0), [], [])
-    ]
+    expected = EncodedSequence(reference([], is_split_into_words=True).input_ids, range(0), [])
+    assert make_sequences([], subwords, 16, 4) == [expected]
     assert subwords.num_special == 2
     assert [*subwords.prefix, *subwords.suffix] == [reference.cls_token_id, reference.sep_token_id]
 
@@ -128,8 +149,7 @@ def test_byte_level_words_are_those_of_running_text(
 ) -> None:
     ours, _, subwords = tokenizers(family)
     tokens = ["The", "European", "Union", "said", "."]
-    subwords.cache([tokens])
-    [one] = make_sequences(tokens, subwords, NO_LIMIT, 0)
+    [one] = make_sequences(tokens, subwords)
     assert one.input_ids == AutoTokenizer.from_pretrained(tiny_model(family))(" " + " ".join(tokens)).input_ids
     # Also what the tokenizer does when others call it, after it travelled.
     assert ours(tokens, is_split_into_words=True).input_ids == one.input_ids

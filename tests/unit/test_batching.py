@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ner_module.data.alignment import NO_SUBWORD, Subwords
+from ner_module.data.alignment import Subwords
 from ner_module.data.batching import (
     Batching,
     Plan,
@@ -27,7 +27,14 @@ from ner_module.data.batching import (
     evaluation_batches,
     share_of,
 )
-from ner_module.data.encoded import BatchAssembler, EncodedSplit, EncodingOptions, TrainingItem, encode_split
+from ner_module.data.encoded import (
+    NO_SUBWORD,
+    BatchAssembler,
+    EncodedSplit,
+    EncodingOptions,
+    TrainingItem,
+    encode_split,
+)
 from ner_module.errors import DataError
 from ner_module.model.module import NERModule
 from ner_module.model.packed import pad_sequences

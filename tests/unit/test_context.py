@@ -13,14 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ner_module import NERDataModule
-from ner_module.data.alignment import NO_SUBWORD, Annotated, Subwords, sentence_contexts
-from ner_module.data.encoded import BatchAssembler, EncodedSplit, EncodingOptions, encode_split
+from ner_module.data.alignment import Subwords, place_sequences
+from ner_module.data.encoded import NO_SUBWORD, Annotated, BatchAssembler, EncodedSplit, EncodingOptions, encode_split
 from ner_module.files import CHECKSUMS
 from ner_module.tagging import IGNORE_INDEX, LabelSet
 from ner_module.tokenizer import load_tokenizer
 
 WORDS = ["was", "born", "in", "Zyqxw", "Monday", "\u200b", "the", "Parisian", "."]
-Sentences = list[tuple[list[str], Any]]
 
 
 @pytest.fixture(scope="module")
@@ -64,23 +63,20 @@ def first_ids(split: EncodedSplit, sentence: int) -> list[int]:
     return split.input_ids[split.sequence_offsets[sequence] : split.sequence_offsets[sequence + 1]].tolist()
 
 
-@given(
-    st.lists(st.tuples(st.lists(st.sampled_from("abc"), max_size=5), st.sampled_from([None, 1, 2])), max_size=12),
-    st.integers(1, 7),
-)
-def test_the_neighbours_of_any_sentence(sentences: Sentences, size: int) -> None:
-    """Against the definition: all words of the run of sentences with its document, cut to the nearest ones."""
-    found = list(sentence_contexts(((tokens, None, document) for tokens, document in sentences), size))
-    assert [tokens for tokens, *_ in found] == [tokens for tokens, _ in sentences]
-    for index, (_, document) in enumerate(sentences):
-        first, last = index, index + 1
-        while document is not None and first > 0 and sentences[first - 1][1] == document:
-            first -= 1
-        while document is not None and last < len(sentences) and sentences[last][1] == document:
-            last += 1
-        before = [word for tokens, _ in sentences[first:index] for word in tokens]
-        after = [word for tokens, _ in sentences[index + 1 : last] for word in tokens]
-        assert found[index][2:] == (before[-size:], after[:size])
+@given(st.lists(st.integers(1, 6), max_size=60), st.integers(0, 60), st.integers(0, 9), st.integers(1, 20))
+def test_the_context_of_any_sentence(lengths: list[int], start: int, size: int, context_size: int) -> None:
+    """Against the definition: the nearest words of the document, as many as fit."""
+    start = min(start, len(lengths))
+    sentence = range(start, min(start + size, len(lengths)))
+    [(window, owned)] = place_sequences(lengths, sentence, 70, 0, context_size)
+    assert owned == sentence
+    assert window.start <= sentence.start <= sentence.stop <= window.stop <= len(lengths)
+    own = sum(lengths[sentence.start : sentence.stop])
+    room = min(context_size, 70 - own) if sentence else 0
+    left = room - (sum(lengths[window.start : window.stop]) - own)
+    assert left >= 0
+    for neighbours in (lengths[: window.start][-1:], lengths[window.stop :][:1]):
+        assert not sentence or not neighbours or neighbours[0] > left
 
 
 def test_without_context_nothing_changes(subwords: Subwords, tmp_path: Path) -> None:

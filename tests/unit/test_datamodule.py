@@ -20,8 +20,8 @@ from lightning.pytorch.trainer.states import TrainerFn
 from seqeval.metrics.sequence_labeling import get_entities
 from tiny_models import FAMILIES
 
-from ner_module.data.alignment import NO_SUBWORD
 from ner_module.data.datamodule import NERDataModule
+from ner_module.data.encoded import NO_SUBWORD
 from ner_module.data.preparation import store_splits
 from ner_module.data.store import StoredSplit
 from ner_module.errors import DataError, PretrainedError

@@ -10,8 +10,16 @@ import numpy as np
 import pytest
 from seqeval.metrics.sequence_labeling import get_entities
 
-from ner_module.data.alignment import NO_SUBWORD, Annotated, Subwords
-from ner_module.data.encoded import UNLABELLED, BatchAssembler, EncodedSplit, EncodingOptions, encode_split
+from ner_module.data.alignment import Subwords
+from ner_module.data.encoded import (
+    NO_SUBWORD,
+    UNLABELLED,
+    Annotated,
+    BatchAssembler,
+    EncodedSplit,
+    EncodingOptions,
+    encode_split,
+)
 from ner_module.files import CHECKSUMS
 from ner_module.tagging import LabelSet, Span, complete_label_set, tags_to_spans
 from ner_module.tokenizer import load_tokenizer

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 from os.path import commonprefix
 from typing import Any
 
-from ner_module.data.alignment import Subwords, make_sequences
+from ner_module.data.alignment import Subwords, place_sequences
 from ner_module.extras.audit.annotations import distribution
 from ner_module.extras.audit.corpus import Corpus, Sentence
 from ner_module.extras.audit.wording import plural, share
@@ -125,9 +125,11 @@ def subword_findings(corpus: Corpus, tokenization: Tokenization) -> tuple[list[F
     windowed: list[Sentence] = []
     divided: list[tuple[Sentence, Span]] = []
     for sentence in corpus.sentences:
-        length, cuts = sum([len(subwords[word]) for word in sentence.tokens]), []
+        of_words, cuts = [len(subwords[word]) for word in sentence.tokens], []
+        length = sum(of_words)
         if length > budget:
-            cuts = [window.words.start for window in make_sequences(sentence.tokens, subwords, longest, stride)[1:]]
+            kept = [min(count, budget) for count in of_words]
+            cuts = [owned.start for _, owned in place_sequences(kept, range(len(kept)), budget, stride)[1:]]
         lengths[sentence.split].append(length)
         sequences[sentence.split] += 1 + len(cuts)
         if cuts:  # there is one window only where a clipped word made room
