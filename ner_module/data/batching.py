@@ -255,10 +255,9 @@ def training_loader(
     assembler: BatchAssembler, options: Any, trainer: Any, resume_at: Position | None
 ) -> DataLoader[Any]:
     """Micro-batches for the processes and epochs of a trainer; ``options`` are those of ``NERDataModule``."""
-    split, chosen = assembler.split, assembler.chosen
     sampler = TrainingSampler(
-        split,
-        None if chosen is None else split.sequences_of(chosen),
+        assembler.split,
+        assembler.split.sequences_of(assembler.chosen),
         training_plan(options, trainer),
         _ranks(trainer)[0],
         current_epoch=lambda: 0 if trainer is None else trainer.current_epoch,
@@ -271,8 +270,7 @@ def evaluation_loader(
     assembler: BatchAssembler, options: Any, trainer: Any, look_ahead: int | None = None, skipped: int = 0
 ) -> DataLoader[Any]:
     """Batches of :func:`evaluation_batches`, but for the first ``skipped`` sentences, whole stretches of them."""
-    lengths = assembler.split.sentence_lengths()
-    lengths = lengths if assembler.chosen is None else lengths[assembler.chosen]
+    lengths = assembler.split.sentence_lengths()[assembler.chosen]
     batches = evaluation_batches(lengths, options.eval_batch_size, look_ahead)
     mine = share_of([batch for batch in batches if batch[0] >= skipped], *_ranks(trainer))
     return _loader(assembler, mine, options, trainer)

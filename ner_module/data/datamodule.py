@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 
 from ner_module.data.agreement import check_agreement, several_processes
 from ner_module.data.batching import LOOK_AHEAD, Batching, Position, TrainingSampler, evaluation_loader, training_loader
-from ner_module.data.encoded import BatchAssembler, EncodedSplit, EncodingOptions, Selection
+from ner_module.data.encoded import BatchAssembler, EncodedSplit, EncodingOptions, Indices
 from ner_module.data.inventory import Tags, check_known, check_learnable, check_strict, choose_source_schemes
 from ner_module.data.preparation import (
     check_options,
@@ -140,7 +140,7 @@ class NERDataModule(LightningDataModule):
         self.predicted_before = 0  # sentences whose prediction is done, whole stretches of `LOOK_AHEAD`
         self._prepared: str | None = None  # the command whose data this process prepared and has not set up yet
         self._schemes: Mapping[str, str] = {}  # those of the files of each annotated split
-        self._held_out: Selection = None
+        self._sentences: dict[str, tuple[str, Indices]] = {}  # of each split: the stored one, and which of its
         self._problem: UserError | None = None
         self._train_sha256: list[str] = []  # that of a restored checkpoint
         self.begun: Position | None = None  # where the restored checkpoint stopped
@@ -244,24 +244,23 @@ class NERDataModule(LightningDataModule):
                 check_learnable(self.labels, self.stored["train"])
         if command == "fit" and self._train_sha256 and self.stored["train"].meta["sha256"] != self._train_sha256:
             log.warning("the training data has changed since the checkpoint was made; training uses the new data")
-        self._held_out = None
+        self._sentences = {name: (name, np.arange(len(split))) for name, split in self.stored.items()}
+        held_out = None
         if "train" in self.stored and "validation" not in self.stored:
             share, seed = self._options.validation_fraction, self._options.seed
-            self._held_out = choose_held_out(self.stored["train"], share, seed)
-        report_splits(self.stored, self.encoded, self._held_out, self.max_seq_length, self.context_size)
+            held_out = choose_held_out(self.stored["train"], share, seed)
+            everything = self._sentences["train"][1]
+            self._sentences |= {"train": ("train", np.delete(everything, held_out)), "validation": ("train", held_out)}
+        report_splits(self.stored, self.encoded, held_out, self.max_seq_length, self.context_size)
 
-    def sentences_of(self, split: str) -> tuple[str, Selection]:
+    def sentences_of(self, split: str) -> tuple[str, Indices]:
         """Which encoded split holds the sentences of a split, and which of them they are."""
-        if self._held_out is None or split not in ("train", "validation"):
-            return split, None
-        if split == "validation":
-            return "train", self._held_out
-        return "train", np.delete(np.arange(len(self.stored["train"])), self._held_out)
+        return self._sentences[split]
 
     def sentence_of(self, split: str, index: int) -> tuple[list[str], str, int]:
         """The words of the ``index``-th sentence of a split, and the file and line that it begins on."""
         source, chosen = self.sentences_of(split)
-        place = index if chosen is None else int(chosen[index])
+        place = int(chosen[index])
         return self.stored[source].tokens(place), *self.stored[source].origin(place)
 
     def train_entities(self) -> dict[str, dict[str, int]]:
@@ -269,7 +268,7 @@ class NERDataModule(LightningDataModule):
         source, chosen = self.sentences_of("train")
         stored, encoded = self.stored[source], self.encoded[source]
         entities: dict[str, dict[str, int]] = defaultdict(Counter)
-        for index in range(len(stored)) if chosen is None else chosen.tolist():
+        for index in chosen.tolist():
             spans = self.labels.spans([encoded.tag_names[tag] for tag in encoded.word_labels[encoded.words_of(index)]])
             tokens = stored.tokens(index) if spans else []
             for start, end, entity_type in spans:

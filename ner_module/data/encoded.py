@@ -27,8 +27,7 @@ from ner_module.tagging import IGNORE_INDEX, UNTYPED, LabelSet, continuation_tag
 Annotated = tuple[Sequence[str], Sequence[str] | None, Hashable]
 """A sentence to encode: its words, their tags (``None``: not annotated) and the identity of its document, if any."""
 
-Selection = npt.NDArray[np.int64] | None
-"""Indices of some sentences of an encoded split; ``None`` for all."""
+Indices = npt.NDArray[np.int64]
 
 NO_SUBWORD = -1
 """The position of a word that became no subword token."""
@@ -230,11 +229,11 @@ class BatchAssembler(Dataset[dict[str, Any]]):
     Args:
         split: the arrays.
         labels: the model's.
-        chosen: the sentences that indices of sentences count; ``None`` for all of the split.
+        chosen: the sentences that indices of sentences count; all of the split by default.
     """
 
-    def __init__(self, split: EncodedSplit, labels: LabelSet, chosen: Selection = None) -> None:
-        self.split, self.chosen = split, chosen
+    def __init__(self, split: EncodedSplit, labels: LabelSet, chosen: Indices | None = None) -> None:
+        self.split, self.chosen = split, np.arange(len(split)) if chosen is None else chosen
         # B- becomes I- on further subword tokens of a word; flat labels have no prefix, even if they look so.
         further = [tag if labels.scheme == "flat" else continuation_tag(tag) for tag in split.tag_names]
         # The last entry is what UNLABELLED indexes.
@@ -267,7 +266,7 @@ class BatchAssembler(Dataset[dict[str, Any]]):
             ``[sentences, words]``: label ids, ``IGNORE_INDEX`` past the sentence's end or without annotation;
             ``sentence_index`` and ``num_words`` ``[sentences]``, as arrays: they stay on the host, like the lengths.
         """
-        sentences = indices if self.chosen is None else self.chosen[indices]
+        sentences = self.chosen[indices]
         batch, word_positions, word_labels = self._sequences(self.split.sequences_of(sentences))
         words = [self.split.words_of(index) for index in sentences.tolist()]
         num_words = np.array([part.stop - part.start for part in words], dtype=np.int64)

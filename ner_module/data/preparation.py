@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from rich.console import Console
 from rich.progress import track
 
 from ner_module.data.alignment import Subwords
-from ner_module.data.encoded import EncodedSplit, EncodingOptions, Selection, encode_split
+from ner_module.data.encoded import EncodedSplit, EncodingOptions, Indices, encode_split
 from ner_module.data.formats import ReadingOptions, expand_files, read_sentences
 from ner_module.data.formats.char_spans import SpanCounts
 from ner_module.data.hub import HubColumns, choose_columns, hub_sentences, is_unlabelled, load_hub_dataset
@@ -176,7 +175,7 @@ def encode_stored(
     return encode_split(folder, sentences, Subwords(tokenizer), options)
 
 
-def choose_held_out(stored: StoredSplit, fraction: float, seed: int) -> npt.NDArray[np.int64]:
+def choose_held_out(stored: StoredSplit, fraction: float, seed: int) -> Indices:
     """Ascending indices of the training sentences to hold out: whole documents where there are at least ten.
 
     ``fraction`` of the sentences is reached or just passed; 0 holds out none.
@@ -203,7 +202,7 @@ def choose_held_out(stored: StoredSplit, fraction: float, seed: int) -> npt.NDAr
 def report_splits(
     stored: Mapping[str, StoredSplit],
     encoded: Mapping[str, EncodedSplit],
-    held_out: Selection,
+    held_out: Indices | None,
     limit: int,
     context_size: int,
 ) -> None:

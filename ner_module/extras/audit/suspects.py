@@ -73,8 +73,7 @@ def rank_suspects(
     """All cases of a split that ``data`` has read, or of some of its stored sentences, in any order."""
     source, chosen = data.sentences_of(split)
     stored, encoded, labels = data.stored[source], data.encoded[source], data.labels
-    if sentences is None:
-        sentences = np.arange(len(stored)) if chosen is None else chosen
+    sentences = chosen if sentences is None else sentences
     module = module.eval().to("cuda" if torch.cuda.is_available() else "cpu")
     module.check_device()
     assembler = BatchAssembler(encoded, labels)
