@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from seqeval.metrics.sequence_labeling import get_entities
 
 from ner_module.data.alignment import Subwords
 from ner_module.data.encoded import (
@@ -21,7 +20,7 @@ from ner_module.data.encoded import (
     encode_split,
 )
 from ner_module.files import CHECKSUMS
-from ner_module.tagging import LabelSet, Span, complete_label_set, tags_to_spans
+from ner_module.tagging import LabelSet, complete_label_set
 from ner_module.tokenizer import load_tokenizer
 
 # "Zyqxw" is spelt out, "was" is one piece, "\u200b" none.
@@ -214,27 +213,11 @@ def subwords_of(subwords: Subwords, word: str) -> tuple[int, ...]:
 # ---------------------------------------------------------------- schemes and findings
 
 
-def test_iob1_is_trained_as_iob2_with_the_same_spans(subwords: Subwords, tmp_path: Path) -> None:
-    sentences = [["I-A", "I-A", "B-A", "O", "I-B"], ["O", "I-A", "I-B"], ["O"], []]
-    tokens = [[SHORT] * len(tags) for tags in sentences]
-    split = encode(tmp_path, subwords, tokens, sentences, source_scheme="iob1")
-    assert tags_of(split, 0) == ["B-A", "I-A", "B-A", "O", "B-B"]
-    for index, tags in enumerate(sentences):
-        expected = [Span(start, end + 1, name) for name, start, end in get_entities(tags)] if tags else []
-        assert tags_to_spans(tags_of(split, index)) == expected
-    assert split.findings == {}
-
-
 def test_illegal_tags_are_counted_and_repaired(subwords: Subwords, tmp_path: Path) -> None:
     sentences = [["O", "O"], ["O", "I-A", "I-B"], ["I-A"]]
     split = encode(tmp_path, subwords, [[SHORT] * len(tags) for tags in sentences], sentences)
     assert split.findings == {"illegal_tags": [3, 1]}
     assert [tags_of(split, index) for index in range(3)] == [["O", "O"], ["O", "B-A", "B-B"], ["B-A"]]
-
-
-def test_prefixed_tags_are_trained_flat(subwords: Subwords, tmp_path: Path) -> None:
-    split = encode(tmp_path, subwords, [[SHORT] * 3], [["B-A", "I-A", "O"]], scheme="flat")
-    assert tags_of(split, 0) == ["A", "A", "O"]
 
 
 def test_what_happened_to_words_is_reported_with_an_example(subwords: Subwords, tmp_path: Path) -> None:
