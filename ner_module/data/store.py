@@ -110,6 +110,7 @@ def _sentences(table: Any) -> Iterator[tuple[int, Sentence]]:
     """The rows of a table, each with the index of its source."""
     for batch in table.to_batches(max_chunksize=_CHUNK):
         for row in batch.to_pylist():
+            row["offsets"] = row["offsets"] and list(map(tuple, row["offsets"]))
             yield row.pop("source"), Sentence(**row)
 
 
