@@ -96,7 +96,7 @@ def main() -> int:
             path = Path(scratch) / "train.conll"
             write(path, size)
             begun = time.perf_counter()
-            folder = store_files(Path(scratch) / "cache", [path], ReadingOptions())
+            folder = store_files(Path(scratch) / "cache", [path], ReadingOptions()).folder
             reading = time.perf_counter() - begun
             command = [sys.executable, __file__, "--store", str(folder)]
             out = subprocess.run(command, check=True, capture_output=True, text=True).stdout

@@ -266,7 +266,7 @@ def row_lengths(corpus: Corpus, model: str, cache: Path) -> Any:
     )
     data.prepare_data()
     data.setup("fit")
-    return data.encoded["train"].sequence_lengths()
+    return data.encoded["train"].sequence_lengths
 
 
 @torch.no_grad()

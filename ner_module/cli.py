@@ -276,9 +276,8 @@ def _say_next(run: Run, trainer: Trainer, model: NERModule, data: NERDataModule)
 def _example(data: NERDataModule) -> str:
     """A short sentence of the data that were held out, or of the training data."""
     split = "validation" if "validation" in data.stored else "train"
-    source, chosen = data.sentences_of(split)
-    count = len(data.stored[source]) if chosen is None else len(chosen)
-    found = [data.sentence_of(split, index)[0] for index in range(min(20, count))]
+    _, chosen = data.sentences_of(split)
+    found = [data.sentence_of(split, index)[0] for index in range(min(20, len(chosen)))]
     short = min(found, key=lambda tokens: abs(len(tokens) - 8))
     return " ".join(short)
 

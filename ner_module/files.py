@@ -11,7 +11,6 @@ import secrets
 import shutil
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, BinaryIO
@@ -25,7 +24,7 @@ MAX_TEXT = 1 << 25
 _AGAIN = "delete it, or run the command that writes it again"
 
 CHECKSUMS = "checksums.json"
-"""Size, time and CRC-32 of each other file of a folder."""
+"""Size, time and SHA-256 of each other file of a folder."""
 
 
 @contextlib.contextmanager
@@ -53,11 +52,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 
 def write_or_warn(path: Path, content: str) -> bool:
-    """The same for what is written during a training, which a full disk or a read-only one must not end.
-
-    Returns:
-        Whether it was written.
-    """
+    """The same for what a training writes, which goes on without it; whether it was written."""
     try:
         write_atomically(path, content)
     except OSError as error:
@@ -73,12 +68,10 @@ def cache_folder(chosen: str | None = None) -> Path:
 
 
 def try_lock(file: IO[Any]) -> bool:
-    """Take the operating system's lock on an open file, which ends with the process or when it closes the file.
+    """Whether this process gets the operating system's lock on an open file; true where there are no locks.
 
-    Not inherited by child processes; holds between machines on network file systems.
-
-    Returns:
-        Whether this process has it; true where the system or the file system has no locks.
+    It ends with the process or when the file is closed, is not inherited by child processes, and holds between machines
+    on network file systems.
     """
     try:
         import fcntl
@@ -105,7 +98,7 @@ def sync(path: Path) -> None:
 def folder_written_whole(
     folder: Path, checksums: bool = False, lasting: bool = True, replace: bool = False
 ) -> Iterator[Path]:
-    """A folder to write into that takes its place, on the disk, when the block ends without an error.
+    """A folder to write into that takes its place when the block ends without an error.
 
     If another process was faster, its result stands, unless it is to be replaced.
 
@@ -124,7 +117,7 @@ def folder_written_whole(
         for path in files if lasting else ():
             sync(path)
         if checksums:
-            found = {path.name: [path.stat().st_size, path.stat().st_mtime_ns, _crc32(path)] for path in files}
+            found = {path.name: [path.stat().st_size, path.stat().st_mtime_ns, sha256_of(path)] for path in files}
             write_atomically(scratch / CHECKSUMS, json.dumps(found, indent=1))
         try:
             put_in_place(scratch, folder) if replace else scratch.replace(folder)
@@ -152,16 +145,15 @@ def put_in_place(new: Path, target: Path) -> None:
 def folder_problem(folder: Path) -> str | None:
     """What is wrong with a folder that was written with checksums; ``None`` for a whole one.
 
-    Sizes are always compared. The content is where a file was changed since, by its time: a copy, a restored backup, or
-    damage.
+    Files are read only where their time says that they were written again: by a copy, a restored backup, or damage.
     """
     try:
-        known: dict[str, list[int]] = json.loads((folder / CHECKSUMS).read_text(encoding="ascii"))
-        for name, (size, time, crc) in known.items():
+        known: dict[str, tuple[int, int, str]] = json.loads((folder / CHECKSUMS).read_text(encoding="ascii"))
+        for name, (size, time, sha256) in known.items():
             stat = (folder / name).stat()
             if stat.st_size != size:
                 return f"{name} has {stat.st_size:,} bytes where {size:,} were written"
-            if stat.st_mtime_ns != time and _crc32(folder / name) != crc:
+            if stat.st_mtime_ns != time and sha256_of(folder / name) != sha256:
                 return f"{name} does not match its checksum"
     except FileNotFoundError as error:
         return f"{Path(error.filename).name} is missing"
@@ -170,31 +162,15 @@ def folder_problem(folder: Path) -> str | None:
     return None
 
 
-def _crc32(path: Path) -> int:
-    crc = 0
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            crc = zlib.crc32(block, crc)
-    return crc
-
-
 def check_regular(path: Path) -> None:
-    """Refuse a pipe, a device or a socket, which may never end.
-
-    Raises:
-        DataError: with the advice to use standard input.
-    """
+    """Refuse a pipe, a device or a socket, which may never end, with a :class:`DataError`."""
     if path.exists() and not path.is_file() and not path.is_dir():
         advice = "name a file; `predict` reads a pipe as standard input, with --data.predict_file -"
         raise DataError(path, None, "this is a pipe or a device, not a regular file", advice)
 
 
 def check_archive(archive: zipfile.ZipFile) -> None:
-    """Refuse an archive that stands for more than its size; torch stores one entry after the other, uncompressed.
-
-    Raises:
-        zipfile.BadZipFile: it is compressed, or its entries overlap.
-    """
+    """Raise ``BadZipFile`` for one that stands for more than its size; torch stores its entries uncompressed."""
     assert archive.filename is not None
     if sum(entry.file_size for entry in archive.infolist()) > Path(archive.filename).stat().st_size:
         raise zipfile.BadZipFile("its entries are larger than the file")
@@ -238,7 +214,7 @@ def read_json_object(path: Path, most: int = MAX_TEXT) -> dict[str, Any]:
     """A JSON object in a file, without the checksum that it may have; an empty one where there is no file.
 
     Raises:
-        DataError: the file holds something else, not what its checksum says, or is too large.
+        DataError: the file holds something else, or not what its checksum says, or is too large.
     """
     if path.is_dir() or not path.exists():
         return {}
@@ -258,16 +234,13 @@ def read_json_object(path: Path, most: int = MAX_TEXT) -> dict[str, Any]:
 def check_output(
     output: Path, is_own: Callable[[Path], bool], inputs: Iterable[Path] = (), overwrite: bool | None = None
 ) -> None:
-    """Refuse to write where something of others is, or something that the command reads.
+    """Refuse to write where something of others is, or something that the command reads, with a :class:`RunError`.
 
     Args:
         output: the file or folder to write.
         is_own: whether an existing one was written by this command before.
         inputs: files and folders that the command reads, or that must stay.
         overwrite: the option of that name; ``None`` for a command without it, which replaces its own output.
-
-    Raises:
-        RunError: with the reason, in one line.
     """
     if output.is_symlink():
         raise RunError(f"{output} is a link to {output.readlink()}: name the file itself, or another --output")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -37,16 +38,12 @@ _WEIGHTS = (
 T = TypeVar("T")
 
 
-class DamagedFileError(OSError):
-    """A file whose bytes are not those the hub announced, after a second download too."""
-
-
 @lru_cache(maxsize=8)
 def fetch_model(repo_id: str, revision: str | None = None) -> Path:
     """Download what loading a model needs (or find it in the cache) and return its folder.
 
     Weights as safetensors if there are any, else ``pytorch_model.bin``, else ONNX. Raises what huggingface_hub and its
-    HTTP client raise, or :class:`DamagedFileError`.
+    HTTP client raise, or an ``OSError`` for a damaged file.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
@@ -73,18 +70,19 @@ def fetch_dataset_files(urls: Iterable[str]) -> None:
 
 def _checked(download: Callable[[], str]) -> Path:
     """Download a file or folder; damaged files are removed and downloaded once more."""
-    damaged: list[Path] = []
     for _ in range(2):
         result = Path(retried(download))
         files = [result] if result.is_file() else [path for path in result.rglob("*") if path.is_file()]
         damaged = [path for path in files if not is_intact(path)]
         if not damaged:
-            return result
+            break
         for path in damaged:
             log.warning("%s is damaged (its checksum is not the hub's): downloading it again", path.name)
             path.resolve().unlink()
             path.unlink()
-    raise DamagedFileError(f"the hub sent {damaged[0].name} with other bytes than it announced, twice")
+    else:
+        raise OSError(f"the hub sent {damaged[0].name} with other bytes than it announced, twice")
+    return result
 
 
 def retried(attempt: Callable[[], T]) -> T:
@@ -120,13 +118,13 @@ def is_intact(path: Path) -> bool:
 
     A cached file is a link to a blob named by the SHA-256 of a large file or the git SHA-1 of a small one.
     """
-    name = path.resolve().name
-    if not path.is_symlink() or any(letter not in "0123456789abcdef" for letter in name):
-        return True
-    if len(name) == 64:
+    name = path.resolve().name if path.is_symlink() else ""
+    if re.fullmatch("[0-9a-f]{64}", name):
         return sha256_of(path) == name
-    content = path.read_bytes() if len(name) == 40 else b""
-    return len(name) != 40 or hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest() == name
+    if re.fullmatch("[0-9a-f]{40}", name):
+        content = path.read_bytes()
+        return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest() == name
+    return True
 
 
 @lru_cache(maxsize=1)

@@ -18,34 +18,26 @@ def several_processes() -> bool:
 
 
 def check_agreement(problem: UserError | None, seen: Mapping[str, Any]) -> None:
-    """Compare what all processes see; where one has a problem, all end.
-
-    Args:
-        problem: why this process cannot continue; ``None`` if it can.
-        seen: what must be the same everywhere, by what it is called in an error.
+    """Compare what all processes see, by what it is called in an error; where one has a problem, all end.
 
     Raises:
         UserError: the problem of the first process that has one, in that process; the others exit without a word.
-        RunError: the first process's data or labels are not those of another.
+        RunError: in the first process, whose data or labels are not those of another.
     """
-    if not several_processes():
-        if problem is not None:
-            raise problem
-        return
-    found: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(found, (problem is not None, socket.gethostname(), dict(seen)))
-    failed = [rank for rank, (has_problem, _, _) in enumerate(found) if has_problem]
-    if failed:
-        if problem is not None and dist.get_rank() == failed[0]:
-            raise problem
-        sys.exit(1)
-    _, first_host, expected = found[0]
-    for rank, (_, host, other) in enumerate(found):
-        differs = [what for what in expected if other.get(what) != expected[what]]
-        if differs:
-            if dist.get_rank() == 0:
-                raise RunError(
+    if several_processes():
+        everywhere: list[Any] = [None] * dist.get_world_size()
+        dist.all_gather_object(everywhere, (problem is not None, socket.gethostname(), dict(seen)))
+        failed = [rank for rank, (has_problem, _, _) in enumerate(everywhere) if has_problem]
+        _, first_host, expected = everywhere[0]
+        for rank, (_, host, other) in enumerate(everywhere) if not failed else ():
+            if differs := [what for what in expected if other.get(what) != expected[what]]:
+                failed = [0]
+                problem = RunError(
                     f"process {rank} on {host} has other {' and '.join(differs)} than the first process on "
                     f"{first_host}: give all machines the same files, models and versions"
                 )
+                break
+        if failed and dist.get_rank() != failed[0]:
             sys.exit(1)
+    if problem is not None:
+        raise problem

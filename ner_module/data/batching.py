@@ -1,12 +1,12 @@
 """Which sentences share a step, which process computes them, and the data loaders that yield them.
 
-Training is planned step by step for *all* processes at once: every process computes the same plan from seed and epoch
-and takes its own part, so nothing is duplicated, the number of steps is equal everywhere, and each batch knows how many
-labelled subword tokens its whole optimisation step has (over processes and accumulated micro-batches). Dividing by that
-number makes the loss of accumulated or distributed training equal to that of one large batch.
+Every process computes the same plan of an epoch from seed and epoch, for *all* processes, and takes its own part. So
+nothing is duplicated, the number of steps is equal everywhere, and each batch knows how many labelled subword tokens
+its whole optimisation step has. Dividing by that number makes the loss of accumulated or distributed training equal to
+that of one large batch.
 
-Evaluation and prediction distribute whole batches of whole sentences, sorted by length, over the processes; results
-carry the index of their sentence, by which whoever collects them restores the order.
+Evaluation and prediction distribute whole batches of whole sentences, sorted by length; results carry the index of
+their sentence, by which whoever collects them restores the order.
 
 The samplers yield whole batches (``DataLoader(batch_size=None)``): Lightning neither replaces nor shards them.
 """
@@ -14,7 +14,7 @@ The samplers yield whole batches (``DataLoader(batch_size=None)``): Lightning ne
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -68,18 +68,16 @@ class Plan:
             return -(-len(lengths) // (self.batch_size * self.world_size))
         longest = int(lengths.max())
         if self.max_tokens < 2 * longest:
-            problem = (
-                f"it is {self.max_tokens}, less than two of the longest sequence, which has {longest} subword tokens"
-            )
+            problem = f"it is {self.max_tokens}, less than two of the longest sequence, of {longest} subword tokens"
             raise DataError("--data.max_tokens", None, problem, f"give at least {2 * longest}")
         # A batch exceeds its even share by less than a sequence.
         return -(-int(lengths.sum()) // ((self.max_tokens - longest) * self.world_size))
 
     def epoch(self, lengths: npt.NDArray[np.int64], epoch: int) -> list[MicroBatch]:
-        """All sequences of an epoch.
+        """All sequences of an epoch, shuffled.
 
-        ``random``: uniform. ``grouped``: uniform, then sorted by length within chunks of 50 micro-batches, whole
-        micro-batches shuffled; only a last, smaller one of a fixed number of sequences stays last.
+        ``grouped``: then sorted by length within chunks of 50 micro-batches, which are shuffled as a whole; only a
+        last, smaller one of a fixed number of sequences stays last.
         """
         generator = np.random.default_rng([self.seed, epoch])
         order = generator.permutation(len(lengths))
@@ -88,7 +86,9 @@ class Plan:
         width = self.batch_size * self.world_size
         if self.max_tokens is not None:
             width = self.world_size * -(-len(order) // (self.count(lengths) * self.world_size))
-        batches = self.cut(lengths, _sorted_in_chunks(lengths, order, _GROUP_BATCHES * width))
+        chunks = np.split(order, range(_GROUP_BATCHES * width, len(order), _GROUP_BATCHES * width))
+        chunks = [chunk[np.argsort(-lengths[chunk], kind="stable")] for chunk in chunks]
+        batches = self.cut(lengths, np.concatenate(chunks))
         full = len(order) // width if self.max_tokens is None else len(batches)
         return [batches[place] for place in generator.permutation(full)] + batches[full:]
 
@@ -111,29 +111,26 @@ class Plan:
 
 @dataclass(frozen=True)
 class Position:
-    """How far training has come: what a checkpoint stores, as plain numbers and strings."""
+    """How far training has come, as a checkpoint stores it.
+
+    Attributes:
+        epoch: from 0.
+        batches: finished micro-batches of it.
+        sequences: finished sequences of its order; ``None``: those of the micro-batches (checkpoints of version 0.1).
+        plan: what decides the micro-batches.
+        order: what decided the order when the epoch began: the same, unless options changed within the epoch.
+    """
 
     epoch: int
     batches: int
-    """Finished micro-batches of the epoch."""
     sequences: int | None
-    """Finished sequences of its order; ``None``: those of the micro-batches (checkpoints of version 0.1)."""
     plan: Plan
-    """What decides the micro-batches."""
     order: Plan
-    """What decided the order of the epoch when it began: the same, unless options changed within the epoch."""
 
     @classmethod
     def from_state(cls, state: dict[str, Any] | None) -> Position | None:
         """The inverse of ``dataclasses.asdict``."""
         return cls(**state | {name: Plan(**state[name]) for name in ("plan", "order")}) if state else None
-
-
-def _sorted_in_chunks(
-    lengths: npt.NDArray[np.int64], order: npt.NDArray[np.int64], chunk: int
-) -> npt.NDArray[np.int64]:
-    parts = np.split(order, range(chunk, len(order), chunk))
-    return np.concatenate([part[np.argsort(-lengths[part], kind="stable")] for part in parts])
 
 
 def _count(batches: list[MicroBatch]) -> int:
@@ -146,42 +143,32 @@ class TrainingSampler(Sampler[TrainingItem]):
     Args:
         split: the encoded training data.
         sequences: which ones to train on; ``None`` for all.
-        batch_size: sequences of one process in one micro-batch.
-        batching: which sequences share a step, see :meth:`Plan.epoch`.
-        seed: decides, with the epoch, the order.
-        accumulate: micro-batches of an optimisation step.
+        plan: what decides the order and the micro-batches.
         rank: this process.
-        world_size: how many there are.
         current_epoch: asked when an epoch begins; Lightning calls ``set_epoch`` too late for a resumed one.
         resume_at: where the first iteration begins. Given here, since Lightning may make the iterator, and its workers
             fetch, before it restores the position. Where a plan has changed since, the epoch keeps its order, and what
             is left of it is cut by the new one.
-        max_tokens: subword tokens of one process in one micro-batch at most, in place of ``batch_size``; at least twice
-            the longest sequence.
     """
 
     def __init__(
         self,
         split: EncodedSplit,
         sequences: npt.NDArray[np.int64] | None,
-        batch_size: int,
-        batching: Batching,
-        seed: int,
-        accumulate: int = 1,
+        plan: Plan,
         rank: int = 0,
-        world_size: int = 1,
         current_epoch: Callable[[], int] = lambda: 0,
         resume_at: Position | None = None,
-        max_tokens: int | None = None,
     ) -> None:
-        self._sequences = np.arange(split.num_sequences) if sequences is None else sequences
-        self.lengths = split.sequence_lengths()[self._sequences]
+        self._sequences = np.arange(len(split.sequence_lengths)) if sequences is None else sequences
+        self.lengths = split.sequence_lengths[self._sequences].astype(np.int64)
         self._labelled = np.asarray(split.sequence_labelled)[self._sequences]
-        self.plan = Plan(batch_size, batching, seed, max_tokens, world_size, accumulate)
-        self._rank = rank
-        self._current_epoch = current_epoch
+        self.plan, self._rank, self._current_epoch = plan, rank, current_epoch
+        if resume_at is not None and resume_at.sequences is None:
+            finished = resume_at.order.epoch(self.lengths, resume_at.epoch)[: resume_at.batches]
+            resume_at = replace(resume_at, sequences=_count(finished))
         self._begun, self._resumed = resume_at, resume_at is None
-        self._number = self.plan.count(self.lengths)
+        self._number = plan.count(self.lengths)
         self._planned: tuple[int, list[MicroBatch]] = -1, []
 
     def __len__(self) -> int:
@@ -189,31 +176,26 @@ class TrainingSampler(Sampler[TrainingItem]):
 
     def position(self, epoch: int, batches: int) -> Position:
         """Where training is when so many micro-batches of an epoch are finished (not merely fetched)."""
-        begun = self._begun_in(epoch)
         finished = _count(self._epoch(epoch)[:batches]) if batches else 0
-        if begun is None:
+        if (begun := self._begun_in(epoch)) is None:
             return Position(epoch, batches, finished, self.plan, self.plan)
         return Position(epoch, batches, max(finished, begun.sequences or 0), self.plan, begun.order)
 
     def rest(self) -> tuple[list[MicroBatch], int]:
         """The begun epoch without the sequences that are finished, and its first micro-batch that is not."""
-        assert self._begun is not None
-        begun, batches = self._begun_in(self._begun.epoch), self._epoch(self._begun.epoch)
-        if begun is None:
-            return batches, self._begun.batches
-        seen = begun.sequences
-        if begun.order == begun.plan == self.plan and seen in (None, _count(batches[: begun.batches])):
-            return batches, begun.batches  # nothing has changed within the epoch
-        if seen is None:
-            seen = _count(begun.order.epoch(self.lengths, begun.epoch)[: begun.batches])
-        left = []
+        begun = self._begun
+        assert begun is not None
+        batches, seen, is_same_plan = self._epoch(begun.epoch), begun.sequences or 0, begun.plan == self.plan
+        if is_same_plan and seen == _count(batches[: begun.batches]):
+            return batches, begun.batches
+        left: list[MicroBatch] = []
         for together in batches:
-            ends = np.cumsum([len(part) for part in together])
-            left.append([part[max(seen - int(end) + len(part), 0) :] for part, end in zip(together, ends, strict=True)])
-            seen = max(seen - int(ends[-1]), 0)
-        if begun.plan == self.plan:
-            return left, begun.batches
-        return left, next((index for index, together in enumerate(left) if _count([together])), len(left) - 1)
+            left.append([])
+            for part in together:
+                left[-1].append(part[seen:])
+                seen = max(seen - len(part), 0)
+        unfinished = (index for index, together in enumerate(left) if _count([together]))
+        return left, begun.batches if is_same_plan else next(unfinished, len(left) - 1)
 
     def _begun_in(self, epoch: int) -> Position | None:
         begun = self._begun
@@ -230,10 +212,7 @@ class TrainingSampler(Sampler[TrainingItem]):
         return self._planned[1]
 
     def __iter__(self) -> Iterator[TrainingItem]:
-        if self._resumed:
-            batches, start = self._epoch(self._current_epoch()), 0
-        else:
-            batches, start = self.rest()
+        batches, start = (self._epoch(self._current_epoch()), 0) if self._resumed else self.rest()
         self._resumed = True
         labelled = [sum(int(self._labelled[part].sum()) for part in together) for together in batches]
         for index in range(start, len(self)):
@@ -247,7 +226,7 @@ def evaluation_batches(
 ) -> list[npt.NDArray[np.int64]]:
     """Batches of sentence indices, longest first so that memory runs out at once or never.
 
-    With ``look_ahead``, they are sorted within that many sentences only, so that results can be written as they come.
+    With ``look_ahead``, they are sorted within stretches of that many sentences, so that results can be written early.
     """
     batches = []
     chunk = look_ahead or max(len(lengths), 1)
@@ -258,10 +237,9 @@ def evaluation_batches(
 
 
 def share_of(batches: Sequence[npt.NDArray[np.int64]], rank: int, world_size: int) -> list[npt.NDArray[np.int64]]:
-    """Every ``world_size``-th batch, from this process's rank on.
+    """Every ``world_size``-th batch, from this process's rank on; one without a sentence where that is none.
 
-    Where there are fewer batches than processes, some get one batch without a sentence: Lightning lets a process that
-    has no batch at all skip the evaluation, and the others would wait for its counts forever.
+    Lightning lets a process without any batch skip the evaluation, and the others would wait for its counts forever.
     """
     return list(batches[rank::world_size]) or [np.empty(0, dtype=np.int64)] * bool(batches)
 
@@ -276,22 +254,14 @@ def training_plan(options: Any, trainer: Any) -> Plan:
 def training_loader(
     assembler: BatchAssembler, options: Any, trainer: Any, resume_at: Position | None
 ) -> DataLoader[Any]:
-    """Batches as :class:`TrainingSampler` plans them for the processes and epochs of a trainer (``None``: one process).
-
-    ``options`` are the arguments of ``NERDataModule``.
-    """
-    split, chosen = assembler.split, assembler.chosen
+    """Micro-batches for the processes and epochs of a trainer; ``options`` are those of ``NERDataModule``."""
     sampler = TrainingSampler(
-        split,
-        None if chosen is None else split.sequences_of(chosen),
-        options.batch_size,
-        options.batching,
-        options.seed,
-        1 if trainer is None else trainer.accumulate_grad_batches,
-        *_ranks(trainer),
+        assembler.split,
+        assembler.split.sequences_of(assembler.chosen),
+        training_plan(options, trainer),
+        _ranks(trainer)[0],
         current_epoch=lambda: 0 if trainer is None else trainer.current_epoch,
         resume_at=resume_at,
-        max_tokens=options.max_tokens,
     )
     return _loader(assembler, sampler, options, trainer)
 
@@ -299,12 +269,8 @@ def training_loader(
 def evaluation_loader(
     assembler: BatchAssembler, options: Any, trainer: Any, look_ahead: int | None = None, skipped: int = 0
 ) -> DataLoader[Any]:
-    """Whole sentences, sorted by length as :func:`evaluation_batches` does.
-
-    The first ``skipped`` sentences, whole stretches of ``look_ahead``, are left out.
-    """
-    lengths = assembler.split.sentence_lengths()
-    lengths = lengths if assembler.chosen is None else lengths[assembler.chosen]
+    """Batches of :func:`evaluation_batches`, but for the first ``skipped`` sentences, whole stretches of them."""
+    lengths = assembler.split.sentence_lengths()[assembler.chosen]
     batches = evaluation_batches(lengths, options.eval_batch_size, look_ahead)
     mine = share_of([batch for batch in batches if batch[0] >= skipped], *_ranks(trainer))
     return _loader(assembler, mine, options, trainer)

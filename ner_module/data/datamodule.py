@@ -1,32 +1,37 @@
 """NERDataModule: annotated data in, batches out.
 
 ``prepare_data`` (once per node) reads and tokenises what the command needs into the cache; ``setup`` (every process)
-maps it into memory and settles the labels; the loaders yield batches. A checkpoint carries this module's state
-(tokenizer, labels, alignment), so that ``test`` and ``predict`` see words as training did and need neither the hub nor
-the training files.
+maps it into memory and settles the labels; the loaders yield batches. With this module's state from a checkpoint,
+``test`` and ``predict`` see words as training did, and need neither the base model nor the training files.
 """
 
 from __future__ import annotations
 
 import logging
 import tempfile
+from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
-import numpy.typing as npt
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
 from ner_module.data.agreement import check_agreement, several_processes
 from ner_module.data.batching import LOOK_AHEAD, Batching, Position, TrainingSampler, evaluation_loader, training_loader
-from ner_module.data.encoded import BatchAssembler, EncodedSplit, EncodingOptions, Selection
-from ner_module.data.entities import count_entities
+from ner_module.data.encoded import BatchAssembler, EncodedSplit, EncodingOptions, Indices
 from ner_module.data.inventory import Tags, check_known, check_learnable, check_strict, choose_source_schemes
-from ner_module.data.options import check_options, choose_held_out, sequence_limits
-from ner_module.data.preparation import encode_stored, report_splits, store_splits
+from ner_module.data.preparation import (
+    check_options,
+    choose_held_out,
+    encode_stored,
+    report_splits,
+    sequence_limits,
+    store_splits,
+)
 from ner_module.data.store import Documents, StoredSplit
 from ner_module.data.words import WORDS_VERSION
 from ner_module.errors import DataError, UserError
@@ -68,18 +73,16 @@ class NERDataModule(LightningDataModule):
             for ``flat`` labels, the labels themselves. A checkpoint keeps its map; what is given beside it is added.
         strict: refuse illegal tag sequences and spans that do not fit whole words, instead of repairing and counting.
         validation_fraction: the share of the training sentences, or documents, held out without validation data, or 0.
-        max_seq_length: subword tokens of a sequence, special tokens included; longer sentences are split into
-            overlapping windows and nothing is lost. 512, or the model's own limit where that is less.
+        max_seq_length: subword tokens of a sequence; longer sentences are split into overlapping windows and nothing is
+            lost. 512, or the model's own limit where that is less.
         stride: subword tokens that neighbouring windows share; a quarter of ``max_seq_length`` by default.
         context_size: how many subword tokens of its document a sentence is read with, before and after it together;
             its own words alone are labelled and predicted. 0 reads each sentence by itself. Longer sequences cost time.
         documents: which sentences are of one document: ``marked`` as the data says (``-DOCSTART-``, ``# newdoc``, a
-            ``document`` key, brat files), or ``file``: also all of a file that marks none, such as lines of raw text.
-        label_all_tokens: compute the loss on every subword token of a word instead of the first only (B- becomes I- on
-            the others); predictions are read from the first either way.
+            ``document`` key, brat files), or ``file``: also all of a file that marks none.
+        label_all_tokens: compute the loss on all subword tokens of a word, not only the first; B- becomes I- on others.
         batch_size: sentences of one training step on one device.
-        max_tokens: at most that many subword tokens in one training step on one device, in place of ``batch_size``:
-            steps are evenly large and memory is bounded, whatever the lengths of sentences.
+        max_tokens: in place of ``batch_size``, the most subword tokens of a step on one device; that bounds memory.
         eval_batch_size: sentences computed at once in evaluation and prediction; changes speed, never results.
         batching: which sentences share a training step: ``random``, or ``grouped`` by similar length, which computes
             less padding but learns from other batches.
@@ -129,19 +132,17 @@ class NERDataModule(LightningDataModule):
         self.save_hyperparameters(logger=False)  # the whole configuration is logged, by `cli.py`
         self._options: Any = self.hparams
         check_options(self._options)
-        self.labels = LabelSet(())
-        """The model's labels; settled in ``setup`` or by a checkpoint."""
+        self.labels = LabelSet(())  # the model's; settled in `setup` or by a checkpoint
         self.label_map: dict[str, str] = dict(label_map or {})
         self.tokenizer: Any = None
         self.stored: dict[str, StoredSplit] = {}
         self.encoded: dict[str, EncodedSplit] = {}
-        self.predicted_before = 0
-        """First sentences to leave out of the prediction, whole stretches of ``LOOK_AHEAD``: they are done."""
+        self.predicted_before = 0  # sentences whose prediction is done, whole stretches of `LOOK_AHEAD`
         self._prepared: str | None = None  # the command whose data this process prepared and has not set up yet
-        self._held_out: npt.NDArray[np.int64] | None = None
-        self._restored = False
+        self._schemes: Mapping[str, str] = {}  # those of the files of each annotated split
+        self._sentences: dict[str, tuple[str, Indices]] = {}  # of each split: the stored one, and which of its
         self._problem: UserError | None = None
-        self._train_sha256: list[str] = []
+        self._train_sha256: list[str] = []  # that of a restored checkpoint
         self.begun: Position | None = None  # where the restored checkpoint stopped
         self.sampler: TrainingSampler | None = None  # that of the training data, once there is a loader
         self.private_folder: Path | None = None  # for texts to predict
@@ -149,11 +150,12 @@ class NERDataModule(LightningDataModule):
     @property
     def cache(self) -> Path:
         """The folder tokenised data is kept in, but for texts to predict, which are not kept."""
-        if self._command() == "predict":
-            if self.private_folder is None:
-                self._temporary = tempfile.TemporaryDirectory(prefix="ner-module-")
-            return self.private_folder or Path(self._temporary.name)
-        return cache_folder(self._options.cache_dir)
+        if self._command() != "predict":
+            return cache_folder(self._options.cache_dir)
+        if self.private_folder is None:
+            self._temporary = tempfile.TemporaryDirectory(prefix="ner-module-")
+            self.private_folder = Path(self._temporary.name)
+        return self.private_folder
 
     def _command(self) -> str:
         """The trainer's command; ``fit`` without a trainer."""
@@ -172,16 +174,19 @@ class NERDataModule(LightningDataModule):
         command, options = self._command(), self._options
         self.stored = store_splits(options, command, self.cache)
         annotated = {name: split for name, split in self.stored.items() if name != "predict"}
-        schemes = choose_source_schemes(annotated, options.source_scheme, options.outside_label)
+        self._schemes = choose_source_schemes(annotated, options.source_scheme, options.outside_label)
         for name, split in annotated.items() if options.strict else ():
-            check_strict(split, schemes[name])
-        self.tags = Tags(annotated, schemes, options.label_names, self.label_map)
+            check_strict(split, self._schemes[name])
+        self.tags = Tags(annotated, self._schemes, options.label_names, self.label_map)
         if not self.labels.names:
             module: Any = getattr(self.trainer, "lightning_module", None)
             trained = getattr(module, "model", None) is not None  # a model that is there has labels already
             self.labels = module.labels if trained else self.tags.check(options.scheme, options.outside_label)
         self.load_tokenizer()  # after the data: errors in a file are reported before a model is downloaded
-        self.encoded = {name: self._encode(name, split) for name, split in self.stored.items()}
+        self.encoded = {
+            name: encode_stored(self.cache, split, self.tokenizer, self.encoding_options(name), name, options.documents)
+            for name, split in self.stored.items()
+        }
         self._prepared = command
 
     def load_tokenizer(self) -> None:
@@ -194,31 +199,26 @@ class NERDataModule(LightningDataModule):
         source = options.model_name_or_path, options.revision
         tokenizer = load_tokenizer(*source)
         self.max_seq_length, self.stride = sequence_limits(options, load_config(*source), tokenizer)
-        self.label_all_tokens: bool = options.label_all_tokens
-        self.context_size: int = options.context_size
+        self.label_all_tokens, self.context_size = options.label_all_tokens, options.context_size
         self.tokenizer = tokenizer
 
-    def _encode(self, name: str, split: StoredSplit) -> EncodedSplit:
+    def encoding_options(self, split: str) -> EncodingOptions:
+        """How the words of a split become sequences."""
         scheme = self.labels.scheme
-        encoding = EncodingOptions(
+        return EncodingOptions(
             max_seq_length=self.max_seq_length,
             stride=self.stride,
             label_all_tokens=self.label_all_tokens,
-            source_scheme=self.tags.schemes.get(name, scheme),
+            source_scheme=self._schemes.get(split, scheme),
             scheme=scheme,
             # A model with prefixes calls it O; the flat files it is trained on may not.
             outside_label=self.labels.outside if scheme == "flat" else self._options.outside_label or OUTSIDE,
             context_size=self.context_size,
-            label_map=tuple(sorted(self.label_map.items())) if name != "predict" else (),
+            label_map=tuple(sorted(self.label_map.items())) if split != "predict" else (),
         )
-        return encode_stored(self.cache, split, self.tokenizer, encoding, name, self._options.documents)
 
     def setup(self, stage: str) -> None:
-        """Settle the labels and what is held out; Lightning calls it in every process.
-
-        Raises:
-            UserError: in this process, or in the first one where others have other data.
-        """
+        """Settle the labels and what is held out; Lightning calls it in every process."""
         if self._problem is None:
             try:
                 self._settle()
@@ -242,36 +242,38 @@ class NERDataModule(LightningDataModule):
             self.labels = self.tags.label_set(found, self.labels.scheme, self.labels.outside)
             if command == "fit":
                 check_learnable(self.labels, self.stored["train"])
-        if command == "fit" and self._restored and self.stored["train"].meta["sha256"] != self._train_sha256:
+        if command == "fit" and self._train_sha256 and self.stored["train"].meta["sha256"] != self._train_sha256:
             log.warning("the training data has changed since the checkpoint was made; training uses the new data")
-        self._held_out = None
+        self._sentences = {name: (name, np.arange(len(split))) for name, split in self.stored.items()}
+        held_out = None
         if "train" in self.stored and "validation" not in self.stored:
-            options = self._options
-            self._held_out = choose_held_out(self.stored["train"], options.validation_fraction, options.seed)
-        report_splits(self.stored, self.encoded, self._held_out, self.max_seq_length, self.context_size)
+            share, seed = self._options.validation_fraction, self._options.seed
+            held_out = choose_held_out(self.stored["train"], share, seed)
+            everything = self._sentences["train"][1]
+            self._sentences |= {"train": ("train", np.delete(everything, held_out)), "validation": ("train", held_out)}
+        report_splits(self.stored, self.encoded, held_out, self.max_seq_length, self.context_size)
 
-    def label_ids(self, split: str) -> list[int]:
-        """The model's label id of each tag of a split."""
-        return [self.labels.names.index(tag) for tag in self.encoded[split].tag_names]
-
-    def sentences_of(self, split: str) -> tuple[str, Selection]:
+    def sentences_of(self, split: str) -> tuple[str, Indices]:
         """Which encoded split holds the sentences of a split, and which of them they are."""
-        if self._held_out is None or split not in ("train", "validation"):
-            return split, None
-        if split == "validation":
-            return "train", self._held_out
-        return "train", np.delete(np.arange(len(self.stored["train"])), self._held_out)
+        return self._sentences[split]
 
     def sentence_of(self, split: str, index: int) -> tuple[list[str], str, int]:
         """The words of the ``index``-th sentence of a split, and the file and line that it begins on."""
         source, chosen = self.sentences_of(split)
-        place = index if chosen is None else int(chosen[index])
+        place = int(chosen[index])
         return self.stored[source].tokens(place), *self.stored[source].origin(place)
 
     def train_entities(self) -> dict[str, dict[str, int]]:
         """The entities of the training data: type -> surface form (words joined by spaces) -> count."""
         source, chosen = self.sentences_of("train")
-        return count_entities(self.stored[source], self.encoded[source], chosen, self.labels)
+        stored, encoded = self.stored[source], self.encoded[source]
+        entities: dict[str, dict[str, int]] = defaultdict(Counter)
+        for index in chosen.tolist():
+            spans = self.labels.spans([encoded.tag_names[tag] for tag in encoded.word_labels[encoded.words_of(index)]])
+            tokens = stored.tokens(index) if spans else []
+            for start, end, entity_type in spans:
+                entities[entity_type][" ".join(tokens[start:end])] += 1
+        return dict(entities)
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Batches of sequences in a new order each epoch."""
@@ -295,7 +297,7 @@ class NERDataModule(LightningDataModule):
 
     def _assembled(self, split: str) -> BatchAssembler:
         source, chosen = self.sentences_of(split)
-        return BatchAssembler(self.encoded[source], self.label_ids(source) if split != "predict" else [], chosen)
+        return BatchAssembler(self.encoded[source], self.labels, chosen)
 
     @cached_property
     def _tokenizer_files(self) -> dict[str, str]:
@@ -335,8 +337,7 @@ class NERDataModule(LightningDataModule):
             if self._command() == "fit":
                 self.begun = Position.from_state(state_dict.get("position"))
             return
-        self._restored, self._prepared = True, None
-        self.labels = labels
+        self._prepared, self.labels = None, labels
         self.tokenizer = tokenizer_from_files(state_dict["tokenizer"])
         self.max_seq_length, self.stride = state_dict["max_seq_length"], state_dict["stride"]
         self.label_all_tokens = state_dict["label_all_tokens"]

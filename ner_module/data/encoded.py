@@ -1,18 +1,17 @@
 """A split as flat arrays on disk: written once per node in one pass, memory-mapped by every process after.
 
 Sentences become sequences (`alignment.py`), sequences become slices of a few one-dimensional files, and batch assembly
-(:class:`BatchAssembler`) becomes slicing. The files do not depend on the labels of a model: ``labels`` index the
-split's own ``tag_names``, and a lookup table turns them into label ids when a batch is made, so one encoded split
-serves any order of labels.
+(:class:`BatchAssembler`) becomes slicing. The files do not depend on the labels of a model: ``word_labels`` index the
+split's own ``tag_names``, so one encoded split serves any order of labels.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import accumulate, chain, groupby, islice
 from pathlib import Path
 from typing import Any, NamedTuple, get_args, get_type_hints
 
@@ -21,23 +20,22 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset
 
-from ner_module.data.alignment import (
-    NO_SUBWORD,
-    UNLABELLED,
-    Chunk,
-    SentenceInContext,
-    Subwords,
-    make_sequences,
-    sentence_contexts,
-    subword_labels,
-)
+from ner_module.data.alignment import Subwords, place_sequences
 from ner_module.files import folder_written_whole
-from ner_module.tagging import IGNORE_INDEX, UNTYPED, continuation_tag, convert_tags, illegal_words
+from ner_module.tagging import IGNORE_INDEX, UNTYPED, LabelSet, continuation_tag, convert_tags, illegal_words
 
-Selection = npt.NDArray[np.int64] | None
-"""Indices of some sentences of an encoded split; ``None`` for all."""
+Annotated = tuple[Sequence[str], Sequence[str] | None, Hashable]
+"""A sentence to encode: its words, their tags (``None``: not annotated) and the identity of its document, if any."""
 
-# Sentences whose new words are tokenised together.
+Indices = npt.NDArray[np.int64]
+
+NO_SUBWORD = -1
+"""The position of a word that became no subword token."""
+
+UNLABELLED = -1
+"""The label of a word without annotation."""
+
+# Documents, or sentences that belong to none, whose new words are tokenised together.
 _BLOCK = 2_000
 
 # Other ways to write "B", "I", …; a model has one label for both.
@@ -59,23 +57,26 @@ class EncodingOptions:
 
 
 class EncodedSplit:
-    """The memory-mapped arrays of one split.
+    """The arrays of one split; those on disk are memory-mapped.
 
     Attributes:
         name: the folder's; that of a cached split is a digest of content and options.
-        tag_names: the tags that occur, by index; the meaning of ``labels`` and ``word_labels``.
+        tag_names: the tags that occur, by index; the meaning of ``word_labels``.
         findings: what happened to sentences, words and tags -> how often, and the first sentence: ``illegal_tags``,
             ``windowed_sentences``, ``clipped_words``, ``words_without_subword``, ``sentences_with_context``.
+        sequence_offsets: ``[sequences + 1]``, where the subword tokens of each sequence begin.
+        sequence_words: ``[sequences + 1]``, where the words that each sequence owns begin.
+        sentence_sequences: ``[sentences + 1]``, where the sequences of each sentence begin.
     """
 
     input_ids: npt.NDArray[np.int32]  # [subwords]
-    labels: npt.NDArray[np.int16]  # [subwords]
-    sequence_offsets: npt.NDArray[np.int64]  # [sequences + 1] into input_ids
-    sequence_labelled: npt.NDArray[np.int32]  # [sequences] labelled subword tokens of each
     word_positions: npt.NDArray[np.int32]  # [words] place of a word's first subword in the sequence that owns it
     word_labels: npt.NDArray[np.int16]  # [words]
-    sequence_words: npt.NDArray[np.int64]  # [sequences + 1] into word_positions
-    sentence_sequences: npt.NDArray[np.int64]  # [sentences + 1]
+    word_labelled: npt.NDArray[np.int32]  # [words] how many of its subword tokens are labelled
+    sequence_lengths: npt.NDArray[np.int32]  # [sequences] subword tokens of each
+    sequence_labelled: npt.NDArray[np.int32]  # [sequences] labelled ones among them
+    sequence_num_words: npt.NDArray[np.int32]  # [sequences] words that each owns
+    sentence_num_sequences: npt.NDArray[np.int32]  # [sentences]
 
     def __init__(self, folder: Path) -> None:
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
@@ -87,14 +88,12 @@ class EncodedSplit:
             # An empty file cannot be mapped.
             array = np.memmap(path, dtype=dtype, mode="r") if path.stat().st_size else np.empty(0, dtype)
             setattr(self, name, array)
+        self.sequence_offsets = _offsets(self.sequence_lengths)
+        self.sequence_words = _offsets(self.sequence_num_words)
+        self.sentence_sequences = _offsets(self.sentence_num_sequences)
 
     def __len__(self) -> int:
-        return len(self.sentence_sequences) - 1
-
-    @property
-    def num_sequences(self) -> int:
-        """How many encoder inputs the sentences make."""
-        return len(self.sequence_offsets) - 1
+        return len(self.sentence_num_sequences)
 
     def words_of(self, sentence: int) -> slice:
         """Where the words of a sentence lie in ``word_positions`` and ``word_labels``."""
@@ -102,17 +101,15 @@ class EncodedSplit:
         return slice(int(self.sequence_words[first]), int(self.sequence_words[last]))
 
     def first_word_tagged(self, tag: str) -> tuple[int, int]:
-        """The first sentence with a tag, or with one that it continues, and the place of the word there."""
-        wanted = [index for index, name in enumerate(self.tag_names) if tag in (name, continuation_tag(name))]
-        word = int(np.argmax(np.isin(self.word_labels, wanted)))
+        """The first sentence with a tag, and the place of the word there."""
+        word = int(np.argmax(self.word_labels == self.tag_names.index(tag)))
         starts = self.sequence_words[self.sentence_sequences]
         sentence = int(np.searchsorted(starts, word, side="right")) - 1
         return sentence, word - int(starts[sentence])
 
     def sequences_of(self, sentences: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """All sequences of some sentences, in their order."""
-        starts = self.sentence_sequences[sentences]
-        counts = self.sentence_sequences[sentences + 1] - starts
+        starts, counts = self.sentence_sequences[sentences], self.sentence_num_sequences[sentences]
         before = np.cumsum(counts) - counts
         return np.repeat(starts - before, counts) + np.arange(counts.sum())
 
@@ -120,9 +117,10 @@ class EncodedSplit:
         """Subword tokens of each sentence over all its windows: ``[sentences]``."""
         return np.diff(self.sequence_offsets[self.sentence_sequences])
 
-    def sequence_lengths(self) -> npt.NDArray[np.int64]:
-        """Subword tokens of each sequence: ``[sequences]``."""
-        return np.diff(self.sequence_offsets)
+
+def _offsets(counts: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+    """Where each of some parts begins, and the end of the last one."""
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
 
 
 # The annotations say the type of each array: NDArray[T] is ndarray[shape, dtype[T]].
@@ -130,18 +128,21 @@ _ARRAYS: dict[str, Any] = {name: get_args(get_args(hint)[1])[0] for name, hint i
 
 
 def encode_split(
-    folder: Path, chunks: Iterable[Chunk], subwords: Subwords, options: EncodingOptions, lasting: bool = True
+    folder: Path, sentences: Iterable[Annotated], subwords: Subwords, options: EncodingOptions, lasting: bool = True
 ) -> EncodedSplit:
     """Encode sentences into ``folder``, which appears whole or not at all, and open it; ``lasting``: for a cache."""
     encoder = _Encoder(subwords, options)
     with folder_written_whole(folder, checksums=lasting, lasting=lasting) as scratch, contextlib.ExitStack() as stack:
         files = {name: stack.enter_context((scratch / f"{name}.bin").open("wb")) for name in _ARRAYS}
-        for name in ("sequence_offsets", "sequence_words", "sentence_sequences"):
-            files[name].write(np.zeros(1, _ARRAYS[name]).tobytes())
-        stream = sentence_contexts(chunks, options.context_size)
-        while block := list(islice(stream, _BLOCK)):
-            for name, values in encoder.encode(block).items():
+        groups = groupby(sentences, lambda sentence: object() if sentence[2] is None else sentence[2])
+        documents = (list(group) for _, group in groups)
+        while block := list(islice(documents, _BLOCK)):
+            subwords.cache(tokens for document in block for tokens, _, _ in document)
+            for document in block:
+                encoder.add(document)
+            for name, values in encoder.arrays.items():
                 files[name].write(np.asarray(values, dtype=_ARRAYS[name]).tobytes())
+                values.clear()
         meta = {"tag_names": list(encoder.tags), "findings": encoder.findings}
         (scratch / "meta.json").write_text(json.dumps(meta, ensure_ascii=False), encoding="utf-8")
     return EncodedSplit(folder)
@@ -153,43 +154,52 @@ class _Encoder:
     def __init__(self, subwords: Subwords, options: EncodingOptions) -> None:
         self._subwords, self._options = subwords, options
         self._label_map = dict(options.label_map)
-        self._num_sentences = self._num_sequences = self._num_words = self._num_subwords = 0
-        self._continuation: list[int] = []
+        self._budget = options.max_seq_length - subwords.num_special
+        self._num_sentences = 0
         self.tags: dict[str, int] = {}
         self.findings: dict[str, list[int]] = {}
+        self.arrays: dict[str, list[int]] = {name: [] for name in _ARRAYS}
 
-    def encode(self, block: Sequence[SentenceInContext]) -> dict[str, list[int]]:
-        self._subwords.cache([words for sentence in block for words in (sentence.tokens, sentence.after)])
-        arrays: dict[str, list[int]] = {name: [] for name in _ARRAYS}
-        options, special = self._options, self._subwords.num_special
-        for tokens, tags, before, after in block:
-            word_labels = [UNLABELLED] * len(tokens) if tags is None else self._word_labels(tags)
-            lengths = [len(self._subwords[word]) for word in tokens]
-            sequences = make_sequences(
-                tokens, self._subwords, options.max_seq_length, options.stride, before, after, options.context_size
-            )
-            continuation = self._continuation if options.label_all_tokens and tags is not None else None
-            for sequence in sequences:
-                labels = subword_labels(sequence, word_labels, len(self._subwords.suffix), continuation, lengths)
-                self._num_subwords += len(sequence.input_ids)
-                self._num_words += len(sequence.word_positions)
-                arrays["input_ids"] += sequence.input_ids
-                arrays["labels"] += labels
-                arrays["word_positions"] += sequence.word_positions
-                arrays["sequence_labelled"].append(len(labels) - labels.count(UNLABELLED))
-                arrays["sequence_offsets"].append(self._num_subwords)
-                arrays["sequence_words"].append(self._num_words)
-            arrays["word_labels"] += word_labels
-            self._num_sequences += len(sequences)
-            arrays["sentence_sequences"].append(self._num_sequences)
-            grown = len(sequences) == 1 and len(sequences[0].input_ids) > special + sum(lengths)
-            self._count("sentences_with_context", grown)
-            self._count("windowed_sentences", len(sequences) > 1)
-            if max(lengths, default=0) > options.max_seq_length - special:
-                self._count("clipped_words", sum(length > options.max_seq_length - special for length in lengths))
-            self._count("words_without_subword", lengths.count(0))
+    def add(self, document: Sequence[Annotated]) -> None:
+        """The consecutive sentences of a document, or one that belongs to none."""
+        pieces = [self._subwords[word] for tokens, _, _ in document for word in tokens]
+        lengths = [min(len(ids), self._budget) for ids in pieces]
+        end = 0
+        for tokens, tags, _ in document:
+            sentence = range(end, end + len(tokens))
+            end = sentence.stop
+            clipped = sum(len(ids) > self._budget for ids in pieces[sentence.start : sentence.stop])
+            self._count("clipped_words", clipped)
+            self._add_sentence(pieces, lengths, sentence, tags)
             self._num_sentences += 1
-        return arrays
+
+    def _add_sentence(
+        self, pieces: Sequence[Sequence[int]], lengths: list[int], sentence: range, tags: Sequence[str] | None
+    ) -> None:
+        options, arrays = self._options, self.arrays
+        prefix, suffix = self._subwords.prefix, self._subwords.suffix
+        most_labels = 0 if tags is None else self._budget if options.label_all_tokens else 1
+        places = place_sequences(lengths, sentence, self._budget, options.stride, options.context_size)
+        for window, owned in places:
+            inside = chain.from_iterable(pieces[word][: self._budget] for word in window)
+            before, here = lengths[window.start : owned.start], lengths[owned.start : owned.stop]
+            starts = list(accumulate(here, initial=len(prefix) + sum(before)))[:-1]
+            labelled = [min(length, most_labels) for length in here]
+            arrays["input_ids"] += [*prefix, *inside, *suffix]
+            arrays["word_positions"] += [
+                start if length else NO_SUBWORD for start, length in zip(starts, here, strict=True)
+            ]
+            arrays["word_labelled"] += labelled
+            arrays["sequence_lengths"].append(self._subwords.num_special + sum(lengths[window.start : window.stop]))
+            arrays["sequence_labelled"].append(sum(labelled))
+            arrays["sequence_num_words"].append(len(owned))
+        arrays["word_labels"] += [UNLABELLED] * len(sentence) if tags is None else self._word_labels(tags)
+        arrays["sentence_num_sequences"].append(len(places))
+        own = lengths[sentence.start : sentence.stop]
+        grown = len(places) == 1 and arrays["sequence_lengths"][-1] > self._subwords.num_special + sum(own)
+        self._count("sentences_with_context", grown)
+        self._count("windowed_sentences", len(places) > 1)
+        self._count("words_without_subword", own.count(0))
 
     def _word_labels(self, tags: Sequence[str]) -> list[int]:
         source, scheme = self._options.source_scheme, self._options.scheme
@@ -198,17 +208,7 @@ class _Encoder:
         respelt = source != "flat" and not _UNTYPED_TAGS.isdisjoint(tags)
         if illegal or respelt or scheme != source or self._label_map:
             tags = convert_tags(tags, source, scheme, self._options.outside_label, self._label_map)
-        return [self.tags[tag] if tag in self.tags else self._tag_index(tag) for tag in tags]
-
-    def _tag_index(self, tag: str) -> int:
-        """The index of a tag; a new one brings its continuation along."""
-        index = self.tags.get(tag)
-        if index is None:
-            index = self.tags[tag] = len(self.tags)
-            self._continuation.append(index)
-            if self._options.scheme != "flat":  # flat labels have no prefix, even where they look so (``S``, ``B-1``)
-                self._continuation[index] = self._tag_index(continuation_tag(tag))
-        return index
+        return [self.tags.setdefault(tag, len(self.tags)) for tag in tags]
 
     def _count(self, finding: str, count: int) -> None:
         if count:
@@ -228,70 +228,82 @@ class BatchAssembler(Dataset[dict[str, Any]]):
 
     Args:
         split: the arrays.
-        label_ids: ``[len(split.tag_names)]``, the model's label id of each tag of the split.
-        chosen: the sentences that indices of sentences count; ``None`` for all of the split.
+        labels: the model's.
+        chosen: the sentences that indices of sentences count; all of the split by default.
     """
 
-    def __init__(self, split: EncodedSplit, label_ids: Sequence[int], chosen: Selection = None) -> None:
-        self.split, self.chosen = split, chosen
-        # The last entry is what UNLABELLED (-1) indexes.
-        self._label_ids = np.asarray([*label_ids, IGNORE_INDEX], dtype=np.int64)
+    def __init__(self, split: EncodedSplit, labels: LabelSet, chosen: Indices | None = None) -> None:
+        self.split, self.chosen = split, np.arange(len(split)) if chosen is None else chosen
+        # B- becomes I- on further subword tokens of a word; flat labels have no prefix, even if they look so.
+        further = [tag if labels.scheme == "flat" else continuation_tag(tag) for tag in split.tag_names]
+        # The last entry is what UNLABELLED indexes.
+        self._first_ids, self._further_ids = (
+            np.array([*map(labels.names.index, tags), IGNORE_INDEX]) for tags in (split.tag_names, further)
+        )
 
     def __getitem__(self, item: TrainingItem | npt.NDArray[np.int64]) -> dict[str, Any]:
         """A micro-batch of training, or the sentences with some indices."""
         return self.micro_batch(item) if isinstance(item, TrainingItem) else self.sentences(item)
 
-    def sequences(self, sequences: npt.NDArray[np.int64]) -> dict[str, Any]:
-        """``input_ids`` and ``labels`` ``[subwords]``, and ``lengths``, the subword tokens of each sequence, as a list.
-
-        The lengths stay on the host, where attention is planned: asking a GPU for them would make it wait.
-        """
-        split = self.split
-        starts, ends = split.sequence_offsets[sequences], split.sequence_offsets[sequences + 1]
-        parts = [slice(start, end) for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
-        return {
-            "input_ids": torch.from_numpy(_gather(split.input_ids, parts).astype(np.int64)),
-            "labels": torch.from_numpy(self._label_ids[_gather(split.labels, parts)]),
-            "lengths": (ends - starts).tolist(),
-        }
-
     def micro_batch(self, item: TrainingItem) -> dict[str, Any]:
-        """The sequences of an item, and ``labelled_in_step``."""
-        # With fewer sequences than processes, this one computes one that counts nothing: collectives need everybody.
-        idle = len(item.sequences) == 0
-        batch = self.sequences(np.zeros(1, dtype=np.int64) if idle else item.sequences)
-        if idle:
+        """``input_ids`` and ``labels`` ``[subwords]``; ``lengths`` of the sequences, a list; ``labelled_in_step``.
+
+        Lengths stay on the host, where attention is planned: asking a GPU for them would make it wait.
+        """
+        if not len(item.sequences):  # one that counts nothing: collectives need every process
+            batch, _, _ = self._sequences(np.zeros(1, dtype=np.int64))
             batch["labels"].fill_(IGNORE_INDEX)
+        else:
+            batch, _, _ = self._sequences(item.sequences)
         return {**batch, "labelled_in_step": item.labelled_in_step}
 
     def sentences(self, indices: npt.NDArray[np.int64]) -> dict[str, Any]:
         """All sequences of some sentences, and where their words are.
 
         Returns:
-            What :meth:`sequences` gives, and ``word_positions`` ``[sentences, words]``: the place of a word's first
-            subword token among all of them, ``NO_SUBWORD`` where it has none or the sentence is shorter; ``gold``
+            ``input_ids``, ``labels`` and ``lengths``; ``word_positions`` ``[sentences, words]``: the place of a word's
+            first subword token among all of them, ``NO_SUBWORD`` where it has none or the sentence is shorter; ``gold``
             ``[sentences, words]``: label ids, ``IGNORE_INDEX`` past the sentence's end or without annotation;
             ``sentence_index`` and ``num_words`` ``[sentences]``, as arrays: they stay on the host, like the lengths.
         """
-        split = self.split
-        sentences = indices if self.chosen is None else self.chosen[indices]
-        sequences = split.sequences_of(sentences)
-        batch = self.sequences(sequences)
-        words = [split.words_of(index) for index in sentences.tolist()]
+        sentences = self.chosen[indices]
+        batch, word_positions, word_labels = self._sequences(self.split.sequences_of(sentences))
+        words = [self.split.words_of(index) for index in sentences.tolist()]
         num_words = np.array([part.stop - part.start for part in words], dtype=np.int64)
-        starts = np.cumsum([0, *batch["lengths"]])[:-1]
-        start_of = np.repeat(starts, split.sequence_words[sequences + 1] - split.sequence_words[sequences])
-        places = _gather(split.word_positions, words).astype(np.int64)
         present = np.arange(max(int(num_words.max(initial=0)), 1)) < num_words[:, None]
         positions, gold = np.full(present.shape, NO_SUBWORD), np.full(present.shape, IGNORE_INDEX)
-        positions[present] = np.where(places == NO_SUBWORD, NO_SUBWORD, places + start_of)
-        gold[present] = self._label_ids[_gather(split.word_labels, words)]
+        positions[present], gold[present] = word_positions, self._first_ids[word_labels]
         return batch | {
             "word_positions": torch.from_numpy(positions),
             "gold": torch.from_numpy(gold),
             "sentence_index": indices,
             "num_words": num_words,
         }
+
+    def _sequences(self, sequences: npt.NDArray[np.int64]) -> tuple[dict[str, Any], Any, Any]:
+        """Some sequences; and of each of their words the place of its first subword token, and its label."""
+        split = self.split
+        words = _slices(split.sequence_words, sequences)
+        input_ids = _gather(split.input_ids, _slices(split.sequence_offsets, sequences))
+        lengths = split.sequence_lengths[sequences].astype(np.int64)
+        starts = np.repeat(np.cumsum(lengths) - lengths, split.sequence_num_words[sequences])
+        positions, word_labels = _gather(split.word_positions, words), _gather(split.word_labels, words)
+        positions = np.where(positions == NO_SUBWORD, NO_SUBWORD, positions + starts)
+        counts = _gather(split.word_labelled, words)
+        labelled = np.repeat(positions - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
+        labels = np.full(len(input_ids), IGNORE_INDEX)
+        labels[labelled] = np.repeat(self._further_ids[word_labels], counts)
+        labels[positions[counts > 0]] = self._first_ids[word_labels[counts > 0]]
+        batch = {
+            "input_ids": torch.from_numpy(input_ids.astype(np.int64)),
+            "labels": torch.from_numpy(labels),
+            "lengths": lengths.tolist(),
+        }
+        return batch, positions, word_labels
+
+
+def _slices(offsets: npt.NDArray[np.int64], parts: npt.NDArray[np.int64]) -> list[slice]:
+    return list(map(slice, offsets[parts].tolist(), offsets[parts + 1].tolist()))
 
 
 def _gather(array: npt.NDArray[Any], parts: Sequence[slice]) -> npt.NDArray[Any]:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ner_module.data.encoded import EncodedSplit, Selection
 from ner_module.data.sentence import Sentence
-from ner_module.data.store import StoredSplit
 from ner_module.tagging import LabelSet
 
 
@@ -34,36 +32,20 @@ def prediction(
         ``{"text": …, "entities": […]}`` with ``start`` and ``end`` in characters, or ``{"tokens": …, "entities": […]}``
         with ``start`` and ``end`` in words. ``score`` is the mean probability of the entity's words, 4 decimals.
     """
+    raw, tokens = sentence.text, sentence.tokens
+    places = sentence.offsets if raw is not None and sentence.offsets else [(i, i + 1) for i in range(len(tokens))]
     entities = []
     for start, end, entity_type in labels.spans([labels.names[label] for label in label_ids]):
-        if sentence.text is not None and sentence.offsets is not None:
-            first, last = sentence.offsets[start][0], sentence.offsets[end - 1][1]
-            text = sentence.text[first:last]
-        else:
-            first, last, text = start, end, " ".join(sentence.tokens[start:end])
+        first, last = places[start][0], places[end - 1][1]
+        text = " ".join(tokens[start:end]) if raw is None else raw[first:last]
         score = round(sum(scores[start:end]) / (end - start), 4)
         entities.append({"type": entity_type, "text": text, "start": first, "end": last, "score": score})
-    given = {"tokens": sentence.tokens} if sentence.text is None else {"text": sentence.text}
+    given = {"tokens": tokens} if raw is None else {"text": raw}
     if top is None:
         return {**given, "entities": entities}
     word_tags = []
-    for word, (text, label, score) in enumerate(zip(sentence.tokens, label_ids, scores, strict=True)):
-        start, end = sentence.offsets[word] if sentence.text is not None and sentence.offsets else (word, word + 1)
+    for word, (text, (start, end), label, score) in enumerate(zip(tokens, places, label_ids, scores, strict=True)):
         found = {labels.names[index]: round(value, 4) for index, value in zip(top_ids[word], top[word], strict=True)}
         place = {"text": text, "start": start, "end": end}
         word_tags.append(place | {"tag": labels.names[label], "score": round(score, 4), "probabilities": found})
     return {**given, "entities": entities, "word_tags": word_tags}
-
-
-def count_entities(
-    stored: StoredSplit, encoded: EncodedSplit, chosen: Selection, labels: LabelSet
-) -> dict[str, dict[str, int]]:
-    """The entities of some sentences: type -> surface form (words joined by spaces) -> count."""
-    entities: dict[str, dict[str, int]] = {}
-    for sentence in range(len(stored)) if chosen is None else chosen.tolist():
-        spans = labels.spans([encoded.tag_names[label] for label in encoded.word_labels[encoded.words_of(sentence)]])
-        tokens = stored.tokens(sentence) if spans else []
-        for start, end, entity_type in spans:
-            form, forms = " ".join(tokens[start:end]), entities.setdefault(entity_type, {})
-            forms[form] = forms.get(form, 0) + 1
-    return entities

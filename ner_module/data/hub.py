@@ -11,7 +11,7 @@ from ner_module.data.formats.options import DOCUMENTS, TAGS, WORDS, first_in
 from ner_module.data.sentence import Sentence
 from ner_module.errors import DataError
 from ner_module.files import check_regular
-from ner_module.hub_files import fetch_dataset_files, hub_is_reachable, retried
+from ner_module.hub_files import fetch_dataset_files, first_line, hub_is_reachable, retried
 
 _STRINGS = ("string", "large_string")
 _SPLIT_NAMES = {"dev": "validation", "valid": "validation"}
@@ -32,26 +32,25 @@ def load_hub_dataset(name: str, config_name: str | None, revision: str | None) -
     Raises:
         DataError: it does not exist, needs a config name or a loading script, or the hub cannot be reached.
     """
-    where = f"dataset {name!r}"
     try:
         loaded = _load(name, config_name, revision)
     except DataError:
         raise
     except Exception as error:
-        module = type(error).__module__
-        known = isinstance(error, (OSError, ValueError, RuntimeError))
-        if not known and not module.startswith(("httpx", "huggingface_hub", "datasets")):
+        is_network = isinstance(error, ConnectionError) or type(error).__module__.startswith(("httpx", "httpcore"))
+        is_library = type(error).__module__.startswith(("huggingface_hub", "datasets"))
+        if not (is_network or is_library or isinstance(error, (OSError, ValueError, RuntimeError))):
             raise
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         if "scripts are no longer supported" in reason:
             advice = "use a repository with data files, such as lhoestq/conll2003, or revision refs/convert/parquet"
         elif "/" not in name:
             advice = "ids on the hub have the form namespace/name"
-        elif isinstance(error, ConnectionError) or module.startswith(("httpx", "httpcore")):
+        elif is_network:
             advice = "check the network; without one, name local files with --data.train_file"
         else:
             advice = "check --data.dataset_name, --data.dataset_config_name and --data.dataset_revision"
-        raise DataError(where, None, f"cannot be loaded ({reason})", advice) from error
+        raise DataError(f"dataset {name!r}", None, f"cannot be loaded ({reason})", advice) from error
     return {_SPLIT_NAMES.get(str(split), str(split)): rows for split, rows in loaded.items()}
 
 
@@ -64,8 +63,7 @@ def _load(name: str, config_name: str | None, revision: str | None) -> Any:
         return datasets.load_dataset(name, config_name, revision=revision)
     options: dict[str, Any] = {"name": config_name, "revision": revision}
     if revision is not None:
-        # Offline, `datasets` takes the newest revision in its cache, whichever was asked for: each has a cache of its
-        # own here.
+        # Offline, `datasets` takes the newest revision in its cache, whichever was asked for.
         options["cache_dir"] = str(Path(datasets.config.HF_DATASETS_CACHE) / f"revision-{quote(revision, safe='')}")
     if hub_is_reachable():
         builder = retried(lambda: datasets.load_dataset_builder(name, **options))
@@ -86,6 +84,7 @@ def choose_columns(
 
     features = dataset.features
     kinds = {column: getattr(feature, "feature", None) for column, feature in features.items()}  # None: not a list
+    types = {column: str(getattr(kind, "dtype", None)) for column, kind in kinds.items()}
 
     def pick(asked: str | None, usual: Sequence[str], option: str) -> str:
         lists = [column for column, kind in kinds.items() if kind is not None]
@@ -98,16 +97,16 @@ def choose_columns(
 
     text = pick(text_column, WORDS, "--data.text_column_name")
     label = pick(label_column, TAGS, "--data.label_column_name")
-    if str(getattr(kinds[text], "dtype", None)) not in _STRINGS:
+    if types[text] not in _STRINGS:
         problem = f"column {text!r} is not a list of words"
         raise DataError(where, None, problem, "name one with --data.text_column_name")
-    tags, kind = kinds[label], str(getattr(kinds[label], "dtype", None))
+    tags = kinds[label]
     if isinstance(tags, datasets.ClassLabel):
         label_names = list(tags.names)
-    elif kind in _STRINGS:
+    elif types[label] in _STRINGS:
         label_names = None
-    elif not kind.startswith(("int", "uint")):
-        problem = f"column {label!r} is not a list of tags" + (f" but of {kind}" if tags is not None else "")
+    elif not types[label].startswith(("int", "uint")):
+        problem = f"column {label!r} is not a list of tags" + (f" but of {types[label]}" if tags is not None else "")
         raise DataError(where, None, problem, "name one with --data.label_column_name")
     elif not label_names:
         raise DataError(where, None, f"column {label!r} holds integers without names", "give --data.label_names")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain
 
 from ner_module.data.encoded import EncodedSplit
 from ner_module.data.spelling import likely_outside, shown
@@ -219,9 +218,8 @@ def check_strict(stored: StoredSplit, source_scheme: str) -> None:
         path, line = meta["first_changed_span"]
         raise DataError(path, line, problem, advice)
     total = meta["schemes"]["illegal_words"].get(source_scheme)  # counted when the data was read
-    sentences = chain.from_iterable(chunk.tags or () for chunk in stored.chunks())
-    for index, tags in enumerate(sentences if total else ()):
-        if illegal := illegal_words(tags, source_scheme):
+    for index, (_, tags, _) in enumerate(stored.annotated() if total else ()):
+        if tags and (illegal := illegal_words(tags, source_scheme)):
             word = illegal[0]
             before = f"after {tags[word - 1]!r}" if word else "at the start of a sentence"
             problem = f"the tag {tags[word]!r} {before} is illegal in {source_scheme}"

@@ -16,42 +16,78 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.progress import track
 
 from ner_module.data.alignment import Subwords
-from ner_module.data.encoded import EncodedSplit, EncodingOptions, Selection, encode_split
+from ner_module.data.encoded import EncodedSplit, EncodingOptions, Indices, encode_split
 from ner_module.data.formats import ReadingOptions, expand_files, read_sentences
 from ner_module.data.formats.char_spans import SpanCounts
 from ner_module.data.hub import HubColumns, choose_columns, hub_sentences, is_unlabelled, load_hub_dataset
 from ner_module.data.sentence import Sentence
-from ner_module.data.store import CHUNK, Documents, StoredSplit, store_sentences
+from ner_module.data.store import Documents, StoredSplit, store_sentences
 from ner_module.errors import DataError
 from ner_module.files import check_regular, folder_problem, sha256_of
+from ner_module.pretrained import max_sequence_length
 
 log = logging.getLogger(__name__)
 
 # Part of every key: raise it when what is stored changes its meaning.
-_VERSION = 7
+_VERSION = 8
 
 NEEDED = {"fit": "train", "validate": "validation", "test": "test", "predict": "predict"}
 """The split a command cannot run without."""
 
+DEFAULT_MAX_SEQ_LENGTH = 512
+
+_MIN_DOCUMENTS = 10  # with fewer, a split made by document would be too coarse
+
 # Below this many sentences encoding takes a moment, and a bar would only flicker.
 _SHOW_PROGRESS_FROM = 20_000
 
-
 # Findings of an encoded split that are warnings, and what each means to a user.
 _FINDINGS = {
-    "illegal_tags": "an illegal tag sequence, the first of {count:,} illegal tags; entities are read by the conlleval "
-    "rule",
+    "illegal_tags": "an illegal tag sequence, the first of {count:,} illegal tags; read by the conlleval rule",
     "windowed_sentences": "longer than {limit} subword tokens, the first of {count:,} such sentences; split into "
     "overlapping windows, nothing is cut",
-    "clipped_words": "a word longer than {limit} subword tokens, the first of {count:,} such words; the model sees its "
-    "beginning",
+    "clipped_words": "a word longer than {limit} subword tokens, the first of {count:,}; the model sees its beginning",
     "words_without_subword": "a word that vanishes in tokenization (control or zero-width characters), the first of "
     "{count:,}; it keeps its place and is predicted as outside any entity",
 }
+
+
+def check_options(options: Any) -> None:
+    """Refuse impossible arguments of ``NERDataModule`` before anything is read, with a :class:`DataError`."""
+    if options.dataset_name is not None and options.train_file is not None:
+        problem = "it is given together with --data.dataset_name"
+        raise DataError("--data.train_file", None, problem, "give one of them")
+    for name in ("batch_size", "eval_batch_size", "max_record_mb"):
+        _check(name, options[name], options[name] >= 1, "give a number of at least 1")
+    _check("num_workers", options.num_workers, options.num_workers >= 0, "give 0 or more")
+    fraction = options.validation_fraction
+    _check("validation_fraction", fraction, 0 <= fraction < 1, "give a share below 1; 0 trains on all of the data")
+
+
+def sequence_limits(options: Any, config: Any, tokenizer: Any) -> tuple[int, int]:
+    """How long sequences are and how far windows overlap, in subword tokens, for a model's config and tokenizer."""
+    if hasattr(config, "max_2d_position_embeddings"):  # LayoutLM, LiLT
+        name = options.model_name_or_path
+        log.warning("%s reads positions on the page (boxes, bboxes), which are not used here: all are 0", name)
+    limit = max_sequence_length(config, tokenizer)
+    length: int = min(DEFAULT_MAX_SEQ_LENGTH, limit) if options.max_seq_length is None else options.max_seq_length
+    stride: int = length // 4 if options.stride is None else options.stride
+    size, widest = options.context_size, length // 2
+    _check("max_seq_length", f"{length}; the model takes at most {limit}", 4 <= length <= limit, f"give 4 to {limit}")
+    advice = f"give at most {widest}, half a window"
+    _check("stride", f"{stride} with windows of {length}", 0 <= stride <= widest, advice)
+    _check("context_size", f"{size} in sequences of {length}", 0 <= size <= length, f"give 0 to {length}")
+    return length, stride
+
+
+def _check(option: str, value: Any, fits: bool, advice: str) -> None:
+    if not fits:
+        raise DataError(f"--data.{option}", None, f"it is {value}", advice)
 
 
 def store_splits(options: Any, command: str, cache: Path) -> dict[str, StoredSplit]:
@@ -72,15 +108,15 @@ def store_splits(options: Any, command: str, cache: Path) -> dict[str, StoredSpl
     for split in sorted(wanted):
         if options[f"{split}_file"] is not None:
             reading = ReadingOptions.of(options, tagged=split != "predict")
-            stored[split] = StoredSplit(store_files(cache, expand_files(options[f"{split}_file"]), reading))
+            stored[split] = store_files(cache, expand_files(options[f"{split}_file"]), reading)
         elif split in hub:
             where = f"dataset {options.dataset_name!r}, split {split!r}"
-            names = (options.text_column_name, options.label_column_name, options.label_names)
+            names = options.text_column_name, options.label_column_name, options.label_names
             columns = choose_columns(hub[split], where, *names)
             if split != needed and is_unlabelled(hub[split], columns):
                 log.info("%-10s left out: all labels of %s are -1, which is how hidden ones are given", split, where)
-                continue
-            stored[split] = StoredSplit(_store_hub_split(cache, hub[split], where, columns))
+            else:
+                stored[split] = _store_hub_split(cache, hub[split], where, columns)
     if needed not in stored and not (needed == "validation" and "train" in stored):
         have = f"the dataset has the splits {', '.join(hub)}" if hub else "none is given"
         raise DataError(f"{needed} data", None, f"`{command}` needs it, but {have}", f"give --data.{needed}_file")
@@ -91,16 +127,15 @@ def store_splits(options: Any, command: str, cache: Path) -> dict[str, StoredSpl
     return stored
 
 
-def store_files(cache: Path, files: list[Path], reading: ReadingOptions) -> Path:
-    """Read files into the cache; returns the folder, at once if the same bytes were read the same way before.
+def store_files(cache: Path, files: list[Path], reading: ReadingOptions) -> StoredSplit:
+    """Read files into the cache, unless the same bytes were read the same way before.
 
     Raises:
         DataError: a file cannot be read; with its line.
     """
-    digests = [_digest(path) for path in files]
-    names = [str(path) for path in files]
-    folder, is_there = _cached(cache, "stored", digests, names, asdict(reading))
-    if not is_there:
+    digests, names = [_digest(path) for path in files], [str(path) for path in files]
+    folder = _cached(cache, "stored", digests, names, asdict(reading))
+    if not folder.is_dir():
         changed_spans = SpanCounts()
 
         def sentences() -> Iterator[tuple[int, Sentence]]:
@@ -113,16 +148,16 @@ def store_files(cache: Path, files: list[Path], reading: ReadingOptions) -> Path
 
         meta = {"sha256": digests, "declared_names": reading.label_names}
         store_sentences(folder, names, sentences(), changed_spans, meta, reading.outside_label)
-    return folder
+    return StoredSplit(folder)
 
 
-def _store_hub_split(cache: Path, dataset: Any, where: str, columns: HubColumns) -> Path:
-    folder, is_there = _cached(cache, "stored", where, dataset._fingerprint, columns)
-    if not is_there:
+def _store_hub_split(cache: Path, dataset: Any, where: str, columns: HubColumns) -> StoredSplit:
+    folder = _cached(cache, "stored", where, dataset._fingerprint, columns)
+    if not folder.is_dir():
         sentences = ((0, sentence) for sentence in hub_sentences(dataset, where, columns))
         meta = {"sha256": [dataset._fingerprint], "declared_names": columns.names}
         store_sentences(folder, [where], sentences, SpanCounts(), meta)
-    return folder
+    return StoredSplit(folder)
 
 
 def encode_stored(
@@ -131,75 +166,88 @@ def encode_stored(
     """Encode a stored split into the cache and open it, at once when it is there; shows progress under ``name``."""
     backend = hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
     which = documents if options.context_size else None
-    folder, is_there = _cached(cache, "encoded", stored.folder.name, backend, asdict(options), which)
-    if is_there:
+    folder = _cached(cache, "encoded", stored.folder.name, backend, asdict(options), which)
+    if folder.is_dir():
         return EncodedSplit(folder)
-    console = Console(stderr=True)
-    chunks = track(
-        stored.chunks(which),
-        f"Tokenising {name}",
-        total=-(-len(stored) // CHUNK),
-        console=console,
-        transient=True,
-        disable=len(stored) < _SHOW_PROGRESS_FROM or not console.is_terminal,
-    )
-    return encode_split(folder, chunks, Subwords(tokenizer), options)
+    sentences, console = stored.annotated(which), Console(stderr=True)
+    if len(stored) >= _SHOW_PROGRESS_FROM and console.is_terminal:
+        sentences = iter(track(sentences, f"Tokenising {name}", len(stored), console=console, transient=True))
+    return encode_split(folder, sentences, Subwords(tokenizer), options)
+
+
+def choose_held_out(stored: StoredSplit, fraction: float, seed: int) -> Indices:
+    """Ascending indices of the training sentences to hold out: whole documents where there are at least ten.
+
+    ``fraction`` of the sentences is reached or just passed; 0 holds out none.
+
+    Raises:
+        DataError: nothing would be left to train on.
+    """
+    if fraction == 0:
+        return np.empty(0, dtype=np.int64)
+    units = stored.documents()
+    if units is None or units.max() + 1 < _MIN_DOCUMENTS:
+        units = np.arange(len(stored))
+    order = np.random.default_rng(seed).permutation(int(units.max()) + 1)
+    sizes = np.bincount(units)[order]
+    enough = int(np.searchsorted(np.cumsum(sizes), fraction * len(stored))) + 1
+    chosen = np.flatnonzero(np.isin(units, order[:enough]))
+    if len(chosen) == len(stored):
+        problem = f"it holds {len(stored)} sentence{'s' * (len(stored) != 1)}, too few to hold some out for validation"
+        advice = "give --data.validation_file, or more data"
+        raise DataError(", ".join(stored.meta["sources"]), None, problem, advice)
+    return chosen
 
 
 def report_splits(
     stored: Mapping[str, StoredSplit],
     encoded: Mapping[str, EncodedSplit],
-    held_out: Selection,
+    held_out: Indices | None,
     limit: int,
     context_size: int,
 ) -> None:
-    """Log what was read: how large each split is, what was not taken as it is, and what is held out for validation.
-
-    ``limit`` and ``context_size`` are the options, in subword tokens, that the splits were encoded with.
-    """
+    """Log how large each split is, what was not taken as it is, and what is held out for validation."""
     for name in sorted(stored, key=list(NEEDED.values()).index):
-        _report_split(name, stored[name], encoded[name], limit, context_size)
+        if name != "predict":
+            _report_split(name, stored[name], encoded[name], limit)
+        with_context, _ = encoded[name].findings.get("sentences_with_context", (0, 0))
+        if with_context:
+            message = "%-10s %9s sentences are read with up to %d subword tokens of their document"
+            log.info(message, name, f"{with_context:,}", context_size)
+        elif context_size and len(encoded[name]) > 1:
+            log.warning(
+                "%s: no sentence has context: the data marks no documents of several sentences that leave room in a "
+                "sequence; --data.documents file makes one of each file",
+                name,
+            )
     if held_out is not None:
         message = "%-10s %9s sentences of the training data are held out; %s are left"
         log.info(message, "validation", f"{len(held_out):,}", f"{len(stored['train']) - len(held_out):,}")
 
 
-def _report_split(name: str, stored: StoredSplit, encoded: EncodedSplit, limit: int, context_size: int) -> None:
-    findings, sources = encoded.findings, stored.meta["sources"]
+def _report_split(name: str, stored: StoredSplit, encoded: EncodedSplit, limit: int) -> None:
+    sources = stored.meta["sources"]
     shown = ", ".join(sources[:3]) + (", …" if len(sources) > 3 else "")
-    if name != "predict":
-        words = f"{len(encoded.word_labels):,}"
-        log.info("%-10s %9s sentences %11s words   %s", name, f"{len(encoded):,}", words, shown)
-        for path, note, is_surprise in stored.meta["notes"]:
-            if is_surprise:
-                log.warning("%s: %s", path, note)
-        if stored.meta["changed_spans"]:
-            log.warning("%s: %s", shown, stored.meta["changed_spans"])
-        for finding, text in _FINDINGS.items():
-            if finding in findings:
-                count, first = findings[finding]
-                log.warning("%s:%s: %s", *stored.origin(first), text.format(count=count, limit=limit))
-    if context_size and "sentences_with_context" in findings:
-        message = "%-10s %9s sentences are read with up to %d subword tokens of their document"
-        log.info(message, name, f"{findings['sentences_with_context'][0]:,}", context_size)
-    elif context_size and len(encoded) > 1:
-        log.warning(
-            "%s: no sentence has context: the data marks no documents of several sentences that leave room in a "
-            "sequence; --data.documents file makes one of each file",
-            name,
-        )
+    words = f"{len(encoded.word_labels):,}"
+    log.info("%-10s %9s sentences %11s words   %s", name, f"{len(encoded):,}", words, shown)
+    for path, note, is_surprise in stored.meta["notes"]:
+        if is_surprise:
+            log.warning("%s: %s", path, note)
+    if stored.meta["changed_spans"]:
+        log.warning("%s: %s", shown, stored.meta["changed_spans"])
+    for finding, text in _FINDINGS.items():
+        if finding in encoded.findings:
+            count, first = encoded.findings[finding]
+            log.warning("%s:%s: %s", *stored.origin(first), text.format(count=count, limit=limit))
 
 
-def _cached(cache: Path, kind: str, *parts: Any) -> tuple[Path, bool]:
-    """The folder for some key, and whether it is there; a damaged one is removed."""
+def _cached(cache: Path, kind: str, *parts: Any) -> Path:
+    """The folder for some key; a damaged one is removed."""
     folder = cache / f"{kind}-{_key(*parts)}"
-    if not folder.is_dir():
-        return folder, False
-    problem = folder_problem(folder)
-    if problem is not None:
+    if folder.is_dir() and (problem := folder_problem(folder)) is not None:
         log.warning("%s is damaged: %s; it is rebuilt", folder, problem)
         shutil.rmtree(folder, ignore_errors=True)
-    return folder, problem is None
+    return folder
 
 
 def _digest(source: Path) -> str:

@@ -7,7 +7,7 @@ and no process ever holds the text of a corpus.
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -16,29 +16,29 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ner_module.data.alignment import Chunk
+from ner_module.data.encoded import Annotated
 from ner_module.data.formats.char_spans import SpanCounts
 from ner_module.data.sentence import Sentence
 from ner_module.data.spelling import respelling
 from ner_module.data.tag_census import SeenTag, TagCensus
 from ner_module.files import folder_written_whole
 
-CHUNK = 2_000
-"""Sentences that are read and written at once."""
+# Sentences that are read and written at once.
+_CHUNK = 2_000
 
 Documents = Literal["marked", "file"]
 
+# The fields of `Sentence`, and the index of the file (or dataset) that it came from.
 _SCHEMA = pa.schema(
     [
         ("tokens", pa.list_(pa.string())),
         ("tags", pa.list_(pa.string())),
-        ("document", pa.string()),
-        ("source", pa.int32()),
         ("line", pa.int32()),
-        ("word_per_line", pa.bool_()),
+        ("document", pa.string()),
         ("text", pa.string()),
-        ("starts", pa.list_(pa.int32())),
-        ("ends", pa.list_(pa.int32())),
+        ("offsets", pa.list_(pa.list_(pa.int32(), 2))),
+        ("word_per_line", pa.bool_()),
+        ("source", pa.int32()),
     ]
 )
 
@@ -56,7 +56,7 @@ class StoredSplit:
         self.folder = folder
         self.meta: dict[str, Any] = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         self.seen = {tag: SeenTag(*found) for tag, found in self.meta["tags"].items()}
-        self._table = pa.ipc.open_file(pa.memory_map(str(folder / "sentences.arrow"))).read_all()
+        self._table = _open_table(folder / "sentences.arrow")
 
     def __len__(self) -> int:
         return int(self._table.num_rows)
@@ -84,32 +84,34 @@ class StoredSplit:
         _, numbers = np.unique(source * (len(names.dictionary) + 1) + name, return_inverse=True)
         return numbers.astype(np.int64)
 
-    def chunks(self, documents: Documents | None = None) -> Iterator[Chunk]:
-        """Consecutive sentences; tags are ``None`` in a split without annotation.
+    def annotated(self, documents: Documents | None = None) -> Iterator[Annotated]:
+        """Words, tags and document of each sentence.
 
         Documents: ``None`` leaves them out; ``marked`` gives those that the data marks; ``file`` makes one of all
         sentences of a file that belong to none.
         """
-        for batch in self._table.to_batches(max_chunksize=CHUNK):
-            tags = batch.column("tags")
-            of: list[Hashable] | None = None
-            if documents is not None:
-                pairs = zip(batch.column("source").to_pylist(), batch.column("document").to_pylist(), strict=True)
-                of = [pair if pair[1] is not None or documents == "file" else None for pair in pairs]
-            yield Chunk(batch.column("tokens").to_pylist(), None if tags.null_count else tags.to_pylist(), of)
+        for batch in self._table.to_batches(max_chunksize=_CHUNK):
+            columns = (batch.column(name).to_pylist() for name in ("tokens", "tags", "source", "document"))
+            for tokens, tags, source, name in zip(*columns, strict=True):
+                belongs = documents == "file" or (documents == "marked" and name is not None)
+                yield tokens, tags, (source, name) if belongs else None
 
-    def slice(self, start: int, stop: int) -> list[Sentence]:
-        """Some consecutive sentences, whole."""
-        return [sentence for _, sentence in _sentences(self._table.slice(start, stop - start))]
+    def sentences(self, start: int = 0, stop: int | None = None) -> Iterator[Sentence]:
+        """Consecutive sentences, whole."""
+        length = None if stop is None else stop - start
+        return (sentence for _, sentence in _sentences(self._table.slice(start, length)))
+
+
+def _open_table(path: Path) -> Any:
+    return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
 
 
 def _sentences(table: Any) -> Iterator[tuple[int, Sentence]]:
     """The rows of a table, each with the index of its source."""
-    for batch in table.to_batches(max_chunksize=CHUNK):
+    for batch in table.to_batches(max_chunksize=_CHUNK):
         for row in batch.to_pylist():
-            starts, ends = row.pop("starts"), row.pop("ends")
-            offsets = None if starts is None else list(zip(starts, ends, strict=True))
-            yield row.pop("source"), Sentence(**row, offsets=offsets)
+            row["offsets"] = row["offsets"] and list(map(tuple, row["offsets"]))
+            yield row.pop("source"), Sentence(**row)
 
 
 def store_sentences(
@@ -120,10 +122,10 @@ def store_sentences(
     meta: dict[str, Any],
     outside_label: str | None = None,
 ) -> None:
-    """Write sentences, each with the index of its source, to ``folder``, which appears whole or not at all.
+    """Write sentences, each with the index of its source, what is found in them, and ``meta`` to ``folder``.
 
-    The findings go with them, and ``meta``; ``changed_spans`` is filled by the reader of the sentences. Tags in another
-    spelling (``b-per``, or an ``outside_label`` for ``O``) are stored in the usual one.
+    ``changed_spans`` is filled by the reader of the sentences. Tags in another spelling (``b-per``, or an
+    ``outside_label`` for ``O``) are stored in the usual one.
     """
     with folder_written_whole(folder, checksums=True) as scratch:
         file, as_found = scratch / "sentences.arrow", scratch / "as_found.arrow"
@@ -131,8 +133,7 @@ def store_sentences(
         respelt = respelling([*(meta["declared_names"] or ()), *census.seen()], outside_label)
         if respelt:
             file.rename(as_found)
-            table = pa.ipc.open_file(pa.memory_map(str(as_found))).read_all()
-            census = _write(file, sources, _sentences(table), respelt)
+            census = _write(file, sources, _sentences(_open_table(as_found)), respelt)
             as_found.unlink()
         found = {
             "sources": sources,
@@ -152,15 +153,12 @@ def _write(
 ) -> TagCensus:
     census, stream = TagCensus(), iter(sentences)
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, _SCHEMA) as writer:
-        while chunk := list(islice(stream, CHUNK)):
-            rows = []
-            for source, each in chunk:
-                if each.tags is not None:
-                    each.tags = [respelt.get(tag, tag) for tag in each.tags] if respelt else each.tags
-                    census.add(each.tags, sources[source], each)
-                row = {name: getattr(each, name, None) for name in _SCHEMA.names} | {"source": source}
-                if each.offsets is not None:
-                    row["starts"], row["ends"] = ([offset[side] for offset in each.offsets] for side in (0, 1))
-                rows.append(row)
-            writer.write_batch(pa.RecordBatch.from_pylist(rows, schema=_SCHEMA))
+        while chunk := list(islice(stream, _CHUNK)):
+            for source, sentence in chunk:
+                if sentence.tags is not None:
+                    sentence.tags = [respelt.get(tag, tag) for tag in sentence.tags] if respelt else sentence.tags
+                    census.add(sentence.tags, sources[source], sentence)
+            columns = {name: [getattr(each, name) for _, each in chunk] for name in _SCHEMA.names if name != "source"}
+            columns["source"] = [source for source, _ in chunk]
+            writer.write_batch(pa.RecordBatch.from_pydict(columns, schema=_SCHEMA))
     return census

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from ner_module.data.alignment import Chunk, Subwords
+from ner_module.data.alignment import Subwords
 from ner_module.data.batching import evaluation_batches
 from ner_module.data.datamodule import NERDataModule
-from ner_module.data.encoded import BatchAssembler, EncodingOptions, encode_split
+from ner_module.data.encoded import BatchAssembler, encode_split
 from ner_module.data.entities import prediction
 from ner_module.data.sentence import Sentence
 from ner_module.data.words import split_words
@@ -53,15 +53,6 @@ class NERTagger:
         module.check_device()
         self.labels = data.labels
         self._subwords = Subwords(data.tokenizer)
-        self._options = EncodingOptions(
-            max_seq_length=data.max_seq_length,
-            stride=data.stride,
-            label_all_tokens=data.label_all_tokens,
-            source_scheme=self.labels.scheme,
-            scheme=self.labels.scheme,
-            outside_label=self.labels.outside,
-            context_size=data.context_size,
-        )
 
     @classmethod
     def load(cls, path: str | Path, device: str | torch.device = "cpu", revision: str | None = None) -> NERTagger:
@@ -124,10 +115,11 @@ class NERTagger:
             raise ValueError(f"{len(sentences)} texts but {len(documents)} documents: give one for each text")
         results: list[dict[str, Any]] = [{}] * len(sentences)
         with tempfile.TemporaryDirectory() as folder:
-            tokens = [sentence.tokens for sentence in sentences]
-            chunks = [Chunk(tokens, None, documents)]
-            split = encode_split(Path(folder) / "texts", chunks, self._subwords, self._options, lasting=False)
-            assembler = BatchAssembler(split, [])
+            names = [None] * len(sentences) if documents is None else documents
+            words = ((sentence.tokens, None, name) for sentence, name in zip(sentences, names, strict=True))
+            options = self.data.encoding_options("predict")
+            split = encode_split(Path(folder) / "texts", words, self._subwords, options, lasting=False)
+            assembler = BatchAssembler(split, self.labels)
             for indices in evaluation_batches(split.sentence_lengths(), batch_size):
                 for index, label_ids, scores, *top in self._tag(assembler, indices, output_tags):
                     results[index] = prediction(sentences[index], label_ids, scores, self.labels, *top)

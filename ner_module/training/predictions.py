@@ -189,7 +189,7 @@ class PredictionFile(Callback):
             found = self._collected.take(trainer)
             if not trainer.is_global_zero:
                 continue
-            sentences = data.stored["predict"].slice(start, start + LOOK_AHEAD)
+            sentences = list(data.stored["predict"].sentences(start, start + LOOK_AHEAD))
             lines = [
                 json.dumps(prediction(sentences[index - start], ids, scores, data.labels, *top), ensure_ascii=False)
                 for index, ids, scores, _, *top in found

@@ -18,7 +18,7 @@ import yaml
 from lightning.pytorch.callbacks import Timer
 from run_files import checkpoint, results, write_config
 
-from ner_module.data.options import sequence_limits
+from ner_module.data.preparation import sequence_limits
 from ner_module.errors import PretrainedError
 from ner_module.inference.model_folder import save_model_folder
 from ner_module.inference.tagger import NERTagger

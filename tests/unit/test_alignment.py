@@ -1,13 +1,14 @@
-"""Words, sequences and labels, against `tokenizer(…, is_split_into_words=True).word_ids()` of every family."""
+"""Words and sequences, against `tokenizer(…, is_split_into_words=True).word_ids()` of every family."""
 
 from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 from collections.abc import Callable
 from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -16,7 +17,8 @@ from hypothesis import strategies as st
 from tiny_models import FAMILIES
 from transformers import AutoTokenizer
 
-from ner_module.data.alignment import NO_SUBWORD, UNLABELLED, EncodedSequence, Subwords, make_sequences, subword_labels
+from ner_module.data.alignment import Subwords
+from ner_module.data.encoded import NO_SUBWORD, EncodingOptions, encode_split
 from ner_module.tokenizer import load_tokenizer
 
 NO_LIMIT = 1_000_000
@@ -52,17 +54,38 @@ def tokenizers(
     return make
 
 
+class EncodedSequence(NamedTuple):
+    input_ids: list[int]
+    words: range
+    word_positions: list[int]
+
+
+def make_sequences(
+    tokens: list[str], subwords: Subwords, max_seq_length: int = NO_LIMIT, stride: int = 0
+) -> list[EncodedSequence]:
+    """The sequences of one sentence, and the words that each owns."""
+    options = EncodingOptions(max_seq_length, stride, False, "iob2", "iob2", "O")
+    with tempfile.TemporaryDirectory() as folder:
+        split = encode_split(Path(folder) / "split", [(tokens, None, None)], subwords, options, lasting=False)
+        sequences = pairwise(zip(split.sequence_offsets.tolist(), split.sequence_words.tolist(), strict=True))
+        return [
+            EncodedSequence(
+                split.input_ids[start:end].tolist(), range(first, last), split.word_positions[first:last].tolist()
+            )
+            for (start, first), (end, last) in sequences
+        ]
+
+
 def first_positions(word_ids: list[int | None], num_words: int) -> list[int]:
     return [word_ids.index(word) if word in word_ids else NO_SUBWORD for word in range(num_words)]
 
 
 def check_against_transformers(tokens: list[str], reference: Any, subwords: Subwords) -> None:
-    subwords.cache([tokens])
     encoding = reference(tokens, is_split_into_words=True)
-    [one] = make_sequences(tokens, subwords, NO_LIMIT, 0)
+    [one] = make_sequences(tokens, subwords)
     assert one.input_ids == encoding.input_ids
     assert one.word_positions == first_positions(encoding.word_ids(), len(tokens))
-    assert (one.first_word, one.last_word) == (0, len(tokens))
+    assert one.words == range(len(tokens))
 
 
 # ---------------------------------------------------------------- against transformers
@@ -82,8 +105,7 @@ def test_nasty_words_become_what_the_tokenizer_makes_of_them(family: str, tokeni
 def test_some_words_become_nothing_where_the_tokenizer_drops_them(family: str, tokenizers: Callable[..., Any]) -> None:
     subwords = tokenizers(family)[2]
     tokens = ["", "was", "\u200b", "", "born", "\x03"]
-    subwords.cache([tokens])
-    [one] = make_sequences(tokens, subwords, NO_LIMIT, 0)
+    [one] = make_sequences(tokens, subwords)
     dropped = {index for index, position in enumerate(one.word_positions) if position == NO_SUBWORD}
     assert {0, 3} <= dropped
     assert not {1, 4} & dropped
@@ -115,9 +137,8 @@ def test_any_words_become_what_the_tokenizer_makes_of_them(
 @pytest.mark.parametrize("family", FAMILIES)
 def test_an_empty_sentence_is_a_sequence_of_special_tokens(family: str, tokenizers: Callable[..., Any]) -> None:
     _, reference, subwords = tokenizers(family)
-    assert make_sequences([], subwords, 16, 4) == [
-        EncodedSequence(reference([], is_split_into_words=True).input_ids, 0, 0, [])
-    ]
+    expected = EncodedSequence(reference([], is_split_into_words=True).input_ids, range(0), [])
+    assert make_sequences([], subwords, 16, 4) == [expected]
     assert subwords.num_special == 2
     assert [*subwords.prefix, *subwords.suffix] == [reference.cls_token_id, reference.sep_token_id]
 
@@ -128,8 +149,7 @@ def test_byte_level_words_are_those_of_running_text(
 ) -> None:
     ours, _, subwords = tokenizers(family)
     tokens = ["The", "European", "Union", "said", "."]
-    subwords.cache([tokens])
-    [one] = make_sequences(tokens, subwords, NO_LIMIT, 0)
+    [one] = make_sequences(tokens, subwords)
     assert one.input_ids == AutoTokenizer.from_pretrained(tiny_model(family))(" " + " ".join(tokens)).input_ids
     # Also what the tokenizer does when others call it, after it travelled.
     assert ours(tokens, is_split_into_words=True).input_ids == one.input_ids
@@ -177,9 +197,7 @@ def window_of(one: EncodedSequence, offsets: list[int], stream: list[int], subwo
     """Which slice of the sentence's subwords a sequence holds, by its first owned word with a subword."""
     inner = one.input_ids[len(subwords.prefix) : len(one.input_ids) - len(subwords.suffix)]
     word, position = next(
-        (word, position)
-        for word, position in zip(range(one.first_word, one.last_word), one.word_positions, strict=True)
-        if position != NO_SUBWORD
+        (word, position) for word, position in zip(one.words, one.word_positions, strict=True) if position != NO_SUBWORD
     )
     start = offsets[word] - (position - len(subwords.prefix))
     assert inner == stream[start : start + len(inner)], "a sequence is a part of the sentence"
@@ -194,10 +212,8 @@ def check_windows(lengths: list[int], max_seq_length: int, stride: int, subwords
     assert all(one.input_ids[:1] == subwords.prefix and one.input_ids[-1:] == subwords.suffix for one in sequences)
 
     # Every word is owned once, in order.
-    assert sequences[0].first_word == 0
-    assert sequences[-1].last_word == len(lengths)
-    assert all(before.last_word == after.first_word for before, after in pairwise(sequences))
-    assert all(len(one.word_positions) == one.last_word - one.first_word for one in sequences)
+    assert [word for one in sequences for word in one.words] == list(range(len(lengths)))
+    assert all(len(one.word_positions) == len(one.words) for one in sequences)
     positions = [position for one in sequences for position in one.word_positions]
     assert [position == NO_SUBWORD for position in positions] == [length == 0 for length in lengths]
 
@@ -217,7 +233,7 @@ def check_windows(lengths: list[int], max_seq_length: int, stride: int, subwords
         assert start < next_start <= end < next_end
         assert end - next_start <= stride
     for one in sequences:
-        for word, position in zip(range(one.first_word, one.last_word), one.word_positions, strict=True):
+        for word, position in zip(one.words, one.word_positions, strict=True):
             if position == NO_SUBWORD:
                 continue
             begin, end = offsets[word], offsets[word + 1]
@@ -277,12 +293,7 @@ def test_a_sentence_that_just_fits_is_one_sequence(marks: Subwords) -> None:
 def test_windows_worked_by_hand(marks: Subwords) -> None:
     # 20 words of one subword, windows of 10 (8 words), overlap 4: words 0-7, 4-11, 8-15, 12-19; they meet midway.
     sequences = check_windows([1] * 20, 10, 4, marks)
-    assert [(one.first_word, one.last_word) for one in sequences] == [
-        (0, 6),
-        (6, 10),
-        (10, 14),
-        (14, 20),
-    ]
+    assert [one.words for one in sequences] == [range(6), range(6, 10), range(10, 14), range(14, 20)]
     assert [one.word_positions for one in sequences] == [
         [1, 2, 3, 4, 5, 6],
         [3, 4, 5, 6],
@@ -297,49 +308,3 @@ def test_a_word_longer_than_a_window_keeps_its_first_subwords(marks: Subwords) -
     assert [one.word_positions for one in sequences] == [[1], [1], [1]]
     [one] = check_windows([30], 16, 4, marks)
     assert len(one.input_ids) == 16
-
-
-# ---------------------------------------------------------------- labels
-
-
-def test_only_first_subwords_are_labelled(marks: Subwords) -> None:
-    sentence = Sentence([2, 0, 3, 1], marks)
-    [one] = make_sequences(sentence.tokens, marks, 16, 4)
-    aligned = subword_labels(one, [5, 6, 7, 8], num_suffix=1)
-    assert aligned == [-1, 5, -1, 7, -1, -1, 8, -1]
-
-
-def test_all_subwords_are_labelled_with_the_continuation(marks: Subwords) -> None:
-    sentence = Sentence([2, 0, 3, 1], marks)
-    [one] = make_sequences(sentence.tokens, marks, 16, 4)
-    # 0 O, 1 B-A, 2 I-A
-    aligned = subword_labels(one, [0, 1, 1, 2], 1, continuation=[0, 2, 2], word_lengths=sentence.lengths)
-    assert aligned == [-1, 0, 0, 1, 2, 2, 2, -1]
-
-
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    lengths=st.lists(st.integers(0, 20), max_size=40),
-    max_seq_length=st.sampled_from((4, 16)),
-    share=st.sampled_from((0, 0.25, 0.5)),
-    all_subwords=st.booleans(),
-)
-def test_over_all_windows_each_word_is_labelled_once(
-    lengths: list[int], max_seq_length: int, share: float, all_subwords: bool, marks: Subwords
-) -> None:
-    sentence = Sentence(lengths, marks)
-    budget = max_seq_length - 2
-    labels = [2 * word for word in range(len(lengths))]
-    continuation = [label + 1 for label in range(2 * len(lengths))]
-    expected = []
-    for label, length in zip(labels, lengths, strict=True):
-        expected += [label] * (length > 0)
-        expected += [label + 1] * (min(length, budget) - 1) if all_subwords else []
-    found = []
-    for one in make_sequences(sentence.tokens, marks, max_seq_length, int(max_seq_length * share)):
-        options = (continuation, lengths) if all_subwords else (None, None)
-        aligned = subword_labels(one, labels, 1, *options)
-        assert len(aligned) == len(one.input_ids)
-        assert aligned[0] == aligned[-1] == UNLABELLED
-        found += [label for label in aligned if label != UNLABELLED]
-    assert found == expected

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ner_module.data.alignment import NO_SUBWORD, Chunk, Subwords
+from ner_module.data.alignment import Subwords
 from ner_module.data.batching import (
     Batching,
     Plan,
@@ -27,7 +27,14 @@ from ner_module.data.batching import (
     evaluation_batches,
     share_of,
 )
-from ner_module.data.encoded import BatchAssembler, EncodedSplit, EncodingOptions, TrainingItem, encode_split
+from ner_module.data.encoded import (
+    NO_SUBWORD,
+    BatchAssembler,
+    EncodedSplit,
+    EncodingOptions,
+    TrainingItem,
+    encode_split,
+)
 from ner_module.errors import DataError
 from ner_module.model.module import NERModule
 from ner_module.model.packed import pad_sequences
@@ -35,6 +42,7 @@ from ner_module.tagging import IGNORE_INDEX, LabelSet
 from ner_module.tokenizer import load_tokenizer
 
 TAGS = ["O", "B-A", "I-A", "B-B", "I-B"]
+LABELS = LabelSet(tuple(TAGS), "iob2", "O")
 OPTIONS = EncodingOptions(16, 4, False, "iob2", "iob2", "O")
 
 
@@ -55,15 +63,25 @@ def make_split(subwords: Subwords, tmp_path_factory: pytest.TempPathFactory) -> 
             words = ["was", "born", "Zyqxw", "the", "\u200b", "."]
             tokens = [chance.choice(words, length).tolist() for length in chance.integers(0, 24, size)]
             tags = [chance.choice(TAGS, len(sentence)).tolist() for sentence in tokens]
-            made[size] = encode_split(folder / str(size), [Chunk(tokens, tags)], subwords, OPTIONS)
+            made[size] = encode_split(
+                folder / str(size),
+                [(words, tags[index], None) for index, words in enumerate(tokens)],
+                subwords,
+                OPTIONS,
+            )
         return made[size]
 
     return make
 
 
-def epoch(split: EncodedSplit, number: int = 0, **options: Any) -> list[TrainingItem]:
-    defaults: dict[str, Any] = {"sequences": None, "batch_size": 4, "batching": "random", "seed": 7}
-    return list(TrainingSampler(split, **{**defaults, **options}, current_epoch=lambda: number))
+def plan_of(**options: Any) -> Plan:
+    return Plan(**{"batch_size": 4, "batching": "random", "seed": 7, **options})
+
+
+def epoch(
+    split: EncodedSplit, number: int = 0, sequences: Any = None, rank: int = 0, **plan: Any
+) -> list[TrainingItem]:
+    return list(TrainingSampler(split, sequences, plan_of(**plan), rank, current_epoch=lambda: number))
 
 
 def epoch_order(
@@ -149,10 +167,10 @@ def test_processes_share_an_epoch_without_gaps_or_duplicates(
     split = make_split(size)
     ranks = [epoch(split, rank=rank, world_size=world_size, batching=batching) for rank in range(world_size)]
     assert len({len(items) for items in ranks}) == 1, "each process has the same number of batches"
-    assert sorted(chain.from_iterable(map(sequences_of, ranks))) == list(range(split.num_sequences))
+    assert sorted(chain.from_iterable(map(sequences_of, ranks))) == list(range(len(split.sequence_lengths)))
     assert all(len(item.sequences) <= 4 for items in ranks for item in items)
-    sampler = TrainingSampler(split, None, 4, batching, 7, world_size=world_size)
-    assert len(sampler) == len(ranks[0]) == -(-split.num_sequences // (4 * world_size))
+    sampler = TrainingSampler(split, None, plan_of(batching=batching, world_size=world_size))
+    assert len(sampler) == len(ranks[0]) == -(-len(split.sequence_lengths) // (4 * world_size))
 
 
 @pytest.mark.parametrize("batching", ["random", "grouped"])
@@ -191,7 +209,7 @@ def test_labelled_in_step_counts_the_whole_optimisation_step(
 
 def test_training_on_a_part_of_the_sequences(make_split: Callable[[int], EncodedSplit]) -> None:
     split = make_split(37)
-    chosen = np.arange(0, split.num_sequences, 3)
+    chosen = np.arange(0, len(split.sequence_lengths), 3)
     items = epoch(split, sequences=chosen, accumulate=2)
     assert sorted(sequences_of(items)) == chosen.tolist()
     assert sum(item.labelled_in_step for item in items[::2]) == split.sequence_labelled[chosen].sum()
@@ -205,8 +223,9 @@ def test_a_resumed_epoch_goes_on_where_it_was(
     split = make_split(37)
     unbroken = [epoch(split, number, accumulate=accumulate) for number in range(4)]
     now = 3  # what Lightning says of the epoch when the iterator is made, before it has restored its own position
-    at = position(Plan(4, "random", 7, None, 1, accumulate), 2, start)
-    sampler = TrainingSampler(split, None, 4, "random", 7, accumulate, current_epoch=lambda: now, resume_at=at)
+    plan = plan_of(accumulate=accumulate)
+    at = position(plan, 2, start)
+    sampler = TrainingSampler(split, None, plan, current_epoch=lambda: now, resume_at=at)
     assert len(sampler) == len(unbroken[2]), "the length stays the whole epoch's"
     assert_same(list(sampler), unbroken[2][start:])
     assert_same(list(sampler), unbroken[3])
@@ -229,24 +248,24 @@ def test_a_budget_of_subwords_is_kept_and_the_number_of_batches_stays(
     size: int, max_tokens: int, world_size: int, batching: Batching, make_split: Callable[[int], EncodedSplit]
 ) -> None:
     split = make_split(size)
-    lengths = split.sequence_lengths()
+    lengths = split.sequence_lengths
     options: dict[str, Any] = {"max_tokens": max_tokens, "batching": batching, "world_size": world_size}
     numbers = set()
     orders = set()
     for number in range(4):
         ranks = [epoch(split, number, rank=rank, **options) for rank in range(world_size)]
         numbers |= {len(items) for items in ranks}
-        assert sorted(chain.from_iterable(map(sequences_of, ranks))) == list(range(split.num_sequences))
+        assert sorted(chain.from_iterable(map(sequences_of, ranks))) == list(range(len(split.sequence_lengths)))
         assert all(lengths[item.sequences].sum() <= max_tokens for items in ranks for item in items)
         orders.add(tuple(sequences_of(ranks[0])))
-    assert numbers == {len(TrainingSampler(split, None, 4, batching, 7, world_size=world_size, max_tokens=max_tokens))}
+    assert numbers == {len(TrainingSampler(split, None, plan_of(**options)))}
     if size == 101:
         assert len(orders) == 4, "a new order each epoch"
 
 
 def test_batches_by_subwords_are_evenly_large(make_split: Callable[[int], EncodedSplit]) -> None:
     split = make_split(101)
-    lengths = split.sequence_lengths()
+    lengths = split.sequence_lengths
     sizes = [int(lengths[item.sequences].sum()) for item in epoch(split, max_tokens=100)]
     assert max(sizes) - min(sizes) < 2 * lengths.max()
     assert np.mean(sizes) > 100 - 2 * lengths.max()
@@ -254,7 +273,7 @@ def test_batches_by_subwords_are_evenly_large(make_split: Callable[[int], Encode
 
 def test_grouped_batches_by_subwords_follow_the_length(make_split: Callable[[int], EncodedSplit]) -> None:
     split = make_split(101)
-    lengths = split.sequence_lengths()
+    lengths = split.sequence_lengths
     spread = {
         batching: np.mean([np.ptp(lengths[item.sequences]) for item in epoch(split, max_tokens=64, batching=batching)])
         for batching in ("random", "grouped")
@@ -269,8 +288,8 @@ def test_a_budget_resumes_and_counts_labels_like_a_batch_size(
     split = make_split(37)
     options: dict[str, Any] = {"max_tokens": 60, "accumulate": accumulate}
     whole = epoch(split, 2, **options)
-    at = position(Plan(4, "random", 7, 60, 1, accumulate), 2, 4)
-    resumed = TrainingSampler(split, None, 4, "random", 7, accumulate, resume_at=at, max_tokens=60)
+    plan = plan_of(**options)
+    resumed = TrainingSampler(split, None, plan, resume_at=position(plan, 2, 4))
     assert_same(list(resumed), whole[4:])
     for start in range(0, len(whole), accumulate):
         step = whole[start : start + accumulate]
@@ -279,7 +298,7 @@ def test_a_budget_resumes_and_counts_labels_like_a_batch_size(
 
 
 def test_a_budget_below_two_of_the_longest_sequence_is_an_error(make_split: Callable[[int], EncodedSplit]) -> None:
-    longest = int(make_split(37).sequence_lengths().max())
+    longest = int(make_split(37).sequence_lengths.max())
     with pytest.raises(DataError, match=f"give at least {2 * longest}"):
         epoch(make_split(37), max_tokens=2 * longest - 1)
 
@@ -290,8 +309,7 @@ STEPS = [(4, None, 1, 1), (8, None, 1, 1), (3, None, 2, 1), (4, None, 1, 3), (4,
 
 
 def samplers_of(split: EncodedSplit, plan: Plan, at: Position | None) -> list[TrainingSampler]:
-    given: dict[str, Any] = {**asdict(plan), "current_epoch": lambda: 2, "resume_at": at}
-    return [TrainingSampler(split, None, rank=rank, **given) for rank in range(plan.world_size)]
+    return [TrainingSampler(split, None, plan, rank, lambda: 2, at) for rank in range(plan.world_size)]
 
 
 @given(
@@ -313,7 +331,7 @@ def test_an_epoch_is_resumed_with_other_steps_without_gaps_or_duplicates(
 ) -> None:
     """Stopped several times in an epoch, each time resumed with another size of steps."""
     split = make_split(37)
-    labelled, lengths = np.asarray(split.sequence_labelled), split.sequence_lengths()
+    labelled, lengths = np.asarray(split.sequence_labelled), split.sequence_lengths
     seen: list[int] = []
     at: Position | None = None
     for (batch_size, *rest), count in [*stops, (last, 1000)]:
@@ -334,9 +352,9 @@ def test_an_epoch_is_resumed_with_other_steps_without_gaps_or_duplicates(
         assert Position.from_state(asdict(at)) == at
         assert at.sequences == len(seen)
         assert_same(list(samplers_of(split, plan, at)[0]), ranks[0][end:])
-    assert sorted(seen) == list(range(split.num_sequences))
+    assert sorted(seen) == list(range(len(split.sequence_lengths)))
     following = [list(sampler) for sampler in samplers]
-    assert sorted(chain.from_iterable(map(sequences_of, following))) == list(range(split.num_sequences))
+    assert sorted(chain.from_iterable(map(sequences_of, following))) == list(range(len(split.sequence_lengths)))
 
 
 # ---------------------------------------------------------------- evaluation batches
@@ -375,36 +393,37 @@ def test_evaluation_begins_with_the_longest_sentence() -> None:
 # ---------------------------------------------------------------- tensors
 
 
-def label_ids(split: EncodedSplit) -> list[int]:
-    return [TAGS.index(tag) for tag in split.tag_names]
+def sequences(assembler: BatchAssembler, which: list[int]) -> dict[str, Any]:
+    return assembler.micro_batch(TrainingItem(np.array(which), 0))
 
 
 def test_sequences_lie_one_after_the_other(make_split: Callable[[int], EncodedSplit]) -> None:
     split = make_split(37)
-    sequences = np.array([5, 0, 11, 3])
-    batch = BatchAssembler(split, label_ids(split)).sequences(sequences)
-    assert batch["lengths"] == split.sequence_lengths()[sequences].tolist()
+    which = [5, 0, 11, 3]
+    batch = sequences(BatchAssembler(split, LABELS), which)
+    assert batch["lengths"] == split.sequence_lengths[which].tolist()
     assert batch["input_ids"].dtype == batch["labels"].dtype == torch.int64
     sequences_of_ids, sequences_of_labels = (batch[name].split(batch["lengths"]) for name in ("input_ids", "labels"))
-    for index, sequence in enumerate(sequences):
-        start, end = split.sequence_offsets[sequence], split.sequence_offsets[sequence + 1]
-        assert sequences_of_ids[index].tolist() == list(split.input_ids[start:end])
-        expected = [
-            IGNORE_INDEX if label < 0 else TAGS.index(split.tag_names[label]) for label in split.labels[start:end]
-        ]
-        assert sequences_of_labels[index].tolist() == expected
+    for ids, labels, sequence in zip(sequences_of_ids, sequences_of_labels, which, strict=True):
+        assert ids.tolist() == list(split.input_ids[slice(*split.sequence_offsets[[sequence, sequence + 1]])])
+        words = slice(*split.sequence_words[[sequence, sequence + 1]])
+        expected = [IGNORE_INDEX] * len(ids)
+        for position, label in zip(split.word_positions[words], split.word_labels[words], strict=True):
+            if position != NO_SUBWORD:
+                expected[position] = TAGS.index(split.tag_names[label])
+        assert labels.tolist() == expected
 
 
-def test_no_sequences_at_all(make_split: Callable[[int], EncodedSplit]) -> None:
-    split = make_split(5)
-    batch = BatchAssembler(split, label_ids(split)).sequences(np.array([], dtype=np.int64))
+def test_no_sentence_at_all(make_split: Callable[[int], EncodedSplit]) -> None:
+    batch = BatchAssembler(make_split(5), LABELS).sentences(np.array([], dtype=np.int64))
     assert (batch["input_ids"].shape, batch["labels"].shape, batch["lengths"]) == ((0,), (0,), [])
+    assert batch["gold"].shape == batch["word_positions"].shape == (0, 1)
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 100])
 def test_sentences_carry_where_their_words_are(batch_size: int, make_split: Callable[[int], EncodedSplit]) -> None:
     split = make_split(37)
-    assembler = BatchAssembler(split, label_ids(split))
+    assembler = BatchAssembler(split, LABELS)
     seen = []
     for indices in evaluation_batches(split.sentence_lengths(), batch_size):
         batch = assembler.sentences(indices)
@@ -438,8 +457,8 @@ def test_sentences_carry_where_their_words_are(batch_size: int, make_split: Call
 def test_a_chosen_part_of_the_sentences_is_counted_from_zero(make_split: Callable[[int], EncodedSplit]) -> None:
     split = make_split(37)
     chosen = np.array([3, 8, 20])
-    assembler = BatchAssembler(split, label_ids(split))
-    batch = BatchAssembler(split, label_ids(split), chosen).sentences(np.array([2, 0]))
+    assembler = BatchAssembler(split, LABELS)
+    batch = BatchAssembler(split, LABELS, chosen).sentences(np.array([2, 0]))
     assert batch["sentence_index"].tolist() == [2, 0]
     expected = assembler.sentences(np.array([20, 3]))
     assert batch["lengths"] == expected["lengths"]
@@ -450,13 +469,13 @@ def test_a_chosen_part_of_the_sentences_is_counted_from_zero(make_split: Callabl
 
 def test_a_process_without_sequences_counts_nothing(make_split: Callable[[int], EncodedSplit]) -> None:
     split = make_split(5)
-    assembler = BatchAssembler(split, label_ids(split))
-    items = [epoch(split, batch_size=split.num_sequences - 1, rank=rank, world_size=2) for rank in range(2)]
-    assert sum(map(len, map(sequences_of, items))) == split.num_sequences
+    assembler = BatchAssembler(split, LABELS)
+    items = [epoch(split, batch_size=len(split.sequence_lengths) - 1, rank=rank, world_size=2) for rank in range(2)]
+    assert sum(map(len, map(sequences_of, items))) == len(split.sequence_lengths)
     one_sequence = epoch(split, sequences=np.array([1]), rank=1, world_size=2)
     assert [len(item.sequences) for item in one_sequence] == [0]
     batch = assembler.micro_batch(one_sequence[0])
-    assert batch["lengths"] == [len(batch["input_ids"])] == [split.sequence_lengths()[0]]
+    assert batch["lengths"] == [len(batch["input_ids"])] == [split.sequence_lengths[0]]
     assert (batch["labels"] == IGNORE_INDEX).all()
     assert batch["labelled_in_step"] == split.sequence_labelled[1]
 
@@ -475,7 +494,7 @@ class SilentModule(NERModule):
 def module(tiny_model: Callable[..., Path]) -> NERModule:
     torch.manual_seed(0)
     built = SilentModule(str(tiny_model()), dropout=0.0)
-    built.set_labels(LabelSet(tuple(TAGS), "iob2", "O"))
+    built.set_labels(LABELS)
     built.build()
     return built.train()
 
@@ -490,10 +509,10 @@ def test_accumulated_and_distributed_gradients_are_those_of_one_large_batch(
     size: int, world_size: int, accumulate: int, module: NERModule, make_split: Callable[[int], EncodedSplit]
 ) -> None:
     split = make_split(13)
-    sequences = np.flatnonzero(split.sequence_labelled)[:size]
-    assembler = BatchAssembler(split, label_ids(split))
+    chosen = np.flatnonzero(split.sequence_labelled)[:size]
+    assembler = BatchAssembler(split, LABELS)
     ranks = [
-        epoch(split, sequences=sequences, batch_size=2, rank=rank, world_size=world_size, accumulate=accumulate)
+        epoch(split, sequences=chosen, batch_size=2, rank=rank, world_size=world_size, accumulate=accumulate)
         for rank in range(world_size)
     ]
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
@@ -504,7 +523,7 @@ def test_accumulated_and_distributed_gradients_are_those_of_one_large_batch(
         step = [item for items in ranks for item in items[start : start + accumulate]]
         # The mean over all labelled subwords of the step, by transformers' own loss.
         module.zero_grad()
-        large = assembler.sequences(np.array(sequences_of(step), dtype=np.int64))
+        large = sequences(assembler, sequences_of(step))
         input_ids, real = pad_sequences(large["input_ids"], large["lengths"], 0)
         labels, _ = pad_sequences(large["labels"], large["lengths"], IGNORE_INDEX)
         module.model(input_ids=input_ids, attention_mask=real.long(), labels=labels).loss.backward()
@@ -530,7 +549,7 @@ def test_a_batch_without_a_label_has_loss_zero_not_nan(
         world_size=1, accumulate_grad_batches=1, optimizers=[optimizer]
     )
     module.zero_grad()
-    batch = BatchAssembler(split, label_ids(split)).micro_batch(TrainingItem(empty, 0))
+    batch = BatchAssembler(split, LABELS).micro_batch(TrainingItem(empty, 0))
     loss = module.training_step(batch, 0)
     loss.backward()
     assert loss == 0
@@ -540,11 +559,11 @@ def test_a_batch_without_a_label_has_loss_zero_not_nan(
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_loader_passes_batches_through_whole(workers: int, make_split: Callable[[int], EncodedSplit]) -> None:
     split = make_split(37)
-    assembler = BatchAssembler(split, label_ids(split))
-    sampler = TrainingSampler(split, None, 4, "random", 7)
+    assembler = BatchAssembler(split, LABELS)
+    sampler = TrainingSampler(split, None, plan_of())
     loader = DataLoader(assembler, sampler=sampler, batch_size=None, num_workers=workers)
     expected = epoch(split)
     assert len(loader) == len(expected)
     for batch, item in zip(loader, expected, strict=True):
-        assert torch.equal(batch["input_ids"], assembler.sequences(item.sequences)["input_ids"])
+        assert torch.equal(batch["input_ids"], assembler.micro_batch(item)["input_ids"])
         assert batch["labelled_in_step"] == item.labelled_in_step

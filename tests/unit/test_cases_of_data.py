@@ -39,7 +39,7 @@ def read(tmp_path: Path, file: Path | str, **options: Any) -> Read:
     scheme, asked = schemes["train"], options.get("outside_label")
     said = "\n".join([*tags.how_counted(asked), *(note for _, note, _ in stored["train"].meta["notes"])])
     tags.check(None, asked)
-    found, sentences = [], stored["train"].slice(0, len(stored["train"]))
+    found, sentences = [], list(stored["train"].sentences())
     for sentence in sentences:
         spans = tags_to_spans(sentence.tags, scheme, tags.outside_label(scheme, asked))
         found += [(span.entity_type, " ".join(sentence.tokens[span.start : span.end])) for span in spans]

@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ner_module import NERDataModule
-from ner_module.data.alignment import NO_SUBWORD, UNLABELLED, Chunk, Subwords, sentence_contexts
-from ner_module.data.encoded import EncodedSplit, EncodingOptions, encode_split
+from ner_module.data.alignment import Subwords, place_sequences
+from ner_module.data.encoded import NO_SUBWORD, Annotated, BatchAssembler, EncodedSplit, EncodingOptions, encode_split
 from ner_module.files import CHECKSUMS
+from ner_module.tagging import IGNORE_INDEX, LabelSet
 from ner_module.tokenizer import load_tokenizer
 
 WORDS = ["was", "born", "in", "Zyqxw", "Monday", "\u200b", "the", "Parisian", "."]
-Sentences = list[tuple[list[str], Any]]
 
 
 @pytest.fixture(scope="module")
@@ -39,10 +39,23 @@ def corpus(seed: int, count: int = 60) -> tuple[list[list[str]], list[list[str]]
     return tokens, tags, documents[:count]
 
 
-def encode(folder: Path, subwords: Subwords, chunks: Sequence[Any], context_size: int, **changes: Any) -> EncodedSplit:
+def annotated(tokens: list[list[str]], tags: list[list[str]] | None, documents: Sequence[Any]) -> list[Annotated]:
+    return [(words, tags and tags[index], documents[index]) for index, words in enumerate(tokens)]
+
+
+def encode(
+    folder: Path, subwords: Subwords, sentences: list[Annotated], context_size: int, **changes: Any
+) -> EncodedSplit:
     defaults = {"label_all_tokens": False, "source_scheme": "iob2", "scheme": "iob2", "outside_label": "O"}
     options = EncodingOptions(**{"max_seq_length": 64, "stride": 16, **defaults, **changes}, context_size=context_size)
-    return encode_split(folder, chunks, subwords, options)
+    return encode_split(folder, sentences, subwords, options)
+
+
+def all_labels(split: EncodedSplit) -> np.ndarray[Any, Any]:
+    """Of all subword tokens."""
+    labels = LabelSet(("O", "B-LOC", "I-LOC", "B-PER", "I-PER"), "iob2", "O")
+    labels_T: np.ndarray[Any, Any] = BatchAssembler(split, labels).sentences(np.arange(len(split)))["labels"].numpy()
+    return labels_T
 
 
 def first_ids(split: EncodedSplit, sentence: int) -> list[int]:
@@ -50,50 +63,29 @@ def first_ids(split: EncodedSplit, sentence: int) -> list[int]:
     return split.input_ids[split.sequence_offsets[sequence] : split.sequence_offsets[sequence + 1]].tolist()
 
 
-@given(
-    st.lists(st.tuples(st.lists(st.sampled_from("abc"), max_size=5), st.sampled_from([None, 1, 2])), max_size=12),
-    st.integers(1, 7),
-)
-def test_the_neighbours_of_any_sentence(sentences: Sentences, size: int) -> None:
-    """Against the definition: all words of the run of sentences with its document, cut to the nearest ones."""
-    chunk = Chunk([tokens for tokens, _ in sentences], None, [document for _, document in sentences])
-    found = list(sentence_contexts([chunk], size))
-    assert [sentence.tokens for sentence in found] == chunk.tokens
-    for index, (_, document) in enumerate(sentences):
-        first, last = index, index + 1
-        while document is not None and first > 0 and sentences[first - 1][1] == document:
-            first -= 1
-        while document is not None and last < len(sentences) and sentences[last][1] == document:
-            last += 1
-        before = [word for tokens, _ in sentences[first:index] for word in tokens]
-        after = [word for tokens, _ in sentences[index + 1 : last] for word in tokens]
-        assert list(found[index].before) == before[-size:]
-        assert list(found[index].after) == after[:size]
-
-
-def test_reading_ahead_is_bounded() -> None:
-    """One endless document: no more is read than the words of the context need."""
-    taken = 0
-
-    def endless() -> Any:
-        nonlocal taken
-        while True:
-            taken += 1
-            yield Chunk([["a", "b"]], None, [1])
-
-    stream = sentence_contexts(endless(), 10)
-    for _ in range(50):
-        next(stream)
-    assert taken <= 50 + 6
+@given(st.lists(st.integers(1, 6), max_size=60), st.integers(0, 60), st.integers(0, 9), st.integers(1, 20))
+def test_the_context_of_any_sentence(lengths: list[int], start: int, size: int, context_size: int) -> None:
+    """Against the definition: the nearest words of the document, as many as fit."""
+    start = min(start, len(lengths))
+    sentence = range(start, min(start + size, len(lengths)))
+    [(window, owned)] = place_sequences(lengths, sentence, 70, 0, context_size)
+    assert owned == sentence
+    assert window.start <= sentence.start <= sentence.stop <= window.stop <= len(lengths)
+    own = sum(lengths[sentence.start : sentence.stop])
+    room = min(context_size, 70 - own) if sentence else 0
+    left = room - (sum(lengths[window.start : window.stop]) - own)
+    assert left >= 0
+    for neighbours in (lengths[: window.start][-1:], lengths[window.stop :][:1]):
+        assert not sentence or not neighbours or neighbours[0] > left
 
 
 def test_without_context_nothing_changes(subwords: Subwords, tmp_path: Path) -> None:
     """Size 0, or no documents: the arrays are byte for byte those of sentences encoded without any documents."""
     tokens, tags, documents = corpus(0)
-    encode(tmp_path / "plain", subwords, [Chunk(tokens, tags)], 0)
-    encode(tmp_path / "zero", subwords, [Chunk(tokens, tags, documents)], 0)
-    encode(tmp_path / "alone", subwords, [Chunk(tokens, tags, [None] * len(tokens))], 40)
-    encode(tmp_path / "single", subwords, [Chunk(tokens, tags, range(len(tokens)))], 40)
+    encode(tmp_path / "plain", subwords, annotated(tokens, tags, [None] * len(tokens)), 0)
+    encode(tmp_path / "zero", subwords, annotated(tokens, tags, documents), 0)
+    encode(tmp_path / "alone", subwords, annotated(tokens, tags, [None] * len(tokens)), 40)
+    encode(tmp_path / "single", subwords, annotated(tokens, tags, range(len(tokens))), 40)
     for name in sorted(path.name for path in (tmp_path / "plain").iterdir() if path.name != CHECKSUMS):
         plain = (tmp_path / "plain" / name).read_bytes()
         assert all((tmp_path / other / name).read_bytes() == plain for other in ("zero", "alone", "single")), name
@@ -106,14 +98,15 @@ def test_own_words_each_once_and_no_others(
 ) -> None:
     tokens, tags, documents = corpus(1)
     options = {"label_all_tokens": label_all_tokens}
-    alone = encode(tmp_path / "alone", subwords, [Chunk(tokens, tags)], 0, **options)
-    split = encode(tmp_path / "split", subwords, [Chunk(tokens, tags, documents)], context_size, **options)
+    alone = encode(tmp_path / "alone", subwords, annotated(tokens, tags, [None] * len(tokens)), 0, **options)
+    split = encode(tmp_path / "split", subwords, annotated(tokens, tags, documents), context_size, **options)
     # Everything but what stands around: words, labels, owners, sequences.
     assert split.tag_names == alone.tag_names
-    for name in ("word_labels", "sequence_words", "sentence_sequences", "sequence_labelled"):
+    for name in ("word_labels", "sequence_num_words", "sentence_num_sequences", "sequence_labelled"):
         assert np.array_equal(getattr(split, name), getattr(alone, name)), name
-    assert split.sequence_lengths().max() <= 64
-    assert (split.labels != UNLABELLED).sum() == (alone.labels != UNLABELLED).sum()
+    assert split.sequence_lengths.max() <= 64
+    labels_of, alone_labels = all_labels(split), all_labels(alone)
+    assert (labels_of != IGNORE_INDEX).sum() == (alone_labels != IGNORE_INDEX).sum()
     grown = 0
     for index, words in enumerate(tokens):
         own = [piece for word in words for piece in subwords[word]]
@@ -135,12 +128,12 @@ def test_own_words_each_once_and_no_others(
                 start = start or int(position)
         # The labels are those of the sentence alone, moved to where its words are.
         first = int(split.sequence_offsets[split.sentence_sequences[index]])
-        labels = split.labels[first : first + len(sequence)].tolist()
+        labels = labels_of[first : first + len(sequence)].tolist()
         base = int(alone.sequence_offsets[alone.sentence_sequences[index]])
-        core = alone.labels[base + 1 : base + 1 + len(own)].tolist()
+        core = alone_labels[base + 1 : base + 1 + len(own)].tolist()
         if own:
             assert labels[start : start + len(own)] == core
-            assert set(labels[:start]) | set(labels[start + len(own) :]) == {UNLABELLED}
+            assert set(labels[:start]) | set(labels[start + len(own) :]) == {IGNORE_INDEX}
     assert split.findings["sentences_with_context"][0] == grown > 10
 
 
@@ -150,7 +143,7 @@ def test_context_is_the_nearest_words_half_on_each_side(subwords: Subwords, tmp_
     assert all(len(pieces) == 1 for pieces in one.values())
     tokens = [["was"] * 9, ["in"], ["the"] * 9, [".", "."], ["was"]]
     documents = [1, 1, 1, 2, 3]
-    split = encode(tmp_path / "split", subwords, [Chunk(tokens, None, documents)], 6)
+    split = encode(tmp_path / "split", subwords, annotated(tokens, None, documents), 6)
     (was,), (inn,), (the,), (dot,) = one["was"], one["in"], one["the"], one["."]
     (cls,), (sep,) = subwords.prefix, subwords.suffix
     assert first_ids(split, 1) == [cls, *[was] * 3, inn, *[the] * 3, sep]
@@ -158,18 +151,9 @@ def test_context_is_the_nearest_words_half_on_each_side(subwords: Subwords, tmp_
     assert first_ids(split, 2) == [cls, *[was] * 5, inn, *[the] * 9, sep]
     assert first_ids(split, 3) == [cls, dot, dot, sep], "another document"
     # A word that does not fit whole ends the context; the other side takes what it leaves.
-    split = encode(tmp_path / "whole", subwords, [Chunk([["Zyqxw" * 3], ["in"], ["the"] * 9], None, [1] * 3)], 6)
+    split = encode(tmp_path / "whole", subwords, annotated([["Zyqxw" * 3], ["in"], ["the"] * 9], None, [1] * 3), 6)
     assert len(subwords["Zyqxw" * 3]) > 6
     assert first_ids(split, 1) == [cls, inn, *[the] * 6, sep]
-
-
-def test_the_size_of_chunks_changes_nothing(subwords: Subwords, tmp_path: Path) -> None:
-    tokens, tags, documents = corpus(2)
-    encode(tmp_path / "one", subwords, [Chunk(tokens, tags, documents)], 20)
-    singles = [Chunk([tokens[i]], [tags[i]], [documents[i]]) for i in range(len(tokens))]
-    encode(tmp_path / "many", subwords, singles, 20)
-    for name in sorted(path.name for path in (tmp_path / "one").iterdir() if path.name != CHECKSUMS):
-        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "many" / name).read_bytes(), name
 
 
 # ---------------------------------------------------------------- from files
@@ -188,7 +172,7 @@ def data_module(tiny_model: Callable[..., Path], path: Path, **options: Any) -> 
 
 
 def lengths(data: NERDataModule) -> list[int]:
-    return data.encoded["train"].sequence_lengths().tolist()
+    return data.encoded["train"].sequence_lengths.tolist()
 
 
 def test_documents_are_those_that_the_data_marks(tiny_model: Callable[..., Path], tmp_path: Path) -> None:

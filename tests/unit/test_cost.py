@@ -108,7 +108,7 @@ def test_an_epoch_computes_each_subword_once_and_attention_little_more(
     )
     data.prepare_data()
     data.setup("fit")
-    assert total == data.encoded["train"].sequence_lengths().sum()
+    assert total == data.encoded["train"].sequence_lengths.sum()
     layouts = [Layout(lengths, torch.device("cpu")) for lengths, _ in steps]
     assert sum(len(layout.take) for layout in layouts) < 1.15 * total
 

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from seqeval.metrics.sequence_labeling import get_entities
 
-from ner_module.data.alignment import NO_SUBWORD, UNLABELLED, Chunk, Subwords
-from ner_module.data.encoded import EncodedSplit, EncodingOptions, encode_split
+from ner_module.data.alignment import Subwords
+from ner_module.data.encoded import (
+    NO_SUBWORD,
+    UNLABELLED,
+    Annotated,
+    BatchAssembler,
+    EncodedSplit,
+    EncodingOptions,
+    encode_split,
+)
 from ner_module.files import CHECKSUMS
-from ner_module.tagging import Span, tags_to_spans
+from ner_module.tagging import LabelSet, complete_label_set
 from ner_module.tokenizer import load_tokenizer
 
 # "Zyqxw" is spelt out, "was" is one piece, "\u200b" none.
@@ -30,27 +37,25 @@ def subwords(tiny_model: Callable[..., Path]) -> Subwords:
     return Subwords(load_tokenizer(str(tiny_model())))
 
 
+def annotated(tokens: list[list[str]], tags: list[list[str]] | None) -> list[Annotated]:
+    return [(words, tags and tags[index], None) for index, words in enumerate(tokens)]
+
+
 def encode(
     folder: Path, subwords: Subwords, tokens: list[list[str]], tags: list[list[str]] | None, **changes: Any
 ) -> EncodedSplit:
-    return encode_split(folder / "split", [Chunk(tokens, tags)], subwords, options(**changes))
+    return encode_split(folder / "split", annotated(tokens, tags), subwords, options(**changes))
 
 
 def tags_of(split: EncodedSplit, sentence: int) -> list[str]:
     return [split.tag_names[label] for label in split.word_labels[split.words_of(sentence)]]
 
 
-def sequences_of(split: EncodedSplit, sentence: int) -> Iterator[tuple[list[int], list[int]]]:
-    """Subword ids and labels of each sequence of a sentence."""
-    for sequence in range(split.sentence_sequences[sentence], split.sentence_sequences[sentence + 1]):
-        place = slice(split.sequence_offsets[sequence], split.sequence_offsets[sequence + 1])
-        yield split.input_ids[place].tolist(), split.labels[place].tolist()
-
-
-def subword_tags(split: EncodedSplit, sentence: int) -> list[str]:
-    """The tags of all subwords of a sentence; ``-`` where there is none."""
-    named = [*split.tag_names, "-"]
-    return [named[label] for _, labels in sequences_of(split, sentence) for label in labels]
+def subword_tags(split: EncodedSplit, sentences: Sequence[int], scheme: str = "iob2") -> list[str]:
+    """The tags of all subwords of some sentences; ``-`` where there is none."""
+    labels = LabelSet(tuple(complete_label_set(split.tag_names, scheme, None)), scheme, None)
+    batch = BatchAssembler(split, labels).sentences(np.array(sentences))
+    return [labels.names[label] if label >= 0 else "-" for label in batch["labels"].tolist()]
 
 
 def folders_in(folder: Path) -> list[str]:
@@ -90,15 +95,16 @@ def test_the_corpus_comes_back(
         label_all_tokens=label_all_tokens,
     )
     assert len(split) == len(tokens)
-    assert split.num_sequences == len(split.sequence_lengths()) == split.sentence_sequences[-1]
-    assert split.sequence_lengths().max() <= max_seq_length
-    assert split.sequence_lengths().sum() == len(split.input_ids) == len(split.labels)
+    assert len(split.sequence_lengths) == split.sentence_sequences[-1]
+    assert split.sequence_lengths.max() <= max_seq_length
+    assert split.sequence_lengths.sum() == len(split.input_ids)
     assert len(split.word_labels) == len(split.word_positions) == sum(map(len, tokens))
     assert split.sentence_lengths().sum() == len(split.input_ids)
     for sentence, expected in enumerate(tags):
         assert tags_of(split, sentence) == expected
     visible = sum(bool(subwords[word]) for words in tokens for word in words)
-    labelled = int((split.labels != UNLABELLED).sum())
+    subword_labels = subword_tags(split, range(len(split)))
+    labelled = len(subword_labels) - subword_labels.count("-")
     assert split.sequence_labelled.sum() == labelled
     if label_all_tokens:
         budget = max_seq_length - subwords.num_special
@@ -108,36 +114,36 @@ def test_the_corpus_comes_back(
     missing = sum(map(len, tokens)) - visible
     assert split.findings["words_without_subword"][0] == missing == (split.word_positions == NO_SUBWORD).sum()
     # Where a word is said to be, its first subword is, with its label.
-    for sequence in range(split.num_sequences):
+    for sequence in range(len(split.sequence_lengths)):
         start, words = (
             split.sequence_offsets[sequence],
             slice(split.sequence_words[sequence], split.sequence_words[sequence + 1]),
         )
         for position, label in zip(split.word_positions[words], split.word_labels[words], strict=True):
             if position != NO_SUBWORD:
-                assert split.labels[start + position] == label
+                assert subword_labels[start + position] == split.tag_names[label]
     # Found again in another process, from disk alone.
     again = EncodedSplit(tmp_path / "split")
     assert again.findings == split.findings
     assert again.tag_names == split.tag_names
 
 
-def test_chunks_do_not_matter(subwords: Subwords, tmp_path: Path) -> None:
-    tokens = [[SHORT, LONG], [], [LONG] * 40, [NOTHING], [SHORT]]
-    tags = [["O", "B-A"], [], ["B-B"] * 40, ["O"], ["I-B"]]
-    chunks = [Chunk(tokens[i : i + 1], tags[i : i + 1]) for i in range(5)]
-    encode_split(tmp_path / "one", [Chunk(tokens, tags)], subwords, options())
-    encode_split(tmp_path / "five", [*chunks, Chunk([], [])], subwords, options())
+def test_blocks_do_not_matter(subwords: Subwords, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sentences = annotated(
+        [[SHORT, LONG], [], [LONG] * 40, [NOTHING], [SHORT]], [["O", "B-A"], [], ["B-B"] * 40, ["O"], ["I-B"]]
+    )
+    encode_split(tmp_path / "one", sentences, subwords, options())
+    monkeypatch.setattr("ner_module.data.encoded._BLOCK", 2)
+    encode_split(tmp_path / "three", sentences, subwords, options())
     for path in sorted((tmp_path / "one").iterdir()):
         if path.name != CHECKSUMS:  # holds times
-            assert path.read_bytes() == (tmp_path / "five" / path.name).read_bytes()
+            assert path.read_bytes() == (tmp_path / "three" / path.name).read_bytes()
 
 
-@pytest.mark.parametrize("chunks", [[], [Chunk([], [])], [Chunk([], None)]])
-def test_no_sentences(chunks: list[Any], subwords: Subwords, tmp_path: Path) -> None:
-    split = encode_split(tmp_path / "split", chunks, subwords, options())
-    assert (len(split), split.num_sequences, len(split.input_ids), split.tag_names) == (0, 0, 0, [])
-    assert split.sequence_lengths().tolist() == split.sentence_lengths().tolist() == []
+def test_no_sentences(subwords: Subwords, tmp_path: Path) -> None:
+    split = encode_split(tmp_path / "split", [], subwords, options())
+    assert (len(split), len(split.sequence_lengths), len(split.input_ids), split.tag_names) == (0, 0, 0, [])
+    assert split.sentence_lengths().tolist() == []
 
 
 def test_without_tags_nothing_is_labelled(subwords: Subwords, tmp_path: Path) -> None:
@@ -145,7 +151,8 @@ def test_without_tags_nothing_is_labelled(subwords: Subwords, tmp_path: Path) ->
         folder = tmp_path / str(all_tokens)
         split = encode(folder, subwords, [[SHORT, LONG], []], None, label_all_tokens=all_tokens)
         assert split.tag_names == []
-        assert set(split.labels.tolist()) == set(split.word_labels.tolist()) == {UNLABELLED}
+        assert set(subword_tags(split, [0, 1])) == {"-"}
+        assert set(split.word_labels.tolist()) == {UNLABELLED}
         assert split.word_positions.tolist() == [1, 2]
         assert split.sequence_labelled.tolist() == [0, 0]
 
@@ -158,7 +165,7 @@ def test_first_subwords_only(subwords: Subwords, tmp_path: Path) -> None:
     assert pieces > 2
     split = encode(tmp_path, subwords, [[SHORT, LONG, NOTHING, LONG]], [["O", "B-A", "I-A", "I-A"]])
     rest = ["-"] * (pieces - 1)
-    assert subword_tags(split, 0) == ["-", "O", "B-A", *rest, "I-A", *rest, "-"]
+    assert subword_tags(split, [0]) == ["-", "O", "B-A", *rest, "I-A", *rest, "-"]
 
 
 @pytest.mark.parametrize(
@@ -182,13 +189,8 @@ def test_all_subwords_and_a_mention_begins_once(
     for word in expected.split(" | "):
         first, further = word.split()
         wanted += [first, *[further] * (pieces - 1)]
-    assert subword_tags(split, 0) == [*wanted, "-"]
+    assert subword_tags(split, [0], scheme) == [*wanted, "-"]
     assert tags_of(split, 0) == tags.split(), "gold stays as it is"
-
-
-def test_the_continuation_of_a_label_is_known_even_if_it_never_occurs(subwords: Subwords, tmp_path: Path) -> None:
-    split = encode(tmp_path, subwords, [[LONG]], [["B-A"]], label_all_tokens=True)
-    assert set(split.tag_names) == {"B-A", "I-A"}
 
 
 def test_flat_labels_continue_as_themselves_also_when_they_look_like_prefixes(
@@ -199,7 +201,7 @@ def test_flat_labels_continue_as_themselves_also_when_they_look_like_prefixes(
     for all_tokens in (False, True):
         split = encode(tmp_path / str(all_tokens), subwords, [[LONG] * 4], [tags], label_all_tokens=all_tokens, **flat)
         assert split.tag_names == tags, "no label that the data does not have"
-        labelled = [tag for tag in subword_tags(split, 0) if tag != "-"]
+        labelled = [tag for tag in subword_tags(split, [0], "flat") if tag != "-"]
         assert labelled == [tag for tag in tags for _ in range(len(subwords_of(subwords, LONG)) if all_tokens else 1)]
 
 
@@ -211,27 +213,11 @@ def subwords_of(subwords: Subwords, word: str) -> tuple[int, ...]:
 # ---------------------------------------------------------------- schemes and findings
 
 
-def test_iob1_is_trained_as_iob2_with_the_same_spans(subwords: Subwords, tmp_path: Path) -> None:
-    sentences = [["I-A", "I-A", "B-A", "O", "I-B"], ["O", "I-A", "I-B"], ["O"], []]
-    tokens = [[SHORT] * len(tags) for tags in sentences]
-    split = encode(tmp_path, subwords, tokens, sentences, source_scheme="iob1")
-    assert tags_of(split, 0) == ["B-A", "I-A", "B-A", "O", "B-B"]
-    for index, tags in enumerate(sentences):
-        expected = [Span(start, end + 1, name) for name, start, end in get_entities(tags)] if tags else []
-        assert tags_to_spans(tags_of(split, index)) == expected
-    assert split.findings == {}
-
-
 def test_illegal_tags_are_counted_and_repaired(subwords: Subwords, tmp_path: Path) -> None:
     sentences = [["O", "O"], ["O", "I-A", "I-B"], ["I-A"]]
     split = encode(tmp_path, subwords, [[SHORT] * len(tags) for tags in sentences], sentences)
     assert split.findings == {"illegal_tags": [3, 1]}
     assert [tags_of(split, index) for index in range(3)] == [["O", "O"], ["O", "B-A", "B-B"], ["B-A"]]
-
-
-def test_prefixed_tags_are_trained_flat(subwords: Subwords, tmp_path: Path) -> None:
-    split = encode(tmp_path, subwords, [[SHORT] * 3], [["B-A", "I-A", "O"]], scheme="flat")
-    assert tags_of(split, 0) == ["A", "A", "O"]
 
 
 def test_what_happened_to_words_is_reported_with_an_example(subwords: Subwords, tmp_path: Path) -> None:
@@ -246,29 +232,29 @@ def test_a_clipped_word_alone_in_its_sentence_is_reported(subwords: Subwords, tm
     tokens = [[SHORT], ["!" * 15], ["!" * 14]]
     split = encode(tmp_path, subwords, tokens, [["O"]] * 3, max_seq_length=16, stride=4)
     assert split.findings == {"clipped_words": [1, 1]}
-    assert split.sequence_lengths().tolist() == [3, 16, 16]
+    assert split.sequence_lengths.tolist() == [3, 16, 16]
 
 
 # ---------------------------------------------------------------- on disk
 
 
 def test_a_crash_leaves_nothing_behind(subwords: Subwords, tmp_path: Path) -> None:
-    def chunks() -> Iterator[Chunk]:
-        yield Chunk([[SHORT]], [["O"]])
+    def sentences() -> Iterator[Annotated]:
+        yield [SHORT], ["O"], None
         raise RuntimeError("the disk is full")
 
     with pytest.raises(RuntimeError, match="the disk is full"):
-        encode_split(tmp_path / "split", chunks(), subwords, options())
+        encode_split(tmp_path / "split", sentences(), subwords, options())
     assert folders_in(tmp_path) == []
 
 
 def test_the_faster_of_two_processes_wins(subwords: Subwords, tmp_path: Path) -> None:
-    def chunks() -> Iterator[Chunk]:
+    def sentences() -> Iterator[Annotated]:
         # While this one is at work, another one finishes the same split.
         encode(tmp_path, subwords, [[SHORT]], [["O"]])
-        yield Chunk([[SHORT]], [["O"]])
+        yield [SHORT], ["O"], None
 
-    split = encode_split(tmp_path / "split", chunks(), subwords, options())
+    split = encode_split(tmp_path / "split", sentences(), subwords, options())
     assert len(split) == 1
     assert folders_in(tmp_path) == ["split"]
 

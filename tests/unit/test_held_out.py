@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ner_module.data.options import choose_held_out
-from ner_module.data.preparation import ReadingOptions, store_files
+from ner_module.data.preparation import ReadingOptions, choose_held_out, store_files
 from ner_module.data.store import StoredSplit
 from ner_module.errors import DataError
 
@@ -30,7 +29,7 @@ def store(tmp_path: Path) -> Store:
                 for document, size in enumerate(sizes)
             )
         path.write_text(text, encoding="utf-8")
-        return StoredSplit(store_files(tmp_path / "cache", [path], ReadingOptions()))
+        return store_files(tmp_path / "cache", [path], ReadingOptions())
 
     return make
 

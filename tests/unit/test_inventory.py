@@ -31,7 +31,7 @@ def store(tmp_path: Path) -> Store:
         path = tmp_path / f"{name}.conll"
         text = "".join("".join(f"word\t{tag}\n" for tag in tags.split()) + "\n" for tags in sentences)
         path.write_text(text, encoding="utf-8")
-        return StoredSplit(store_files(tmp_path / "cache", [path], ReadingOptions(format="conll")))
+        return store_files(tmp_path / "cache", [path], ReadingOptions(format="conll"))
 
     return make
 
@@ -201,7 +201,7 @@ def test_a_rare_type_is_a_warning(store: Store, caplog: pytest.LogCaptureFixture
 
 def test_an_honest_corpus_passes_in_silence(corpus: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     files = [corpus / f"{split}.conll" for split in ("train", "validation", "test")]
-    splits = [StoredSplit(store_files(tmp_path, [path], ReadingOptions())) for path in files]
+    splits = [store_files(tmp_path, [path], ReadingOptions()) for path in files]
     with caplog.at_level(logging.WARNING):
         tags_of(*splits).check_spelling()
     assert caplog.text == ""
@@ -234,7 +234,7 @@ def test_a_label_the_checkpoint_does_not_know_is_refused_with_its_line(
     stored, labels = store(*sentences, name="test"), LabelSet(names, "iob2" if "B-PER" in names else "flat")
     options = EncodingOptions(64, 16, False, scheme, labels.scheme, "O")
     subwords = Subwords(load_tokenizer(str(tiny_model())))
-    encoded = encode_split(tmp_path / "encoded", stored.chunks(), subwords, options)
+    encoded = encode_split(tmp_path / "encoded", stored.annotated(), subwords, options)
     if message is None:
         check_known(labels, stored, encoded)
     else:

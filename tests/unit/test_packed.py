@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers import AutoModelForTokenClassification, DebertaV2Config, EuroBertConfig, ModernBertConfig
 
-from ner_module.data.batching import TrainingSampler
+from ner_module.data.batching import Plan, TrainingSampler
 from ner_module.data.datamodule import NERDataModule
 from ner_module.data.encoded import BatchAssembler
 from ner_module.model import packed
@@ -304,9 +304,9 @@ def epoch_losses(tiny_model: Callable[..., Path], corpus: Path) -> Callable[[str
         assert module.packed == (padding == "none")
         optimizer = make_optimizer(module, 1e-3, 0.0, fused=True)
         split = data.encoded["train"]
-        assembler = BatchAssembler(split, data.label_ids("train"))
+        assembler = BatchAssembler(split, data.labels)
         losses = []
-        for item in TrainingSampler(split, None, 8, "random", 0):
+        for item in TrainingSampler(split, None, Plan(8, "random", 0)):
             batch = assembler.micro_batch(item)
             loss = _loss_sum(module(batch["input_ids"], batch["lengths"]), batch["labels"]) / item.labelled_in_step
             loss.backward()

@@ -18,8 +18,7 @@ import numpy.typing as npt
 
 from ner_module.data.datamodule import NERDataModule
 from ner_module.data.inventory import Tags, choose_source_schemes
-from ner_module.data.options import choose_held_out
-from ner_module.data.preparation import store_splits
+from ner_module.data.preparation import choose_held_out, store_splits
 from ner_module.data.store import StoredSplit
 from ner_module.data.tag_census import suspicious_tags
 from ner_module.errors import DataError
@@ -157,9 +156,8 @@ def read_corpus(
     for name, source in sources.items():
         held_out = set() if source.held_out is None else set(source.held_out.tolist())
         known: dict[tuple[str, ...], tuple[tuple[str, ...], list[Span], list[int]]] = {}
-        chunks = source.stored.chunks()
-        pairs = chain.from_iterable(zip(chunk.tokens, map(tuple, chunk.tags or ()), strict=True) for chunk in chunks)
-        for number, (tokens, tags) in enumerate(pairs):
+        for number, (tokens, found, _) in enumerate(source.stored.annotated()):
+            tags = tuple(found or ())
             if tags not in known:
                 known[tags] = tags, *annotate(tags, source.scheme, outside_label, label_map or {})
             split = "validation" if number in held_out else name

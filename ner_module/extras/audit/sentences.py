@@ -49,10 +49,10 @@ def duplicate_findings(corpus: Corpus) -> Iterator[Finding]:
             differing.append((sentence, twin))
         if twin is not sentence and twin.split == split:
             equal["duplicate_sentences", split].append((sentence, twin))
-        if split != "train" and (twin := first_train.get(sentence.tokens)):
-            equal["leakage", split].append((sentence, twin))
-        elif split != "train" and (twin := folded_train.get(characters(sentence))):
-            equal["near_leakage", split].append((sentence, twin))
+        if split != "train" and (same := first_train.get(sentence.tokens)):
+            equal["leakage", split].append((sentence, same))
+        elif split != "train" and (alike := folded_train.get(characters(sentence))):
+            equal["near_leakage", split].append((sentence, alike))
     if differing:
         yield _contradiction(differing)
     for code, split in sorted(equal, key=lambda pair: list(_EQUAL).index(pair[0])):

@@ -73,11 +73,10 @@ def rank_suspects(
     """All cases of a split that ``data`` has read, or of some of its stored sentences, in any order."""
     source, chosen = data.sentences_of(split)
     stored, encoded, labels = data.stored[source], data.encoded[source], data.labels
-    if sentences is None:
-        sentences = np.arange(len(stored)) if chosen is None else chosen
+    sentences = chosen if sentences is None else sentences
     module = module.eval().to("cuda" if torch.cuda.is_available() else "cpu")
     module.check_device()
-    assembler = BatchAssembler(encoded, data.label_ids(source))
+    assembler = BatchAssembler(encoded, labels)
     suspects = []
     for indices in evaluation_batches(encoded.sentence_lengths()[sentences], data.hparams["eval_batch_size"]):
         batch = assembler.sentences(sentences[indices])
@@ -158,7 +157,7 @@ def choose_folds(stored: StoredSplit, folds: int, seed: int) -> list[Indices]:
     documents = stored.documents()
     if documents is None or len(np.unique(documents)) < 5 * folds:
         numbers: dict[tuple[str, ...], int] = {}
-        tokens = (tuple(words) for chunk in stored.chunks() for words in chunk.tokens)
+        tokens = (tuple(words) for words, _, _ in stored.annotated())
         documents = np.array([numbers.setdefault(words, len(numbers)) for words in tokens])
     groups = len(np.unique(documents))
     if groups < folds:
@@ -175,7 +174,7 @@ def _train(data: NERDataModule, arguments: Sequence[str], sentences: Indices, fo
     for name, chosen in (("train", sentences), ("validation", sentences[:_VALIDATION_SENTENCES])):
         with (folder / f"{name}.jsonl").open("w", encoding="utf-8") as file:
             for index in chosen.tolist():
-                [sentence] = stored.slice(index, index + 1)
+                [sentence] = stored.sentences(index, index + 1)
                 tags = convert_tags(sentence.tags or [], scheme, labels.scheme, outside, data.label_map)
                 document = {} if sentence.document is None else {"document": sentence.document}
                 file.write(json.dumps({"tokens": sentence.tokens, "tags": tags, **document}) + "\n")

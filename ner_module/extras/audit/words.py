@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 from os.path import commonprefix
 from typing import Any
 
-from ner_module.data.alignment import Subwords, make_sequences
+from ner_module.data.alignment import Subwords, place_sequences
 from ner_module.extras.audit.annotations import distribution
 from ner_module.extras.audit.corpus import Corpus, Sentence
 from ner_module.extras.audit.wording import plural, share
@@ -122,9 +122,11 @@ def subword_findings(corpus: Corpus, tokenization: Tokenization) -> tuple[list[F
     sequences: Counter[str] = Counter()
     windowed: list[Sentence] = []
     for sentence in corpus.sentences:
-        length, windows = sum([len(subwords[word]) for word in sentence.tokens]), 1
+        of_words = [len(subwords[word]) for word in sentence.tokens]
+        length, windows = sum(of_words), 1
         if length > budget:  # there is one window only where a clipped word made room
-            windows = len(make_sequences(sentence.tokens, subwords, longest, stride))
+            kept = [min(count, budget) for count in of_words]
+            windows = len(place_sequences(kept, range(len(kept)), budget, stride))
         lengths[sentence.split].append(length)
         sequences[sentence.split] += windows
         if windows > 1:

@@ -13,14 +13,12 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
-from itertools import chain
 from pathlib import Path
 
 from ner_module.data.formats import ReadingOptions, expand_files, known_formats, read_sentences
 from ner_module.data.formats.files import suffix_of
 from ner_module.data.inventory import Tags, choose_source_schemes
 from ner_module.data.preparation import store_files
-from ner_module.data.store import CHUNK, StoredSplit
 from ner_module.data.tag_census import suspicious_tags
 from ner_module.errors import DataError, UserError, printable
 from ner_module.extras.convert.writers import TARGETS, Annotated, Losses
@@ -101,14 +99,14 @@ def _convert(arguments: argparse.Namespace) -> list[str]:
     output.parent.mkdir(parents=True, exist_ok=True)
     losses: Losses = Counter()
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as scratch:
-        stored = StoredSplit(store_files(Path(scratch), paths, options))
+        stored = store_files(Path(scratch), paths, options)
         [scheme] = choose_source_schemes({"": stored}, arguments.source_scheme, options.outside_label).values()
         tags = Tags({"": stored}, {"": scheme})
         outside = tags.outside_label(scheme, options.outside_label)
         sizes = Counter(sentences=len(stored), words=0, entities=0)
 
         def annotated() -> Iterator[Annotated]:
-            for sentence in chain.from_iterable(stored.slice(i, i + CHUNK) for i in range(0, len(stored), CHUNK)):
+            for sentence in stored.sentences():
                 found = sentence.tags or []
                 spans = tags_to_spans(found, scheme, outside)
                 sizes.update(words=len(found), entities=len(spans))

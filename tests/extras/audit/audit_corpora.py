@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ner_module.data.preparation import ReadingOptions, store_files
-from ner_module.data.store import StoredSplit
 from ner_module.extras.audit.corpus import Corpus, Source, read_corpus
 from ner_module.extras.findings import Example, Finding
 
@@ -23,7 +22,7 @@ def corpus_of(folder: Path, splits: dict[str, list[str]], scheme: str = "iob2", 
     sources = {}
     for name, sentences in splits.items():
         path = column_file(folder / f"{name}.conll", sentences)
-        stored = StoredSplit(store_files(folder / "cache", [path], ReadingOptions()))
+        stored = store_files(folder / "cache", [path], ReadingOptions())
         sources[name] = Source(stored, scheme, held_out if name == "train" else None)  # type: ignore[arg-type]
     return read_corpus(sources, "O")
 

@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ner_module.data.preparation import ReadingOptions, store_files
-from ner_module.data.store import StoredSplit
 from ner_module.extras.audit.annotations import illegal_tags
 from ner_module.extras.audit.audit import audit_corpus
 from ner_module.extras.audit.consistency import consistency_findings, find_readings
@@ -166,7 +165,7 @@ def test_odd_characters_with_their_line(tmp_path: Path, word: str, code: str) ->
     records = [{"tokens": ["fine"], "tags": ["O"]}, {"tokens": ["a", word, word], "tags": ["O", "O", "O"]}]
     path = tmp_path / "train.jsonl"
     path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
-    stored = StoredSplit(store_files(tmp_path / "cache", [path], ReadingOptions()))
+    stored = store_files(tmp_path / "cache", [path], ReadingOptions())
     found = by_code(audit_corpus(read_corpus({"train": Source(stored, "iob2")}, "O")).findings)
     assert set(found) - {"no_entities"} == {code}
     assert found[code].count == 2
@@ -236,6 +235,6 @@ def test_flat_labels_are_units_of_one_word(outside: str | None, expected: list[i
 
 def test_words_that_all_begin_alike(tmp_path: Path) -> None:
     file = Path(__file__).parents[2] / "cases" / "data" / "31-wikiann-prefix.tsv"
-    stored = StoredSplit(store_files(tmp_path, [file], ReadingOptions()))
+    stored = store_files(tmp_path, [file], ReadingOptions())
     finding = by_code(audit_corpus(read_corpus({"train": Source(stored, "iob2")}, "O")).findings)["same_beginning"]
     assert finding.message == "every word of the train data begins with 'en:'"

@@ -47,7 +47,7 @@ def test_kinds() -> None:
 
 def stored(folder: Path, sentences: list[str]) -> StoredSplit:
     path = column_file(folder / "train.conll", sentences)
-    return StoredSplit(store_files(folder / "cache", [path], ReadingOptions()))
+    return store_files(folder / "cache", [path], ReadingOptions())
 
 
 def test_folds_hold_each_sentence_once_and_equal_ones_together(tmp_path: Path) -> None:
