@@ -107,7 +107,8 @@ class TrainingHealth(Callback):
         labels = pl_module.hparams["label_names"]
         self.history.predicted, self.history.gold = (dict(zip(labels, row, strict=True)) for row in counts.tolist())
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-        self.history.epochs = next((each.rows for each in callbacks if isinstance(each, ResultsTable)), [])
+        rows = next((each.rows for each in callbacks if isinstance(each, ResultsTable)), [])
+        self.history.epochs = [row for row in rows if "val/f1" in row]  # an epoch without validation has a row, too
         self._check(trainer)
         self._write(trainer)
 

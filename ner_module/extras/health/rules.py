@@ -35,7 +35,7 @@ class History:
 
     Attributes:
         losses: those logged, with their steps, in order.
-        epochs: the rows of ``results.json``, one for each validation.
+        epochs: the rows of ``results.json`` that have a validation.
         predicted, gold: how many words had each label in the last validation.
     """
 

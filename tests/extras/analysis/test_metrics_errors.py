@@ -255,7 +255,7 @@ def test_reading_predictions(tmp_path):
                 {"tokens": ["a"], "gold_tags": ["B-X"], "predicted_tags": ["O"]},
                 {"tokens": ["a"], "gold_tags": ["PER"], "predicted_tags": ["O"]},
             ),
-            "have none, such as 'PER'",
+            "'PER' has none",
         ),
     ],
 )
