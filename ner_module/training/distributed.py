@@ -88,6 +88,27 @@ def set_up_ddp(strategy: Any) -> None:
         strategy._ddp_kwargs = {"broadcast_buffers": False, "gradient_as_bucket_view": True, **strategy._ddp_kwargs}
         if strategy._timeout == default_pg_timeout:
             strategy._timeout = TIMEOUT
+        restarts = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
+        if restarts and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+            _join_restarted_group(strategy)
+
+
+def _join_restarted_group(strategy: DDPStrategy) -> None:
+    """Join the group of processes in the place of Lightning, under keys of this restart.
+
+    torchrun (of torch 2.13) keeps one store for all restarts, where the addresses of the dead processes still are: the
+    new ones would try these, and end.
+    """
+    job = strategy.cluster_environment
+    assert job is not None
+    store = dist.TCPStore(job.main_address, job.main_port, job.world_size(), is_master=False)  # type: ignore[attr-defined]
+    dist.init_process_group(
+        strategy._get_process_group_backend(),
+        store=dist.PrefixStore(os.environ["TORCHELASTIC_RESTART_COUNT"], store),  # type: ignore[attr-defined]
+        rank=job.global_rank(),
+        world_size=job.world_size(),
+        timeout=strategy._timeout,
+    )
 
 
 def leave_group() -> None:

@@ -76,6 +76,7 @@ def silence_libraries() -> None:
         "You're resuming from a checkpoint that ended.*",  # the data module knows the position within the epoch
         "The dirpath has changed from.*",
         "It is recommended to use .*sync_dist=True.*",  # scores are summed over processes before they are logged
+        "`broadcast_buffers` is deprecated.*",  # its successor is not in every torch that is supported
         "You're using the WeightAveraging callback.*",  # models are not sharded, nor averaged to be scored
     ):
         warnings.filterwarnings("ignore", message=message)
