@@ -9,7 +9,7 @@ signal     meaning                                                       exit co
 =========  ============================================================  =========
 SIGINT     the user's Ctrl-C                                             130
 SIGTERM    the machine or the scheduler wants the process to end         143
-SIGUSR1    the time limit is near: `slurm.sbatch` requeues the job    75
+SIGUSR1    the time limit is near: `slurm.sbatch` requeues the job       75
 SIGHUP     the terminal is gone: saved, and training continues           –
 =========  ============================================================  =========
 

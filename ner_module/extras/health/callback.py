@@ -65,7 +65,7 @@ class TrainingHealth(Callback):
             self.history,
             learning_rate=pl_module.hparams["learning_rate"],
             total_steps=float(trainer.estimated_stepping_batches),
-            max_epochs=trainer.max_epochs or 1,
+            max_epochs=0 if trainer.estimated_stepping_batches == trainer.max_steps else trainer.max_epochs or 1,
             outside_label=outside if outside in labels else None,
             num_labels=len(labels),
         )

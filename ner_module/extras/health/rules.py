@@ -34,6 +34,7 @@ class History:
     """A training so far.
 
     Attributes:
+        max_epochs: 0 where ``max_steps`` ends the training before its last epoch.
         losses: those logged, with their steps, in order.
         epochs: the rows of ``results.json`` that have a validation.
         predicted, gold: how many words had each label in the last validation.
@@ -71,13 +72,21 @@ def new_warnings(history: History, said: Collection[str] = ()) -> list[tuple[str
 
 def _length(history: History) -> Problems:
     """Known before the first step."""
-    steps, epochs = history.total_steps, max(history.max_epochs, 1)
+    steps, epochs = history.total_steps, history.max_epochs
     if 0 < steps < _TOO_FEW_STEPS:
+        enough = 3 * _TOO_FEW_STEPS
+        if epochs:
+            how, advice = (
+                f" ({epochs} epochs of {math.ceil(steps / epochs)})",
+                f"epochs {math.ceil(enough * epochs / steps)}",
+            )
+        else:
+            how, advice = " (--trainer.max_steps)", f"steps {enough}"
         yield (
             "too_few_steps",
-            f"This training has {steps:g} steps in all ({epochs} epochs of {math.ceil(steps / epochs)}): a new "
-            "classification head needs a few hundred before it predicts any entity, so expect F1 near 0.",
-            f"Give --trainer.max_epochs {math.ceil(3 * _TOO_FEW_STEPS * epochs / steps)}, or more sentences.",
+            f"This training has {steps:g} steps in all{how}: a new classification head needs a few hundred before it "
+            "predicts any entity, so expect F1 near 0.",
+            f"Give --trainer.max_{advice}, or more sentences.",
         )
 
 

@@ -29,6 +29,15 @@ def test_too_few_steps_give_no_finding(steps: int) -> None:
     assert _codes(_history([2.5] * min(steps, 4))) == []
 
 
+def test_what_cuts_a_training_short_is_named() -> None:
+    [(_, by_steps, advice)] = new_warnings(History(total_steps=20.0, max_epochs=0))
+    assert "20 steps in all (--trainer.max_steps)" in by_steps
+    assert advice.startswith("Give --trainer.max_steps 300")
+    [(_, by_epochs, advice)] = new_warnings(History(total_steps=6.0, max_epochs=3))
+    assert "6 steps in all (3 epochs of 2)" in by_epochs
+    assert advice.startswith("Give --trainer.max_epochs 150")
+
+
 def test_noise_around_a_falling_loss_is_healthy() -> None:
     # What MiniLM on WNUT-17 logged every 10 steps (2 epochs, batch 16, 5e-5).
     losses = [1.13, 0.31, 0.29, 0.27, 0.3, 0.34, 0.12, 0.29, 0.41, 0.28, 0.14, 0.15, 0.22, 0.11, 0.09, 0.18, 0.19, 0.36]
