@@ -14,7 +14,7 @@ The samplers yield whole batches (``DataLoader(batch_size=None)``): Lightning ne
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -116,14 +116,14 @@ class Position:
     Attributes:
         epoch: from 0.
         batches: finished micro-batches of it.
-        sequences: finished sequences of its order; ``None``: those of the micro-batches (checkpoints of version 0.1).
+        sequences: finished sequences of its order.
         plan: what decides the micro-batches.
         order: what decided the order when the epoch began: the same, unless options changed within the epoch.
     """
 
     epoch: int
     batches: int
-    sequences: int | None
+    sequences: int
     plan: Plan
     order: Plan
 
@@ -164,9 +164,6 @@ class TrainingSampler(Sampler[TrainingItem]):
         self.lengths = split.sequence_lengths[self._sequences].astype(np.int64)
         self._labelled = np.asarray(split.sequence_labelled)[self._sequences]
         self.plan, self._rank, self._current_epoch = plan, rank, current_epoch
-        if resume_at is not None and resume_at.sequences is None:
-            finished = resume_at.order.epoch(self.lengths, resume_at.epoch)[: resume_at.batches]
-            resume_at = replace(resume_at, sequences=_count(finished))
         self._begun, self._resumed = resume_at, resume_at is None
         self._number = plan.count(self.lengths)
         self._planned: tuple[int, list[MicroBatch]] = -1, []
@@ -179,13 +176,13 @@ class TrainingSampler(Sampler[TrainingItem]):
         finished = _count(self._epoch(epoch)[:batches]) if batches else 0
         if (begun := self._begun_in(epoch)) is None:
             return Position(epoch, batches, finished, self.plan, self.plan)
-        return Position(epoch, batches, max(finished, begun.sequences or 0), self.plan, begun.order)
+        return Position(epoch, batches, max(finished, begun.sequences), self.plan, begun.order)
 
     def rest(self) -> tuple[list[MicroBatch], int]:
         """The begun epoch without the sequences that are finished, and its first micro-batch that is not."""
         begun = self._begun
         assert begun is not None
-        batches, seen, is_same_plan = self._epoch(begun.epoch), begun.sequences or 0, begun.plan == self.plan
+        batches, seen, is_same_plan = self._epoch(begun.epoch), begun.sequences, begun.plan == self.plan
         if is_same_plan and seen == _count(batches[: begun.batches]):
             return batches, begun.batches
         left: list[MicroBatch] = []

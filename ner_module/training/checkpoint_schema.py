@@ -75,7 +75,7 @@ class _Plan(TypedDict):
 class _Position(TypedDict):
     epoch: _Count
     batches: _Count
-    sequences: _Count | None
+    sequences: _Count
     plan: _Plan
     order: _Plan
 

@@ -91,8 +91,8 @@ def epoch_order(
     return np.concatenate([part for together in batches for part in together]) if batches else np.arange(0)
 
 
-def position(plan: Plan, epoch: int, batches: int) -> Position:
-    return Position(epoch, batches, None, plan, plan)
+def position(split: EncodedSplit, plan: Plan, epoch: int, batches: int) -> Position:
+    return TrainingSampler(split, None, plan).position(epoch, batches)
 
 
 def sequences_of(items: list[TrainingItem]) -> list[int]:
@@ -224,7 +224,7 @@ def test_a_resumed_epoch_goes_on_where_it_was(
     unbroken = [epoch(split, number, accumulate=accumulate) for number in range(4)]
     now = 3  # what Lightning says of the epoch when the iterator is made, before it has restored its own position
     plan = plan_of(accumulate=accumulate)
-    at = position(plan, 2, start)
+    at = position(split, plan, 2, start)
     sampler = TrainingSampler(split, None, plan, current_epoch=lambda: now, resume_at=at)
     assert len(sampler) == len(unbroken[2]), "the length stays the whole epoch's"
     assert_same(list(sampler), unbroken[2][start:])
@@ -289,7 +289,7 @@ def test_a_budget_resumes_and_counts_labels_like_a_batch_size(
     options: dict[str, Any] = {"max_tokens": 60, "accumulate": accumulate}
     whole = epoch(split, 2, **options)
     plan = plan_of(**options)
-    resumed = TrainingSampler(split, None, plan, resume_at=position(plan, 2, 4))
+    resumed = TrainingSampler(split, None, plan, resume_at=position(split, plan, 2, 4))
     assert_same(list(resumed), whole[4:])
     for start in range(0, len(whole), accumulate):
         step = whole[start : start + accumulate]
