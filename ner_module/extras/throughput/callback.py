@@ -53,7 +53,7 @@ class Throughput(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the line and write the numbers."""
-        if not self._seconds or not trainer.is_global_zero:
+        if not self._batches or not trainer.is_global_zero:  # a resumed run may have only a validation left
             return
         numbers = {
             "subwords_per_second": trainer.world_size * self._subwords / self._seconds,
