@@ -15,7 +15,7 @@ from typing import Any
 
 # What Lightning says of every run, and what this program says in its own words.
 _CHATTER = re.compile(
-    r"\s*(-{9}|[GTH]PU available|💡|LOCAL_RANK|`Trainer|Restor|Loaded model|Seed set|Initializing dist|Loading `train|"
+    r"\s*(\[rank: \d+\] )?(-{9}|[GTH]PU available|💡|LOCAL_RANK|`Trainer|Restor|Loaded model|Seed set|Initializing dist|Loading `train|"
     r"Using |Trainer already|SLURM auto|Detected Keyb|Received SIG|Bypassing SIG|Time limit|Monitored metric|"
     r"`weights_only|Found current_model|distributed_backend)|.* Profiler Report"
 )
