@@ -15,9 +15,9 @@ from typing import Any
 
 # What Lightning says of every run, and what this program says in its own words.
 _CHATTER = re.compile(
-    r"\s*(\[rank: \d+\] )?(-{9}|[GTH]PU available|💡|LOCAL_RANK|`Trainer|Restor|Loaded model|Seed set|Initializing dist|Loading `train|"
-    r"Using |Trainer already|SLURM auto|Detected Keyb|Received SIG|Bypassing SIG|Time limit|Monitored metric|"
-    r"`weights_only|Found current_model|distributed_backend)|.* Profiler Report"
+    r"\s*(\[rank: \d+\] )?(-{9}|[GTH]PU available|💡|LOCAL_RANK|`Trainer|Restor|Loaded model|Seed set|"
+    r"Initializing dist|Loading `train|Using |Trainer already|SLURM auto|Detected Keyb|Received SIG|Bypassing SIG|"
+    r"Time limit|Monitored metric|`weights_only|Found current_model|distributed_backend)|.* Profiler Report"
 )
 
 _GONE = (errno.EPIPE, errno.EIO, errno.EBADF)
