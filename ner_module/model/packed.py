@@ -169,7 +169,10 @@ def takes_flash(model: Any, device: torch.device) -> bool:
 
 
 def _positions(config: Any, layout: Layout) -> Tensor:
-    """``[T]``: the position id of each token in its own sequence, as the family counts them."""
+    """``[T]``: the position id of each token in its own sequence, as the family counts them.
+
+    Where a text itself holds the padding token ("<pad>"), RoBERTa in transformers does not count it; here it counts.
+    """
     lengths = np.asarray(layout.lengths, dtype=np.int64)
     starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
     first = config.pad_token_id + 1 if config.model_type in _OFFSET_FAMILIES else 0

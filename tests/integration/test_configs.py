@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -92,13 +93,15 @@ def test_overlay_runs(
 
 @pytest.mark.ddp
 def test_ddp_overlay_runs(
-    corpus: Path, tiny_model: Callable[..., Path], tmp_path: Path, program: Callable[..., object]
+    corpus: Path, tiny_model: Callable[..., Path], tmp_path: Path, program: Callable[..., Any]
 ) -> None:
     """Two processes train; one evaluation batch leaves the second without any; the scores are those of one process."""
     options = _no_hub(corpus, tiny_model(), {})
     configs = ["--config", CONFIGS / "quickstart.yaml", "--config", CONFIGS / "overlays" / "ddp.yaml"]
     devices = ["--trainer.accelerator", "cpu", "--trainer.devices", "2"]
-    program("fit", *configs, *options, *devices, "--model.learning_rate", "3e-3", "--run_dir", "run")
+    done = program("fit", *configs, *options, *devices, "--model.learning_rate", "3e-3", "--run_dir", "run")
+    assert "Seed set" not in done.stderr, "nothing of the libraries that says nothing"
+    assert "deprecated" not in done.stderr
     assert len(json.loads((tmp_path / "run" / "results.json").read_text())["epochs"]) == 4
     scores, files = [], []
     for count, batch in ((2, 32), (2, 4), (1, 32)):

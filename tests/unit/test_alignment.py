@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tiny_models import FAMILIES
 from transformers import AutoTokenizer
 
-from ner_module.data.alignment import Subwords
+from ner_module.data.alignment import Subwords, place_sequences
 from ner_module.data.encoded import NO_SUBWORD, EncodingOptions, encode_split
 from ner_module.tokenizer import load_tokenizer
 
@@ -308,3 +308,9 @@ def test_a_word_longer_than_a_window_keeps_its_first_subwords(marks: Subwords) -
     assert [one.word_positions for one in sequences] == [[1], [1], [1]]
     [one] = check_windows([30], 16, 4, marks)
     assert len(one.input_ids) == 16
+
+
+def test_a_word_with_equal_context_in_two_windows_goes_to_the_later() -> None:
+    """Nine words of one subword token, windows of six that share three: the middle one has one on each side."""
+    places = place_sequences([1] * 9, range(9), budget=6, stride=3)
+    assert places == [(range(6), range(4)), (range(3, 9), range(4, 9))]

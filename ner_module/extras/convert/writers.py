@@ -8,6 +8,7 @@ words are joined by spaces. Such formats do not carry the words, which `data/wor
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import re
 from collections import Counter
@@ -43,8 +44,9 @@ def _lines(lines_of: Callable[[Iterable[Annotated], Losses], Iterator[str]]) -> 
     """A writer of text, gzipped where the name ends in ``.gz``."""
 
     def write(path: Path, sentences: Iterable[Annotated], losses: Losses) -> None:
-        open_text: Any = gzip.open if path.suffix == ".gz" else open
-        with open_text(path, "wt", encoding="utf-8", newline="") as file:
+        # Without the time, the same sentences make the same bytes.
+        raw: Any = gzip.GzipFile(path, "wb", mtime=0) if path.suffix == ".gz" else path.open("wb")
+        with io.TextIOWrapper(raw, encoding="utf-8", newline="") as file:
             lines = lines_of(sentences, losses)
             first = next(lines, "")
             # A first word that begins with a byte order mark keeps it: readers skip one.

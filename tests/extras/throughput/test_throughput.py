@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
 from conftest import Outcome
 from run_files import results
+
+from ner_module.extras.throughput.callback import Throughput
+
+CPU = torch.device("cpu")
 
 
 def test_a_run_says_how_fast_it_was(fit_options: list[str], run_main: Callable[..., Outcome], tmp_path: Path) -> None:
@@ -20,3 +27,12 @@ def test_a_run_says_how_fast_it_was(fit_options: list[str], run_main: Callable[.
     assert found["peak_memory_mb"] > 50
     [line] = [line for line in outcome.out.splitlines() if line.startswith("Speed: ")]
     assert f"{found['sentences_per_second']:,.0f} sentences/s" in line
+
+
+def test_a_resumed_run_that_has_only_a_validation_left_has_no_speed(tmp_path: Path) -> None:
+    trainer, module = SimpleNamespace(sanity_checking=False, is_global_zero=True), SimpleNamespace(device=CPU)
+    speed: Any = Throughput(tmp_path)
+    speed.on_train_epoch_start(trainer, module)
+    speed.on_validation_start(trainer, module)
+    speed.on_fit_end(trainer, module)
+    assert list(tmp_path.iterdir()) == []
