@@ -5,6 +5,8 @@
     python benchmarks/accuracy.py --recipe head "--model.head_learning_rate 1e-3 --model.warmup_ratio 0.2"
     python benchmarks/accuracy.py --reuse runs/accuracy …    # baseline as it is
 
+Stopped and started again with the same ``--output``, it goes on: trainings that are finished are not repeated.
+
 On each corpus and seed all start from the same weights and see the same hyperparameters: batch 16, 5e-5 falling
 linearly, no warm-up, no weight decay, clipping at 1.0, each word's most probable label (``--model.decoding greedy``).
 The recipe ``plain`` is just that; another adds its options of `fit`. All are scored with their final weights
@@ -169,8 +171,6 @@ class Trainings:
         return Path(self._arguments.output) / self._names[recipe.training] / f"{corpus}-seed{seed}"
 
     def _fit(self, run_dir: Path, recipe: Recipe, corpus_name: str, seed: int) -> float:
-        if run_dir.exists():
-            raise SystemExit(f"{run_dir} exists: results of two runs would mix; remove it, or name another --output")
         arguments, corpus = self._arguments, find_corpus(corpus_name, self._arguments.data, self._arguments.cache)
         fit = [sys.executable, "-m", "ner_module", "fit"]
         fit += ["--model.model_name_or_path", arguments.model or PACKAGED_MODEL]
@@ -180,7 +180,16 @@ class Trainings:
         fit += ["--model.lr_scheduler_type", "linear", "--model.warmup_ratio", "0", "--model.weight_decay", "0"]
         fit += ["--trainer.gradient_clip_val", "1.0", "--trainer.max_epochs", str(arguments.epochs)]
         fit += ["--seed_everything", str(seed), "--run_dir", str(run_dir), *recipe.training]
-        return run_logged(fit, run_dir.with_suffix(".fit.log"))
+        finished = run_dir.with_suffix(".fit.json")  # the command and its seconds, so that a comparison can be continued
+        if finished.exists():
+            done = json.loads(finished.read_text(encoding="utf-8"))
+            if done["command"] == fit:
+                return float(done["seconds"])
+        if run_dir.exists():
+            raise SystemExit(f"{run_dir} is unfinished or of other options: remove it, or name another --output")
+        seconds = run_logged(fit, run_dir.with_suffix(".fit.log"))
+        finished.write_text(json.dumps({"command": fit, "seconds": seconds}) + "\n", encoding="utf-8")
+        return seconds
 
     def _score(self, command: str, run_dir: Path, recipe: Recipe) -> dict[str, float]:
         score = [sys.executable, "-m", "ner_module", command, "--run_dir", str(run_dir), "--ckpt_path", "last"]
@@ -196,7 +205,7 @@ def choose(rows: Sequence[Figures]) -> str:
 
 
 def markdown(rows: Sequence[Figures]) -> str:
-    """A row for each run, then for each recipe the means of its differences to the baseline.
+    """A row for each run, then for each recipe the means of its differences to the reference.
 
     >>> test = dict(precision=0.5, recall=0.5, f1=0.5, accuracy=0.75)
     >>> rows = [Figures(BASELINE, "wnut17", 42, 0.5, 9.0, test), Figures(PLAIN, "wnut17", 42, 0.75, 9.0)]
@@ -211,14 +220,15 @@ def markdown(rows: Sequence[Figures]) -> str:
         test = [f"{row.test[key]:.4f}" if row.test else "" for key in TEST_KEYS]
         cells = [row.corpus, str(row.seed), row.recipe, f"{row.dev_f1:.4f}", *test, f"{row.seconds:.0f}"]
         lines.append(f"| {' | '.join(cells)} |")
+    reference = next(name for name in (BASELINE, PLAIN) if any(row.recipe == name for row in rows))
     lines += [
         "",
-        f"Means over seeds; differences to `{BASELINE}` are of pairs with the same corpus and seed.",
+        f"Means over seeds; differences to `{reference}` are of pairs with the same corpus and seed.",
         "",
         "| recipe | corpus | seeds | dev F1 | difference | test F1 | difference | seconds |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    theirs = {(row.corpus, row.seed): row for row in rows if row.recipe == BASELINE}
+    theirs = {(row.corpus, row.seed): row for row in rows if row.recipe == reference}
     corpora = [*dict.fromkeys(row.corpus for row in rows)]
     for name in dict.fromkeys(row.recipe for row in rows):
         for corpus in [*corpora, *(["all"] if len(corpora) > 1 else [])]:
@@ -254,6 +264,7 @@ def main() -> None:
     parser.add_argument(
         "--recipe", nargs=2, action="append", default=[], metavar=("NAME", "OPTIONS"), help="beside the plain recipe"
     )
+    parser.add_argument("--without_trainer", action="store_true", help="differences are those to the plain recipe")
     add_arguments(parser)
     arguments = parser.parse_args()
     for name in ("output", "data", "cache"):  # the runs happen in the repository, wherever this was started
@@ -272,7 +283,8 @@ def main() -> None:
     rows = []
     for corpus in arguments.corpora:
         for seed in arguments.seeds:
-            rows.append(baseline(arguments, corpus, seed))
+            if not arguments.without_trainer:
+                rows.append(baseline(arguments, corpus, seed))
             for recipe in recipes.values():
                 rows.append(trainings.dev(recipe, corpus, seed))
                 print(f"{corpus}, seed {seed}, {recipe.name}: dev F1 {rows[-1].dev_f1:.4f}", file=sys.stderr)

@@ -25,6 +25,8 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "ner_module"
+LIMIT = 3600.0
+"""Seconds that a group of tests may take; the unbroken ones take a few minutes."""
 _TURNED = {
     ast.Eq: "!=",
     ast.NotEq: "==",
@@ -107,7 +109,10 @@ def is_noticed(mutation: Mutation | None) -> bool:
         environment = {**os.environ, "PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1"}
         for group in tests_for(mutation.path) if mutation else [["ner_module", "tests"]]:
             command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *group]
-            done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, check=False)
+            try:
+                done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, timeout=LIMIT, check=False)
+            except subprocess.TimeoutExpired:  # a loop without an end, say
+                return True
             if done.returncode not in (0, 5):
                 return True
     return False
