@@ -60,6 +60,11 @@ _LIMITS = {
     re.compile(r"(size|dim|embeddings|length|window)$"): 1 << 24,
 }
 
+_NAMES_CODE = (
+    *("attn_implementation", "_attn_implementation", "experts_implementation", "_experts_implementation"),
+    *("auto_map", "quantization_config"),
+)
+
 # Model types that count positions from `pad_token_id + 1`, as RoBERTa does: all token classifiers of transformers 5.23
 # whose code has `padding_idx + 1`; `tests/unit/test_pretrained.py` holds the list against the installed version.
 _POSITIONS_AFTER_PADDING = {
@@ -211,10 +216,23 @@ def _problem(error: Exception, revision: str | None) -> str | None:
 
 
 def load_config(model_name_or_path: str, revision: str | None = None) -> Any:
-    """The configuration of a model; raises as :func:`from_pretrained` does."""
+    """The configuration of a model, without what names code; raises as :func:`from_pretrained` does."""
     from transformers import AutoConfig
 
-    return from_pretrained(AutoConfig.from_pretrained, model_name_or_path, revision)
+    config = from_pretrained(AutoConfig.from_pretrained, model_name_or_path, revision)
+    fields = config.to_dict()
+    if "quantization_config" in fields:
+        method = fields["quantization_config"].get("quant_method")
+        raise PretrainedError(
+            f"the weights of {model_name_or_path!r} are quantized ({method}): name the original model"
+        )
+    return type(config).from_dict(without_code(fields))
+
+
+def without_code(fields: dict[str, Any]) -> dict[str, Any]:
+    """The content of a ``config.json`` without what can name code: kernels of the hub, modules of a repository."""
+    kept = {name: value for name, value in fields.items() if name not in _NAMES_CODE}
+    return {name: without_code(value) if isinstance(value, dict) else value for name, value in kept.items()}
 
 
 def max_sequence_length(config: Any, tokenizer: Any) -> int:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from ner_module.errors import PretrainedError, RunError
-from ner_module.pretrained import check_config, from_pretrained, load_config
+from ner_module.pretrained import check_config, from_pretrained, load_config, without_code
 
 log = logging.getLogger(__name__)
 
@@ -24,12 +24,6 @@ _DROPOUTS = (
     *("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout"),
     *("classifier_dropout", "embedding_dropout", "mlp_dropout", "pooler_dropout"),
 )
-
-_NOT_FROM_OTHERS = (
-    *("attn_implementation", "_attn_implementation", "experts_implementation", "_experts_implementation"),
-    *("auto_map", "quantization_config"),
-)
-"""What a config can name code with, on the hub or elsewhere."""
 
 
 def build_from_base(
@@ -99,15 +93,10 @@ def build_from_config(config_json: str) -> Any:
     """The same architecture with random weights, for a checkpoint's to replace; needs neither hub nor cache."""
     from transformers import CONFIG_MAPPING, AutoModelForTokenClassification
 
-    fields = _without_code(json.loads(config_json))
+    fields = without_code(json.loads(config_json))
     config = CONFIG_MAPPING[fields["model_type"]].from_dict(fields)
     with _quiet_transformers():
         return AutoModelForTokenClassification.from_config(config, dtype=torch.float32).train()
-
-
-def _without_code(fields: dict[str, Any]) -> dict[str, Any]:
-    kept = {name: value for name, value in fields.items() if name not in _NOT_FROM_OTHERS}
-    return {name: _without_code(value) if isinstance(value, dict) else value for name, value in kept.items()}
 
 
 def check_fits(config_json: str, weights: Mapping[str, torch.Tensor]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -14,9 +15,11 @@ import torch
 from tiny_models import FAMILIES, make_tiny_model
 from transformers import AutoConfig, AutoModel, AutoTokenizer, RobertaConfig
 
+from ner_module.model.encoder import build_from_base
 from ner_module.pretrained import (
     PretrainedError,
     from_pretrained,
+    load_config,
     max_sequence_length,
     resolve_model_path,
     sha256_of,
@@ -195,3 +198,24 @@ def test_every_model_that_counts_positions_after_its_padding_is_known() -> None:
             }
     assert "roberta" in found
     assert found == set(_POSITIONS_AFTER_PADDING)
+
+
+@pytest.mark.parametrize("key", ["attn_implementation", "_attn_implementation"])
+def test_a_model_folder_names_no_kernel(tiny_model: Callable[..., Path], tmp_path: Path, key: str) -> None:
+    """With the package ``kernels``, transformers would download and run what that names."""
+    write_config(tiny_model(), tmp_path / "model", {key: "kernels-community/flash-attn"})
+    model = build_from_base(str(tmp_path / "model"), None, ["O", "B-X", "I-X"])
+    assert model.config._attn_implementation in ("eager", "sdpa")
+
+
+def test_quantized_weights_are_refused(tiny_model: Callable[..., Path], tmp_path: Path) -> None:
+    write_config(tiny_model(), tmp_path / "model", {"quantization_config": {"quant_method": "bitsandbytes"}})
+    with pytest.raises(PretrainedError, match=r"are quantized \(bitsandbytes\).*: name the original model"):
+        load_config(str(tmp_path / "model"))
+
+
+def write_config(source: Path, folder: Path, fields: dict[str, Any]) -> None:
+    """A copy of a model's folder with further fields in its ``config.json``."""
+    shutil.copytree(source, folder)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps(config | fields), encoding="utf-8")
