@@ -180,7 +180,7 @@ class Trainings:
         fit += ["--model.lr_scheduler_type", "linear", "--model.warmup_ratio", "0", "--model.weight_decay", "0"]
         fit += ["--trainer.gradient_clip_val", "1.0", "--trainer.max_epochs", str(arguments.epochs)]
         fit += ["--seed_everything", str(seed), "--run_dir", str(run_dir), *recipe.training]
-        finished = run_dir.with_suffix(".fit.json")  # the command and its seconds, so that a comparison can be continued
+        finished = run_dir.with_suffix(".fit.json")  # the command and its seconds: a comparison can be continued
         if finished.exists():
             done = json.loads(finished.read_text(encoding="utf-8"))
             if done["command"] == fit:

@@ -110,7 +110,7 @@ def is_noticed(mutation: Mutation | None) -> bool:
         for group in tests_for(mutation.path) if mutation else [["ner_module", "tests"]]:
             command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *group]
             try:
-                done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, timeout=LIMIT, check=False)
+                done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, timeout=LIMIT)
             except subprocess.TimeoutExpired:  # a loop without an end, say
                 return True
             if done.returncode not in (0, 5):
