@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import re
 import shlex
 import sys
@@ -190,9 +191,9 @@ def _read_checkpoint(run: Run, options: Any) -> dict[str, Any] | None:
 
 
 def _check_output(run: Run, options: Any) -> None:
-    """Refuse to write predictions over anything but predictions; a pipe or a device is written to, whatever it is."""
+    """Refuse to write predictions over anything but predictions; a pipe is written to, and so is ``/dev/null``."""
     output = Path(options.output) if options.output else None
-    if output and (output.is_file() or not output.exists()):
+    if output and not output.is_fifo() and output != Path(os.devnull):
         read = [*_as_list(options.data.predict_file), run.checkpoint]
         check_output(output, holds_predictions, [Path(path) for path in read if path])
 

@@ -36,6 +36,7 @@ def run(trained_run: Path, corpus: Path, tmp_path: Path) -> Path:
     (tmp_path / "precious" / "thesis.tex").write_text("thesis")
     (tmp_path / "notes.json").write_text('{"mine": 1}')
     (tmp_path / "link").symlink_to("notes.json")
+    (tmp_path / "hard").hardlink_to(tmp_path / "in.txt")
     return tmp_path / "run"
 
 
@@ -59,7 +60,10 @@ CONVERT = ("convert", "--overwrite", "--to", "jsonl", "data.conll")
         ),
         *(pytest.param(REPORT, output, marks=with_extra("report")) for output in ("data.conll", "notes.json", "link")),
         *(pytest.param(CONVERT, output, marks=with_extra("convert")) for output in ("data.conll", "precious", "link")),
-        *((PREDICT, output) for output in ("in.txt", "data.conll", "notes.json", "link", "run/checkpoints/best.ckpt")),
+        *(
+            (PREDICT, output)
+            for output in ("in.txt", "notes.json", "link", "hard", "run/checkpoints/best.ckpt", "/dev/zero")
+        ),
     ],
 )
 def test_what_others_wrote_is_never_replaced(
