@@ -90,7 +90,7 @@ def main() -> None:
     tagger = NERTagger.load(arguments.run / "checkpoints" / "last.ckpt")
     watched = Watched()
     vars(model_module)["decode_words"] = watched
-    vars(tagger_module)["prediction"] = lambda sentence, label_ids, scores, labels: (label_ids, scores)
+    vars(tagger_module)["prediction"] = lambda sentence, label_ids, scores, **_: (label_ids, scores)
     titles = ("split", "decoding", "P", "R", "F1", "strict F1", "illegal tags", "ece", "cost")
     print(f"| {' | '.join(titles)} |\n{'|---' * len(titles)}|")
     for split in SPLITS[1:]:

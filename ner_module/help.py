@@ -38,6 +38,12 @@ OPTIONS = {
     "save_every_steps": "For fit: also save last.ckpt each time this many optimiser steps are done.",
     "output": "For predict: the JSONL file to write. Default: standard output.",
     "output_tags": "For predict: also write word_tags, each word's tag and the probabilities of its likeliest labels.",
+    "threshold": "For predict: the lowest score of an entity, or PER=0.8,ORG=0.7 by type; others are dropped.",
+    "precision": "For predict: per type, the lowest threshold with this precision on validation data (see `validate`).",
+    "recall": "For predict: per type, the highest threshold with this recall on validation data.",
+    "f_beta": "For predict: per type, the threshold with the best F-beta on validation data; below 1 for precision.",
+    "candidates": "For predict: also list candidates, of each type enough to hold this share of all its entities.",
+    "calibrated": "For predict: write calibrated scores, as precision, recall and f_beta do.",
     "trainer.max_epochs": "passes over the training data (3)",
     "trainer.max_steps": "updates of the weights after which training ends, if that is earlier",
     "trainer.max_time": "the longest training, as DD:HH:MM:SS",
@@ -67,7 +73,7 @@ _LISTED = {
     "data.context_size data.batch_size data.max_tokens",
     "validate": "data.validation_file",
     "test": "data.test_file",
-    "predict": "data.predict_file output output_tags",
+    "predict": "data.predict_file output output_tags threshold precision recall f_beta candidates calibrated",
 }
 
 _FIRST_RUNS = """\

@@ -18,10 +18,11 @@ from ner_module.data.datamodule import NERDataModule
 from ner_module.errors import UsageError, did_you_mean
 from ner_module.help import COMMANDS, FILLED, OPTIONS, plain
 from ner_module.model.module import NERModule
+from ner_module.training.operating_points import POINT_OPTIONS
 from ner_module.training.runs import launch_command
 from ner_module.training.saved_config import read_config
 
-# All but the last two are known to each command, which reads a run's configuration.
+# Those of `predict` alone come last; each command reads a run's configuration, which holds the others.
 _RUN_OPTIONS: dict[str, tuple[Any, Any]] = {
     "run_dir": (str | None, None),
     "ckpt_path": (str | None, None),
@@ -30,7 +31,14 @@ _RUN_OPTIONS: dict[str, tuple[Any, Any]] = {
     "save_every_steps": (PositiveInt | None, None),
     "output": (str | None, None),
     "output_tags": (bool, False),
+    "threshold": (str | None, None),
+    "precision": (float | None, None),
+    "recall": (float | None, None),
+    "f_beta": (float | None, None),
+    "candidates": (float | None, None),
+    "calibrated": (bool, False),
 }
+_OF_PREDICT = ("output", "output_tags", *POINT_OPTIONS)
 _TRAINER_DEFAULTS = {
     "gradient_clip_val": 1.0,
     "max_epochs": 3,
@@ -104,7 +112,7 @@ def build_parser(command: str) -> Parser:
     parser = Parser(prog=prog, usage=usage, description=COMMANDS[command])
     parser.add_argument("-c", "--config", action=ActionConfigFile)
     for name, (kind, default) in _RUN_OPTIONS.items():
-        if command == "predict" or not name.startswith("output"):
+        if command == "predict" or name not in _OF_PREDICT:
             parser.add_argument(f"--{name}", type=kind, default=default)
     parser.add_class_arguments(NERModule, "model", skip=FILLED["model"], fail_untyped=False, sub_configs=True)
     parser.add_class_arguments(NERDataModule, "data", fail_untyped=False, sub_configs=True)

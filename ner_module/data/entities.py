@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ner_module.data.operating_point import OperatingPoint
 from ner_module.data.sentence import Sentence
-from ner_module.tagging import LabelSet
+from ner_module.tagging import LabelSet, Span
+
+_AS_FOUND = OperatingPoint()
 
 
 def prediction(
@@ -16,6 +19,8 @@ def prediction(
     labels: LabelSet,
     top: Sequence[Sequence[float]] | None = None,
     top_ids: Sequence[Sequence[int]] = (),
+    point: OperatingPoint = _AS_FOUND,
+    probabilities: Sequence[Sequence[float]] = (),
 ) -> dict[str, Any]:
     """The entities of one sentence.
 
@@ -27,25 +32,38 @@ def prediction(
         top: the highest probabilities of each word; with them the result has ``word_tags``, one object a word:
             ``{"text", "start", "end", "tag", "score", "probabilities": {label: probability}}``.
         top_ids: whose they are.
+        point: which entities are kept, and how they are scored; with its candidates the result has ``candidates``,
+            like ``entities``.
+        probabilities: of all labels of each word, for candidates.
 
     Returns:
         ``{"text": …, "entities": […]}`` with ``start`` and ``end`` in characters, or ``{"tokens": …, "entities": […]}``
-        with ``start`` and ``end`` in words. ``score`` is the mean probability of the entity's words, 4 decimals.
+        with ``start`` and ``end`` in words, after the ``id`` of a sentence that has one. ``score`` is the mean
+        probability of the entity's words, or what the point makes of it, 4 decimals.
     """
     raw, tokens = sentence.text, sentence.tokens
     places = sentence.offsets if raw is not None and sentence.offsets else [(i, i + 1) for i in range(len(tokens))]
-    entities = []
-    for start, end, entity_type in labels.spans([labels.names[label] for label in label_ids]):
-        first, last = places[start][0], places[end - 1][1]
-        text = " ".join(tokens[start:end]) if raw is None else raw[first:last]
-        score = round(sum(scores[start:end]) / (end - start), 4)
-        entities.append({"type": entity_type, "text": text, "start": first, "end": last, "score": score})
-    given = {"tokens": tokens} if raw is None else {"text": raw}
+
+    def entity(span: Span, score: float) -> dict[str, Any]:
+        first, last = places[span.start][0], places[span.end - 1][1]
+        text = " ".join(tokens[span.start : span.end]) if raw is None else raw[first:last]
+        return {"type": span.entity_type, "text": text, "start": first, "end": last, "score": score}
+
+    spans = labels.spans([labels.names[label] for label in label_ids])
+    scored = [(span, point.score(scores[span.start : span.end])) for span in spans]
+    result: dict[str, Any] = {} if sentence.id is None else {"id": sentence.id}
+    result |= {"tokens": tokens} if raw is None else {"text": raw}
+    result["entities"] = [entity(*found) for found in scored if point.keeps(found[0].entity_type, found[1])]
+    if point.candidates:
+        found = point.find_candidates(probabilities, scores, labels)
+        result["candidates"] = [entity(span, round(score, 4)) for span, score in found]
     if top is None:
-        return {**given, "entities": entities}
+        return result
     word_tags = []
     for word, (text, (start, end), label, score) in enumerate(zip(tokens, places, label_ids, scores, strict=True)):
-        found = {labels.names[index]: round(value, 4) for index, value in zip(top_ids[word], top[word], strict=True)}
+        likeliest = {
+            labels.names[index]: round(value, 4) for index, value in zip(top_ids[word], top[word], strict=True)
+        }
         place = {"text": text, "start": start, "end": end}
-        word_tags.append(place | {"tag": labels.names[label], "score": round(score, 4), "probabilities": found})
-    return {**given, "entities": entities, "word_tags": word_tags}
+        word_tags.append(place | {"tag": labels.names[label], "score": round(score, 4), "probabilities": likeliest})
+    return result | {"word_tags": word_tags}

@@ -18,6 +18,7 @@ class Sentence:
         text: the raw text, when the source had it.
         offsets: start and end (exclusive) of each word in ``text``, in characters.
         word_per_line: word ``i`` is on line ``line + i`` of the file (unbroken sentences of column files).
+        id: what a record to predict calls itself.
     """
 
     tokens: list[str]
@@ -27,6 +28,7 @@ class Sentence:
     text: str | None = None
     offsets: list[tuple[int, int]] | None = None
     word_per_line: bool = False
+    id: str | int | None = None
 
     def line_of(self, word: int) -> int:
         """The line of a word, or of its sentence where all words share one."""

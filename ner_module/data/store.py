@@ -38,6 +38,7 @@ _SCHEMA = pa.schema(
         ("text", pa.string()),
         ("offsets", pa.list_(pa.list_(pa.int32(), 2))),
         ("word_per_line", pa.bool_()),
+        ("id", pa.string()),  # as JSON: 7 is not "7"
         ("source", pa.int32()),
     ]
 )
@@ -111,6 +112,7 @@ def _sentences(table: Any) -> Iterator[tuple[int, Sentence]]:
     for batch in table.to_batches(max_chunksize=_CHUNK):
         for row in batch.to_pylist():
             row["offsets"] = row["offsets"] and list(map(tuple, row["offsets"]))
+            row["id"] = row["id"] and json.loads(row["id"])
             yield row.pop("source"), Sentence(**row)
 
 
@@ -159,6 +161,7 @@ def _write(
                     sentence.tags = [respelt.get(tag, tag) for tag in sentence.tags] if respelt else sentence.tags
                     census.add(sentence.tags, sources[source], sentence)
             columns = {name: [getattr(each, name) for _, each in chunk] for name in _SCHEMA.names if name != "source"}
+            columns["id"] = [None if name is None else json.dumps(name) for name in columns["id"]]
             columns["source"] = [source for source, _ in chunk]
             writer.write_batch(pa.RecordBatch.from_pydict(columns, schema=_SCHEMA))
     return census

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,8 +14,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from ner_module.errors import RunError, UserError
 from ner_module.files import read_json_object, read_text
-from ner_module.tables import Table
+from ner_module.tables import Column, Table, score
 from ner_module.training.loggers import read_metrics
+from ner_module.training.operating_points import POINTS, load_points, reached
 from ner_module.training.results import EPOCH_COLUMNS, is_as_written
 from ner_module.training.saved_config import read_config
 
@@ -32,6 +33,7 @@ class RunContents:
     run_dir: Path = Path()
     results: dict[str, Any] = field(default_factory=dict)
     audit: dict[str, Any] = field(default_factory=dict)
+    points: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
     config_text: str = ""
 
@@ -77,6 +79,10 @@ class RunContents:
         note = f"stopped: {stopped}" if stopped else ""
         return Table("Training results on validation data", [column for column, _ in EPOCH_COLUMNS], rows, best, note)
 
+    def points_table(self) -> Table | None:
+        """What typical operating points reach; ``None`` where ``validate`` measured none."""
+        return points_table(self.points) if self.points else None
+
     @cached_property
     def metrics(self) -> list[dict[str, float]]:
         """The whole rows of `metrics.csv`, without empty cells."""
@@ -102,7 +108,26 @@ def read_run(run_dir: Path) -> RunContents:
         found.config, found.config_text = read_config(config), read_text(config)
     if is_as_written(audit, run_dir, results):
         found.audit = read_json_object(audit)
+    if is_as_written(run_dir / POINTS, run_dir, results):
+        found.points = load_points(run_dir / POINTS)
     return found
+
+
+def points_table(points: Mapping[str, Any]) -> Table:
+    """The thresholds of each type for the best F1 and for 90 % precision, and what they reach on validation data."""
+    rows = []
+    for name, of_type in points["types"].items():
+        for title, wanted in (("best F1", None), ("P 0.90", 0.9)):
+            found = reached(of_type, precision=wanted)
+            cells = [score(found.threshold), *found.shares()] if found else ["none", None, None]
+            rows.append([name, title, *cells])
+    columns = [Column(title) for title in ("type", "for", "threshold", "precision (95 %)", "recall (95 %)")]
+    before, after = points["calibration_error"]
+    note = (
+        f"Thresholds of calibrated scores (temperature {points['temperature']:.3f}, offset {points['offset']:.3f}; "
+        f"calibration error {before:.4f}, calibrated {after:.4f}), chosen and measured on the same data."
+    )
+    return Table("Operating points on validation data", columns, rows, note=note)
 
 
 class AfterRun(Callback):

@@ -38,7 +38,13 @@ ONNX = "model.onnx"
 _FORMAT_VERSION = 1
 
 
-def save_model_folder(module: NERModule, data: NERDataModule, folder: Path, weights: bool = True) -> None:
+def save_model_folder(
+    module: NERModule,
+    data: NERDataModule,
+    folder: Path,
+    weights: bool = True,
+    points: dict[str, Any] | None = None,
+) -> None:
     """Write a model into a folder, and the SHA-256 of all files that are there then.
 
     Args:
@@ -46,6 +52,7 @@ def save_model_folder(module: NERModule, data: NERDataModule, folder: Path, weig
         data: its tokenizer, labels and alignment.
         folder: may hold an ONNX file already.
         weights: whether to write ``model.safetensors``.
+        points: its operating points, if they were measured.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if weights:
@@ -61,6 +68,8 @@ def save_model_folder(module: NERModule, data: NERDataModule, folder: Path, weig
     state.pop("position")  # where in the training data it stood
     hparams = dict(module.hparams) | {"model_name_or_path": public_name(module.hparams["model_name_or_path"])}
     about = {"format_version": _FORMAT_VERSION, "ner_module_version": __version__, "data": state, "model": hparams}
+    if points is not None:
+        about["operating_points"] = points
     about["sha256"] = {path.name: sha256_of(path) for path in sorted(folder.iterdir()) if path.is_file()}
     (folder / ABOUT).write_text(json.dumps(sealed(about), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -71,8 +80,10 @@ def public_name(model_name_or_path: str) -> str:
     return path.name if path.is_absolute() or path.is_dir() else model_name_or_path
 
 
-def load_model_folder(folder: Path, device: str | torch.device = "cpu") -> tuple[NERModule, NERDataModule]:
-    """The inverse of :func:`save_model_folder`, for ONNX folders too.
+def load_model_folder(
+    folder: Path, device: str | torch.device = "cpu"
+) -> tuple[NERModule, NERDataModule, dict[str, Any] | None]:
+    """The inverse of :func:`save_model_folder`, for ONNX folders too: model, data, operating points.
 
     Raises:
         RunError: the folder lacks something, is another program's, or was written by a newer version.
@@ -90,7 +101,7 @@ def load_model_folder(folder: Path, device: str | torch.device = "cpu") -> tuple
     else:
         module.use_model(build_from_folder(str(folder)))
         module.to(device)
-    return module, data
+    return module, data, about.get("operating_points")
 
 
 def fetch_model_folder(name: str, revision: str | None) -> Path:

@@ -21,6 +21,7 @@ from ner_module.data.batching import evaluation_batches
 from ner_module.data.datamodule import NERDataModule
 from ner_module.data.encoded import BatchAssembler, encode_split
 from ner_module.data.entities import prediction
+from ner_module.data.operating_point import OperatingPoint
 from ner_module.data.sentence import Sentence
 from ner_module.data.words import split_words
 from ner_module.inference.model_folder import fetch_model_folder, load_model_folder, save_model_folder
@@ -29,6 +30,7 @@ from ner_module.model.module import NERModule
 from ner_module.pretrained import UNPACKED
 from ner_module.training.checkpoints import read_checkpoint, warn_of_broken_weights
 from ner_module.training.failures import load_module
+from ner_module.training.operating_points import choose_point, read_points
 from ner_module.training.runs import checkpoint_path, find_checkpoint
 
 # namespace/name; a path that is not there should be called that, so file endings are left to paths.
@@ -41,6 +43,7 @@ class NERTagger:
     Args:
         module: a trained model.
         data: its tokenizer, labels and alignment.
+        points: its operating points, if they were measured.
 
     Example::
 
@@ -48,8 +51,10 @@ class NERTagger:
         tagger.predict(["Ada Lovelace met the mayor of Lincoln."])
     """
 
-    def __init__(self, module: NERModule, data: NERDataModule) -> None:
-        self.module, self.data = module.eval(), data
+    def __init__(self, module: NERModule, data: NERDataModule, points: dict[str, Any] | None = None) -> None:
+        self.module, self.data, self._points = module.eval(), data, points
+        self._checkpoint: Path | None = None  # beside which they may lie
+        self.point = OperatingPoint()
         module.check_device()
         self.labels = data.labels
         self._subwords = Subwords(data.tokenizer)
@@ -80,7 +85,29 @@ class NERTagger:
         checkpoint = read_checkpoint(file)
         warn_of_broken_weights(checkpoint, file)
         data.load_state_dict(checkpoint["NERDataModule"])
-        return cls(load_module(file, device), data)
+        tagger = cls(load_module(file, device), data)
+        tagger._checkpoint = file
+        return tagger
+
+    @property
+    def operating_points(self) -> dict[str, Any] | None:
+        """What ``validate`` measured of this model; ``None`` where it did not. Raises a :class:`RunError`."""
+        return read_points(self._checkpoint) if self._checkpoint else self._points
+
+    def set_point(self, **asked: Any) -> NERTagger:
+        """Choose which entities :meth:`predict` gives from now on; without arguments, those that the model finds.
+
+        Args:
+            **asked: ``threshold`` (a number, or numbers by type), ``precision``, ``recall``, ``f_beta``,
+                ``candidates`` or ``calibrated``; see :func:`~ner_module.training.operating_points.choose_point`.
+
+        Returns:
+            The tagger itself.
+        """
+        needed = asked.keys() - {"threshold"}
+        points = self.operating_points if needed else None
+        self.point = choose_point(points, self.labels, self.module.hparams["decoding"], **asked)
+        return self
 
     def predict(
         self,
@@ -121,23 +148,27 @@ class NERTagger:
             split = encode_split(Path(folder) / "texts", words, self._subwords, options, lasting=False)
             assembler = BatchAssembler(split, self.labels)
             for indices in evaluation_batches(split.sentence_lengths(), batch_size):
-                for index, label_ids, scores, *top in self._tag(assembler, indices, output_tags):
-                    results[index] = prediction(sentences[index], label_ids, scores, self.labels, *top)
+                for index, of_words in self._tag(assembler, indices, output_tags):
+                    results[index] = prediction(sentences[index], labels=self.labels, point=self.point, **of_words)
         return results
 
     @torch.inference_mode()
     def _tag(
         self, assembler: BatchAssembler, indices: np.ndarray[Any, np.dtype[np.int64]], top: bool
-    ) -> list[tuple[Any, ...]]:
-        """Index, label ids and scores of each sentence; with ``top``, its likeliest labels, too."""
+    ) -> list[tuple[int, dict[str, Any]]]:
+        """Index and values of the words of each sentence, by the names of :func:`prediction`."""
         batch = assembler.sentences(indices)
         for name in ("input_ids", "word_positions"):
             batch[name] = batch[name].to(self.module.device)
         _, words = self.module.predict_words(batch)
-        likeliest = likeliest_labels(words.probabilities, words.scores) if top else ()
-        found = (words.label_ids, words.scores, *likeliest)
-        each = zip(indices, batch["num_words"].tolist(), *(values.tolist() for values in found), strict=True)
-        return [(int(index), *(values[:length] for values in values_of)) for index, length, *values_of in each]
+        found = {"label_ids": words.label_ids, "scores": words.scores}
+        if top:
+            found["top"], found["top_ids"] = likeliest_labels(words.probabilities, words.scores)
+        if self.point.candidates:
+            found["probabilities"] = words.probabilities
+        lists = {name: values.tolist() for name, values in found.items()}
+        rows = enumerate(zip(indices.tolist(), batch["num_words"].tolist(), strict=True))
+        return [(index, {name: lists[name][row][:length] for name in lists}) for row, (index, length) in rows]
 
 
 def unpack_run(model_name_or_path: str) -> None:

@@ -15,6 +15,7 @@ from typing_extensions import TypedDict
 
 from ner_module.data.batching import Batching
 from ner_module.data.datamodule import NERDataModule
+from ner_module.model.decoding import Decoding
 from ner_module.model.module import NERModule
 from ner_module.tagging import SCHEMES
 from ner_module.tokenizer import TOKENIZER_FILES
@@ -122,20 +123,48 @@ class _Checkpoint(TypedDict):
     global_step: _Count
 
 
+_Scores = Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(max_length=2**24)]
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class _TypePoints(TypedDict):
+    gold: _Count
+    right: _Scores
+    wrong: _Scores
+    candidates: _Scores
+
+
+class _Points(TypedDict):
+    checkpoint: str
+    decoding: Decoding
+    data: list[str]
+    temperature: Annotated[_Finite, Field(gt=0)]
+    offset: _Finite
+    calibration_error: Annotated[list[_Finite], Field(min_length=2, max_length=2)]
+    types: dict[_Name, _TypePoints]
+
+
 class _About(TypedDict):
     format_version: int
     data: _Settings
     model: _Hyperparameters  # type: ignore[valid-type]
     sha256: NotRequired[dict[str, str]]
+    operating_points: NotRequired[_Points]
 
 
 _CHECKPOINT: TypeAdapter[Any] = TypeAdapter(_Checkpoint)
 _ABOUT: TypeAdapter[Any] = TypeAdapter(_About)
+_POINTS: TypeAdapter[Any] = TypeAdapter(_Points)
 
 
 def about_problem(about: Any) -> str | None:
     """The same as :func:`schema_problem` for the ``ner_module.json`` of a model folder."""
     return _problem(_ABOUT, about)
+
+
+def points_problem(points: Any) -> str | None:
+    """The same as :func:`schema_problem` for operating points."""
+    return _problem(_POINTS, points)
 
 
 def schema_problem(checkpoint: Any) -> str | None:

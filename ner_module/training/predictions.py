@@ -1,7 +1,7 @@
 """Predictions as files: gold and predicted tags of what was validated or tested, entities of what was predicted.
 
 Batches come sorted by length and, with several processes, from all of them; both callbacks collect what was predicted
-(:class:`_Collected`) and write it on the first process, in the order of the input.
+(:class:`Collected`) and write it on the first process, in the order of the input.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from ner_module.data.batching import LOOK_AHEAD
 from ner_module.data.datamodule import NERDataModule
 from ner_module.data.entities import prediction
+from ner_module.data.operating_point import OperatingPoint
 from ner_module.files import open_atomically, sha256_of
 from ner_module.model.decoding import likeliest_labels
 from ner_module.training.results import update_results
@@ -29,10 +30,11 @@ from ner_module.training.resumable_file import ResumableFile
 log = logging.getLogger(__name__)
 
 
-class _Collected:
-    """Label, score and gold label of each word, 8 bytes a word, until they are taken."""
+class Collected:
+    """Label, score and gold label of each word, 8 bytes a word, and what else is named, until they are taken."""
 
-    def __init__(self) -> None:
+    def __init__(self, *more: str) -> None:
+        self._names = ("label_ids", "scores", "gold", *more)
         self._batches: list[dict[str, Any]] = []
 
     def add(self, outputs: dict[str, Any]) -> None:
@@ -41,10 +43,9 @@ class _Collected:
         From CUDA they are copied without waiting for them, and may be read only after :func:`torch.cuda.synchronize`.
         """
         batch = {name: outputs[name] for name in ("sentence_index", "num_words")}
-        for name in ("label_ids", "scores", "gold", "top", "top_ids"):
-            if name in outputs:
-                values = outputs[name].to(torch.float32 if name in ("scores", "top") else torch.int16)
-                batch[name] = values.to("cpu", non_blocking=values.device.type == "cuda")
+        for name in self._names:
+            values = outputs[name].to(torch.float32 if outputs[name].is_floating_point() else torch.int16)
+            batch[name] = values.to("cpu", non_blocking=values.device.type == "cuda")
         self._batches.append(batch)
 
     def take(self, trainer: Trainer) -> Iterator[Any]:
@@ -81,7 +82,7 @@ class EvaluationFiles(Callback):
 
     def __init__(self, run_dir: Path) -> None:
         self.run_dir = run_dir
-        self._collected = _Collected()
+        self._collected = Collected()
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any, **__: Any
@@ -127,12 +128,21 @@ class PredictionFile(Callback):
         output: the file; ``None`` for standard output.
         checkpoint: the model's file, by which an earlier attempt is known to be the same.
         output_tags: whether ``word_tags`` are written, too.
+        point: which entities are written, and how they are scored.
     """
 
-    def __init__(self, output: Path | None, checkpoint: Path | None = None, output_tags: bool = False) -> None:
+    def __init__(
+        self,
+        output: Path | None,
+        checkpoint: Path | None = None,
+        output_tags: bool = False,
+        point: OperatingPoint | None = None,
+    ) -> None:
         self.output, self.checkpoint, self.output_tags = output, checkpoint, output_tags
+        self.point = point or OperatingPoint()
         self._file: ResumableFile | None = None
-        self._collected = _Collected()
+        self._more = ("top", "top_ids") * output_tags + ("probabilities",) * bool(self.point.candidates)
+        self._collected = Collected(*self._more)
         self._stretch = self._written = 0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -190,10 +200,11 @@ class PredictionFile(Callback):
             if not trainer.is_global_zero:
                 continue
             sentences = list(data.stored["predict"].sentences(start, start + LOOK_AHEAD))
-            lines = [
-                json.dumps(prediction(sentences[index - start], ids, scores, data.labels, *top), ensure_ascii=False)
-                for index, ids, scores, _, *top in found
-            ]
+            lines = []
+            for index, ids, scores, _, *more in found:
+                words: dict[str, Any] = dict(zip(self._more, more, strict=True))
+                result = prediction(sentences[index - start], ids, scores, data.labels, point=self.point, **words)
+                lines.append(json.dumps(result, ensure_ascii=False))
             if self._file is not None:
                 self._file.write(lines, start + len(sentences))
             else:
@@ -210,6 +221,7 @@ class PredictionFile(Callback):
             "checkpoint": sha256_of(self.checkpoint) if self.checkpoint else None,
             "decoding": pl_module.hparams["decoding"],
             "output_tags": self.output_tags,
+            "point": str(self.point),
             "eval_batch_size": data.hparams["eval_batch_size"],
             "precision": str(trainer.precision),
             "limit": trainer.limit_predict_batches,

@@ -23,6 +23,7 @@ class AnnotatedText:
     words: list[tuple[int, int]] | None = None  # start and end of each; None splits as `data/words.py` does
     document: str | None = None
     left_out: str | None = None  # why it is not read where tags are wanted; such texts are counted by this reason
+    id: Any = None
 
 
 class Note(str):

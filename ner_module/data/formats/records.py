@@ -66,6 +66,9 @@ class RecordReader:
             self._counts.note(path, line)
             if sentence is not None:
                 sentence.line = line
+                if not self._options.tagged:
+                    name = item.get("id") if isinstance(item, dict) else getattr(item, "id", None)
+                    sentence.id = name if type(name) in (str, int) else None
                 yield sentence
         if self._offsets is not None and (note := self._offsets.finish(path)):
             self._counts.say(path, note, is_surprise=True)

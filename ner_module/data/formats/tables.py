@@ -247,6 +247,7 @@ def _records(path: Path, rows: Iterable[_Row], layout: _Layout) -> Iterator[tupl
             continue
         text = cells[layout.text]
         document = None if layout.document is None else cells[layout.document]
+        name = cells[layout.names.index("id")] if "id" in layout.names else None
         with errors_at(path, line):
             tags = [] if layout.label is None else _list(cells[layout.label])
             if layout.label is None:  # a cell that is no list is raw text unless its column is called words
@@ -254,7 +255,7 @@ def _records(path: Path, rows: Iterable[_Row], layout: _Layout) -> Iterator[tupl
             elif has_words is None:  # the first row decides
                 has_words = not isinstance(tags[0], (list, dict)) if tags else not text or text.startswith("[")
             words = _list(text) if has_words else text
-        yield line, {"words": words, "tags": tags, "document": document}
+        yield line, {"words": words, "tags": tags, "document": document, "id": name}
 
 
 def _list(cell: str) -> list[Any]:

@@ -133,6 +133,7 @@ def card_of(facts: CardFacts) -> Any:
             if scores.get(f"f1/{name}") == 0 and scores.get(f"support/{name}")
         ],
         epochs=facts.epochs_table(),
+        points=facts.points_table(),
     )
     return ModelCard(re.sub(r"\n{3,}", "\n\n", text), ignore_metadata_errors=False)
 

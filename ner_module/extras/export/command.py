@@ -54,6 +54,7 @@ def export(options: argparse.Namespace) -> int:
         config=parse_config(loaded["ner_module"]["config"] or "{}", f"the configuration in {checkpoint}"),
         results=read_json_object(run_dir / "results.json") if run_dir else {},
         audit=read_json_object(run_dir / "audit.json") if run_dir else {},
+        points=tagger.operating_points or {},
         export_format=options.format,
         repo=options.name if "/" in (options.name or "") else None,
         licence=options.license,
@@ -95,7 +96,7 @@ def _write_model(tagger: NERTagger, folder: Path, kind: str) -> None:
         with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
             write_onnx(tagger.module.model, Path(scratch) / ONNX)
             quantize_onnx(Path(scratch) / ONNX, folder / ONNX)
-    save_model_folder(tagger.module, tagger.data, folder, weights=kind == "transformers")
+    save_model_folder(tagger.module, tagger.data, folder, kind == "transformers", tagger.operating_points)
 
 
 def _check_drop(parities: Sequence[Parity], bound: float, kind: str) -> None:

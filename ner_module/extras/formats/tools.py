@@ -18,6 +18,7 @@ from ner_module.data.formats.cells import MisfitError, describe, errors_at
 from ner_module.data.formats.char_spans import DISCONTINUOUS, CharSpan, locate_words
 from ner_module.data.formats.options import TAGS, WORDS, ReadingOptions, first_in
 from ner_module.data.formats.records import SPANS, document_of, list_key, text_of
+from ner_module.data.sentence import Sentence
 from ner_module.errors import DataError
 from ner_module.extras.formats.offsets import find_quote
 from ner_module.extras.formats.word_spans import File, tagged
@@ -275,6 +276,9 @@ def adapt(path: Path, records: Iterable[tuple[int, Any]], options: ReadingOption
             continue
         with errors_at(path, line):
             items = list(_items(record, file))
+        for item in items if isinstance(record, dict) else ():
+            if isinstance(item, (AnnotatedText, Sentence)):
+                item.id = record.get("id")
         yield from ((path, line, item) for item in items)
     if file.controls and file.is_tagged and file.label_key not in (None, *file.controls):
         advice = f"give --data.label_column_name one of {', '.join(sorted(file.controls))}"

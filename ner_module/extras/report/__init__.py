@@ -15,7 +15,7 @@ OFFER = Offer(
     commands={"report": "ner_module.extras.report:main"},
     callbacks="ner_module.extras.report.page:callbacks",
     needs=("analysis",),
-    after=("audit", "card", "health", "provenance", "throughput"),
+    after=("audit", "card", "health", "operating_points", "provenance", "throughput"),
 )
 
 _DESCRIPTION = """\

@@ -1,0 +1,7 @@
+"""What thresholds, calibrated scores and candidates reach, measured by ``validate`` on validation data."""
+
+from __future__ import annotations
+
+from ner_module.offers import Offer
+
+OFFER = Offer(callbacks="ner_module.extras.operating_points.callback:callbacks", needs=("analysis",))
