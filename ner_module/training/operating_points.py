@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ner_module.data.operating_point import OperatingPoint
-from ner_module.errors import RunError, did_you_mean
+from ner_module.errors import RunError
 from ner_module.files import read_json_object, sha256_of
 from ner_module.tagging import LabelSet
 from ner_module.training.checkpoint_schema import points_problem
@@ -169,7 +169,7 @@ def choose_point(
     if threshold is not None:
         by_type = dict(threshold if isinstance(threshold, Mapping) else dict.fromkeys(labels.entity_types, threshold))
     for name in by_type.keys() - set(labels.entity_types):
-        raise RunError(f"threshold: there is no type {name!r}{did_you_mean(name, labels.entity_types)}")
+        raise RunError(f"threshold: there is no type {name!r}: it is one of {', '.join(labels.entity_types)}")
     shares = [*by_type.values(), *(value for value in (precision, recall, candidates) if value is not None)]
     if not all(0 < value < 1 for value in shares) or not 0 < goals.get("f_beta", 1) < math.inf:
         raise RunError("threshold, precision, recall and candidates lie between 0 and 1, and f_beta above 0")

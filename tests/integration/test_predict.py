@@ -460,3 +460,20 @@ def test_texts_are_left_nowhere_also_on_sigterm(trained_run: Path, tmp_path: Pat
     assert process.wait(timeout=60) == 143
     assert list(scratch.rglob("*")) == []
     assert not cache.exists()
+
+
+def test_the_id_of_an_input_is_in_its_output(run_main: RunMain, trained_run: Path, tmp_path: Path) -> None:
+    """Of records of any kind, a number as a number; a line of raw text has none."""
+    studio = {"id": 12, "data": {"text": "Anna met Ben."}, "predictions": [{"result": []}]}
+    rows = [{"id": 7, "tokens": ["Anna"]}, {"id": "7", "text": "Anna"}, {"text": "Anna"}, {"id": None, "text": ""}]
+    lines = [json.dumps(row) for row in [*rows, {"id": [1], "text": "Anna"}, {"id": True, "text": "Anna"}, studio]]
+    (tmp_path / "rows.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    found = predict(run_main, trained_run, "--data.predict_file", "rows.jsonl")
+    assert [row.get("id") for row in found] == [7, "7", None, None, None, None, 12]
+    assert [next(iter(row)) for row in found[:3]] == ["id", "id", "text"]
+    (tmp_path / "rows.csv").write_text('ID,text\na-1,"Anna, Ben"\n07,Ben\n,Ben\n', encoding="utf-8")
+    found = predict(run_main, trained_run, "--data.predict_file", "rows.csv")
+    assert [row.get("id") for row in found] == ["a-1", "07", ""]
+    tagged = {"id": 7, "tokens": ["Anna"], "tags": ["O"]}
+    (tmp_path / "tagged.jsonl").write_text(json.dumps(tagged), encoding="utf-8")
+    assert predict(run_main, trained_run, "--data.predict_file", "tagged.jsonl")[0]["id"] == 7

@@ -59,7 +59,8 @@ class MeasurePoints(Callback):
             return
         files = data.stored[data.sentences_of("validation")[0]].meta["sources"]
         tested = data.hparams["test_file"] or []
-        if set(files) & set([tested] if isinstance(tested, str) else tested):
+        tested = [tested] if isinstance(tested, str) else tested
+        if {Path(file).resolve() for file in files} & {Path(file).resolve() for file in tested}:
             log.warning("no operating points: these are test data, by which nothing may be chosen")
             return
         points = {
