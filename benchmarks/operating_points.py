@@ -26,9 +26,9 @@ from ner_module.data.formats import read_sentences
 from ner_module.data.operating_point import OperatingPoint, calibrated
 from ner_module.extras.analysis.analysis import calibration_error, reliability
 from ner_module.extras.operating_points.callback import measure
+from ner_module.extras.operating_points.choice import candidate_threshold, reached, share
 from ner_module.inference import tagger as tagger_module
 from ner_module.tagging import convert_tags
-from ner_module.training.operating_points import candidate_threshold, reached, share
 
 _SPLITS = 100
 

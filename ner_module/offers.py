@@ -30,6 +30,8 @@ class Offer:
         start: a function without arguments, called before torch is imported.
         formats: a function without arguments that gives what else can be read: the ``Formats`` of
             `data/formats/adapters.py`.
+        point: a function from the operating points of a model, its labels, its decoding and what is asked to an
+            :class:`~ner_module.data.operating_point.OperatingPoint`.
         needs: extras that this one imports; without one of them it is left out.
         after: extras whose callbacks run before this one's, if they are installed.
     """
@@ -39,6 +41,7 @@ class Offer:
     model: str | None = None
     start: str | None = None
     formats: str | None = None
+    point: str | None = None
     needs: Sequence[str] = ()
     after: Sequence[str] = ()
 
@@ -70,6 +73,6 @@ def call(place: str, *arguments: Any) -> Any:
 
 
 def call_all(kind: str, *arguments: Any) -> list[Any]:
-    """Call every offered function of one kind (``callbacks``, ``model``, ``start`` or ``formats``), in order."""
+    """Call every offered function of one kind (``callbacks``, ``model`` and so on), in order."""
     places = [getattr(offer, kind) for offer in find_offers().values()]
     return [call(place, *arguments) for place in places if place is not None]

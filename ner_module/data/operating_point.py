@@ -21,6 +21,9 @@ from ner_module.tagging import OUTSIDE, LabelSet, Span, split_tag
 LONGEST = 16
 """Words of the longest candidate; a longer entity is among no candidates, and counted as one that is missed."""
 
+NEAREST = 1e-6
+"""How near a score comes to 0 or 1 when it is calibrated."""
+
 Array = npt.NDArray[np.float32]
 
 
@@ -71,13 +74,8 @@ def calibrated(score: float, temperature: float, offset: float) -> float:
     >>> calibrated(0.75, 1.0, 0.0), round(calibrated(0.9, 2.0, 0.0), 4)
     (0.75, 0.75)
     """
-    return 1 / (1 + math.exp(-log_odds(score) / temperature - offset))
-
-
-def log_odds(score: float) -> float:
-    """The log-odds of a score, as if none were nearer than a millionth to 0 or 1."""
-    score = min(max(score, 1e-6), 1 - 1e-6)
-    return math.log(score / (1 - score))
+    score = min(max(score, NEAREST), 1 - NEAREST)
+    return 1 / (1 + math.exp(-math.log(score / (1 - score)) / temperature - offset))
 
 
 def candidate_scores(

@@ -14,9 +14,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from ner_module.errors import RunError, UserError
 from ner_module.files import read_json_object, read_text
-from ner_module.tables import Column, Table, score
+from ner_module.tables import Column, Table
 from ner_module.training.loggers import read_metrics
-from ner_module.training.operating_points import POINTS, load_points, reached
+from ner_module.training.operating_points import POINTS, load_points
 from ner_module.training.results import EPOCH_COLUMNS, is_as_written
 from ner_module.training.saved_config import read_config
 
@@ -114,20 +114,13 @@ def read_run(run_dir: Path) -> RunContents:
 
 
 def points_table(points: Mapping[str, Any]) -> Table:
-    """The thresholds of each type for the best F1 and for 90 % precision, and what they reach on validation data."""
-    rows = []
-    for name, of_type in points["types"].items():
-        for title, wanted in (("best F1", None), ("P 0.90", 0.9)):
-            found = reached(of_type, precision=wanted)
-            cells = [score(found.threshold), *found.shares()] if found else ["none", None, None]
-            rows.append([name, title, *cells])
+    """Typical operating points, with what they reach on validation data."""
     columns = [Column(title) for title in ("type", "for", "threshold", "precision (95 %)", "recall (95 %)")]
-    before, after = points["calibration_error"]
     note = (
-        f"Thresholds of calibrated scores (temperature {points['temperature']:.3f}, offset {points['offset']:.3f}; "
-        f"calibration error {before:.4f}, calibrated {after:.4f}), chosen and measured on the same data."
+        "Thresholds of calibrated scores (temperature {temperature:.3f}, offset {offset:.3f}; calibration error "
+        "{calibration_error[0]:.4f}, calibrated {calibration_error[1]:.4f}), chosen and measured on the same data."
     )
-    return Table("Operating points on validation data", columns, rows, note=note)
+    return Table("Operating points on validation data", columns, points["table"], note=note.format(**points))
 
 
 class AfterRun(Callback):

@@ -30,7 +30,7 @@ from ner_module.model.module import NERModule
 from ner_module.pretrained import UNPACKED
 from ner_module.training.checkpoints import read_checkpoint, warn_of_broken_weights
 from ner_module.training.failures import load_module
-from ner_module.training.operating_points import choose_point, read_points
+from ner_module.training.operating_points import POINT_OPTIONS, choose_point, read_points
 from ner_module.training.runs import checkpoint_path, find_checkpoint
 
 # namespace/name; a path that is not there should be called that, so file endings are left to paths.
@@ -99,14 +99,18 @@ class NERTagger:
 
         Args:
             **asked: ``threshold`` (a number, or numbers by type), ``precision``, ``recall``, ``f_beta``,
-                ``candidates`` or ``calibrated``; see :func:`~ner_module.training.operating_points.choose_point`.
+                ``candidates`` or ``calibrated``, as ``predict`` has them.
 
         Returns:
             The tagger itself.
+
+        Raises:
+            RunError: it needs operating points that were not measured, or makes no sense.
         """
-        needed = asked.keys() - {"threshold"}
-        points = self.operating_points if needed else None
-        self.point = choose_point(points, self.labels, self.module.hparams["decoding"], **asked)
+        if unknown := asked.keys() - set(POINT_OPTIONS):
+            raise TypeError(f"there is no {unknown.pop()!r}: it is one of {', '.join(POINT_OPTIONS)}")
+        decoding = self.module.hparams["decoding"]
+        self.point = choose_point(self._checkpoint, self._points, self.labels, decoding, asked)
         return self
 
     def predict(

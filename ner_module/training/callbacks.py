@@ -13,7 +13,7 @@ from ner_module.offers import call_all
 from ner_module.tagging import LabelSet
 from ner_module.training import progress
 from ner_module.training.checkpoints import read_checkpoint
-from ner_module.training.operating_points import POINT_OPTIONS, choose_point, parse_threshold, read_points
+from ner_module.training.operating_points import POINT_OPTIONS, choose_point
 from ner_module.training.predictions import EvaluationFiles, PredictionFile
 from ner_module.training.preemption import ExitOnSigterm, PreemptionCheckpoint
 from ner_module.training.results import ResultsTable
@@ -54,11 +54,10 @@ def standard_callbacks(run: Run, options: Namespace, own_bar: bool) -> list[Call
 def _point(run: Run, options: Namespace) -> OperatingPoint:
     """The operating point that the options of ``predict`` ask for."""
     asked = {name: options[name] for name in POINT_OPTIONS}
-    asked["threshold"] = parse_threshold(asked["threshold"])
-    if run.checkpoint is None or not any(value is not None and value is not False for value in asked.values()):
+    if run.checkpoint is None or not any(asked.values()):
         return OperatingPoint()
     labels = LabelSet.from_fields(read_checkpoint(run.checkpoint)["hyper_parameters"])
-    return choose_point(read_points(run.checkpoint), labels, options.model.decoding, **asked)
+    return choose_point(run.checkpoint, None, labels, options.model.decoding, asked)
 
 
 def _checkpoints(run_dir: Path) -> list[Callback]:

@@ -141,6 +141,7 @@ class _Points(TypedDict):
     temperature: Annotated[_Finite, Field(gt=0)]
     offset: _Finite
     calibration_error: Annotated[list[_Finite], Field(min_length=2, max_length=2)]
+    table: list[Annotated[list[str], Field(min_length=5, max_length=5)]]
     types: dict[_Name, _TypePoints]
 
 

@@ -18,6 +18,7 @@ from run_files import files_in, learnt, results, write_config
 from ner_module.help import COMMANDS, class_options
 from ner_module.offers import find_commands
 from ner_module.options import build_parser
+from ner_module.training.operating_points import POINT_OPTIONS
 
 RunMain = Callable[..., Any]
 ROOT = Path(__file__).parents[2]
@@ -62,7 +63,7 @@ def test_the_short_help_lists_options_of_the_parser(run_main: RunMain) -> None:
     for command in COMMANDS:
         options = re.findall(r"^  --(\S+)", run_main(command, "--help").out, re.MULTILINE)
         assert {"config", "run_dir", "ckpt_path"} < set(options)
-        assert set(options) <= known | {"config", "output", "output_tags"}
+        assert set(options) <= known | {"config", "output", "output_tags", *POINT_OPTIONS}
         assert ("output" in options) == (command == "predict")
 
 

@@ -4,4 +4,8 @@ from __future__ import annotations
 
 from ner_module.offers import Offer
 
-OFFER = Offer(callbacks="ner_module.extras.operating_points.callback:callbacks", needs=("analysis",))
+OFFER = Offer(
+    callbacks="ner_module.extras.operating_points.callback:callbacks",
+    point="ner_module.extras.operating_points.choice:choose",
+    needs=("analysis",),
+)

@@ -16,9 +16,10 @@ import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
 from rich import get_console
 
-from ner_module.data.operating_point import LONGEST, OperatingPoint, candidate_scores, log_odds
+from ner_module.data.operating_point import LONGEST, NEAREST, OperatingPoint, candidate_scores
 from ner_module.extras.after_run import points_table
 from ner_module.extras.analysis.analysis import calibration_error, reliability
+from ner_module.extras.operating_points.choice import reached
 from ner_module.files import sealed, sha256_of, write_atomically
 from ner_module.tagging import LabelSet
 from ner_module.training.operating_points import POINTS
@@ -107,8 +108,13 @@ def measure(sentences: Iterable[Sequence[Any]], labels: LabelSet) -> dict[str, A
         }
         for name in labels.entity_types
     }
+    table = []
+    for name, of_type in types.items():
+        for title, wanted in (("best F1", None), ("P 0.90", 0.9)):
+            best = reached(of_type, precision=wanted)
+            table.append([name, title, *([f"{best.threshold:.4f}", *best.shares()] if best else ["none", "", ""])])
     temperature, offset = calibration
-    return {"temperature": temperature, "offset": offset, "calibration_error": error, "types": types}
+    return {"temperature": temperature, "offset": offset, "calibration_error": error, "table": table, "types": types}
 
 
 def fit_calibration(scored: Sequence[tuple[float, bool]]) -> tuple[float, float]:
@@ -117,10 +123,12 @@ def fit_calibration(scored: Sequence[tuple[float, bool]]) -> tuple[float, float]
     The temperature is positive, so that a higher score stays the higher one.
     """
     from scipy.optimize import minimize
+    from scipy.special import logit
 
     if len(scored) < _FEWEST:
         return 1.0, 0.0
-    odds, right = np.array([log_odds(score) for score, _ in scored]), np.array([right for _, right in scored])
+    scores, right = np.array([score for score, _ in scored]), np.array([right for _, right in scored])
+    odds = logit(scores.clip(NEAREST, 1 - NEAREST))
     outcome = np.where(right, (right.sum() + 1) / (right.sum() + 2), 1 / ((~right).sum() + 2))
 
     def loss(parameters: Any) -> float:

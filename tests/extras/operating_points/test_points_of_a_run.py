@@ -199,7 +199,7 @@ def test_they_are_of_one_checkpoint(run: Path, run_main: RunMain, tmp_path: Path
     outcome = run_main(*ask, check=False)
     assert outcome.code == 1
     assert "are of another checkpoint than" in outcome.err
-    assert "validate` measures them on validation data" in outcome.errors()[0]
+    assert "validate --model.decoding viterbi` measures them" in outcome.errors()[0]
 
 
 @pytest.mark.parametrize(
