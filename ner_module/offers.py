@@ -30,8 +30,7 @@ class Offer:
         start: a function without arguments, called before torch is imported.
         formats: a function without arguments that gives what else can be read: the ``Formats`` of
             `data/formats/adapters.py`.
-        point: a function from the operating points of a model, its labels, its decoding and what is asked to an
-            :class:`~ner_module.data.operating_point.OperatingPoint`.
+        point: a function that chooses an operating point; called by `training/operating_points.py`.
         needs: extras that this one imports; without one of them it is left out.
         after: extras whose callbacks run before this one's, if they are installed.
     """

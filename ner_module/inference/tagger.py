@@ -110,7 +110,7 @@ class NERTagger:
         if unknown := asked.keys() - set(POINT_OPTIONS):
             raise TypeError(f"there is no {unknown.pop()!r}: it is one of {', '.join(POINT_OPTIONS)}")
         decoding = self.module.hparams["decoding"]
-        self.point = choose_point(self._checkpoint, self._points, self.labels, decoding, asked)
+        self.point = choose_point(lambda: self.operating_points, self.labels, decoding, asked)
         return self
 
     def predict(

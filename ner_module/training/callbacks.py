@@ -8,12 +8,9 @@ from typing import Any
 from jsonargparse import Namespace
 from lightning.pytorch import Callback
 
-from ner_module.data.operating_point import OperatingPoint
 from ner_module.offers import call_all
-from ner_module.tagging import LabelSet
 from ner_module.training import progress
-from ner_module.training.checkpoints import read_checkpoint
-from ner_module.training.operating_points import POINT_OPTIONS, choose_point
+from ner_module.training.operating_points import POINT_OPTIONS
 from ner_module.training.predictions import EvaluationFiles, PredictionFile
 from ner_module.training.preemption import ExitOnSigterm, PreemptionCheckpoint
 from ner_module.training.results import ResultsTable
@@ -36,7 +33,8 @@ def standard_callbacks(run: Run, options: Namespace, own_bar: bool) -> list[Call
         callbacks.append(ExitOnSigterm())
     if run.command == "predict":
         output = Path(options.output) if options.output else None
-        callbacks.append(PredictionFile(output, run.checkpoint, options.output_tags, _point(run, options)))
+        asked = {name: options[name] for name in POINT_OPTIONS}
+        callbacks.append(PredictionFile(output, run.checkpoint, options.output_tags, asked))
     elif not is_trial:
         if run.command != "fit":
             callbacks.append(EvaluationFiles(run_dir))
@@ -49,15 +47,6 @@ def standard_callbacks(run: Run, options: Namespace, own_bar: bool) -> list[Call
     if options.trainer.enable_progress_bar is not False and not own_bar:
         callbacks.append(progress.progress_bar(run.command))
     return callbacks
-
-
-def _point(run: Run, options: Namespace) -> OperatingPoint:
-    """The operating point that the options of ``predict`` ask for."""
-    asked = {name: options[name] for name in POINT_OPTIONS}
-    if run.checkpoint is None or not any(asked.values()):
-        return OperatingPoint()
-    labels = LabelSet.from_fields(read_checkpoint(run.checkpoint)["hyper_parameters"])
-    return choose_point(run.checkpoint, None, labels, options.model.decoding, asked)
 
 
 def _checkpoints(run_dir: Path) -> list[Callback]:

@@ -15,7 +15,6 @@ from typing_extensions import TypedDict
 
 from ner_module.data.batching import Batching
 from ner_module.data.datamodule import NERDataModule
-from ner_module.model.decoding import Decoding
 from ner_module.model.module import NERModule
 from ner_module.tagging import SCHEMES
 from ner_module.tokenizer import TOKENIZER_FILES
@@ -136,8 +135,7 @@ class _TypePoints(TypedDict):
 
 class _Points(TypedDict):
     checkpoint: str
-    decoding: Decoding
-    data: list[str]
+    decoding: str
     temperature: Annotated[_Finite, Field(gt=0)]
     offset: _Finite
     calibration_error: Annotated[list[_Finite], Field(min_length=2, max_length=2)]

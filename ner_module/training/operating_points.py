@@ -5,7 +5,7 @@ in it: a checkpoint is resumed from bit by bit, and its SHA-256 says which model
 ``ner_module.json``.
 
     checkpoint              SHA-256 of the model's checkpoint
-    decoding, data          how it was decoded, and on which files
+    decoding                how it was decoded
     temperature, offset     of the scores; see `data/operating_point.py`
     calibration_error       of entities without and with these
     table                   typical ones, as text
@@ -18,6 +18,7 @@ in it: a checkpoint is resumed from bit by bit, and its SHA-256 says which model
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,35 +37,29 @@ POINT_OPTIONS = ("threshold", "precision", "recall", "f_beta", "candidates", "ca
 
 
 def choose_point(
-    checkpoint: Path | None, points: dict[str, Any] | None, labels: LabelSet, decoding: str, asked: dict[str, Any]
+    read: Callable[[], dict[str, Any] | None], labels: LabelSet, decoding: str, asked: Mapping[str, Any]
 ) -> OperatingPoint:
-    """The operating point for what is asked, by the names of :data:`POINT_OPTIONS`.
+    """The operating point for what is asked, by the names of :data:`POINT_OPTIONS`; by default the model's entities.
 
-    Args:
-        checkpoint: the model's, in whose run its points may lie.
-        points: the model's, where it has no checkpoint.
-        labels: the model's.
-        decoding: as it decodes now.
-        asked: see `extras/operating_points/choice.py`.
+    ``read`` gives what was measured of the model, and is called where that is needed.
 
     Raises:
-        RunError: what is asked needs points that are not there, or makes no sense.
+        RunError: what is asked was not measured, or makes no sense.
     """
-    asked = {name: value for name, value in asked.items() if value is not None and value is not False}
+    asked = {name: value for name, value in asked.items() if value not in (None, False)}
     if not asked:
         return OperatingPoint()
-    if checkpoint is not None and asked.keys() != {"threshold"}:
-        points = read_points(checkpoint)
-    for point in call_all("point", points, labels, decoding, asked):
-        return point  # type: ignore[no-any-return]
-    raise RunError(f"{' and '.join(asked)}: the extra operating_points is not there, which chooses")
+    points: list[OperatingPoint] = call_all("point", read, labels, decoding, asked)
+    if not points:
+        raise RunError(f"{', '.join(asked)}: the extra operating_points, which would choose, is not there")
+    return points[0]
 
 
-def read_points(checkpoint: Path) -> dict[str, Any] | None:
-    """The operating points of a checkpoint, which lie in its run; ``None`` where they are missing or another's."""
-    run_dir = run_dir_of(checkpoint)
+def read_points(checkpoint: Path | None) -> dict[str, Any] | None:
+    """What was measured of a checkpoint, and lies in its run; ``None`` where it is missing or another's."""
+    run_dir = run_dir_of(checkpoint) if checkpoint else None
     points = load_points(run_dir / POINTS) if run_dir else {}
-    if points and points["checkpoint"] != sha256_of(checkpoint):
+    if checkpoint and points and points["checkpoint"] != sha256_of(checkpoint):
         log.warning("the operating points of %s are of another checkpoint than %s, and not used", run_dir, checkpoint)
         return None
     return points or None

@@ -10,7 +10,7 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from ner_module.data.batching import LOOK_AHEAD
 from ner_module.data.datamodule import NERDataModule
 from ner_module.data.entities import prediction
-from ner_module.data.operating_point import OperatingPoint
 from ner_module.files import open_atomically, sha256_of
 from ner_module.model.decoding import likeliest_labels
+from ner_module.training.operating_points import choose_point, read_points
 from ner_module.training.results import update_results
 from ner_module.training.resumable_file import ResumableFile
 
@@ -128,7 +128,7 @@ class PredictionFile(Callback):
         output: the file; ``None`` for standard output.
         checkpoint: the model's file, by which an earlier attempt is known to be the same.
         output_tags: whether ``word_tags`` are written, too.
-        point: which entities are written, and how they are scored.
+        asked: the options of an operating point.
     """
 
     def __init__(
@@ -136,19 +136,20 @@ class PredictionFile(Callback):
         output: Path | None,
         checkpoint: Path | None = None,
         output_tags: bool = False,
-        point: OperatingPoint | None = None,
+        asked: Mapping[str, Any] | None = None,
     ) -> None:
-        self.output, self.checkpoint, self.output_tags = output, checkpoint, output_tags
-        self.point = point or OperatingPoint()
+        self.output, self.checkpoint, self.output_tags, self.asked = output, checkpoint, output_tags, asked or {}
         self._file: ResumableFile | None = None
-        self._more = ("top", "top_ids") * output_tags + ("probabilities",) * bool(self.point.candidates)
-        self._collected = Collected(*self._more)
         self._stretch = self._written = 0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Open the file, before the model is loaded, and resume where an earlier attempt ended."""
         data: NERDataModule = trainer.datamodule  # type: ignore[attr-defined]
         total = len(data.stored["predict"])
+        decoding = pl_module.hparams["decoding"]
+        self._point = choose_point(lambda: read_points(self.checkpoint), data.labels, decoding, self.asked)
+        self._more = ("top", "top_ids") * self.output_tags + ("probabilities",) * bool(self._point.candidates)
+        self._collected = Collected(*self._more)
         if trainer.is_global_zero and self.output is not None:
             self._file = ResumableFile(self.output, self._fingerprint(trainer, data, pl_module))
             self._written = self._file.open()
@@ -203,7 +204,7 @@ class PredictionFile(Callback):
             lines = []
             for index, ids, scores, _, *more in found:
                 words: dict[str, Any] = dict(zip(self._more, more, strict=True))
-                result = prediction(sentences[index - start], ids, scores, data.labels, point=self.point, **words)
+                result = prediction(sentences[index - start], ids, scores, data.labels, point=self._point, **words)
                 lines.append(json.dumps(result, ensure_ascii=False))
             if self._file is not None:
                 self._file.write(lines, start + len(sentences))
@@ -221,7 +222,7 @@ class PredictionFile(Callback):
             "checkpoint": sha256_of(self.checkpoint) if self.checkpoint else None,
             "decoding": pl_module.hparams["decoding"],
             "output_tags": self.output_tags,
-            "point": str(self.point),
+            "point": str(self._point),
             "eval_batch_size": data.hparams["eval_batch_size"],
             "precision": str(trainer.precision),
             "limit": trainer.limit_predict_batches,

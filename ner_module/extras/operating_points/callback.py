@@ -67,7 +67,6 @@ class MeasurePoints(Callback):
         points = {
             "checkpoint": sha256_of(self.checkpoint),
             "decoding": pl_module.hparams["decoding"],
-            "data": [Path(file).name for file in files],
             **measure(sentences, data.labels),
         }
         write_atomically(self.run_dir / POINTS, json.dumps(sealed(points), ensure_ascii=False))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -98,22 +98,20 @@ def candidate_threshold(scores: Sequence[float], recall: float) -> float:
 
 
 def choose(
-    points: Mapping[str, Any] | None, labels: LabelSet, decoding: str, asked: Mapping[str, Any]
+    read: Callable[[], Mapping[str, Any] | None], labels: LabelSet, decoding: str, asked: Mapping[str, Any]
 ) -> OperatingPoint:
-    """The operating point for what is asked; what it reaches on validation data is logged, and what cannot be reached.
+    """The operating point for what is asked; what it reaches on validation data, or cannot, is logged.
 
     Args:
-        points: of the model, if they were measured.
+        read: gives the model's points, if they were measured.
         labels: the model's.
         decoding: as the model decodes now.
-        asked: any of ``threshold``: the lowest score of an entity, for all types, by type or as ``PER=0.8,ORG=0.7``;
-            wins over the next ones. One of ``precision``: that of each type; one that does not reach it is left out.
-            ``recall``: that of each type; one that does not reach it is kept whole. ``f_beta``: the best F-beta of each
-            type. ``candidates``: the share of all entities that shall be among the candidates. ``calibrated``:
-            calibrate scores; precision, recall and f_beta do, too.
+        asked: any of ``threshold``, the lowest score of an entity, of all types, by type or as ``PER=0.8,ORG=0.7``;
+            one of ``precision``, ``recall`` and ``f_beta``, for types without such a threshold; ``candidates``, the
+            share of all entities among them; ``calibrated``.
 
     Raises:
-        RunError: what is asked needs points that are not there, or contradicts itself.
+        RunError: what is asked was not measured, or contradicts itself.
     """
     goals = {name: asked[name] for name in ("precision", "recall", "f_beta") if name in asked}
     if len(goals) > 1:
@@ -124,6 +122,7 @@ def choose(
         raise RunError("threshold, precision, recall and candidates lie between 0 and 1, and f_beta above 0")
     if asked.keys() == {"threshold"}:
         return OperatingPoint(thresholds=by_type)
+    points = read()
     if points is None or points["decoding"] != decoding:
         advice = f"`{launch_command()} validate --model.decoding {decoding}` measures them on validation data"
         raise RunError(f"the model has no operating points of this decoding, which all but a threshold needs: {advice}")

@@ -109,7 +109,7 @@ def test_entities_that_are_no_candidates_count_as_missed() -> None:
 
 def test_what_is_asked_for(caplog: pytest.LogCaptureFixture) -> None:
     def chosen(**asked: object) -> OperatingPoint:
-        return choose(POINTS, IOB2, "viterbi", asked)
+        return choose(lambda: POINTS, IOB2, "viterbi", asked)
 
     assert chosen(threshold=0.7) == OperatingPoint(thresholds={"PER": 0.7, "LOC": 0.7})
     assert chosen(calibrated=True) == OperatingPoint((2.0, -0.5))
@@ -143,19 +143,19 @@ def test_what_is_asked_for(caplog: pytest.LogCaptureFixture) -> None:
 )
 def test_what_cannot_be_meant(asked: dict[str, object], problem: str) -> None:
     with pytest.raises(RunError, match=problem):
-        choose(POINTS, IOB2, "viterbi", asked)
+        choose(lambda: POINTS, IOB2, "viterbi", asked)
 
 
 def test_points_of_another_decoding_or_none() -> None:
     for points, decoding in ((POINTS, "greedy"), (None, "viterbi")):
         with pytest.raises(RunError, match=f"no operating points of this .* validate --model.decoding {decoding}"):
-            choose(points, IOB2, decoding, {"calibrated": True})
-    assert choose(None, IOB2, "viterbi", {"threshold": 0.5}).thresholds == {"PER": 0.5, "LOC": 0.5}
+            choose(lambda points=points: points, IOB2, decoding, {"calibrated": True})
+    assert choose(lambda: None, IOB2, "viterbi", {"threshold": 0.5}).thresholds == {"PER": 0.5, "LOC": 0.5}
 
 
 def test_thresholds_as_text() -> None:
     def thresholds(text: str) -> object:
-        return choose(None, IOB2, "viterbi", {"threshold": text}).thresholds
+        return choose(lambda: None, IOB2, "viterbi", {"threshold": text}).thresholds
 
     assert thresholds("0.8") == {"PER": 0.8, "LOC": 0.8}
     assert thresholds("PER=0.5, LOC =1e-1") == {"PER": 0.5, "LOC": 0.1}
