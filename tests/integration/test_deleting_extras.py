@@ -27,6 +27,7 @@ assert main(["test", "--run_dir", "run", "--ckpt_path", "best"]) == 0
 Path("text.txt").write_text("Anna met Ben.")
 predict = ["predict", "--run_dir", "run", "--ckpt_path", "last", "--data.predict_file", "text.txt"]
 assert main([*predict, "--output", "out.jsonl"]) == 0
+assert main([*predict, "--precision", "0.9"]) == 1  # nothing chooses, or nothing was measured
 task = '[{"data": {"text": "Anna"}, "annotations": [{"result": []}]}]'
 Path("task.json").write_text(task)
 if "ner_module.extras.formats" not in sys.modules:
