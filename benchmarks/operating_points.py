@@ -23,10 +23,10 @@ from corpora import CORPORA, add_arguments, find_corpus
 
 from ner_module import NERTagger
 from ner_module.data.formats import read_sentences
-from ner_module.data.operating_point import OperatingPoint, calibrated
 from ner_module.extras.analysis.analysis import calibration_error, reliability
 from ner_module.extras.operating_points.callback import measure
 from ner_module.extras.operating_points.choice import candidate_threshold, reached, share
+from ner_module.extras.operating_points.point import ChosenPoint, calibrated
 from ner_module.inference import tagger as tagger_module
 from ner_module.tagging import convert_tags
 
@@ -44,7 +44,7 @@ def main() -> None:
     vars(tagger_module)["prediction"] = lambda sentence, labels, point, **of_words: of_words
     for run in options.runs:
         tagger = NERTagger.load(run)
-        tagger.point = OperatingPoint(candidates={"": 1.0})  # has the tagger hand out all probabilities
+        tagger.point = ChosenPoint(candidates={"": 1.0})  # has the tagger hand out all probabilities
         sentences = {split: tagged(tagger, corpus.files[split], corpus.scheme) for split in ("validation", "test")}
         points, test = (measure(found, tagger.labels) for found in sentences.values())
         print(f"{run.name}: {sum(map(len, sentences.values()))} sentences")
@@ -142,7 +142,7 @@ def check_candidates(sentences: list[Any], tagger: NERTagger, recall: float) -> 
         if not shares:
             print(f"  candidates   {name}: {number} entities are too few for {recall}")
             continue
-        listed = OperatingPoint(candidates={name: float(np.median(bounds))})
+        listed = ChosenPoint(candidates={name: float(np.median(bounds))})
         some = sentences[:: max(len(sentences) // 200, 1)]
         lists = [listed.find_candidates(each[4], each[2], tagger.labels) for each in some]
         print(

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
-from ner_module.data.operating_point import OperatingPoint
 from ner_module.data.sentence import Sentence
 from ner_module.tagging import LabelSet, Span
 
-_AS_FOUND = OperatingPoint()
+
+class OperatingPoint(Protocol):
+    """Which entities are written, and how they are scored, where that is not as the model finds them."""
+
+    @property
+    def has_candidates(self) -> bool:
+        """Whether candidates are asked for, which take all probabilities."""
+
+    def score(self, entity_type: str, mean: float) -> float | None:
+        """The score of an entity, from the mean probability of its words; ``None`` drops it."""
+
+    def find_candidates(
+        self, probabilities: Any, scores: Sequence[float], labels: LabelSet
+    ) -> list[tuple[Span, float]]:
+        """The candidates of a sentence and their scores, from the probabilities of all labels of each word."""
 
 
 def prediction(
@@ -19,7 +32,7 @@ def prediction(
     labels: LabelSet,
     top: Sequence[Sequence[float]] | None = None,
     top_ids: Sequence[Sequence[int]] = (),
-    point: OperatingPoint = _AS_FOUND,
+    point: OperatingPoint | None = None,
     probabilities: Sequence[Sequence[float]] = (),
 ) -> dict[str, Any]:
     """The entities of one sentence.
@@ -32,8 +45,8 @@ def prediction(
         top: the highest probabilities of each word; with them the result has ``word_tags``, one object a word:
             ``{"text", "start", "end", "tag", "score", "probabilities": {label: probability}}``.
         top_ids: whose they are.
-        point: which entities are kept, and how they are scored; with its candidates the result has ``candidates``,
-            like ``entities``.
+        point: which entities are kept, and how they are scored; with candidates the result has ``candidates``, like
+            ``entities``.
         probabilities: of all labels of each word, for candidates.
 
     Returns:
@@ -47,16 +60,18 @@ def prediction(
     def entity(span: Span, score: float) -> dict[str, Any]:
         first, last = places[span.start][0], places[span.end - 1][1]
         text = " ".join(tokens[span.start : span.end]) if raw is None else raw[first:last]
-        return {"type": span.entity_type, "text": text, "start": first, "end": last, "score": score}
+        return {"type": span.entity_type, "text": text, "start": first, "end": last, "score": round(score, 4)}
 
-    spans = labels.spans([labels.names[label] for label in label_ids])
-    scored = [(span, point.score(scores[span.start : span.end])) for span in spans]
     result: dict[str, Any] = {} if sentence.id is None else {"id": sentence.id}
     result |= {"tokens": tokens} if raw is None else {"text": raw}
-    result["entities"] = [entity(*found) for found in scored if point.keeps(found[0].entity_type, found[1])]
-    if point.candidates:
-        found = point.find_candidates(probabilities, scores, labels)
-        result["candidates"] = [entity(span, round(score, 4)) for span, score in found]
+    result["entities"] = []
+    for span in labels.spans([labels.names[label] for label in label_ids]):
+        mean = sum(scores[span.start : span.end]) / (span.end - span.start)
+        score = mean if point is None else point.score(span.entity_type, mean)
+        if score is not None:
+            result["entities"].append(entity(span, score))
+    if point is not None and point.has_candidates:
+        result["candidates"] = [entity(*found) for found in point.find_candidates(probabilities, scores, labels)]
     if top is None:
         return result
     word_tags = []

@@ -20,8 +20,7 @@ from ner_module.data.alignment import Subwords
 from ner_module.data.batching import evaluation_batches
 from ner_module.data.datamodule import NERDataModule
 from ner_module.data.encoded import BatchAssembler, encode_split
-from ner_module.data.entities import prediction
-from ner_module.data.operating_point import OperatingPoint
+from ner_module.data.entities import OperatingPoint, prediction
 from ner_module.data.sentence import Sentence
 from ner_module.data.words import split_words
 from ner_module.inference.model_folder import fetch_model_folder, load_model_folder, save_model_folder
@@ -54,7 +53,7 @@ class NERTagger:
     def __init__(self, module: NERModule, data: NERDataModule, points: dict[str, Any] | None = None) -> None:
         self.module, self.data, self._points = module.eval(), data, points
         self._checkpoint: Path | None = None  # beside which they may lie
-        self.point = OperatingPoint()
+        self.point: OperatingPoint | None = None
         module.check_device()
         self.labels = data.labels
         self._subwords = Subwords(data.tokenizer)
@@ -168,7 +167,7 @@ class NERTagger:
         found = {"label_ids": words.label_ids, "scores": words.scores}
         if top:
             found["top"], found["top_ids"] = likeliest_labels(words.probabilities, words.scores)
-        if self.point.candidates:
+        if self.point is not None and self.point.has_candidates:
             found["probabilities"] = words.probabilities
         lists = {name: values.tolist() for name, values in found.items()}
         rows = enumerate(zip(indices.tolist(), batch["num_words"].tolist(), strict=True))

@@ -6,7 +6,7 @@ in it: a checkpoint is resumed from bit by bit, and its SHA-256 says which model
 
     checkpoint              SHA-256 of the model's checkpoint
     decoding                how it was decoded
-    temperature, offset     of the scores; see `data/operating_point.py`
+    temperature, offset     of the scores; see `extras/operating_points/point.py`
     calibration_error       of entities without and with these
     table                   typical ones, as text
     types: TYPE: gold       how many entities are annotated
@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ner_module.data.operating_point import OperatingPoint
+from ner_module.data.entities import OperatingPoint
 from ner_module.errors import RunError
 from ner_module.files import read_json_object, sha256_of
 from ner_module.offers import call_all
@@ -38,8 +38,8 @@ POINT_OPTIONS = ("threshold", "precision", "recall", "f_beta", "candidates", "ca
 
 def choose_point(
     read: Callable[[], dict[str, Any] | None], labels: LabelSet, decoding: str, asked: Mapping[str, Any]
-) -> OperatingPoint:
-    """The operating point for what is asked, by the names of :data:`POINT_OPTIONS`; by default the model's entities.
+) -> OperatingPoint | None:
+    """The operating point for what is asked, by the names of :data:`POINT_OPTIONS`; ``None`` for the model's entities.
 
     ``read`` gives what was measured of the model, and is called where that is needed.
 
@@ -48,7 +48,7 @@ def choose_point(
     """
     asked = {name: value for name, value in asked.items() if value not in (None, False)}
     if not asked:
-        return OperatingPoint()
+        return None
     points: list[OperatingPoint] = call_all("point", read, labels, decoding, asked)
     if not points:
         raise RunError(f"{', '.join(asked)}: the extra operating_points, which would choose, is not there")

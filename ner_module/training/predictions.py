@@ -148,7 +148,9 @@ class PredictionFile(Callback):
         total = len(data.stored["predict"])
         decoding = pl_module.hparams["decoding"]
         self._point = choose_point(lambda: read_points(self.checkpoint), data.labels, decoding, self.asked)
-        self._more = ("top", "top_ids") * self.output_tags + ("probabilities",) * bool(self._point.candidates)
+        self._more = ("top", "top_ids") * self.output_tags + ("probabilities",) * (
+            self._point is not None and self._point.has_candidates
+        )
         self._collected = Collected(*self._more)
         if trainer.is_global_zero and self.output is not None:
             self._file = ResumableFile(self.output, self._fingerprint(trainer, data, pl_module))

@@ -16,10 +16,10 @@ import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
 from rich import get_console
 
-from ner_module.data.operating_point import LONGEST, NEAREST, OperatingPoint, candidate_scores
 from ner_module.extras.after_run import points_table
 from ner_module.extras.analysis.analysis import calibration_error, reliability
 from ner_module.extras.operating_points.choice import reached
+from ner_module.extras.operating_points.point import LONGEST, NEAREST, calibrated, candidate_scores
 from ner_module.files import sealed, sha256_of, write_atomically
 from ner_module.tagging import LabelSet
 from ner_module.training.operating_points import POINTS
@@ -95,8 +95,7 @@ def measure(sentences: Iterable[Sequence[Any]], labels: LabelSet) -> dict[str, A
             score = likely[end - start - 1, start, labels.entity_types.index(name)] if end - start <= longest else 0.0
             candidates[name].append(float(f"{float(score) * _SAFE:.6g}"))
     calibration = fit_calibration([each[1:] for each in predicted])
-    point = OperatingPoint(calibration)
-    scored = [(name, point.score([score]), right) for name, score, right in predicted]
+    scored = [(name, round(calibrated(score, *calibration), 4), right) for name, score, right in predicted]
     error = [calibration_error(reliability([each[1:] for each in pairs])) for pairs in (predicted, scored)]
     types = {
         name: {

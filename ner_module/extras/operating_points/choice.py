@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ner_module.data.operating_point import OperatingPoint
 from ner_module.errors import RunError
+from ner_module.extras.operating_points.point import ChosenPoint
 from ner_module.tagging import LabelSet
 from ner_module.training.runs import launch_command
 
@@ -99,7 +99,7 @@ def candidate_threshold(scores: Sequence[float], recall: float) -> float:
 
 def choose(
     read: Callable[[], Mapping[str, Any] | None], labels: LabelSet, decoding: str, asked: Mapping[str, Any]
-) -> OperatingPoint:
+) -> ChosenPoint:
     """The operating point for what is asked; what it reaches on validation data, or cannot, is logged.
 
     Args:
@@ -121,7 +121,7 @@ def choose(
     if not all(0 < value < 1 for value in shares) or not 0 < goals.get("f_beta", 1) < math.inf:
         raise RunError("threshold, precision, recall and candidates lie between 0 and 1, and f_beta above 0")
     if asked.keys() == {"threshold"}:
-        return OperatingPoint(thresholds=by_type)
+        return ChosenPoint(thresholds=by_type)
     points = read()
     if points is None or points["decoding"] != decoding:
         advice = f"`{launch_command()} validate --model.decoding {decoding}` measures them on validation data"
@@ -145,7 +145,7 @@ def choose(
                 why = f"of {of_type['gold']} entities in the validation data too few are found, or there are too few"
                 log.warning("%s: no candidates, for %s cannot be promised: %s", name, asked["candidates"], why)
     calibration = (points["temperature"], points["offset"]) if goals or "calibrated" in asked else None
-    return OperatingPoint(calibration, chosen | by_type, listed)
+    return ChosenPoint(calibration, chosen | by_type, listed)
 
 
 def _by_type(threshold: Any, entity_types: Sequence[str]) -> dict[str, float]:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from ner_module.data.operating_point import OperatingPoint
 from ner_module.errors import RunError
 from ner_module.extras.operating_points.choice import Reached, candidate_threshold, choose, reached, share
+from ner_module.extras.operating_points.point import ChosenPoint
 from ner_module.tagging import LabelSet
 
 IOB2 = LabelSet(("O", "B-PER", "I-PER", "B-LOC", "I-LOC"))
@@ -108,14 +108,14 @@ def test_entities_that_are_no_candidates_count_as_missed() -> None:
 
 
 def test_what_is_asked_for(caplog: pytest.LogCaptureFixture) -> None:
-    def chosen(**asked: object) -> OperatingPoint:
+    def chosen(**asked: object) -> ChosenPoint:
         return choose(lambda: POINTS, IOB2, "viterbi", asked)
 
-    assert chosen(threshold=0.7) == OperatingPoint(thresholds={"PER": 0.7, "LOC": 0.7})
-    assert chosen(calibrated=True) == OperatingPoint((2.0, -0.5))
+    assert chosen(threshold=0.7) == ChosenPoint(thresholds={"PER": 0.7, "LOC": 0.7})
+    assert chosen(calibrated=True) == ChosenPoint((2.0, -0.5))
     best = reached(POINTS["types"]["PER"], precision=0.8)
     assert best is not None
-    assert chosen(precision=0.8) == OperatingPoint((2.0, -0.5), {"PER": best.threshold, "LOC": math.inf})
+    assert chosen(precision=0.8) == ChosenPoint((2.0, -0.5), {"PER": best.threshold, "LOC": math.inf})
     assert "LOC: no threshold reaches precision 0.8 on validation data; none is kept" in caplog.text
     found = chosen(precision=0.8, threshold={"LOC": 0.4})
     assert found.thresholds == {"PER": best.threshold, "LOC": 0.4}

@@ -17,10 +17,10 @@ from run_files import conll_sentences
 from seqeval.metrics.sequence_labeling import get_entities
 
 from ner_module import NERTagger
-from ner_module.data.operating_point import calibrated
 from ner_module.errors import RunError
 from ner_module.extras.analysis.analysis import calibration_error, reliability
 from ner_module.extras.operating_points.callback import fit_calibration
+from ner_module.extras.operating_points.point import calibrated
 
 RunMain = Callable[..., Any]
 Found = set[tuple[int, str, int, int]]

@@ -1,4 +1,4 @@
-"""What a model is asked for beyond its most probable entities: calibrated scores, thresholds, candidates.
+"""An operating point applied to the entities of a sentence: calibrated scores, thresholds, candidates.
 
 Thresholds drop entities and nothing else: a word of a dropped entity is not given another label.
 
@@ -28,8 +28,8 @@ Array = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class OperatingPoint:
-    """How entities are chosen and scored; by default as the model finds them.
+class ChosenPoint:
+    """How entities are chosen and scored; see :class:`~ner_module.data.entities.OperatingPoint`.
 
     Attributes:
         calibration: temperature and offset of :func:`calibrated`.
@@ -41,14 +41,15 @@ class OperatingPoint:
     thresholds: Mapping[str, float] = field(default_factory=dict)
     candidates: Mapping[str, float] = field(default_factory=dict)
 
-    def score(self, scores: Sequence[float]) -> float:
-        """The score of an entity as it is written, from those of its words."""
-        mean = sum(scores) / len(scores)
-        return round(mean if self.calibration is None else calibrated(mean, *self.calibration), 4)
+    @property
+    def has_candidates(self) -> bool:
+        """Whether there are candidates."""
+        return bool(self.candidates)
 
-    def keeps(self, entity_type: str, score: float) -> bool:
-        """Whether an entity with a score, as written, is written."""
-        return score >= self.thresholds.get(entity_type, 0.0)
+    def score(self, entity_type: str, mean: float) -> float | None:
+        """The score of an entity as it is written, from the mean of its words; ``None`` if it is dropped."""
+        score = round(mean if self.calibration is None else calibrated(mean, *self.calibration), 4)
+        return score if score >= self.thresholds.get(entity_type, 0.0) else None
 
     def find_candidates(
         self, probabilities: Any, scores: Sequence[float], labels: LabelSet
@@ -71,11 +72,11 @@ def calibrated(score: float, temperature: float, offset: float) -> float:
     Platt, "Probabilistic outputs for support vector machines" (1999); without the offset, temperature scaling of a
     binary decision (Guo et al. 2017, https://arxiv.org/abs/1706.04599).
 
-    >>> calibrated(0.75, 1.0, 0.0), round(calibrated(0.9, 2.0, 0.0), 4)
+    >>> round(calibrated(0.75, 1.0, 0.0), 4), round(calibrated(0.9, 2.0, 0.0), 4)
     (0.75, 0.75)
     """
     score = min(max(score, NEAREST), 1 - NEAREST)
-    return 1 / (1 + math.exp(-math.log(score / (1 - score)) / temperature - offset))
+    return (1 + math.tanh((math.log(score / (1 - score)) / temperature + offset) / 2)) / 2
 
 
 def candidate_scores(

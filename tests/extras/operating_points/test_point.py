@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from ner_module.data.entities import prediction
-from ner_module.data.operating_point import LONGEST, OperatingPoint, calibrated, candidate_scores
 from ner_module.data.sentence import Sentence
+from ner_module.extras.operating_points.point import LONGEST, ChosenPoint, calibrated, candidate_scores
 from ner_module.tagging import LabelSet, Span, legal_transitions
 
 TYPES = ("PER", "LOC")
@@ -25,6 +25,7 @@ def test_calibration_keeps_the_order_and_the_middle() -> None:
     assert changed[2] == 0.5
     assert changed[3] == pytest.approx(1 / (1 + 9 ** (-1 / 3)))
     assert 0 < changed[0] < changed[-1] < 1
+    assert [calibrated(score, 1e-300, -1.0) for score in (0.01, 0.99)] == [0.0, 1.0], "a file may say so"
 
 
 @pytest.mark.parametrize("labels", [IOB2, BIOES, FLAT], ids=["iob2", "bioes", "flat"])
@@ -32,7 +33,7 @@ def test_certain_labels_have_their_entities_for_candidates(labels: LabelSet) -> 
     """Of every legal sequence of four words, read by the scheme's own rules."""
     legal = legal_transitions(labels.names, labels.scheme) if labels.scheme != "flat" else None
     sequences = itertools.product(range(len(labels.names)), repeat=4)
-    point, checked = OperatingPoint(candidates=dict.fromkeys(TYPES, 0.5)), 0
+    point, checked = ChosenPoint(candidates=dict.fromkeys(TYPES, 0.5)), 0
     for label_ids in itertools.islice(sequences, 0, None, 3):
         path = [labels.outside_id, *label_ids, labels.outside_id]
         if legal is not None and not all(legal[a][b] for a, b in itertools.pairwise(path)):
@@ -65,7 +66,7 @@ def test_a_half_sure_entity_is_dropped_not_relabelled() -> None:
         label_ids,
         [0.9, 0.5, 1.0, 1.0, 0.69999],
         IOB2,
-        point=OperatingPoint(thresholds={"PER": 0.7001, "LOC": 0.7}),
+        point=ChosenPoint(thresholds={"PER": 0.7001, "LOC": 0.7}),
     )
     assert found["id"] == 7
     assert [(each["type"], each["score"]) for each in found["entities"]] == [("LOC", 0.7)], "as it is written"
