@@ -2,17 +2,15 @@
 
 An extra measures them and chooses among them. They lie beside the checkpoint, as ``RUN/operating_points.json``, and not
 in it: a checkpoint is resumed from bit by bit, and its SHA-256 says which model they are of. ``export`` puts them into
-``ner_module.json``.
+``ner_module.json``::
 
     checkpoint              SHA-256 of the model's checkpoint
     decoding                how it was decoded
     temperature, offset     of the scores; see `extras/operating_points/point.py`
     calibration_error       of entities without and with these
     table                   typical ones, as text
-    types: TYPE: gold       how many entities are annotated
-                 right      the calibrated scores of predicted entities that are correct
-                 wrong      of those that are not
-                 candidates the score of each annotated entity as a candidate
+    types                   by name: gold, how many entities are annotated; right and wrong, the calibrated scores of
+                            predicted entities that are correct or not; candidates, the score of each annotated one
 """
 
 from __future__ import annotations
