@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache, lru_cache
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from ner_module.errors import SchemeError
 
@@ -39,6 +39,8 @@ PREFIXES = {"iob1": "BI", "iob2": "BI", "ioe1": "IE", "ioe2": "IE", "bioes": "BI
 
 SCHEMES = tuple(PREFIXES)
 """What a model can be trained on."""
+Scheme = Literal["iob1", "iob2", "ioe1", "ioe2", "bioes", "bilou", "flat"]
+"""Likewise, for annotations."""
 SOURCE_SCHEMES = (*SCHEMES, "io")
 """What files can hold."""
 BARE = ("flat", "io")

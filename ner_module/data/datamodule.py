@@ -37,12 +37,10 @@ from ner_module.data.words import WORDS_VERSION
 from ner_module.errors import DataError, UserError
 from ner_module.files import cache_folder
 from ner_module.pretrained import load_config
-from ner_module.tagging import OUTSIDE, LabelSet
+from ner_module.tagging import OUTSIDE, LabelSet, Scheme
 from ner_module.tokenizer import load_tokenizer, tokenizer_from_files, tokenizer_to_files
 
 log = logging.getLogger(__name__)
-
-Scheme = Literal["iob1", "iob2", "ioe1", "ioe2", "bioes", "bilou", "flat"]
 
 
 class NERDataModule(LightningDataModule):
@@ -157,6 +155,8 @@ class NERDataModule(LightningDataModule):
             self.private_folder = Path(self._temporary.name)
         return self.private_folder
 
+    label_names = property(lambda self: list(self.labels.names), doc="The labels by id, once they are settled.")
+
     def _command(self) -> str:
         """The trainer's command; ``fit`` without a trainer."""
         return self.trainer.state.fn.value if self.trainer is not None and self.trainer.state.fn else "fit"
@@ -178,10 +178,11 @@ class NERDataModule(LightningDataModule):
         for name, split in annotated.items() if options.strict else ():
             check_strict(split, self._schemes[name])
         self.tags = Tags(annotated, self._schemes, options.label_names, self.label_map)
-        if not self.labels.names:
-            module: Any = getattr(self.trainer, "lightning_module", None)
-            trained = getattr(module, "model", None) is not None  # a model that is there has labels already
-            self.labels = module.labels if trained else self.tags.check(options.scheme, options.outside_label)
+        module: Any = getattr(self.trainer, "lightning_module", None)
+        if getattr(module, "model", None) is not None:
+            self.labels = module.labels  # a model that is there has its own
+        elif not self.labels.names:
+            self.labels = self.tags.check(options.scheme, options.outside_label)
         self.load_tokenizer()  # after the data: errors in a file are reported before a model is downloaded
         self.encoded = {
             name: encode_stored(self.cache, split, self.tokenizer, self.encoding_options(name), name, options.documents)
@@ -247,8 +248,7 @@ class NERDataModule(LightningDataModule):
         self._sentences = {name: (name, np.arange(len(split))) for name, split in self.stored.items()}
         held_out = None
         if "train" in self.stored and "validation" not in self.stored:
-            share, seed = self._options.validation_fraction, self._options.seed
-            held_out = choose_held_out(self.stored["train"], share, seed)
+            held_out = choose_held_out(self.stored["train"], self._options.validation_fraction, self._options.seed)
             everything = self._sentences["train"][1]
             self._sentences |= {"train": ("train", np.delete(everything, held_out)), "validation": ("train", held_out)}
         report_splits(self.stored, self.encoded, held_out, self.max_seq_length, self.context_size)

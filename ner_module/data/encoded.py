@@ -234,6 +234,7 @@ class BatchAssembler(Dataset[dict[str, Any]]):
 
     def __init__(self, split: EncodedSplit, labels: LabelSet, chosen: Indices | None = None) -> None:
         self.split, self.chosen = split, np.arange(len(split)) if chosen is None else chosen
+        self.labels = labels
         # B- becomes I- on further subword tokens of a word; flat labels have no prefix, even if they look so.
         further = [tag if labels.scheme == "flat" else continuation_tag(tag) for tag in split.tag_names]
         # The last entry is what UNLABELLED indexes.

@@ -15,11 +15,13 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import LightningModule
+from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 from torchmetrics import SumMetric
 
+from ner_module.errors import RunError
 from ner_module.metrics.entity_scores import EntityScores
 from ner_module.model import selfcheck
 from ner_module.model.decoding import Decoding, WordPredictions, decode_words
@@ -43,6 +45,7 @@ from ner_module.model.packed import (
     padded_logits,
     prepare,
 )
+from ner_module.model.trainer_check import check_any_trainer
 from ner_module.offers import call_all
 from ner_module.tagging import IGNORE_INDEX, OUTSIDE, LabelSet
 
@@ -132,9 +135,11 @@ class NERModule(LightningModule):
         return self.model.base_model
 
     def set_labels(self, labels: LabelSet) -> None:
-        """Fix what the head predicts; raises ``ValueError`` if the model is built already, with other labels."""
+        """Fix what the head predicts; raises ``RunError`` if the model is built already, with other labels."""
         if self.model is not None and labels.names != self.labels.names:
-            raise ValueError(f"the model predicts {list(self.labels.names)}, the data has {list(labels.names)}")
+            own, others = ", ".join(self.labels.names), ", ".join(labels.names)
+            advice = "train and score a NERModule.load_from_checkpoint(…) with a NERDataModule"
+            raise RunError(f"the model predicts {own}, the data or the checkpoint {others}: {advice}")
         self.hparams.update(labels.to_fields())
 
     def restore(self, checkpoint: dict[str, Any]) -> None:
@@ -144,6 +149,11 @@ class NERModule(LightningModule):
         check_fits(checkpoint["ner_module"]["encoder_config"], own)
         self._encoder_config = checkpoint["ner_module"]["encoder_config"]
         self.set_labels(LabelSet.from_fields(checkpoint["hyper_parameters"]))
+
+    def configure_callbacks(self) -> list[Callback]:
+        """None of its own; Lightning asks before data are read, the time to refuse those of the trainer."""
+        check_any_trainer(self.trainer, self.hparams["model_name_or_path"])
+        return []
 
     def configure_model(self) -> None:
         """Build the model once; Lightning calls this after the data's ``setup``.
@@ -188,14 +198,22 @@ class NERModule(LightningModule):
         if self.packed and not self._checked:
             self._checked, self.packed = True, selfcheck.passes(self.model, self.device, self._trainer)
 
-    on_validation_start = on_test_start = on_predict_start = check_device
+    on_predict_start = check_device
+
+    def check_labels(self) -> None:
+        """Refuse loaders with other labels than the model's, which a trainer may be given without their data module."""
+        self.check_device()
+        trainer: Any = self.trainer
+        scored = trainer.test_dataloaders if trainer.testing else trainer.val_dataloaders
+        for loader in tree_leaves(trainer.train_dataloader if trainer.training else scored):
+            if isinstance(labels := getattr(getattr(loader, "dataset", None), "labels", None), LabelSet):
+                self.set_labels(labels)
+
+    on_train_start = on_validation_start = on_test_start = check_labels
 
     def on_fit_start(self) -> None:
-        """Check the device; compile where that was asked for; refuse averages of what is no weight."""
+        """Check the device; compile where that was asked for."""
         self.check_device()
-        # Of positions and label codes, which it would round to other ones.
-        if any(getattr(callback, "_use_buffers", False) for callback in self.trainer.callbacks):  # type: ignore[attr-defined]
-            raise MisconfigurationException("WeightAveraging: give it use_buffers: false (configs/overlays/ema.yaml)")
         if self.hparams["compile"] != "none":
             with self.trainer.precision_plugin.forward_context():
                 check_compile(self.model, self.packed, self.device)
@@ -316,6 +334,7 @@ class NERModule(LightningModule):
             self.build()
             if "decoding" not in checkpoint["hyper_parameters"]:  # of a version that had one way
                 self.hparams["decoding"] = "greedy"
+        self.set_labels(LabelSet.from_fields(checkpoint["hyper_parameters"]))
         loss_sum, labelled = checkpoint["ner_module"]["train_totals"]
         # A sum over all processes: the first one continues it.
         self._train_totals = (loss_sum, labelled) if self.global_rank == 0 else (0.0, 0)

@@ -16,14 +16,13 @@ from typing_extensions import TypedDict
 from ner_module.data.batching import Batching
 from ner_module.data.datamodule import NERDataModule
 from ner_module.model.module import NERModule
-from ner_module.tagging import SCHEMES
+from ner_module.tagging import Scheme
 from ner_module.tokenizer import TOKENIZER_FILES
 
 _Name = Annotated[str, Field(min_length=1, max_length=1_000)]
 _Count = Annotated[int, Field(ge=0, le=2**40)]
 _Positive = Annotated[int, Field(ge=1, le=2**40)]
 _Length = Annotated[int, Field(ge=0, le=2**20)]
-_Scheme = Literal[SCHEMES]  # type: ignore[valid-type]
 
 
 def _are_unique(names: list[str]) -> list[str]:
@@ -47,7 +46,7 @@ _Hyperparameters = _arguments(
     NERModule.__init__,
     model_name_or_path=Required[str],
     label_names=Required[_Labels],
-    scheme=Required[_Scheme],
+    scheme=Required[Scheme],
     outside_label=Required[_Name | None],
 )
 _DataOptions = _arguments(NERDataModule.__init__, seed=_Count)
@@ -82,7 +81,7 @@ class _Position(TypedDict):
 
 class _Settings(TypedDict):
     label_names: _Labels
-    scheme: _Scheme
+    scheme: Scheme
     outside_label: _Name | None
     max_seq_length: Annotated[_Length, Field(ge=4)]
     stride: _Length

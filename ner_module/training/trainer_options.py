@@ -9,6 +9,7 @@ from typing import Any
 from lightning.pytorch import Callback
 
 from ner_module.errors import RunError
+from ner_module.model.trainer_check import REFUSED, refuse_callbacks
 from ner_module.training import cluster
 
 _AT_LEAST_SOMETHING = (
@@ -16,15 +17,7 @@ _AT_LEAST_SOMETHING = (
     "val_check_interval",
 )
 
-_CALLBACKS = {
-    "StochasticWeightAveraging": "the weights that it averages would be in no checkpoint: give "
-    "WeightAveraging or EMAWeightAveraging of lightning.pytorch.callbacks (configs/overlays/ema.yaml)",
-    "LearningRateFinder": "the schedule sets the rate at each step, and would replace the one found: compare short "
-    "trainings with several --model.learning_rate",
-    "BatchSizeFinder": "sentences differ in length, so that the largest batch that fits is none of the others: give "
-    "--data.batch_size, or --data.max_tokens, which bounds memory",
-    "GradientAccumulationScheduler": "the loss of a step is averaged over --trainer.accumulate_grad_batches batches, a "
-    "number that cannot change during training: give that option",
+_CALLBACKS = REFUSED | {
     "Timer": "give --trainer.max_time, which does the same",
     "ModelPruning": "it prunes whole modules of its own choice, which fails here: prune the exported model",
 }
@@ -64,10 +57,8 @@ def check_callbacks(callbacks: list[Callback]) -> None:
     Raises:
         RunError: says what to use instead.
     """
+    refuse_callbacks(callbacks, _CALLBACKS)
     for callback in callbacks:
-        for name in (parent.__name__ for parent in type(callback).__mro__):
-            if name in _CALLBACKS:
-                raise RunError(f"{name}: {_CALLBACKS[name]}")
         monitor = str(getattr(callback, "monitor", None))
         if monitor.startswith("val") and not _VALIDATION_METRIC.fullmatch(monitor):
             known = ", ".join(f"val/{metric}" for metric in _METRICS)

@@ -4,26 +4,36 @@ from __future__ import annotations
 
 import copy
 import json
+import logging
 import math
 import random
+import re
 import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import BackboneFinetuning, BaseFinetuning, EMAWeightAveraging
+from lightning.pytorch.callbacks import (
+    BackboneFinetuning,
+    BaseFinetuning,
+    EMAWeightAveraging,
+    LearningRateFinder,
+    StochasticWeightAveraging,
+)
+from lightning.pytorch.tuner import Tuner
 from seqeval.metrics import accuracy_score, f1_score, precision_score, recall_score
 from tiny_models import FAMILIES, make_tiny_model
 from torch import Tensor, nn
 from transformers import AutoModel
 
 from ner_module.data.datamodule import NERDataModule
-from ner_module.errors import DataError
+from ner_module.errors import DataError, RunError
 from ner_module.model.module import NERModule
 from ner_module.model.packed import pad_sequences
 from ner_module.tagging import IGNORE_INDEX, LabelSet
@@ -471,7 +481,7 @@ def test_the_averaged_model_is_what_is_evaluated_and_saved_and_resumes(
     torch.manual_seed(1)
     resumed, _, _ = fit(None, tmp_path / "middle.ckpt")
     assert all(torch.equal(weight, resumed.state_dict()[name]) for name, weight in module.state_dict().items())
-    with pytest.raises(MisconfigurationException, match="use_buffers: false"):
+    with pytest.raises(RunError, match="use_buffers: false"):
         new_trainer(tmp_path, callbacks=[EMAWeightAveraging()]).fit(make_module(), make_data())
 
 
@@ -620,40 +630,92 @@ def test_labels_are_needed_and_cannot_change(make_module: Callable[..., NERModul
     module.set_labels(LabelSet(("O", "B-A", "I-A"), "iob2", "O"))
     module.build()
     module.set_labels(LabelSet(("O", "B-A", "I-A"), "iob2", "O"))
-    with pytest.raises(
-        ValueError, match=r"the model predicts \['O', 'B-A', 'I-A'\], the data has \['B-A', 'O', 'I-A'\]"
-    ):
+    with pytest.raises(RunError, match="the model predicts O, B-A, I-A, the data or the checkpoint B-A, O, I-A: train"):
         module.set_labels(LabelSet(("B-A", "O", "I-A"), "iob2", "O"))
 
 
-@pytest.mark.parametrize("fresh", [True, False])
 def test_a_trained_module_keeps_its_labels_whatever_the_data_has(
-    fresh: bool, make_data: MakeData, make_module: Callable[..., NERModule], corpus: Path, tmp_path: Path
+    make_data: MakeData, make_module: Callable[..., NERModule], tmp_path: Path
 ) -> None:
-    """Label ids are the model's: data with some of its labels is mapped, data with others is refused."""
-    module, trainer = make_module(), new_trainer(tmp_path, max_steps=1, limit_val_batches=0)
-    trainer.fit(module, make_data())
+    """Label ids are the model's: data with some of its labels is mapped, however it was set up; others are refused."""
+
+    def trainer() -> Trainer:
+        return new_trainer(tmp_path, max_steps=1)
+
+    module, first = make_module(), trainer()
+    first.fit(module, make_data())
+    first.save_checkpoint(tmp_path / "first.ckpt")
     names = module.labels.names
     path = tmp_path / "some.conll"
     path.write_text("Ada B-PER\nsaw O\nRome B-LOC\n\n" * 4, encoding="utf-8")
-    options = {"train_file": str(path), "validation_file": str(path), "test_file": str(path)}
-    data = make_data(**options)
-    if fresh:
-        trainer.test(module, data)
+    options = {f"{split}_file": str(path) for split in ("train", "validation", "test")}
+    fresh, by_hand, of_another = (make_data(**options) for _ in range(3))
+    by_hand.prepare_data()
+    by_hand.setup("fit")
+    assert by_hand.label_names == ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]
+    loaders = by_hand.train_dataloader(), by_hand.val_dataloader()
+    another = make_module()
+    trainer().fit(another, of_another)
+    for data in (fresh, by_hand, of_another):
+        trainer().test(module, data, verbose=False)
         assert module.labels.names == data.labels.names == names
-        assert set(data.encoded["test"].tag_names) <= set(names)
-        path.write_text("Ada B-PER\nsaw O\nRome B-CITY\n\n" * 4, encoding="utf-8")
-        message = (
-            "some.conll:3: the label 'B-CITY' is unknown .* has O, B-LOC, .*the data has B-CITY, B-PER, O; correct"
-        )
-        with pytest.raises(DataError, match=message):
-            new_trainer(tmp_path, max_steps=1).fit(module, make_data(**options))
-    else:  # settled by another model's training
-        new_trainer(tmp_path, max_steps=1, limit_val_batches=0).fit(make_module(), data)
-        with pytest.raises(
-            ValueError, match=r"the model predicts \[.*\], the data has \['O', 'B-LOC', 'I-LOC', 'B-PER'"
-        ):
-            new_trainer(tmp_path, max_steps=1).fit(module, data)
+        assert [data.test_dataloader().dataset[np.array([0])]["gold"].tolist()] == [
+            [[names.index("B-PER"), 0, names.index("B-LOC")]]
+        ]
+    # Loaders without their data module, and a checkpoint of other labels, cannot be mapped.
+    for refused in (
+        lambda: trainer().fit(module, *loaders),
+        lambda: trainer().validate(module, loaders[1], verbose=False),
+        lambda: trainer().test(module, loaders[1], verbose=False),
+        lambda: trainer().validate(another, make_data(**options), ckpt_path=tmp_path / "first.ckpt", verbose=False),
+    ):
+        with pytest.raises(RunError, match=r"the model predicts O, .*, the data or the checkpoint O, .*: train and"):
+            refused()
+    trainer().validate(another, loaders[1], verbose=False)
+    path.write_text("Ada B-PER\nsaw O\nRome B-CITY\n\n" * 4, encoding="utf-8")
+    message = "some.conll:3: the label 'B-CITY' is unknown .* has O, B-LOC, .*the data has B-CITY, B-PER, O; correct"
+    with pytest.raises(DataError, match=message):
+        trainer().fit(module, make_data(**options))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"callbacks": [StochasticWeightAveraging(1e-5)]}, "StochasticWeightAveraging: .* EMAWeightAveraging"),
+        ({"callbacks": [LearningRateFinder()]}, "LearningRateFinder: the schedule sets the rate"),
+        ({"overfit_batches": 2}, "overfit_batches is not supported"),
+    ],
+    ids=["averages", "finder", "overfit"],
+)
+def test_any_trainer_is_refused_what_would_do_nothing(
+    options: dict[str, Any], said: str, make_module: Callable[..., NERModule], tmp_path: Path
+) -> None:
+    """Before data are read: there are none."""
+    with pytest.raises(RunError, match=said):
+        new_trainer(tmp_path, **options).fit(make_module(), NERDataModule())
+
+
+def test_a_tuner_finds_the_rate_that_is_then_used(
+    make_data: MakeData, make_module: Callable[..., NERModule], tmp_path: Path
+) -> None:
+    module, data, trainer = make_module(), make_data(batch_size=4), new_trainer(tmp_path, max_steps=1)
+    found = Tuner(trainer).lr_find(module, data, num_training=20, min_lr=1e-6)
+    assert found is not None
+    trainer.fit(module, data)
+    [schedule] = trainer.lr_scheduler_configs
+    assert set(schedule.scheduler.base_lrs) == {found.suggestion()}
+
+
+def test_data_tokenised_for_another_base_model_are_mentioned(
+    make_data: MakeData, make_module: Callable[..., NERModule], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    logger = logging.getLogger("ner_module")
+    logger.addHandler(caplog.handler)
+    for family in ("bert-uncased", "roberta"):
+        new_trainer(tmp_path, fast_dev_run=True).fit(make_module(), make_data(family))
+    logger.removeHandler(caplog.handler)
+    [said] = [message for message in caplog.messages if "tokenised for" in message]
+    assert re.fullmatch(r"the model is made from .*bert-uncased, but the data are tokenised for .*roberta", said)
 
 
 def test_a_training_without_end_is_refused(

@@ -40,7 +40,7 @@ class Throughput(Callback):
         self._seconds += now - self._since
         self._since = now
 
-    on_validation_end = on_train_epoch_start
+    on_validation_end = on_train_start = on_train_epoch_start  # a begun epoch, resumed, does not start
     on_train_epoch_end = on_validation_start
 
     def on_train_batch_end(

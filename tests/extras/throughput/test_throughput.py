@@ -36,3 +36,15 @@ def test_a_resumed_run_that_has_only_a_validation_left_has_no_speed(tmp_path: Pa
     speed.on_validation_start(trainer, module)
     speed.on_fit_end(trainer, module)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_epoch_that_was_begun_before_counts_from_now(tmp_path: Path) -> None:
+    """Where training resumes within an epoch, Lightning starts the training but no epoch."""
+    trainer: Any = SimpleNamespace(sanity_checking=False, is_global_zero=True, world_size=1)
+    module: Any = SimpleNamespace(device=CPU)
+    speed = Throughput(tmp_path)
+    speed.on_train_start(trainer, module)
+    speed.on_train_batch_end(trainer, module, None, {"lengths": [3, 4]}, 0)
+    speed.on_validation_start(trainer, module)
+    speed.on_fit_end(trainer, module)
+    assert results(tmp_path)["throughput"]["step_ms"] < 1000
