@@ -257,3 +257,11 @@ def check_output(
         raise RunError(f"{output} exists already: choose another output, or add --overwrite")
     if not is_own(output):
         raise RunError(f"{output} exists and was not written by this command: choose another output, or remove it")
+
+
+def shipped(path: Path) -> Path:
+    """A path; where ``configs/…`` or the bundled corpus is named and not there, that of the clone or the package."""
+    package, given = Path(__file__).parent, path.parts
+    ours = given[:1] == ("configs",) or given[:3] == ("ner_module", "data", "sample")
+    places = [path, *(folder / path for folder in (package.parent, package) if ours)]
+    return next(filter(Path.exists, places), path)

@@ -10,11 +10,14 @@ import ast
 import importlib
 import re
 import shutil
+from collections.abc import Iterable
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
-from ner_module.errors import UsageError
+from ner_module import __version__
+from ner_module.errors import UsageError, did_you_mean
 from ner_module.offers import find_commands
 
 COMMANDS = {
@@ -84,6 +87,26 @@ A first run on the bundled corpus, and one on data of your own:
 `{launch} COMMAND --help` explains a command."""
 
 
+class CommandParser(argparse.ArgumentParser):
+    """The options of a command beside training: named in full, and what is wrong with them is one error."""
+
+    def __init__(self, command: str, description: str, epilog: str | None = None) -> None:
+        layout = argparse.RawDescriptionHelpFormatter if epilog else argparse.HelpFormatter
+        prog = f"python -m ner_module {command}"
+        super().__init__(prog, None, description, epilog, formatter_class=layout, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise a ``UsageError``."""
+        raise UsageError(with_meant(message, self._option_string_actions), f"{self.prog} --help")
+
+
+def with_meant(message: str, options: Iterable[str]) -> str:
+    """A message of a parser: on an unknown option with the names that may have been meant, on others as it is."""
+    if found := re.match(r"unrecognized arguments: (-[^\s=]+)", message):
+        return f"there is no option {found[1]}{did_you_mean(found[1], options)}"
+    return message
+
+
 def answer(arguments: list[str], launch: str) -> bool:
     """Print what needs no run: the commands, or the help of one; ``False`` where a command is to be run.
 
@@ -99,7 +122,9 @@ def answer(arguments: list[str], launch: str) -> bool:
         name: plain(str(importlib.import_module(place.rpartition(".")[0]).__doc__).partition("\n")[0])
         for name, place in find_commands().items()
     }
-    if command in ("-h", "--help"):
+    if command == "--version":
+        print(__version__)
+    elif command in ("-h", "--help", "help"):
         about = "Fine-tune transformers for named entity recognition."
         _print_page(f"{launch} COMMAND [options]", about, {"commands": offered}, _FIRST_RUNS.format(launch=launch))
     elif command not in offered:

@@ -16,7 +16,8 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from ner_module.data.datamodule import NERDataModule
 from ner_module.errors import UsageError, did_you_mean
-from ner_module.help import COMMANDS, FILLED, OPTIONS, plain
+from ner_module.files import shipped
+from ner_module.help import COMMANDS, FILLED, OPTIONS, plain, with_meant
 from ner_module.model.module import NERModule
 from ner_module.training.operating_points import POINT_OPTIONS
 from ner_module.training.runs import launch_command
@@ -58,10 +59,8 @@ class Parser(LightningArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise a ``UsageError``."""
-        if found := re.match(r"unrecognized arguments: (\S+)", message):
-            name = found[1].partition("=")[0]
-            message = f"there is no option {name}{did_you_mean(name, self._option_string_actions)}"
-        elif re.search(r'Parser key "model.model_name_or_path":\s+Expected .* Got value: None', message):
+        message = with_meant(message, self._option_string_actions)
+        if re.search(r'Parser key "model.model_name_or_path":\s+Expected .* Got value: None', message):
             message = "no model is named: give --model.model_name_or_path NAME, or a --config"
         raise UsageError(in_brief(message), f"{self.prog} --help-all") from ex
 
@@ -74,22 +73,28 @@ class Parser(LightningArgumentParser):
         """
         ahead, others = read_ahead(arguments)
         for path in map(Path, ahead["config"]):
-            if path.is_file():  # else that is reported when it is read
-                read_config(path)  # whether it is a configuration at all
-                self._check_keys(path, yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader), "")
+            if not path.exists():
+                near = [other.name for other in path.parent.glob("*.yaml")]
+                self.error(f"--config {path}: there is no such file{did_you_mean(path.name, near)}")
+            read_config(path)  # whether it is a configuration at all
+            self._check_keys(path, yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader), "")
         files_first = [f"--{name}={value}" for name, values in ahead.items() for value in values]
         return self.parse_args([*files_first, *others])
 
     def _check_keys(self, config: Path, node: Any, above: str) -> None:
-        known = {action.dest for action in self._actions}
+        known = {action.dest for action in self._actions if not action.dest.endswith(".help")}
+        seen = set()
         for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
-            name = f"{above}{key.value}".removesuffix("+")
+            name, where = f"{above}{key.value}".removesuffix("+"), f"{config}:{key.start_mark.line + 1}"
+            if name in seen:
+                self.error(f"{where}: {name!r} is given twice, of which YAML takes the last; keep one")
+            seen.add(name)
             if name in self.groups:
                 self._check_keys(config, value, f"{name}.")
             elif name not in known and key.value != "<<":  # a merge
                 kind = "option" if above else "section"
                 meant = did_you_mean(name, (other for other in known if other.startswith(above)))
-                self.error(f"{config}:{key.start_mark.line + 1}: there is no {kind} {name!r}{meant}")
+                self.error(f"{where}: there is no {kind} {name!r}{meant}")
 
 
 # Lines of jsonargparse's messages that list all the types that a value could have had.
@@ -155,4 +160,5 @@ def read_ahead(arguments: Sequence[str]) -> tuple[dict[str, list[str]], list[str
         found, others = parser.parse_known_args(arguments)
     except argparse.ArgumentError as error:
         raise UsageError(str(error), f"{launch_command()} --help") from error
+    found.config = [str(shipped(Path(name))) for name in found.config]
     return vars(found), others

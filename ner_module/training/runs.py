@@ -145,6 +145,11 @@ def check_free(run_dir: Path) -> None:
     if any((run_dir / name).exists() for name in ("results.json", "metrics.csv", "checkpoints")):
         resume = f"resume it with `fit --run_dir {run_dir} --ckpt_path auto`"
         raise RunError(f"{run_dir} already holds a run: {resume}, or choose another --run_dir")
+    config = run_dir / "config.yaml"
+    own_config = config.is_file() and "save_every_minutes:" in config.read_text("utf-8", "replace")
+    for name in ("README.md", "report.html", "report.png", *([] if own_config else ["config.yaml"])):
+        if (run_dir / name).exists():
+            raise RunError(f"{run_dir / name} is in the way, since a run writes one: choose another --run_dir")
 
 
 def clear_unsaved(run_dir: Path) -> None:

@@ -35,6 +35,8 @@ def check_trainer(trainer: Any) -> None:
     for name in _AT_LEAST_SOMETHING:
         if trainer[name] == 0:
             raise RunError(f"--trainer.{name}: it is 0, with which nothing is trained; give more, or leave it out")
+    if isinstance(time := trainer.max_time, str) and not re.fullmatch(r"(?=.*[1-9])\d+(:\d\d){3}", time):
+        raise RunError(f"--trainer.max_time: it is {time}; give days, hours, minutes and seconds, such as 00:12:00:00")
     if (trainer.gradient_clip_val or 0) < 0:
         raise RunError(f"--trainer.gradient_clip_val: it is {trainer.gradient_clip_val}; give null or more than 0")
     if trainer.overfit_batches:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ner_module.errors import DataError
-from ner_module.files import check_regular
+from ner_module.files import check_regular, shipped
 
 MAX_RECORD = 1 << 24
 """The longest line, table row, JSON record or sentence unless another is asked for, in characters."""
@@ -41,7 +41,7 @@ def expand_files(spec: str | Path | list[str] | list[Path]) -> list[Path]:
         raise DataError("(no file)", None, "the list of files is empty", "name at least one file")
     paths: list[Path] = []
     for name in names:
-        path = Path(name).expanduser()
+        path = shipped(Path(name).expanduser())
         if path.exists():
             paths.append(path)
         elif glob.has_magic(str(path)):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from ner_module.help import CommandParser
 from ner_module.offers import Offer
 
 OFFER = Offer(
@@ -20,7 +20,7 @@ paired bootstrap and approximate randomisation tests over sentences, Welch's t-t
 
 def main(arguments: Sequence[str]) -> int:
     """``python -m ner_module compare``, parsed before anything heavy is imported; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m ner_module compare", description=_DESCRIPTION, allow_abbrev=False)
+    parser = CommandParser("compare", _DESCRIPTION)
     what = "run directory or predictions file"
     parser.add_argument("runs", nargs="+", type=Path, metavar="A", help=f"{what}; several are one recipe's seeds")
     parser.add_argument("--against", nargs="+", type=Path, metavar="B", required=True, help=f"{what} to compare with")

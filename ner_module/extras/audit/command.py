@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ner_module.errors import RunError
 from ner_module.files import MAX_TEXT, check_output, write_atomically
+from ner_module.help import CommandParser
 from ner_module.training.runs import remove_if_unused
 
 if TYPE_CHECKING:
@@ -50,13 +51,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m ner_module audit",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = CommandParser("audit", _DESCRIPTION, _EPILOG)
     add = parser.add_argument
     add("--output", type=Path, metavar="FILE", help="write everything as JSON (suspects: JSONL) to FILE")
     add("--json", action="store_true", help="print JSON (suspects: JSONL) instead of tables")

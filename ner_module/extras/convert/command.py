@@ -17,12 +17,11 @@ from pathlib import Path
 
 from ner_module.data.formats import ReadingOptions, expand_files, known_formats, read_sentences
 from ner_module.data.formats.files import suffix_of
-from ner_module.data.inventory import Tags, choose_source_schemes
-from ner_module.data.preparation import store_files
 from ner_module.data.tag_census import suspicious_tags
 from ner_module.errors import DataError, UserError, printable
 from ner_module.extras.convert.writers import TARGETS, Annotated, Losses
 from ner_module.files import check_output, put_in_place
+from ner_module.help import CommandParser
 from ner_module.tagging import SCHEMES, SOURCE_SCHEMES, convert_tags, illegal_words, tags_to_spans
 
 _SUFFIXES = {".bio": "conll", ".iob": "conll", ".conll": "conll", ".jsonl": "jsonl", ".csv": "csv", ".tsv": "tsv"}
@@ -41,17 +40,16 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m ner_module convert",
-        description="Convert annotated data between formats. Every word, tag and span that the target can\n"
+    parser = CommandParser(
+        "convert",
+        "Convert annotated data between formats. Every word, tag and span that the target can\n"
         "hold is kept; what it cannot hold is reported with counts.",
-        epilog="Examples:\n"
+        "Examples:\n"
         "  python -m ner_module convert doccano.jsonl train.conll\n"
         "  python -m ner_module convert train.conll.gz train.jsonl --scheme bioes\n"
         "  python -m ner_module convert 'corpus/*.conll' corpus_brat --to brat\n\n"
         "`jsonl` holds tokens and tags; `doccano`, `label-studio` and `brat` hold text and character spans.\n"
         "Documents survive everywhere, raw text in all but column formats.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("inputs", nargs="+", metavar="IN", help="files, folders (brat, datasets) or quoted globs")
     parser.add_argument("output", type=Path, metavar="OUT", help="the file or folder to write; .gz compresses text")
@@ -79,6 +77,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _convert(arguments: argparse.Namespace) -> list[str]:
     """Convert; returns the warnings."""
+    from ner_module.data.inventory import Tags, choose_source_schemes  # import torch, which help and errors need not
+    from ner_module.data.preparation import store_files
+
     output: Path = arguments.output
     target = arguments.to or _SUFFIXES.get(suffix_of(output))
     if target is None:

@@ -5,7 +5,6 @@ Not here: what is wrong with the data, whether a model fits into memory, the hub
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import platform
@@ -20,6 +19,7 @@ from typing import NamedTuple
 
 import ner_module
 from ner_module.extras.cpu.threads import usable_cpus
+from ner_module.help import CommandParser
 from ner_module.training.runs import RUNS
 
 # The dependencies in pyproject.toml; an image holds the code alone, and no metadata that name them.
@@ -150,11 +150,8 @@ def main(arguments: list[str]) -> int:
     Returns:
         The exit code: 1 when something every run needs is broken, else 0.
     """
-    parser = argparse.ArgumentParser(
-        prog="python -m ner_module doctor",
-        description="Check libraries, devices and disks.",
-        epilog="Exit code: 1 when something that every run needs is broken, else 0.",
-    )
+    exit_code = "Exit code: 1 when something that every run needs is broken, else 0."
+    parser = CommandParser("doctor", "Check libraries, devices and disks.", exit_code)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--quick", action="store_true", help="only what needs no torch")
     options = parser.parse_args(arguments)

@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from ner_module.help import CommandParser
+
 # Format -> the largest loss of F1, in points. Rounding to eight bits changes a few entities; half a point is less than
 # two seeds differ by.
 _MAX_F1_DROP = {"transformers": 0.0, "onnx": 0.0, "onnx-int8": 0.5}
@@ -27,17 +29,15 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m ner_module export",
-        description="Write a checkpoint as a model folder for transformers or onnxruntime, with a model card. Its\n"
+    parser = CommandParser(
+        "export",
+        "Write a checkpoint as a model folder for transformers or onnxruntime, with a model card. Its\n"
         "entities are compared with the checkpoint's; a folder that finds different ones is refused.",
-        epilog="Examples:\n"
+        "Examples:\n"
         "  python -m ner_module export --ckpt_path best --output exported\n"
         "  python -m ner_module export --ckpt_path best --output exported-onnx --format onnx\n"
         "  python -m ner_module export --ckpt_path best --output exported --name me/my-tagger\n"
         "  hf upload me/my-tagger exported",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     add = parser.add_argument
     add("--ckpt_path", default="best", metavar="best|last|FILE", help="the checkpoint (best)")

@@ -5,7 +5,6 @@ Rules of thumb, each with its reason in a comment of the recipe; ``docs/models.m
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from ner_module.errors import printable
+from ner_module.help import CommandParser
 
 if TYPE_CHECKING:
     from ner_module.extras.audit.corpus import Corpus
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str]) -> int:
     Raises:
         DataError: a file cannot be read.
     """
-    parser = argparse.ArgumentParser(prog="python -m ner_module init", description=_DESCRIPTION, allow_abbrev=False)
+    parser = CommandParser("init", _DESCRIPTION)
     parser.add_argument("train_file", nargs="+", metavar="TRAIN", help="the training data: paths or globs")
     parser.add_argument("--validation_file", nargs="+", metavar="FILE", help="data for choosing the best epoch")
     parser.add_argument("--test_file", nargs="+", metavar="FILE", help="data for `test`")

@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from ner_module.help import CommandParser
 from ner_module.offers import Offer
 
 OFFER = Offer(
@@ -25,7 +25,7 @@ compares them, with paired tests of each against the first."""
 
 def main(arguments: Sequence[str]) -> int:
     """``python -m ner_module report``, parsed before anything heavy is imported; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m ner_module report", description=_DESCRIPTION, allow_abbrev=False)
+    parser = CommandParser("report", _DESCRIPTION)
     add = parser.add_argument
     add("runs", nargs="+", type=Path, metavar="RUN", help="run directory; the first is the baseline")
     add("--output", type=Path, help="the HTML file; default RUN/report.html for one run, comparison.html for several")

@@ -6,12 +6,13 @@ parser of ``fit``; types that JSON has no word for (callbacks, loggers) may be a
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import TypeAdapter
+
+from ner_module.help import CommandParser
 
 _DESCRIPTION = """\
 Print a JSON schema of the configuration files. Redirect it into schema.json beside your recipes, and begin these with
@@ -20,7 +21,7 @@ Print a JSON schema of the configuration files. Redirect it into schema.json bes
 
 def main(arguments: Sequence[str]) -> int:
     """Print the schema; returns the exit code."""
-    argparse.ArgumentParser(prog="python -m ner_module schema", description=_DESCRIPTION).parse_args(list(arguments))
+    CommandParser("schema", _DESCRIPTION).parse_args(list(arguments))
     print(json.dumps(schema(), indent=1, ensure_ascii=False))
     return 0
 
