@@ -59,7 +59,7 @@ def complete_arguments(arguments: list[str]) -> Run:
 
     recipe = configs[0].stem if configs else "fit"
     chosen_dir, checkpoint_name = asked_for("run_dir"), asked_for("ckpt_path")
-    run_dir = Path(chosen_dir) if chosen_dir else None
+    run_dir = Path(chosen_dir).expanduser() if chosen_dir else None
     resumes = starts_anew = False
     if checkpoint_name == "auto" or (checkpoint_name is None and command == "fit" and cluster.is_restart()):
         run_dir = run_dir or new_run_dir(recipe)

@@ -139,7 +139,9 @@ class NERCLI(LightningCLI):
         if run.command == "predict":
             _check_output(run, self.config)
         self.precision_is_chosen = choose_precision(trainer)
-        trainer.default_root_dir = str(run.run_dir)
+        if trainer.default_root_dir:
+            log.warning("--trainer.default_root_dir has no effect: --run_dir says where everything of a run goes")
+            trainer.default_root_dir = None
         set_up_loggers(trainer, run.command, run.run_dir)
         if self.checkpoint is None:
             unpack_run(self.config.model.model_name_or_path)
@@ -192,7 +194,8 @@ def _read_checkpoint(run: Run, options: Any) -> dict[str, Any] | None:
 
 def _check_output(run: Run, options: Any) -> None:
     """Refuse to write predictions over anything but predictions; a pipe is written to, and so is ``/dev/null``."""
-    output = Path(options.output) if options.output else None
+    output = Path(options.output).expanduser() if options.output else None
+    options.output = output and str(output)
     if output and not output.is_fifo() and output != Path(os.devnull):
         read = [*_as_list(options.data.predict_file), run.checkpoint]
         check_output(output, holds_predictions, [Path(path) for path in read if path])
@@ -213,6 +216,7 @@ def build_trainer(run: Run, parser: Parser, options: Any, trainer: dict[str, Any
     callbacks += standard_callbacks(run, options, own_bar)
     if run.command == "fit" and not trainer["fast_dev_run"]:
         callbacks.append(SaveRun(parser, options))
+    trainer["default_root_dir"] = str(run.run_dir)
     trainer["callbacks"], trainer["logger"] = callbacks, loggers or False
     trainer["plugins"] = with_own_plugins(_as_list(trainer["plugins"]))
     trainer["enable_progress_bar"] = own_bar or trainer["enable_progress_bar"]
@@ -260,7 +264,7 @@ def _before_fit(cli: NERCLI) -> None:
 
 def _say_next(run: Run, trainer: Trainer, model: NERModule, data: NERDataModule) -> None:
     """Print where everything is and what to type next."""
-    lines = [f"Saved in {run.run_dir}", "", "Next:"]
+    lines = []
     saved = [name for name in ("best", "last") if checkpoint_path(run.run_dir, name).is_file()]
     asked = f"--run_dir {shlex.quote(str(run.run_dir))}" + (" --ckpt_path last" if saved == ["last"] else "")
     if saved:
@@ -271,7 +275,10 @@ def _say_next(run: Run, trainer: Trainer, model: NERModule, data: NERDataModule)
     if _SAMPLE in map(str, _as_list(data.hparams["train_file"])):
         name = model.hparams["model_name_or_path"]
         lines.append(f"  {run.launch} fit --model.model_name_or_path {name} --data.train_file YOUR_FILE")
-    say("\n".join(lines))
+    where = f"Saved in {run.run_dir}"
+    if not saved:
+        where += " but for the model: --trainer.enable_checkpointing is false"
+    say("\n".join([where, *(["", "Next:"] if lines else []), *lines]))
 
 
 def _example(data: NERDataModule) -> str:

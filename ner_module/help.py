@@ -103,7 +103,8 @@ class CommandParser(argparse.ArgumentParser):
 def with_meant(message: str, options: Iterable[str]) -> str:
     """A message of a parser: on an unknown option with the names that may have been meant, on others as it is."""
     if found := re.match(r"unrecognized arguments: (-[^\s=]+)", message):
-        return f"there is no option {found[1]}{did_you_mean(found[1], options)}"
+        named = [name for name in options if not name.endswith(("+", ".help"))]
+        return f"there is no option {found[1]}{did_you_mean(found[1], named)}"
     return message
 
 

@@ -60,7 +60,9 @@ class Parser(LightningArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise a ``UsageError``."""
         message = with_meant(message, self._option_string_actions)
-        if re.search(r'Parser key "model.model_name_or_path":\s+Expected .* Got value: None', message):
+        if found := re.match(r"unrecognized arguments: ([^-\s]\S*)", message):
+            message = f"{found[1]!r} is no option's value: name its option, such as --config or --run_dir"
+        elif re.search(r'Parser key "model.model_name_or_path":\s+Expected .* Got value: None', message):
             message = "no model is named: give --model.model_name_or_path NAME, or a --config"
         raise UsageError(in_brief(message), f"{self.prog} --help-all") from ex
 
@@ -160,5 +162,5 @@ def read_ahead(arguments: Sequence[str]) -> tuple[dict[str, list[str]], list[str
         found, others = parser.parse_known_args(arguments)
     except argparse.ArgumentError as error:
         raise UsageError(str(error), f"{launch_command()} --help") from error
-    found.config = [str(shipped(Path(name))) for name in found.config]
+    found.config = [str(shipped(Path(name).expanduser())) for name in found.config]
     return vars(found), others

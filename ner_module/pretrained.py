@@ -86,7 +86,8 @@ def resolve_model_path(model_name_or_path: str) -> str:
         PretrainedError: the package is not listed here, not installed, or one of its files has another SHA-256.
     """
     if not model_name_or_path.startswith(PACKAGE_PREFIX):
-        return model_name_or_path
+        is_home = model_name_or_path.startswith("~")
+        return str(Path(model_name_or_path).expanduser()) if is_home else model_name_or_path
     name = model_name_or_path.removeprefix(PACKAGE_PREFIX).strip("/")
     if name not in _PACKAGED_SHA256:
         known = ", ".join(PACKAGE_PREFIX + known for known in _PACKAGED_SHA256)

@@ -34,6 +34,7 @@ from ner_module.training.runs import checkpoint_path, find_checkpoint
 
 # namespace/name; a path that is not there should be called that, so file endings are left to paths.
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(?<!\.ckpt)")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class NERTagger:
@@ -73,13 +74,13 @@ class NERTagger:
             RunError: nothing is there, or it cannot be used.
             PretrainedError: the hub does not have it, or cannot be asked.
         """
-        folder = Path(path)
+        folder = Path(path).expanduser()
         if not folder.exists() and _HUB_ID.fullmatch(str(path)):
             folder = fetch_model_folder(str(path), revision)
         if (folder / "config.json").is_file():
             return cls(*load_model_folder(folder, device))
         saved = [checkpoint_path(folder, name) for name in ("best", "last")]  # without validation data there is no best
-        file = find_checkpoint(str(next(filter(Path.is_file, saved), path)), None)
+        file = find_checkpoint(str(next(filter(Path.is_file, saved), folder)), None)
         data = NERDataModule()
         checkpoint = read_checkpoint(file)
         warn_of_broken_weights(checkpoint, file)
@@ -141,6 +142,11 @@ class NERTagger:
         sentences = [_sentence(text, f"text {index}") for index, text in enumerate(given)]
         if not sentences:
             return []
+        for index, sentence in enumerate(sentences):
+            if any(map(_SURROGATE.search, sentence.tokens)):
+                raise ValueError(f"text {index} holds half a surrogate pair, which is no character: decode it anew")
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}: give at least 1")
         if documents is not None and len(documents) != len(sentences):
             raise ValueError(f"{len(sentences)} texts but {len(documents)} documents: give one for each text")
         results: list[dict[str, Any]] = [{}] * len(sentences)
@@ -183,7 +189,7 @@ def unpack_run(model_name_or_path: str) -> None:
     Raises:
         RunError: its checkpoint cannot be used.
     """
-    if (Path(model_name_or_path) / "checkpoints").is_dir() and model_name_or_path not in UNPACKED:
+    if (Path(model_name_or_path).expanduser() / "checkpoints").is_dir() and model_name_or_path not in UNPACKED:
         tagger = NERTagger.load(model_name_or_path)
         folder = tempfile.mkdtemp(prefix="ner-module-")
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
@@ -193,6 +199,7 @@ def unpack_run(model_name_or_path: str) -> None:
 
 def _sentence(text: str | Sequence[str], where: str) -> Sentence:
     if isinstance(text, str):
+        text = str(text)  # of NumPy, it is written with its type
         offsets = split_words(text)
         return Sentence([text[start:end] for start, end in offsets], text=text, offsets=offsets)
     if not isinstance(text, Iterable) or isinstance(text, (bytes, Mapping, Set)):

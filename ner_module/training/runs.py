@@ -169,6 +169,7 @@ def find_checkpoint(asked: str, run_dir: Path | None) -> Path:
         RunError: it does not exist, or is damaged; the message names the alternatives.
     """
     if asked not in _NAMES:
+        asked = str(Path(asked).expanduser())
         if Path(asked).is_file():
             return Path(asked)
         raise RunError(f"no checkpoint {asked}: give best, last or an existing file; {_existing()}")

@@ -100,6 +100,8 @@ def plain_config(text: str, where: str, keep_all: bool) -> str:
             raise RunError(f"{where}: {section} holds no options; restore the file, or name another with --config")
         plain[section] = {}
         for name, value in options.items():
+            if name == "default_root_dir":  # as earlier versions wrote it
+                continue
             problem = _problem(section, name, value)
             if problem is None:
                 plain[section][name] = value

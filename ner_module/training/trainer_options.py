@@ -23,7 +23,7 @@ _CALLBACKS = REFUSED | {
 }
 
 _METRICS = ("loss", "precision", "recall", "f1", "f1_macro", "f1_weighted", "accuracy")
-_VALIDATION_METRIC = re.compile(rf"val/({'|'.join(_METRICS)}|(precision|recall|f1|support)/.+)")
+_METRIC = re.compile(rf"train/loss|val/({'|'.join(_METRICS)}|(precision|recall|f1|support)/.+)")
 
 
 def check_trainer(trainer: Any) -> None:
@@ -41,6 +41,8 @@ def check_trainer(trainer: Any) -> None:
         raise RunError(f"--trainer.gradient_clip_val: it is {trainer.gradient_clip_val}; give null or more than 0")
     if trainer.overfit_batches:
         raise RunError("--trainer.overfit_batches is not supported: give a small --data.train_file instead")
+    if trainer.logger is True:
+        raise RunError("--trainer.logger true: name one, as configs/overlays/tensorboard.yaml does")
     if trainer.barebones:
         raise RunError("--trainer.barebones is not supported: --trainer.fast_dev_run true tries everything once")
     strategy = trainer.strategy
@@ -62,6 +64,7 @@ def check_callbacks(callbacks: list[Callback]) -> None:
     refuse_callbacks(callbacks, _CALLBACKS)
     for callback in callbacks:
         monitor = str(getattr(callback, "monitor", None))
-        if monitor.startswith("val") and not _VALIDATION_METRIC.fullmatch(monitor):
+        if monitor.startswith(("val", "train")) and not _METRIC.fullmatch(monitor):
             known = ", ".join(f"val/{metric}" for metric in _METRICS)
-            raise RunError(f"a callback watches {monitor!r}, which does not exist: give one of {known} or val/f1/TYPE")
+            problem = f"a callback watches {monitor!r}, which does not exist"
+            raise RunError(f"{problem}: give one of {known}, val/f1/TYPE or train/loss")

@@ -15,6 +15,7 @@ import pytest
 import yaml
 from run_files import files_in, learnt, results, write_config
 
+from ner_module import __version__
 from ner_module.help import COMMANDS, class_options
 from ner_module.offers import find_commands
 from ner_module.options import build_parser
@@ -82,7 +83,7 @@ def test_help_is_short_soon_there_and_imports_no_torch(tmp_path: Path, command: 
     assert min(seconds) < (2.0 if command else 1.0)
 
 
-@pytest.mark.parametrize("arguments", [[], ["--help"]])
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["help"]])
 def test_without_a_command_all_are_named(run_main: RunMain, arguments: list[str]) -> None:
     text = run_main(*arguments).out
     for command in (*COMMANDS, *find_commands()):
@@ -102,6 +103,13 @@ def test_without_a_command_all_are_named(run_main: RunMain, arguments: list[str]
         (["fit", "--model.lr", "1"], ["no option --model.lr; did you mean --model.learning_rate"]),
         (["fit", "--config"], ["--config", "expected one argument"]),
         (["fit", "--model.model_name_or_path", "m", "--trainer.max_epochs", "x"], ["max_epochs:", "value: x"]),
+        (["fit", "--data.predict_fil", "x"], ["no option --data.predict_fil; did you mean --data.predict_file or"]),
+        (["fit", "run/own.yaml"], ["'run/own.yaml' is no option's value: name its option, such as --config"]),
+        (["fit", "--config", "optoin.yaml"], ["optoin.yaml: there is no such file; did you mean option.yaml?"]),
+        (["fit", "--config", "twice.yaml"], ["twice.yaml:2: 'model' is given twice"]),
+        (["convert", "option.yaml", "section.yaml", "--over"], ["no option --over; did you mean --overwrite?"]),
+        (["doctor", "--quik"], ["no option --quik; did you mean --quick?"]),
+        (["report"], ["the following arguments are required: RUN"]),
         (["audit", "--config", "section.yaml"], ["section.yaml:1: there is no section 'models'; did you mean model?"]),
     ],
     ids=" ".join,
@@ -111,6 +119,7 @@ def test_what_is_misspelt_is_named_in_one_line(
 ) -> None:
     (tmp_path / "section.yaml").write_text("models:\n  model_name_or_path: x\n", encoding="utf-8")
     (tmp_path / "option.yaml").write_text("model:\n  model_name_or_path: x\ndata: {batchsize: 1}\n", encoding="utf-8")
+    (tmp_path / "twice.yaml").write_text("model: {model_name_or_path: x}\nmodel: {learning_rate: 1.0}\n", "utf-8")
     outcome = run_main(*arguments, check=False)
     tip, error = outcome.err.splitlines()[-2:]
     assert outcome.code == 2
@@ -140,9 +149,46 @@ def test_print_config_runs(run_main: RunMain, fit_options: list[str], tmp_path: 
     run_main("fit", "--config=one/config.yaml", "--run_dir=three")
     assert learnt(tmp_path / "three") == learnt(tmp_path / "one")
     saved = [yaml.safe_load((tmp_path / name / "config.yaml").read_text()) for name in ("one", "two", "three")]
-    for config in saved:
-        config["trainer"].pop("default_root_dir")
     assert saved[0] == saved[1] == saved[2]
+
+
+def test_shipped_configurations_and_their_corpus_are_found_from_anywhere(run_main: RunMain, tmp_path: Path) -> None:
+    overlay = ["--config", "configs/overlays/debug.yaml"]
+    options = ["--config", "configs/quickstart.yaml", *overlay, "--model.model_name_or_path", "nowhere"]
+    assert printed_config(run_main, "fit", *options)["data"]["batch_size"] == 16
+    outcome = run_main("fit", *options, check=False)
+    assert "sample/train.conll" not in outcome.errors()[0]
+    assert "nowhere" in outcome.errors()[0]
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "quickstart.yaml").write_text("seed_everything: 7\n", encoding="utf-8")
+    assert printed_config(run_main, "fit", *options)["seed_everything"] == 7, "a file that is there comes first"
+
+
+@pytest.mark.parametrize("name", ["README.md", "report.html", "config.yaml"])
+def test_a_run_replaces_no_file_of_somebody_else(
+    run_main: RunMain, fit_options: list[str], tmp_path: Path, name: str
+) -> None:
+    (tmp_path / name).write_text("model: {}\n", encoding="utf-8")
+    outcome = run_main("fit", *fit_options, "--run_dir", ".", check=False)
+    assert outcome.errors() == [f"error: {name} is in the way, since a run writes one: choose another --run_dir"]
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_home_and_what_is_not_saved(
+    run_main: RunMain, fit_options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No shell expands `--run_dir=~/x`, nor a YAML."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    options = ["--trainer.max_epochs", 1, "--trainer.enable_checkpointing", "false", "--trainer.default_root_dir", "x"]
+    outcome = run_main("fit", *fit_options, "--run_dir=~/run", *options)
+    assert outcome.out.endswith("run but for the model: --trainer.enable_checkpointing is false\n")
+    assert "warning: --trainer.default_root_dir has no effect: --run_dir" in outcome.err
+    assert (tmp_path / "home" / "run" / "results.json").is_file()
+    assert {path.name for path in tmp_path.iterdir()} == {"home"}
+
+
+def test_the_version(run_main: RunMain) -> None:
+    assert run_main("--version").out == f"{__version__}\n"
 
 
 def test_print_config_needs_and_leaves_nothing(run_main: RunMain, tmp_path: Path) -> None:

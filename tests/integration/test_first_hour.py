@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -346,6 +347,13 @@ def test_the_last_model_for_production_is_trained_on_everything(
     ):
         with pytest.raises(TypeError, match=re.escape(said)):
             tagger.predict(wrong)  # type: ignore[arg-type]
+    [numpy] = tagger.predict(np.array(["Ada met Bob."]))  # type: ignore[arg-type]
+    assert numpy == found
+    assert type(numpy["text"]) is str
+    with pytest.raises(ValueError, match="batch_size is 0: give at least 1"):
+        tagger.predict(["Ada"], batch_size=0)
+    with pytest.raises(ValueError, match="text 1 holds half a surrogate pair"):
+        tagger.predict(["Ada", "\ud83d Bob"])
 
 
 def test_an_exported_file_can_be_read_by_those_who_can_read_its_folder(trained_run: Path, tmp_path: Path) -> None:

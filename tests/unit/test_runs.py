@@ -122,7 +122,7 @@ def test_a_directory_of_the_users_own_is_never_removed() -> None:
 def test_a_used_directory_is_not_free(name: str) -> None:
     run = new_run_dir("bert")
     check_free(run)
-    (run / "config.yaml").write_text("", encoding="utf-8")  # what a failed start leaves
+    (run / "config.yaml").write_text("save_every_minutes: 10.0\n", encoding="utf-8")  # what a failed start leaves
     check_free(run)
     (run / name).parent.mkdir(exist_ok=True)
     (run / name).write_text("", encoding="utf-8")

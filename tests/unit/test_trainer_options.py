@@ -14,8 +14,9 @@ from ner_module.training.trainer_options import check_callbacks, check_trainer
 GIVEN = Namespace(
     **dict.fromkeys(("max_epochs", "max_steps", "limit_train_batches", "accumulate_grad_batches", "num_nodes"), 1),
     **dict.fromkeys(("check_val_every_n_epoch", "val_check_interval", "gradient_clip_val"), 1.0),
-    **dict.fromkeys(("overfit_batches", "barebones"), False),
+    **dict.fromkeys(("overfit_batches", "barebones", "logger"), False),
     strategy="auto",
+    max_time=None,
 )
 
 
@@ -26,6 +27,9 @@ GIVEN = Namespace(
           for name in ("max_epochs", "max_steps", "limit_train_batches", "accumulate_grad_batches",
                        "check_val_every_n_epoch", "val_check_interval")),
         ({"gradient_clip_val": -1}, "gradient_clip_val: it is -1"),
+        ({"logger": True}, "logger true: name one"),
+        ({"max_time": "12:00"}, "max_time: it is 12:00; give days, hours, minutes and seconds"),
+        ({"max_time": "00:00:00:00"}, "max_time: it is 00:00:00:00; give"),
         ({"overfit_batches": 2}, "give a small --data.train_file"),
         ({"barebones": True}, "--trainer.barebones is .*fast_dev_run"),
         ({"strategy": "ddp_fork"}, "ddp_fork .* give ddp, or start it with torchrun"),
@@ -49,6 +53,7 @@ def test_options_that_cannot_be_meant(options: dict[str, Any], said: str) -> Non
         (callbacks.Timer(), "Timer: .* --trainer.max_time"),
         (callbacks.ModelPruning("l1_unstructured"), "ModelPruning: .* exported model"),
         (callbacks.EarlyStopping("val/f2"), "'val/f2', which does not exist: give one of .*val/f1, .*val/f1/TYPE"),
+        (callbacks.EarlyStopping("train_loss"), "'train_loss', which does not exist: give one of .* train/loss"),
     ],
     ids=lambda value: type(value).__name__,
 )

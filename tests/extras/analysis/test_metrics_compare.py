@@ -10,7 +10,7 @@ from rich.console import Console
 from seqeval.metrics import f1_score
 from test_metrics_references import random_spans
 
-from ner_module.errors import DataError
+from ner_module.errors import DataError, UsageError
 from ner_module.extras.analysis import main
 from ner_module.extras.analysis.analysis import analyse
 from ner_module.extras.analysis.tables import analysis_tables
@@ -143,11 +143,10 @@ def test_a_damaged_results_file_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("arguments", [[], ["a"], ["a", "--against"], ["a", "--against", "b", "--resamples", "0"]])
-def test_wrong_options_exit_with_two(arguments, capsys):
-    with pytest.raises(SystemExit) as exit_:
+def test_wrong_options_are_refused(arguments):
+    with pytest.raises(UsageError) as error:
         main(arguments)
-    assert exit_.value.code == 2
-    assert "compare" in capsys.readouterr().err
+    assert error.value.tip == "python -m ner_module compare --help"
 
 
 def rendered(tables) -> str:
