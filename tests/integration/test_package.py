@@ -42,7 +42,8 @@ def test_the_wheel_holds_the_package_and_the_sample(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     sources = {str(path.relative_to(ROOT)) for path in (ROOT / "ner_module").rglob("*.py")}
     assert sources <= names
-    assert {"ner_module/requirements/core.txt", "ner_module/data/sample/train.conll"} <= names
+    configs = {f"ner_module/{path.relative_to(ROOT)}" for path in (ROOT / "configs").rglob("*.yaml")}
+    assert {"ner_module/requirements/core.txt", "ner_module/data/sample/train.conll", *configs} <= names
     others = {name.split("/")[0] for name in names} - {"ner_module"}
     assert len(others) == 1
     assert others.pop().endswith(".dist-info"), "nothing but the package and its metadata"
@@ -55,3 +56,11 @@ def test_the_wheel_works_without_a_clone(wheel: Path, tmp_path: Path) -> None:
     assert Path(where.strip()).is_relative_to(target)
     assert "fit" in python("-m", "ner_module", "--help", cwd=tmp_path, path=target)
     assert "as tested" in python("-m", "ner_module", "doctor", cwd=tmp_path, path=target)
+    (tmp_path / "my.conll").write_text("Ada B-PER\nslept O\n\n" * 9, encoding="utf-8")
+    recipe = python("-m", "ner_module", "init", "my.conll", cwd=tmp_path, path=target)
+    (tmp_path / "my.yaml").write_text(recipe, encoding="utf-8")
+    shipped = ["configs/quickstart.yaml", "configs/overlays/cpu.yaml", "my.yaml"]
+    named = [part for name in shipped for part in ("--config", name)]
+    printed = python("-m", "ner_module", "fit", *named, "--print_config", cwd=tmp_path, path=target)
+    assert "train_file: my.conll" in printed
+    assert "accelerator: cpu" in printed

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import cache
 from http.server import HTTPServer
@@ -242,6 +245,31 @@ def _answers(server: HTTPServer, texts: list[str]) -> Any:
     finally:
         thread.join()
         server.server_close()
+
+
+# ---------------------------------------------------------------------- cli.md
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        (["do"], ["doctor"]),
+        (["fit", "--config", "x.yaml", "--data.train"], ["--data.train_file"]),
+        (["convert", "--over"], ["--overwrite"]),
+        (["fit", "my/tr"], []),  # bash itself completes names of files
+    ],
+    ids=" ".join,
+)
+def test_the_tab_key_completes(typed: list[str], completed: list[str], tmp_path: Path) -> None:
+    [code] = re.findall(r"```bash\n(.*?)```", _text(DOCS / "cli.md"), re.DOTALL)
+    program = tmp_path / "ner-module"
+    program.write_text(f'#!/bin/sh\nPYTHONPATH="{ROOT}" exec "{sys.executable}" -m ner_module "$@"\n', "utf-8")
+    program.chmod(0o755)
+    words = " ".join(map(shlex.quote, ["ner-module", *typed]))
+    script = f'{code}COMP_WORDS=({words}) COMP_CWORD={len(typed)}\n_ner_module\necho "${{COMPREPLY[@]}}"'
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True, check=False)
+    assert (done.stdout.split(), done.stderr) == (completed, "")
 
 
 # ---------------------------------------------------------------------- docs/check_pages.py
