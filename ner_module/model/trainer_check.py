@@ -26,11 +26,7 @@ REFUSED = {
 
 
 def refuse_callbacks(callbacks: Iterable[Callback], refused: Mapping[str, str] = REFUSED) -> None:
-    """Refuse those that are named; a ``Tuner`` that only searches may use any.
-
-    Raises:
-        RunError: says what to use instead.
-    """
+    """Refuse those that are named (:class:`RunError`: what to use instead); a ``Tuner``, which only searches, may."""
     for callback in callbacks:
         names = [parent.__name__ for parent in type(callback).__mro__]
         for name in refused.keys() & set(names):
