@@ -57,7 +57,7 @@ def test_the_commands_of_a_page_run(
     newest = tmp_path / "runs" / "newest"
     shutil.copytree(trained_run, newest)
     for command in ("validate", "test"):
-        run_main(command, "--run_dir", newest)
+        run_main(command, "--run_dir", newest, "--data.test_file", "my/test.conll")
     found = list(commands(page))
     assert len(found) >= 2
     for words, below in found:
