@@ -714,7 +714,7 @@ def test_data_tokenised_for_another_base_model_are_mentioned(
     for family in ("bert-uncased", "roberta"):
         new_trainer(tmp_path, fast_dev_run=True).fit(make_module(), make_data(family))
     logger.removeHandler(caplog.handler)
-    [said] = [message for message in caplog.messages if "tokenised for" in message]
+    [said] = {message for message in caplog.messages if "tokenised for" in message}
     assert re.fullmatch(r"the model is made from .*bert-uncased, but the data are tokenised for .*roberta", said)
 
 
