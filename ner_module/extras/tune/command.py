@@ -29,14 +29,18 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def seconds(text: str) -> float:
-    """A time such as ``90s``, ``30m``, ``1.5h`` or ``1d`` in seconds; raises ``ValueError`` for another text.
+    """A time such as ``90s``, ``30m``, ``1.5h`` or ``1d`` in seconds.
+
+    Raises:
+        ArgumentTypeError: it is none.
+
 
     >>> seconds("1.5h")
     5400.0
     """
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
     if found is None or not float(found[1]):
-        raise ValueError(f"{text!r} is no time such as 30m or 2h")
+        raise argparse.ArgumentTypeError(f"{text!r} is no time such as 30m or 2h")
     return float(found[1]) * _UNITS[found[2]]
 
 
@@ -66,7 +70,9 @@ def main(arguments: Sequence[str]) -> int:
         parser.error("--seeds and --trials must not be negative")
     if importlib.util.find_spec("optuna") is None:
         raise RunError("`tune` needs the package 'optuna': pip install -e '.[tune]'")
+    from ner_module.tables import say
     from ner_module.training import cluster
+    from ner_module.training.runs import launch_command
 
     shape = cluster.topology()
     if shape is not None and shape != (1, 1):
@@ -80,8 +86,11 @@ def main(arguments: Sequence[str]) -> int:
     search = Search(own.run_dir, others, own.space)
     try:
         search.run(own.trials, deadline, own.seeds)
-    finally:
-        better = search.summarise()
+    except KeyboardInterrupt:
+        search.summarise()
+        say(f"\nStopped. Resume with:  {launch_command()} tune --run_dir {search.folder} and --budget or --trials")
+        raise
+    better = search.summarise()
     if better is not None and own.seeds:
         compare_recipes(search, better, own.seeds, deadline)
     return 0

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from pathlib import Path
 from statistics import fmean
 
 from optuna.trial import FrozenTrial
 
-from ner_module.errors import RunError
+from ner_module.errors import DataError, RunError
 from ner_module.extras.analysis.sentences import counts_of_runs, read_predictions
-from ner_module.extras.analysis.uncertainty import f1_of, paired_test, welch_test
+from ner_module.extras.analysis.uncertainty import paired_test, welch_test
 from ner_module.extras.tune.search import RECIPE, Search, run_of
 from ner_module.extras.tune.trial import run_command, train
+from ner_module.files import read_json_object
 from ner_module.tables import say
 from ner_module.training.runs import launch_command, run_lock
 
@@ -34,13 +37,12 @@ def compare_recipes(search: Search, best: FrozenTrial, seeds: int, deadline: flo
     with run_lock(folder):
         for seed in range(first, first + seeds):
             begun = time.monotonic()
-            if deadline is not None and begun + 2 * typical > deadline:
+            both = {run: folder / f"{run}-seed-{seed}" for run in (run_of(best), RECIPE)}
+            left = {run: at for run, at in both.items() if not (at / "predictions" / "validation.jsonl").is_file()}
+            if left and deadline is not None and begun + len(left) * typical > deadline:
                 break
-            for run, values in ((run_of(best), best.params), (RECIPE, {})):
-                run_dir = folder / f"{run}-seed-{seed}"
-                if (run_dir / "predictions" / "validation.jsonl").is_file():
-                    continue
-                problem = train(run_dir, [*search.arguments(run, values), f"--seed_everything={seed}"])
+            for run, run_dir in left.items():
+                problem = train(run_dir, [*search.arguments(run, best.params), f"--seed_everything={seed}"])
                 if problem := problem or run_command(run_dir, ["validate", f"--run_dir={run_dir}"]):
                     raise RunError(f"the comparison stopped: {problem}")
             used.append(seed)
@@ -50,20 +52,38 @@ def compare_recipes(search: Search, best: FrozenTrial, seeds: int, deadline: flo
         say(f"gain       not measured: the budget has no time for it. To do it:\n  {again}")
         return
     ours, theirs = ([folder / f"{run}-seed-{seed}" for seed in used] for run in (run_of(best), RECIPE))
-    _, counts = counts_of_runs([*ours, *theirs], [read_predictions(run, "validation") for run in [*ours, *theirs]])
-    result = paired_test(counts[: len(used)], counts[len(used) :])
-    f1s = [float(f1_of(of_run.sum((0, 1)).double())) for of_run in counts]
-    a, b = f1s[: len(used)], f1s[len(used) :]
-    difference, low, high = result.difference
-    over_seeds = welch_test(a, b)
-    sure = max(result.p_bootstrap, 1.0 if over_seeds is None else over_seeds) < 0.05
     say(
-        f"\ngain       {difference:+.4f} F1 on validation data (95 % interval {low:+.4f} to {high:+.4f}): "
-        f"{fmean(a):.4f}, and {fmean(b):.4f} for the recipe as it is; means over {len(used)} seeds that chose neither\n"
-        f"           p {result.p_bootstrap:.4f} over sentences (paired bootstrap), "
-        f"{'n/a' if over_seeds is None else f'{over_seeds:.4f}'} over seeds (Welch): "
-        f"{'more than chance' if sure else 'it may be chance; more seeds would tell (--seeds)'}\n"
-        "           The same sentences chose the trial, which flatters it. Test data were not scored.\n\n"
+        f"\n{gain(ours, theirs)} Test data were not scored.\n\n"
         f"Next:\n  {launch} test --run_dir {search.run_dir(best)}\n"
         f"  {launch} compare {' '.join(map(str, ours))} --against {' '.join(map(str, theirs))} --split validation"
+    )
+
+
+def gain(ours: Sequence[Path], theirs: Sequence[Path]) -> str:
+    """What the new recipe gained over the old one on validation data, how sure that is, and what to make of it.
+
+    Args:
+        ours: runs of the new recipe, scored by ``validate``.
+        theirs: of the old one, with the same seeds.
+    """
+    a, b = ([read_json_object(run / "results.json")["validate"]["val/f1"] for run in side] for side in (ours, theirs))
+    difference, over_seeds, num = fmean(a) - fmean(b), welch_test(a, b), len(a)
+    p_values = [1.0 if over_seeds is None else over_seeds]
+    said = f"p over seeds {'n/a' if over_seeds is None else f'{over_seeds:.4f}'} (Welch)"
+    try:
+        _, counts = counts_of_runs([*ours, *theirs], [read_predictions(run, "validation") for run in [*ours, *theirs]])
+    except DataError:
+        caution = "The validation sentences were held out anew with each seed."
+    else:
+        test = paired_test(counts[:num], counts[num:])
+        p_values.append(test.p_bootstrap)
+        (_, low, high), p_over = test.difference, test.p_bootstrap
+        said = f"95 % interval {low:+.4f} to {high:+.4f}, p over sentences {p_over:.4f} (paired bootstrap), {said}"
+        caution = "The same sentences chose the trial, which flatters it."
+    verdict = "more than chance" if max(p_values) < 0.05 else "it may be chance; more seeds would tell (--seeds)"
+    verdict = verdict if difference > 0 else "no gain: stay with the recipe as it is"
+    return (
+        f"gain       {difference:+.4f} F1 on validation data: {fmean(a):.4f}, and {fmean(b):.4f} for the recipe as it is,\n"
+        f"           both trained again with {num} seed{'s' * (num > 1)} that chose neither\n"
+        f"           {said}\n           {verdict}\n           {caution}"
     )

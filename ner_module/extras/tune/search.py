@@ -73,6 +73,7 @@ class Search:
             ends = {n: w if isinstance(w, list) else [w.low, w.high] for n, w in self.space.items()}
             parse_fit_options([*as_it_is, *(as_flag(name, end) for name, found in ends.items() for end in found)])
             self._join()
+        say(f"search     {folder}; what is searched: {path}")
 
     def _join(self) -> None:
         """Become one more worker, and take over what dead ones have left."""
