@@ -82,8 +82,9 @@ def gain(ours: Sequence[Path], theirs: Sequence[Path]) -> str:
         caution = "The same sentences chose the trial, which flatters it."
     verdict = "more than chance" if max(p_values) < 0.05 else "it may be chance; more seeds would tell (--seeds)"
     verdict = verdict if difference > 0 else "no gain: stay with the recipe as it is"
+    means = f"{fmean(a):.4f}, and {fmean(b):.4f} for the recipe as it is"
     return (
-        f"gain       {difference:+.4f} F1 on validation data: {fmean(a):.4f}, and {fmean(b):.4f} for the recipe as it is,\n"
+        f"gain       {difference:+.4f} F1 on validation data: {means},\n"
         f"           both trained again with {num} seed{'s' * (num > 1)} that chose neither\n"
         f"           {said}\n           {verdict}\n           {caution}"
     )

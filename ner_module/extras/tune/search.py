@@ -136,7 +136,7 @@ class Search:
                 if quarter not in reported and quarter < _QUARTERS and (f1 := best_f1(rows[:number])) is not None:
                     reported.add(quarter)
                     trial.report(f1, quarter)
-                    pruned = pruned or trial.should_prune()
+                    pruned = pruned or bool(trial.should_prune())  # it may be one of NumPy
             return pruned
 
         try:
