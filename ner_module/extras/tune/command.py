@@ -77,22 +77,23 @@ def main(arguments: Sequence[str]) -> int:
     shape = cluster.topology()
     if shape is not None and shape != (1, 1):
         raise RunError("start `tune` as one process: each worker is a job of its own, a trial has --trainer.devices")
-    for signum in (signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(signum, _stop)
     from ner_module.extras.tune.comparison import compare_recipes
     from ner_module.extras.tune.search import Search
 
     deadline = None if own.budget is None else time.monotonic() + own.budget
     search = Search(own.run_dir, others, own.space)
+    for signum in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(signum, _stop)
     try:
-        search.run(own.trials, deadline, own.seeds)
+        try:
+            search.run(own.trials, deadline, own.seeds)
+        finally:
+            better = search.summarise()
+        if better is not None and own.seeds:
+            compare_recipes(search, better, own.seeds, deadline)
     except KeyboardInterrupt:
-        search.summarise()
-        say(f"\nStopped. Resume with:  {launch_command()} tune --run_dir {search.folder} and --budget or --trials")
+        say(f"\nStopped. Resume with:  {launch_command()} tune --run_dir {search.folder}, and --budget or --trials")
         raise
-    better = search.summarise()
-    if better is not None and own.seeds:
-        compare_recipes(search, better, own.seeds, deadline)
     return 0
 
 

@@ -51,6 +51,9 @@ class Search:
     def __init__(self, folder: Path | None, arguments: Sequence[str], space: Path | None) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+        warnings.filterwarnings(
+            "ignore", message=".* importance of the parameter may be inaccurate"
+        )  # the table says so
         recipe: dict[str, Any] | None = None
         if arguments or folder is None or not (folder / "recipe.yaml").is_file():
             parser = build_parser("fit")
@@ -105,16 +108,14 @@ class Search:
 
         Args:
             most: the number of trials.
-            deadline: by ``time.monotonic()``. Up to half of the time is left to compare recipes.
-            seeds: with how many seeds.
+            deadline: by ``time.monotonic()``.
+            seeds: with how many of them recipes are to be compared.
         """
         budget = None if deadline is None else deadline - time.monotonic()
         while True:
             typical = self.typical_seconds()
-            if deadline is not None and budget is not None and typical is not None:
-                reserve = min(2 * seeds * typical, budget / 2)
-                if time.monotonic() + typical + reserve > deadline:
-                    return
+            if deadline and budget and typical and not fits(typical, deadline - time.monotonic(), budget, seeds):
+                return
             with when_free(self.folder):
                 trials = self.study.get_trials(deepcopy=False)
                 waiting = any(trial.state is TrialState.WAITING for trial in trials)
@@ -239,7 +240,17 @@ class Search:
             sum(trial.state is state for trial in trials) for state in (TrialState.PRUNED, TrialState.FAIL)
         )
         note = f"{len(ranked)} trials trained to the end, {stopped} were stopped, {failed} failed or were interrupted."
+        note += " Importances from few trials are rough." if importance else ""
         return Table("The best trials on validation data", columns, rows, frozenset({0}), note)
+
+
+def fits(typical: float, left: float, budget: float, seeds: int) -> bool:
+    """Whether there is time for one more trial, and to train two recipes with so many seeds, for half of it at most.
+
+    >>> fits(60, left=179, budget=600, seeds=1), fits(60, left=180, budget=600, seeds=1), fits(60, 360, 600, 9)
+    (False, True, True)
+    """
+    return typical + min(2 * seeds * typical, budget / 2) <= left
 
 
 def run_of(trial: Trial | FrozenTrial) -> str:

@@ -38,7 +38,11 @@ def recipe(tmp_path: Path, tiny_model: Callable[..., Path], corpus: Path) -> Pat
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_search_that_is_killed_resumes_and_ends_with_a_better_recipe(
-    tmp_path: Path, recipe: Path, corpus: Path, program: Callable[..., subprocess.CompletedProcess[str]]
+    tmp_path: Path,
+    recipe: Path,
+    corpus: Path,
+    program: Callable[..., subprocess.CompletedProcess[str]],
+    run_main: Callable[..., Any],
 ) -> None:
     study, space = tmp_path / "study", tmp_path / "space.yaml"
     space.write_text("model.learning_rate: {low: 8.0e-3, high: 1.0e-2}\n", encoding="utf-8")
@@ -70,12 +74,12 @@ def test_a_search_that_is_killed_resumes_and_ends_with_a_better_recipe(
     rate = best["model"]["learning_rate"]
     assert rate == _study(study).best_params["model.learning_rate"]
     assert results(study / "trials" / "0002")["epochs"][-1]["val/f1"] > 0.1
-    program("fit", "--config", study / "best.yaml", "--run_dir", "again", "--trainer.max_steps", 2)
+    run_main("fit", "--config", study / "best.yaml", "--run_dir", "again", "--trainer.max_steps", 2)
     assert (
         yaml.safe_load((tmp_path / "again" / "config.yaml").read_text(encoding="utf-8"))["model"]["learning_rate"]
         == rate
     )
-    program("test", "--run_dir", study / "trials" / "0002", "--data.test_file", corpus / "test.conll")
+    run_main("test", "--run_dir", study / "trials" / "0002", "--data.test_file", corpus / "test.conll")
 
     # A trial far behind five others at half of its training is stopped, as on Ctrl-C.
     known = _study(study)
@@ -92,9 +96,9 @@ def test_a_search_that_is_killed_resumes_and_ends_with_a_better_recipe(
     assert "Stopped after step" in (run / "output.txt").read_text(encoding="utf-8")
 
     # The directory belongs to this recipe.
-    refused = program("tune", "--config", recipe, "--data.batch_size", 4, *options, check=False)
-    assert refused.returncode == 1
-    assert "is of another search" in refused.stderr
+    refused = run_main("tune", "--config", recipe, "--data.batch_size", 4, *options, check=False)
+    assert refused.code == 1
+    assert "is of another search" in refused.err
 
 
 @pytest.mark.slow
