@@ -76,7 +76,7 @@ class Search:
             ends = {n: w if isinstance(w, list) else [w.low, w.high] for n, w in self.space.items()}
             parse_fit_options([*as_it_is, *(as_flag(name, end) for name, found in ends.items() for end in found)])
             self._join()
-        say(f"search     {folder}; what is searched: {path}")
+        say(f"search     {folder}\n           what is searched: {path}")
 
     def _join(self) -> None:
         """Become one more worker, and take over what dead ones have left."""
@@ -183,8 +183,8 @@ class Search:
 
     def typical_seconds(self) -> float | None:
         """The median time of the trials that were not stopped; ``None`` before there is one."""
-        times = [trial.duration for trial in self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))]
-        return median(time.total_seconds() for time in times if time) if times else None
+        times = [seconds_of(trial) for trial in self.ranked()]
+        return median(times) if times else None
 
     def run_dir(self, trial: Trial | FrozenTrial) -> Path:
         """Where a trial trains."""
@@ -203,9 +203,7 @@ class Search:
         Returns:
             The best trial, to be compared with the recipe; ``None`` where it is that, or other workers still search.
         """
-        trials = self.study.get_trials(deepcopy=False)
-        ranked = sorted((t for t in trials if t.value is not None), key=lambda t: (-(t.value or 0), t.number))
-        if not ranked:
+        if not (ranked := self.ranked()):
             return None
         best, path, recipe = ranked[0], self.folder / "best.yaml", copy.deepcopy(self.recipe)
         for name, value in {} if run_of(best) == RECIPE else best.params.items():
@@ -214,8 +212,8 @@ class Search:
         found = f"# Trial {best.number} of `tune`: F1 {best.value:.4f} on validation data, which chose it."
         text = yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True)
         write_atomically(path, f"# python -m ner_module fit --config {path}\n#\n{found}\n{text}")
-        get_console().print("", self.table(ranked, trials).for_terminal(), "", sep="\n")
-        say(f"best       trial {best.number}, {self.run_dir(best)}; as a recipe: {path}")
+        get_console().print("", self.table(ranked).for_terminal(), "", sep="\n")
+        say(f"best       trial {best.number}: {self.run_dir(best)}\n           as a recipe: {path}")
         if run_of(best) == RECIPE:
             say("           no trial was better than the recipe as it is")
         elif any(map(self._has_worker, self.study.get_trials(states=(TrialState.RUNNING,)))):
@@ -224,22 +222,25 @@ class Search:
             return best
         return None
 
-    def table(self, ranked: Sequence[FrozenTrial], trials: Sequence[FrozenTrial]) -> Table:
+    def ranked(self) -> list[FrozenTrial]:
+        """The trials that were trained to the end, the best first."""
+        trained = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        return sorted(trained, key=lambda trial: (-(trial.value or 0.0), trial.number))
+
+    def table(self, ranked: Sequence[FrozenTrial]) -> Table:
         """The best trials, and the recipe, side by side; how much each option decided about F1."""
         recipe = [trial for trial in ranked if run_of(trial) == RECIPE]
         chosen = [*[trial for trial in ranked if trial not in recipe][:3], *recipe]
         importance = optuna.importance.get_param_importances(self.study) if len(ranked) >= 5 else {}
         titles = ["recipe" if trial in recipe else f"trial {trial.number}" for trial in chosen]
         columns = [Column(""), *(Column(title, shown) for title in titles), Column("importance", "{:.2f}".format)]
-        minutes = [trial.duration.total_seconds() / 60 if trial.duration else 0 for trial in chosen]
         rows: list[list[Any]] = [["val/f1", *(f"{trial.value:.4f}" for trial in chosen), None]]
-        rows.append(["minutes", *(f"{value:.1f}" for value in minutes), None])
+        rows.append(["minutes", *(f"{seconds_of(trial) / 60:.1f}" for trial in chosen), None])
         for name in sorted(self.space, key=lambda name: -importance.get(name, 0)):
             rows.append([name, *(shown(trial.params[name]) for trial in chosen), importance.get(name)])
-        stopped, failed = (
-            sum(trial.state is state for trial in trials) for state in (TrialState.PRUNED, TrialState.FAIL)
-        )
-        note = f"{len(ranked)} trials trained to the end, {stopped} were stopped, {failed} failed or were interrupted."
+        states = [trial.state for trial in self.study.get_trials(deepcopy=False)]
+        stopped, failed = (states.count(state) for state in (TrialState.PRUNED, TrialState.FAIL))
+        note = f"{len(ranked)} trials trained to the end; stopped: {stopped}; failed or interrupted: {failed}."
         note += " Importances from few trials are rough." if importance else ""
         return Table("The best trials on validation data", columns, rows, frozenset({0}), note)
 
@@ -256,6 +257,11 @@ def fits(typical: float, left: float, budget: float, seeds: int) -> bool:
 def run_of(trial: Trial | FrozenTrial) -> str:
     """The name of a trial's run, which a trial that takes it up again has, too."""
     return str(trial.user_attrs.get("run", f"{trial.number:04d}"))
+
+
+def seconds_of(trial: FrozenTrial) -> float:
+    """How long a trial took that has ended."""
+    return trial.duration.total_seconds() if trial.duration else 0.0
 
 
 def _settle(path: Path, wanted: dict[str, Any] | None, but: str = "") -> dict[str, Any]:

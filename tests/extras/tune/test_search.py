@@ -83,9 +83,11 @@ def test_the_table_has_the_best_beside_the_recipe(search: Search) -> None:
     for value, minutes, rate in ((0.5, 1, 2e-5), (0.9, 3, 4e-5), (0.7, 2, 1e-4), (0.8, 7, 6e-5), (0.6, 5, 3e-5)):
         _add(search, value, minutes, learning_rate=rate)
     assert search.typical_seconds() == 180
-    trials = search.study.get_trials()
-    ranked = sorted((trial for trial in trials if trial.value is not None), key=lambda trial: -trial.value)
-    table = search.table(ranked, trials)
+    stopped = search.study.ask()
+    stopped.report(0.99, 1)
+    search.study.tell(stopped, state=optuna.trial.TrialState.PRUNED)  # Optuna gives it a value, the last reported
+    table = search.table(search.ranked())
+    assert "5 trials trained to the end; stopped: 1; failed or interrupted: 5" in table.note
     rows = {row[0]: row[1:] for row in table.cells()}
     assert rows["val/f1"] == ["0.9000", "0.8000", "0.7000", ""]
     assert rows["minutes"] == ["3.0", "7.0", "2.0", ""]
