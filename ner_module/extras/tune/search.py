@@ -27,7 +27,7 @@ from ner_module.extras.tune.trial import Rows, best_f1, epochs_of, train, when_f
 from ner_module.files import try_lock, write_atomically
 from ner_module.options import build_parser, parse_fit_options
 from ner_module.tables import Column, Table, say
-from ner_module.training.runs import checkpoint_path, new_run_dir
+from ner_module.training.runs import new_run_dir
 from ner_module.training.saved_config import read_config
 
 RECIPE = "0000"
@@ -154,8 +154,6 @@ class Search:
         else:
             self.study.tell(trial, None if pruned else f1, TrialState.PRUNED if pruned else None)
             said = f"F1 {f1:.4f}" + ", falling behind: stopped" * pruned
-            for name in ("last", "previous"):  # best.ckpt has the model
-                checkpoint_path(run_dir, name).unlink(missing_ok=True)
         text = ", ".join(f"{name.rpartition('.')[2]} {shown(value)}" for name, value in values.items())
         text = "the recipe as it is" if run == RECIPE else text
         say(f"trial {trial.number:<4} {said}  {(time.monotonic() - begun) / 60:.1f} min  {text}")

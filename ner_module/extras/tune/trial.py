@@ -14,7 +14,7 @@ from typing import Any
 
 from ner_module.errors import DataError, RunError
 from ner_module.files import read_json_object
-from ner_module.training.runs import run_lock
+from ner_module.training.runs import checkpoint_path, run_lock
 
 Rows = list[dict[str, float]]
 """The rows of a run's table of epochs."""
@@ -36,6 +36,8 @@ def when_free(folder: Path) -> contextlib.ExitStack:
 def train(run_dir: Path, arguments: Sequence[str], is_hopeless: Callable[[Rows], bool] = lambda rows: False) -> str:
     """Begin a training, or go on with one, and wait for its end; what it prints goes to ``output.txt``.
 
+    Of its checkpoints ``best.ckpt`` is kept, which has the model: a search has many runs.
+
     Args:
         run_dir: of the training. A process that a killed search has left behind there is waited for.
         arguments: of ``fit``.
@@ -46,7 +48,10 @@ def train(run_dir: Path, arguments: Sequence[str], is_hopeless: Callable[[Rows],
     """
     with when_free(run_dir):
         pass
-    return run_command(run_dir, ["fit", *arguments, f"--run_dir={run_dir}", "--ckpt_path=auto"], is_hopeless)
+    problem = run_command(run_dir, ["fit", *arguments, f"--run_dir={run_dir}", "--ckpt_path=auto"], is_hopeless)
+    for name in ("last", "previous") if not problem else ():
+        checkpoint_path(run_dir, name).unlink(missing_ok=True)
+    return problem
 
 
 def run_command(
