@@ -70,7 +70,7 @@ def run_command(
         )
     try:
         while not stopped and process.poll() is None:
-            time.sleep(0.2)
+            time.sleep(0.5)
             if len(rows := epochs_of(run_dir)) > seen:
                 seen, stopped = len(rows), is_hopeless(rows)
     finally:

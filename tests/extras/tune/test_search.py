@@ -71,7 +71,7 @@ def test_only_the_seed_may_differ_between_workers(search: Search, tmp_path: Path
     other = Search(search.folder, [*RECIPE, "--seed_everything", "3"], None)
     assert other.recipe["seed_everything"] == 42
     assert other.worker != search.worker
-    with pytest.raises(RunError, match="is of another search"):
+    with pytest.raises(RunError, match=r"recipe\.yaml is of another search"):
         Search(search.folder, [*RECIPE, "--data.batch_size", "4"], None)
     (tmp_path / "space.yaml").write_text("model.freeze: [none, encoder]", encoding="utf-8")
     with pytest.raises(RunError, match=r"space\.yaml is of another search"):

@@ -1,4 +1,4 @@
-"""`tune` from the command line: killed, resumed, pruned, compared; what it leaves is what other commands take."""
+"""`tune` from the command line: killed, resumed, compared, pruned; what it leaves is what other commands take."""
 
 from __future__ import annotations
 
@@ -17,13 +17,12 @@ from run_files import results, write_config
 
 optuna = pytest.importorskip("optuna", reason="pip install -e '.[tune]'")
 
+from ner_module.extras.tune.search import Search  # noqa: E402
+
 ROOT = Path(__file__).parents[3]
 EPOCHS = 40
 
-
-def _study(folder: Path) -> Any:
-    backend = optuna.storages.journal.JournalFileBackend(str(folder / "journal.log"))
-    return optuna.load_study(study_name="tune", storage=optuna.storages.JournalStorage(backend))
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture
@@ -31,81 +30,87 @@ def recipe(tmp_path: Path, tiny_model: Callable[..., Path], corpus: Path) -> Pat
     """A recipe that learns nothing, for want of a learning rate."""
     files = {"train_file": str(corpus / "train.conll"), "validation_file": str(corpus / "train.conll")}
     model = {"model_name_or_path": str(tiny_model()), "learning_rate": 1e-6, "dropout": 0.0}
-    trainer = {"max_epochs": EPOCHS}
-    return write_config(tmp_path / "my.yaml", {"model": model, "data": files, "trainer": trainer})
+    return write_config(tmp_path / "my.yaml", {"model": model, "data": files, "trainer": {"max_epochs": EPOCHS}})
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_a_search_that_is_killed_resumes_and_ends_with_a_better_recipe(
-    tmp_path: Path,
-    recipe: Path,
-    corpus: Path,
-    program: Callable[..., subprocess.CompletedProcess[str]],
-    run_main: Callable[..., Any],
-) -> None:
-    study, space = tmp_path / "study", tmp_path / "space.yaml"
-    space.write_text("model.learning_rate: {low: 8.0e-3, high: 1.0e-2}\n", encoding="utf-8")
-    options = ["--trials", "2", "--seeds", "0", "--run_dir", str(study)]
-    command = [sys.executable, "-m", "ner_module", "tune", "--config", str(recipe), "--space", str(space), *options]
+@pytest.fixture
+def space(tmp_path: Path) -> Path:
+    return write_config(tmp_path / "space.yaml", {"model.learning_rate": {"low": 8e-3, "high": 1e-2}})
+
+
+def _start(folder: Path, *arguments: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "ner_module", "tune", *map(str, arguments)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL)
-    first, deadline = study / "trials" / "0000", time.monotonic() + 200
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=folder, env=environment, stdout=pipe, stderr=pipe, text=True)
+
+
+def _tune(folder: Path, *arguments: object) -> list[str]:
+    """The lines that it prints."""
+    process = _start(folder, *arguments)
+    out, err = process.communicate(timeout=900)
+    assert process.returncode == 0, err
+    return out.splitlines()
+
+
+def _trials(folder: Path) -> list[Any]:
+    backend = optuna.storages.journal.JournalFileBackend(str(folder / "journal.log"))
+    return list(optuna.load_study(study_name="tune", storage=optuna.storages.JournalStorage(backend)).trials)
+
+
+def test_a_search_that_is_killed_resumes_and_ends_with_a_better_recipe(
+    tmp_path: Path, recipe: Path, space: Path, corpus: Path, run_main: Callable[..., Any]
+) -> None:
+    study = tmp_path / "study"
+    first, options = study / "trials" / "0000", ["--run_dir", study, "--trials", 2, "--seeds"]
+    process = _start(tmp_path, "--config", recipe, "--space", space, *options, 1)
+    deadline = time.monotonic() + 300
     while not (first / "results.json").exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
 
-    done = program("tune", *options)
+    lines = _tune(tmp_path, *options, 1)
     assert "resuming from" in (first / "output.txt").read_text(encoding="utf-8")
     assert [row["epoch"] for row in results(first)["epochs"]] == list(range(1, EPOCHS + 1))
-    states = [(trial.user_attrs["run"], trial.state.name) for trial in _study(study).trials]
+    states = [(trial.user_attrs["run"], trial.state.name) for trial in _trials(study)]
     assert states == [("0000", "FAIL"), ("0000", "COMPLETE"), ("0002", "COMPLETE")]
-    assert sum(line.startswith("trial ") for line in done.stdout.splitlines()) == 2
-    compared = program("tune", "--trials", "0", "--seeds", "1", "--run_dir", study)
-    lines = compared.stdout.splitlines()
+    assert sum(line.startswith("trial ") for line in lines) == 2
     (gain,) = (float(line.split()[1]) for line in lines if line.startswith("gain "))
     assert gain > 0.1
     assert {path.name for path in (study / "seeds").iterdir()} == {"0000-seed-43", "0002-seed-43"}
-    assert "Test data were not scored" in compared.stdout
 
-    # What it leaves is a recipe, and runs like any other.
-    best = yaml.safe_load((study / "best.yaml").read_text(encoding="utf-8"))
-    rate = best["model"]["learning_rate"]
-    assert rate == _study(study).best_params["model.learning_rate"]
-    assert results(study / "trials" / "0002")["epochs"][-1]["val/f1"] > 0.1
+    # What it leaves is a recipe, and a run like any other.
+    rate = yaml.safe_load((study / "best.yaml").read_text(encoding="utf-8"))["model"]["learning_rate"]
+    assert rate == _trials(study)[-1].params["model.learning_rate"]
     run_main("fit", "--config", study / "best.yaml", "--run_dir", "again", "--trainer.max_steps", 2)
-    assert (
-        yaml.safe_load((tmp_path / "again" / "config.yaml").read_text(encoding="utf-8"))["model"]["learning_rate"]
-        == rate
-    )
+    saved = yaml.safe_load((tmp_path / "again" / "config.yaml").read_text(encoding="utf-8"))
+    assert saved["model"]["learning_rate"] == rate
     run_main("test", "--run_dir", study / "trials" / "0002", "--data.test_file", corpus / "test.conll")
+    assert "test/f1" in results(study / "trials" / "0002")["test"]
 
-    # A trial far behind five others at half of its training is stopped, as on Ctrl-C.
-    known = _study(study)
-    [done_trial] = [trial for trial in known.trials if trial.user_attrs["run"] == "0002"]
-    for _ in range(5):
-        values: dict[str, Any] = {"params": done_trial.params, "distributions": done_trial.distributions}
-        known.add_trial(optuna.create_trial(value=1.0, intermediate_values={1: 1.0, 2: 1.0, 3: 1.0}, **values))
-    stopped = program("tune", "--run_dir", study, "--trials", 8, "--seeds", 0)
-    assert "falling behind: stopped" in stopped.stdout
-    last = _study(study).trials[-1]
-    assert last.state.name == "PRUNED"
-    run = study / "trials" / last.user_attrs["run"]
+
+def test_a_trial_that_falls_behind_is_stopped_as_on_ctrl_c(tmp_path: Path, recipe: Path, space: Path) -> None:
+    search = Search(tmp_path / "study", ["--config", str(recipe)], space)
+    for _ in range(5):  # as if five had been perfect from the first quarter on
+        trial = search.study.ask()
+        trial.suggest_float("model.learning_rate", 1e-6, 1e-2)
+        for quarter in (1, 2, 3):
+            trial.report(1.0, quarter)
+        search.study.tell(trial, 1.0)
+    lines = _tune(tmp_path, "--run_dir", search.folder, "--trials", 6)
+    assert any(line.startswith("trial 5 ") and "falling behind: stopped" in line for line in lines)
+    assert _trials(search.folder)[-1].state.name == "PRUNED"
+    run = search.folder / "trials" / "0005"
     assert EPOCHS / 2 <= len(results(run)["epochs"]) < EPOCHS
     assert "Stopped after step" in (run / "output.txt").read_text(encoding="utf-8")
-
-    # The directory belongs to this recipe.
-    refused = run_main("tune", "--config", recipe, "--data.batch_size", 4, *options, check=False)
-    assert refused.code == 1
-    assert "is of another search" in refused.err
+    assert (run / "checkpoints" / "best.ckpt").is_file()
 
 
-@pytest.mark.slow
-def test_a_recipe_that_does_not_train_ends_it_with_the_reason(
-    tmp_path: Path, recipe: Path, program: Callable[..., subprocess.CompletedProcess[str]]
-) -> None:
-    done = program("tune", "--config", recipe, "--data.train_file", "nowhere.conll", "--trials", 2, check=False)
-    assert done.returncode == 1
-    [line] = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+def test_a_recipe_that_does_not_train_ends_it_with_the_reason(tmp_path: Path, recipe: Path) -> None:
+    process = _start(tmp_path, "--config", recipe, "--data.train_file", "nowhere.conll", "--trials", 2)
+    _, err = process.communicate(timeout=900)
+    assert process.returncode == 1
+    [line] = [line for line in err.splitlines() if line.startswith("error: ")]
     assert "the recipe as it is failed: nowhere.conll" in line
