@@ -40,7 +40,7 @@ def compare_recipes(search: Search, best: FrozenTrial, seeds: int, deadline: flo
             begun = time.monotonic()
             both = {run: folder / f"{run}-seed-{seed}" for run in (run_of(best), RECIPE)}
             left = {run: at for run, at in both.items() if not (at / "predictions" / "validation.jsonl").is_file()}
-            if left and deadline is not None and begun + sum(took[run] for run in left) > deadline:
+            if left and deadline is not None and begun + sum(took.get(run, 0.0) for run in left) > deadline:
                 break
             for run, run_dir in left.items():
                 problem = train(run_dir, [*search.arguments(run, best.params), f"--seed_everything={seed}"])

@@ -52,8 +52,8 @@ class Search:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
         warnings.filterwarnings(
-            "ignore", message=".* importance of the parameter may be inaccurate"
-        )  # the table says so
+            "ignore", message=".*importance of the parameter may be"
+        )  # inaccurate: the table says so
         recipe: dict[str, Any] | None = None
         if arguments or folder is None or not (folder / "recipe.yaml").is_file():
             parser = build_parser("fit")
@@ -147,10 +147,11 @@ class Search:
             raise
         f1 = best_f1(epochs_of(run_dir))
         if problem or f1 is None:
-            self.study.tell(trial, state=TrialState.FAIL)
             said = f"failed: {problem or 'no val/f1; give validation data'}"
             if run == RECIPE:
+                self._retry(self.study.trials[trial.number], 0)
                 raise RunError(f"the recipe as it is {said}")
+            self.study.tell(trial, state=TrialState.FAIL)
         else:
             self.study.tell(trial, None if pruned else f1, TrialState.PRUNED if pruned else None)
             said = f"F1 {f1:.4f}" + ", falling behind: stopped" * pruned

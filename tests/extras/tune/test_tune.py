@@ -114,3 +114,8 @@ def test_a_recipe_that_does_not_train_ends_it_with_the_reason(tmp_path: Path, re
     assert process.returncode == 1
     [line] = [line for line in err.splitlines() if line.startswith("error: ")]
     assert "the recipe as it is failed: nowhere.conll" in line
+    [path] = tmp_path.glob("runs/my-tune/*")
+    assert [(trial.user_attrs["run"], trial.state.name) for trial in _trials(path)] == [
+        ("0000", "FAIL"),
+        ("0000", "WAITING"),  # once that is mended, it is again the first
+    ]
