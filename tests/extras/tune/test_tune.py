@@ -48,7 +48,7 @@ def _start(folder: Path, *arguments: object) -> subprocess.Popen[str]:
 def _tune(folder: Path, *arguments: object) -> list[str]:
     """The lines that it prints."""
     process = _start(folder, *arguments)
-    out, err = process.communicate(timeout=900)
+    out, err = process.communicate(timeout=1700)
     assert process.returncode == 0, err
     return out.splitlines()
 
@@ -110,7 +110,7 @@ def test_a_trial_that_falls_behind_is_stopped_as_on_ctrl_c(tmp_path: Path, recip
 
 def test_a_recipe_that_does_not_train_ends_it_with_the_reason(tmp_path: Path, recipe: Path) -> None:
     process = _start(tmp_path, "--config", recipe, "--data.train_file", "nowhere.conll", "--trials", 2)
-    _, err = process.communicate(timeout=900)
+    _, err = process.communicate(timeout=1700)
     assert process.returncode == 1
     [line] = [line for line in err.splitlines() if line.startswith("error: ")]
     assert "the recipe as it is failed: nowhere.conll" in line
