@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FrameType
 
 from ner_module.errors import RunError
+from ner_module.help import CommandParser
 
 _DESCRIPTION = """\
 Search the options of `fit` for the best F1 on validation data. The first trial is the recipe as it is; each is a run of
@@ -34,7 +35,6 @@ def seconds(text: str) -> float:
     Raises:
         ArgumentTypeError: it is none.
 
-
     >>> seconds("1.5h")
     5400.0
     """
@@ -50,13 +50,7 @@ def main(arguments: Sequence[str]) -> int:
     Raises:
         RunError: optuna is missing, the first trial failed, or the directory holds something else.
     """
-    parser = argparse.ArgumentParser(
-        prog="python -m ner_module tune",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = CommandParser("tune", _DESCRIPTION, _EPILOG)
     add = parser.add_argument
     add("--budget", type=seconds, metavar="TIME", help="how long this command may take: 90s, 30m, 2h, 1d")
     add("--trials", type=int, metavar="N", help="how many trials the search has in all")
