@@ -140,8 +140,10 @@ def store_files(cache: Path, files: list[Path], reading: ReadingOptions) -> Stor
 
         def sentences() -> Iterator[tuple[int, Sentence]]:
             for index, path in enumerate(files):
-                for sentence in read_sentences(path, reading, changed_spans):
+                of_file = SpanCounts()
+                for sentence in read_sentences(path, reading, of_file):
                     yield index, sentence
+                changed_spans.add(path, of_file)
             for path, digest in zip(files, digests, strict=True):  # else the cache would not hold what its key says
                 if _digest(path) != digest:
                     raise DataError(path, None, "the file changed while it was read", "run the command again")
@@ -156,7 +158,9 @@ def _store_hub_split(cache: Path, dataset: Any, where: str, columns: HubColumns)
     if not folder.is_dir():
         sentences = ((0, sentence) for sentence in hub_sentences(dataset, where, columns))
         meta = {"sha256": [dataset._fingerprint], "declared_names": columns.names}
-        store_sentences(folder, [where], sentences, SpanCounts(), meta)
+        counts = SpanCounts()
+        counts.say(where, f"a dataset; words are in {columns.text!r}, tags in {columns.label!r}")
+        store_sentences(folder, [where], sentences, counts, meta)
     return StoredSplit(folder)
 
 

@@ -15,7 +15,8 @@ from ner_module.tagging import OUTSIDE, UNTYPED, has_prefix, join_tag
 LIKE_OUTSIDE = frozenset(("o", "0", "\u041e", "\u043e", "\u039f", "\u03bf", "_", "-", "*", ""))
 """What people write for ``O``, the Cyrillic and Greek letters among it."""
 
-_LONG = {"M": "I", "W": "S", "BEGIN": "B", "INSIDE": "I", "MIDDLE": "I", "END": "E", "SINGLE": "S", "UNIT": "U"}
+_LONG = {"M": "I", "W": "S", "BEGIN": "B", "START": "B", "INSIDE": "I", "IN": "I", "MIDDLE": "I"}
+_LONG |= {"END": "E", "LAST": "L", "SINGLE": "S", "UNIT": "U"}
 _LETTERS = {letter: letter for letter in "BIESLU"} | _LONG
 _PREFIX = f"(?P<prefix>(?i:{'|'.join(sorted(_LETTERS, key=len, reverse=True))}))"
 _FORMS = [
@@ -65,7 +66,7 @@ def _are_prefixes(parts: Collection[tuple[str, str]], is_bare: bool) -> bool:
 
 def is_outside(tag: str) -> bool:
     """Whether a tag is a way to say that a word is outside any entity."""
-    return tag in LIKE_OUTSIDE or tag.upper() in ("O", "OTHER", "NONE", "OUT", "OUTSIDE", "NULL")
+    return tag in LIKE_OUTSIDE or tag.upper() in ("O", "OTHER", "NONE", "OUT", "OUTSIDE", "NULL", "NIL", "NA", "N/A")
 
 
 def likely_outside(uses: Mapping[str, int]) -> str:

@@ -35,6 +35,8 @@ OUTSIDE_SHARE = 0.2
 
 _SEPARATORS = re.compile(r"(?<=\w)[-_ ./:]+(?=\w)")  # not those at an end: PRP$, PRP and POS- are three tags
 
+_JOINT = re.compile(r"[|,;+&][BIESLU]-\w")
+
 
 class SeenTag(NamedTuple):
     """How many words carry a tag, and the file, the line and the text of the first one."""
@@ -171,12 +173,12 @@ def _flat_labels(prefixed: dict[str, int], labels: dict[str, int]) -> Iterator[t
 
 def _prefixed_tags(prefixed: dict[str, int], labels: dict[str, int]) -> Iterator[tuple[str, str, str, bool]]:
     names = {tag: f"the tag {shown(tag)} ({_times(count)})" for tag, count in (prefixed | labels).items()}
-    known = [OUTSIDE, *sorted(prefixed, key=lambda tag: -prefixed[tag])]
+    known = [*({OUTSIDE} & labels.keys()), *sorted(prefixed, key=lambda tag: -prefixed[tag])]
     for tag in (label for label in labels if label != OUTSIDE):
         close = [name for name in known if _folded(name) == _folded(tag)]
         close += [name for name in known if one_edit_apart(tag, name)]
         advice = f"did you mean {close[0]!r}?" if close else "correct it"
-        if is_outside(tag) or labels[tag] > sum(prefixed.values()):
+        if is_outside(tag) or labels[tag] > sum(prefixed.values()) or not (close or OUTSIDE in labels):
             advice = f"write O, or set --data.outside_label {tag} if it marks words outside any entity"
         yield tag, f"{names[tag]} has no prefix such as B- or I-, unlike the others", advice, True
 
@@ -199,6 +201,9 @@ def _prefixed_tags(prefixed: dict[str, int], labels: dict[str, int]) -> Iterator
             advice = f"write it out, as in {tag}-PER, or write O"
             problem = f"{names[tag]} names no entity type, unlike the others"
             yield tag, problem, advice, _is_slip(words[UNTYPED], uses.total())
+        if _JOINT.search(tag):
+            advice = "keep one of them: entities in entities are not trained together"
+            yield tag, f"{names[tag]} holds several tags, of which one type is made", advice, False
         if prefix in odd:
             yield tag, f"{names[tag]} has a prefix that the others do not use", f"use {usual}", uses[prefix] <= _SLIPS
         if types[entity_type] <= _RARE and types[top] >= _RATIO * types[entity_type]:

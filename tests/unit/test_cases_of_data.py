@@ -110,9 +110,14 @@ def test_integer_tags_and_tags_without_any_outside(tmp_path):
     with pytest.raises(DataError, match=r"swapped.*--data.text_column_name=1, --data.label_column_name=0"):
         read(tmp_path / "d", file)
     assert read(tmp_path / "d", file, text_column_name="1", label_column_name="0").types == {"PER": 9}
+    file.write_text("B-PER NN Ada\nO VB saw\nO NN us\n" * 9)
+    with pytest.raises(DataError, match=r"swapped.*--data.text_column_name=2, --data.label_column_name=0"):
+        read(tmp_path / "e", file)
+    file.write_text("Ada PER\nsaw NIL\nyou NIL\n" * 9)
+    assert "set --data.outside_label NIL" in read(tmp_path / "f", file).said
 
 
-@pytest.mark.parametrize("odd", ["0", "o", "\u041e", "_", "NONE"])
+@pytest.mark.parametrize("odd", ["0", "o", "\u041e", "_", "NONE", "NA", "---"])
 def test_an_odd_label_of_words_outside_is_named_and_can_be_set(tmp_path, odd):
     text = (FOLDER / "05b-underscore.conll").read_text("utf-8").replace("_", "-")
     file = tmp_path / "odd.conll"
@@ -126,6 +131,9 @@ def test_an_odd_label_of_words_outside_is_named_and_can_be_set(tmp_path, odd):
     assert read(tmp_path / "cache", file, outside_label=odd)[:3] == GENERATED
 
 
+LONG = {"B": "START", "I": "IN"}
+
+
 @pytest.mark.parametrize(
     ("pattern", "types"),
     [
@@ -134,6 +142,8 @@ def test_an_odd_label_of_words_outside_is_named_and_can_be_set(tmp_path, odd):
         ("{name}_{prefix}", ("PER", "LOC")),
         ("{prefix}{name}", ("PER", "LOC")),
         ("{prefix}.{name}", ("PER", "LOC")),
+        ("{long}_{name}", ("PER", "LOC")),
+        ("{name}-{long}", ("PER", "LOC")),
     ],
 )
 @pytest.mark.parametrize("outside", ["O", "OTHER"])
@@ -141,7 +151,7 @@ def test_other_spellings_of_prefixes(tmp_path, pattern, types, outside):
     text = (FOLDER / "05b-underscore.conll").read_text("utf-8").replace(" O\n", f" {outside}\n")
     for prefix in "BI":
         for name in types:
-            text = text.replace(f"{prefix}_{name}", pattern.format(prefix=prefix, name=name))
+            text = text.replace(f"{prefix}_{name}", pattern.format(prefix=prefix, name=name, long=LONG[prefix]))
     file = tmp_path / "x.conll"
     file.write_text(text, "utf-8")
     if outside != "O":

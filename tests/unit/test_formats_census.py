@@ -189,3 +189,12 @@ def test_edits_against_brute_force():
             assert one_edit_apart(first, second) == damerau_levenshtein_of_one(first, second), (first, second)
     assert not one_edit_apart("A1", "A2")
     assert one_edit_apart("A1", "A")
+
+
+def test_tags_of_several_entities_are_named_and_stop_nothing():
+    found = census_of(USUAL | {"B-PER|I-LOC": 30})
+    assert [s.problem for s in found if "several tags" in s.problem] == [
+        "the tag 'B-PER|I-LOC' (30 times) holds several tags, of which one type is made"
+    ]
+    assert not tags_of(found, certain=True)
+    assert not tags_of(census_of(USUAL | {"B-R&B": 300, "I-R&B": 300}))

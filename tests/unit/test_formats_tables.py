@@ -182,3 +182,15 @@ def test_damaged_parquet(tmp_path, refused):
     whole = (tmp_path / "x.parquet").read_bytes()
     for content in (whole[:-20], whole[:4], whole[:100] + b"\xff" * 50 + whole[150:]):
         assert "Parquet" in refused(content, "x.parquet").problem
+
+
+def test_a_mark_that_ends_a_word_is_no_sign_of_quoting(read):
+    text = "token\ttag\n" + "a\tO\n\n" * 3_000 + '"He\tO\nsaid"\tO\nAda\tB-PER\n'
+    assert read(text, "x.tsv")[-1] == (['"He', 'said"', "Ada"], ["O", "O", "B-PER"])
+
+
+def test_spans_of_spacy_in_a_cell(read):
+    text = """text,annotations\nAda sat,"{'entities': [(0, 3, 'PER')]}"\nBo,{'entities': []}\n"""
+    assert read(text, label_column_name="annotations") == [(["Ada", "sat"], ["B-PER", "O"]), (["Bo"], ["O"])]
+    with pytest.raises(DataError, match="no list of words or tags"):
+        read(text.replace("entities", "x"), label_column_name="annotations")

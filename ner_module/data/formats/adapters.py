@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from ner_module.data.formats.options import ReadingOptions
+from ner_module.data.sentence import Sentence
 from ner_module.offers import call_all
 
 
@@ -24,6 +25,7 @@ class AnnotatedText:
     document: str | None = None
     left_out: str | None = None  # why it is not read where tags are wanted; such texts are counted by this reason
     id: Any = None
+    sentence: Sentence | None = None  # to be tagged, where the text was made of words
 
 
 class Note(str):

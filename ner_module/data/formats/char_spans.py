@@ -51,7 +51,7 @@ class SpanCounts:
     first_change: tuple[str, int] | None = field(default=None, compare=False)  # its file and line; no duplicate's
     notes: list[tuple[str, str, bool]] = field(default_factory=list, compare=False)  # see `say`
 
-    def say(self, path: Path, note: str, is_surprise: bool = False) -> None:
+    def say(self, path: Path | str, note: str, is_surprise: bool = False) -> None:
         """Note how a file is read, and whether that may come as a surprise."""
         self.notes.append((str(path), note, is_surprise))
 
@@ -59,6 +59,14 @@ class SpanCounts:
     def is_clean(self) -> bool:
         """Whether every span of every text was kept unchanged."""
         return self.kept == self.spans and not (self.expanded or self.left_out)
+
+    def add(self, path: Path, of_file: SpanCounts) -> None:
+        """Count the outcomes of a further file, which are noted if there is any change."""
+        if not of_file.is_clean:
+            of_file.say(path, of_file.summary())
+        for name, value in vars(of_file).items():
+            before = getattr(self, name)
+            setattr(self, name, (before or value) if name == "first_change" else before + value)
 
     def leave_out(self, reason: str) -> None:
         """Count something that was left out by its reason."""

@@ -67,7 +67,7 @@ class _Layout(NamedTuple):
 
     def is_comment(self, line: str, cells: list[str], inside: bool) -> bool:
         """Whether a line that starts with # is none of the words, inside a sentence or before one."""
-        plain = PLAIN_COMMENT.match(line) is not None
+        plain = PLAIN_COMMENT.match(line) is not None or (line.startswith("##") and not inside)
         if len(cells) != self.width:
             return plain or (not inside and (line[1:2] in (" ", "\t") or self.width > 3))
         tag = cells[self.label] if self.label is not None else OUTSIDE
@@ -184,7 +184,7 @@ def _unusual_line(line: str, layout: _Layout, inside: bool) -> list[str]:
     if line[0] == "#" and inside:
         advice = "complete the line, or move it before the sentence if it is a comment"
     elif not layout.tabs and len(cells) > layout.width:
-        advice = "separate the columns by tabs where words hold spaces"
+        advice = "remove the line, or separate the columns by tabs where words hold spaces"
     if layout.label is None and not layout.tabs:
         advice = f"if this is raw text, set --data.format text; if not, {advice}"
     raise MisfitError(problem, advice)
@@ -258,7 +258,7 @@ def _choose_columns(
         raise MisfitError(problem, f"name another column ({sample})")
     if options.tagged and None in asked and _look_swapped(words, columns[label]):  # who names both is believed
         problem = f"words and tags look swapped: the words would be {words[:3]}, the tags {columns[label][:3]}"
-        other = next(n for n in range(width) if n != text)
+        other = max((n for n in range(width) if n != text), key=lambda n: sum(not c.isdecimal() for c in {*columns[n]}))
         advice = f"name the columns: --data.text_column_name={other}, --data.label_column_name={text}"
         raise MisfitError(problem, advice)
     return layout._replace(label=label, tags=tags)

@@ -28,7 +28,7 @@ SPANS = ("spans", "entities", "ents", "label", "labels", "annotations", "ner")
 # Keys of a span in lower case and without underscores: startOffset, start_offset.
 _STARTS = ("start", "startoffset", "startchar", "startindex", "begin", "beginoffset", "offset")
 _ENDS = ("end", "endoffset", "endchar", "endindex")
-_TYPES = ("label", "labels", "type", "entitytype", "entitygroup", "entity", "category", "tag", "displayname")
+TYPES = ("label", "labels", "type", "entitytype", "entitygroup", "entity", "category", "tag", "displayname")
 _OF_TOOLS = ("answer", "_task_hash", "_is_binary", "prediction", "annotation_id")
 
 
@@ -92,7 +92,8 @@ class RecordReader:
         if self._formats is None and (key := first_in(_OF_TOOLS, record)):
             advice = "keep it, or give tokens with tags, or text with spans alone"
             raise MisfitError(f"{key!r} is a tool's word, which the extra `formats` would read", advice)
-        token_key = None if self._has_spans else list_key(record, self._text_key, WORDS, str)
+        is_settled = self._has_spans or (self._has_spans is False and self._options.tagged)
+        token_key = None if is_settled else list_key(record, self._text_key, WORDS, str)
         if not self._options.tagged:
             if token_key is not None:
                 return of_tokens(record, token_key)
@@ -114,19 +115,23 @@ class RecordReader:
         tag_key = self._label_key or list_key(record, None, TAGS, str, int)
         self._has_spans = token_key is None or tag_key is None
         if not self._has_spans:
+            if None in (self._text_key, self._label_key):
+                self._counts.say(self._path, f"words are in {token_key!r}, tags in {tag_key!r}")
             self._text_key, self._label_key = token_key, tag_key
         elif find_text(record, self._text_key) is None or (token_key is not None and first_in(SPANS, record) is None):
             for key, what in (*((key, "tokens") for key in WORDS), *((key, "tags") for key in TAGS)):
                 if not isinstance(record.get(key, []), list):
-                    _list(record, key, what, "give one string for each word, in a list")
+                    _list(record, key, what, "give a list with a string for each word (pandas: orient='records')")
             null = next((key for key in (*WORDS, *TAGS, *TEXTS) if key in record and record[key] is None), None)
             problem = f"{null!r} is null" if null else "neither tokens with tags nor text with spans were found"
-            raise MisfitError(problem, f"{NAME_COLUMNS} (the keys are {keys_of(record)})")
+            otherwise = 'or write {"tokens": […], "tags": […]} or {"text": …, "label": [[start, end, type]]}'
+            raise MisfitError(problem, f"{NAME_COLUMNS} (the keys are {keys_of(record)}), {otherwise}")
 
     def _read_text(self, item: AnnotatedText, line: int) -> Sentence:
         text = item.text
         words = split_words(text) if item.words is None else item.words
-        sentence = Sentence([text[a:b] for a, b in words], document=item.document, text=text, offsets=words)
+        tokens = [text[a:b] for a, b in words]
+        sentence = item.sentence or Sentence(tokens, document=item.document, text=text, offsets=words)
         if self._options.tagged:
             spans = [span for each in item.spans for span in parse_span(each)]
             settle = self._offsets and self._offsets.settle
@@ -136,7 +141,10 @@ class RecordReader:
 
     def _spans(self, record: Record) -> list[Any]:
         """The spans of a record, under the key of the first record's."""
-        key = self._label_key = self._label_key or first_in(SPANS, record)
+        key = self._label_key or first_in(SPANS, record)
+        if self._label_key is None and key is not None:
+            self._counts.say(self._path, f"spans are in {key!r}")
+            self._label_key = key
         if key is None or key not in record:
             problem = f"the key {key!r} is missing" if key else "there are no spans"
             advice = "add them ([] where nothing is marked), or name their key with --data.label_column_name"
@@ -169,7 +177,8 @@ def list_key(record: Record, asked: str | None, usual: Iterable[str], *kinds: ty
 
 def _list(record: Record, key: str, what: str, advice: str) -> list[Any]:
     if key not in record:
-        raise MisfitError(f"the key {key!r} is missing (the keys are {keys_of(record)})", "complete the record")
+        problem = f"the key {key!r} is missing (the keys are {keys_of(record)})"
+        raise MisfitError(problem, f"complete the record, or {NAME_COLUMNS}")
     value = record[key]
     if not isinstance(value, list):
         raise MisfitError(f"{key!r} is {describe(value)}, not a list of {what}", advice)
@@ -207,8 +216,8 @@ def text_of(record: Record, asked: str | None) -> str:
 
 def document_of(record: Record) -> str | None:
     """What a record says of the document it belongs to."""
-    values = (record.get(name) for name in DOCUMENTS)
-    return next((str(value) for value in values if isinstance(value, (str, int, float))), None)
+    values = [record[name] for name in DOCUMENTS if name in record]
+    return next((str(value) for value in values if isinstance(value, (str, int, float))), None) if values else None
 
 
 def parse_span(item: Any) -> list[CharSpan]:
@@ -233,7 +242,7 @@ def parse_span(item: Any) -> list[CharSpan]:
 def _span_keys(keys: tuple[str, ...]) -> list[str | None]:
     """The keys of start, end, type, quote and length."""
     plain = {str(key).lower().replace("_", ""): key for key in keys}
-    found = (first_in(names, plain) for names in (_STARTS, _ENDS, _TYPES, ("text",), ("length",)))
+    found = (first_in(names, plain) for names in (_STARTS, _ENDS, TYPES, ("text",), ("length",)))
     return [None if name is None else plain[name] for name in found]
 
 

@@ -43,6 +43,7 @@ _MANY_WORDS = ("tokens", "words", *TEXTS)  # columns that hold more than one wor
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _ITEM = r"""'(?:[^'\\]|\\.)*+'|"(?:[^"\\]|\\.)*+"|-?[0-9]++"""
 _ITEMS = re.compile(_ITEM, re.DOTALL)
+_ENTITIES = re.compile(r"""\{\s*(?:'entities'|"entities")\s*:\s*(\[.*\])\s*,?\s*\}""", re.DOTALL)
 _LIST = re.compile(rf"\[(?:[\s,]*(?:{_ITEM}))*+[\s,]*\]", re.DOTALL)
 
 _Row = tuple[int, list[str], int]  # the line it begins on, its cells (none for an empty row), the line it ends on
@@ -97,7 +98,7 @@ def _rows(path: Path, lines: Iterator[str], separator: str, limit: int) -> Itera
     head: list[str] = []
     is_quoting: bool | None = None if separator == "\t" else True
     while not is_quoting and (head := take(lines, _HEAD_LINES)):  # the first lines with marks decide, wherever they are
-        marked = [_is_quoted(text) for text in head if '"' in text] if is_quoting is None else []
+        marked = [_is_quoted(text) for text in head if '\t"' in "\t" + text] if is_quoting is None else []
         is_quoting = marked.count(True) >= marked.count(False) if marked else is_quoting
         for text in head if not is_quoting else ():
             line += 1
@@ -194,7 +195,7 @@ def _has_sentence_rows(rows: list[list[str]], layout: _Layout) -> bool:
         tags = words if layout.label is None else cells[layout.label].strip()
         parts = tags.split()
         are_alike = len({has_prefix(tag) for tag in parts if tag not in (OUTSIDE, *LIKE_OUTSIDE)}) < 2
-        if tags.startswith("[") and len(tags) > 1:
+        if tags.startswith(("[", "{'", '{"')) and len(tags) > 1:
             return True
         if layout.label is not None and len(parts) == len(words.split()) > 1 and are_alike:
             return True
@@ -265,7 +266,9 @@ def _list(cell: str) -> list[Any]:
     [['New', 'York'], ['a', 'b'], ['O', 'B-LOC'], [0, 3]]
     """
     cell = cell.strip(" ")
-    if not (cell.startswith("[") and cell.endswith("]")):
+    if of_spacy := _ENTITIES.fullmatch(cell):
+        cell = of_spacy[1]
+    if not (cell.startswith("[") and cell.endswith("]")) and not cell.startswith(("{'", '{"')):
         return [part for part in re.split("[ \\t]+", cell) if part]
     with contextlib.suppress(ValueError, RecursionError, SyntaxError, MemoryError):
         is_python = re.match(r"\[\s*[(\[{]", cell) and "'" in cell  # lists of tuples, lists or dictionaries

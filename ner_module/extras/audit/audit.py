@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ner_module.data.datamodule import NERDataModule
+from ner_module.data.tag_census import TagCensus
 from ner_module.errors import PretrainedError, RunError
 from ner_module.extras.audit.annotations import balance_findings, changed_spans, illegal_tags, split_sizes
 from ner_module.extras.audit.consistency import consistency_findings
@@ -95,12 +96,13 @@ def audit_corpus(corpus: Corpus, tokenization: Tokenization | None = None, findi
 def _how_read(corpus: Corpus) -> Iterator[dict[str, Any]]:
     """For each file the format and why, which column holds what, what was left out, and the evidence for the scheme."""
     for split, (stored, scheme, _) in corpus.sources.items():
-        census = stored.meta["schemes"]
-        tagged = census["prefixed_words"] or census["flat_words"]
-        fitting = tagged - census["illegal_words"].get(scheme, 0)
-        last = [f"scheme {scheme}: {fitting:,} of {plural(tagged, 'tagged word')} as it writes them"]
-        if stored.meta["changed_spans"]:
-            last.append(stored.meta["changed_spans"])
-        for file in stored.meta["sources"]:
+        files = [(file, TagCensus()) for file in stored.meta["sources"]]
+        for _, tags, place in stored.annotated("file"):
+            files[place[0]][1].add(tags or ())  # type: ignore[index]
+        for file, census in files:
+            found = census.scheme_report()
+            tagged = found["prefixed_words"] or found["flat_words"]
+            fitting = tagged - found["illegal_words"].get(scheme, 0)
+            how = f"{fitting:,} of {plural(tagged, 'tagged word')} as it writes them" if tagged else "no word is tagged"
             notes = [note for path, note, _ in stored.meta["notes"] if path == file]
-            yield {"file": file, "split": split, "scheme": scheme, "read_as": notes + last}
+            yield {"file": file, "split": split, "scheme": scheme, "read_as": [*notes, f"scheme {scheme}: {how}"]}

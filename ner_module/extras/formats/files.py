@@ -107,22 +107,25 @@ def _known(name: str, advice: str) -> Callable[[Path, ReadingOptions], Items]:
     return refuse
 
 
+_CONLL_2012 = r"(?:\s|#(?!begin).*\n)*(?:#begin document |\S+[ \t]+[0-9]+[ \t]+0[ \t]+(?:\S+[ \t]+){2}\([A-Z]\S*\*)"
 _XML = r"(?:\s*<[?!][^>]*>)*\s*"
 _BIOC = "pip install bioc, then python -c \"from bioc import biocxml, biocjson; biocjson.dump(biocxml.load('FILE'), \
 open('FILE.json', 'w'))\" makes a file that is read"
 _INCEPTION = "export CoNLL 2002 instead, which WebAnno and INCEpTION offer beside it"
 _RASA = "`rasa data convert nlu -f json --data FILE --out FILE.json` makes a file that is read"
-_PYTHON = "add `import json; json.dump(TRAIN_DATA, open('train.json', 'w'))` at its end and run it: train.json is read"
+_PYTHON = "`python -c \"import ast, json; x = open('FILE').read(); json.dump(ast.literal_eval(x[x.index('['):]), \
+open('FILE.json', 'w'))\"` makes a file that is read"
+_LITERAL = r"(?:(?:import|from|#).*\n|\n)*(?:\w+ *= *)?\[\s*\(\s*['\"]"
 
 FILES = {
     "brat": FileFormat(is_brat, read_brat),
     "spacy": FileFormat(lambda path, head: path.suffix == ".spacy" and path.is_file(), _read_docbin),
-    "conll2012": FileFormat(_begins("#begin document "), _read_conll2012),
+    "conll2012": FileFormat(_begins(_CONLL_2012), _read_conll2012),
     "pubtator": FileFormat(_begins(r"\s*[0-9]+\|t\|"), _read_pubtator),
-    "webanno": FileFormat(_begins("#FORMAT=WebAnno TSV"), _known("WebAnno TSV", _INCEPTION)),
+    "webanno": FileFormat(_begins(r"#FORMAT=WebAnno TSV|\s*# webanno\."), _known("WebAnno TSV", _INCEPTION)),
     "bioc-xml": FileFormat(_begins(f"{_XML}<collection>"), _known("BioC XML", _BIOC)),
     "xmi": FileFormat(_begins(f"{_XML}<xmi:XMI"), _known("a UIMA CAS", _INCEPTION)),
-    "rasa": FileFormat(_begins(r"(?:version:.*\n+)?nlu:", ".yml", ".yaml"), _known("training data of Rasa", _RASA)),
-    "python": FileFormat(_begins(r"(?:(?:import|from|#).*\n|\n)*[A-Z_]+ *= *\[", ".py"), _known("Python", _PYTHON)),
+    "rasa": FileFormat(_begins(r"(?:version:.*\n+)?nlu:|## intent:", ".yml", ".yaml", ".md"), _known("Rasa", _RASA)),
+    "python": FileFormat(_begins(_LITERAL), _known("Python", _PYTHON)),
 }
 """A new format is a function and a line here."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from ner_module.data.formats.adapters import AnnotatedText, Item, Items, Note
 from ner_module.data.formats.cells import MisfitError, describe, errors_at
 from ner_module.data.formats.char_spans import DISCONTINUOUS, CharSpan, locate_words
 from ner_module.data.formats.options import TAGS, WORDS, ReadingOptions, first_in
-from ner_module.data.formats.records import SPANS, document_of, list_key, text_of
+from ner_module.data.formats.records import SPANS, TYPES, document_of, find_text, list_key, text_of
 from ner_module.data.sentence import Sentence
 from ner_module.errors import DataError
 from ner_module.extras.formats.offsets import find_quote
@@ -30,6 +29,8 @@ _MACHINE = "machine predictions"
 _OTHERS = "further annotations"
 _BINARY = "binary judgements, which say nothing of other words"
 _JUDGEMENTS = "judgements of this text"  # a key of a record put together here
+_TAGS = frozenset(TAGS) - frozenset(SPANS)
+_QUOTES = ("text", "word", "mention", "name", "value", "quote", "entity")
 
 
 def _label_studio(task: Any, file: File) -> Iterator[Item]:
@@ -84,7 +85,7 @@ def _prodigy(record: Any, file: File) -> Iterator[Item]:
     if list_key(record, file.text_key, WORDS, str) and record.get("tokens") != []:  # words with tags
         yield record if reason is None or not file.is_tagged else reason
         return
-    yield from [_BINARY] * sum(bool(each.get("_is_binary")) for each in judged)
+    yield from [_BINARY] * sum(map(_is_binary, judged))
     text = text_of(record, file.text_key)
     key = file.label_key or first_in(SPANS, record) or ""
     file.controls |= {key, *SPANS} & record.keys()
@@ -93,20 +94,20 @@ def _prodigy(record: Any, file: File) -> Iterator[Item]:
     yield AnnotatedText(text, spans, words, document_of(record), reason)
 
 
-def _text_judged(record: Any) -> Any:
-    """Which text a binary judgement of Prodigy is of; ``None`` for other records."""
-    is_binary = isinstance(record, dict) and record.get("_is_binary")
-    return record.get("_input_hash", record.get("text")) if is_binary else None
+def _is_binary(record: Any) -> bool:
+    """Whether this is a binary judgement of Prodigy; older ones only say by which interface they were made."""
+    return isinstance(record, dict) and bool(record.get("_is_binary", record.get("_view_id") == "ner"))
 
 
 def _with_all_judgements(records: Iterable[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
-    """Records with their lines; binary judgements of one text, which follow each other, as one record."""
-    for judged, group in groupby(records, key=lambda numbered: _text_judged(numbered[1])):
-        if judged is None:
-            yield from group
+    """Records with their lines; last, and held until then, binary judgements: those of one text as one record."""
+    judged: dict[Any, tuple[int, list[Any]]] = {}
+    for line, record in records:
+        if _is_binary(record):
+            judged.setdefault(str(record.get("text") or line), (line, []))[1].append(record)
         else:
-            line, first = next(group)
-            yield line, {**first, _JUDGEMENTS: [first, *(record for _, record in group)]}
+            yield line, record
+    yield from ((line, {**found[0], _JUDGEMENTS: found}) for line, found in judged.values())
 
 
 def _words(text: str, tokens: list[Any]) -> list[tuple[int, int]]:
@@ -144,11 +145,29 @@ def _argilla_2(record: Any, file: File) -> Iterator[Item]:
     if file.label_key is None and len(given) > 1:
         raise _several("questions", given)
     answers = given.get(file.label_key or "", []) if file.label_key else next(iter(given.values()), [])
-    done = [each["value"] for each in answers if each.get("status", "submitted") == "submitted"]
+    done = [each["value"] for each in answers if (each.get("status") or "submitted") == "submitted"]
     yield from [_OTHERS] * (len(done) - 1)
     reason = None if done else _PENDING if answers else _UNTOUCHED
     reason = _REJECTED if record.get("status") == "discarded" else reason
     yield AnnotatedText(text_of(record["fields"], file.text_key), [*done, ()][0], left_out=reason)
+
+
+def _argilla_flat(record: Any, file: File) -> Iterator[Item]:
+    """The same in a table: ``{"text", "NAME.responses": [[{…}]], "NAME.responses.status", "NAME.suggestion"}``."""
+    answers = {}
+    for key in (key for key in record if key.endswith(".responses") and record[key]):
+        pairs = zip(record[key], record[f"{key}.status"], strict=True)
+        answers[key.removesuffix(".responses")] = [{"value": value, "status": status} for value, status in pairs]
+    suggestions = [key for key in record if key.endswith(".suggestion") and record[key]]
+    return _argilla_2({**record, "fields": record, "suggestions": suggestions, "responses": answers}, file)
+
+
+def _spacy_json(record: Any, file: File) -> Iterator[Item]:
+    """Training files of spaCy 2: ``{"paragraphs": [{"sentences": [{"tokens": [{"orth", "ner"}]}]}]}``."""
+    for tokens in (sentence["tokens"] for part in record["paragraphs"] for sentence in part["sentences"]):
+        tags = [token.get("ner", "-") for token in tokens]  # - is a tag that nobody gave
+        found = {"tokens": [token["orth"] for token in tokens], "tags": tags}
+        yield _UNTOUCHED if file.is_tagged and "-" in tags else found
 
 
 def _spacy(pair: Any, file: File) -> Iterator[Item]:
@@ -189,29 +208,33 @@ def _rasa(record: Any, file: File) -> Iterator[Item]:
 
 
 def _quotes(record: Any, file: File) -> Iterator[Item]:
-    """As language models answer: ``{"text", "entities": [{"text", "type"}]}``, without offsets, in order."""
+    """As language models answer: ``{"text", "entities": [{"text", "type"}]}`` or ``{type: [quote]}``, no offsets."""
     text, spans, near = text_of(record, file.text_key), [], 0
-    for each in record[_quotes_key(record)]:
-        start, end = find_quote(text[near:] if each["text"] in text[near:] else text, each["text"], 0)
-        start, near = (start + near, end + near) if each["text"] in text[near:] else (start, end)
-        spans.append({**each, "start": start, "end": near})
+    for quote, name in _quoted(record):
+        skipped = near if quote in text[near:] else 0
+        start, end = find_quote(text[skipped:], quote, 0)
+        near = skipped + end
+        spans.append((skipped + start, near, name))
     yield AnnotatedText(text, spans, document=document_of(record))
 
 
-def _quotes_key(record: Any) -> Any:
-    """The key of spans that all have a quote and no place."""
-    key = next((key for key in SPANS if key in record), None)
-    spans = record.get(key)
-    if not isinstance(spans, list) or not spans or not isinstance(spans[0], dict):
-        return None
-    is_quoted = all(isinstance(each, dict) and "text" in each for each in spans)
-    is_placed = any(part in str(name).lower() for each in spans for name in each for part in ("start", "offset"))
-    return key if is_quoted and not is_placed else None
+def _quoted(record: Any) -> list[tuple[Any, Any]]:
+    """Quote and type of each span of a record, where spans have no places."""
+    spans, pairs = record.get(first_in(SPANS, record)), []
+    if isinstance(spans, dict):
+        pairs = [(each, name) for name, quotes in spans.items() for each in (quotes if type(quotes) is list else [0])]
+    elif isinstance(spans, list) and spans and all(isinstance(each, dict) for each in spans):
+        if any(part in str(key).lower() for each in spans for key in each for part in ("start", "offset")):
+            return []
+        options = [(quote, name) for name in TYPES for quote in _QUOTES if quote != name]
+        keys = next((pair for pair in options if spans[0].keys() >= {*pair}), ("", ""))
+        pairs = [(each.get(keys[0]), each.get(keys[1])) for each in spans]
+    return pairs if all(isinstance(part, str) for pair in pairs for part in pair) else []
 
 
 def _bioc(record: Any, file: File) -> Iterator[Item]:
     """BioC JSON: ``{"documents": [{"passages": [{"offset", "text", "annotations": [{"infons", "locations"}]}]}]}``."""
-    for document in record.get("documents", [record]):
+    for document in record.get("documents") or record.get("PubTator3") or [record]:
         for passage in document["passages"]:
             marks, spans = passage.get("annotations") or (), []
             for each in marks:
@@ -244,13 +267,19 @@ _TOOLS: dict[str, tuple[tuple[str, ...], Callable[[Any], bool], _Reader]] = {
         _argilla,
     ),
     "Argilla 2": (("responses",), _has(fields=dict), _argilla_2),
+    "Argilla 2 (flat)": (("_server_id",), lambda each: any(".responses" in key for key in each), _argilla_flat),
+    "spaCy 2 (JSON)": (("paragraphs",), _has(paragraphs=list), _spacy_json),
     "NER Annotator": (("classes",), _has(annotations=list), _ner_annotator),
     "DataTurks": (("annotation",), _has(content=str), _dataturks),
     "GLiNER": (("tokenized_text",), _has(ner=list), _gliner),
-    "CLUENER": (("label",), lambda each: isinstance(each["label"], dict) and "text" in each, _cluener),
+    "CLUENER": (
+        ("label",),
+        lambda each: "text" in each and isinstance(each["label"], dict) and not _quoted(each),
+        _cluener,
+    ),
     "Rasa": (("intent", "rasa_nlu_data"), lambda each: "text" in each or "rasa_nlu_data" in each, _rasa),
-    "BioC": (("documents", "passages"), lambda each: "text" not in each, _bioc),
-    "quotes without offsets": (SPANS, lambda each: "text" in each and _quotes_key(each), _quotes),
+    "BioC": (("documents", "passages", "PubTator3"), lambda each: "text" not in each, _bioc),
+    "quotes without offsets": (SPANS, lambda each: bool(_quoted(each) and find_text(each, None)), _quotes),
 }
 _PAIRS = "spaCy 2"
 
@@ -258,24 +287,20 @@ _PAIRS = "spaCy 2"
 @lru_cache(1_000)
 def _tools_of(keys: tuple[str, ...]) -> list[str]:
     """The tools that a record with such keys can be of."""
-    return [name for name, (known, _, _) in _TOOLS.items() if not set(known).isdisjoint(keys)]
-
-
-@lru_cache(1_000)
-def _is_plain(keys: tuple[str, ...], may_hold_spans: Callable[[tuple[str, ...]], bool]) -> bool:
-    """Whether a record with such keys is no tool's, and holds no tokens with spans."""
-    return not _tools_of(keys) and not may_hold_spans(keys)
+    words = {"tokens"} if "text" not in keys or not _TAGS.isdisjoint(keys) else set[str]()  # words with tags
+    return [name for name, (known, _, _) in _TOOLS.items() if not (set(known) - words).isdisjoint(keys)]
 
 
 def adapt(path: Path, records: Iterable[tuple[int, Any]], options: ReadingOptions) -> Items:
     """Yield what the core reads for (line, record) pairs, whatever wrote them."""
     file = File(options)
-    for line, record in _with_all_judgements(records):
-        if isinstance(record, dict) and _is_plain(tuple(record), file.may_hold_spans):
+    for line, record in _with_all_judgements(records) if file.is_tagged else records:
+        tool = _tool_of(record, file)
+        if tool is None and not (isinstance(record, dict) and file.may_hold_spans(record)):
             yield path, line, record
             continue
         with errors_at(path, line):
-            items = list(_items(record, file))
+            items = [file.read(record)] if tool is None else list(_items(tool, record, file))
         for item in items if isinstance(record, dict) else ():
             if isinstance(item, (AnnotatedText, Sentence)):
                 item.id = record.get("id")
@@ -287,22 +312,22 @@ def adapt(path: Path, records: Iterable[tuple[int, Any]], options: ReadingOption
         yield path, 0, Note(f"records of {tool}")
 
 
-def _items(record: Any, file: File) -> Iterator[Item]:
-    if isinstance(record, dict):
-        tool = next((name for name in _tools_of(tuple(record)) if _TOOLS[name][1](record)), None)
-        if tool != "Prodigy" and list_key(record, file.text_key, WORDS, str):
-            tool = None if list_key(record, file.label_key, TAGS, str, int) else tool  # words with tags say more
-        read = _TOOLS[tool][2] if tool else None
-    elif isinstance(record, list) and len(record) == 2 and isinstance(record[0], str) and isinstance(record[1], dict):
-        tool, read = _PAIRS, _spacy
-    else:
-        tool, read = None, None
-    if tool is None or read is None:
-        yield file.read(record) if isinstance(record, dict) and file.may_hold_spans(tuple(record)) else record
-        return
+def _tool_of(record: Any, file: File) -> str | None:
+    """What wrote a record, where it is no plain one."""
+    if not isinstance(record, dict):
+        is_pair = isinstance(record, list) and list(map(type, record)) == [str, dict]
+        return _PAIRS if is_pair else None
+    tools = _tools_of(tuple(record))
+    tool = next((name for name in tools if _TOOLS[name][1](record)), None) if tools else None
+    if tool in (None, "Prodigy") or not list_key(record, file.text_key, WORDS, str):
+        return tool
+    return None if list_key(record, file.label_key, TAGS, str, int) else tool  # words with tags say more
+
+
+def _items(tool: str, record: Any, file: File) -> Iterator[Item]:
     file.tools.add(tool)
     try:
-        yield from read(record, file)
+        yield from (_spacy if tool == _PAIRS else _TOOLS[tool][2])(record, file)
     except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
         problem = f"this looks like {tool}, but is not what that writes ({type(error).__name__}: {error})"
         raise MisfitError(problem, "export it again, or give tokens with tags, or text with spans") from None

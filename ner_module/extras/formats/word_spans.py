@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import Any
 
 from ner_module.data.formats.adapters import AnnotatedText, Item
-from ner_module.data.formats.cells import MisfitError, describe
+from ner_module.data.formats.cells import MisfitError
 from ner_module.data.formats.char_spans import CharSpan, fits_text, locate_words
 from ner_module.data.formats.options import TAGS, WORDS, ReadingOptions
 from ner_module.data.formats.records import SPANS, document_of, find_text, list_key, of_tokens, parse_span
-from ner_module.data.sentence import Sentence
-from ner_module.errors import SchemeError
-from ner_module.tagging import Span, spans_to_tags
 
 _SPANS, _WORDS = frozenset(SPANS), frozenset(WORDS)
 
@@ -35,9 +33,9 @@ class File:
         self._unit = None if self._way == "auto" else "words" if self._way.startswith("words") else "characters"
         self._key: str | None = None
 
-    def may_hold_spans(self, keys: tuple[str, ...]) -> bool:
-        """Whether a record with such keys may hold tokens with spans."""
-        return bool(self.text_key or self.label_key) or not (_SPANS.isdisjoint(keys) or _WORDS.isdisjoint(keys))
+    def may_hold_spans(self, record: dict[str, Any]) -> bool:
+        """Whether a record may hold tokens with spans, by its keys."""
+        return bool(self.text_key or self.label_key) or not (_WORDS.isdisjoint(record) or _SPANS.isdisjoint(record))
 
     def read(self, record: dict[str, Any]) -> Item:
         """Tokens with spans, in words or characters, as a sentence or text; any other record as it is."""
@@ -92,13 +90,16 @@ def _fits_words(span: CharSpan, tokens: list[str]) -> bool:
     return span.quote is None or "".join(tokens[span.start : span.end]).split() == ["".join(span.quote.split())]
 
 
-def tagged(record: Any, key: str, spans: list[CharSpan], file: File) -> Sentence:
-    """The words under a key, with the tags of their spans."""
+def tagged(record: Any, key: str, spans: list[CharSpan], file: File) -> Item:
+    """The words under a key, with spans that count them, the ends exclusive."""
     sentence = of_tokens(record, key)
-    if file.is_tagged:
-        try:
-            sentence.tags = spans_to_tags([Span(*span[:3]) for span in spans], len(sentence.tokens))
-        except SchemeError:
-            problem = f"the spans do not fit the {len(sentence.tokens)} tokens, or overlap: {describe(spans)}"
-            raise MisfitError(problem, "count words from 0, the end exclusive") from None
-    return sentence
+    if not file.is_tagged:
+        return sentence
+    ends = accumulate(len(word) + 1 for word in sentence.tokens)
+    words = [(end - 1 - len(word), end - 1) for word, end in zip(sentence.tokens, ends, strict=True)]
+    for start, end, name, _ in spans:
+        if not 0 <= start < end <= len(words):
+            problem = f"the words {start} to {end - 1} ({name}) do not fit the {len(words)} tokens"
+            raise MisfitError(problem, "count words from 0 and correct the span")
+    marks = [(words[start][0], words[end - 1][1], name) for start, end, name, _ in spans]
+    return AnnotatedText(" ".join(sentence.tokens), marks, words, sentence=sentence)

@@ -216,3 +216,19 @@ def test_out_of_fold(run_main: RunMain, fit_options: list[str], corpus: Path, tm
     assert sum(len(suspect["gold"]) for suspect in suspects) == gold, "each annotation is judged once"
     assert json.loads(outcome.out)["rank"] == 1
     assert not (tmp_path / "runs").exists()
+
+
+def test_each_file_of_a_split_says_its_scheme_and_what_it_leaves_out(run_main: RunMain, tmp_path: Path) -> None:
+    column_file(tmp_path / "a.conll", ["Ada/B-PER Finch/I-PER saw/O Bo/B-PER"])
+    column_file(tmp_path / "b.conll", ["Ada/B-PER Finch/E-PER saw/O Bo/S-PER"])
+    record = {"text": "Ada met Bo", "_is_binary": True, "answer": "accept", "spans": []}
+    (tmp_path / "c.jsonl").write_text("".join(json.dumps({**record, "text": f"Bo {n}"}) + "\n" for n in range(3)))
+    (tmp_path / "d.jsonl").write_text('{"tokens": ["Ada"], "tags": ["B-PER"]}\n')
+    report = json.loads(run_main("audit", "--data.train_file", f"{tmp_path}/[a-d].*", "--json", check=False).out)
+    said = {Path(file["file"]).name: "; ".join(file["read_as"]) for file in report["files"]}
+    assert "scheme iob2: 3 of 3 tagged words as it writes them" in said["a.conll"]
+    assert "scheme iob2: 1 of 3 tagged words as it writes them" in said["b.conll"]
+    assert "binary judgements, which say nothing of other words: 3" in said["c.jsonl"]
+    assert "scheme iob2: no word is tagged" in said["c.jsonl"]
+    assert "words are in 'tokens', tags in 'tags'" in said["d.jsonl"]
+    assert [name for name in said if "binary" in said[name]] == ["c.jsonl"]

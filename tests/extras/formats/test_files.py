@@ -1,5 +1,9 @@
 """Files of further formats: brat, CoNLL-2012, CoNLL-U with names in MISC, PubTator, spaCy's DocBin."""
 
+import re
+import subprocess
+import sys
+
 import pytest
 
 from ner_module.data.formats import DataError, ReadingOptions, read_sentences
@@ -74,7 +78,7 @@ def test_brat_annotations_without_text(brat):
         ("a.xml", "<?xml version='1.0'?>\n<!DOCTYPE collection SYSTEM 'BioC.dtd'>\n<collection>", None, "BioC XML"),
         ("a.xmi", '<?xml version="1.0"?>\n<xmi:XMI xmi:version="2.0">', None, "export CoNLL 2002 instead"),
         ("nlu.yml", 'version: "3.1"\nnlu:\n- intent: x\n', None, "rasa data convert nlu"),
-        ("train.py", 'import json\n\nTRAIN_DATA = [("Ada", {"entities": []})]\n', None, "json.dump(TRAIN_DATA"),
+        ("train.py", 'import json\n\nTRAIN_DATA = [("Ada", {"entities": []})]\n', None, "json.dump("),
         ("a.conll", "#begin document x\nx 0 0 Ada N * - - - X (PER* -\nx 0 1 . . * - - - X * -\n", 3, "does not end"),
         ("a.conll", "#begin document x\nx 0 0 Ada N * - - - X *) -\n", 2, "bracket does not fit"),
         ("a.conll", "#begin document x\nx 0 0 Ada\n", 2, "at least 12 columns"),
@@ -107,3 +111,36 @@ def test_docbin_needs_spacy(tmp_path):
     assert [(s.tokens, s.tags) for s in read_sentences(path)] == [
         (["Ada", "met", "Bob", "."], ["B-PER", "O", "O", "O"])
     ]
+
+
+ROW = "bc/x 0 {} {} NNP (S* - - - Spk#1 {} * -\n"
+CONLL_2012 = "".join(ROW.format(n, *each) for n, each in enumerate([("Ada", "(PER*"), ("Finch", "*)"), ("sat", "*")]))
+
+
+@pytest.mark.parametrize("before", ["\n#begin document (bc/x); part 000\n", "", "\n", "# made by hand\n"])
+def test_conll_2012_is_known_by_its_columns(tmp_path, before):
+    path = tmp_path / "x.conll"
+    path.write_text(before + CONLL_2012)
+    assert [(s.tokens, s.tags) for s in read_sentences(path)] == [(["Ada", "Finch", "sat"], ["B-PER", "I-PER", "O"])]
+
+
+PAIRS = '[\n  ("Ada sat", {"entities": [(0, 3, \'PER\')]}), ]\n'
+
+
+@pytest.mark.parametrize(
+    ("name", "start"), [("x.json", ""), ("x.txt", "TRAIN_DATA = "), ("x.py", "import re\n\ndata = ")]
+)
+def test_the_advice_on_python_literals_makes_a_file_that_is_read(tmp_path, name, start):
+    (tmp_path / name).write_text(start + PAIRS)
+    with pytest.raises(DataError, match="this is Python") as caught:
+        list(read_sentences(tmp_path / name))
+    command = re.search(r"`python (-c) \"(.*)\"`", caught.value.advice)
+    subprocess.run([sys.executable, *command.groups()], cwd=tmp_path, check=True)
+    [sentence] = read_sentences(tmp_path / f"{name}.json")
+    assert (sentence.tokens, sentence.tags) == (["Ada", "sat"], ["B-PER", "O"])
+
+
+def test_markdown_of_rasa_is_named(tmp_path):
+    (tmp_path / "nlu.md").write_text("## intent:inform\n- from [Lincoln](city)\n")
+    with pytest.raises(DataError, match="this is Rasa"):
+        list(read_sentences(tmp_path / "nlu.md"))

@@ -11,6 +11,7 @@ from ner_module.data.formats import ReadingOptions, read_sentences
 from ner_module.data.formats.char_spans import SpanCounts
 from ner_module.data.sentence import Sentence
 from ner_module.data.words import split_words
+from ner_module.tagging import tags_to_spans
 
 TEXT = "Ann Lee went to New York-based ACME."
 EXPECTED = (
@@ -119,7 +120,8 @@ def test_predictions_on_tokens_can_be_read(read, refused):
     records = [{"tokens": ["Ann", "Lee", "sat"], "entities": entities}, {"tokens": ["x"], "entities": []}]
     assert words_and_tags(read(records)) == [(["Ann", "Lee", "sat"], ["B-PER", "I-PER", "O"]), (["x"], ["O"])]
     assert words_and_tags(read(records[::-1]))[1][1] == ["B-PER", "I-PER", "O"]
-    for wrong in ([*entities, *entities], [{**entities[0], "end": 4}], [{**entities[0], "start": -1}]):
+    assert read([{**records[0], "entities": [*entities, *entities]}])[0].tags == ["B-PER", "I-PER", "O"]
+    for wrong in ([{**entities[0], "end": 4}], [{**entities[0], "start": -1}]):
         assert "do not fit the 3 tokens" in refused([{**records[0], "entities": wrong}]).problem
 
 
@@ -204,3 +206,95 @@ def test_what_nobody_judged_is_never_gold(read, refused, record, left_out):
     assert counts.left_out[left_out] == 1
     assert left_out in refused([record]).problem
     assert len(read([record], tagged=False)) == 1
+
+
+ADA = "Ada Lovelace met the mayor of Lincoln."
+ADA_FOUND = [("PER", "Ada Lovelace"), ("LOC", "Lincoln")]
+PLACED = [{"start": 0, "end": 12, "label": "PER"}, {"start": 30, "end": 37, "label": "LOC"}]
+ADA_WORDS = ["Ada", "Lovelace", "met", "the", "mayor", "of", "Lincoln", "."]
+
+
+def entities(sentences):
+    spans = [(s, span) for s in sentences for span in tags_to_spans(s.tags, "bioes" if "U-LOC" in s.tags else "iob2")]
+    return [(span.entity_type, " ".join(s.tokens[span.start : span.end])) for s, span in spans]
+
+
+@pytest.mark.parametrize(
+    ("record", "left_out"),
+    [
+        (  # Argilla 2, to_list(flatten=True) and to_datasets
+            {
+                "status": "completed",
+                "_server_id": "x",
+                "text": ADA,
+                "ner.responses": [[PLACED[0]], PLACED],
+                "ner.responses.users": ["u", "v"],
+                "ner.responses.status": ["draft", None],
+                "ner.suggestion": [{"start": 0, "end": 3, "label": "PER"}],
+                "ner.suggestion.score": None,
+            },
+            {"machine predictions": 1},
+        ),
+        (  # spaCy 2, `spacy convert` and `spacy train`
+            {
+                "id": 0,
+                "paragraphs": [
+                    {"raw": ADA, "sentences": [{"tokens": [
+                        {"orth": word, "ner": tag}
+                        for word, tag in zip(ADA_WORDS, ["B-PER", "L-PER", *"OOOO", "U-LOC", "O"], strict=True)
+                    ]}, {"tokens": [{"orth": "Hi", "ner": "-"}, {"orth": "Bo"}]}]},
+                ],
+            },
+            {"texts that nobody annotated": 1},
+        ),
+        *(
+            ({"text": ADA, key: [{quote: "Ada Lovelace", name: "PER"}, {quote: "Lincoln", name: "LOC"}]}, {})
+            for key, quote, name in [("ents", "name", "type"), ("spans", "entity", "label"), ("ner", "word", "entity")]
+        ),
+        ({"sentence": ADA, "entities": {"LOC": ["Lincoln"], "PER": ["Ada Lovelace"], "ORG": []}}, {}),
+        ({"PubTator3": [{"id": "1", "passages": [{"offset": 5, "text": ADA, "annotations": [
+            {"infons": {"type": each["label"]}, "locations": [{"offset": 5 + each["start"],
+             "length": each["end"] - each["start"]}]} for each in PLACED]}]}]}, {}),
+    ],
+)  # fmt: skip
+def test_more_shapes_of_tools(read, record, left_out):
+    for content, name in (([record], "x.jsonl"), (json.dumps([record]), "x.json")):
+        counts = SpanCounts()
+        assert entities(read(content, name, span_counts=counts)) == ADA_FOUND
+        assert counts.left_out == left_out
+        assert counts.spans == counts.kept
+
+
+def test_binary_judgements_of_a_text_are_one_wherever_they_stand(read):
+    binary = {"text": ADA, "_input_hash": 1, "_view_id": "ner", "answer": "accept"}
+    records = [
+        {**binary, "spans": PLACED[:1]},
+        {"text": "Bo sat", "_input_hash": 2, "_view_id": "ner_manual", "answer": "accept", "spans": []},
+        {**binary, "spans": PLACED[1:], "_is_binary": True},
+        {**binary, "spans": [{"start": 21, "end": 26, "label": "PER"}], "answer": "reject"},
+    ]
+    counts = SpanCounts()
+    sentences = read(records, span_counts=counts)
+    assert entities(sentences) == ADA_FOUND
+    assert sorted(s.tokens[0] for s in sentences) == ["Ada", "Bo"]
+    assert counts.left_out == {"binary judgements, which say nothing of other words": 3}
+    assert [s.line for s in read(records, tagged=False)] == [1, 2, 3, 4]  # predictions follow the lines
+
+
+def test_spans_of_words_that_overlap_are_treated_as_those_of_characters_are(read, refused):
+    record = {"tokenized_text": ["Ada", "Lovelace", "met", "Bo"], "ner": [[1, 1, "X"], [0, 1, "PER"], [3, 3, "PER"]]}
+    counts = SpanCounts()
+    [sentence] = read([record], span_counts=counts)
+    assert sentence.tags == ["B-PER", "I-PER", "O", "B-PER"]
+    assert (counts.spans, counts.kept, counts.nested) == (3, 2, 1)
+    assert "do not fit the 4 tokens" in refused([{**record, "ner": [[3, 4, "PER"]]}]).problem
+
+
+def test_labels_as_an_object(read, refused):
+    assert entities(read([{"text": ADA, "label": {}}, {"text": ADA, "label": {"PER": {"Ada": [[0, 2]]}}}])) == [
+        ("PER", "Ada")
+    ]
+    assert entities(read([{"text": ADA, "label": {"PER": ["Ada"]}}])) == [("PER", "Ada")]
+    assert "looks like CLUENER" in refused([{"text": ADA, "label": {"PER": "Ada"}}]).problem
+    wrapped = refused(json.dumps({"data": [{"tokens": ["Ada"], "tags": ["O"]}]}), "x.json")
+    assert 'or write {"tokens": […], "tags": […]}' in wrapped.advice
