@@ -267,7 +267,7 @@ _TOOLS: dict[str, tuple[tuple[str, ...], Callable[[Any], bool], _Reader]] = {
         _argilla,
     ),
     "Argilla 2": (("responses",), _has(fields=dict), _argilla_2),
-    "Argilla 2 (flat)": (("_server_id",), lambda each: any(".responses" in key for key in each), _argilla_flat),
+    "Argilla 2 (flat)": (("_server_id",), lambda each: any(".responses" in str(key) for key in each), _argilla_flat),
     "spaCy 2 (JSON)": (("paragraphs",), _has(paragraphs=list), _spacy_json),
     "NER Annotator": (("classes",), _has(annotations=list), _ner_annotator),
     "DataTurks": (("annotation",), _has(content=str), _dataturks),
