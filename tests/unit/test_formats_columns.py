@@ -263,9 +263,10 @@ def test_documents_begin_where_the_first_cell_says_so(read, mark):
 def test_jnlpba_and_other_comments_of_several_number_signs(read):
     text = "###MEDLINE:95369245\n\nIL-2\tB-DNA\nsat\tO\n\n###MEDLINE:95369246\n\nNF\tB-DNA\n"
     assert pairs(read(text)) == [[("IL-2", "B-DNA"), ("sat", "O")], [("NF", "B-DNA")]]
-    assert pairs(read("## doc 1 of x\nAda B-PER\nsat O\n\n## doc\nBo B-PER\n## O\n")) == [
+    assert pairs(read("## doc 1 of x\nAda B-PER\nsat O\n\n## doc 2 of x\nBo B-PER\n## O\n")) == [
         [("Ada", "B-PER"), ("sat", "O")],
         [("Bo", "B-PER"), ("##", "O")],
     ]
+    assert pairs(read("Ada\tB-PER\nsat\tO\n\n##x\tOO\n"))[1] == [("##x", "OO")]  # a misspelt tag, no comment
     with pytest.raises(DataError, match=r":1: the line has 4 columns .*; remove the line, or separate the columns"):
         read("// made by hand\nAda B-PER\nsat O\n")

@@ -67,9 +67,9 @@ class _Layout(NamedTuple):
 
     def is_comment(self, line: str, cells: list[str], inside: bool) -> bool:
         """Whether a line that starts with # is none of the words, inside a sentence or before one."""
-        plain = PLAIN_COMMENT.match(line) is not None or (line.startswith("##") and not inside)
+        plain = PLAIN_COMMENT.match(line) is not None
         if len(cells) != self.width:
-            return plain or (not inside and (line[1:2] in (" ", "\t") or self.width > 3))
+            return plain or (not inside and (line[1:2] in (" ", "\t", "#") or self.width > 3))
         tag = cells[self.label] if self.label is not None else OUTSIDE
         if tag in self.tags or has_prefix(tag) or (tag == OUTSIDE and not plain):
             return False
