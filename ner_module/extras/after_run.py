@@ -117,7 +117,7 @@ def points_table(points: Mapping[str, Any]) -> Table:
     """Typical operating points, with what they reach on validation data."""
     columns = [Column(title) for title in ("type", "for", "threshold", "precision (95 %)", "recall (95 %)")]
     note = (
-        "Thresholds of calibrated scores (temperature {temperature:.3f}, offset {offset:.3f}; calibration error "
+        "Thresholds of calibrated scores (temperature {temperature:.3g}, offset {offset:.3g}; calibration error "
         "{calibration_error[0]:.4f}, calibrated {calibration_error[1]:.4f}), chosen and measured on the same data."
     )
     return Table("Operating points on validation data", columns, points["table"], note=note.format(**points))
