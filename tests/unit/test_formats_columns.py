@@ -58,6 +58,10 @@ def test_two_columns_of_which_the_first_counts_the_words(read):
 
 def test_wnut_words_that_look_like_comments(read):
     assert pairs(read("#\tO\n#tag\tB-X\n\n# a\tO\n")) == [[("#", "O"), ("#tag", "B-X")], [("# a", "O")]]
+    assert pairs(read("#\tO\n#tag\tB-X\n\n#tag\t0\na\tO\n")) == [
+        [("#", "O"), ("#tag", "B-X")],
+        [("#tag", "0"), ("a", "O")],
+    ]
     assert pairs(read("# id = 5\n#\tO\n#tag\tB-X\n\n# id = 6\nb\tO\n")) == [[("#", "O"), ("#tag", "B-X")], [("b", "O")]]
     assert pairs(read("# a comment here\n# O\nb O\n")) == [[("#", "O"), ("b", "O")]]
 

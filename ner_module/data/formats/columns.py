@@ -73,7 +73,8 @@ class _Layout(NamedTuple):
         tag = cells[self.label] if self.label is not None else OUTSIDE
         if tag in self.tags or has_prefix(tag) or (tag == OUTSIDE and not plain):
             return False
-        return plain or (not inside and (self.width > 2 or not tag[:1].isalpha()))
+        may_be_tag = tag[:1].isalpha() or 0 < len(tag) < 3  # 0 or _ for outside, say
+        return plain or (not inside and (self.width > 2 or not may_be_tag))
 
     def begins(self, cells: list[str], before: list[str]) -> bool:
         """Whether a word begins a sentence, by the columns that say so; an entity is not cut."""
