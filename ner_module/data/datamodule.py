@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cached_property
@@ -22,8 +21,10 @@ from torch.utils.data import DataLoader
 
 from ner_module.data.agreement import check_agreement, several_processes
 from ner_module.data.batching import LOOK_AHEAD, Batching, Position, TrainingSampler, evaluation_loader, training_loader
-from ner_module.data.encoded import BatchAssembler, EncodedSplit, EncodingOptions, Indices
+from ner_module.data.encoded import BatchAssembler, EncodedSplit, EncodingOptions, Indices, OpenLabels
+from ner_module.data.entities import count_entities
 from ner_module.data.inventory import Tags, check_known, check_learnable, check_strict, choose_source_schemes
+from ner_module.data.partial import AnnotatedTypes, find_open_labels
 from ner_module.data.preparation import (
     check_options,
     choose_held_out,
@@ -69,6 +70,8 @@ class NERDataModule(LightningDataModule):
         outside_label: the label of words outside any entity where it is not ``O``; ``flat`` labels may have none.
         label_map: renames entity types (``{person: PER, human: PER}``) or drops them (``{misc: O}``), in all splits;
             for ``flat`` labels, the labels themselves. A checkpoint keeps its map; what is given beside it is added.
+        annotated_types: the entity types that all files annotate, or those of some, by path or pattern
+            (``{news/*.conll: [PER, LOC]}``), where that is not all: a word outside may be of the other types there.
         strict: refuse illegal tag sequences and spans that do not fit whole words, instead of repairing and counting.
         validation_fraction: the share of the training sentences, or documents, held out without validation data, or 0.
         max_seq_length: subword tokens of a sequence; longer sentences are split into overlapping windows and nothing is
@@ -111,6 +114,7 @@ class NERDataModule(LightningDataModule):
         scheme: Scheme | None = None,
         outside_label: str | None = None,
         label_map: dict[str, str] | None = None,
+        annotated_types: AnnotatedTypes | None = None,
         strict: bool = False,
         validation_fraction: float = 0.1,
         max_seq_length: int | None = None,
@@ -139,6 +143,7 @@ class NERDataModule(LightningDataModule):
         self._prepared: str | None = None  # the command whose data this process prepared and has not set up yet
         self._schemes: Mapping[str, str] = {}  # those of the files of each annotated split
         self._sentences: dict[str, tuple[str, Indices]] = {}  # of each split: the stored one, and which of its
+        self.open_labels: dict[str, OpenLabels] = {}  # of the stored splits where some file does not annotate all types
         self._problem: UserError | None = None
         self._train_sha256: list[str] = []  # that of a restored checkpoint
         self.begun: Position | None = None  # where the restored checkpoint stopped
@@ -243,6 +248,8 @@ class NERDataModule(LightningDataModule):
             self.labels = self.tags.label_set(found, self.labels.scheme, self.labels.outside)
             if command == "fit":
                 check_learnable(self.labels, self.stored["train"])
+        given, is_fit = self._options.annotated_types, command == "fit" and self.trainer is not None
+        self.open_labels = find_open_labels(given, self.tags.splits, self.encoded, self.labels, is_fit)
         if command == "fit" and self._train_sha256 and self.stored["train"].meta["sha256"] != self._train_sha256:
             log.warning("the training data has changed since the checkpoint was made; training uses the new data")
         self._sentences = {name: (name, np.arange(len(split))) for name, split in self.stored.items()}
@@ -266,14 +273,7 @@ class NERDataModule(LightningDataModule):
     def train_entities(self) -> dict[str, dict[str, int]]:
         """The entities of the training data: type -> surface form (words joined by spaces) -> count."""
         source, chosen = self.sentences_of("train")
-        stored, encoded = self.stored[source], self.encoded[source]
-        entities: dict[str, dict[str, int]] = defaultdict(Counter)
-        for index in chosen.tolist():
-            spans = self.labels.spans([encoded.tag_names[tag] for tag in encoded.word_labels[encoded.words_of(index)]])
-            tokens = stored.tokens(index) if spans else []
-            for start, end, entity_type in spans:
-                entities[entity_type][" ".join(tokens[start:end])] += 1
-        return dict(entities)
+        return count_entities(self.stored[source], self.encoded[source], chosen, self.labels)
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Batches of sequences in a new order each epoch."""
@@ -297,7 +297,7 @@ class NERDataModule(LightningDataModule):
 
     def _assembled(self, split: str) -> BatchAssembler:
         source, chosen = self.sentences_of(split)
-        return BatchAssembler(self.encoded[source], self.labels, chosen)
+        return BatchAssembler(self.encoded[source], self.labels, chosen, self.open_labels.get(source))
 
     @cached_property
     def _tokenizer_files(self) -> dict[str, str]:

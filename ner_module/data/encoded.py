@@ -102,7 +102,10 @@ class EncodedSplit:
 
     def first_word_tagged(self, tag: str) -> tuple[int, int]:
         """The first sentence with a tag, and the place of the word there."""
-        word = int(np.argmax(self.word_labels == self.tag_names.index(tag)))
+        return self.place_of(int(np.argmax(self.word_labels == self.tag_names.index(tag))))
+
+    def place_of(self, word: int) -> tuple[int, int]:
+        """The sentence of a word of the split, and its place there."""
         starts = self.sequence_words[self.sentence_sequences]
         sentence = int(np.searchsorted(starts, word, side="right")) - 1
         return sentence, word - int(starts[sentence])
@@ -215,6 +218,15 @@ class _Encoder:
             self.findings.setdefault(finding, [0, self._num_sentences])[0] += count
 
 
+class OpenLabels(NamedTuple):
+    """Which labels a word that is marked as outside may have, too; see `partial.py`."""
+
+    rows: Indices
+    """``[sentences]``, the row of each in the table."""
+    table: npt.NDArray[np.bool_]
+    """``[files, labels]``"""
+
+
 class TrainingItem(NamedTuple):
     """What one process computes in one micro-batch."""
 
@@ -230,9 +242,16 @@ class BatchAssembler(Dataset[dict[str, Any]]):
         split: the arrays.
         labels: the model's.
         chosen: the sentences that indices of sentences count; all of the split by default.
+        open_labels: where some file does not annotate all types.
     """
 
-    def __init__(self, split: EncodedSplit, labels: LabelSet, chosen: Indices | None = None) -> None:
+    def __init__(
+        self,
+        split: EncodedSplit,
+        labels: LabelSet,
+        chosen: Indices | None = None,
+        open_labels: OpenLabels | None = None,
+    ) -> None:
         self.split, self.chosen = split, np.arange(len(split)) if chosen is None else chosen
         self.labels = labels
         # B- becomes I- on further subword tokens of a word; flat labels have no prefix, even if they look so.
@@ -241,6 +260,9 @@ class BatchAssembler(Dataset[dict[str, Any]]):
         self._first_ids, self._further_ids = (
             np.array([*map(labels.names.index, tags), IGNORE_INDEX]) for tags in (split.tag_names, further)
         )
+        self._outside_id, self._open = labels.outside_id, open_labels
+        if open_labels is not None:
+            self._rows_of_sequences = np.repeat(open_labels.rows, split.sentence_num_sequences)
 
     def __getitem__(self, item: TrainingItem | npt.NDArray[np.int64]) -> dict[str, Any]:
         """A micro-batch of training, or the sentences with some indices."""
@@ -249,6 +271,7 @@ class BatchAssembler(Dataset[dict[str, Any]]):
     def micro_batch(self, item: TrainingItem) -> dict[str, Any]:
         """``input_ids`` and ``labels`` ``[subwords]``; ``lengths`` of the sequences, a list; ``labelled_in_step``.
 
+        Where there are any, ``open_labels``, bool ``[subwords, labels]``: those it may have beside its label.
         Lengths stay on the host, where attention is planned: asking a GPU for them would make it wait.
         """
         if not len(item.sequences):  # one that counts nothing: collectives need every process
@@ -262,10 +285,12 @@ class BatchAssembler(Dataset[dict[str, Any]]):
         """All sequences of some sentences, and where their words are.
 
         Returns:
-            ``input_ids``, ``labels`` and ``lengths``; ``word_positions`` ``[sentences, words]``: the place of a word's
-            first subword token among all of them, ``NO_SUBWORD`` where it has none or the sentence is shorter; ``gold``
-            ``[sentences, words]``: label ids, ``IGNORE_INDEX`` past the sentence's end or without annotation;
-            ``sentence_index`` and ``num_words`` ``[sentences]``, as arrays: they stay on the host, like the lengths.
+            ``input_ids``, ``labels``, ``lengths`` and ``open_labels`` of a micro-batch; with the latter
+            ``unannotated``, bool ``[sentences, labels]``: those of types that are not annotated; ``word_positions``
+            ``[sentences, words]``: the place of a word's first subword token among all of them, ``NO_SUBWORD`` where it
+            has none or the sentence is shorter; ``gold`` ``[sentences, words]``: label ids, ``IGNORE_INDEX`` past the
+            sentence's end or without annotation; ``sentence_index`` and ``num_words`` ``[sentences]``, as arrays: they
+            stay on the host, like the lengths.
         """
         sentences = self.chosen[indices]
         batch, word_positions, word_labels = self._sequences(self.split.sequences_of(sentences))
@@ -274,6 +299,8 @@ class BatchAssembler(Dataset[dict[str, Any]]):
         present = np.arange(max(int(num_words.max(initial=0)), 1)) < num_words[:, None]
         positions, gold = np.full(present.shape, NO_SUBWORD), np.full(present.shape, IGNORE_INDEX)
         positions[present], gold[present] = word_positions, self._first_ids[word_labels]
+        if self._open is not None:
+            batch["unannotated"] = torch.from_numpy(self._open.table[self._open.rows[sentences]])
         return batch | {
             "word_positions": torch.from_numpy(positions),
             "gold": torch.from_numpy(gold),
@@ -300,6 +327,9 @@ class BatchAssembler(Dataset[dict[str, Any]]):
             "labels": torch.from_numpy(labels),
             "lengths": lengths.tolist(),
         }
+        if self._open is not None:
+            open_labels = self._open.table[np.repeat(self._rows_of_sequences[sequences], lengths)]
+            batch["open_labels"] = torch.from_numpy(open_labels & (labels == self._outside_id)[:, None])
         return batch, positions, word_labels
 
 

@@ -1,11 +1,14 @@
-"""Entities as `predict` writes them, one sentence a line, and as `NERTagger` returns them."""
+"""Entities as `predict` writes them, one sentence a line, and as `NERTagger` returns them; those of annotated data."""
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from ner_module.data.encoded import EncodedSplit, Indices
 from ner_module.data.sentence import Sentence
+from ner_module.data.store import StoredSplit
 from ner_module.tagging import LabelSet, Span
 
 
@@ -82,3 +85,16 @@ def prediction(
         place = {"text": text, "start": start, "end": end}
         word_tags.append(place | {"tag": labels.names[label], "score": round(score, 4), "probabilities": likeliest})
     return result | {"word_tags": word_tags}
+
+
+def count_entities(
+    stored: StoredSplit, encoded: EncodedSplit, sentences: Indices, labels: LabelSet
+) -> dict[str, dict[str, int]]:
+    """The entities of some sentences: type -> surface form (words joined by spaces) -> count."""
+    entities: dict[str, dict[str, int]] = defaultdict(Counter)
+    for index in sentences.tolist():
+        spans = labels.spans([encoded.tag_names[tag] for tag in encoded.word_labels[encoded.words_of(index)]])
+        tokens = stored.tokens(index) if spans else []
+        for start, end, entity_type in spans:
+            entities[entity_type][" ".join(tokens[start:end])] += 1
+    return dict(entities)

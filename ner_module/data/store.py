@@ -72,6 +72,11 @@ class StoredSplit:
         [row] = self._table.select(["source", "line", "word_per_line"]).slice(index, 1).to_pylist()
         return self.meta["sources"][row["source"]], row["line"] + word * row["word_per_line"]
 
+    def sources(self) -> npt.NDArray[np.int64]:
+        """The index of the file of each sentence, in ascending order."""
+        numbers: npt.NDArray[np.int64] = self._table["source"].to_numpy().astype(np.int64)
+        return numbers
+
     def documents(self) -> npt.NDArray[np.int64] | None:
         """The number of the document each sentence belongs to; ``None`` where some sentence belongs to none.
 
@@ -81,8 +86,7 @@ class StoredSplit:
             return None
         names = self._table["document"].combine_chunks().dictionary_encode()
         name = names.indices.to_numpy(zero_copy_only=False).astype(np.int64)
-        source = self._table["source"].to_numpy().astype(np.int64)
-        _, numbers = np.unique(source * (len(names.dictionary) + 1) + name, return_inverse=True)
+        _, numbers = np.unique(self.sources() * (len(names.dictionary) + 1) + name, return_inverse=True)
         return numbers.astype(np.int64)
 
     def annotated(self, documents: Documents | None = None) -> Iterator[Annotated]:

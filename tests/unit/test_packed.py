@@ -21,7 +21,8 @@ from ner_module.data.datamodule import NERDataModule
 from ner_module.data.encoded import BatchAssembler
 from ner_module.model import packed
 from ner_module.model.blocks import BLOCK_COST, Layout, plan_blocks
-from ner_module.model.module import NERModule, _loss_sum
+from ner_module.model.loss import sum_of_losses
+from ner_module.model.module import NERModule
 from ner_module.model.optimizer import make_optimizer
 from ner_module.model.packed import EXACT_FAMILIES, is_exact, packed_logits, padded_logits, prepare
 
@@ -94,7 +95,7 @@ def exact(model: Any, input_ids: Tensor, labels: Tensor, lengths: list[int]) -> 
     prepare(model)
     model.zero_grad()
     logits = packed_logits(model, input_ids, lengths)
-    loss = _loss_sum(logits, labels)
+    loss = sum_of_losses(logits, labels)
     loss.backward()
     return logits.detach(), loss.detach(), gradients(model)
 
@@ -308,7 +309,7 @@ def epoch_losses(tiny_model: Callable[..., Path], corpus: Path) -> Callable[[str
         losses = []
         for item in TrainingSampler(split, None, Plan(8, "random", 0)):
             batch = assembler.micro_batch(item)
-            loss = _loss_sum(module(batch["input_ids"], batch["lengths"]), batch["labels"]) / item.labelled_in_step
+            loss = sum_of_losses(module(batch["input_ids"], batch["lengths"]), batch["labels"]) / item.labelled_in_step
             loss.backward()
             optimizer.step()
             optimizer.zero_grad()

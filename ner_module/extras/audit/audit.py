@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ner_module.data.datamodule import NERDataModule
+from ner_module.data.partial import types_of
 from ner_module.data.tag_census import TagCensus
 from ner_module.errors import PretrainedError, RunError
 from ner_module.extras.audit.annotations import balance_findings, changed_spans, illegal_tags, split_sizes
@@ -90,12 +91,19 @@ def audit_corpus(corpus: Corpus, tokenization: Tokenization | None = None, findi
         sizes = {split: numbers | of_splits[split] for split, numbers in sizes.items()}
     frequency = next(iter(mentions.values()))
     ordered = sorted(types, key=lambda name: (-frequency[name], name))
-    return Audit(list(_how_read(corpus)), sizes, most_severe_first(found), ordered)
+    return Audit(list(_how_read(corpus, ordered)), sizes, most_severe_first(found), ordered)
 
 
-def _how_read(corpus: Corpus) -> Iterator[dict[str, Any]]:
-    """For each file the format and why, which column holds what, what was left out, and the evidence for the scheme."""
-    for split, (stored, scheme, _) in corpus.sources.items():
+def _how_read(corpus: Corpus, types: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """For each file the format and why, which column holds what, what was left out, and the evidence for the scheme.
+
+    And how many entities of each type it has, ``None`` of those that it does not annotate.
+    """
+    entities: dict[tuple[int, str], Counter[str]] = defaultdict(Counter)
+    for sentence in corpus.sentences:
+        entities[id(sentence.source), corpus.file_of(sentence)[0]].update(span.entity_type for span in sentence.spans)
+    for split, source in corpus.sources.items():
+        stored, scheme, _ = source
         files = [(file, TagCensus()) for file in stored.meta["sources"]]
         for _, tags, place in stored.annotated("file"):
             files[place[0]][1].add(tags or ())  # type: ignore[index]
@@ -105,4 +113,7 @@ def _how_read(corpus: Corpus) -> Iterator[dict[str, Any]]:
             fitting = tagged - found["illegal_words"].get(scheme, 0)
             how = f"{fitting:,} of {plural(tagged, 'tagged word')} as it writes them" if tagged else "no word is tagged"
             notes = [note for path, note, _ in stored.meta["notes"] if path == file]
-            yield {"file": file, "split": split, "scheme": scheme, "read_as": [*notes, f"scheme {scheme}: {how}"]}
+            annotated, mentions = types_of(file, corpus.annotated_types), entities[id(source), file]
+            counts = {name: mentions[name] if annotated is None or name in annotated else None for name in types}
+            read = {"file": file, "split": split, "scheme": scheme, "read_as": [*notes, f"scheme {scheme}: {how}"]}
+            yield {**read, "entities_by_type": counts}

@@ -114,17 +114,19 @@ def find_readings(corpus: Corpus) -> dict[Form, Readings]:
     found: dict[Form, Readings] = {}
     lengths: dict[str, set[int]] = defaultdict(set)  # of the forms that begin with a word
     for sentence in corpus.sentences:
-        for start, end, _ in sentence.spans:
+        for start, end, name in sentence.spans:
             form = sentence.tokens[start:end]
-            found.setdefault(form, defaultdict(Reading))
+            found.setdefault(form, defaultdict(Reading))[name]  # each type, before any outside reading
             if len(form) <= _LONGEST:
                 lengths[form[0]].add(len(form))
     for sentence in corpus.sentences:
-        tokens, gap = sentence.tokens, 0
+        tokens, gap, (_, annotated) = sentence.tokens, 0, corpus.file_of(sentence)
         for start, end, name in [*sentence.spans, Span(len(tokens), len(tokens), "")]:
             for at in range(gap, start):
                 for length in lengths.get(tokens[at], ()):
-                    if at + length <= start and (readings := found.get(tokens[at : at + length])) is not None:
+                    readings = found.get(tokens[at : at + length]) if at + length <= start else None
+                    # Where no type of the form is annotated, it says nothing that it is outside.
+                    if readings is not None and (annotated is None or not readings.keys().isdisjoint(annotated)):
                         readings[OUTSIDE_READING].add(sentence, at)
             if name:
                 found[tokens[start:end]][name].add(sentence, start)

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ import numpy.typing as npt
 
 from ner_module.data.datamodule import NERDataModule
 from ner_module.data.inventory import Tags, choose_source_schemes
+from ner_module.data.partial import AnnotatedTypes, types_of
 from ner_module.data.preparation import choose_held_out, store_splits
 from ner_module.data.store import StoredSplit
 from ner_module.data.tag_census import suspicious_tags
@@ -64,6 +66,21 @@ class Corpus:
     sentences: list[Sentence]
     forms: Counter[str]
     """The distinct words, and how often each occurs."""
+    annotated_types: AnnotatedTypes | None = None
+    """As ``--data.annotated_types`` gives them."""
+
+    @cached_property
+    def _files(self) -> dict[int, list[tuple[str, list[str] | None]]]:
+        """For each source the file of each sentence, and the types that it annotates."""
+        found = {}
+        for source in self.sources.values():
+            files = [(file, types_of(file, self.annotated_types)) for file in source.stored.meta["sources"]]
+            found[id(source)] = [files[number] for number in source.stored.sources().tolist()]
+        return found
+
+    def file_of(self, sentence: Sentence) -> tuple[str, list[str] | None]:
+        """The file of a sentence, and the types that it annotates; ``None``: all."""
+        return self._files[id(sentence.source)][sentence.number]
 
     def of(self, split: str) -> list[Sentence]:
         """The sentences of a split."""
@@ -117,7 +134,7 @@ def read_data(data: NERDataModule) -> tuple[Corpus, list[Finding]]:
     known = outside if tags.is_bare else OUTSIDE
     with _errors_as(findings, "outside_label"):
         known = tags.outside_label(next(iter(schemes.values())), outside)
-    return read_corpus(sources, known, label_map), findings
+    return replace(read_corpus(sources, known, label_map), annotated_types=options["annotated_types"]), findings
 
 
 @contextmanager

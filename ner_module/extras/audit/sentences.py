@@ -45,7 +45,7 @@ def duplicate_findings(corpus: Corpus) -> Iterator[Finding]:
     equal: dict[tuple[str, str], list[tuple[Sentence, Sentence]]] = defaultdict(list)
     for sentence in sentences:
         twin, split = first[sentence.tokens], sentence.split
-        if sentence.tags != twin.tags:
+        if sentence.tags != twin.tags and corpus.file_of(sentence)[1] == corpus.file_of(twin)[1]:
             differing.append((sentence, twin))
         if twin is not sentence and twin.split == split:
             equal["duplicate_sentences", split].append((sentence, twin))

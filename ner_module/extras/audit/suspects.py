@@ -32,8 +32,9 @@ from ner_module.data.batching import evaluation_batches
 from ner_module.data.datamodule import NERDataModule
 from ner_module.data.encoded import BatchAssembler
 from ner_module.data.store import StoredSplit
-from ner_module.errors import DataError
+from ner_module.errors import DataError, RunError
 from ner_module.extras.audit.wording import excerpt
+from ner_module.model.decoding import as_annotated
 from ner_module.model.module import NERModule
 from ner_module.tagging import OUTSIDE, Span, convert_tags
 from ner_module.training.runs import checkpoint_path
@@ -76,13 +77,15 @@ def rank_suspects(
     sentences = chosen if sentences is None else sentences
     module = module.eval().to("cuda" if torch.cuda.is_available() else "cpu")
     module.check_device()
-    assembler = BatchAssembler(encoded, labels)
+    assembler = BatchAssembler(encoded, labels, open_labels=data.open_labels.get(source))
     suspects = []
     for indices in evaluation_batches(encoded.sentence_lengths()[sentences], data.hparams["eval_batch_size"]):
         batch = assembler.sentences(sentences[indices])
-        for name in ("input_ids", "word_positions", "gold"):
-            batch[name] = batch[name].to(module.device)
+        for name in ("input_ids", "word_positions", "gold", "unannotated"):
+            if name in batch:
+                batch[name] = batch[name].to(module.device)
         logits_TC, words = module.predict_words(batch)
+        words = as_annotated(words, batch.get("unannotated"), labels.outside_id)
         positions_NW, gold_NW = batch["word_positions"], batch["gold"]
         of_words_NWC = logits_TC[positions_NW.clamp(min=0)].float().softmax(dim=-1)
         confidence_NW = of_words_NWC.gather(-1, gold_NW.clamp(min=0).unsqueeze(-1)).squeeze(-1)
@@ -133,8 +136,12 @@ def kind_of(gold: list[Span], predicted: list[Span]) -> str:
 def rank_out_of_fold(data: NERDataModule, arguments: Sequence[str], folds: int) -> list[Suspect]:
     """All cases of the training data that ``data`` has read, each judged by a model trained with others.
 
-    ``arguments`` are those of ``fit``, without run directory and checkpoint.
+    ``arguments`` are those of ``fit``, without run directory and checkpoint. They may not name types by file.
     """
+    if isinstance(data.hparams["annotated_types"], dict):
+        raise RunError(
+            "--folds trains on copies without their files' names: it takes no --data.annotated_types by file"
+        )
     suspects: list[Suspect] = []
     size = len(data.stored["train"])
     for number, held_out in enumerate(choose_folds(data.stored["train"], folds, data.hparams["seed"]), 1):

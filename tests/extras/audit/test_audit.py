@@ -62,6 +62,26 @@ def test_everything_on_the_screen_and_as_json(
     assert not (tmp_path / "runs").exists()
 
 
+def test_files_that_annotate_other_types(run_main: RunMain, tmp_path: Path) -> None:
+    """The table of files and types; what is outside where its type is not annotated contradicts nothing."""
+    people = column_file(tmp_path / "people.conll", ["Anna/B-PER saw/O Rome/O", "so/O did/O Ben/B-PER"] * 20)
+    places = column_file(tmp_path / "places.conll", ["Anna/O saw/O Rome/B-LOC", "in/O Ulm/B-LOC ./O"] * 20)
+    options = ["--data.train_file", json.dumps([str(people), str(places)]), "--data.validation_fraction", "0"]
+    report = json.loads(run_main("audit", *options, "--json").out)
+    assert [file["entities_by_type"] for file in report["files"]] == [{"LOC": 0, "PER": 40}, {"LOC": 40, "PER": 0}]
+    assert {"entity_or_outside", "contradicting_duplicates"} < codes(report).keys()
+    given = [*options, "--data.annotated_types", "{people.conll: [PER], places.conll: [LOC]}"]
+    report = json.loads(run_main("audit", *given, "--json").out)
+    assert [file["entities_by_type"] for file in report["files"]] == [
+        {"LOC": None, "PER": 40},
+        {"LOC": 40, "PER": None},
+    ]
+    assert codes(report).keys().isdisjoint({"entity_or_outside", "contradicting_duplicates"})
+    shown = run_main("audit", *given).out
+    assert "Entities by file" in shown
+    assert "the file does not annotate the type" in shown
+
+
 def test_what_needs_no_tokenizer_is_looked_at_without_one(run_main: RunMain, few: list[str], tmp_path: Path) -> None:
     for model, severity in (([], None), (["--model.model_name_or_path", f"{tmp_path}/nowhere"], "error")):
         report = json.loads(run_main("audit", *few, "--json", *model).out)
@@ -207,6 +227,13 @@ def test_top_as_json_lines(run_main: RunMain, trained_run: Path) -> None:
 )
 def test_what_folds_refuse(run_main: RunMain, few: list[str], options: tuple[object, ...], problem: str) -> None:
     assert problem in run_main("audit", *few, *options, check=False).err
+
+
+def test_folds_need_the_files(run_main: RunMain, fit_options: list[str]) -> None:
+    outcome = run_main(
+        "audit", *fit_options, "--data.annotated_types", "{train*: [PER, LOC, ORG, MISC]}", "--folds", 2, check=False
+    )
+    assert "--folds trains on copies" in outcome.err
 
 
 def test_out_of_fold(run_main: RunMain, fit_options: list[str], corpus: Path, tmp_path: Path) -> None:

@@ -1,0 +1,93 @@
+"""Training data of which half lacks some types: WNUT-17 with two of its six types removed from one half.
+
+    python benchmarks/partial_annotation.py --seeds 42 43
+
+A seeded half of the training sentences loses its persons and locations, the two most frequent types: their words become
+``O``. Three trainings are compared, on the same sentences in the same order, and scored on the whole, untouched
+development and test data with the final weights:
+
+* ``whole``: nothing is removed, what one would have with all the work done;
+* ``partial``: ``--data.annotated_types`` says what the second half annotates;
+* ``as_outside``: the same files without that option, so that what is missing counts as outside.
+
+The recipe, fixed beforehand, is the better one of `docs/results.md`: a head rate of 1e-3, warm-up 0.2, Viterbi
+decoding, three epochs. Stopped and started again with the same ``--output``, it goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+from accuracy import TEST_KEYS, Recipe, Trainings
+from corpora import REPOSITORY, add_arguments, find_corpus
+
+REMOVED = ("person", "location")
+_RECIPE = ("--model.head_learning_rate", "1e-3", "--model.warmup_ratio", "0.2", "--model.decoding", "viterbi")
+
+
+def write_halves(train: Path, folder: Path, removed: Iterable[str] = REMOVED, seed: int = 42) -> dict[str, Path]:
+    """Write the sentences of an IOB2 column file as two halves, the second one also without the removed types."""
+    sentences = [part for part in train.read_text(encoding="utf-8").split("\n\n") if part.strip()]
+    second = set(random.Random(seed).sample(range(len(sentences)), len(sentences) // 2))
+    gone = {f"{prefix}-{name}" for name in removed for prefix in "BI"}
+
+    def stripped(line: str) -> str:
+        word, tag = line.rstrip().split("\t")
+        return f"{word}\tO" if tag in gone else line
+
+    halves = {
+        "first": [part for index, part in enumerate(sentences) if index not in second],
+        "second": [part for index, part in enumerate(sentences) if index in second],
+    }
+    halves["second_partial"] = ["\n".join(map(stripped, part.strip("\n").split("\n"))) for part in halves["second"]]
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {name: folder / f"{name}.conll" for name in halves}
+    for name, path in files.items():
+        path.write_text("\n\n".join(part.strip("\n") for part in halves[name]) + "\n", encoding="utf-8")
+    return files
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="WNUT-17 with two types removed from half of the training sentences.")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[42])
+    parser.add_argument("--kinds", nargs="+", default=["whole", "partial", "as_outside"])
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--model", help="folder or hub id of the base model; MiniLM by default")
+    parser.add_argument("--output", type=Path, default=REPOSITORY / "runs" / "partial_annotation")
+    add_arguments(parser)
+    arguments = parser.parse_args()
+    for name in ("output", "data", "cache"):
+        setattr(arguments, name, getattr(arguments, name).resolve())
+    halves = write_halves(find_corpus("wnut17", arguments.data).train, arguments.output / "data")
+    kept = ["corporation", "creative-work", "group", "product"]
+    types = json.dumps({halves["second_partial"].name: kept})
+    options = {
+        "whole": (halves["second"], ()),
+        "partial": (halves["second_partial"], ("--data.annotated_types", types)),
+        "as_outside": (halves["second_partial"], ()),
+    }
+    recipes = []
+    for name in arguments.kinds:
+        second, more = options[name]
+        train = json.dumps([str(halves["first"]), str(second)])
+        recipes.append(Recipe(name, ("--data.train_file", train, *_RECIPE, *more)))
+    trainings, rows = Trainings(arguments, recipes), []
+    for seed in arguments.seeds:
+        for recipe in recipes:
+            rows.append(trainings.dev(recipe, "wnut17", seed))
+            trainings.add_test(rows[-1], recipe)
+            print(rows[-1], flush=True)
+    (arguments.output / "rows.json").write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
+    print("| annotation | seed | dev F1 | test P | test R | test F1 | test accuracy |\n|---|---|---|---|---|---|---|")
+    for row in rows:
+        figures = [row.dev_f1, *(row.test[key] for key in TEST_KEYS)]
+        print(f"| {row.recipe} | {row.seed} | {' | '.join(f'{figure:.4f}' for figure in figures)} |")
+
+
+if __name__ == "__main__":
+    main()
