@@ -192,12 +192,13 @@ def test_a_start_that_fails_leaves_nothing(
     assert files_in(tmp_path) == set()
 
 
+@pytest.mark.parametrize("left", ["save_every_minutes: 10.0\nmodel: {}\n", "\0\0\0", ""])
 def test_a_directory_where_nothing_was_trained_is_free(
-    run_main: RunMain, fit_options: list[str], tmp_path: Path
+    left: str, run_main: RunMain, fit_options: list[str], tmp_path: Path
 ) -> None:
     """A crash in the first steps (out of memory, say) leaves the configuration only; the next attempt may use it."""
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "config.yaml").write_text("model: {}\n", encoding="utf-8")
+    (tmp_path / "run" / "config.yaml").write_text(left, encoding="utf-8")
     run_main("fit", *fit_options, "--trainer.max_epochs", 1, "--run_dir", "run")
     assert files_in(tmp_path / "run") == SHORT_RUN_FILES
     assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["trainer"]["max_epochs"] == 1
