@@ -95,8 +95,8 @@ def tests_for(path: Path) -> list[list[str]]:
     return [[str(path.relative_to(ROOT)), *unit], ["tests/unit"], ["tests/integration"], ["tests/extras"]]
 
 
-def is_noticed(mutation: Mutation | None) -> bool:
-    """Whether some test fails on a copy of the repository with this mistake, or with none."""
+def noticed_by(mutation: Mutation | None) -> str:
+    """The first test that fails on a copy of the repository with this mistake, or with none; empty where all pass."""
     with tempfile.TemporaryDirectory(prefix="ner-mutation-") as folder:
         copy = Path(folder) / "copy"
         ignored = shutil.ignore_patterns(".git", ".venv", "runs", "build", "__pycache__", ".*_cache", ".hypothesis")
@@ -112,10 +112,12 @@ def is_noticed(mutation: Mutation | None) -> bool:
             try:
                 done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, timeout=LIMIT)
             except subprocess.TimeoutExpired:  # a loop without an end, say
-                return True
+                return "the time limit"
             if done.returncode not in (0, 5):
-                return True
-    return False
+                lines = done.stdout.decode(errors="replace").splitlines()
+                failed = [line.split()[1] for line in lines if line.startswith(("FAILED ", "ERROR "))]
+                return [f"exit code {done.returncode}", *failed][-1]
+    return ""
 
 
 def choose(seed: int, only: Sequence[str]) -> list[Mutation]:
@@ -139,15 +141,15 @@ def main() -> int:
     parser.add_argument("--only", nargs="*", default=[], metavar="PATH", help="beginnings of paths below ner_module/")
     arguments = parser.parse_args()
     chosen = choose(arguments.seed, arguments.only)
-    if is_noticed(None):
-        print("some test fails without a mistake, too; mend it first", file=sys.stderr)
+    if failed := noticed_by(None):
+        print(f"without a mistake, {failed} fails, too; mend it first", file=sys.stderr)
         return 1
     noticed = 0
     with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
-        for mutation, seen in zip(chosen, pool.map(is_noticed, chosen), strict=True):
-            noticed += seen
+        for mutation, failed in zip(chosen, pool.map(noticed_by, chosen), strict=True):
+            noticed += bool(failed)
             place = f"{mutation.path.relative_to(ROOT)}:{mutation.line}"
-            print(f"{'noticed ' if seen else 'SURVIVED'}  {place}  {mutation.after.strip()}", flush=True)
+            print(f"{'noticed ' if failed else 'SURVIVED'}  {place}  {mutation.after.strip()}  {failed}", flush=True)
     print(f"{noticed} of {len(chosen)} mistakes noticed")
     return 0
 
