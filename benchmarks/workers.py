@@ -1,7 +1,7 @@
 """Does assembling batches keep a device waiting? Seconds of a step by the number of workers, with a slowed assembler.
 
-The device is played by a sleep of 20 ms a step, which leaves the processor free, as a GPU does; assembling a batch takes
-a sleep more than it needs. Loader, workers and batches are the real ones, on the bundled corpus.
+The device is played by a sleep of 20 ms a step, which leaves the processor free, as a GPU does; the assembler sleeps, too.
+Loader, workers and batches are the real ones, on the bundled corpus.
 
     python benchmarks/workers.py [--steps 100]
 """
@@ -9,6 +9,7 @@ a sleep more than it needs. Loader, workers and batches are the real ones, on th
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
 import time
 from typing import Any
@@ -41,7 +42,7 @@ def measure(workers: int, slower: float, steps: int) -> float:
         times.append(time.perf_counter())
         if len(times) > steps + 10:
             break
-    return statistics.median(end - begin for begin, end in zip(times[10:], times[11:], strict=False))
+    return statistics.median(end - begin for begin, end in itertools.pairwise(times[10:]))
 
 
 def main() -> None:
