@@ -30,6 +30,7 @@ for folder in ("extras/audit", "unit", ""):  # modules that tests share
 # The fast tests draw the same examples each time, and pass or fail alike everywhere; `make test-all` draws new ones.
 settings.register_profile("same", derandomize=True)
 settings.register_profile("new")
+settings.load_profile("same")  # `--hypothesis-profile new` draws other examples
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a test that wants a hub starts one of its own
 os.environ.setdefault("WANDB_MODE", "offline")
