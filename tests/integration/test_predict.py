@@ -150,6 +150,16 @@ def test_output_file_is_what_standard_output_would_be(
     assert (tmp_path / "new" / "folder" / "out.jsonl").read_bytes() == b"", "no line in, no line out"
 
 
+def test_a_pipe_as_output_gets_what_standard_output_would(run_main: RunMain, trained_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("Anna\nBerlin\n", encoding="utf-8")
+    options = ["predict", "--run_dir", trained_run, "--data.predict_file", "text.txt"]
+    os.mkfifo(tmp_path / "pipe")
+    end = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    run_main(*options, "--output", "pipe")
+    assert os.read(end, 1 << 16) == run_main(*options).out.encode()
+    os.close(end)
+
+
 def test_prediction_leaves_nothing_but_its_output(run_main: RunMain, trained_run: Path, tmp_path: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in trained_run.rglob("*")}
     (tmp_path / "text.txt").write_text("Anna\n", encoding="utf-8")

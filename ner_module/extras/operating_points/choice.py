@@ -137,8 +137,9 @@ def choose(
                 log.info(text, name, found.threshold, *found.shares())
             else:
                 [(goal, value)] = goals.items()
-                kept = "none" if goal == "precision" else "all"
-                log.warning("%s: no threshold reaches %s %s on validation data; %s is kept", name, goal, value, kept)
+                few, kept = (f" with {_FEWEST} entities", "none") if goal == "precision" else ("", "all")
+                text = "%s: no threshold reaches %s %s%s on validation data; %s is kept"
+                log.warning(text, name, goal, value, few, kept)
         if "candidates" in asked:
             listed[name] = candidate_threshold(of_type["candidates"], asked["candidates"])
             if listed[name] == math.inf:

@@ -51,9 +51,7 @@ class Search:
     def __init__(self, folder: Path | None, arguments: Sequence[str], space: Path | None) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-        warnings.filterwarnings(
-            "ignore", message=".*importance of the parameter may be"
-        )  # inaccurate: the table says so
+        warnings.filterwarnings("ignore", ".*importance of the parameter may be")  # inaccurate: the table says so
         recipe: dict[str, Any] | None = None
         if arguments or folder is None or not (folder / "recipe.yaml").is_file():
             parser = build_parser("fit")

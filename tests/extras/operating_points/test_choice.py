@@ -116,7 +116,7 @@ def test_what_is_asked_for(caplog: pytest.LogCaptureFixture) -> None:
     best = reached(POINTS["types"]["PER"], precision=0.8)
     assert best is not None
     assert chosen(precision=0.8) == ChosenPoint((2.0, -0.5), {"PER": best.threshold, "LOC": math.inf})
-    assert "LOC: no threshold reaches precision 0.8 on validation data; none is kept" in caplog.text
+    assert "LOC: no threshold reaches precision 0.8 with 10 entities on validation data; none is kept" in caplog.text
     found = chosen(precision=0.8, threshold={"LOC": 0.4})
     assert found.thresholds == {"PER": best.threshold, "LOC": 0.4}
     assert chosen(recall=0.99).thresholds == {"PER": 0.0, "LOC": 0.0}
