@@ -42,6 +42,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
     >>> did_you_mean("mdel", ["model", "data"]), did_you_mean("lr", ["learning_rate", "data"])
     ('; did you mean model?', '; did you mean learning_rate?')
+    >>> did_you_mean("train", ["train_a", "train_b", "train_c"])  # two at most
+    '; did you mean train_a or train_b?'
     """
     known = sorted(known)
     initials = {other: re.sub(r"([a-z])[a-z]*_?", r"\1", other.rpartition(".")[2]) for other in known if "_" in other}
