@@ -111,8 +111,7 @@ class Search:
         """
         budget = None if deadline is None else deadline - time.monotonic()
         while True:
-            typical = self.typical_seconds()
-            if deadline and budget and typical and not fits(typical, deadline - time.monotonic(), budget, seeds):
+            if deadline and budget and not self.has_time(deadline - time.monotonic(), budget, seeds):
                 return
             with when_free(self.folder):
                 trials = self.study.get_trials(deepcopy=False)
@@ -178,10 +177,18 @@ class Search:
         with path.open("a") as file:
             return not try_lock(file)
 
-    def typical_seconds(self) -> float | None:
-        """The median time of the trials that were not stopped; ``None`` before there is one."""
-        times = [seconds_of(trial) for trial in self.ranked()]
-        return median(times) if times else None
+    def has_time(self, left: float, budget: float, seeds: int) -> bool:
+        """Whether there is time for one more trial and then the comparison, which gets half of it all at most.
+
+        Args:
+            left: seconds.
+            budget: how many there were.
+            seeds: with how many the best trial and the recipe are to be trained again.
+        """
+        if not (ranked := self.ranked()):
+            return True
+        comparison = seeds * sum(seconds_of(trial) for trial in ranked if trial is ranked[0] or run_of(trial) == RECIPE)
+        return median(map(seconds_of, ranked)) + min(comparison, budget / 2) <= left
 
     def run_dir(self, trial: Trial | FrozenTrial) -> Path:
         """Where a trial trains."""
@@ -240,15 +247,6 @@ class Search:
         note = f"{len(ranked)} trials trained to the end; stopped: {stopped}; failed or interrupted: {failed}."
         note += " Importances from few trials are rough." if importance else ""
         return Table("The best trials on validation data", columns, rows, frozenset({0}), note)
-
-
-def fits(typical: float, left: float, budget: float, seeds: int) -> bool:
-    """Whether there is time for one more trial, and to train two recipes with so many seeds, for half of it at most.
-
-    >>> fits(60, left=179, budget=600, seeds=1), fits(60, left=180, budget=600, seeds=1), fits(60, 360, 600, 9)
-    (False, True, True)
-    """
-    return typical + min(2 * seeds * typical, budget / 2) <= left
 
 
 def run_of(trial: Trial | FrozenTrial) -> str:
