@@ -124,11 +124,15 @@ def page(folder: Path) -> str:
 
 
 BEST = ("--run_dir", "run", "--ckpt_path", "best")
+TEXTS = ("--data.predict_file", "in.txt")
 TRAIN = ("fit", "--run_dir", "run", "--trainer.max_epochs", "3", "--trainer.enable_progress_bar", "false")
 COMMANDS = {
     "test": Command(["test", *BEST], scores("test", "test")),
     "validate": Command(["validate", *BEST], scores("validate", "validation")),
     "predict": Command(["predict", *BEST, "--data.predict_file", "in.txt"], stdout),
+    "choose": Command(
+        ["predict", *BEST, "--data.predict_file", "in.txt", "--f_beta", "1", "--candidates", "0.5"], stdout
+    ),
     "last": Command([*TRAIN, "--ckpt_path", "last"], weights_of),
     "auto": Command([*TRAIN, "--ckpt_path", "auto"], weights_of),
     "export": Command(["export", *BEST, "--output", "out"], exported),
@@ -148,6 +152,7 @@ KINDS: dict[str, tuple[str, int, str]] = {
     "cache": ("cache/*/*", MUTATIONS, "audit:10 validate:6 test:2 auto last"),
     "results": ("run/results.json", MUTATIONS, "compare:16 test export report auto"),
     "predictions": ("run/predictions/test.jsonl", MUTATIONS, "compare:18 export report"),
+    "operating points": ("run/operating_points.json", MUTATIONS, "choose:16 export report"),
     "exported": ("exported/*", MUTATIONS, "load-folder"),
     "onnx": ("exported-onnx/*", MUTATIONS, "load-onnx"),
     "entities": ("run/train_entities.json", MUTATIONS // 10, "report:3 test"),
