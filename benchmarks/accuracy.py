@@ -118,10 +118,28 @@ def read_baseline(path: Path, corpus: str, seed: int, epochs: int, model: str) -
 
 @dataclass(frozen=True)
 class Recipe:
-    """A name and the options that are added to those of the plain recipe."""
+    """A name, the options that are added to those of the plain recipe, and a technique of `techniques.py`."""
 
     name: str
     options: tuple[str, ...] = ()
+    technique: str | None = None
+
+    @classmethod
+    def parse(cls, name: str, options: str) -> Recipe:
+        """A recipe of the command line.
+
+        >>> Recipe.parse("crf", "--technique crf --model.freeze 3")
+        Recipe(name='crf', options=('--model.freeze', '3'), technique='crf')
+        """
+        parser = argparse.ArgumentParser(allow_abbrev=False)
+        parser.add_argument("--technique")
+        own, rest = parser.parse_known_args(shlex.split(options))
+        return cls(name, tuple(rest), own.technique)
+
+    @property
+    def program(self) -> list[str]:
+        """What runs its commands."""
+        return ["benchmarks/techniques.py", self.technique] if self.technique else ["-m", "ner_module"]
 
     @property
     def decoding(self) -> tuple[str, ...]:
@@ -151,7 +169,7 @@ class Trainings:
     def __init__(self, arguments: argparse.Namespace, recipes: Sequence[Recipe]) -> None:
         self._arguments = arguments
         # The first recipe with some training options names the run.
-        self._names = {recipe.training: recipe.name for recipe in reversed(recipes)}
+        self._names = {(recipe.technique, recipe.training): recipe.name for recipe in reversed(recipes)}
         self._seconds: dict[Path, float] = {}
 
     def dev(self, recipe: Recipe, corpus: str, seed: int) -> Figures:
@@ -168,11 +186,11 @@ class Trainings:
         figures.test = {key: scores[f"test/{key}"] for key in TEST_KEYS}
 
     def _run_dir(self, recipe: Recipe, corpus: str, seed: int) -> Path:
-        return Path(self._arguments.output) / self._names[recipe.training] / f"{corpus}-seed{seed}"
+        return Path(self._arguments.output) / self._names[recipe.technique, recipe.training] / f"{corpus}-seed{seed}"
 
     def _fit(self, run_dir: Path, recipe: Recipe, corpus_name: str, seed: int) -> float:
         arguments, corpus = self._arguments, find_corpus(corpus_name, self._arguments.data, self._arguments.cache)
-        fit = [sys.executable, "-m", "ner_module", "fit"]
+        fit = [sys.executable, *recipe.program, "fit"]
         fit += ["--model.model_name_or_path", arguments.model or PACKAGED_MODEL]
         for split, path in corpus.files.items():
             fit += [f"--data.{split}_file", str(path)]
@@ -192,7 +210,7 @@ class Trainings:
         return seconds
 
     def _score(self, command: str, run_dir: Path, recipe: Recipe) -> dict[str, float]:
-        score = [sys.executable, "-m", "ner_module", command, "--run_dir", str(run_dir), "--ckpt_path", "last"]
+        score = [sys.executable, *recipe.program, command, "--run_dir", str(run_dir), "--ckpt_path", "last"]
         run_logged([*score, *recipe.decoding], run_dir.with_suffix(f".{recipe.name}.{command}.log"))
         results: dict[str, dict[str, float]] = json.loads((run_dir / "results.json").read_text(encoding="utf-8"))
         return results[command]
@@ -278,7 +296,7 @@ def main() -> None:
         raise SystemExit(str(error)) from None
 
     recipes = {PLAIN: Recipe(PLAIN)}
-    recipes |= {name: Recipe(name, tuple(shlex.split(options))) for name, options in arguments.recipe}
+    recipes |= {name: Recipe.parse(name, options) for name, options in arguments.recipe}
     trainings = Trainings(arguments, list(recipes.values()))
     rows = []
     for corpus in arguments.corpora:
