@@ -39,7 +39,7 @@ TrainEntities = Mapping[str, Mapping[str, int]]
 """Type -> words joined by single spaces -> how often that entity occurs in the training data."""
 
 LENGTHS = ("1 word", "2 words", "3 words", "4 words", "5 words or more")
-SEEN = ("seen with this type", "seen with other types only", "words never seen")
+SEEN = ("seen with this type", "seen with other types only", "never seen")
 
 
 class Bin(NamedTuple):

@@ -162,7 +162,7 @@ def test_parts_by_training_entities():
     assert found == {
         "seen with this type": (0, 1, 1),  # Berlin
         "seen with other types only": (1, 1, 1),  # Rosa Luxemburg
-        "words never seen": (0, 1, 1),  # in Berlin; Berlin Alexanderplatz
+        "never seen": (0, 1, 1),  # in Berlin; Berlin Alexanderplatz
     }
 
 
