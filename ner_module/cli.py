@@ -249,7 +249,8 @@ def _before_fit(cli: NERCLI) -> None:
     """Say where and how training runs; where it resumes in another directory, the best checkpoint so far goes along."""
     run, trainer, data, seed = cli.run, cli.trainer, cli.datamodule, cli.config.seed_everything
     device = f"{trainer.world_size} x {type(trainer.accelerator).__name__.removesuffix('Accelerator')}"
-    threads = f", {torch.get_num_threads()} threads" if trainer.strategy.root_device.type == "cpu" else ""
+    number = torch.get_num_threads()
+    threads = f", {number} thread{'s'[: number > 1]}" if trainer.strategy.root_device.type == "cpu" else ""
     precision = f"precision {trainer.precision}" + cli.precision_is_chosen * ", which this GPU has (32-true is float32)"
     how = f"({device}{threads}), {training_plan(data.hparams, trainer).step()}, {precision}, seed {seed}"
     log.info("%-10s %s %s", "run", run.run_dir, how)

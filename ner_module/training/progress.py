@@ -40,6 +40,14 @@ class _EpochBar(RichProgressBar):
         """Leave the terminal to what follows; the bar would be drawn once more below it."""
         self._stop_progress()
 
+    on_test_epoch_end = on_train_end
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The same after ``validate``."""
+        super().on_validation_epoch_end(trainer, pl_module)
+        if trainer.state.fn == "validate":
+            self._stop_progress()
+
     def _get_train_description(self, current_epoch: int) -> str:
         return _epoch(self.trainer).capitalize()
 

@@ -1,10 +1,13 @@
-"""Lines of progress where there is no terminal."""
+"""How far a command is: lines where there is no terminal, and the bar of one."""
 
 from __future__ import annotations
 
 import io
+import os
 import pty
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -39,6 +42,31 @@ def test_every_stage_prints_lines(
     rate = re.search(r"([\d.]+) (batches/s|s/batch)", first)
     assert rate is not None
     assert float(rate[1]) > 0.5 if rate[2] == "batches/s" else float(rate[1]) < 2
+
+
+def test_the_bar_of_a_terminal_shares_no_line_with_what_follows(
+    fit_options: list[str], tmp_path: Path, run_main: Callable[..., Any]
+) -> None:
+    run_main("fit", *fit_options, "--run_dir", "run", "--trainer.max_epochs", 1)
+    commands = "; ".join(f"main(['{name}', '--run_dir', 'run'])" for name in ("test", "validate"))
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"from ner_module.__main__ import main; {commands}"],
+        cwd=tmp_path, stdout=theirs, stderr=theirs,
+    )  # fmt: skip
+    os.close(theirs)
+    shown = b""
+    try:
+        while part := os.read(ours, 1 << 16):
+            shown += part
+    except OSError:  # Linux ends a terminal so
+        pass
+    assert process.wait() == 0
+    lines = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", shown.decode().replace("\r\n", "\n")).split("\n")
+    lines = [line.split("\r")[-1] for line in lines]  # what was drawn there last
+    for expected in ("Testing ", "Validation ", "model card ", "report "):
+        assert [line for line in lines if line.startswith(expected)], lines
+        assert not [line for line in lines if expected in line[1:]], lines
 
 
 def test_on_a_terminal_prose_is_wrapped_between_words_and_commands_are_not() -> None:
