@@ -128,8 +128,8 @@ class Recipe:
     def parse(cls, name: str, options: str) -> Recipe:
         """A recipe of the command line.
 
-        >>> Recipe.parse("crf", "--technique crf --model.freeze 3")
-        Recipe(name='crf', options=('--model.freeze', '3'), technique='crf')
+        >>> Recipe.parse("less", "--technique focal --model.freeze 3")
+        Recipe(name='less', options=('--model.freeze', '3'), technique='focal')
         """
         parser = argparse.ArgumentParser(allow_abbrev=False)
         parser.add_argument("--technique")

@@ -2,13 +2,13 @@
 
     python benchmarks/accuracy.py --without_trainer --corpora wikigold --seeds 42 43 44 \
         --recipe smoothing "--technique label_smoothing --model.head_learning_rate 1e-3"
-    python benchmarks/techniques.py crf fit --config configs/quickstart.yaml    # the program with one of them
+    python benchmarks/techniques.py focal fit --config configs/quickstart.yaml    # the program with one of them
 
 The program runs as it is, but for the functions of the model that a technique replaces. It serves measurements of
 models with a linear ``classifier`` over the encoder (BERT, DistilBERT, RoBERTa) on one process, where windows are not
 needed: enough to decide whether a technique deserves a place in the package. ``lora`` needs `peft`.
 
-Shapes: T subword tokens of all sequences of a batch, C labels, N sentences, W words, H units.
+Shapes: T subword tokens of all sequences of a batch, C labels, H units.
 """
 
 from __future__ import annotations
@@ -22,17 +22,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ner_module.__main__ import main
-from ner_module.model import decoding as decoding_module
 from ner_module.model import module as model_module
 from ner_module.model.module import NERModule
-from ner_module.tagging import IGNORE_INDEX, OUTSIDE, legal_transitions
+from ner_module.tagging import IGNORE_INDEX
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def use_loss(loss: Loss) -> None:
     """Train with a sum over labelled tokens of another loss; validation reports it, too."""
-    vars(model_module)["sum_of_losses"] = lambda logits, labels, open_labels=None: loss(logits.float(), labels)
+    vars(model_module)["sum_of_losses"] = lambda logits, batch, crf: loss(logits.float(), batch["labels"])
 
 
 def label_smoothing() -> None:
@@ -90,69 +89,6 @@ def _add_to_model(add: Callable[[NERModule], None]) -> None:
     usual_build = NERModule.build
     setattr(NERModule, "build", build)  # noqa: B010 - a method of another signature to mypy
     vars(model_module)["check_fits"] = lambda *given: None  # a checkpoint has weights that its config does not speak of
-
-
-def crf() -> None:
-    """A linear-chain CRF over the labelled tokens, illegal transitions barred, trained at the head's rate.
-
-    Lafferty et al. 2001. Viterbi decoding takes the learnt transitions; scores of entities stay those of softmax.
-    """
-    current: list[Any] = []
-
-    def add(module: NERModule) -> None:
-        count = len(module.labels.names)
-        module.model.transitions = nn.Parameter(torch.zeros(count, count))
-        current[:] = [module]
-
-    def transitions(device: torch.device) -> Tensor:
-        labels = current[0].labels
-        legal_CC = torch.tensor(legal_transitions(labels.names, labels.scheme), device=device)
-        learnt_CC: Tensor = current[0].model.transitions.float()
-        return learnt_CC.masked_fill(~legal_CC, -1e4)
-
-    def loss(logits_TC: Tensor, labels_T: Tensor, lengths: list[int]) -> Tensor:
-        outside = current[0].labels.names.index(OUTSIDE)
-        steps_CC = transitions(logits_TC.device)
-        chains = []
-        for logits, labels in zip(torch.split(logits_TC, lengths), torch.split(labels_T, lengths), strict=True):
-            seen = labels != IGNORE_INDEX
-            chains.append((logits[seen], labels[seen]))
-        sizes = torch.tensor([len(labels) for _, labels in chains])
-        logits_NWC = nn.utils.rnn.pad_sequence([logits for logits, _ in chains], batch_first=True)
-        labels_NW = nn.utils.rnn.pad_sequence([labels for _, labels in chains], batch_first=True)
-        real_NW = torch.arange(labels_NW.shape[1])[None] < sizes[:, None]
-        before_NW = F.pad(labels_NW, (1, 0), value=outside)[:, :-1]  # outside before the first word
-        own_NW = logits_NWC.gather(-1, labels_NW[..., None])[..., 0] + steps_CC[before_NW, labels_NW]
-        total_NC = logits_NWC[:, 0] + steps_CC[outside]
-        for word in range(1, labels_NW.shape[1]):
-            reached_NC = (total_NC[:, :, None] + steps_CC).logsumexp(1) + logits_NWC[:, word]
-            total_NC = torch.where(real_NW[:, word, None], reached_NC, total_NC)
-        total: Tensor = total_NC[sizes > 0].logsumexp(-1).sum() - own_NW[real_NW].sum()
-        return total
-
-    def remember(method: Any) -> Any:
-        def call(module: NERModule, batch: dict[str, Any], batch_idx: int) -> Any:
-            use_loss(lambda logits, labels: loss(logits, labels, batch["lengths"]))
-            return method(module, batch, batch_idx)
-
-        return call
-
-    def best_sequence(log_probs_NWC: Tensor, legal_CC: Tensor, outside_id: int) -> Tensor:
-        steps_CC = transitions(log_probs_NWC.device)
-        best_NC, back = steps_CC[outside_id] + log_probs_NWC[:, 0], []
-        for log_probs_NC in log_probs_NWC.unbind(1)[1:]:
-            score_NC, before_NC = (best_NC[:, :, None] + steps_CC).max(1)
-            back.append(before_NC)
-            best_NC = score_NC + log_probs_NC
-        chosen = [best_NC.argmax(-1)]
-        for before_NC in reversed(back):
-            chosen.append(before_NC.gather(1, chosen[-1][:, None])[:, 0])
-        return torch.stack(chosen[::-1], 1)
-
-    _add_to_model(add)
-    for name in ("training_step", "validation_step", "test_step"):
-        setattr(NERModule, name, remember(getattr(NERModule, name)))
-    decoding_module._best_sequence = best_sequence
 
 
 def _pooled(width: int, pool: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
@@ -224,7 +160,7 @@ def lora() -> None:
 TECHNIQUES = {
     technique.__name__: technique
     for technique in (
-        label_smoothing, focal, class_weights, effective_number, crf, word_mean, first_and_last, lora,
+        label_smoothing, focal, class_weights, effective_number, word_mean, first_and_last, lora,
     )
 }  # fmt: skip
 

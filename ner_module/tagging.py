@@ -86,6 +86,11 @@ class LabelSet(NamedTuple):
         """The id of the outside label; 0 where there is none."""
         return self.names.index(self.outside) if self.outside in self.names else 0
 
+    @property
+    def can_be_illegal(self) -> bool:
+        """Whether there are sequences of these labels that the scheme cannot write."""
+        return self.scheme != "flat" and OUTSIDE in self.names
+
     def spans(self, tags: Sequence[str]) -> list[Span]:
         """The spans of one sentence; see :func:`tags_to_spans`."""
         return tags_to_spans(tags, self.scheme, self.outside)

@@ -1,8 +1,8 @@
 """A trained model as a folder: the files of transformers, and what this project needs beside them.
 
 ``ner_module.json`` holds what transformers has no place for: the scheme, how long sequences are and how far windows
-overlap, by which rules raw text was split into words. With it `NERTagger` finds the same entities as from the
-checkpoint; without it any transformers code loads the folder.
+overlap, by which rules raw text was split into words, a CRF's transitions. With it `NERTagger` finds the same entities
+as from the checkpoint; without it any transformers code loads the folder.
 
     config.json              with the labels
     model.safetensors        or model.onnx
@@ -25,6 +25,7 @@ from ner_module.data.datamodule import NERDataModule
 from ner_module.errors import RunError
 from ner_module.files import read_json_object, sealed, sha256_of
 from ner_module.inference.onnx_model import OnnxModel
+from ner_module.model.crf import CRF
 from ner_module.model.encoder import build_from_folder, save_to_folder
 from ner_module.model.module import NERModule
 from ner_module.pretrained import from_pretrained, load_config
@@ -68,6 +69,8 @@ def save_model_folder(
     state.pop("position")  # where in the training data it stood
     hparams = dict(module.hparams) | {"model_name_or_path": public_name(module.hparams["model_name_or_path"])}
     about = {"format_version": _FORMAT_VERSION, "ner_module_version": __version__, "data": state, "model": hparams}
+    if module.crf is not None:
+        about["transitions"] = module.crf.transitions.tolist()
     if points is not None:
         about["operating_points"] = points
     about["sha256"] = {path.name: sha256_of(path) for path in sorted(folder.iterdir()) if path.is_file()}
@@ -96,6 +99,9 @@ def load_model_folder(
     data = NERDataModule()
     data.load_state_dict(about["data"] | {"tokenizer": tokenizer_to_files(load_tokenizer(str(folder)))})
     module = NERModule(**{"decoding": "greedy", **about["model"]})  # not in earlier versions
+    if module.hparams["crf"]:
+        module.crf = CRF(module.labels)
+        module.crf.transitions.data = torch.tensor(about["transitions"])
     if (folder / ONNX).is_file():
         module.model = OnnxModel(folder / ONNX, load_config(str(folder)), device)
     else:

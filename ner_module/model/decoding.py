@@ -9,13 +9,13 @@ Shapes: T subword tokens of all sequences of a batch, C labels, N sentences, W w
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ner_module.tagging import OUTSIDE, LabelSet, legal_transitions
+from ner_module.model.crf import CRF, barred_transitions
+from ner_module.tagging import LabelSet
 
 Decoding = Literal["viterbi", "greedy"]
 
@@ -31,7 +31,9 @@ class WordPredictions(NamedTuple):
     probabilities: Tensor
 
 
-def decode_words(logits_TC: Tensor, word_positions_NW: Tensor, labels: LabelSet, decoding: Decoding) -> WordPredictions:
+def decode_words(
+    logits_TC: Tensor, word_positions_NW: Tensor, labels: LabelSet, decoding: Decoding, crf: CRF | None = None
+) -> WordPredictions:
     """The label of each word, from the logits at its first subword token: the only step from subword tokens to words.
 
     Args:
@@ -40,19 +42,23 @@ def decode_words(logits_TC: Tensor, word_positions_NW: Tensor, labels: LabelSet,
             the word gets the outside label, with the score 0.
         labels: what the C stand for.
         decoding: ``viterbi`` for a sequence without illegal tags; of ``flat`` labels there are none.
+        crf: learnt transitions, which ``viterbi`` adds, and by which it finds probabilities.
     """
     logits_NWC = logits_TC[word_positions_NW.clamp(min=0)].float()
     unseen_NW = word_positions_NW < 0
     probs_NWC = logits_NWC.softmax(-1)
     label_ids = probs_NWC.argmax(-1)
-    if decoding == "viterbi" and labels.scheme != "flat" and OUTSIDE in labels.names:
-        legal_CC, outside_id = _legal_transitions(labels, logits_TC.device), labels.names.index(OUTSIDE)
+    if decoding == "viterbi" and (crf is not None or labels.can_be_illegal):
         # An unseen word is outside for certain, and so is what follows a sentence, which thus ends as it may.
         certain_C = logits_NWC.new_full((len(labels.names),), -torch.inf)
-        certain_C[outside_id] = 0.0
+        certain_C[labels.outside_id] = 0.0
         log_probs_NWC = logits_NWC.log_softmax(-1).nan_to_num(0.0)  # even a broken model's labels are legal
-        label_ids = _best_sequence(torch.where(unseen_NW.unsqueeze(-1), certain_C, log_probs_NWC), legal_CC, outside_id)
-    # Each label's own probability is better calibrated than its probability among legal sequences (docs/results.md).
+        log_probs_NWC = torch.where(unseen_NW.unsqueeze(-1), certain_C, log_probs_NWC)
+        steps_CC = barred_transitions(labels, logits_TC.device)
+        if crf is not None:
+            probs_NWC, steps_CC = crf.marginals(log_probs_NWC), steps_CC + crf.transitions.float().nan_to_num(0.0)
+        label_ids = _best_sequence(log_probs_NWC, steps_CC, labels.outside_id)
+    # Without a CRF each label's own probability is better calibrated than that among legal sequences (docs/results.md).
     scores = probs_NWC.gather(-1, label_ids.unsqueeze(-1)).squeeze(-1)
     # A broken model has no confidence. (`torch.where` with a number would copy it to the device, and wait.)
     scores = scores.nan_to_num(0.0).masked_fill(unseen_NW, 0.0)
@@ -79,19 +85,13 @@ def likeliest_labels(probabilities_NWC: Tensor, scores_NW: Tensor, count: int = 
     return highest, label_ids
 
 
-@lru_cache(maxsize=8)
-def _legal_transitions(labels: LabelSet, device: torch.device) -> Tensor:
-    return torch.tensor(legal_transitions(labels.names, labels.scheme), device=device)
+def _best_sequence(log_probs_NWC: Tensor, steps_CC: Tensor, outside_id: int) -> Tensor:
+    """The label sequences ``[N, W]`` with the highest sum of ``log_probs_NWC`` and transitions, outside at both ends.
 
-
-def _best_sequence(log_probs_NWC: Tensor, legal_CC: Tensor, outside_id: int) -> Tensor:
-    """The label sequences ``[N, W]`` with the highest sum of ``log_probs_NWC``, outside before and after them.
-
-    ``legal_CC`` says which label (second) may follow which (first).
+    ``steps_CC`` scores each label (second index) after each (first).
     """
-    barred_CC = torch.zeros_like(legal_CC, dtype=log_probs_NWC.dtype).masked_fill_(~legal_CC, -torch.inf)
-    into_CC = barred_CC.T.contiguous()  # the last dimension is that of the label before
-    best_NC = barred_CC[outside_id].expand_as(log_probs_NWC[:, 0])  # of the sequences that end with each label
+    into_CC = steps_CC.T.contiguous()  # the last dimension is that of the label before
+    best_NC = steps_CC[outside_id].expand_as(log_probs_NWC[:, 0])  # of the sequences that end with each label
     reached = []
     for log_probs_NC in log_probs_NWC.unbind(1):
         reached.append(best_NC + log_probs_NC)

@@ -23,12 +23,14 @@ from torchmetrics import SumMetric
 from ner_module.errors import RunError
 from ner_module.metrics.entity_scores import EntityScores
 from ner_module.model import selfcheck
+from ner_module.model.crf import CRF
 from ner_module.model.decoding import Decoding, WordPredictions, as_annotated, decode_words
 from ner_module.model.encoder import build_from_base, build_from_config, check_fits
 from ner_module.model.loss import sum_of_losses
 from ner_module.model.optimizer import (
     Freeze,
     SchedulerType,
+    check_rates,
     clip_within_step,
     clips_within_step,
     freeze,
@@ -81,6 +83,8 @@ class NERModule(LightningModule):
         layer_decay: the rate of each layer is that of the layer above times this, down to the embeddings.
         freeze: what stays as the base model has it: ``embeddings``, a number of first layers with them, or ``encoder``,
             which trains the head alone.
+        crf: also learn which label follows which (a conditional random field), at the head's rate: better entities of
+            several words. Needs decoding ``viterbi``; a step takes longer by a few operations for each position.
     """
 
     def __init__(
@@ -102,17 +106,15 @@ class NERModule(LightningModule):
         head_learning_rate: float | None = None,
         layer_decay: float = 1.0,
         freeze: Freeze = "none",
+        crf: bool = False,
     ) -> None:
         super().__init__()
-        rates = [learning_rate] if head_learning_rate is None else [learning_rate, head_learning_rate]
-        shares_fit = 0 <= warmup_ratio <= 1 and 0 < layer_decay <= 1
-        if min(rates) <= 0 or weight_decay < 0 or not shares_fit or (isinstance(freeze, int) and freeze < 0):
-            raise MisconfigurationException(
-                "--model.learning_rate and --model.head_learning_rate must be positive, --model.weight_decay and "
-                "--model.freeze not negative, --model.warmup_ratio 0 to 1, --model.layer_decay above 0 and at most 1"
-            )
+        check_rates(learning_rate, head_learning_rate, weight_decay, warmup_ratio, layer_decay, freeze)
+        if crf and decoding != "viterbi":
+            raise MisconfigurationException("--model.crf true needs --model.decoding viterbi")
         self.save_hyperparameters(logger=False)  # the whole configuration is logged, by `cli.py`
         self.model: Any = None
+        self.crf: CRF | None = None
         self.packed = False
         """Whether batches are computed as packed sequences, without padding; settled when the model is built."""
         self._checked = False
@@ -178,6 +180,7 @@ class NERModule(LightningModule):
         if self.hparams["gradient_checkpointing"]:
             self.model.activation_checkpointing_enable({"use_reentrant": False})
         freeze(self.model, self.hparams["freeze"])
+        self.crf = CRF(self.labels) if self.hparams["crf"] else None
         # Looking for NaN would wait for the device; without it torchmetrics' MeanMetric leaves out the weights.
         self._loss, self._labelled = (SumMetric(nan_strategy="disable") for _ in range(2))
         self._scores = EntityScores(*self.labels)
@@ -232,8 +235,7 @@ class NERModule(LightningModule):
         A step is all processes and accumulated micro-batches. Lightning divides by the number of micro-batches and DDP
         by the number of processes, so both are multiplied in.
         """
-        logits_TC = self(batch["input_ids"], batch["lengths"])
-        loss_sum = sum_of_losses(logits_TC, batch["labels"], batch.get("open_labels"))
+        loss_sum = sum_of_losses(self(batch["input_ids"], batch["lengths"]), batch, self.crf)
         labelled = (batch["labels"] != IGNORE_INDEX).sum()
         self._train_totals = (self._train_totals[0] + _wide(loss_sum), self._train_totals[1] + labelled)
         # In each step Lightning would read what has `prog_bar`, and copy a number to the device: both wait for it.
@@ -258,7 +260,7 @@ class NERModule(LightningModule):
         """Score whole sentences; returns what ``predict_step`` returns, of the types that are annotated."""
         logits_TC, words = self.predict_words(batch)
         words = as_annotated(words, batch.get("unannotated"), self.labels.outside_id)
-        self._loss.update(sum_of_losses(logits_TC, batch["labels"], batch.get("open_labels")))
+        self._loss.update(sum_of_losses(logits_TC, batch, self.crf))
         self._labelled.update((batch["labels"] != IGNORE_INDEX).sum())
         self._scores.update(words.label_ids, batch["gold"])
         return self._outputs(batch, words)
@@ -277,7 +279,8 @@ class NERModule(LightningModule):
         inputs = batch["input_ids"].split([sum(group) for group in groups])
         parts = [self(input_ids, group) for input_ids, group in zip(inputs, groups, strict=True)]
         logits_TC = torch.cat(parts) if parts else torch.zeros((0, len(self.labels.names)), device=self.device)
-        return logits_TC, decode_words(logits_TC, batch["word_positions"], self.labels, self.hparams["decoding"])
+        how = self.hparams["decoding"]
+        return logits_TC, decode_words(logits_TC, batch["word_positions"], self.labels, how, self.crf)
 
     def _outputs(self, batch: dict[str, Any], words: WordPredictions) -> dict[str, Any]:
         return words._asdict() | {name: batch[name] for name in ("sentence_index", "num_words", "gold")}
@@ -301,7 +304,8 @@ class NERModule(LightningModule):
         fused = self.trainer.precision != "16-mixed"
         options = self.hparams
         rates = {name: options[name] for name in ("learning_rate", "weight_decay", "head_learning_rate", "layer_decay")}
-        optimizer = make_optimizer(self.model, fused=fused, **rates)
+        others = [] if self.crf is None else self.crf.parameters()
+        optimizer = make_optimizer(self.model, fused=fused, others=others, **rates)
         scheduler = make_scheduler(optimizer, options["lr_scheduler_type"], int(total_steps), options["warmup_ratio"])
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "lr"}}
 

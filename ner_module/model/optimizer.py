@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from functools import cache
 from typing import Literal
 
@@ -15,6 +16,24 @@ SchedulerType = Literal[
 ]
 
 Freeze = Literal["none", "embeddings", "encoder"] | int
+
+
+def check_rates(
+    learning_rate: float,
+    head_learning_rate: float | None,
+    weight_decay: float,
+    warmup_ratio: float,
+    layer_decay: float,
+    freeze: Freeze,
+) -> None:
+    """Refuse options of ``NERModule`` that make no sense; raises a ``MisconfigurationException``."""
+    rates = [learning_rate] if head_learning_rate is None else [learning_rate, head_learning_rate]
+    shares_fit = 0 <= warmup_ratio <= 1 and 0 < layer_decay <= 1
+    if min(rates) <= 0 or weight_decay < 0 or not shares_fit or (isinstance(freeze, int) and freeze < 0):
+        raise MisconfigurationException(
+            "--model.learning_rate and --model.head_learning_rate must be positive, --model.weight_decay and "
+            "--model.freeze not negative, --model.warmup_ratio 0 to 1, --model.layer_decay above 0 and at most 1"
+        )
 
 
 def _depths(model: nn.Module) -> tuple[dict[str, int], int]:
@@ -58,11 +77,13 @@ def make_optimizer(
     fused: bool,
     head_learning_rate: float | None = None,
     layer_decay: float = 1.0,
+    others: Iterable[nn.Parameter] = (),
 ) -> torch.optim.AdamW:
     """AdamW with betas (0.9, 0.999) and eps 1e-8; ``fused`` updates all parameters in one kernel.
 
     There are two groups for each rate, those of the last layer first: weights decay; biases and parameters of norms do
     not, as in the transformers `Trainer`. Frozen parameters are in theirs, so that a callback may unfreeze them.
+    ``others`` have the head's rate, and do not decay.
     """
     spared = {
         id(parameter)
@@ -78,6 +99,7 @@ def make_optimizer(
     }
     for name, parameter in model.named_parameters():
         groups[rates[depths[name]], id(parameter) not in spared].append(parameter)
+    groups[rates[last + 1], False] += others
     optimizer = torch.optim.AdamW(
         [
             {"params": parameters, "lr": rate, "weight_decay": weight_decay if decays else 0.0}

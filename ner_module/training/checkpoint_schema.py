@@ -148,6 +148,7 @@ class _About(TypedDict):
     model: _Hyperparameters  # type: ignore[valid-type]
     sha256: NotRequired[dict[str, str]]
     operating_points: NotRequired[_Points]
+    transitions: NotRequired[list[list[_Finite]]]
 
 
 _CHECKPOINT: TypeAdapter[Any] = TypeAdapter(_Checkpoint)
@@ -157,7 +158,13 @@ _POINTS: TypeAdapter[Any] = TypeAdapter(_Points)
 
 def about_problem(about: Any) -> str | None:
     """The same as :func:`schema_problem` for the ``ner_module.json`` of a model folder."""
-    return _problem(_ABOUT, about)
+    if problem := _problem(_ABOUT, about):
+        return problem
+    sizes = [len(each) for each in (about.get("transitions", []), *about.get("transitions", []))]
+    count = len(about["data"]["label_names"])
+    if sizes != ([count] * (count + 1) if about["model"].get("crf") else [0]):
+        return "transitions: not those of its labels"
+    return None
 
 
 def points_problem(points: Any) -> str | None:

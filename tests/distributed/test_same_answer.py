@@ -66,12 +66,13 @@ def test_evaluation_is_identical(on_processes: Program, trained_run: Path, tmp_p
 @pytest.mark.ddp
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_training_has_the_same_losses(on_processes: Program, fit_options: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("crf", ["false", "true"])
+def test_training_has_the_same_losses(crf: str, on_processes: Program, fit_options: list[str], tmp_path: Path) -> None:
     """12 sentences a step whatever the number of processes; without dropout only the order of sums differs."""
     losses = {}
     for count in (1, 2, 3):
         options = ["--data.batch_size", 12 // count, "--model.dropout", 0, "--trainer.max_epochs", 2]
-        options += ["--trainer.val_check_interval", 1, "--trainer.check_val_every_n_epoch", "null"]
+        options += ["--trainer.val_check_interval", 1, "--trainer.check_val_every_n_epoch", "null", "--model.crf", crf]
         on_processes(count, "fit", *fit_options, *options, "--run_dir", f"run-{count}")
         epochs = json.loads((tmp_path / f"run-{count}" / "results.json").read_text())["epochs"]
         losses[count] = [(row["step"], row["train/loss"], row["val/loss"]) for row in epochs]

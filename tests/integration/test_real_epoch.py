@@ -52,9 +52,7 @@ def epoch(module: NERModule, data: NERDataModule) -> list[float]:
     found = []
     for item in TrainingSampler(split, None, Plan(16, "random", 42)):
         batch = assembler.micro_batch(item)
-        loss: Tensor = (
-            sum_of_losses(module(batch["input_ids"], batch["lengths"]), batch["labels"]) / item.labelled_in_step
-        )
+        loss: Tensor = sum_of_losses(module(batch["input_ids"], batch["lengths"]), batch) / item.labelled_in_step
         loss.backward()
         nn.utils.clip_grad_norm_(module.parameters(), 1.0)
         optimizer.step()

@@ -95,7 +95,7 @@ def exact(model: Any, input_ids: Tensor, labels: Tensor, lengths: list[int]) -> 
     prepare(model)
     model.zero_grad()
     logits = packed_logits(model, input_ids, lengths)
-    loss = sum_of_losses(logits, labels)
+    loss = sum_of_losses(logits, {"labels": labels})
     loss.backward()
     return logits.detach(), loss.detach(), gradients(model)
 
@@ -309,7 +309,7 @@ def epoch_losses(tiny_model: Callable[..., Path], corpus: Path) -> Callable[[str
         losses = []
         for item in TrainingSampler(split, None, Plan(8, "random", 0)):
             batch = assembler.micro_batch(item)
-            loss = sum_of_losses(module(batch["input_ids"], batch["lengths"]), batch["labels"]) / item.labelled_in_step
+            loss = sum_of_losses(module(batch["input_ids"], batch["lengths"]), batch) / item.labelled_in_step
             loss.backward()
             optimizer.step()
             optimizer.zero_grad()

@@ -160,7 +160,7 @@ def test_the_loss_is_the_marginal_likelihood() -> None:
             may_be = {label, *(place for place, is_open in enumerate(also) if is_open)}
             total = math.fsum(map(math.exp, row))
             expected -= math.log(math.fsum(math.exp(row[place]) for place in may_be) / total)
-    loss = sum_of_losses(logits, labels, open_labels)
+    loss = sum_of_losses(logits, {"labels": labels, "open_labels": open_labels})
     loss.backward()
     assert loss.item() == pytest.approx(expected, rel=1e-6)
     assert logits.grad is not None
@@ -169,8 +169,8 @@ def test_the_loss_is_the_marginal_likelihood() -> None:
     within = probabilities[0, :3] / probabilities[0, :3].sum()
     torch.testing.assert_close(logits.grad[0, :3], probabilities[0, :3] - within)
     assert logits.grad[3].abs().max() == 0, "what is not labelled does not count"
-    whole = sum_of_losses(logits, labels, torch.zeros_like(open_labels))
-    torch.testing.assert_close(whole, sum_of_losses(logits, labels))
+    whole = sum_of_losses(logits, {"labels": labels, "open_labels": torch.zeros_like(open_labels)})
+    torch.testing.assert_close(whole, sum_of_losses(logits, {"labels": labels}))
 
 
 def test_packed_and_padded_training_agree(make: Make, tiny_model: Callable[..., Path]) -> None:
@@ -184,7 +184,7 @@ def test_packed_and_padded_training_agree(make: Make, tiny_model: Callable[..., 
         assert module.packed == (padding == "none")
         for batch in data.train_dataloader():
             logits = module(batch["input_ids"], batch["lengths"])
-            sum_of_losses(logits, batch["labels"], batch["open_labels"]).backward()
+            sum_of_losses(logits, batch).backward()
         gradients.append(module.model.classifier.weight.grad)
     torch.testing.assert_close(*gradients, atol=1e-5, rtol=1e-4)
 
