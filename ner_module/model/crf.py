@@ -51,6 +51,8 @@ class CRF(nn.Module):
         A sequence may be a window that begins within an entity, so its ends bar nothing. With ``open_TC``, the
         probability of all sequences where each token has its label or an open one.
         """
+        if not lengths:  # a process that has nothing to evaluate
+            return logits_TC.sum()
         labels_SL, _ = pad_sequences(labels_T, lengths, IGNORE_INDEX)
         logits_SLC, _ = pad_sequences(logits_TC.float(), lengths, 0)
         seen_SL = labels_SL != IGNORE_INDEX

@@ -87,6 +87,11 @@ def test_what_became_no_token_makes_no_loss_infinite() -> None:
     assert logits.grad.abs().max() <= 1
 
 
+def test_a_process_without_sentences_has_no_loss() -> None:
+    batch = {"labels": torch.zeros(0, dtype=torch.int64), "lengths": []}
+    assert sum_of_losses(torch.zeros(0, 5), batch, learnt(LABELS)) == 0
+
+
 @pytest.mark.parametrize("labels", [LABELS, FLAT])
 def test_labels_and_probabilities_are_those_of_all_legal_sequences(labels: LabelSet) -> None:
     """Sentences of 4, 2 and 3 words; the model cannot see one in the middle of the third, which is outside."""
