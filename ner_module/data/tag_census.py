@@ -146,7 +146,7 @@ def suspicious_tags(seen: Mapping[str, SeenTag], flat: bool = False) -> list[Sus
     prefixed = {tag: found.uses for tag, found in seen.items() if tag != OUTSIDE and has_prefix(tag) and not flat}
     labels = {tag: found.uses for tag, found in seen.items() if tag not in prefixed}
     words = sum(prefixed.values())
-    by_prefix = words and words >= sum(labels[tag] for tag in labels if not is_outside(tag))
+    by_prefix = words and (len(labels) == 1 or words >= sum(labels[tag] for tag in labels if not is_outside(tag)))
     found: dict[str, Suspicion] = {}
     for tag, problem, advice, certain in (_prefixed_tags if by_prefix else _flat_labels)(prefixed, labels):
         if tag not in found or certain >= found[tag].certain:  # the later rule is more specific

@@ -118,6 +118,13 @@ def test_what_looks_wrong_but_is_frequent_stops_no_run(counts):
     assert tags_of(census_of(counts), certain=False) == {list(counts)[-1]}
 
 
+@pytest.mark.parametrize("outside", ["X", "O-O", "none"])
+def test_the_label_of_most_words_is_the_odd_one_beside_prefixes(outside):
+    found = census_of({outside: 900, "B-PER": 60, "I-PER": 5})
+    assert tags_of(found, certain=True) == {outside}
+    assert f"--data.outside_label {outside}" in found[0].advice
+
+
 def test_flat_labels():
     pos = {"NOUN": 900, "VERB": 400, "DET": 300, "O": 50}
     assert tags_of(census_of({**pos, "noun": 2}), certain=True) == {"noun"}

@@ -116,6 +116,10 @@ def rows_of(row, end="\n", head=""):
         rows_of("{w}\t{g}\t"),
         rows_of("{i}\t{w}\t{g}", end=""),
         rows_of("d1.s{i} {j} {w} {g}", end=""),
+        rows_of("{w}\t{g}\t{i}", end=""),
+        rows_of("{w} {i} {g}", end=""),
+        rows_of("doc1\t{i}\t{j}\t{w}\t{g}", end=""),
+        rows_of("{w} {w} NN I-NC {g}"),
         rows_of("{w} NN {g}", head="Word POS Tag\n"),
         rows_of("{w}\tNN\t{g}\t_", head="Wort\tPOS\tName\tRest\n# language = de\n"),
         rows_of("# line = {i}.{j}\n{w} NN {g}"),
@@ -128,6 +132,11 @@ def rows_of(row, end="\n", head=""):
 )
 def test_columns_are_told_by_what_they_hold(read, text):
     assert pairs(read(text)) == AGREED
+
+
+def test_comments_of_two_parts_count(read):
+    text = "".join(f"#ID {n}\nAda B-PER\nsat O\n\n" for n in range(4))
+    assert pairs(read(text)) == [[("Ada", "B-PER"), ("sat", "O")]] * 4
 
 
 def test_a_header_that_only_its_place_tells_is_a_word(read):

@@ -67,6 +67,8 @@ def test_other_encodings_when_named(tmp_path):
     assert "0xE9" in str(error)
     assert "encoding" in error.advice
     assert tokens(latin, encoding="latin-1") == [["a", "café"]]
+    old_mac = write(tmp_path / "x.conll", b"a O\rb O\r\rc O\r")
+    assert "end in CR alone" in refused(old_mac).problem
     utf16 = write(tmp_path / "x.conll", "-DOCSTART- O\n\ncafé B-X\n".encode("utf-16"))
     assert "utf-16" in refused(utf16).advice
     assert tokens(utf16, encoding="utf-16") == [["café"]]

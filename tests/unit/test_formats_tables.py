@@ -61,6 +61,11 @@ def test_csv_of_words_and_of_sentences(read, content):
         "Word\tTag\nAnn\tB-PER\nyou\tO\n\t\nit\tO\nis\tO\n",
         "# made = today\nsent,idx,word,tag,note\n0,0,Ann,B-PER,x\n0,1,you,O,x\n# c = 2\n1,0,it,O,x\n1,1,is,O,x\n",
         "id,words,labels\n0,Ann,B-PER\n0,you,O\n1,it,O\n1,is,O\n",
+        "satz, wort, marke\n1, Ann, B-PER\n1, you, O\n2, it, O\n2, is, O\n",
+        "sep=;\nsatz;wort;marke\n1;Ann;B-PER\n1;you;O\n2;it;O\n2;is;O\n",
+        "tokens,tags\n\"('Ann', 'you')\",\"('B-PER', 'O')\"\n\"('it', 'is')\",\"('O', 'O')\"\n",
+        "tokens,tags\n\"array(['Ann', 'you'], dtype=object)\",\"['B-PER' 'O']\"\n['it' 'is'],['O' 'O']\n",
+        "id,data,label\n1,Ann you,\"[[0, 3, 'PER']]\"\n2,it is,[]\n",
         "tokens;tags\nAnn you;B-PER O\nit is;O O\n",
         "text,entities\nAnn you,\"[(0, 3, 'PER')]\"\nit is,[]\n",
         "text,labels\nAnn you,\"[{'start': 0, 'end': 3, 'label': 'PER'}]\"\nit is,[]\n",
@@ -84,6 +89,15 @@ def test_one_long_sentence_is_said(tmp_path):
     assert len(list(read_sentences(tmp_path / "x.csv", span_counts=counts))) == 1
     assert [note for _, note, is_surprise in counts.notes if is_surprise] == [
         "no empty line and no column says where a sentence ends: all 120 words are one"
+    ]
+
+
+def test_words_of_sentences_that_are_apart_are_said(tmp_path):
+    (tmp_path / "x.csv").write_text("sentence_id,word,tag\n" + "1,a,O\n7,b,B-X\n3,c,O\n" * 3)
+    counts = SpanCounts()
+    assert len(list(read_sentences(tmp_path / "x.csv", span_counts=counts))) == 9
+    assert [note for _, note, is_surprise in counts.notes if is_surprise] == [
+        "column 0 comes back to earlier sentences: sort the rows, if these are whole"
     ]
 
 

@@ -58,6 +58,7 @@ class _Layout(NamedTuple):
     flags: int | None = None  # the column in which EndOfSentence may stand
     tags: frozenset[str] = frozenset()  # the tags seen first
     header: int | None = None  # the line that names the columns
+    odd: frozenset[str] = frozenset()  # what stands there in lines with #, and is no tag
 
     def split(self, line: str) -> list[str]:
         """The cells of a line that has no line end; none where it is white space."""
@@ -73,7 +74,7 @@ class _Layout(NamedTuple):
         tag = cells[self.label] if self.label is not None else OUTSIDE
         if tag in self.tags or has_prefix(tag) or (tag == OUTSIDE and not plain):
             return False
-        may_be_tag = tag[:1].isalpha() or 0 < len(tag) < 3  # 0 or _ for outside, say
+        may_be_tag = len(self.odd) < 3 and (tag[:1].isalpha() or 0 < len(tag) < 3)  # 0 or _ for outside, say
         return plain or (not inside and (self.width > 2 or not may_be_tag))
 
     def begins(self, cells: list[str], before: list[str]) -> bool:
@@ -232,13 +233,17 @@ def _choose_columns(
         say(f"line {shape.header} names the columns", first_in((*WORDS, *TAGS), rows[0]) is None)
         names, rows = tuple(cell.strip().lower() for cell in rows[0]), rows[1:]
     columns = list(zip(*rows, strict=True))
-    lead = next((n for n in range(width) if width < 3 or not sentences_counted(columns[n])), 0) if not first_id else 0
-    sentence = max(range(lead), key=lambda n: sentences_counted(columns[n]), default=None)
-    if sentence is not None:
-        say(f"column {sentence} numbers the sentences", True)
+    counting = {n: count for n, cells in enumerate(columns) if width > 2 and (count := sentences_counted(cells))}
+    said = (n for n, cells in enumerate(columns) if n not in counting and (width < 3 or not _is_constant(cells)))
+    lead = next(said, 0) if not first_id else 0
     after = (n for n in range(lead, width) if not all(map(_WORD_ID.fullmatch, columns[n])))
     default = (next(after, lead) if lead else int(first_id is not None), -1)
     text, label, found = choose_columns(options, names, rows, (WORDS, TAGS), default, range(lead), say)
+    has_breaks = "\n\n" in "\n".join(lines).strip()
+    free = [n for n in counting if n < lead or not (has_breaks or n in (text, label))]
+    sentence = max(free, key=counting.__getitem__, default=None)
+    if sentence is not None:
+        say(f"column {sentence} numbers the sentences", True)
     if asked[0] is None and text == 0 and width > 2 and all(map(_WORD_ID.fullmatch, columns[0])):
         advice = "name the column of the words with --data.text_column_name (they are counted from 0)"
         raise MisfitError("the words would be numbers that do not count the words either", advice)
@@ -262,7 +267,8 @@ def _choose_columns(
         other = max((n for n in range(width) if n != text), key=lambda n: sum(not c.isdecimal() for c in {*columns[n]}))
         advice = f"name the columns: --data.text_column_name={other}, --data.label_column_name={text}"
         raise MisfitError(problem, advice)
-    return layout._replace(label=label, tags=tags)
+    marked = [cells[label] for line in lines if line[:1] == "#" and len(cells := layout.split(line)) == width]
+    return layout._replace(label=label, tags=tags, odd=frozenset(marked) - tags)
 
 
 def _shape(lines: list[str]) -> _Layout:
@@ -295,6 +301,11 @@ def _column_names(lines: list[str], width: int, first_id: int | None) -> tuple[s
         names = tuple(declared[1].lower().split())
         return names if len(names) == width else ()
     return _CONLLU_COLUMNS if first_id is not None and width == len(_CONLLU_COLUMNS) else ()
+
+
+def _is_constant(cells: Sequence[str]) -> bool:
+    """Whether all cells are the same, as the name of a document is, and there are several."""
+    return 5 < len(cells) == cells.count(cells[0])
 
 
 def _look_swapped(words: Sequence[str], tags: Sequence[str]) -> bool:

@@ -18,8 +18,8 @@ from ner_module.data.spelling import LIKE_OUTSIDE, respelling
 from ner_module.data.tag_census import OUTSIDE_SHARE
 from ner_module.tagging import OUTSIDE, has_prefix, tags_to_spans
 
-# The types of CoNLL-2000: syntax beside entities, and taken for tags only where there are none.
-_CHUNKS = frozenset(["NP", "VP", "PP", "ADJP", "ADVP", "SBAR", "PRT", "CONJP", "INTJ", "LST", "UCP"])
+# The types of CoNLL-2000, and of German CoNLL-2003: syntax beside entities, taken for tags only where there are none.
+_CHUNKS = frozenset(["NP", "VP", "PP", "ADJP", "ADVP", "SBAR", "PRT", "CONJP", "INTJ", "LST", "UCP", "NC", "VC", "PC"])
 PLAIN_COMMENT = re.compile(r"#(?:\s*[^\s=]+\s*=|begin |end )")
 """How lines start that are comments wherever they stand: ``# key = value``, ``#begin document``."""
 

@@ -190,6 +190,8 @@ def _refuse_binary(path: Path) -> None:
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise DataError(path, 1, "the file is UTF-16, not UTF-8", "set --data.encoding utf-16, or save it as UTF-8")
     kind = next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), None)
+    if kind is None and b"\r" in head.strip() and b"\n" not in head:
+        raise DataError(path, 1, "the lines end in CR alone, as on old Macs", "save it with LF or CR LF")
     if kind is None and len(head) >= 16 and max(head[::2].count(0), head[1::2].count(0)) * 5 > len(head) * 2:
         kind = "zero bytes, or UTF-16 text without a byte order mark"
     if kind is None and 0 in head:

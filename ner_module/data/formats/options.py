@@ -15,7 +15,7 @@ TAGS = (
     *("ner_tags", "tags", "labels", "ner_labels", "label", "ner"),
     *("bio_tags", "tag", "ner_tag", "ner_label", "iob", "bio"),
 )
-TEXTS = ("text", "sentence", "content")
+TEXTS = ("text", "sentence", "content", "data")
 DOCUMENTS = ("document", "document_id", "doc_id")
 NUMBER = re.compile(r"-?[0-9]{1,6}")
 """A column by its number from 0, or from the end."""

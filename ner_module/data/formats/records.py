@@ -28,7 +28,18 @@ SPANS = ("spans", "entities", "ents", "label", "labels", "annotations", "ner")
 # Keys of a span in lower case and without underscores: startOffset, start_offset.
 _STARTS = ("start", "startoffset", "startchar", "startindex", "begin", "beginoffset", "offset")
 _ENDS = ("end", "endoffset", "endchar", "endindex")
-TYPES = ("label", "labels", "type", "entitytype", "entitygroup", "entity", "category", "tag", "displayname")
+TYPES = (
+    "label",
+    "labels",
+    "type",
+    "entitytype",
+    "entitylabel",
+    "entitygroup",
+    "entity",
+    "category",
+    "tag",
+    "displayname",
+)
 _OF_TOOLS = ("answer", "_task_hash", "_is_binary", "prediction", "annotation_id")
 
 
@@ -119,9 +130,13 @@ class RecordReader:
                 self._counts.say(self._path, f"words are in {token_key!r}, tags in {tag_key!r}")
             self._text_key, self._label_key = token_key, tag_key
         elif find_text(record, self._text_key) is None or (token_key is not None and first_in(SPANS, record) is None):
+            advice = "give a list with a string for each word (pandas: orient='records')"
             for key, what in (*((key, "tokens") for key in WORDS), *((key, "tags") for key in TAGS)):
-                if not isinstance(record.get(key, []), list):
-                    _list(record, key, what, "give a list with a string for each word (pandas: orient='records')")
+                value = record.get(key, [])
+                if not isinstance(value, list):
+                    _list(record, key, what, advice)
+                elif what == "tokens" and value and isinstance(value[0], (list, dict)):
+                    raise MisfitError(f"{key!r} holds {describe(value[0])} in place of a word", advice)
             null = next((key for key in (*WORDS, *TAGS, *TEXTS) if key in record and record[key] is None), None)
             problem = f"{null!r} is null" if null else "neither tokens with tags nor text with spans were found"
             otherwise = 'or write {"tokens": […], "tags": […]} or {"text": …, "label": [[start, end, type]]}'
@@ -150,6 +165,8 @@ class RecordReader:
             advice = "add them ([] where nothing is marked), or name their key with --data.label_column_name"
             raise MisfitError(problem, f"{advice} (the keys are {keys_of(record)})")
         items = [] if record[key] is None else record[key]
+        if isinstance(items, dict) and items.keys() == {"entities"}:  # of spaCy 2
+            items = items["entities"]
         if not isinstance(items, list):
             raise MisfitError(f"the spans are {describe(items)}, not a list", "give them as [[start, end, type], …]")
         return items
@@ -200,7 +217,7 @@ def of_tokens(record: Record, key: str | None) -> Sentence:
 
 def find_text(record: Record, asked: str | None) -> str | None:
     """The text of a record, if it has one."""
-    values = (record.get(name) for name in ((*TEXTS, "data") if asked is None else (asked,)))
+    values = (record.get(name) for name in (TEXTS if asked is None else (asked,)))
     return next((value for value in values if isinstance(value, str)), None)
 
 
@@ -234,6 +251,8 @@ def parse_span(item: Any) -> list[CharSpan]:
     start, end = _offset(start), _offset(end)
     if start is None or end is None or not all(isinstance(name, str) for name in names):
         advice = 'write [start, end, "TYPE"] or {"start": …, "end": …, "label": …}'
+        if any(type(name) is int for name in names):
+            advice = "give the names of types, not their numbers (doccano: export text labels)"
         raise MisfitError(f"a span is {describe(item)}", advice)
     return [CharSpan(start, end, check_type(name), quote) for name in names]
 

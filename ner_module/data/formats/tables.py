@@ -43,7 +43,11 @@ _MANY_WORDS = ("tokens", "words", *TEXTS)  # columns that hold more than one wor
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _ITEM = r"""'(?:[^'\\]|\\.)*+'|"(?:[^"\\]|\\.)*+"|-?[0-9]++"""
 _ITEMS = re.compile(_ITEM, re.DOTALL)
-_ENTITIES = re.compile(r"""\{\s*(?:'entities'|"entities")\s*:\s*(\[.*\])\s*,?\s*\}""", re.DOTALL)
+# A list in {'entities': […]} or array([…], dtype=object), and a tuple of strings.
+_WRAPPED = re.compile(
+    r"""(?:\{\s*['"]entities['"]\s*:|array\()\s*(\[.*\])\s*(?:,\s*(?:dtype=\w+)?)?\s*[)}]""", re.DOTALL
+)
+_TUPLE = re.compile(r"""\((['"].*['"],?)\)""", re.DOTALL)
 _LIST = re.compile(rf"\[(?:[\s,]*(?:{_ITEM}))*+[\s,]*\]", re.DOTALL)
 
 _Row = tuple[int, list[str], int]  # the line it begins on, its cells (none for an empty row), the line it ends on
@@ -63,8 +67,10 @@ def read_table(path: Path, options: ReadingOptions, counts: SpanCounts) -> Itera
     """Yield the sentences of a table, by tabs or, if the format is CSV, by what separates its first lines."""
     lines = read_lines(path, options.encoding, options.max_record)
     start = take(lines, _HEAD_ROWS)
+    if start and start[0].lower().startswith("sep="):  # for Excel
+        start[0] = "\n"
     separator = "\t" if options.format == "tsv" else max(_SEPARATORS, key=lambda each: _even_rows(start, each))
-    rows = _rows(path, itertools.chain(start, lines), separator, options.max_record)
+    rows = _rows(path, itertools.chain(start, lines), separator, options.max_record, _is_spaced(start, separator))
     rows = itertools.dropwhile(lambda row: not row[1] or PLAIN_COMMENT.match(row[1][0]), rows)
     head = take(rows, _HEAD_ROWS, lambda row: sum(map(len, row[1])))
     if not head:
@@ -87,13 +93,22 @@ def read_table(path: Path, options: ReadingOptions, counts: SpanCounts) -> Itera
 def _even_rows(lines: list[str], separator: str) -> int:
     """How many of the first rows have several cells, as many as the first one has."""
     try:
-        rows = list(csv.reader((line for line in lines if line.strip() and line[0] != "#"), delimiter=separator))
+        rows = list(
+            csv.reader(
+                (line for line in lines if line.strip() and line[0] != "#"), delimiter=separator, skipinitialspace=True
+            )
+        )
     except csv.Error:
         return 0
     return sum(len(cells) == len(rows[0]) > 1 for cells in rows)
 
 
-def _rows(path: Path, lines: Iterator[str], separator: str, limit: int) -> Iterator[_Row]:
+def _is_spaced(lines: list[str], separator: str) -> bool:
+    """Whether a space follows nearly every separator."""
+    return sum(line.count(f"{separator} ") for line in lines) > 0.9 * sum(line.count(separator) for line in lines)
+
+
+def _rows(path: Path, lines: Iterator[str], separator: str, limit: int, is_spaced: bool) -> Iterator[_Row]:
     line = size = 0
     head: list[str] = []
     is_quoting: bool | None = None if separator == "\t" else True
@@ -115,7 +130,7 @@ def _rows(path: Path, lines: Iterator[str], separator: str, limit: int) -> Itera
 
     csv.field_size_limit(max(limit, csv.field_size_limit()))
     before = line
-    rows = csv.reader(counted() if is_quoting else (), delimiter=separator, strict=True)
+    rows = csv.reader(counted() if is_quoting else (), delimiter=separator, strict=True, skipinitialspace=is_spaced)
     try:
         for cells in rows:
             first, line, size = line + 1, before + rows.line_num, 0
@@ -182,6 +197,10 @@ def _find_layout(
     if sentence is None and not has_breaks:
         free = counting.keys() - {text, label, document}
         sentence = max(free, key=counting.__getitem__, default=None)
+    if sentence is not None and not sentences_counted(columns[sentence]):
+        ids = [name for name, _ in itertools.groupby(columns[sentence]) if name]
+        if len(ids) > 2 * len(set(ids)):
+            say(f"column {sentence} comes back to earlier sentences: sort the rows, if these are whole", True)
     said = {"words": text, "tags": label, "sentence numbers": sentence, "documents": document}
     where = ", ".join(f"{what} {n}" + (f" ({names[n]})" if names else "") for what, n in said.items() if n is not None)
     say(f"columns, counted from 0: {where}", False)
@@ -266,8 +285,10 @@ def _list(cell: str) -> list[Any]:
     [['New', 'York'], ['a', 'b'], ['O', 'B-LOC'], [0, 3]]
     """
     cell = cell.strip(" ")
-    if of_spacy := _ENTITIES.fullmatch(cell):
-        cell = of_spacy[1]
+    if wrapped := _WRAPPED.fullmatch(cell):
+        cell = wrapped[1]
+    elif of_strings := _TUPLE.fullmatch(cell):
+        cell = f"[{of_strings[1]}]"
     if not (cell.startswith("[") and cell.endswith("]")) and not cell.startswith(("{'", '{"')):
         return [part for part in re.split("[ \\t]+", cell) if part]
     with contextlib.suppress(ValueError, RecursionError, SyntaxError, MemoryError):

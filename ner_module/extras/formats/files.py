@@ -77,6 +77,24 @@ def _read_pubtator(path: Path, options: ReadingOptions) -> Items:
         yield path, block[0][0], AnnotatedText(" ".join(parts), spans, document=re.split(r"[|\t]", block[0][1])[0])
 
 
+def _read_inline(path: Path, options: ReadingOptions) -> Items:
+    """A sentence a line of ``word|POS|TAG`` (WikiNER) or ``word/TAG``; the first line says how many parts there are."""
+    mark, count = "", 0
+    for number, line in enumerate(read_lines(path, options.encoding, options.max_record), 1):
+        items = line.split()
+        mark = mark or ("|" if all("|" in item for item in items) else "/")
+        count = count or min((item.count(mark) for item in items), default=0)
+        rows = [item.rsplit(mark, count) for item in items]
+        if odd := [item for item, row in zip(items, rows, strict=True) if len(row) <= count or not row[-1]]:
+            raise DataError(path, number, f"{odd[0]!r} has fewer parts than the first line's words", "complete it")
+        if rows:
+            yield (
+                path,
+                number,
+                Sentence([row[0] for row in rows], [row[-1] for row in rows] if options.tagged else None),
+            )
+
+
 def _read_docbin(path: Path, options: ReadingOptions) -> Items:
     """The sentences of a DocBin, whole documents where it marks none; needs spaCy."""
     try:
@@ -88,7 +106,7 @@ def _read_docbin(path: Path, options: ReadingOptions) -> Items:
     except Exception as error:  # whatever broken bytes make of it
         raise DataError(path, None, f"this is no DocBin ({type(error).__name__}: {error})", "save it again") from None
     for number, doc in enumerate(docs, 1):
-        if options.tagged and not doc.has_annotation("ENT_IOB"):
+        if options.tagged and not doc.has_annotation("ENT_IOB", require_complete=True):
             yield path, number, "texts that nobody annotated"
             continue
         for part in doc.sents if doc.has_annotation("SENT_START") else [doc[:]]:
@@ -108,6 +126,8 @@ def _known(name: str, advice: str) -> Callable[[Path, ReadingOptions], Items]:
 
 
 _CONLL_2012 = r"(?:\s|#(?!begin).*\n)*(?:#begin document |\S+[ \t]+[0-9]+[ \t]+0[ \t]+(?:\S+[ \t]+){2}\([A-Z]\S*\*)"
+_ITEM = r"\S+[|/](?:O|[BIESLU]-[^\s|/]+|[A-Z]{3,})"
+_INLINE = rf"\s*{_ITEM}(?:[ \t]+{_ITEM})+[ \t\r]*(?:\n|$)"
 _XML = r"(?:\s*<[?!][^>]*>)*\s*"
 _BIOC = "pip install bioc, then python -c \"from bioc import biocxml, biocjson; biocjson.dump(biocxml.load('FILE'), \
 open('FILE.json', 'w'))\" makes a file that is read"
@@ -122,10 +142,11 @@ FILES = {
     "spacy": FileFormat(lambda path, head: path.suffix == ".spacy" and path.is_file(), _read_docbin),
     "conll2012": FileFormat(_begins(_CONLL_2012), _read_conll2012),
     "pubtator": FileFormat(_begins(r"\s*[0-9]+\|t\|"), _read_pubtator),
+    "inline": FileFormat(_begins(_INLINE), _read_inline),
     "webanno": FileFormat(_begins(r"#FORMAT=WebAnno TSV|\s*# webanno\."), _known("WebAnno TSV", _INCEPTION)),
     "bioc-xml": FileFormat(_begins(f"{_XML}<collection>"), _known("BioC XML", _BIOC)),
     "xmi": FileFormat(_begins(f"{_XML}<xmi:XMI"), _known("a UIMA CAS", _INCEPTION)),
-    "rasa": FileFormat(_begins(r"(?:version:.*\n+)?nlu:|## intent:", ".yml", ".yaml", ".md"), _known("Rasa", _RASA)),
+    "rasa": FileFormat(_begins(r"(?:.*\n)*?(?:nlu:|## intent:)", ".yml", ".yaml", ".md"), _known("Rasa", _RASA)),
     "python": FileFormat(_begins(_LITERAL), _known("Python", _PYTHON)),
 }
 """A new format is a function and a line here."""

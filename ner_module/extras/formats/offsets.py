@@ -35,6 +35,7 @@ _FORMS: dict[str, tuple[Callable[[str], Any], int, Callable[[Any], str]]] = {
 }
 _COUNTED = (*_FORMS, *_SHIFTS)
 _WAYS = ("auto", "exclusive", *_COUNTED, "quotes", "words", "words_inclusive")
+_FEW = 10  # fewer spans inside words say little
 _TAG = re.compile(r"[BIESLUM][-_].+")
 
 
@@ -74,6 +75,8 @@ class CountedOffsets:
         self._only_so: dict[str, list[int]] = {way: [] for way in _COUNTED}  # lines of spans that fit words only so
         self._only_else: Counter[str] = Counter()  # spans that fit words as they stand, and not if counted so
         self._fitting = 0  # more of these
+        self._inside: list[int] = []  # lines of spans that begin and end inside words
+        self._seen = 0  # spans without quotes
         self._has_tags = False
         self._unclear: tuple[int, str] | None = None  # a type that looks like a tag, before that was sure
 
@@ -112,6 +115,8 @@ class CountedOffsets:
         def fits(start: int, end: int) -> bool:
             return start in starts and end in ends and start < end
 
+        self._seen += len(spans)
+        self._inside += [line] * sum(span.start not in starts and span.end not in ends for span in spans)
         as_it_stands = [fits(span.start, span.end) or fits(*_stripped(text, span)) for span in spans]
         is_plain = text.isascii() and "\n" not in text
         if is_plain and all(as_it_stands):  # counts against all other ways, though a few would fit so, too
@@ -139,6 +144,12 @@ class CountedOffsets:
         """What is to be said; refuses offsets, and types, that all together must mean something else."""
         if hint := self._hint(2):
             raise DataError(path, *hint)
+        if len(self._inside) >= max(_FEW, self._seen / 2):
+            problem = f"{len(self._inside):,} of {self._seen:,} spans begin and end inside words, as shifted ones do"
+            advice = (
+                "correct them, add their texts as quotes, or set --data.span_offsets exclusive to read them as they are"
+            )
+            raise DataError(path, self._inside[0], problem, advice)
         if self._has_tags and self._unclear is not None:
             line, name = self._unclear
             advice = "put a text with both a B- and an I- of one type first, or leave out the prefixes"

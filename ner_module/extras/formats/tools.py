@@ -15,7 +15,7 @@ from typing import Any
 from ner_module.data.formats.adapters import AnnotatedText, Item, Items, Note
 from ner_module.data.formats.cells import MisfitError, describe, errors_at
 from ner_module.data.formats.char_spans import DISCONTINUOUS, CharSpan, locate_words
-from ner_module.data.formats.options import TAGS, WORDS, ReadingOptions, first_in
+from ner_module.data.formats.options import TAGS, TEXTS, WORDS, ReadingOptions, first_in
 from ner_module.data.formats.records import SPANS, TYPES, document_of, find_text, list_key, text_of
 from ner_module.data.sentence import Sentence
 from ner_module.errors import DataError
@@ -30,6 +30,8 @@ _OTHERS = "further annotations"
 _BINARY = "binary judgements, which say nothing of other words"
 _JUDGEMENTS = "judgements of this text"  # a key of a record put together here
 _TAGS = frozenset(TAGS) - frozenset(SPANS)
+_PLAIN = frozenset((*WORDS, *TEXTS)) - {"data"}
+_PLACES = frozenset(("start", "start_offset", "startOffset", "offset", "begin"))
 _QUOTES = ("text", "word", "mention", "name", "value", "quote", "entity")
 
 
@@ -175,12 +177,6 @@ def _spacy(pair: Any, file: File) -> Iterator[Item]:
     yield AnnotatedText(pair[0], pair[1]["entities"])
 
 
-def _ner_annotator(record: Any, file: File) -> Iterator[Item]:
-    """``{"classes": […], "annotations": [[text, {"entities": […]}], null]}``."""
-    for pair in record["annotations"]:
-        yield from [_UNTOUCHED] if pair is None else _spacy(pair, file)
-
-
 def _dataturks(record: Any, file: File) -> Iterator[Item]:
     """``{"content", "annotation": [{"label": [type], "points": [{"start", "end", "text"}]}]}``, ends inclusive."""
     marks = record["annotation"]
@@ -269,7 +265,6 @@ _TOOLS: dict[str, tuple[tuple[str, ...], Callable[[Any], bool], _Reader]] = {
     "Argilla 2": (("responses",), _has(fields=dict), _argilla_2),
     "Argilla 2 (flat)": (("_server_id",), lambda each: any(".responses" in str(key) for key in each), _argilla_flat),
     "spaCy 2 (JSON)": (("paragraphs",), _has(paragraphs=list), _spacy_json),
-    "NER Annotator": (("classes",), _has(annotations=list), _ner_annotator),
     "DataTurks": (("annotation",), _has(content=str), _dataturks),
     "GLiNER": (("tokenized_text",), _has(ner=list), _gliner),
     "CLUENER": (
@@ -294,6 +289,7 @@ def _tools_of(keys: tuple[str, ...]) -> list[str]:
 def adapt(path: Path, records: Iterable[tuple[int, Any]], options: ReadingOptions) -> Items:
     """Yield what the core reads for (line, record) pairs, whatever wrote them."""
     file = File(options)
+    records = _unwrapped(records, file)
     for line, record in _with_all_judgements(records) if file.is_tagged else records:
         tool = _tool_of(record, file)
         if tool is None and not (isinstance(record, dict) and file.may_hold_spans(record)):
@@ -312,11 +308,30 @@ def adapt(path: Path, records: Iterable[tuple[int, Any]], options: ReadingOption
         yield path, 0, Note(f"records of {tool}")
 
 
+def _unwrapped(records: Iterable[tuple[int, Any]], file: File) -> Iterator[tuple[int, Any]]:
+    """Records; of an object that is none but holds one list of them (NER Annotator, LightTag, …), those of the list."""
+    for line, record in records:
+        lists: list[Any] = []
+        if isinstance(record, dict) and _PLAIN.isdisjoint(record) and _tool_of(record, file) is None:
+            lists = [each for each in record.values() if each and isinstance(each, list) and all(map(_is_record, each))]
+        yield from ((line, each or _UNTOUCHED) for each in lists[0]) if len(lists) == 1 else [(line, record)]
+
+
+def _is_record(value: Any) -> bool:
+    """Whether a value is a record: not a span, which may have a text, too."""
+    if isinstance(value, dict):
+        return not _PLAIN.isdisjoint(value) and _PLACES.isdisjoint(value)
+    return value is None or _is_pair(value)
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, list) and list(map(type, value)) == [str, dict]
+
+
 def _tool_of(record: Any, file: File) -> str | None:
     """What wrote a record, where it is no plain one."""
     if not isinstance(record, dict):
-        is_pair = isinstance(record, list) and list(map(type, record)) == [str, dict]
-        return _PAIRS if is_pair else None
+        return _PAIRS if _is_pair(record) else None
     tools = _tools_of(tuple(record))
     tool = next((name for name in tools if _TOOLS[name][1](record)), None) if tools else None
     if tool in (None, "Prodigy") or not list_key(record, file.text_key, WORDS, str):
@@ -327,7 +342,10 @@ def _tool_of(record: Any, file: File) -> str | None:
 def _items(tool: str, record: Any, file: File) -> Iterator[Item]:
     file.tools.add(tool)
     try:
-        yield from (_spacy if tool == _PAIRS else _TOOLS[tool][2])(record, file)
+        for item in (_spacy if tool == _PAIRS else _TOOLS[tool][2])(record, file):
+            if isinstance(item, AnnotatedText) and not (type(item.text) is str and type(item.spans) in (list, tuple)):
+                raise TypeError("a text, or its list of spans, is none")
+            yield item
     except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
         problem = f"this looks like {tool}, but is not what that writes ({type(error).__name__}: {error})"
         raise MisfitError(problem, "export it again, or give tokens with tags, or text with spans") from None

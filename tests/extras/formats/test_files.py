@@ -78,6 +78,7 @@ def test_brat_annotations_without_text(brat):
         ("a.xml", "<?xml version='1.0'?>\n<!DOCTYPE collection SYSTEM 'BioC.dtd'>\n<collection>", None, "BioC XML"),
         ("a.xmi", '<?xml version="1.0"?>\n<xmi:XMI xmi:version="2.0">', None, "export CoNLL 2002 instead"),
         ("nlu.yml", 'version: "3.1"\nnlu:\n- intent: x\n', None, "rasa data convert nlu"),
+        ("nlu.yml", '# ours\nversion: "3.1"\nintents:\n- x\nnlu:\n- intent: x\n', None, "rasa data convert nlu"),
         ("train.py", 'import json\n\nTRAIN_DATA = [("Ada", {"entities": []})]\n', None, "json.dump("),
         ("a.conll", "#begin document x\nx 0 0 Ada N * - - - X (PER* -\nx 0 1 . . * - - - X * -\n", 3, "does not end"),
         ("a.conll", "#begin document x\nx 0 0 Ada N * - - - X *) -\n", 2, "bracket does not fit"),
@@ -108,9 +109,28 @@ def test_docbin_needs_spacy(tmp_path):
     doc = spacy.blank("en")("Ada met Bob.")
     doc.ents = [doc.char_span(0, 3, "PER")]
     spacy.tokens.DocBin(docs=[doc]).to_disk(path)
-    assert [(s.tokens, s.tags) for s in read_sentences(path)] == [
+    partial = spacy.blank("en")("Ada met Bob.")
+    partial.set_ents([partial.char_span(0, 3, "PER")], missing=[partial[1:4]])
+    spacy.tokens.DocBin(docs=[doc, partial]).to_disk(path)
+    counts = SpanCounts()
+    assert [(s.tokens, s.tags) for s in read_sentences(path, span_counts=counts)] == [
         (["Ada", "met", "Bob", "."], ["B-PER", "O", "O", "O"])
     ]
+    assert counts.left_out == {"texts that nobody annotated": 1}
+
+
+@pytest.mark.parametrize("text", ["{w[0]}|{w[1]}|{w[2]}", "{w[0]}/{w[2]}", "{w[0]}|{w[2]}", "{w[0]}/{w[1]}/{w[2]}"])
+@pytest.mark.parametrize("end", [" \n\n", "\r\n"])
+def test_tags_in_running_text(tmp_path, text, end):
+    words = [("Ada", "NNP", "I-PER"), ("sat", "VBD", "O"), ("1/2" if "|" in text else "a|b", "CD", "O")]
+    (tmp_path / "x.txt").write_bytes(f"{' '.join(text.format(w=w) for w in words)}{end}".encode() * 2)
+    assert [(s.tokens, s.tags) for s in read_sentences(tmp_path / "x.txt")] == [
+        ([word for word, _, _ in words], ["I-PER", "O", "O"])
+    ] * 2
+    with (tmp_path / "x.txt").open("a") as file:
+        file.write("Bo sat\n")
+    with pytest.raises(DataError, match="'Bo' has fewer parts than"):
+        list(read_sentences(tmp_path / "x.txt"))
 
 
 ROW = "bc/x 0 {} {} NNP (S* - - - Spk#1 {} * -\n"

@@ -128,6 +128,18 @@ def test_quotes_that_fit_no_way_are_looked_for_when_asked(read):
         read([record], span_offsets="quotes")
 
 
+def test_spans_that_are_shifted_in_no_known_way_are_refused(read):
+    text = "Ada Lovelace and Byron visited Lincoln together"
+    places = [(0, 12), (17, 22), (31, 38)]
+    shifted = {"text": text, "entities": [{"start": a + 2, "end": b + 2, "label": "X"} for a, b in places]}
+    with pytest.raises(
+        DataError, match=r":1: 12 of 12 spans begin and end inside words.*--data.span_offsets exclusive"
+    ):
+        read([shifted] * 4)
+    assert read([shifted] * 4, span_offsets="exclusive")[1].expanded == 12
+    assert read([shifted] * 3)[1].expanded == 9  # few may be meant
+
+
 def test_unknown_ways_are_refused():
     with pytest.raises(DataError, match="'utf-16' is no way to count; choose among auto, exclusive"):
         CountedOffsets("utf-16")

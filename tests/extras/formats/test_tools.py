@@ -296,5 +296,54 @@ def test_labels_as_an_object(read, refused):
     ]
     assert entities(read([{"text": ADA, "label": {"PER": ["Ada"]}}])) == [("PER", "Ada")]
     assert "looks like CLUENER" in refused([{"text": ADA, "label": {"PER": "Ada"}}]).problem
-    wrapped = refused(json.dumps({"data": [{"tokens": ["Ada"], "tags": ["O"]}]}), "x.json")
-    assert 'or write {"tokens": […], "tags": […]}' in wrapped.advice
+    unknown = refused(json.dumps({"a": [{"marks": []}], "b": [1]}), "x.json")
+    assert "the keys are 'a', 'b'" in unknown.advice
+    assert 'or write {"tokens": […], "tags": […]}' in unknown.advice
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        {"data": [{"tokens": ADA_WORDS, "tags": ["B-PER", "I-PER", "O", "O", "O", "O", "B-LOC", "O"]}]},
+        {"schema": {"tags": []}, "examples": [{"content": ADA, "annotations": [  # LightTag
+            {"start": each["start"], "end": each["end"], "tag": each["label"], "value": "x"} for each in PLACED]}]},
+        {"classes": ["PER"], "annotations": [None, [ADA, {"entities": [[0, 12, "PER"], [30, 37, "LOC"]]}]]},
+        {"annotations": [[ADA, {"entities": [[0, 12, "PER"], [30, 37, "LOC"]]}]]},
+        {"text": ADA, "annotations": {"entities": [[0, 12, "PER"], [30, 37, "LOC"]]}},
+    ],
+)  # fmt: skip
+def test_the_records_of_a_file_may_be_in_an_object(read, wrapped):
+    counts = SpanCounts()
+    assert entities(read(json.dumps(wrapped), "x.json", span_counts=counts)) == ADA_FOUND
+    assert counts.left_out == ({"texts that nobody annotated": 1} if "classes" in wrapped else {})
+
+
+def test_spans_beside_a_text_of_another_name_are_no_records(refused):
+    error = refused([{"review": ADA, "marks": [{"text": "Ada", "start": 0, "end": 3, "label": "PER"}]}])
+    assert "the keys are 'review', 'marks'" in error.advice
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        ["Ada", {"entities": None}],
+        {"text": "Ada", "intent": "x", "entities": 5},
+        {"text": "Ada", "prediction": None, "annotation": 5, "status": "Validated"},
+        {"text": ["Ada"], "label": {"PER": {"Ada": [[0, 2]]}}},
+        {"passages": [{"text": ["Ada"], "offsets": [[0, 3]]}]},
+    ],
+)
+def test_what_only_looks_like_a_tool_is_an_error(refused, record):
+    assert "is not what that writes" in refused([record]).problem
+
+
+@pytest.mark.parametrize(
+    ("record", "part"),
+    [
+        ({"text": "Ada", "annotations": [{"label": 1, "start_offset": 0, "end_offset": 3}]}, "export text labels"),
+        ({"tokens": [["Ada"], ["Bo"]], "ner_tags": [["O"], ["O"]]}, "'tokens' holds a list of 1 in place of a word"),
+        ({"tokens": [{"text": "Ada", "tag": "O"}]}, "holds an object with 'text', 'tag' in place of a word"),
+    ],
+)
+def test_what_has_the_wrong_shape_is_said(refused, record, part):
+    assert part in str(refused([record]))
