@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from ner_module.data.formats.contents import rival_of
 from ner_module.data.formats.options import DOCUMENTS, TAGS, WORDS, first_in
 from ner_module.data.sentence import Sentence
 from ner_module.errors import DataError
 from ner_module.files import check_regular
 from ner_module.hub_files import fetch_dataset_files, first_line, hub_is_reachable, retried
 
+_HEAD = 100
 _STRINGS = ("string", "large_string")
 _SPLIT_NAMES = {"dev": "validation", "valid": "validation"}
 
@@ -100,6 +102,13 @@ def choose_columns(
     if types[text] not in _STRINGS:
         problem = f"column {text!r} is not a list of words"
         raise DataError(where, None, problem, "name one with --data.text_column_name")
+    head = {column: kind.names for column, kind in kinds.items() if isinstance(kind, datasets.ClassLabel)}
+    strings = [column for column in kinds if types[column] in _STRINGS and column not in (text, *WORDS)]
+    for column, rows in (dataset.select_columns(strings)[:_HEAD] if strings else {}).items():
+        head[column] = [tag for tags in rows for tag in tags or ()]
+    if label_column is None and label in head and (rival := rival_of(head, label, ())):
+        problem = f"column {label!r} is called like tags, but the tags are in {rival!r}"
+        raise DataError(where, None, problem, "name one of them with --data.label_column_name")
     tags = kinds[label]
     if isinstance(tags, datasets.ClassLabel):
         label_names = list(tags.names)

@@ -196,7 +196,7 @@ def test_words_only_for_prediction(read, refused):
         ("O\tthe\nB-PER\tAnn\nO\tsat\n", 1, "swapped"),
         ("O the\nO man\nO sat\n", 1, "swapped"),
         ("1\ta\tO\n2\tb\tO\n\n1\ta\tO\n3\tc\tO\n\n", 5, "numbered '3' where 2 follows"),
-        ("1\ta\tO\n3\tc\tO\n", 1, "the words would be numbers"),
+        ("1\ta\tO\n3\tc\tO\n", 1, "the words would be '1', '3'"),
         ("This is raw text.\nIt is not\nin columns at all, is it?\n", 1, "raw text"),
     ],
 )

@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 from ner_module.data.formats.cells import MisfitError, TagCells, errors_at
 from ner_module.data.formats.char_spans import SpanCounts
-from ner_module.data.formats.contents import PLAIN_COMMENT, choose_columns, is_header, sentences_counted
+from ner_module.data.formats.contents import PLAIN_COMMENT, choose_columns, is_constant, is_header, sentences_counted
 from ner_module.data.formats.files import read_lines, take, too_large
 from ner_module.data.formats.options import TAGS, WORDS, ReadingOptions, first_in
 from ner_module.data.sentence import Sentence
@@ -234,7 +234,7 @@ def _choose_columns(
         names, rows = tuple(cell.strip().lower() for cell in rows[0]), rows[1:]
     columns = list(zip(*rows, strict=True))
     counting = {n: count for n, cells in enumerate(columns) if width > 2 and (count := sentences_counted(cells))}
-    said = (n for n, cells in enumerate(columns) if n not in counting and (width < 3 or not _is_constant(cells)))
+    said = (n for n, cells in enumerate(columns) if n not in counting and (width < 3 or not is_constant(cells)))
     lead = next(said, 0) if not first_id else 0
     after = (n for n in range(lead, width) if not all(map(_WORD_ID.fullmatch, columns[n])))
     default = (next(after, lead) if lead else int(first_id is not None), -1)
@@ -244,9 +244,6 @@ def _choose_columns(
     sentence = max(free, key=counting.__getitem__, default=None)
     if sentence is not None:
         say(f"column {sentence} numbers the sentences", True)
-    if asked[0] is None and text == 0 and width > 2 and all(map(_WORD_ID.fullmatch, columns[0])):
-        advice = "name the column of the words with --data.text_column_name (they are counted from 0)"
-        raise MisfitError("the words would be numbers that do not count the words either", advice)
     if label is None:
         label = found[0].number if found else None
     elif asked[1] is None and names and names[label] not in TAGS and not found:
@@ -301,11 +298,6 @@ def _column_names(lines: list[str], width: int, first_id: int | None) -> tuple[s
         names = tuple(declared[1].lower().split())
         return names if len(names) == width else ()
     return _CONLLU_COLUMNS if first_id is not None and width == len(_CONLLU_COLUMNS) else ()
-
-
-def _is_constant(cells: Sequence[str]) -> bool:
-    """Whether all cells are the same, as the name of a document is, and there are several."""
-    return 5 < len(cells) == cells.count(cells[0])
 
 
 def _look_swapped(words: Sequence[str], tags: Sequence[str]) -> bool:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import itertools
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from ner_module.data.formats.cells import NAME_COLUMNS, MisfitError
 from ner_module.data.formats.options import NUMBER, TAGS, TEXTS, WORDS, ReadingOptions, first_in
@@ -112,6 +112,11 @@ def choose_columns(
     """
     width = len(rows[0]) if rows else len(names)
     text = _column(options.text_column_name, names, width, usual[0], default[0])
+    words, is_usual = [row[text] for row in rows], bool(names) and names[text] in usual[0]
+    is_found = bool(words) and width > 2 and not is_usual and options.text_column_name is None
+    if is_found and are_no_words(words):
+        advice = "name the column of the words with --data.text_column_name (they are counted from 0)"
+        raise MisfitError(f"the words would be {', '.join(map(repr, words[:3]))}", advice)
     guess = _column(options.label_column_name, names, width, usual[1], default[1]) if options.tagged else None
     if guess == text:
         problem = "the line has a single column" if width == 1 else f"words and tags are both column {text}"
@@ -149,6 +154,34 @@ def _column(asked: str | None, names: Sequence[str], width: int, usual: Sequence
     problem = f"there is no column {asked!r}" if asked is not None else f"no column is called {', '.join(usual)}"
     known = f"there are {', '.join(map(repr, names[:12]))}" if names else "they have no names"
     raise MisfitError(problem, f"{NAME_COLUMNS} ({known}; a number counts from 0)")
+
+
+def are_no_words(cells: Sequence[str]) -> bool:
+    """Whether cells are all numbers, or all the same."""
+    return is_constant(cells) or all(map(str.isdecimal, cells))
+
+
+def is_constant(cells: Sequence[str]) -> bool:
+    """Whether all cells are the same, as the name of a document is, and there are several."""
+    return 5 < len(cells) == cells.count(cells[0])
+
+
+def rival_of(lists: Mapping[str, Any], chosen: str, but: Container[str | None]) -> str | None:
+    """The key of a list of tags with prefixes, or ``O``, beside a chosen one that has none; ``but`` some keys.
+
+    >>> rival_of({"tokens": ["Ada"], "tags": ["NNP"], "ner": ["B-PER"]}, "tags", ["tokens"])
+    'ner'
+    """
+
+    def is_tag(cell: Any) -> bool:
+        return isinstance(cell, str) and (cell == OUTSIDE or ("-" in cell and has_prefix(cell)))
+
+    others = ((key, cells) for key, cells in lists.items() if key not in but and isinstance(cells, list) and cells)
+    return (
+        None
+        if any(map(is_tag, lists[chosen]))
+        else next((key for key, cells in others if all(map(is_tag, cells))), None)
+    )
 
 
 def sentences_counted(cells: Sequence[str]) -> int:

@@ -16,6 +16,7 @@ from typing import Any
 from ner_module.data.formats.adapters import AnnotatedText, Item, Note, offered_formats
 from ner_module.data.formats.cells import NAME_COLUMNS, MisfitError, TagCells, describe
 from ner_module.data.formats.char_spans import CharSpan, SpanCounts, check_spans, check_type, locate_words, tag_words
+from ner_module.data.formats.contents import rival_of
 from ner_module.data.formats.options import DOCUMENTS, TAGS, TEXTS, WORDS, ReadingOptions, first_in
 from ner_module.data.sentence import Sentence
 from ner_module.data.words import split_words
@@ -126,6 +127,9 @@ class RecordReader:
         tag_key = self._label_key or list_key(record, None, TAGS, str, int)
         self._has_spans = token_key is None or tag_key is None
         if not self._has_spans:
+            if tag_key and not self._label_key and (rival := rival_of(record, tag_key, (token_key, *WORDS))):
+                problem = f"{tag_key!r} is called like tags, but the tags are in {rival!r}"
+                raise MisfitError(problem, "name one of them with --data.label_column_name")
             if None in (self._text_key, self._label_key):
                 self._counts.say(self._path, f"words are in {token_key!r}, tags in {tag_key!r}")
             self._text_key, self._label_key = token_key, tag_key
@@ -249,7 +253,7 @@ def parse_span(item: Any) -> list[CharSpan]:
         start, end, labels = item if _offset(item[0]) is not None else (*item[1:], item[0])
     names: list[Any] = labels if isinstance(labels, list) else [labels]
     start, end = _offset(start), _offset(end)
-    if start is None or end is None or not all(isinstance(name, str) for name in names):
+    if start is None or end is None or not names or not all(isinstance(name, str) for name in names):
         advice = 'write [start, end, "TYPE"] or {"start": …, "end": …, "label": …}'
         if any(type(name) is int for name in names):
             advice = "give the names of types, not their numbers (doccano: export text labels)"

@@ -25,7 +25,14 @@ from typing import Any, NamedTuple
 
 from ner_module.data.formats.cells import MisfitError, TagCells, describe, errors_at
 from ner_module.data.formats.char_spans import SpanCounts
-from ner_module.data.formats.contents import PLAIN_COMMENT, choose_columns, is_header, sentences_counted, tag_columns
+from ner_module.data.formats.contents import (
+    PLAIN_COMMENT,
+    are_no_words,
+    choose_columns,
+    is_header,
+    sentences_counted,
+    tag_columns,
+)
 from ner_module.data.formats.files import read_lines, take
 from ner_module.data.formats.options import DOCUMENTS, TAGS, TEXTS, WORDS, ReadingOptions, first_in
 from ner_module.data.formats.records import Record, RecordReader
@@ -186,7 +193,7 @@ def _find_layout(
     columns = list(zip(*body, strict=True)) or [()] * len(first)
     tags = next((column.number for column in tag_columns(body) if column.rank == 3), None)
     counting = {number: count for number, cells in enumerate(columns) if (count := sentences_counted(cells))}
-    left = [number for number in range(len(first)) if number != tags and number not in counting]
+    left = [n for n, cells in enumerate(columns) if n != tags and n not in counting and not are_no_words(cells)]
     default = (left[0] if len(left) == 1 else None, tags) if names else (min([*left, len(first) - 1]), -1)
     of_words_and_tags = (*WORDS, *TEXTS), (*TAGS, "entities", "spans")
     text, label, _ = choose_columns(options, names, body, of_words_and_tags, default, (), say)

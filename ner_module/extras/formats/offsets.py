@@ -118,13 +118,11 @@ class CountedOffsets:
         is_plain = text.isascii() and "\n" not in text
         as_it_stands = [fits(span.start, span.end) or fits(*_stripped(text, span)) for span in spans]
         self._seen += len(spans)
-        if is_fitting := all(as_it_stands):  # counts against all shifts, though a few would fit so, too
+        if is_plain and all(as_it_stands):  # counts against all other ways, though a few would fit so, too
             self._fitting += len(spans)
-            if is_plain:
-                return
-        else:
-            self._inside += [line] * sum(span.start not in starts and span.end not in ends for span in spans)
-        for way in _SHIFTS if is_plain else _FORMS if is_fitting else _COUNTED:
+            return
+        self._inside += [line] * sum(span.start not in starts and span.end not in ends for span in spans)
+        for way in _SHIFTS if is_plain else _COUNTED:
             if way in _FORMS and len(_FORMS[way][0](text)) == len(text) * _FORMS[way][1]:
                 continue  # it makes no difference here
             for fit, (start, end, _, _) in zip(as_it_stands, convert(text, spans, way), strict=True):

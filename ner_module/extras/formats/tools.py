@@ -44,6 +44,7 @@ def _label_studio(task: Any, file: File) -> Iterator[Item]:
         yield AnnotatedText(text, document=document, left_out=_UNTOUCHED)
         return
     yield from [_OTHERS] * (len(done) - 1)
+    done.sort(key=lambda each: not each.get("ground_truth"))
     marks = [mark for mark in done[0]["result"] if str(mark.get("type", "labels")).endswith("labels")]
     controls = {str(mark.get("from_name")) for mark in marks}
     file.controls |= controls
@@ -310,28 +311,24 @@ def adapt(path: Path, records: Iterable[tuple[int, Any]], options: ReadingOption
 
 def _unwrapped(records: Iterable[tuple[int, Any]], file: File) -> Iterator[tuple[int, Any]]:
     """Records; of an object that is none but holds one list of them (NER Annotator, LightTag, …), those of the list."""
+
+    def is_record(value: Any) -> bool:
+        if isinstance(value, dict):  # and not a span, which may have a text, too
+            return not _PLAIN.isdisjoint(value) and _PLACES.isdisjoint(value)
+        return value is None or _tool_of(value, file) is not None
+
     for line, record in records:
         lists: list[Any] = []
         if isinstance(record, dict) and _PLAIN.isdisjoint(record) and _tool_of(record, file) is None:
-            lists = [each for each in record.values() if each and isinstance(each, list) and all(map(_is_record, each))]
+            lists = [each for each in record.values() if each and isinstance(each, list) and all(map(is_record, each))]
         yield from ((line, each or _UNTOUCHED) for each in lists[0]) if len(lists) == 1 else [(line, record)]
-
-
-def _is_record(value: Any) -> bool:
-    """Whether a value is a record: not a span, which may have a text, too."""
-    if isinstance(value, dict):
-        return not _PLAIN.isdisjoint(value) and _PLACES.isdisjoint(value)
-    return value is None or _is_pair(value)
-
-
-def _is_pair(value: Any) -> bool:
-    return isinstance(value, list) and list(map(type, value)) == [str, dict]
 
 
 def _tool_of(record: Any, file: File) -> str | None:
     """What wrote a record, where it is no plain one."""
     if not isinstance(record, dict):
-        return _PAIRS if _is_pair(record) else None
+        is_pair = isinstance(record, list) and list(map(type, record)) == [str, dict]
+        return _PAIRS if is_pair else None
     tools = _tools_of(tuple(record))
     tool = next((name for name in tools if _TOOLS[name][1](record)), None) if tools else None
     if tool in (None, "Prodigy") or not list_key(record, file.text_key, WORDS, str):

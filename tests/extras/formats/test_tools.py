@@ -115,6 +115,13 @@ def test_label_studio_skips_what_nobody_annotated_and_counts_it(read):
     assert not counts.is_clean
 
 
+def test_label_studio_prefers_the_ground_truth_and_refuses_marks_of_no_type(read, refused):
+    done = [{"result": [label_studio(0, 1, name, "a b")], "ground_truth": name == "Y"} for name in "XYZ"]
+    assert read([{"data": {"text": "a b"}, "annotations": done}])[0].tags == ["B-Y", "O"]
+    done[1]["result"][0]["value"]["labels"] = []
+    assert "a span is an object with" in refused([{"data": {"text": "a b"}, "annotations": done}]).problem
+
+
 def test_predictions_on_tokens_can_be_read(read, refused):
     entities = [{"type": "PER", "text": "Ann Lee", "start": 0, "end": 2, "score": 0.9}]
     records = [{"tokens": ["Ann", "Lee", "sat"], "entities": entities}, {"tokens": ["x"], "entities": []}]
