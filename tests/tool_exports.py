@@ -119,6 +119,13 @@ def conllu_misc(words: list[str], spans: Spans) -> str:
     return "\n".join([*(f"{n + 1}\t{word}\t" + "_\t" * 7 + names[n] for n, word in enumerate(words)), ""])
 
 
+def inline(words: list[str], spans: Spans) -> str:
+    tags = dict.fromkeys(range(len(words)), "O")
+    for start, end, name in spans:
+        tags |= {at: f"{'B' if at == start else 'I'}-{name}" for at in range(start, end)}
+    return " ".join(f"{word}|X|{tags[at]}" for at, word in enumerate(words)) + "\n"
+
+
 def pubtator(text: str, spans: Spans) -> str:
     return "\n".join([f"1|t|{text}", "1|a|", *(f"1\t{a}\t{b}\t{text[a:b]}\t{t}" for a, b, t in spans), ""])
 
@@ -143,7 +150,7 @@ WORDS: dict[str, tuple[Callable[[list[str], Spans], Any], str]] = {
     "gliner": (gliner, "g.json"),
     "word spans": (word_spans, "w.jsonl"),
 }
-BLOCKS = {"conll2012": (conll2012, "c.conll"), "conllu-misc": (conllu_misc, "u.conllu")}
+BLOCKS = {"conll2012": (conll2012, "c.conll"), "conllu-misc": (conllu_misc, "u.conllu"), "inline": (inline, "w.txt")}
 
 
 def write_all(folder: Path, sentences: Iterable[Sentence]) -> dict[str, Path]:
@@ -172,7 +179,7 @@ def write_all(folder: Path, sentences: Iterable[Sentence]) -> dict[str, Path]:
     }
     for name, (make, file) in BLOCKS.items():
         paths[name] = folder / file
-        text = heads[name] + "\n".join(make(*each) for each in of_words if each[0])
+        text = heads.get(name, "") + "\n".join(make(*each) for each in of_words if each[0])
         paths[name].write_text(text, encoding="utf-8")
     paths["pubtator"] = folder / "p.pubtator"
     paths["pubtator"].write_text("\n".join(pubtator(*each) for each in of_text), encoding="utf-8")

@@ -81,7 +81,7 @@ def _read_inline(path: Path, options: ReadingOptions) -> Items:
     """A sentence a line of ``word|POS|TAG`` (WikiNER) or ``word/TAG``; the first line says how many parts there are."""
     mark, count = "", 0
     for number, line in enumerate(read_lines(path, options.encoding, options.max_record), 1):
-        items = line.split()
+        items = re.findall(r"[^ \t\r\n]+", line)
         mark = mark or ("|" if all("|" in item for item in items) else "/")
         count = count or min((item.count(mark) for item in items), default=0)
         rows = [item.rsplit(mark, count) for item in items]
@@ -126,8 +126,8 @@ def _known(name: str, advice: str) -> Callable[[Path, ReadingOptions], Items]:
 
 
 _CONLL_2012 = r"(?:\s|#(?!begin).*\n)*(?:#begin document |\S+[ \t]+[0-9]+[ \t]+0[ \t]+(?:\S+[ \t]+){2}\([A-Z]\S*\*)"
-_ITEM = r"\S+[|/](?:O|[BIESLU]-[^\s|/]+|[A-Z]{3,})"
-_INLINE = rf"\s*{_ITEM}(?:[ \t]+{_ITEM})+[ \t\r]*(?:\n|$)"
+_ITEM = r"[^ \t\n]+[|/](?:O|[BIESLU]-[^\s|/]+|[A-Z]{3,})"
+_INLINE = rf"(?:\s*{_ITEM}[ \t\r]*\n)*\s*{_ITEM}(?:[ \t]+{_ITEM})+[ \t\r]*(?:\n|$)"
 _XML = r"(?:\s*<[?!][^>]*>)*\s*"
 _BIOC = "pip install bioc, then python -c \"from bioc import biocxml, biocjson; biocjson.dump(biocxml.load('FILE'), \
 open('FILE.json', 'w'))\" makes a file that is read"
