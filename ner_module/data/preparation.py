@@ -34,7 +34,7 @@ from ner_module.pretrained import max_sequence_length
 log = logging.getLogger(__name__)
 
 # Part of every key: raise it when what is stored changes its meaning.
-_VERSION = 9
+_VERSION = 10
 
 NEEDED = {"fit": "train", "validate": "validation", "test": "test", "predict": "predict"}
 """The split a command cannot run without."""

@@ -1,4 +1,4 @@
-"""Files of further formats: CoNLL-2012, PubTator, spaCy's DocBin.
+"""Files of further formats: CoNLL-2012, PubTator, WikiNER, spaCy's DocBin.
 
 A reader yields words with tags or texts with spans, each with file and line. Formats that are known but not read are an
 error that says how to convert them.
