@@ -26,30 +26,31 @@ from pathlib import Path
 from accuracy import TEST_KEYS, Recipe, Trainings
 from corpora import REPOSITORY, add_arguments, find_corpus
 
+WNUT17_TYPES = ("corporation", "creative-work", "group", "location", "person", "product")
 REMOVED = ("person", "location")
-_RECIPE = ("--model.head_learning_rate", "1e-3", "--model.warmup_ratio", "0.2", "--model.decoding", "viterbi")
+RECIPE = ("--model.head_learning_rate", "1e-3", "--model.warmup_ratio", "0.2", "--model.decoding", "viterbi")
 
 
-def write_halves(train: Path, folder: Path, removed: Iterable[str] = REMOVED, seed: int = 42) -> dict[str, Path]:
-    """Write the sentences of an IOB2 column file as two halves, the second one also without the removed types."""
-    sentences = [part for part in train.read_text(encoding="utf-8").split("\n\n") if part.strip()]
+def halves_of(train: Path, seed: int = 42) -> tuple[list[str], list[str]]:
+    """The sentences of a column file, in two seeded halves that keep their order."""
+    sentences = [part.strip("\n") for part in train.read_text(encoding="utf-8").split("\n\n") if part.strip()]
     second = set(random.Random(seed).sample(range(len(sentences)), len(sentences) // 2))
+    first, other = ([part for at, part in enumerate(sentences) if (at in second) == half] for half in (False, True))
+    return first, other
+
+
+def write(path: Path, sentences: Iterable[str], removed: Iterable[str] = ()) -> Path:
+    """Write sentences with IOB2 tags; words of the ``removed`` types become ``O``."""
     gone = {f"{prefix}-{name}" for name in removed for prefix in "BI"}
 
     def stripped(line: str) -> str:
         word, tag = line.rstrip().split("\t")
         return f"{word}\tO" if tag in gone else line
 
-    halves = {
-        "first": [part for index, part in enumerate(sentences) if index not in second],
-        "second": [part for index, part in enumerate(sentences) if index in second],
-    }
-    halves["second_partial"] = ["\n".join(map(stripped, part.strip("\n").split("\n"))) for part in halves["second"]]
-    folder.mkdir(parents=True, exist_ok=True)
-    files = {name: folder / f"{name}.conll" for name in halves}
-    for name, path in files.items():
-        path.write_text("\n\n".join(part.strip("\n") for part in halves[name]) + "\n", encoding="utf-8")
-    return files
+    path.parent.mkdir(parents=True, exist_ok=True)
+    parts = ("\n".join(map(stripped, part.split("\n"))) for part in sentences)
+    path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    return path
 
 
 def main() -> None:
@@ -63,19 +64,20 @@ def main() -> None:
     arguments = parser.parse_args()
     for name in ("output", "data", "cache"):
         setattr(arguments, name, getattr(arguments, name).resolve())
-    halves = write_halves(find_corpus("wnut17", arguments.data).train, arguments.output / "data")
-    kept = ["corporation", "creative-work", "group", "product"]
-    types = json.dumps({halves["second_partial"].name: kept})
+    folder, (one, other) = arguments.output / "data", halves_of(find_corpus("wnut17", arguments.data).train)
+    first, second = write(folder / "first.conll", one), write(folder / "second.conll", other)
+    lacking = write(folder / "second_partial.conll", other, REMOVED)
+    types = json.dumps({lacking.name: [name for name in WNUT17_TYPES if name not in REMOVED]})
     options = {
-        "whole": (halves["second"], ()),
-        "partial": (halves["second_partial"], ("--data.annotated_types", types)),
-        "as_outside": (halves["second_partial"], ()),
+        "whole": (second, ()),
+        "partial": (lacking, ("--data.annotated_types", types)),
+        "as_outside": (lacking, ()),
     }
     recipes = []
     for name in arguments.kinds:
-        second, more = options[name]
-        train = json.dumps([str(halves["first"]), str(second)])
-        recipes.append(Recipe(name, ("--data.train_file", train, *_RECIPE, *more)))
+        file, more = options[name]
+        train = json.dumps([str(first), str(file)])
+        recipes.append(Recipe(name, ("--data.train_file", train, *RECIPE, *more)))
     trainings, rows = Trainings(arguments, recipes), []
     for seed in arguments.seeds:
         for recipe in recipes:
