@@ -5,77 +5,58 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from ner_module.errors import DataError, RunError
+from ner_module.errors import DataError
 from ner_module.training.saved_config import read_config
 
-if TYPE_CHECKING:
-    from optuna import Trial
-
-Value = bool | int | float | str | None
 _HEAD_RATE = "model.head_learning_rate"
+_ADVICE = (
+    "give a list of choices, or `{low: …, high: …}` with numbers, the lower one first and with `log: true` none of "
+    "them 0; a range needs a number in the recipe, too"
+)
 
 
-class Range(BaseModel, extra="forbid"):
-    """Numbers from ``low`` to ``high``, both included; whole ones if both are; ``log``: evenly by ratio."""
-
-    low: int | float
-    high: int | float
-    log: bool = False
-
-
-Space = dict[str, Range | Annotated[list[Value], Field(min_length=1)]]
-SPACE: TypeAdapter[Space] = TypeAdapter(Space)
-
-
-def default_space(options: Mapping[str, Any]) -> Space:
-    """What is searched unless a file says otherwise, around the values of the recipe."""
+def default_space(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What is searched unless a file says otherwise, around the values of the recipe; as such a file has it."""
     rate, epochs = value_of(options, "model.learning_rate"), value_of(options, "trainer.max_epochs") or 0
-    space: Space = {
-        "model.learning_rate": Range(low=rate / 4, high=rate * 4, log=True),
-        _HEAD_RATE: Range(low=1e-4, high=1e-2, log=True),
-        "model.warmup_ratio": Range(low=0.0, high=0.3),
+    space = {
+        "model.learning_rate": {"low": rate / 4, "high": rate * 4, "log": True},
+        _HEAD_RATE: {"low": 1e-4, "high": 1e-2, "log": True},
+        "model.warmup_ratio": {"low": 0.0, "high": 0.3},
         "model.dropout": [None, 0.0, 0.2],
         "model.decoding": ["viterbi", "greedy"],
         "data.batching": ["random", "grouped"],
     }
     if epochs > 0 and value_of(options, "trainer.max_steps") == -1:
-        space["trainer.max_epochs"] = Range(low=(epochs + 1) // 2, high=2 * epochs)
+        space["trainer.max_epochs"] = {"low": (epochs + 1) // 2, "high": 2 * epochs}
     return space
 
 
-def read_space(path: Path) -> Space:
-    """The space in a YAML file; raises :class:`DataError` where an entry is neither a range nor a list of choices."""
-    try:
-        return SPACE.validate_python(read_config(path))
-    except ValidationError as error:
-        name = error.errors()[0]["loc"][0]
-        advice = "give `{low: …, high: …}` with numbers, `log: true` for rates, or a list of choices"
-        raise DataError(path, None, f"{name} is neither a range nor choices", advice) from error
-
-
-def around(space: Space, options: Mapping[str, Any]) -> Space:
-    """The same with the recipe's own values in it: the first trial is the recipe.
+def read_space(path: Path, options: Mapping[str, Any]) -> dict[str, BaseDistribution]:
+    """The space in a YAML file, with the recipe's own values in it: the first trial is the recipe.
 
     Raises:
-        RunError: a range is empty, holds no logarithm, or the recipe has no number to compare it with.
+        DataError: an entry is neither a range nor a list of choices.
     """
-    found: Space = {}
-    for name, wanted in space.items():
+    space: dict[str, BaseDistribution] = {}
+    for name, wanted in read_config(path).items():
         value = value_of(options, name)
-        if isinstance(wanted, list):
-            found[name] = wanted if value in wanted else [value, *wanted]
-        elif isinstance(value, bool) or not isinstance(value, int | float):
-            raise RunError(f"--space: {name} is {value} in the recipe, where a range needs a number: give it one there")
-        elif wanted.low > wanted.high or (wanted.log and min(wanted.low, value) <= 0):
-            problem = f"from {shown(wanted.low)} to {shown(wanted.high)}, and {shown(value)} in the recipe"
-            raise RunError(f"--space: {name} is {problem}: low must not exceed high, nor any be 0 with `log: true`")
-        else:
-            found[name] = Range(low=min(wanted.low, value), high=max(wanted.high, value), log=wanted.log)
-    return found
+        try:
+            if isinstance(wanted, list):
+                space[name] = CategoricalDistribution(list(dict.fromkeys([value, *wanted])))
+                continue
+            # YAML takes 1e-5 for a text.
+            low, high = (float(end) if isinstance(end, str) else end for end in (wanted["low"], wanted["high"]))
+            kind = IntDistribution if isinstance(low, int) and isinstance(high, int) else FloatDistribution
+            kind(**wanted | {"low": low, "high": high})  # whether it is a range without the recipe's value, too
+            space[name] = kind(**wanted | {"low": min(low, value), "high": max(high, value)})
+        except (KeyError, TypeError, ValueError) as error:
+            problem = f"{name}, in the recipe {shown(value)}, has neither a range nor choices"
+            raise DataError(path, None, problem, _ADVICE) from error
+    return space
 
 
 def value_of(options: Mapping[str, Any], name: str) -> Any:
@@ -86,25 +67,12 @@ def value_of(options: Mapping[str, Any], name: str) -> Any:
     return options["model"]["learning_rate"] if value is None and name == _HEAD_RATE else value
 
 
-def draw(space: Space, trial: Trial) -> dict[str, Value]:
-    """What a trial tries."""
-    values: dict[str, Value] = {}
-    for name, wanted in space.items():
-        if isinstance(wanted, list):
-            values[name] = trial.suggest_categorical(name, wanted)
-        elif isinstance(wanted.low, int) and isinstance(wanted.high, int):
-            values[name] = trial.suggest_int(name, wanted.low, wanted.high, log=wanted.log)
-        else:
-            values[name] = trial.suggest_float(name, wanted.low, wanted.high, log=wanted.log)
-    return values
+def as_flags(values: Mapping[str, Any]) -> list[str]:
+    """Values as options of a command line."""
+    return [f"--{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in values.items()]
 
 
-def as_flag(name: str, value: Value) -> str:
-    """A value as an option of a command line."""
-    return f"--{name}={value if isinstance(value, str) else json.dumps(value)}"
-
-
-def shown(value: Value) -> str:
+def shown(value: Any) -> str:
     """A value in few characters.
 
     >>> shown(3.1234e-05), shown(0.25), shown(None), shown(4)

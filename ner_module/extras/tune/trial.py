@@ -48,7 +48,7 @@ def train(run_dir: Path, arguments: Sequence[str], is_hopeless: Callable[[Rows],
     """
     with when_free(run_dir):
         pass
-    problem = run_command(run_dir, ["fit", *arguments, f"--run_dir={run_dir}", "--ckpt_path=auto"], is_hopeless)
+    problem = run_command(run_dir, ["fit", *arguments, "--ckpt_path=auto"], is_hopeless)
     for name in ("last", "previous") if not problem else ():
         checkpoint_path(run_dir, name).unlink(missing_ok=True)
     return problem
@@ -57,16 +57,17 @@ def train(run_dir: Path, arguments: Sequence[str], is_hopeless: Callable[[Rows],
 def run_command(
     run_dir: Path, arguments: Sequence[str], is_hopeless: Callable[[Rows], bool] = lambda rows: False
 ) -> str:
-    """The same for any command of the program."""
+    """The same for any command of the program with a run."""
     run_dir.mkdir(parents=True, exist_ok=True)
     output, seen, stopped = run_dir / "output.txt", 0, False
     with output.open("ab") as file:
         process = subprocess.Popen(
-            [sys.executable, "-m", "ner_module", *arguments],
+            [sys.executable, "-m", "ner_module", *arguments, f"--run_dir={run_dir}"],
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=file,
-            preexec_fn=_end_with_us if _LIBC else None,
+            # Linux asks it to save and end when this process is killed (PR_SET_PDEATHSIG).
+            preexec_fn=(lambda: _LIBC.prctl(1, signal.SIGTERM)) if _LIBC else None,
         )
     try:
         while not stopped and process.poll() is None:
@@ -82,11 +83,6 @@ def run_command(
     lines = output.read_text(encoding="utf-8", errors="replace").splitlines()
     errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
     return f"{[f'exit code {process.returncode}', *errors][-1]} ({output})"
-
-
-def _end_with_us() -> None:
-    """Have Linux ask this process to save and end when the one that started it is killed (PR_SET_PDEATHSIG)."""
-    _LIBC.prctl(1, signal.SIGTERM)
 
 
 def epochs_of(run_dir: Path) -> Rows:
