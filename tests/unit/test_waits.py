@@ -102,8 +102,9 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> Iterator[Waits]:
         pytest.param(["--model.padding", "longest"], marks=pytest.mark.slow),
         pytest.param(["--trainer.precision", "bf16-mixed"], marks=pytest.mark.slow),
         pytest.param(["--model.gradient_checkpointing", "true"], marks=pytest.mark.slow),
+        pytest.param(["--model.crf", "true"], marks=pytest.mark.slow),
     ],
-    ids=["plain", "accumulated", "padded", "bf16", "checkpointed"],
+    ids=["plain", "accumulated", "padded", "bf16", "checkpointed", "crf"],
 )
 def test_a_step_that_is_not_logged_never_waits(
     options: list[Any], fit_options: list[str], run_main: Callable[..., Outcome], waits: Waits
