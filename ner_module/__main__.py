@@ -22,6 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
         training that was saved on SIGTERM with 143, on SIGUSR1 with 75.
     """
     error: BaseException | None = None
+    _open_streams()
     try:
         code = _run(list(sys.argv[1:] if arguments is None else arguments))
     except BaseException as raised:
@@ -31,6 +32,13 @@ def main(arguments: list[str] | None = None) -> int:
     if error is not None:
         raise error
     return code
+
+
+def _open_streams() -> None:
+    """Read nothing from, and write nowhere, where a standard stream is closed: a file would get its number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
 
 
 def _run(arguments: list[str]) -> int:

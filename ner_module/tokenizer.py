@@ -145,11 +145,15 @@ def tokenizer_to_files(tokenizer: Any) -> dict[str, str]:
 
 
 def tokenizer_from_files(files: dict[str, str]) -> Any:
-    """The inverse of :func:`tokenizer_to_files`; touches neither hub nor cache."""
+    """The inverse of :func:`tokenizer_to_files`; touches neither hub nor cache. Raises a ``PretrainedError``."""
     from transformers import AutoTokenizer
 
     with tempfile.TemporaryDirectory() as folder:
         for name in TOKENIZER_FILES:  # never a name that the files' source has made up
             if name in files:
                 (Path(folder) / name).write_text(files[name], encoding="utf-8")
-        return _whole(AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False))
+        try:
+            return _whole(AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False))
+        except Exception as error:  # whatever transformers makes of files that are none
+            problem = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise PretrainedError(f"the checkpoint's tokenizer cannot be loaded ({problem}): use another") from error

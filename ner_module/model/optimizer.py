@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from functools import cache
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -113,7 +113,26 @@ def make_optimizer(
     # Else Lightning refuses to clip under autocast, bfloat16 too, where no gradient is scaled. Callers do not ask for
     # `fused` with float16.
     optimizer._step_supports_amp_scaling = False
+    optimizer.register_load_state_dict_pre_hook(_checked_state)
     return optimizer
+
+
+def _checked_state(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> dict[str, Any]:
+    """Of a checkpoint only moments and rates: a fused step writes past the end of moments that are smaller than theirs.
+
+    Raises:
+        ValueError: they are not those of the parameters.
+    """
+    groups = []
+    for own, theirs in zip(optimizer.param_groups, saved["param_groups"], strict=True):
+        groups.append({**own, "params": theirs["params"], "lr": float(theirs["lr"])})
+        for parameter, number in zip(own["params"], theirs["params"], strict=True):
+            state = saved["state"].get(number, {})
+            found = {name: value.shape for name, value in state.items() if value.is_floating_point()}
+            shape = parameter.shape
+            if state and found != {"step": torch.Size(), "exp_avg": shape, "exp_avg_sq": shape}:
+                raise ValueError(f"the optimiser's state of a parameter {tuple(shape)} is another one's")
+    return {**saved, "param_groups": groups}
 
 
 def clip_within_step(optimizer: torch.optim.Optimizer, max_norm: float) -> None:

@@ -7,11 +7,12 @@ its own affair, and a misfit there is reported as such (`failures.py`).
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal, NotRequired, Required, get_type_hints
 
 import torch
 from pydantic import AfterValidator, Field, InstanceOf, Json, TypeAdapter, ValidationError
-from typing_extensions import TypedDict
+from typing_extensions import TypeAliasType, TypedDict
 
 from ner_module.data.batching import Batching
 from ner_module.data.datamodule import NERDataModule
@@ -54,6 +55,7 @@ _DataOptions = _arguments(NERDataModule.__init__, seed=_Count)
 
 class _EncoderConfig(TypedDict):
     model_type: str
+    id2label: dict[str, str]
 
 
 class _Own(TypedDict):
@@ -106,6 +108,21 @@ class _Rows(TypedDict):
     rows: list[_Row]
 
 
+def _are_numbers(tensor: torch.Tensor) -> torch.Tensor:
+    if tensor.dtype not in (torch.float64, torch.float32, torch.float16, torch.bfloat16):
+        raise ValueError(f"weights of the type {tensor.dtype}")
+    return tensor
+
+
+_Weights = Annotated[InstanceOf[torch.Tensor], AfterValidator(_are_numbers)]
+_Progress = TypeAliasType("_Progress", "dict[str, _Progress] | list[_Progress] | _Count | bool | None")  # type: ignore[misc]
+
+
+class _Schedule(TypedDict):
+    last_epoch: _Count
+    _step_count: _Count
+
+
 class _Callbacks(TypedDict):
     ResultsTable: NotRequired[_Rows]
 
@@ -115,7 +132,9 @@ class _Checkpoint(TypedDict):
     NERDataModule: _Data
     hyper_parameters: _Hyperparameters  # type: ignore[valid-type]
     datamodule_hyper_parameters: NotRequired[_DataOptions]  # type: ignore[valid-type]
-    state_dict: dict[str, InstanceOf[torch.Tensor]]
+    state_dict: dict[str, _Weights]
+    loops: NotRequired[_Progress]
+    lr_schedulers: NotRequired[Annotated[list[_Schedule], Field(min_length=1)]]
     callbacks: NotRequired[_Callbacks]
     epoch: _Count
     global_step: _Count
@@ -178,8 +197,12 @@ def schema_problem(checkpoint: Any) -> str | None:
         return problem
     if (inflated := _inflated(checkpoint)) is not None:
         return f"{inflated}: a tensor that is larger than what is stored of it"
-    if checkpoint["NERDataModule"]["label_names"] != checkpoint["hyper_parameters"]["label_names"]:
-        return "NERDataModule.label_names: not the model's labels"
+    names = {str(index): name for index, name in enumerate(checkpoint["hyper_parameters"]["label_names"])}
+    if json.loads(checkpoint["ner_module"]["encoder_config"])["id2label"] != names:
+        return "hyper_parameters.label_names: not those of the encoder's config"
+    for field in ("label_names", "scheme", "outside_label"):
+        if checkpoint["NERDataModule"][field] != checkpoint["hyper_parameters"][field]:
+            return f"NERDataModule.{field}: not the model's"
     return None
 
 
@@ -188,7 +211,8 @@ def _problem(schema: TypeAdapter[Any], content: Any) -> str | None:
         schema.validate_python(content, strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part)[:40] for part in first["loc"]) or "its content"
+        # Not the types that a value could have had.
+        place = ".".join(str(part)[:40] for part in first["loc"] if "[" not in str(part)) or "its content"
         return f"{place}: {first['msg'][0].lower()}{first['msg'][1:]}"
     return None
 

@@ -68,6 +68,8 @@ def explain(error: BaseException, run: Run) -> str | None:
     if any(module.endswith("checkpoint_connector") and "restore" in function for module, function in calls):
         what = _in_brief(error)
         return f"the checkpoint does not fit this training, or was damaged ({what}); give another --ckpt_path"
+    if isinstance(error, IndexError) and str(error) == "index out of range in self":  # of embeddings
+        return "the tokenizer has subword tokens for which the model has no embedding: they do not belong together"
     # Lightning itself raises an error for options that do not fit the data or each other.
     if isinstance(error, MisconfigurationException) or calls[-1][0].startswith("lightning."):
         return " ".join(str(error).split())

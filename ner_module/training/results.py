@@ -89,7 +89,7 @@ class ResultsTable(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Without validation data, add and print a row of what training alone says."""
-        if not trainer.enable_validation or not sum(trainer.num_val_batches):
+        if not _validates(trainer):
             self._add_row(trainer, pl_module)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -104,12 +104,12 @@ class ResultsTable(Callback):
             return
         if reason is not None:
             say(f"\nstopped: {reason}", "bold")
-        if not self.rows:
+        scored = [row for row in self.rows if "val/f1" in row]
+        if not scored:
+            why = "training ended before a validation" if _validates(trainer) else "no validation data"
+            say(f"\n{why}: nothing was scored; last.ckpt is the model after the last step\n", "bold")
             return
-        if "val/f1" not in self.rows[-1]:
-            say("\nno validation data: nothing was scored; last.ckpt is the model after the last step\n", "bold")
-            return
-        best = max((row for row in self.rows if "val/f1" in row), key=lambda row: row["val/f1"])
+        best = max(scored, key=lambda row: row["val/f1"])
         saved, epoch = best_f1(trainer), f"{best['epoch']:g}"
         is_saved = saved is not None and math.isclose(best["val/f1"], saved, abs_tol=2e-6)
         what = "best.ckpt holds epoch" if is_saved else "The best epoch is"
@@ -141,6 +141,11 @@ class ResultsTable(Callback):
             say("".join(map(str.rjust, titles, widths)), "bold")
         cells = (column.cell(row.get(key)) for column, key in EPOCH_COLUMNS)
         say("".join(map(str.rjust, cells, widths)))
+
+
+def _validates(trainer: Trainer) -> bool:
+    """Whether there is validation data, and the trainer may use it."""
+    return bool(trainer.limit_val_batches) and "validation" in trainer.datamodule.encoded  # type: ignore[attr-defined]
 
 
 def end_reason(trainer: Trainer) -> str | None:

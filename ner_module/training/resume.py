@@ -67,9 +67,12 @@ class RelocatableCheckpoint(ModelCheckpoint):
         """Restore the state with the paths as they are now."""
         best = Path(str(self.dirpath)) / Path(state_dict["best_model_path"]).name
         if best.is_file():
-            path, scores = str(best), list(state_dict["best_k_models"].values())
+            path, scores = str(best), [torch.tensor(float(score)) for score in state_dict["best_k_models"].values()]
+            if not all(map(torch.isfinite, scores)):  # nothing would be better
+                raise ValueError(f"the score of {path} is not a number")
             paths: dict[str, Any] = {"dirpath": self.dirpath, "best_model_path": path, "kth_best_model_path": path}
             paths |= {"best_k_models": {path: scores[0]} if scores else {}, "last_model_path": ""}
+            paths |= dict.fromkeys(("best_model_score", "kth_value"), scores[0]) if scores else {}
             super().load_state_dict(state_dict | paths)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -86,7 +89,11 @@ class ChangedPlan(Callback):
     """
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Convert the counts, before Lightning restores its loops."""
+        """Convert the counts, before Lightning restores its loops; schedules keep nothing but theirs."""
+        for state in checkpoint.get("lr_schedulers", []):
+            for name in state.keys() - {"last_epoch", "_step_count"}:
+                del state[name]
+            state["lr_lambdas"] = []
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         begun = data.begun
         if trainer.state.fn != "fit" or begun is None:

@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 RUNS = Path("runs")
 
-_NAMES = ("best", "last", "previous")
+NAMES = ("best", "last", "previous")
 # Set for the processes that Lightning starts.
 _RUN_DIR_VARIABLE = "NER_MODULE_RUN_DIR"
 _PRIVATE_VARIABLE = "NER_MODULE_PRIVATE"
@@ -169,7 +169,7 @@ def find_checkpoint(asked: str, run_dir: Path | None) -> Path:
     Raises:
         RunError: it does not exist, or is damaged; the message names the alternatives.
     """
-    if asked not in _NAMES:
+    if asked not in NAMES:
         asked = str(Path(asked).expanduser())
         if Path(asked).is_file():
             return Path(asked)
@@ -178,7 +178,7 @@ def find_checkpoint(asked: str, run_dir: Path | None) -> Path:
     problem = damage(path) if path.is_file() else "no such file"
     if problem is None:
         return path
-    others = {name: path.with_stem(name) for name in _NAMES}
+    others = {name: path.with_stem(name) for name in NAMES}
     whole = [name for name, other in others.items() if other.is_file() and damage(other) is None]
     if asked == "last" and "previous" in whole:
         log.warning("%s is damaged or missing (%s): using previous.ckpt instead", path, problem)

@@ -7,18 +7,23 @@ import re
 from typing import Any
 
 from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 from ner_module.errors import RunError
 from ner_module.model.trainer_check import REFUSED, refuse_callbacks
 from ner_module.training import cluster
+from ner_module.training.runs import NAMES
 
 _AT_LEAST_SOMETHING = (
     *("max_epochs", "max_steps", "limit_train_batches", "accumulate_grad_batches", "check_val_every_n_epoch"),
     "val_check_interval",
 )
 
+_UNITS = {"days", "hours", "minutes", "seconds"}
+
 _CALLBACKS = REFUSED | {
     "Timer": "give --trainer.max_time, which does the same",
+    "OnExceptionCheckpoint": "a new training would resume from its file, whatever wrote that: leave it out",
     "ModelPruning": "it prunes whole modules of its own choice, which fails here: prune the exported model",
 }
 
@@ -33,10 +38,17 @@ def check_trainer(trainer: Any) -> None:
         RunError: names one, and what to give instead.
     """
     for name in _AT_LEAST_SOMETHING:
-        if trainer[name] == 0:
-            raise RunError(f"--trainer.{name}: it is 0, with which nothing is trained; give more, or leave it out")
-    if isinstance(time := trainer.max_time, str) and not re.fullmatch(r"(?=.*[1-9])\d+(:\d\d){3}", time):
+        value = trainer[name]
+        if isinstance(value, (int, float)) and value <= 0 and (value, name[:4]) != (-1, "max_"):
+            raise RunError(f"--trainer.{name}: it is {value}, with which nothing is trained; give more or leave it out")
+    if isinstance(time := trainer.max_time, dict):
+        is_time = time and time.keys() <= _UNITS and min(time.values()) >= 0 < max(time.values())
+    else:
+        is_time = time is None or re.fullmatch(r"(?=.*[1-9])\d+(:\d\d){3}", str(time))
+    if not is_time:
         raise RunError(f"--trainer.max_time: it is {time}; give days, hours, minutes and seconds, such as 00:12:00:00")
+    if (trainer.min_epochs or 0) > (trainer.max_epochs or -1) > 0:
+        raise RunError(f"--trainer.min_epochs: --trainer.max_epochs is {trainer.max_epochs}; give more or leave it out")
     if (trainer.gradient_clip_val or 0) < 0:
         raise RunError(f"--trainer.gradient_clip_val: it is {trainer.gradient_clip_val}; give null or more than 0")
     if trainer.overfit_batches:
@@ -63,6 +75,9 @@ def check_callbacks(callbacks: list[Callback]) -> None:
     """
     refuse_callbacks(callbacks, _CALLBACKS)
     for callback in callbacks:
+        if isinstance(callback, ModelCheckpoint) and (callback.save_last or callback.filename in NAMES):
+            own = "best.ckpt and last.ckpt are the run's own: give another filename, and no save_last"
+            raise RunError(f"{type(callback).__name__}: {own}")
         monitor = str(getattr(callback, "monitor", None))
         if monitor.startswith(("val", "train")) and not _METRIC.fullmatch(monitor):
             known = ", ".join(f"val/{metric}" for metric in _METRICS)

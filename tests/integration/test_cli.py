@@ -16,6 +16,7 @@ import yaml
 from run_files import files_in, learnt, results, write_config
 
 from ner_module import __version__
+from ner_module.__main__ import main
 from ner_module.help import COMMANDS, class_options
 from ner_module.offers import find_commands
 from ner_module.options import build_parser
@@ -257,6 +258,14 @@ def test_linked_options_in_a_configuration_are_told_apart(run_main: RunMain, tmp
     assert config["seed_everything"] == 7
     assert "seed" not in config["data"]
     assert "model_name_or_path" not in config["data"]
+
+
+def test_streams_that_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("stdin", "stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)  # as Python has it there
+    assert main(["fitt"]) == 2
+    assert sys.stdin.read() == ""
+    assert not sys.stdout.isatty()
 
 
 def test_exit_codes_and_streams_of_the_program(

@@ -308,6 +308,11 @@ def test_no_training_resumes_from_weights_only(fit: RunMain, tmp_path: Path) -> 
 # ---------------------------------------------------------------------- without validation data
 
 
+def test_a_training_without_a_validation_says_so(fit: RunMain) -> None:
+    options = ["--trainer.max_epochs", 1, "--trainer.check_val_every_n_epoch", 2, "--trainer.limit_train_batches", 1]
+    assert "training ended before a validation: nothing was scored; last.ckpt is" in fit("run", *options).out
+
+
 def test_the_last_model_for_production_is_trained_on_everything(
     fit: RunMain, run_main: RunMain, corpus: Path, tmp_path: Path
 ) -> None:

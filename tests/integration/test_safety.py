@@ -276,6 +276,16 @@ def _set(value: Any, *keys: Any) -> Callable[[dict[str, Any]], None]:
         ),
         (_set({"weight": [1.0]}, "state_dict"), "state_dict.weight"),
         (_set([["epoch", 1]], "callbacks", "ResultsTable", "rows"), "callbacks.ResultsTable.rows.0"),
+        (_set(torch.ones(2).int(), "state_dict", "model.classifier.bias"), "state_dict.model.classifier.bias"),
+        (_set(torch.ones(2).to(torch.float8_e5m2), "state_dict", "x"), "state_dict.x"),
+        (_set("flat", "hyper_parameters", "scheme"), "NERDataModule.scheme"),
+        (_set(["O", "B-X", "I-X"], "hyper_parameters", "label_names"), "hyper_parameters.label_names"),
+        (
+            _set(-3, "loops", "fit_loop", "epoch_progress", "current", "processed"),
+            "loops.fit_loop.epoch_progress.current.processed",
+        ),
+        (_set("x", "lr_schedulers", 0, "last_epoch"), "lr_schedulers.0.last_epoch"),
+        (_set([], "lr_schedulers"), "lr_schedulers"),
     ],
 )
 def test_what_a_checkpoint_holds_is_checked_before_it_is_used(
@@ -287,6 +297,33 @@ def test_what_a_checkpoint_holds_is_checked_before_it_is_used(
     assert outcome.code == 1
     assert len(outcome.errors()) == 1, outcome.err
     assert f"forged.ckpt is not a checkpoint that `fit` wrote ({place}: " in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "said"),
+    [
+        ({"tokenizer.json": "{"}, "tokenizer cannot be loaded (JSONDecodeError"),
+        ({"tokenizer_config.json": "[" * 100_000}, "tokenizer cannot be loaded (RecursionError"),
+        ({"tokenizer_config.json": '{"tokenizer_class": 5}'}, "tokenizer cannot be loaded (AttributeError"),
+        (None, "subword tokens for which the model has no embedding"),
+    ],
+    ids=["no json", "deep", "no class", "other vocabulary"],
+)
+def test_the_tokenizer_of_a_checkpoint_is_one_of_this_model(
+    tokenizer: dict[str, str] | None, said: str, run_main: RunMain, trained_run: Path, tmp_path: Path
+) -> None:
+    def change(checkpoint: dict[str, Any]) -> None:
+        files = checkpoint["NERDataModule"]["tokenizer"]
+        larger = json.loads(files["tokenizer.json"])
+        larger["model"]["vocab"] = {piece: 10**6 + number for piece, number in larger["model"]["vocab"].items()}
+        files.update(tokenizer or {"tokenizer.json": json.dumps(larger)})
+
+    forged = _forged(trained_run, tmp_path / "forged.ckpt", change)
+    (tmp_path / "in.txt").write_text("Ada went to Rome.\n")
+    outcome = run_main("predict", "--ckpt_path", str(forged), "--data.predict_file", "in.txt", check=False)
+    assert outcome.code == 1
+    assert "Traceback" not in outcome.err
+    assert said in outcome.errors()[0]
 
 
 @pytest.mark.parametrize("embedded", [False, True], ids=["in the run", "in the checkpoint"])

@@ -200,3 +200,40 @@ def assert_clipping_is_equal(size: float, device: str = "cpu") -> None:
 @pytest.mark.parametrize("size", [1e-3, 1.0, 50.0])
 def test_clipping_within_the_step_is_clipping_before_it(size: float) -> None:
     assert_clipping_is_equal(size)
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {"exp_avg": torch.zeros(1)},  # a fused step would read and write past its end
+        {"exp_avg_sq": torch.zeros(3, 2, dtype=torch.int64)},
+        {"exp_avg_sq": torch.zeros(3, 2, dtype=torch.complex64)},
+        {"step": torch.zeros(3, 2)},
+        {"max_exp_avg_sq": torch.zeros(3, 2)},
+        {"exp_avg": None},
+    ],
+    ids=lambda forged: next(iter(forged)),
+)
+def test_moments_that_are_not_those_of_the_parameters_are_refused(forged: dict[str, Any]) -> None:
+    saved, other = _stepped(), _stepped()
+    state = saved.state_dict()
+    state["state"][0] = {name: value for name, value in {**state["state"][0], **forged}.items() if value is not None}
+    with pytest.raises(ValueError, match=r"state of a parameter \(3, 2\)"):
+        other.load_state_dict(state)
+
+
+def test_a_checkpoint_sets_no_options_of_the_optimiser() -> None:
+    saved, other = _stepped(), _stepped()
+    state = saved.state_dict()
+    state["param_groups"][0].update(lr=0.5, betas="x", weight_decay=1e9, maximize=True, amsgrad=True, fused=False)
+    own = {**other.param_groups[0], "params": None}
+    other.load_state_dict(state)
+    assert {**other.param_groups[0], "params": None} == {**own, "lr": 0.5}
+
+
+def _stepped() -> torch.optim.AdamW:
+    model = nn.Linear(2, 3, bias=False)
+    optimizer = make_optimizer(model, 0.1, 0.01, fused=True)
+    model(torch.ones(2)).sum().backward()
+    optimizer.step()
+    return optimizer

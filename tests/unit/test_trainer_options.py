@@ -17,6 +17,7 @@ GIVEN = Namespace(
     **dict.fromkeys(("overfit_batches", "barebones", "logger"), False),
     strategy="auto",
     max_time=None,
+    min_epochs=None,
 )
 
 
@@ -26,6 +27,11 @@ GIVEN = Namespace(
         *(({name: 0}, f"--trainer.{name}: it is 0")
           for name in ("max_epochs", "max_steps", "limit_train_batches", "accumulate_grad_batches",
                        "check_val_every_n_epoch", "val_check_interval")),
+        ({"accumulate_grad_batches": -1}, "accumulate_grad_batches: it is -1"),
+        ({"check_val_every_n_epoch": -2}, "check_val_every_n_epoch: it is -2"),
+        ({"min_epochs": 5}, "min_epochs: --trainer.max_epochs is 3"),
+        ({"max_time": {"minutes": -1}}, "max_time: it is .* give days, hours"),
+        ({"max_time": {"minuets": 1}}, "max_time: it is .* give days, hours"),
         ({"gradient_clip_val": -1}, "gradient_clip_val: it is -1"),
         ({"logger": True}, "logger true: name one"),
         ({"max_time": "12:00"}, "max_time: it is 12:00; give days, hours, minutes and seconds"),
@@ -40,6 +46,7 @@ GIVEN = Namespace(
 )  # fmt: skip
 def test_options_that_cannot_be_meant(options: dict[str, Any], said: str) -> None:
     check_trainer(GIVEN)
+    check_trainer(Namespace({**GIVEN.as_dict(), "max_steps": -1, "max_time": {"minutes": 1}, "min_epochs": 3}))
     with pytest.raises(RunError, match=said):
         check_trainer(Namespace({**GIVEN.as_dict(), **options}))
 
@@ -52,6 +59,9 @@ def test_options_that_cannot_be_meant(options: dict[str, Any], said: str) -> Non
         (callbacks.GradientAccumulationScheduler({1: 2}), "GradientAccumulationScheduler: .*accumulate_grad_batches"),
         (callbacks.Timer(), "Timer: .* --trainer.max_time"),
         (callbacks.ModelPruning("l1_unstructured"), "ModelPruning: .* exported model"),
+        (callbacks.OnExceptionCheckpoint("x"), "OnExceptionCheckpoint: .* resume from its file"),
+        (callbacks.ModelCheckpoint(filename="best"), "ModelCheckpoint: best.ckpt .* another filename"),
+        (callbacks.ModelCheckpoint(save_last=True), "ModelCheckpoint: .* no save_last"),
         (callbacks.EarlyStopping("val/f2"), "'val/f2', which does not exist: give one of .*val/f1, .*val/f1/TYPE"),
         (callbacks.EarlyStopping("train_loss"), "'train_loss', which does not exist: give one of .* train/loss"),
     ],

@@ -44,7 +44,8 @@ class Picture(NamedTuple):
 
 def points(rows: Sequence[Mapping[str, float]], key: str) -> Points:
     """What a metric was at each step."""
-    return [(row["step"], row[key]) for row in rows if "step" in row and math.isfinite(row.get(key, math.nan))]
+    known = [(row["step"], row[key]) for row in rows if "step" in row and row.get(key) is not None]
+    return [(step, value) for step, value in known if math.isfinite(value)]
 
 
 def curves(run: RunContents) -> dict[str, Draw]:

@@ -17,7 +17,7 @@ from ner_module.errors import UserError
 from ner_module.extras.analysis.analysis import analyse
 from ner_module.extras.report import errors_data
 from ner_module.extras.report.errors_data import errors_json
-from ner_module.extras.report.figure import as_picture, lines
+from ner_module.extras.report.figure import as_picture, lines, points
 from ner_module.extras.report.page import write_comparison, write_report
 
 pytestmark = pytest.mark.report
@@ -301,3 +301,9 @@ def test_runs_that_cannot_be_tested_against_each_other(tmp_path: Path) -> None:
     shutil.rmtree(b / "predictions")
     write_comparison([a, b], page)
     assert "which run B does not have" in _Page(page).text
+
+
+def test_a_loss_that_was_not_a_number_is_no_point() -> None:
+    """``results.json`` holds null there."""
+    rows: list[Any] = [{"step": 1, "val/loss": 0.0}, {"step": 2, "val/loss": None}, {"step": 3}]
+    assert points(rows, "val/loss") == [(1, 0.0)]
