@@ -115,7 +115,7 @@ def _are_numbers(tensor: torch.Tensor) -> torch.Tensor:
 
 
 _Weights = Annotated[InstanceOf[torch.Tensor], AfterValidator(_are_numbers)]
-_Progress = TypeAliasType("_Progress", "dict[str, _Progress] | list[_Progress] | _Count | bool | None")  # type: ignore[misc]
+_Progress = TypeAliasType("_Progress", "dict[str, _Progress] | list[_Progress] | _Count | bool | None")
 
 
 class _Schedule(TypedDict):
