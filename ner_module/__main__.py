@@ -75,6 +75,10 @@ def _run(arguments: list[str]) -> int:
         if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
         return _fail(f"{error.filename or 'a file'}: {error.strerror}; check the path, its permissions and the disk")
+    except ValueError as error:
+        if "embedded null" not in str(error):
+            raise
+        return _fail("a path holds a zero byte (\\0): give another one")
     except KeyboardInterrupt as stop:
         return getattr(stop, "exit_code", 130)
     return 0

@@ -25,6 +25,7 @@ from ner_module.training.results import is_as_written
 from ner_module.training.runs import (
     Run,
     check_free,
+    checkpoint_path,
     find_checkpoint,
     has_progress,
     new_run_dir,
@@ -81,6 +82,9 @@ def complete_arguments(arguments: list[str]) -> Run:
     if not configs:
         arguments = [*arguments, f"--config={_saved_config(checkpoint, command)}"]
     run_dir = run_dir or run_dir_of(checkpoint) or new_run_dir(checkpoint.stem)
+    is_others = checkpoint.resolve().parent != checkpoint_path(run_dir, "last").resolve().parent
+    if command == "fit" and is_others and cluster.is_first_process() and not cluster.is_restart():
+        check_free(run_dir)  # the `best.ckpt` there would pass for this training's
     return Run(command, arguments, run_dir, checkpoint, recipe=recipe)
 
 

@@ -94,6 +94,7 @@ class CommandParser(argparse.ArgumentParser):
         layout = argparse.RawDescriptionHelpFormatter if epilog else argparse.HelpFormatter
         prog = f"python -m ner_module {command}"
         super().__init__(prog, None, description, epilog, formatter_class=layout, allow_abbrev=False)
+        self.register("type", Path, lambda text: Path(text).expanduser())  # shells leave the one of --output=~/x
 
     def error(self, message: str) -> NoReturn:
         """Raise a ``UsageError``."""

@@ -48,9 +48,7 @@ def check_trainer(trainer: Any) -> None:
     if not is_time:
         raise RunError(f"--trainer.max_time: it is {time}; give days, hours, minutes and seconds, such as 00:12:00:00")
     if (trainer.min_epochs or 0) > (trainer.max_epochs or -1) > 0:
-        raise RunError(
-            f"--trainer.min_epochs: --trainer.max_epochs {trainer.max_epochs} ends it before; leave it out"
-        )
+        raise RunError(f"--trainer.min_epochs: --trainer.max_epochs {trainer.max_epochs} ends it before; leave it out")
     if (trainer.gradient_clip_val or 0) < 0:
         raise RunError(f"--trainer.gradient_clip_val: it is {trainer.gradient_clip_val}; give null or more than 0")
     if trainer.overfit_batches:

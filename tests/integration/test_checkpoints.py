@@ -266,6 +266,8 @@ def test_resuming_elsewhere_takes_the_best_checkpoint_along(run_main: RunMain, r
         checkpoint(tmp_path / "without", "best")["global_step"] == results(tmp_path / "without")["epochs"][-1]["step"]
     )
     assert "The best epoch is " in outcome.out, "which best.ckpt does not hold"
+    outcome = run_main("fit", "--run_dir", "with", *options, check=False)
+    assert outcome.errors()[0].startswith("error: with already holds a run: ")
 
 
 def test_a_checkpoint_of_an_earlier_version_is_used_but_not_resumed(run_main: RunMain, run_dir: Path) -> None:

@@ -17,7 +17,7 @@ from run_files import files_in, learnt, results, write_config
 
 from ner_module import __version__
 from ner_module.__main__ import main
-from ner_module.help import COMMANDS, class_options
+from ner_module.help import COMMANDS, CommandParser, class_options
 from ner_module.offers import find_commands
 from ner_module.options import build_parser
 from ner_module.training.operating_points import POINT_OPTIONS
@@ -258,6 +258,27 @@ def test_linked_options_in_a_configuration_are_told_apart(run_main: RunMain, tmp
     assert config["seed_everything"] == 7
     assert "seed" not in config["data"]
     assert "model_name_or_path" not in config["data"]
+
+
+def test_paths_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    parser = CommandParser("report", "")
+    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("--output", type=Path)
+    given = parser.parse_args(["~/a", "b", "--output=~/x"])
+    assert (given.runs, given.output) == ([tmp_path / "a", Path("b")], tmp_path / "x")
+
+
+@pytest.mark.parametrize("option", ["run_dir", "output", "data: {predict_file", "ckpt_path"])
+def test_a_path_with_a_zero_byte(option: str, run_main: RunMain, trained_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(f'{option}: "a\\0b"' + "}" * option.count("{"))
+    checkpoint = ["--ckpt_path", trained_run / "checkpoints" / "best.ckpt"] if option != "ckpt_path" else []
+    (tmp_path / "in.txt").write_text("Ada")
+    files = ["--data.predict_file", "in.txt"] if "file" not in option else []
+    outcome = run_main("predict", "--config", "c.yaml", *checkpoint, *files, check=False)
+    assert outcome.code == 1, outcome.err
+    assert len(outcome.errors()) == 1
+    assert "Traceback" not in outcome.err
 
 
 def test_streams_that_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
