@@ -110,6 +110,7 @@ def in_brief(message: str) -> str:
     lines = [line.strip().removeprefix("- ") for line in message.splitlines()]
     text = "; ".join(dict.fromkeys(line for line in lines if line and not _NOISE.match(line)))
     text = re.sub(r'^Parser key "([\w.]+)":;?', r"--\1:", text)
+    text += " it cannot be null" * text.endswith(":")  # all else was noise
     return re.sub(r"a <class '([\w.]+)'>", r"\1", text).replace("a typing.Literal", "one of ")
 
 

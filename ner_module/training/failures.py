@@ -65,7 +65,8 @@ def explain(error: BaseException, run: Run) -> str | None:
         return f"{problem} The checkpoints in {run.run_dir} are whole: start the job again."
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     calls = [(str(frame.f_globals.get("__name__")), frame.f_code.co_name) for frame in frames]
-    if any(module.endswith("checkpoint_connector") and "restore" in function for module, function in calls):
+    restores = any(module.endswith("checkpoint_connector") and "restore" in function for module, function in calls)
+    if restores and not isinstance(error, MisconfigurationException):  # which is about options
         what = _in_brief(error)
         return f"the checkpoint does not fit this training, or was damaged ({what}); give another --ckpt_path"
     if isinstance(error, IndexError) and str(error) == "index out of range in self":  # of embeddings

@@ -145,7 +145,7 @@ class ResultsTable(Callback):
 
 def _validates(trainer: Trainer) -> bool:
     """Whether there is validation data, and the trainer may use it."""
-    return bool(trainer.limit_val_batches) and "validation" in trainer.datamodule.encoded  # type: ignore[attr-defined]
+    return bool(trainer.limit_val_batches) and len(trainer.datamodule.sentences_of("validation")[1]) > 0  # type: ignore[attr-defined]
 
 
 def end_reason(trainer: Trainer) -> str | None:

@@ -104,6 +104,7 @@ def test_without_a_command_all_are_named(run_main: RunMain, arguments: list[str]
         (["fit", "--model.lr", "1"], ["no option --model.lr; did you mean --model.learning_rate"]),
         (["fit", "--config"], ["--config", "expected one argument"]),
         (["fit", "--model.model_name_or_path", "m", "--trainer.max_epochs", "x"], ["max_epochs:", "value: x"]),
+        (["fit", "--model.model_name_or_path", "m", "--data.batch_size", "null"], ["batch_size: it cannot be null"]),
         (["fit", "--data.predict_fil", "x"], ["no option --data.predict_fil; did you mean --data.predict_file or"]),
         (["fit", "run/own.yaml"], ["'run/own.yaml' is no option's value: name its option, such as --config"]),
         (["fit", "--config", "optoin.yaml"], ["optoin.yaml: there is no such file; did you mean option.yaml?"]),
@@ -275,7 +276,8 @@ def test_a_path_with_a_zero_byte(option: str, run_main: RunMain, trained_run: Pa
     checkpoint = ["--ckpt_path", trained_run / "checkpoints" / "best.ckpt"] if option != "ckpt_path" else []
     (tmp_path / "in.txt").write_text("Ada")
     files = ["--data.predict_file", "in.txt"] if "file" not in option else []
-    outcome = run_main("predict", "--config", "c.yaml", *checkpoint, *files, check=False)
+    configs = ["--config", trained_run / "config.yaml", "--config", "c.yaml"]
+    outcome = run_main("predict", *configs, *checkpoint, *files, check=False)
     assert outcome.code == 1, outcome.err
     assert len(outcome.errors()) == 1
     assert "Traceback" not in outcome.err
