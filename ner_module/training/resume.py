@@ -121,7 +121,16 @@ class ChangedPlan(Callback):
                 state["last_epoch"] = round(state["last_epoch"] * steps[1] / steps[0])
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the rate of the first step from the schedule as it is now: its end may have been another before."""
+        """Take the rate of the first step from the schedule as it is now: its end may have been another before.
+
+        With `max_steps` Lightning goes through the epoch that a checkpoint ends once more, without a step.
+        """
+        loop = trainer.fit_loop
+        if loop.restarted_on_epoch_end:
+            loop._restarting = loop.epoch_loop.restarting = False
+            loop.reset_restart_stage()
+            loop.epoch_loop.reset_restart_stage()
+            loop.epoch_progress.increment_completed()
         for scheduler in (config.scheduler for config in trainer.lr_scheduler_configs):
             if isinstance(scheduler, LambdaLR):
                 rates = zip(scheduler.optimizer.param_groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True)

@@ -274,6 +274,12 @@ def test_a_training_cut_short_says_why_and_goes_on_as_if_it_had_not_been(
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
+def test_whole_epochs_are_continued_up_to_a_number_of_steps(fit: RunMain, run_main: RunMain, tmp_path: Path) -> None:
+    fit("run", "--trainer.max_epochs", 1)
+    run_main("fit", "--run_dir", "run", "--ckpt_path", "last", "--trainer.max_epochs", 2, "--trainer.max_steps", 10)
+    assert [(row["epoch"], row["step"]) for row in results(tmp_path / "run")["epochs"]] == [(1.0, 8), (1.25, 10)]
+
+
 @pytest.mark.report
 @pytest.mark.parametrize("interval", [1.0, pytest.param(3, marks=pytest.mark.slow)])
 def test_early_stopping_says_so_and_can_be_continued(
