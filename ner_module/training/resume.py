@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 _KEPT = {
     "model": "model_name_or_path revision learning_rate weight_decay warmup_ratio lr_scheduler_type dropout "
-    "head_learning_rate layer_decay freeze",
+    "head_learning_rate layer_decay freeze crf",
     "data": "max_seq_length stride context_size documents label_all_tokens scheme outside_label label_map batching "
     "validation_fraction seed",
 }
@@ -46,6 +46,8 @@ def keep_options(options: Any, checkpoint: dict[str, Any]) -> None:
                 effect = f"no effect: training resumes from a checkpoint made with {kept}"
                 log.warning("%s %s has %s. To train anew, omit --ckpt_path.", option, asked, effect)
                 options[section][name] = kept
+    if saved["data"].get("validation_file") and not options.data.validation_file and options.data.validation_fraction:
+        log.warning("--data.validation_file null holds out sentences that the checkpoint learnt: F1 is too high")
     options.seed_everything = options.data.seed
     for name in ("model_name_or_path", "revision"):
         options.data[name] = options.model[name]

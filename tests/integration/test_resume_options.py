@@ -37,6 +37,9 @@ FIXED: list[tuple[str, Any, Any]] = [
     ("model.revision", "main", None),
     ("model.warmup_ratio", 0.4, 0.1),
     ("model.lr_scheduler_type", "constant", "linear"),
+    ("model.layer_decay", 0.5, 1.0),
+    ("model.freeze", "embeddings", "none"),
+    ("model.crf", True, False),
     ("data.context_size", 8, 0),
     ("data.max_seq_length", 32, 66),
     ("data.stride", 4, 16),
@@ -71,6 +74,13 @@ def test_what_a_checkpoint_decides_is_named_and_recorded_as_it_is(
         saved = last["hyper_parameters"] if sections == ["model"] else last["datamodule_hyper_parameters"]
         assert saved[{"seed_everything": "seed"}.get(name, name)] == made_with
     assert "no effect" not in run_main("fit", *resume[:-1], 22).err, "of an unchanged command nothing is said"
+
+
+def test_what_is_held_out_now_was_trained_on(run_main: RunMain, trained_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained_run, tmp_path / "run")
+    resume = ["--run_dir", "run", "--ckpt_path", "last", "--trainer.max_epochs", 21]
+    outcome = run_main("fit", *resume, "--data.validation_file", "null")
+    assert "null holds out sentences that the checkpoint learnt" in outcome.err
 
 
 def test_an_added_label_map_is_recorded_with_the_old_one(
