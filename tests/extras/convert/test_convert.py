@@ -295,7 +295,7 @@ def test_several_inputs_columns_and_names(run):
 def test_wrong_use_is_one_line_and_writes_nothing(run):
     Path("in.conll").write_text("a O\nb\n")
     Path("good.conll").write_text("a O\n")
-    Path("mixed.conll").write_text("a NOUN\nb NOUN\nc B-X\n")
+    Path("mixed.conll").write_text("a NOUN\nb VERB\nc B-X\n")
     Path("numbers.conll").write_text("a 3\n")
     Path("thesis.jsonl").write_text("Chapter 1\n")
     Path("link.jsonl").symlink_to("in.conll")
