@@ -233,9 +233,9 @@ class PredictionFile(Callback):
 
 def holds_predictions(path: Path) -> bool:
     """Whether a file is empty, or begins as one that ``predict`` wrote."""
-    with path.open("rb") as file:
-        first = file.readline(2**24)
     try:
+        with path.open("rb") as file:
+            first = file.readline(2**24)
         return not first or "entities" in json.loads(first)
-    except (ValueError, TypeError):
+    except (OSError, ValueError, TypeError):
         return False

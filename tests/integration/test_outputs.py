@@ -64,6 +64,7 @@ CONVERT = ("convert", "--overwrite", "--to", "jsonl", "data.conll")
             (PREDICT, output)
             for output in ("in.txt", "notes.json", "link", "hard", "run/checkpoints/best.ckpt", "/dev/zero")
         ),
+        *((PREDICT, output) for output in ["/proc/self/mem"] if Path(output).exists()),
     ],
 )
 def test_what_others_wrote_is_never_replaced(
