@@ -85,7 +85,8 @@ def main() -> None:
             trainings.dev(recipe, "wnut17", seed)
             predictions = arguments.output / recipe.name / f"wnut17-seed{seed}" / "predictions" / "validation.jsonl"
             found = f1_of(predictions, OLD), f1_of(predictions, (NEW,))
-            rows.setdefault(recipe.name, []).append((*found, found[0] - rows.get("before", [found])[-1][0]))
+            before = found if recipe.name == "before" else rows["before"][-1]
+            rows.setdefault(recipe.name, []).append((*found, found[0] - before[0]))
             print(seed, recipe.name, [f"{value:.4f}" for value in rows[recipe.name][-1]], flush=True)
     print("| training | seeds | F1 of the five old types | against before | F1 of persons |\n|---|---|---|---|---|")
     for name, found_of in rows.items():
