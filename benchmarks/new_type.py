@@ -16,14 +16,13 @@ same ``--output``, it goes on.
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 from statistics import mean, stdev
 
 from accuracy import Recipe, Trainings
-from corpora import REPOSITORY, add_arguments, find_corpus
-from partial_annotation import RECIPE, WNUT17_TYPES, halves_of, write
+from corpora import find_corpus
+from partial_annotation import RECIPE, WNUT17_TYPES, arguments_of, halves_of, write
 
 from ner_module.tagging import tags_to_spans
 
@@ -45,15 +44,7 @@ def f1_of(predictions: Path, types: tuple[str, ...]) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="WNUT-17: persons are added to a model of the other five types.")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[42])
-    parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--model", help="folder or hub id of the base model; MiniLM by default")
-    parser.add_argument("--output", type=Path, default=REPOSITORY / "runs" / "new_type")
-    add_arguments(parser)
-    arguments = parser.parse_args()
-    for name in ("output", "data", "cache"):
-        setattr(arguments, name, getattr(arguments, name).resolve())
+    arguments = arguments_of("WNUT-17: persons are added to a model of the other five types.", "new_type")
     corpus, folder = find_corpus("wnut17", arguments.data), arguments.output / "data"
     one, other = halves_of(corpus.train)
     old, new = write(folder / "old.conll", one, [NEW]), write(folder / "new.conll", other, OLD)

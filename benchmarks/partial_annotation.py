@@ -22,6 +22,7 @@ import random
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from accuracy import TEST_KEYS, Recipe, Trainings
 from corpora import REPOSITORY, add_arguments, find_corpus
@@ -53,17 +54,26 @@ def write(path: Path, sentences: Iterable[str], removed: Iterable[str] = ()) -> 
     return path
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="WNUT-17 with two types removed from half of the training sentences.")
+def arguments_of(description: str, name: str, **more: Any) -> argparse.Namespace:
+    """The command line of a comparison on WNUT-17, with one more option perhaps."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--seeds", nargs="+", type=int, default=[42])
-    parser.add_argument("--kinds", nargs="+", default=["whole", "partial", "as_outside"])
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--model", help="folder or hub id of the base model; MiniLM by default")
-    parser.add_argument("--output", type=Path, default=REPOSITORY / "runs" / "partial_annotation")
+    parser.add_argument("--output", type=Path, default=REPOSITORY / "runs" / name)
     add_arguments(parser)
+    for option, how in more.items():
+        parser.add_argument(f"--{option}", **how)
     arguments = parser.parse_args()
-    for name in ("output", "data", "cache"):
-        setattr(arguments, name, getattr(arguments, name).resolve())
+    for path in ("output", "data", "cache"):
+        setattr(arguments, path, getattr(arguments, path).resolve())
+    return arguments
+
+
+def main() -> None:
+    kinds = {"nargs": "+", "default": ["whole", "partial", "as_outside"]}
+    description = "WNUT-17 with two types removed from half of the training sentences."
+    arguments = arguments_of(description, "partial_annotation", kinds=kinds)
     folder, (one, other) = arguments.output / "data", halves_of(find_corpus("wnut17", arguments.data).train)
     first, second = write(folder / "first.conll", one), write(folder / "second.conll", other)
     lacking = write(folder / "second_partial.conll", other, REMOVED)

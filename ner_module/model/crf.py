@@ -65,7 +65,7 @@ class CRF(nn.Module):
         ).sum()
 
     def _log_partition(self, logits_SLC: Tensor, seen_SL: Tensor) -> Tensor:
-        """The logarithm of the sum over all label sequences of ``seen_SL`` tokens, ``[S]``; 0 where there is none."""
+        """The logarithm of the sum over all label sequences of ``seen_SL`` tokens, ``[S]``; a constant without any."""
         outside, learnt_CC = self._labels.outside_id, self.transitions.float()
         steps_CC = learnt_CC + barred_transitions(self._labels, logits_SLC.device).clamp(min=_BARRED)
         start_C = learnt_CC[outside]
@@ -75,7 +75,7 @@ class CRF(nn.Module):
             reached_SC = torch.where(begun_S[:, None], reached_SC, total_SC) + logits_SC
             total_SC = torch.where(seen_S[:, None], reached_SC, total_SC)
             begun_S = begun_S | seen_S
-        return (total_SC + learnt_CC[:, outside]).logsumexp(1).masked_fill(~begun_S, 0.0)
+        return (total_SC + learnt_CC[:, outside]).logsumexp(1)
 
     def marginals(self, log_probs_NWC: Tensor) -> Tensor:
         """The probability of each label of each word ``[N, W, C]`` among all legal sequences (forward-backward).
