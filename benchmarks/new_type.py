@@ -3,9 +3,10 @@
     python benchmarks/new_type.py --seeds 42 43 44
 
 WNUT-17 in two seeded halves. A first model learns five of the six types from the first half (``before``). Then persons
-are added, with the second half, where nothing but persons is annotated; in three ways, from the first model's weights:
+are added, with the second half, where nothing but persons is annotated; in four ways, from the first model's weights:
 
 * ``alone``: the second half with ``--data.annotated_types``, so that its other words may be what the model knew;
+* ``distilled``: the same, with ``--model.distillation true``: those other words are learnt from the first model;
 * ``replay``: both halves, each with the types that it annotates;
 * ``as_outside``: the second half as it stands, where all but persons is outside.
 
@@ -68,6 +69,7 @@ def main() -> None:
         recipes = [
             Recipe("before", options([old], {}, None)),
             Recipe("alone", options([new], {new: [NEW]}, base)),
+            Recipe("distilled", (*options([new], {new: [NEW]}, base), "--model.distillation", "true")),
             Recipe("replay", options([old, new], annotated, base)),
             Recipe("as_outside", options([new], {}, base)),
         ]

@@ -27,6 +27,8 @@ from typing import Any
 from accuracy import TEST_KEYS, Recipe, Trainings
 from corpora import REPOSITORY, add_arguments, find_corpus
 
+from ner_module.tagging import spans_to_tags, tags_to_spans
+
 WNUT17_TYPES = ("corporation", "creative-work", "group", "location", "person", "product")
 REMOVED = ("person", "location")
 RECIPE = ("--model.head_learning_rate", "1e-3", "--model.warmup_ratio", "0.2", "--model.decoding", "viterbi")
@@ -52,6 +54,17 @@ def write(path: Path, sentences: Iterable[str], removed: Iterable[str] = ()) -> 
     parts = ("\n".join(map(stripped, part.split("\n"))) for part in sentences)
     path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     return path
+
+
+def write_iob2(path: Path, published: Path) -> Path:
+    """Write a column file of IOB1 or IOB2 with the canonical tags of its entities, words and sentences unchanged."""
+    sentences = []
+    for part in published.read_text(encoding="utf-8").split("\n\n"):
+        rows = [line.split() for line in part.strip("\n").split("\n")]
+        if rows and all(rows) and rows[0][0] != "-DOCSTART-":
+            tags = spans_to_tags(tags_to_spans([row[1] for row in rows]), len(rows))
+            sentences.append("\n".join(f"{row[0]}\t{tag}" for row, tag in zip(rows, tags, strict=True)))
+    return write(path, sentences)
 
 
 def arguments_of(description: str, name: str, **more: Any) -> argparse.Namespace:

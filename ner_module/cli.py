@@ -143,7 +143,7 @@ class NERCLI(LightningCLI):
             log.warning("--trainer.default_root_dir has no effect: --run_dir says where everything of a run goes")
             trainer.default_root_dir = None
         set_up_loggers(trainer, run.command, run.run_dir)
-        if self.checkpoint is None:
+        if self.checkpoint is None or (run.command == "fit" and self.config.model.distillation):
             unpack_run(self.config.model.model_name_or_path)
 
     def instantiate_trainer(self, **_: Any) -> Trainer:

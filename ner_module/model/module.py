@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -25,8 +25,9 @@ from ner_module.metrics.entity_scores import EntityScores
 from ner_module.model import selfcheck
 from ner_module.model.crf import CRF
 from ner_module.model.decoding import Decoding, WordPredictions, as_annotated, decode_words
+from ner_module.model.distillation import Teacher
 from ner_module.model.encoder import build_from_base, build_from_config, check_fits
-from ner_module.model.loss import sum_of_losses
+from ner_module.model.loss import sum_of_losses, wide
 from ner_module.model.optimizer import (
     Freeze,
     SchedulerType,
@@ -40,6 +41,7 @@ from ner_module.model.optimizer import (
 from ner_module.model.packed import (
     EXACT_FAMILIES,
     Compile,
+    Padding,
     check_compile,
     compile_training,
     is_exact,
@@ -50,8 +52,6 @@ from ner_module.model.packed import (
 from ner_module.model.trainer_check import check_any_trainer
 from ner_module.offers import call_all
 from ner_module.tagging import IGNORE_INDEX, OUTSIDE, LabelSet
-
-Padding = Literal["none", "longest"]
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +85,8 @@ class NERModule(LightningModule):
             which trains the head alone.
         crf: also learn which label follows which (a conditional random field), at the head's rate: better entities of
             several words. Needs decoding ``viterbi``; a step takes longer by a few operations for each position.
+        distillation: what ``--data.annotated_types`` leaves open is learnt from the base model, a tagger: new types
+            are added, and what it knows is kept without the old data; a step takes about a third longer.
     """
 
     def __init__(
@@ -107,23 +109,24 @@ class NERModule(LightningModule):
         layer_decay: float = 1.0,
         freeze: Freeze = "none",
         crf: bool = False,
+        distillation: bool = False,
     ) -> None:
         super().__init__()
         check_rates(learning_rate, head_learning_rate, weight_decay, warmup_ratio, layer_decay, freeze)
-        if crf and decoding != "viterbi":
-            raise MisconfigurationException("--model.crf true needs --model.decoding viterbi")
+        if crf and (decoding != "viterbi" or distillation):
+            raise MisconfigurationException("--model.crf true needs --model.decoding viterbi, and no distillation")
         self.save_hyperparameters(logger=False)  # the whole configuration is logged, by `cli.py`
         self.model: Any = None
         self.crf: CRF | None = None
         self.packed = False
         """Whether batches are computed as packed sequences, without padding; settled when the model is built."""
         self._checked = False
+        self._teacher: Teacher | None = None
         self._compiled: Callable[[Tensor, Sequence[int]], Tensor] | None = None
         self.config_text = ""
         """The run's configuration as YAML, for checkpoints; set by the command line."""
         self._encoder_config: str | None = None
-        # Sum of losses and number of labelled tokens in the running epoch. Not buffers: those would become bfloat16
-        # with the weights.
+        # Sums of losses and of labelled tokens in the running epoch; buffers would become bfloat16 with the weights.
         self._train_totals: tuple[float | Tensor, int | Tensor] = (0.0, 0)
 
     @property
@@ -154,7 +157,7 @@ class NERModule(LightningModule):
 
     def configure_callbacks(self) -> list[Callback]:
         """None of its own; Lightning asks before data are read, the time to refuse those of the trainer."""
-        check_any_trainer(self.trainer, self.hparams["model_name_or_path"])
+        check_any_trainer(self.trainer, self.hparams)
         return []
 
     def configure_model(self) -> None:
@@ -215,8 +218,10 @@ class NERModule(LightningModule):
     on_train_start = on_validation_start = on_test_start = check_labels
 
     def on_fit_start(self) -> None:
-        """Check the device; compile where that was asked for."""
+        """Check the device; get the teacher and compile where that was asked for."""
         self.check_device()
+        if self.hparams["distillation"]:
+            self._teacher = Teacher(self.hparams, self.labels, self.packed, self.device)
         if self.hparams["compile"] != "none":
             with self.trainer.precision_plugin.forward_context():
                 check_compile(self.model, self.packed, self.device)
@@ -235,9 +240,11 @@ class NERModule(LightningModule):
         A step is all processes and accumulated micro-batches. Lightning divides by the number of micro-batches and DDP
         by the number of processes, so both are multiplied in.
         """
+        if self._teacher is not None and "open_labels" in batch:
+            batch["teacher"] = self._teacher(batch["input_ids"], batch["lengths"])
         loss_sum = sum_of_losses(self(batch["input_ids"], batch["lengths"]), batch, self.crf)
         labelled = (batch["labels"] != IGNORE_INDEX).sum()
-        self._train_totals = (self._train_totals[0] + _wide(loss_sum), self._train_totals[1] + labelled)
+        self._train_totals = (self._train_totals[0] + wide(loss_sum), self._train_totals[1] + labelled)
         # In each step Lightning would read what has `prog_bar`, and copy a number to the device: both wait for it.
         self.log("train/loss", loss_sum.detach() / labelled.clamp(min=1))
         self.log("lr", torch.tensor(self.trainer.optimizers[0].param_groups[0]["lr"]))
@@ -252,9 +259,8 @@ class NERModule(LightningModule):
         return loss_sum / labelled if labelled else float("nan")
 
     def _summed_totals(self) -> list[float]:
-        totals = torch.stack([_wide(torch.as_tensor(total, device=self.device)) for total in self._train_totals])
-        summed: list[float] = self.trainer.strategy.reduce(totals, reduce_op="sum").tolist()
-        return summed
+        totals = torch.stack([wide(torch.as_tensor(total, device=self.device)) for total in self._train_totals])
+        return list(self.trainer.strategy.reduce(totals, reduce_op="sum").tolist())
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
         """Score whole sentences; returns what ``predict_step`` returns, of the types that are annotated."""
@@ -301,8 +307,7 @@ class NERModule(LightningModule):
         if total_steps == float("inf"):
             raise MisconfigurationException("training has no end: give --trainer.max_epochs or --trainer.max_steps")
         # Lightning cannot clip gradients that a fused optimiser unscales itself, as float16 would have it.
-        fused = self.trainer.precision != "16-mixed"
-        options = self.hparams
+        fused, options = self.trainer.precision != "16-mixed", self.hparams
         rates = {name: options[name] for name in ("learning_rate", "weight_decay", "head_learning_rate", "layer_decay")}
         others = [] if self.crf is None else self.crf.parameters()
         optimizer = make_optimizer(self.model, fused=fused, others=others, **rates)
@@ -343,8 +348,3 @@ class NERModule(LightningModule):
         loss_sum, labelled = checkpoint["ner_module"]["train_totals"]
         # A sum over all processes: the first one continues it.
         self._train_totals = (loss_sum, labelled) if self.global_rank == 0 else (0.0, 0)
-
-
-def _wide(value: Tensor) -> Tensor:
-    """In double precision where the device has it: a sum over an epoch needs it."""
-    return value.detach().to(torch.float32 if value.device.type == "mps" else torch.float64)

@@ -35,6 +35,7 @@ _OFFSET_FAMILIES = ("roberta", "xlm-roberta")  # their positions begin after the
 
 _NAME = "ner_module_packed"
 
+Padding = Literal["none", "longest"]
 Compile = Literal["none", "kernels"]
 
 

@@ -36,11 +36,14 @@ def refuse_callbacks(callbacks: Iterable[Callback], refused: Mapping[str, str] =
             raise RunError(f"{names[0]}: give it use_buffers: false (configs/overlays/ema.yaml)")
 
 
-def check_any_trainer(trainer: Any, base_model: str) -> None:
-    """Refuse callbacks and options of a trainer; warn of data that are tokenised for another base model."""
+def check_any_trainer(trainer: Any, options: Mapping[str, Any]) -> None:
+    """Refuse callbacks and options of a trainer that do not go with the module's; warn of data for another model."""
     refuse_callbacks(trainer.callbacks)
     if trainer.overfit_batches:
         raise RunError("overfit_batches is not supported: give a small train_file instead")
-    tokenized = getattr(trainer.datamodule, "hparams", {}).get("model_name_or_path")  # None: by a checkpoint
+    base_model, data = options["model_name_or_path"], getattr(trainer.datamodule, "hparams", {})
+    if options["distillation"] and trainer.state.fn == "fit" and not data.get("annotated_types"):
+        raise RunError("--model.distillation needs --data.annotated_types: without it all files annotate all types")
+    tokenized = data.get("model_name_or_path")  # None: by a checkpoint
     if tokenized not in (None, base_model):
         log.warning("the model is made from %s, but the data are tokenised for %s", base_model, tokenized)

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 _KEPT = {
     "model": "model_name_or_path revision learning_rate weight_decay warmup_ratio lr_scheduler_type dropout "
-    "head_learning_rate layer_decay freeze crf",
+    "head_learning_rate layer_decay freeze crf distillation",
     "data": "max_seq_length stride context_size documents label_all_tokens scheme outside_label label_map batching "
     "validation_fraction seed",
 }

@@ -40,6 +40,7 @@ FIXED: list[tuple[str, Any, Any]] = [
     ("model.layer_decay", 0.5, 1.0),
     ("model.freeze", "embeddings", "none"),
     ("model.crf", True, False),
+    ("model.distillation", True, False),
     ("data.context_size", 8, 0),
     ("data.max_seq_length", 32, 66),
     ("data.stride", 4, 16),

@@ -1,0 +1,52 @@
+"""Distillation: a tagger learns new types without forgetting those that its base model, a tagger, knows.
+
+Where a file does not annotate all types (``--data.annotated_types``), a word marked as outside may be of others. What
+the base model says of such words is their target (Monaikul et al. 2021,
+https://www.amazon.science/publications/continual-learning-for-named-entity-recognition).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ner_module.errors import RunError
+from ner_module.model.encoder import build_from_base
+from ner_module.model.packed import packed_logits, padded_logits, prepare
+from ner_module.pretrained import load_config
+from ner_module.tagging import LabelSet
+
+
+class Teacher:
+    """The base model as it was, for the labels of the model that it teaches; no part of that model's weights.
+
+    Args:
+        options: of the module: ``model_name_or_path``, the base model, and ``revision``.
+        labels: of the model that it teaches.
+        packed: compute without padding.
+        device: where that model is.
+
+    Raises:
+        RunError: the base model is no tagger with the outside label.
+    """
+
+    def __init__(self, options: Mapping[str, Any], labels: LabelSet, packed: bool, device: torch.device) -> None:
+        name, revision = options["model_name_or_path"], options["revision"]
+        known = set(load_config(name, revision).id2label.values())
+        if labels.outside not in known or len(known.intersection(labels.names)) < 2:  # an encoder has LABEL_0, LABEL_1
+            advice = "name a trained run or an exported model as --model.model_name_or_path"
+            raise RunError(f"--model.distillation needs a base model that knows some of the labels: {advice}")
+        self._model: Any = build_from_base(name, revision, labels.names).eval().requires_grad_(False).to(device)
+        if packed:
+            prepare(self._model)
+        self._compute = packed_logits if packed else padded_logits
+        self._unknown_C = torch.tensor([label not in known for label in labels.names], device=device)
+
+    @torch.no_grad()
+    def __call__(self, input_ids_T: Tensor, lengths: Sequence[int]) -> Tensor:
+        """Logits ``[T, C]``, minus infinity for labels that the base model does not know."""
+        logits_TC: Tensor = self._compute(self._model, input_ids_T, lengths)
+        return logits_TC.float().masked_fill(self._unknown_C, -torch.inf)
