@@ -8,6 +8,8 @@ development and test data with the final weights:
 
 * ``whole``: nothing is removed, what one would have with all the work done;
 * ``partial``: ``--data.annotated_types`` says what the second half annotates;
+* ``first_half``: the half that annotates all types alone; and ``distilled``: both halves as in ``partial``, from that
+  model's weights with ``--model.distillation true``, in more steps than the others (``--kinds first_half distilled``);
 * ``as_outside``: the same files without that option, so that what is missing counts as outside.
 
 The recipe, fixed beforehand, is the better one of `docs/results.md`: a head rate of 1e-3, warm-up 0.2, Viterbi
@@ -84,25 +86,31 @@ def arguments_of(description: str, name: str, **more: Any) -> argparse.Namespace
 
 
 def main() -> None:
-    kinds = {"nargs": "+", "default": ["whole", "partial", "as_outside"]}
+    kinds: dict[str, Any] = {"nargs": "+", "default": ["whole", "partial", "as_outside"]}
     description = "WNUT-17 with two types removed from half of the training sentences."
     arguments = arguments_of(description, "partial_annotation", kinds=kinds)
     folder, (one, other) = arguments.output / "data", halves_of(find_corpus("wnut17", arguments.data).train)
     first, second = write(folder / "first.conll", one), write(folder / "second.conll", other)
     lacking = write(folder / "second_partial.conll", other, REMOVED)
     types = json.dumps({lacking.name: [name for name in WNUT17_TYPES if name not in REMOVED]})
+    partial = ("--data.annotated_types", types)
     options = {
-        "whole": (second, ()),
-        "partial": (lacking, ("--data.annotated_types", types)),
-        "as_outside": (lacking, ()),
+        "whole": ([first, second], ()),
+        "partial": ([first, lacking], partial),
+        "first_half": ([first], ()),
+        "distilled": ([first, lacking], (*partial, "--model.distillation", "true", "--model.model_name_or_path")),
+        "as_outside": ([first, lacking], ()),
     }
-    recipes = []
-    for name in arguments.kinds:
-        file, more = options[name]
-        train = json.dumps([str(first), str(file)])
-        recipes.append(Recipe(name, ("--data.train_file", train, *RECIPE, *more)))
-    trainings, rows = Trainings(arguments, recipes), []
+    rows = []
     for seed in arguments.seeds:
+        base = str(arguments.output / "first_half" / f"wnut17-seed{seed}")
+        recipes = []
+        for name in arguments.kinds:
+            files, more = options[name]
+            train = json.dumps([str(file) for file in files])
+            more = (*more, base) if name == "distilled" else more
+            recipes.append(Recipe(name, ("--data.train_file", train, *RECIPE, *more)))
+        trainings = Trainings(arguments, recipes)
         for recipe in recipes:
             rows.append(trainings.dev(recipe, "wnut17", seed))
             trainings.add_test(rows[-1], recipe)

@@ -7,6 +7,7 @@ https://www.amazon.science/publications/continual-learning-for-named-entity-reco
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -30,15 +31,19 @@ class Teacher:
         device: where that model is.
 
     Raises:
-        RunError: the base model is no tagger with the outside label.
+        RunError: the base model is no tagger with the outside label, or has a label that the other lacks.
     """
 
     def __init__(self, options: Mapping[str, Any], labels: LabelSet, packed: bool, device: torch.device) -> None:
         name, revision = options["model_name_or_path"], options["revision"]
-        known = set(load_config(name, revision).id2label.values())
-        if labels.outside not in known or len(known.intersection(labels.names)) < 2:  # an encoder has LABEL_0, LABEL_1
+        known = [label for _, label in sorted(load_config(name, revision).id2label.items())]
+        if labels.outside not in known:  # an encoder has LABEL_0, LABEL_1
             advice = "name a trained run or an exported model as --model.model_name_or_path"
-            raise RunError(f"--model.distillation needs a base model that knows some of the labels: {advice}")
+            raise RunError(f"--model.distillation needs a base model that has the label {labels.outside}: {advice}")
+        if lost := [label for label in known if label not in labels.names]:
+            option = json.dumps([*known, *(label for label in labels.names if label not in known)], ensure_ascii=False)
+            problem = f"--model.distillation: the data have no {', '.join(lost)}, which the base model knows"
+            raise RunError(f"{problem}: give --data.label_names '{option}'")
         self._model: Any = build_from_base(name, revision, labels.names).eval().requires_grad_(False).to(device)
         if packed:
             prepare(self._model)

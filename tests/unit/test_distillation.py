@@ -103,7 +103,7 @@ def test_what_the_base_model_knows_is_kept_and_a_run_resumes(
     [
         (["--data.annotated_types", "null"], "--model.distillation needs --data.annotated_types"),
         (["--model.crf", "true"], "--model.crf true needs --model.decoding viterbi, and no distillation"),
-        (["--model.model_name_or_path", None], "--model.distillation needs a base model that knows some of the labels"),
+        (["--model.model_name_or_path", None], "--model.distillation needs a base model that has the label O: name"),
     ],
 )
 def test_what_is_refused(
@@ -113,3 +113,15 @@ def test_what_is_refused(
     given = [*fit_options, *new_type, "--model.distillation", "true", *options, "--run_dir", "run"]
     [line] = run_main("fit", *given, check=False).errors()
     assert said in line
+
+
+def test_labels_that_the_data_lack_are_named(
+    new_type: list[str], fit_options: list[str], run_main: RunMain, tmp_path: Path
+) -> None:
+    given = [*fit_options, *new_type, "--data.validation_file", str(tmp_path / "new.conll"), "--model.distillation"]
+    given += ["true", "--data.annotated_types", '["AND"]', "--run_dir", "run"]
+    [line] = run_main("fit", *given, check=False).errors()
+    assert "the data have no B-LOC, I-LOC, B-MISC" in line or "the data have no B-" in line
+    option = line.rpartition("give --data.label_names '")[2].rstrip("'")
+    run_main("fit", *given, "--data.label_names", option, "--trainer.max_epochs", 1)
+    assert "B-LOC" in NERTagger.load(tmp_path / "run").labels.names
