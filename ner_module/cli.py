@@ -204,7 +204,7 @@ def _check_output(run: Run, options: Any) -> None:
 def build_trainer(run: Run, parser: Parser, options: Any, trainer: dict[str, Any]) -> Trainer:
     """The trainer with the callbacks and loggers that every run has; those that ``options`` name are built already."""
     callbacks = _as_list(trainer["callbacks"])
-    check_callbacks(callbacks)
+    check_callbacks(callbacks, validates=run.command != "fit" or trainer["limit_val_batches"] != 0)
     loggers = [logger for logger in _as_list(trainer["logger"]) if not isinstance(logger, bool)]
     for logger in loggers:
         name_wandb_run(logger, run.run_dir, options.seed_everything, run.recipe)

@@ -255,7 +255,11 @@ def check_output(
         raise RunError(f"{output} is neither a file nor a folder: choose another output")
     if overwrite is False:
         raise RunError(f"{output} exists already: choose another output, or add --overwrite")
-    if not is_own(output):
+    try:
+        own = is_own(output)
+    except OSError as error:  # such as the memory of a process, which calls itself a file
+        raise RunError(f"{output} cannot be read ({error.strerror}): choose another output") from error
+    if not own:
         raise RunError(f"{output} exists and was not written by this command: choose another output, or remove it")
 
 

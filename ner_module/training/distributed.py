@@ -24,6 +24,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import distributed as dist
 from torch.distributed.constants import default_pg_timeout
 
+from ner_module.errors import RunError
 from ner_module.training import cluster
 from ner_module.training.checkpoints import DurableCheckpointIO
 
@@ -39,13 +40,18 @@ _LOST = re.compile(
 
 
 def with_own_plugins(configured: list[Any]) -> list[Any]:
-    """The configured plugins, durable checkpoints unless there is another `CheckpointIO`, and SLURM without requeueing.
+    """The configured plugins, durable checkpoints, and SLURM without requeueing.
 
     Lightning's saves within the signal handler, together with the other processes, and sometimes hangs.
+
+    Raises:
+        RunError: another `CheckpointIO` is configured, whose files a power cut can empty.
     """
-    own: list[Any] = []
-    if not any(isinstance(plugin, CheckpointIO) for plugin in configured):
-        own.append(DurableCheckpointIO())
+    for plugin in configured:
+        if isinstance(plugin, CheckpointIO) and not isinstance(plugin, DurableCheckpointIO):
+            own_files = "checkpoints would no longer survive a power cut or a full disk"
+            raise RunError(f"--trainer.plugins {type(plugin).__name__}: {own_files}; leave it out")
+    own: list[Any] = [DurableCheckpointIO()]
     if cluster.under_slurm() and not cluster.under_torchrun():
         own.append(SLURMEnvironment(auto_requeue=False))
     return [*configured, *own]

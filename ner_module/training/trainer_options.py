@@ -55,6 +55,8 @@ def check_trainer(trainer: Any) -> None:
         raise RunError("--trainer.overfit_batches is not supported: give a small --data.train_file instead")
     if trainer.logger is True:
         raise RunError("--trainer.logger true: name one, as configs/overlays/tensorboard.yaml does")
+    if trainer.model_registry:
+        raise RunError("--trainer.model_registry has no effect here: `export` a model, and upload that")
     if trainer.barebones:
         raise RunError("--trainer.barebones is not supported: --trainer.fast_dev_run true tries everything once")
     strategy = trainer.strategy
@@ -67,8 +69,12 @@ def check_trainer(trainer: Any) -> None:
         raise RunError(f"{problem}; start this command on each with torchrun or srun (docs/cluster.md)")
 
 
-def check_callbacks(callbacks: list[Callback]) -> None:
+def check_callbacks(callbacks: list[Callback], validates: bool = True) -> None:
     """Refuse named callbacks that would do nothing, or harm, in a training of this program.
+
+    Args:
+        callbacks: those that the configuration names.
+        validates: whether the training has validations to watch.
 
     Raises:
         RunError: says what to use instead.
@@ -83,3 +89,6 @@ def check_callbacks(callbacks: list[Callback]) -> None:
             known = ", ".join(f"val/{metric}" for metric in _METRICS)
             problem = f"a callback watches {monitor!r}, which does not exist"
             raise RunError(f"{problem}: give one of {known}, val/f1/TYPE or train/loss")
+        if monitor.startswith("val") and not validates:
+            problem = f"a callback watches {monitor}, and --trainer.limit_val_batches is 0"
+            raise RunError(f"{problem}: leave one of them out, or watch train/loss")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from ner_module.files import check_output
 from ner_module.training.checkpoints import read_checkpoint
 from ner_module.training.runs import (
     RUNS,
@@ -19,6 +20,7 @@ from ner_module.training.runs import (
     new_run_dir,
     remove_if_unused,
     run_dir_of,
+    run_lock,
 )
 
 JOB_VARIABLES = (
@@ -209,3 +211,15 @@ def test_a_checkpoint_of_something_else_is_no_checkpoint(tmp_path: Path) -> None
     torch.save({"state_dict": {}}, path)
     with pytest.raises(RunError, match=r"last\.ckpt is not a checkpoint of this project: name a file that `fit` wrote"):
         read_checkpoint(path)
+
+
+def test_the_root_of_the_file_system_is_no_run() -> None:
+    for path in ("/", "/tmp/.."):
+        with pytest.raises(RunError, match="is the root of the file system"), run_lock(Path(path)):
+            pass
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="Linux has it")
+def test_an_output_that_cannot_be_read_is_refused() -> None:
+    with pytest.raises(RunError, match="/proc/self/mem cannot be read"):
+        check_output(Path("/proc/self/mem"), lambda path: bool(path.read_bytes()))

@@ -6,15 +6,18 @@ from typing import Any
 
 import pytest
 from jsonargparse import Namespace
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch import callbacks
+from lightning.pytorch.plugins import AsyncCheckpointIO
 
 from ner_module.errors import RunError
+from ner_module.training.distributed import with_own_plugins
 from ner_module.training.trainer_options import check_callbacks, check_trainer
 
 GIVEN = Namespace(
     **dict.fromkeys(("max_epochs", "max_steps", "limit_train_batches", "accumulate_grad_batches", "num_nodes"), 1),
     **dict.fromkeys(("check_val_every_n_epoch", "val_check_interval", "gradient_clip_val"), 1.0),
-    **dict.fromkeys(("overfit_batches", "barebones", "logger"), False),
+    **dict.fromkeys(("overfit_batches", "barebones", "logger", "model_registry"), False),
     strategy="auto",
     max_time=None,
     min_epochs=None,
@@ -37,6 +40,7 @@ GIVEN = Namespace(
         ({"max_time": "12:00"}, "max_time: it is 12:00; give days, hours, minutes and seconds"),
         ({"max_time": "00:00:00:00"}, "max_time: it is 00:00:00:00; give"),
         ({"overfit_batches": 2}, "give a small --data.train_file"),
+        ({"model_registry": "team/tagger"}, "model_registry has no effect here: `export`"),
         ({"barebones": True}, "--trainer.barebones is .*fast_dev_run"),
         ({"strategy": "ddp_fork"}, "ddp_fork .* give ddp, or start it with torchrun"),
         ({"strategy": Namespace(init_args=Namespace(start_method="spawn"))}, "spawn .* give ddp"),
@@ -71,3 +75,16 @@ def test_callbacks_that_would_do_nothing(callback: Any, said: str) -> None:
     check_callbacks([callbacks.EarlyStopping("val/precision/PER"), callbacks.EarlyStopping("train/loss")])
     with pytest.raises(RunError, match=said):
         check_callbacks([callback])
+
+
+def test_nothing_watches_validations_that_there_are_none_of() -> None:
+    check_callbacks([callbacks.EarlyStopping("train/loss")], validates=False)
+    with pytest.raises(RunError, match=r"watches val/f1, and --trainer.limit_val_batches is 0: leave one of them out"):
+        check_callbacks([callbacks.ModelCheckpoint(monitor="val/f1")], validates=False)
+
+
+@pytest.mark.parametrize("plugin", [AsyncCheckpointIO(), TorchCheckpointIO()], ids=lambda plugin: type(plugin).__name__)
+def test_plugins_that_save_without_care_are_refused(plugin: Any) -> None:
+    assert [type(own).__name__ for own in with_own_plugins([])][:1] == ["DurableCheckpointIO"]
+    with pytest.raises(RunError, match=rf"--trainer.plugins {type(plugin).__name__}: checkpoints would no longer"):
+        with_own_plugins([plugin])
