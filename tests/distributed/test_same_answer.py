@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -66,14 +67,21 @@ def test_evaluation_is_identical(on_processes: Program, trained_run: Path, tmp_p
 @pytest.mark.ddp
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("crf", ["false", "true"])
-def test_training_has_the_same_losses(crf: str, on_processes: Program, fit_options: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["plain", "crf", "distillation"])
+def test_training_has_the_same_losses(
+    kind: str, on_processes: Program, fit_options: list[str], trained_run: Path, corpus: Path, tmp_path: Path
+) -> None:
     """12 sentences a step whatever the number of processes; without dropout only the order of sums differs."""
-    losses = {}
+    losses, more = {}, ["--model.crf", "true"] if kind == "crf" else []
+    if kind == "distillation":
+        placeless = re.sub("(?m) .-LOC$", " O", (corpus / "train.conll").read_text(encoding="utf-8"))
+        (tmp_path / "placeless.conll").write_text(placeless, encoding="utf-8")
+        more = ["--model.distillation", "true", "--model.model_name_or_path", str(trained_run), "--data.train_file"]
+        more += ["placeless.conll", "--data.annotated_types", '{"placeless.conll": ["MISC", "ORG", "PER"]}']
     for count in (1, 2, 3):
         options = ["--data.batch_size", 12 // count, "--model.dropout", 0, "--trainer.max_epochs", 2]
-        options += ["--trainer.val_check_interval", 1, "--trainer.check_val_every_n_epoch", "null", "--model.crf", crf]
-        on_processes(count, "fit", *fit_options, *options, "--run_dir", f"run-{count}")
+        options += ["--trainer.val_check_interval", 1, "--trainer.check_val_every_n_epoch", "null"]
+        on_processes(count, "fit", *fit_options, *options, *more, "--run_dir", f"run-{count}")
         epochs = json.loads((tmp_path / f"run-{count}" / "results.json").read_text())["epochs"]
         losses[count] = [(row["step"], row["train/loss"], row["val/loss"]) for row in epochs]
     assert len(losses[1]) == 20, "a row for each step"
