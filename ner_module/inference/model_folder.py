@@ -26,7 +26,7 @@ from ner_module.errors import RunError
 from ner_module.files import read_json_object, sealed, sha256_of
 from ner_module.inference.onnx_model import OnnxModel
 from ner_module.model.crf import CRF
-from ner_module.model.encoder import build_from_folder, save_to_folder
+from ner_module.model.encoder import build_tagger, save_to_folder
 from ner_module.model.module import NERModule
 from ner_module.pretrained import from_pretrained, load_config
 from ner_module.tokenizer import load_tokenizer, tokenizer_to_files
@@ -105,7 +105,7 @@ def load_model_folder(
     if (folder / ONNX).is_file():
         module.model = OnnxModel(folder / ONNX, load_config(str(folder)), device)
     else:
-        module.use_model(build_from_folder(str(folder)))
+        module.use_model(build_tagger(str(folder)))
         module.to(device)
     return module, data, about.get("operating_points")
 

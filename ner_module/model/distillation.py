@@ -12,10 +12,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ner_module.errors import RunError
-from ner_module.model.encoder import build_from_base
+from ner_module.model.encoder import build_tagger
 from ner_module.model.packed import packed_logits, padded_logits, prepare
 from ner_module.pretrained import load_config
 from ner_module.tagging import LabelSet
@@ -44,14 +45,15 @@ class Teacher:
             option = json.dumps([*known, *(label for label in labels.names if label not in known)], ensure_ascii=False)
             problem = f"--model.distillation: the data have no {', '.join(lost)}, which the base model knows"
             raise RunError(f"{problem}: give --data.label_names '{option}'")
-        self._model: Any = build_from_base(name, revision, labels.names).eval().requires_grad_(False).to(device)
+        self._model: Any = build_tagger(name, revision).requires_grad_(False).to(device)
         if packed:
             prepare(self._model)
         self._compute = packed_logits if packed else padded_logits
-        self._unknown_C = torch.tensor([label not in known for label in labels.names], device=device)
+        columns = [known.index(label) if label in known else len(known) for label in labels.names]
+        self._columns_C = torch.tensor(columns, device=device)
 
     @torch.no_grad()
     def __call__(self, input_ids_T: Tensor, lengths: Sequence[int]) -> Tensor:
         """Logits ``[T, C]``, minus infinity for labels that the base model does not know."""
-        logits_TC: Tensor = self._compute(self._model, input_ids_T, lengths)
-        return logits_TC.float().masked_fill(self._unknown_C, -torch.inf)
+        logits_TK = self._compute(self._model, input_ids_T, lengths).float()
+        return F.pad(logits_TK, (0, 1), value=-torch.inf)[:, self._columns_C]

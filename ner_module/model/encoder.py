@@ -119,12 +119,12 @@ def check_fits(config_json: str, weights: Mapping[str, torch.Tensor]) -> None:
             raise RunError(f"the checkpoint contradicts itself: {problem}; use another checkpoint")
 
 
-def build_from_folder(folder: str) -> Any:
-    """A whole tagger as ``export`` writes it, in float32 and evaluation mode; raises as ``from_pretrained`` here."""
-    model, absent = _load(folder, None, load_config(folder))
+def build_tagger(name: str, revision: str | None = None) -> Any:
+    """A whole tagger, its head too, in float32 and evaluation mode; raises as ``from_pretrained`` here."""
+    model, absent = _load(name, revision, load_config(name, revision))
     if absent:
         lost = f"{len(absent)} tensors, such as {absent[0]}"
-        raise PretrainedError(f"the weights in {folder} lack {lost}: export it again")
+        raise PretrainedError(f"the weights in {name} lack {lost}: export it again")
     return model
 
 
