@@ -86,7 +86,7 @@ class NERModule(LightningModule):
         crf: also learn which label follows which (a conditional random field), at the head's rate: better entities of
             several words. Needs decoding ``viterbi``; a step takes longer by a few operations for each position.
         distillation: what ``--data.annotated_types`` leaves open is learnt from the base model, a tagger: new types
-            are added, and what it knows is kept without the old data; a step takes about a third longer.
+            are added, and what it knows is kept without the old data; a step takes about a quarter longer.
     """
 
     def __init__(
