@@ -204,7 +204,9 @@ def _check_output(run: Run, options: Any) -> None:
 def build_trainer(run: Run, parser: Parser, options: Any, trainer: dict[str, Any]) -> Trainer:
     """The trainer with the callbacks and loggers that every run has; those that ``options`` name are built already."""
     callbacks = _as_list(trainer["callbacks"])
-    check_callbacks(callbacks, validates=run.command != "fit" or trainer["limit_val_batches"] != 0)
+    sources = ("validation_file", "validation_fraction", "dataset_name")  # a dataset may have the split
+    validates = trainer["limit_val_batches"] != 0 and any(options.data.get(name) for name in sources)
+    check_callbacks(callbacks, validates or run.command != "fit")
     loggers = [logger for logger in _as_list(trainer["logger"]) if not isinstance(logger, bool)]
     for logger in loggers:
         name_wandb_run(logger, run.run_dir, options.seed_everything, run.recipe)
@@ -218,7 +220,7 @@ def build_trainer(run: Run, parser: Parser, options: Any, trainer: dict[str, Any
         callbacks.append(SaveRun(parser, options))
     trainer["default_root_dir"] = str(run.run_dir)
     trainer["callbacks"], trainer["logger"] = callbacks, loggers or False
-    trainer["plugins"] = with_own_plugins(_as_list(trainer["plugins"]))
+    trainer["plugins"] = with_own_plugins(_as_list(trainer["plugins"]), trainer["strategy"])
     trainer["enable_progress_bar"] = own_bar or trainer["enable_progress_bar"]
     fit_to_launcher(trainer)
     try:

@@ -39,18 +39,18 @@ _LOST = re.compile(
 )
 
 
-def with_own_plugins(configured: list[Any]) -> list[Any]:
+def with_own_plugins(configured: list[Any], strategy: Any) -> list[Any]:
     """The configured plugins, durable checkpoints, and SLURM without requeueing.
 
     Lightning's saves within the signal handler, together with the other processes, and sometimes hangs.
 
     Raises:
-        RunError: another `CheckpointIO` is configured, whose files a power cut can empty.
+        RunError: a `CheckpointIO` is configured, as a plugin or of the strategy; a power cut can empty its files.
     """
-    for plugin in configured:
-        if isinstance(plugin, CheckpointIO) and not isinstance(plugin, DurableCheckpointIO):
-            own_files = "checkpoints would no longer survive a power cut or a full disk"
-            raise RunError(f"--trainer.plugins {type(plugin).__name__}: {own_files}; leave it out")
+    for plugin in (*configured, getattr(strategy, "_checkpoint_io", None)):
+        if isinstance(plugin, CheckpointIO):
+            own_one = "would replace the run's own, which survives a power cut and a full disk"
+            raise RunError(f"{type(plugin).__name__} {own_one}: leave it out")
     own: list[Any] = [DurableCheckpointIO()]
     if cluster.under_slurm() and not cluster.under_torchrun():
         own.append(SLURMEnvironment(auto_requeue=False))

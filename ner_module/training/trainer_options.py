@@ -90,5 +90,6 @@ def check_callbacks(callbacks: list[Callback], validates: bool = True) -> None:
             problem = f"a callback watches {monitor!r}, which does not exist"
             raise RunError(f"{problem}: give one of {known}, val/f1/TYPE or train/loss")
         if monitor.startswith("val") and not validates:
-            problem = f"a callback watches {monitor}, and --trainer.limit_val_batches is 0"
-            raise RunError(f"{problem}: leave one of them out, or watch train/loss")
+            problem = f"a callback watches {monitor}, and nothing is validated"
+            asked = "or give more than 0 to --trainer.limit_val_batches and --data.validation_fraction"
+            raise RunError(f"{problem}: leave it out, {asked}")

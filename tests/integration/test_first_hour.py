@@ -75,6 +75,16 @@ def steps(run: Path) -> list[float]:
 # ---------------------------------------------------------------------- refused before training
 
 
+@pytest.mark.parametrize("option", ["trainer.limit_val_batches", "data.validation_fraction"])
+def test_no_validations_are_watched(fit: RunMain, tmp_path: Path, option: str) -> None:
+    stop = with_callback(f"{CALLBACKS}EarlyStopping", monitor="val/f1", mode="max")
+    outcome = fit("run", "--data.validation_file", "null", f"--{option}", 0, config=stop, check=False)
+    [error] = outcome.errors()
+    assert "watches val/f1, and nothing is validated" in error
+    assert option in error
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "parts"),
     [

@@ -9,8 +9,10 @@ from jsonargparse import Namespace
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch import callbacks
 from lightning.pytorch.plugins import AsyncCheckpointIO
+from lightning.pytorch.strategies import SingleDeviceStrategy
 
 from ner_module.errors import RunError
+from ner_module.training.checkpoints import DurableCheckpointIO
 from ner_module.training.distributed import with_own_plugins
 from ner_module.training.trainer_options import check_callbacks, check_trainer
 
@@ -79,12 +81,13 @@ def test_callbacks_that_would_do_nothing(callback: Any, said: str) -> None:
 
 def test_nothing_watches_validations_that_there_are_none_of() -> None:
     check_callbacks([callbacks.EarlyStopping("train/loss")], validates=False)
-    with pytest.raises(RunError, match=r"watches val/f1, and --trainer.limit_val_batches is 0: leave one of them out"):
+    with pytest.raises(RunError, match=r"watches val/f1, and nothing is validated: leave it out"):
         check_callbacks([callbacks.ModelCheckpoint(monitor="val/f1")], validates=False)
 
 
-@pytest.mark.parametrize("plugin", [AsyncCheckpointIO(), TorchCheckpointIO()], ids=lambda plugin: type(plugin).__name__)
-def test_plugins_that_save_without_care_are_refused(plugin: Any) -> None:
-    assert [type(own).__name__ for own in with_own_plugins([])][:1] == ["DurableCheckpointIO"]
-    with pytest.raises(RunError, match=rf"--trainer.plugins {type(plugin).__name__}: checkpoints would no longer"):
-        with_own_plugins([plugin])
+@pytest.mark.parametrize("kind", [AsyncCheckpointIO, TorchCheckpointIO, DurableCheckpointIO])
+def test_plugins_that_save_are_refused_wherever_they_are_given(kind: Any) -> None:
+    assert [type(own).__name__ for own in with_own_plugins([], "auto")][:1] == ["DurableCheckpointIO"]
+    for given in ([kind()], "auto"), ([], SingleDeviceStrategy("cpu", checkpoint_io=kind())):
+        with pytest.raises(RunError, match=rf"^{kind.__name__} would replace .* survives a power cut .*: leave it out"):
+            with_own_plugins(*given)
