@@ -138,6 +138,7 @@ class ChangedPlan(Callback):
                 rates = zip(scheduler.optimizer.param_groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True)
                 for group, base, factor in rates:
                     group["lr"] = base * factor(scheduler.last_epoch)
+                scheduler._last_lr = [group["lr"] for group in scheduler.optimizer.param_groups]
 
 
 class RandomState(Callback):

@@ -20,6 +20,12 @@ def test_of_a_schedule_the_counts_are_taken() -> None:
     trainer: Any = SimpleNamespace(datamodule=SimpleNamespace(begun=None), state=SimpleNamespace(fn="fit"))
     ChangedPlan().on_load_checkpoint(trainer, None, {"lr_schedulers": [state]})  # type: ignore[arg-type]
     scheduler.load_state_dict(state)
+    trainer.fit_loop = SimpleNamespace(restarted_on_epoch_end=False)
+    trainer.lr_scheduler_configs = [SimpleNamespace(scheduler=scheduler)]
+    ChangedPlan().on_train_start(trainer, None)  # type: ignore[arg-type]
+    rates = [pytest.approx(0.5 / 5)]
+    assert scheduler.get_last_lr() == rates, "also where no step follows"
+    assert [group["lr"] for group in scheduler.optimizer.param_groups] == rates
     scheduler.optimizer.step()
     scheduler.step()
     assert scheduler.get_last_lr() == [pytest.approx(0.5 / 6)]
