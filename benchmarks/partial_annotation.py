@@ -70,7 +70,7 @@ def write_iob2(path: Path, published: Path) -> Path:
 
 
 def arguments_of(description: str, name: str, **more: Any) -> argparse.Namespace:
-    """The command line of a comparison on WNUT-17, with one more option perhaps."""
+    """The command line of a comparison, with one more option perhaps."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--seeds", nargs="+", type=int, default=[42])
     parser.add_argument("--epochs", type=int, default=3)

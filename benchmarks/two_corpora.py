@@ -45,7 +45,7 @@ def main() -> None:
     for seed in arguments.seeds:
         found = {}
         for recipe in recipes:
-            figures = trainings.dev(recipe, "wikigold", seed)
+            figures = trainings.dev(recipe, "wikigold", seed)  # a name for the run; the recipe has the files of all
             trainings.add_test(figures, recipe)
             predictions = arguments.output / recipe.name / f"wikigold-seed{seed}" / "predictions" / "test.jsonl"
             found[recipe.name] = {

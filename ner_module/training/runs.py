@@ -110,7 +110,7 @@ def remove_if_unused(run_dir: Path) -> None:
 @contextlib.contextmanager
 def run_lock(run_dir: Path) -> Iterator[None]:
     """Hold ``RUN/.lock``, or raise :class:`RunError` with host and number of the process that trains there."""
-    if run_dir.resolve() == Path(run_dir.anchor or "/").resolve():
+    if run_dir.resolve() == run_dir.resolve().parent:
         raise RunError(f"--run_dir {run_dir} is the root of the file system: choose another")
     is_new = not run_dir.exists()
     run_dir.mkdir(parents=True, exist_ok=True)
