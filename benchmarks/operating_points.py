@@ -120,16 +120,17 @@ def check_candidates(sentences: list[Any], tagger: NERTagger, recall: float) -> 
     scores: dict[str, list[list[float]]] = {name: [] for name in tagger.labels.entity_types}
     for sentence in sentences:
         for name, of_type in measure([sentence], tagger.labels)["types"].items():
-            scores[name].append(of_type["candidates"])
+            scores[name] += of_type["candidates"]
     for name, of_sentences in scores.items():
         signed, plain, shares, bounds = 0, 0, [], []
         for seed in range(_SPLITS):
             order = np.random.default_rng(seed).permutation(len(of_sentences))
             half = len(order) // 2
+            by_sentence = [of_sentences[row] for row in order[:half]]
             one, other = (
                 [score for row in rows for score in of_sentences[row]] for rows in (order[:half], order[half:])
             )
-            bound = candidate_threshold(one, recall)
+            bound = candidate_threshold(by_sentence, recall)
             if not other or bound > 1:
                 continue
             found = np.mean(np.array(other) >= bound)

@@ -148,7 +148,7 @@ class _TypePoints(TypedDict):
     gold: _Count
     right: _Scores
     wrong: _Scores
-    candidates: _Scores
+    candidates: Annotated[list[_Scores], Field(max_length=2**24)]
 
 
 class _Points(TypedDict):

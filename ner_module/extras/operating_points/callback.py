@@ -91,15 +91,18 @@ def measure(sentences: Iterable[Sequence[Any]], labels: LabelSet) -> dict[str, A
         ]
         longest = min(max((span.end - span.start for span in gold), default=0), LONGEST)
         likely = candidate_scores(probabilities, scores, labels, longest)
+        of_sentence = defaultdict(list)
         for start, end, name in gold:
             score = likely[end - start - 1, start, labels.entity_types.index(name)] if end - start <= longest else 0.0
-            candidates[name].append(float(f"{float(score) * _SAFE:.6g}"))
+            of_sentence[name].append(float(f"{float(score) * _SAFE:.6g}"))
+        for name, found_scores in of_sentence.items():
+            candidates[name].append(sorted(found_scores))
     calibration = fit_calibration([each[1:] for each in predicted])
     scored = [(name, round(calibrated(score, *calibration), 4), right) for name, score, right in predicted]
     error = [calibration_error(reliability([each[1:] for each in pairs])) for pairs in (predicted, scored)]
     types = {
         name: {
-            "gold": len(candidates[name]),
+            "gold": sum(map(len, candidates[name])),
             "right": sorted(score for of, score, right in scored if of == name and right),
             "wrong": sorted(score for of, score, right in scored if of == name and not right),
             "candidates": sorted(candidates[name]),

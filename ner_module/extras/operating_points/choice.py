@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
+from bisect import bisect
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -69,32 +71,42 @@ def reached(
     return Reached(float(thresholds[found[0]]), int(kept[found[0]]), int(correct[found[0]]), gold) if found else None
 
 
-def candidate_threshold(scores: Sequence[float], recall: float) -> float:
+def candidate_threshold(scores: Sequence[Sequence[float]], recall: float) -> float:
     """The lowest score of a candidate with which at least ``recall`` of all entities are among the candidates.
 
     Split-conformal prediction that can be checked: in a text with as many entities, of the same kind, it holds with a
     probability of 95 %, over validation data and text. With ``k`` of n scores below the threshold, the misses there are
     beta-binomial with ``k + 1`` and ``n - k`` (Angelopoulos and Bates 2021, https://arxiv.org/abs/2107.07511, section
     3.2). The plain rule, ``k = floor((n + 1) (1 - recall)) - 1``, holds on average over such texts, and fails for about
-    half of them.
+    half of them. Entities of one sentence are missed together: n and k are divided by the design effect, the variance
+    of the share of misses between sentences over that of independent entities (Kish 1965), where it is above 1.
 
     Args:
-        scores: those of the annotated entities as candidates.
+        scores: those of the annotated entities as candidates, by sentence.
         recall: the wanted share, above 0 and below 1.
 
     Returns:
         Infinity where there are too few entities, or too many that are no candidate at all.
 
-    >>> candidate_threshold([0.5] * 80, 0.95), candidate_threshold([0.5] * 79, 0.95)
+    >>> candidate_threshold([[0.5]] * 80, 0.95), candidate_threshold([[0.5]] * 79, 0.95)
     (0.5, inf)
     """
     from scipy.stats import betabinom
 
-    count = len(scores)
-    bearable = count - math.ceil(recall * count - 1e-9)
-    below = np.arange(min(bearable + 1, count))
-    allowed = np.count_nonzero(betabinom.cdf(bearable, count, below + 1, count - below) >= 0.95)
-    return (sorted(scores)[allowed - 1] if allowed else 0.0) or math.inf
+    ranked = sorted((score, row) for row, of_sentence in enumerate(scores) for score in of_sentence)
+    count, sizes = len(ranked), list(map(len, scores))
+
+    def holds(below: int) -> bool:
+        misses = Counter(row for _, row in ranked[:below])
+        rate = below / count
+        spread = sum((misses[row] - rate * size) ** 2 for row, size in enumerate(sizes))
+        effect = max(spread / (below * (1 - rate)), 1.0) if below else 1.0
+        of, missed = round(count / effect), below / effect
+        return bool(betabinom.cdf(math.floor((1 - recall) * of + 1e-9), of, missed + 1, of - missed) >= 0.95)
+
+    bearable = math.floor((1 - recall) * count + 1e-9)
+    allowed = bisect(range(min(bearable + 1, count)), False, key=lambda below: not holds(below))
+    return (ranked[allowed - 1][0] if allowed else 0.0) or math.inf
 
 
 def choose(

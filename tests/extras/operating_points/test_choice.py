@@ -20,7 +20,7 @@ def random_type(seed: int, count: int = 60) -> dict[str, object]:
     random = np.random.default_rng(seed)
     scores = random.integers(0, 40, count) / 40  # many are equal
     right = random.random(count) < scores
-    candidates = random.random(count).tolist()
+    candidates = random.random((count, 1)).tolist()
     return {"gold": count, "right": scores[right].tolist(), "wrong": scores[~right].tolist(), "candidates": candidates}
 
 
@@ -28,7 +28,7 @@ POINTS = {
     "decoding": "viterbi",
     "temperature": 2.0,
     "offset": -0.5,
-    "types": {"PER": random_type(0), "LOC": {"gold": 5, "right": [0.9], "wrong": [0.8], "candidates": [0.5] * 5}},
+    "types": {"PER": random_type(0), "LOC": {"gold": 5, "right": [0.9], "wrong": [0.8], "candidates": [[0.5]] * 5}},
 }
 
 
@@ -80,7 +80,7 @@ def test_a_precision_of_few_entities_is_none() -> None:
 @pytest.mark.parametrize("count", [0, 13, 40, 79, 80, 200])
 def test_misses_that_are_allowed_are_those_of_all_orders(count: int, recall: float) -> None:
     """Of the equally likely orders of n scores and n others, those with so many others below the score ``k``."""
-    scores = [(place + 1) / count for place in range(count)]
+    scores = [[(place + 1) / count] for place in range(count)]
     most = {0.8: count // 5, 0.9: count // 10, 0.95: count // 20}[recall]
 
     def chance(below: int) -> float:
@@ -88,22 +88,36 @@ def test_misses_that_are_allowed_are_those_of_all_orders(count: int, recall: flo
         return sum(orders) / math.comb(2 * count, count)
 
     allowed = sum(chance(below) >= 0.95 for below in range(min(count, most + 1)))
-    assert candidate_threshold(scores, recall) == (scores[allowed - 1] if allowed else math.inf)
+    assert candidate_threshold(scores, recall) == (scores[allowed - 1][0] if allowed else math.inf)
 
 
 @pytest.mark.parametrize(("count", "recall"), [(80, 0.95), (150, 0.9), (400, 0.95)])
 def test_the_guarantee_holds_in_95_of_100_draws(count: int, recall: float) -> None:
     draws, others = np.random.default_rng(0).random((2, 1000, count))
-    bounds = np.array([candidate_threshold(draw, recall) for draw in draws])
+    bounds = np.array([candidate_threshold(draw[:, None].tolist(), recall) for draw in draws])
     held = np.mean(others >= bounds[:, None], axis=1) >= recall
     assert np.mean(held) >= 0.935  # of 1,000 draws
     plain = np.sort(draws)[:, max(count - math.ceil((count + 1) * recall), 0)]
     assert np.mean(np.mean(others >= plain[:, None], axis=1) >= recall) < 0.75  # the rule that holds on average only
 
 
+def test_the_guarantee_holds_for_entities_that_are_missed_together() -> None:
+    """Sentences of six entities whose scores are correlated: as if independent, they promise too much."""
+    random, held, held_as_independent = np.random.default_rng(0), [], []
+    for _ in range(300):
+        of_sentences, others = random.normal(size=(2, 100, 1)) + random.normal(size=(2, 100, 6)) / 2
+        for bound, result in (
+            (candidate_threshold(of_sentences.tolist(), 0.9), held),
+            (candidate_threshold(of_sentences.reshape(-1, 1).tolist(), 0.9), held_as_independent),
+        ):
+            result.append(np.mean(others >= bound) >= 0.9)
+    assert np.mean(held) >= 0.92
+    assert np.mean(held_as_independent) < 0.85
+
+
 def test_entities_that_are_no_candidates_count_as_missed() -> None:
-    assert candidate_threshold([0.0] * 10 + [0.5] * 90, 0.95) == math.inf
-    assert candidate_threshold([0.0] + [0.5] * 199, 0.95) == 0.5
+    assert candidate_threshold([[0.0]] * 10 + [[0.5]] * 90, 0.95) == math.inf
+    assert candidate_threshold([[0.0]] + [[0.5]] * 199, 0.95) == 0.5
     assert candidate_threshold([], 0.95) == math.inf
 
 
