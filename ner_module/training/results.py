@@ -23,6 +23,7 @@ from ner_module.files import read_json_object, sealed, sha256_of, write_or_warn
 from ner_module.tables import Column, Table, count, say, score
 from ner_module.tagging import LabelSet
 from ner_module.training.resume import epoch_is_complete
+from ner_module.training.trainer_options import check_watched
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,11 @@ class ResultsTable(Callback):
     def __init__(self, run_dir: Path | None) -> None:
         self.run_dir = run_dir
         self.rows: list[dict[str, float]] = []
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse callbacks that watch what will not be there; data are read by now, and nothing is written."""
+        if stage == "fit":
+            check_watched(trainer, _validates(trainer))
 
     def state_dict(self) -> dict[str, Any]:
         """The rows so far."""

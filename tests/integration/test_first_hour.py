@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import shutil
@@ -17,7 +18,7 @@ import pytest
 import torch
 import yaml
 from lightning.pytorch.callbacks import Timer
-from run_files import checkpoint, results, write_config
+from run_files import checkpoint, conll_sentences, results, write_config
 
 from ner_module.data.preparation import sequence_limits
 from ner_module.errors import PretrainedError
@@ -75,14 +76,31 @@ def steps(run: Path) -> list[float]:
 # ---------------------------------------------------------------------- refused before training
 
 
-@pytest.mark.parametrize("option", ["trainer.limit_val_batches", "data.validation_fraction"])
-def test_no_validations_are_watched(fit: RunMain, tmp_path: Path, option: str) -> None:
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--data.validation_file", "null", "--trainer.limit_val_batches", 0], "--trainer.limit_val_batches"),
+        (["--data.validation_file", "null", "--data.validation_fraction", 0], "--data.validation_fraction"),
+        (["--data.dataset_name", "hub", "--data.validation_fraction", 0], "--data.validation_fraction"),
+        (["--trainer.check_val_every_n_epoch", 3], "--trainer.check_val_every_n_epoch"),
+    ],
+    ids=["no batch", "no sentence", "a dataset without the split", "a training that ends before"],
+)
+def test_no_validations_are_watched(
+    fit: RunMain, corpus: Path, tmp_path: Path, options: list[Any], named: str
+) -> None:
+    if "hub" in options:
+        (tmp_path / "hub").mkdir()
+        rows = [{"tokens": tokens, "ner_tags": tags} for tokens, tags in conll_sentences(corpus / "train.conll")]
+        (tmp_path / "hub" / "train.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+        options += [part for split in ("train", "validation", "test") for part in (f"--data.{split}_file", "null")]
     stop = with_callback(f"{CALLBACKS}EarlyStopping", monitor="val/f1", mode="max")
-    outcome = fit("run", "--data.validation_file", "null", f"--{option}", 0, config=stop, check=False)
+    outcome = fit("run", *options, config=stop, check=False)
     [error] = outcome.errors()
     assert "watches val/f1, and nothing is validated" in error
-    assert option in error
+    assert named in error
     assert not (tmp_path / "run").exists()
+    assert "Epoch" not in outcome.out
 
 
 @pytest.mark.parametrize(

@@ -79,12 +79,6 @@ def test_callbacks_that_would_do_nothing(callback: Any, said: str) -> None:
         check_callbacks([callback])
 
 
-def test_nothing_watches_validations_that_there_are_none_of() -> None:
-    check_callbacks([callbacks.EarlyStopping("train/loss")], validates=False)
-    with pytest.raises(RunError, match=r"watches val/f1, and nothing is validated: leave it out"):
-        check_callbacks([callbacks.ModelCheckpoint(monitor="val/f1")], validates=False)
-
-
 @pytest.mark.parametrize("kind", [AsyncCheckpointIO, TorchCheckpointIO, DurableCheckpointIO])
 def test_plugins_that_save_are_refused_wherever_they_are_given(kind: Any) -> None:
     assert [type(own).__name__ for own in with_own_plugins([], "auto")][:1] == ["DurableCheckpointIO"]
