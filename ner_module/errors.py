@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO
 
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-_COMMAND = re.compile(r"ner[_-]module ")
+_COMMAND = re.compile("ner_module |ner-module ")
 
 
 def printable(text: str) -> str:

@@ -86,9 +86,7 @@ def steps(run: Path) -> list[float]:
     ],
     ids=["no batch", "no sentence", "a dataset without the split", "a training that ends before"],
 )
-def test_no_validations_are_watched(
-    fit: RunMain, corpus: Path, tmp_path: Path, options: list[Any], named: str
-) -> None:
+def test_no_validations_are_watched(fit: RunMain, corpus: Path, tmp_path: Path, options: list[Any], named: str) -> None:
     if "hub" in options:
         (tmp_path / "hub").mkdir()
         rows = [{"tokens": tokens, "ner_tags": tags} for tokens, tags in conll_sentences(corpus / "train.conll")]
