@@ -112,7 +112,7 @@ class NERModule(LightningModule):
         distillation: bool = False,
     ) -> None:
         super().__init__()
-        check_rates(learning_rate, head_learning_rate, weight_decay, warmup_ratio, layer_decay, freeze)
+        check_rates(learning_rate, head_learning_rate, weight_decay, warmup_ratio, layer_decay, freeze, dropout)
         if crf and (decoding != "viterbi" or distillation):
             raise MisconfigurationException("--model.crf true needs --model.decoding viterbi, and no distillation")
         self.save_hyperparameters(logger=False)  # the whole configuration is logged, by `cli.py`

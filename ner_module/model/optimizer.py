@@ -25,15 +25,21 @@ def check_rates(
     warmup_ratio: float,
     layer_decay: float,
     freeze: Freeze,
+    dropout: float | None,
 ) -> None:
     """Refuse options of ``NERModule`` that make no sense; raises a ``MisconfigurationException``."""
-    rates = [learning_rate] if head_learning_rate is None else [learning_rate, head_learning_rate]
-    shares_fit = 0 <= warmup_ratio <= 1 and 0 < layer_decay <= 1
-    if min(rates) <= 0 or weight_decay < 0 or not shares_fit or (isinstance(freeze, int) and freeze < 0):
-        raise MisconfigurationException(
-            "--model.learning_rate and --model.head_learning_rate must be positive, --model.weight_decay and "
-            "--model.freeze not negative, --model.warmup_ratio 0 to 1, --model.layer_decay above 0 and at most 1"
-        )
+    head_fits = head_learning_rate is None or 0 < head_learning_rate < math.inf
+    for name, value, fits, asked in (
+        ("learning_rate", learning_rate, 0 < learning_rate < math.inf, "more than 0"),
+        ("head_learning_rate", head_learning_rate, head_fits, "more than 0"),
+        ("weight_decay", weight_decay, 0 <= weight_decay < math.inf, "0 or more"),
+        ("warmup_ratio", warmup_ratio, 0 <= warmup_ratio <= 1, "0 to 1"),
+        ("layer_decay", layer_decay, 0 < layer_decay <= 1, "more than 0 and at most 1"),
+        ("freeze", freeze, isinstance(freeze, str) or freeze >= 0, "a number of layers"),
+        ("dropout", dropout, 0 <= (dropout or 0) < 1, "0 or more and less than 1"),
+    ):
+        if not fits:
+            raise MisconfigurationException(f"--model.{name}: it is {value}; give {asked}")
 
 
 def _depths(model: nn.Module) -> tuple[dict[str, int], int]:
