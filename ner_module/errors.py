@@ -47,7 +47,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """
     known = sorted(known)
     initials = {other: re.sub(r"([a-z])[a-z]*_?", r"\1", other.rpartition(".")[2]) for other in known if "_" in other}
-    abbreviated = [other for other in initials if initials[other] == name.rpartition(".")[2]]
+    abbreviated = [other for other in initials if initials[other] == name.rpartition(".")[2].lstrip("-")]
     begun = [other for other in known if other.startswith(name)]
     found = list(dict.fromkeys([*abbreviated, *begun, *get_close_matches(name, known, 2, 0.75)]))[:2]
     return f"; did you mean {' or '.join(found)}?" if found else ""

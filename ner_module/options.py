@@ -76,7 +76,7 @@ class Parser(LightningArgumentParser):
         ahead, others = read_ahead(arguments)
         for path in map(Path, ahead["config"]):
             if not path.exists():
-                near = [other.name for other in path.parent.glob("*.yaml")]
+                near = [other.name for other in shipped(path.parent).glob("*.yaml")]
                 self.error(f"--config {path}: there is no such file{did_you_mean(path.name, near)}")
             read_config(path)  # whether it is a configuration at all
             self._check_keys(path, yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader), "")
@@ -105,7 +105,8 @@ class Parser(LightningArgumentParser):
 
 # Lines of jsonargparse's messages that list all the types that a value could have had.
 _NOISE = re.compile(
-    r"Does not validate|Subtypes:|Errors:|Given value type|Not a valid sub|Subclass types|a (class path|dict) |.*None"
+    r"Does not validate|Subtypes:|Errors:|Given value type|Not a valid sub|Subclass types|Expected collections|"
+    r"a (class path|dict) |.*None"
 )
 
 

@@ -211,7 +211,10 @@ def test_an_option_that_cannot_be(
     ("options", "parts"),
     [
         (["--data.batch_sizes", "3"], ["--data.batch_sizes"]),
-        (["--batch_size", "3"], ["--batch_size"]),
+        (["--batch_size", "3"], ["--batch_size; did you mean --data.batch_size?"]),
+        (["--lr", "3"], ["--lr; did you mean --model.learning_rate?"]),
+        (["--num-train-epochs", "3"], ["--num-train-epochs; did you mean --trainer.max_epochs?"]),
+        (["--config", "configs/smal.yaml"], ["configs/smal.yaml: there is no such file; did you mean small.yaml?"]),
         (["--model.label_names", "[O]"], ["--model.label_names"]),
         (["--model.scheme", "iob2"], ["--model.scheme"]),
         (["--data.batch_size", "many"], ["data.batch_size", "many"]),
