@@ -69,6 +69,7 @@ class ResultsTable(Callback):
         """Have a training that ends within an epoch (``max_steps``) end with a validation, too."""
         if trainer.global_step == trainer.max_steps:
             trainer.should_stop = True
+            trainer.fit_loop.min_epochs = trainer.fit_loop.epoch_loop.min_steps = None  # Lightning would wait for them
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Within ``fit``, add and print a row; for ``validate``, print and write the scores."""

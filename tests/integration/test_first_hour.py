@@ -83,8 +83,9 @@ def steps(run: Path) -> list[float]:
         (["--data.validation_file", "null", "--data.validation_fraction", 0], "--data.validation_fraction"),
         (["--data.dataset_name", "hub", "--data.validation_fraction", 0], "--data.validation_fraction"),
         (["--trainer.check_val_every_n_epoch", 3], "--trainer.check_val_every_n_epoch"),
+        (["--data.label_map", "{PER: O}"], "the types are LOC, MISC, ORG"),
     ],
-    ids=["no batch", "no sentence", "a dataset without the split", "a training that ends before"],
+    ids=["no batch", "no sentence", "a dataset without the split", "a training that ends before", "no such type"],
 )
 def test_no_validations_are_watched(fit: RunMain, corpus: Path, tmp_path: Path, options: list[Any], named: str) -> None:
     if "hub" in options:
@@ -92,10 +93,10 @@ def test_no_validations_are_watched(fit: RunMain, corpus: Path, tmp_path: Path, 
         rows = [{"tokens": tokens, "ner_tags": tags} for tokens, tags in conll_sentences(corpus / "train.conll")]
         (tmp_path / "hub" / "train.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
         options += [part for split in ("train", "validation", "test") for part in (f"--data.{split}_file", "null")]
-    stop = with_callback(f"{CALLBACKS}EarlyStopping", monitor="val/f1", mode="max")
+    stop = with_callback(f"{CALLBACKS}EarlyStopping", monitor="val/f1/PER", mode="max")
     outcome = fit("run", *options, config=stop, check=False)
     [error] = outcome.errors()
-    assert "watches val/f1, and nothing is validated" in error
+    assert re.search(r"watches val/f1/PER, (and nothing is validated|of which the data have no entity)", error)
     assert named in error
     assert not (tmp_path / "run").exists()
     assert "Epoch" not in outcome.out
@@ -338,6 +339,14 @@ def test_no_training_resumes_from_weights_only(fit: RunMain, tmp_path: Path) -> 
 
 
 # ---------------------------------------------------------------------- without validation data
+
+
+@pytest.mark.parametrize("least", ["min_epochs", "min_steps"])
+def test_the_last_step_is_validated_whatever_should_have_been_the_least(
+    fit: RunMain, tmp_path: Path, least: str
+) -> None:
+    fit("run", "--trainer.max_steps", 3, f"--trainer.{least}", {"min_epochs": 1, "min_steps": 9}[least])
+    assert steps(tmp_path / "run") == [3]
 
 
 def test_a_training_without_a_validation_says_so(fit: RunMain) -> None:
