@@ -14,17 +14,21 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 import torch
 import yaml
+from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Timer
 from run_files import checkpoint, conll_sentences, results, write_config
 
+from ner_module import NERDataModule, NERModule
 from ner_module.data.preparation import sequence_limits
-from ner_module.errors import PretrainedError
+from ner_module.errors import PretrainedError, RunError
 from ner_module.inference.model_folder import save_model_folder
 from ner_module.inference.tagger import NERTagger
 from ner_module.pretrained import load_config
+from ner_module.training.checkpoints import read_checkpoint
 
 RunMain = Callable[..., Any]
 DOCS = Path(__file__).parents[2] / "docs" / "extending.md"
@@ -386,6 +390,7 @@ def test_the_last_model_for_production_is_trained_on_everything(
         ({"text": "Ada"}, "texts has the type dict"),
         (None, "texts has the type NoneType"),
         (b"Ada", "texts has the type bytes"),
+        (pandas.DataFrame({"text": ["Ada"]}), "texts has the type DataFrame"),
         ([{"text": "Ada"}], "text 0 is neither a string nor a list of words, but {'text': 'Ada'} (dict)"),
         (["Ada", None], "text 1 is neither a string nor a list of words, but None (NoneType)"),
         (["Ada", float("nan")], "text 1 is neither a string nor a list of words, but nan (float)"),
@@ -400,6 +405,42 @@ def test_the_last_model_for_production_is_trained_on_everything(
         tagger.predict(["Ada"], batch_size=0)
     with pytest.raises(ValueError, match="text 1 holds half a surrogate pair"):
         tagger.predict(["Ada", "\ud83d Bob"])
+
+
+def test_what_a_notebook_gives_is_in_the_checkpoint_as_plain_values(
+    tiny_model: Callable[..., Path], corpus: Path, tmp_path: Path
+) -> None:
+    files = {f"{split}_file": corpus / f"{split}.conll" for split in ("train", "validation")}
+    names = ("O", *(f"{prefix}-{kind}" for kind in ("LOC", "MISC", "ORG", "PER") for prefix in "BI"))
+    given: dict[str, Any] = {**files, "test_file": (corpus / "test.conll",), "batch_size": np.int64(60)}
+    data = NERDataModule(tiny_model(), label_names=names, **given)  # type: ignore[arg-type]
+    module = NERModule(tiny_model(), learning_rate=np.float64(1e-3))  # type: ignore[arg-type]
+    trainer = Trainer(accelerator="cpu", max_epochs=1, default_root_dir=tmp_path, logger=False)
+    trainer.fit(module, datamodule=data)
+    saved = Path(trainer.checkpoint_callback.best_model_path)  # type: ignore[union-attr]
+    assert NERTagger.load(saved).labels.names == names
+    options = read_checkpoint(saved)["datamodule_hyper_parameters"]
+    assert (options["train_file"], options["batch_size"]) == (str(files["train_file"]), 60)
+
+
+@pytest.mark.parametrize(
+    ("make", "argument", "known"),
+    [
+        (NERModule, {"decoding": "beam"}, "greedy"),
+        (NERModule, {"padding": "max"}, "longest"),
+        (NERModule, {"freeze": "all"}, "encoder"),
+        (NERModule, {"lr_scheduler_type": "cosin"}, "cosine"),
+        (NERDataModule, {"batching": "sorted"}, "grouped"),
+        (NERDataModule, {"documents": "all"}, "file"),
+        (NERDataModule, {"source_scheme": "BIO"}, "iob2"),
+    ],
+    ids=lambda value: "".join(value) if isinstance(value, dict) else "",
+)
+def test_a_choice_that_there_is_not_is_refused_from_python_too(make: Any, argument: dict[str, str], known: str) -> None:
+    [(name, value)] = argument.items()
+    section = {NERModule: "model", NERDataModule: "data"}[make]
+    with pytest.raises(RunError, match=rf"^--{section}.{name}: it is '{value}'; give one of .*\b{known}\b"):
+        make("base/model", **argument)
 
 
 def test_an_exported_file_can_be_read_by_those_who_can_read_its_folder(trained_run: Path, tmp_path: Path) -> None:
