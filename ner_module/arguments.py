@@ -54,9 +54,9 @@ def complete_arguments(arguments: list[str]) -> Run:
         in_configs |= read_config(config) if config.exists() else {}  # a missing file is reported by the parser
 
     def asked_for(name: str) -> str | None:
-        """The last value given; ``null`` on the command line withdraws one of a configuration."""
+        """The last value given; ``null`` or nothing on the command line withdraws one of a configuration."""
         value = [in_configs.get(name), *ahead[name]][-1]
-        return None if value in (None, "null", "None") else str(value)
+        return None if value in (None, "", "null", "None") else str(value)
 
     recipe = configs[0].stem if configs else "fit"
     chosen_dir, checkpoint_name = asked_for("run_dir"), asked_for("ckpt_path")

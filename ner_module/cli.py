@@ -204,14 +204,12 @@ def _check_output(run: Run, options: Any) -> None:
 def build_trainer(run: Run, parser: Parser, options: Any, trainer: dict[str, Any]) -> Trainer:
     """The trainer with the callbacks and loggers that every run has; those that ``options`` name are built already."""
     callbacks = _as_list(trainer["callbacks"])
-    sources = ("validation_file", "validation_fraction", "dataset_name")  # a dataset may have the split
-    validates = trainer["limit_val_batches"] != 0 and any(options.data.get(name) for name in sources)
-    check_callbacks(callbacks, validates or run.command != "fit")
     loggers = [logger for logger in _as_list(trainer["logger"]) if not isinstance(logger, bool)]
     for logger in loggers:
         name_wandb_run(logger, run.run_dir, options.seed_everything, run.recipe)
         guard(logger)
     if run.command == "fit":
+        check_callbacks(callbacks)
         _check_config_survives(parser, options)
         loggers.insert(0, MetricsCSV(run.run_dir))
     own_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)

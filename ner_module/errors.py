@@ -9,13 +9,13 @@ from __future__ import annotations
 import re
 import shutil
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, Literal, get_args, get_origin, get_type_hints
 
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-_COMMAND = re.compile(r"ner[_-]module ")
+_COMMAND = re.compile("ner_module |ner-module ")
 
 
 def printable(text: str) -> str:
@@ -47,10 +47,36 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """
     known = sorted(known)
     initials = {other: re.sub(r"([a-z])[a-z]*_?", r"\1", other.rpartition(".")[2]) for other in known if "_" in other}
-    abbreviated = [other for other in initials if initials[other] == name.rpartition(".")[2]]
+    abbreviated = [other for other in initials if initials[other] == name.rpartition(".")[2].lstrip("-")]
     begun = [other for other in known if other.startswith(name)]
     found = list(dict.fromkeys([*abbreviated, *begun, *get_close_matches(name, known, 2, 0.75)]))[:2]
     return f"; did you mean {' or '.join(found)}?" if found else ""
+
+
+def check_arguments(function: Callable[..., None], arguments: MutableMapping[str, Any], section: str) -> None:
+    """Take arguments that a program gave as the command line takes them, for a checkpoint holds plain values only.
+
+    Args:
+        function: whose they are.
+        arguments: of them paths become texts, tuples lists, and NumPy's numbers Python's.
+        section: stands before a name in an error.
+
+    Raises:
+        RunError: a text is none of those that the ``Literal`` of its type allows.
+    """
+    arguments.update(_plain(dict(arguments)))
+    for name, hint in get_type_hints(function).items():
+        allowed = [text for part in (hint, *get_args(hint)) if get_origin(part) is Literal for text in get_args(part)]
+        if allowed and isinstance(value := arguments.get(name), str) and value not in allowed:
+            raise RunError(f"{section}{name}: it is {value!r}; give one of {', '.join(allowed)}")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {_plain(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value.item() if hasattr(value, "item") else value
 
 
 class UserError(ValueError):

@@ -29,6 +29,17 @@ COMMANDS = {
 
 _SYNONYMS = {"train": "fit", "eval": "test", "evaluate": "test", "infer": "predict", "score": "test"}
 
+# Options of transformers' scripts and of others, and what is the same here.
+_ELSEWHERE = {
+    **dict.fromkeys(("epochs", "num_epochs", "num_train_epochs"), "--trainer.max_epochs"),
+    **dict.fromkeys(("gpus", "num_gpus", "device"), "--trainer.devices"),
+    **dict.fromkeys(("output_dir", "save_dir"), "--run_dir"),
+    **dict.fromkeys(("resume", "resume_from_checkpoint", "checkpoint"), "--ckpt_path"),
+    **dict.fromkeys(("fp16", "bf16"), "--trainer.precision"),
+    "per_device_train_batch_size": "--data.batch_size",
+    "gradient_accumulation_steps": "--trainer.accumulate_grad_batches",
+}
+
 OPTIONS = {
     "config": "A YAML file of options, as often as needed: a later one wins, and the command line wins over all.",
     "run_dir": "Where everything of this run goes. Default: runs/<name of the first --config>/<time>.",
@@ -105,7 +116,9 @@ def with_meant(message: str, options: Iterable[str]) -> str:
     """A message of a parser: on an unknown option with the names that may have been meant, on others as it is."""
     if found := re.match(r"unrecognized arguments: (-[^\s=]+)", message):
         named = [name for name in options if not name.endswith(("+", ".help"))]
-        return f"there is no option {found[1]}{did_you_mean(found[1], named)}"
+        same = _ELSEWHERE.get(found[1].strip("-").replace("-", "_"))
+        meant = f"; did you mean {same}?" if same in named else did_you_mean(found[1], named)
+        return f"there is no option {found[1]}{meant}"
     return message
 
 

@@ -76,7 +76,7 @@ class Parser(LightningArgumentParser):
         ahead, others = read_ahead(arguments)
         for path in map(Path, ahead["config"]):
             if not path.exists():
-                near = [other.name for other in path.parent.glob("*.yaml")]
+                near = [other.name for other in shipped(path.parent).glob("*.yaml")]
                 self.error(f"--config {path}: there is no such file{did_you_mean(path.name, near)}")
             read_config(path)  # whether it is a configuration at all
             self._check_keys(path, yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader), "")
@@ -84,9 +84,13 @@ class Parser(LightningArgumentParser):
         return self.parse_args([*files_first, *others])
 
     def _check_keys(self, config: Path, node: Any, above: str) -> None:
+        is_file = isinstance(node, yaml.ScalarNode) and node.value.endswith((".yaml", ".yml", ".json"))
+        if not isinstance(node, yaml.MappingNode) and not is_file:
+            where = f"{config}:{node.start_mark.line + 1}: the section {above.removesuffix('.')!r}"
+            self.error(f"{where} holds no options: write them below it, indented, as `name: value`")
         known = {action.dest for action in self._actions if not action.dest.endswith(".help")}
         seen = set()
-        for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+        for key, value in () if is_file else node.value:
             name, where = f"{above}{key.value}".removesuffix("+"), f"{config}:{key.start_mark.line + 1}"
             if name in seen:
                 self.error(f"{where}: {name!r} is given twice, of which YAML takes the last; keep one")
@@ -101,7 +105,8 @@ class Parser(LightningArgumentParser):
 
 # Lines of jsonargparse's messages that list all the types that a value could have had.
 _NOISE = re.compile(
-    r"Does not validate|Subtypes:|Errors:|Given value type|Not a valid sub|Subclass types|a (class path|dict) |.*None"
+    r"Does not validate|Subtypes:|Errors:|Given value type|Not a valid sub|Subclass types|Expected collections|"
+    r"a (class path|dict) |.*None"
 )
 
 
@@ -111,7 +116,8 @@ def in_brief(message: str) -> str:
     text = "; ".join(dict.fromkeys(line for line in lines if line and not _NOISE.match(line)))
     text = re.sub(r'^Parser key "([\w.]+)":;?', r"--\1:", text)
     text += " it cannot be null" * text.endswith(":")  # all else was noise
-    return re.sub(r"a <class '([\w.]+)'>", r"\1", text).replace("a typing.Literal", "one of ")
+    text = re.sub(r"a <class '([\w.]+)'>", r"\1", text).replace("a typing.Literal", "one of ")
+    return text.replace("Expected a dot import path string:", "there is no class")
 
 
 def build_parser(command: str) -> Parser:

@@ -13,6 +13,7 @@ The samplers yield whole batches (``DataLoader(batch_size=None)``): Lightning ne
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -24,6 +25,8 @@ from torch.utils.data import DataLoader, Sampler
 
 from ner_module.data.encoded import BatchAssembler, EncodedSplit, TrainingItem
 from ner_module.errors import DataError
+
+log = logging.getLogger(__name__)
 
 Batching = Literal["random", "grouped"]
 
@@ -167,6 +170,9 @@ class TrainingSampler(Sampler[TrainingItem]):
         self._begun, self._resumed = resume_at, resume_at is None
         self._number = plan.count(self.lengths)
         self._planned: tuple[int, list[MicroBatch]] = -1, []
+        if resume_at and resume_at.sequences >= len(self.lengths):  # the data have become shorter
+            done = f"{resume_at.sequences:,} were trained on, and the data now have {len(self.lengths):,}"
+            log.warning("the epoch that had begun has no sentence left: %s; it ends here, without a validation", done)
 
     def __len__(self) -> int:
         return self._number

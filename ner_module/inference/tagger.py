@@ -136,7 +136,8 @@ class NERTagger:
         Raises:
             TypeError: something is neither text nor words, such as a missing value; it says where.
         """
-        if not isinstance(texts, Iterable) or isinstance(texts, (bytes, Mapping, Set)):
+        is_table = hasattr(texts, "columns")  # of which a loop sees the titles
+        if not isinstance(texts, Iterable) or isinstance(texts, (bytes, Mapping, Set)) or is_table:
             raise TypeError(f"texts has the type {type(texts).__name__}: give strings, or lists of words")
         given = [texts] if isinstance(texts, str) else list(texts)
         sentences = [_sentence(text, f"text {index}") for index, text in enumerate(given)]

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 from torchmetrics import SumMetric
 
-from ner_module.errors import RunError
+from ner_module.errors import RunError, check_arguments
 from ner_module.metrics.entity_scores import EntityScores
 from ner_module.model import selfcheck
 from ner_module.model.crf import CRF
@@ -31,7 +31,7 @@ from ner_module.model.loss import sum_of_losses, wide
 from ner_module.model.optimizer import (
     Freeze,
     SchedulerType,
-    check_rates,
+    check_options,
     clip_within_step,
     clips_within_step,
     freeze,
@@ -112,10 +112,9 @@ class NERModule(LightningModule):
         distillation: bool = False,
     ) -> None:
         super().__init__()
-        check_rates(learning_rate, head_learning_rate, weight_decay, warmup_ratio, layer_decay, freeze)
-        if crf and (decoding != "viterbi" or distillation):
-            raise MisconfigurationException("--model.crf true needs --model.decoding viterbi, and no distillation")
         self.save_hyperparameters(logger=False)  # the whole configuration is logged, by `cli.py`
+        check_arguments(NERModule.__init__, self.hparams, "--model.")
+        check_options(self.hparams)
         self.model: Any = None
         self.crf: CRF | None = None
         self.packed = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any, Literal
 
@@ -18,22 +18,22 @@ SchedulerType = Literal[
 Freeze = Literal["none", "embeddings", "encoder"] | int
 
 
-def check_rates(
-    learning_rate: float,
-    head_learning_rate: float | None,
-    weight_decay: float,
-    warmup_ratio: float,
-    layer_decay: float,
-    freeze: Freeze,
-) -> None:
+def check_options(options: Mapping[str, Any]) -> None:
     """Refuse options of ``NERModule`` that make no sense; raises a ``MisconfigurationException``."""
-    rates = [learning_rate] if head_learning_rate is None else [learning_rate, head_learning_rate]
-    shares_fit = 0 <= warmup_ratio <= 1 and 0 < layer_decay <= 1
-    if min(rates) <= 0 or weight_decay < 0 or not shares_fit or (isinstance(freeze, int) and freeze < 0):
-        raise MisconfigurationException(
-            "--model.learning_rate and --model.head_learning_rate must be positive, --model.weight_decay and "
-            "--model.freeze not negative, --model.warmup_ratio 0 to 1, --model.layer_decay above 0 and at most 1"
-        )
+    head, frozen, dropout = (options[name] for name in ("head_learning_rate", "freeze", "dropout"))
+    for name, fits, asked in (
+        ("learning_rate", 0 < options["learning_rate"] < math.inf, "more than 0"),
+        ("head_learning_rate", head is None or 0 < head < math.inf, "more than 0"),
+        ("weight_decay", 0 <= options["weight_decay"] < math.inf, "0 or more"),
+        ("warmup_ratio", 0 <= options["warmup_ratio"] <= 1, "0 to 1"),
+        ("layer_decay", 0 < options["layer_decay"] <= 1, "more than 0 and at most 1"),
+        ("freeze", isinstance(frozen, str) or frozen >= 0, "a number of layers"),
+        ("dropout", dropout is None or 0 <= dropout < 1, "0 or more and less than 1"),
+    ):
+        if not fits:
+            raise MisconfigurationException(f"--model.{name}: it is {options[name]}; give {asked}")
+    if options["crf"] and (options["decoding"] != "viterbi" or options["distillation"]):
+        raise MisconfigurationException("--model.crf true needs --model.decoding viterbi, and no distillation")
 
 
 def _depths(model: nn.Module) -> tuple[dict[str, int], int]:

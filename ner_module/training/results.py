@@ -23,6 +23,7 @@ from ner_module.files import read_json_object, sealed, sha256_of, write_or_warn
 from ner_module.tables import Column, Table, count, say, score
 from ner_module.tagging import LabelSet
 from ner_module.training.resume import epoch_is_complete
+from ner_module.training.trainer_options import check_watched
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +47,11 @@ class ResultsTable(Callback):
         self.run_dir = run_dir
         self.rows: list[dict[str, float]] = []
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse callbacks that watch what will not be there; data are read by now, and nothing is written."""
+        if stage == "fit":
+            check_watched(trainer, _validates(trainer))
+
     def state_dict(self) -> dict[str, Any]:
         """The rows so far."""
         return {"rows": self.rows}
@@ -63,6 +69,7 @@ class ResultsTable(Callback):
         """Have a training that ends within an epoch (``max_steps``) end with a validation, too."""
         if trainer.global_step == trainer.max_steps:
             trainer.should_stop = True
+            trainer.fit_loop.min_epochs = trainer.fit_loop.epoch_loop.min_steps = None  # Lightning would wait for them
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Within ``fit``, add and print a row; for ``validate``, print and write the scores."""

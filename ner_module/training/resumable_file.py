@@ -74,11 +74,14 @@ class ResumableFile:
         """Append whole lines, after which ``items`` items in all are finished."""
         assert self._file is not None
         content = "".join(f"{line}\n" for line in lines).encode("utf-8")
-        self._file.write(content)
-        self._file.flush()
-        if self._direct:
-            return
-        os.fsync(self._file.fileno())  # before the note that it is there
+        try:
+            self._file.write(content)
+            self._file.flush()
+            if self._direct:
+                return
+            os.fsync(self._file.fileno())  # before the note that it is there
+        except OSError as error:  # of a full disk, without its name
+            raise type(error)(error.errno, error.strerror, str(self.path)) from error
         self._crc = zlib.crc32(content, self._crc)
         progress = {"items": items, "bytes": self._file.tell(), "crc32": self._crc, "of": self._fingerprint}
         write_atomically(self._progress, json.dumps(sealed(progress)))

@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.optim.lr_scheduler import LambdaLR
 
 from ner_module.data.batching import training_plan
+from ner_module.errors import RunError
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +31,18 @@ def keep_options(options: Any, checkpoint: dict[str, Any]) -> None:
     """Replace the options of ``fit`` that a checkpoint decides by what it was made with, and name each that differs.
 
     So the configuration that is saved says what training does. Data, size of steps and trainer can be changed.
+
+    Raises:
+        RunError: the training is to end before where the checkpoint is.
     """
     aligned = checkpoint["NERDataModule"]
+    for unit, done in (
+        ("epochs", (aligned.get("position") or {"epoch": 0})["epoch"]),
+        ("steps", checkpoint["global_step"]),
+    ):
+        if 0 < (asked := options.trainer[f"max_{unit}"] or 0) < done:
+            problem = f"--trainer.max_{unit} {asked}: {done:,} {unit} are done before"
+            raise RunError(f"{problem}; give more, or train anew")
     saved = {"model": checkpoint["hyper_parameters"], "data": checkpoint.get("datamodule_hyper_parameters", {})}
     for section, names in _KEPT.items():
         for name in names.split():

@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 RUNS = Path("runs")
 
 NAMES = ("best", "last", "previous")
+_SYSTEM = ("", "bin", "boot", "dev", "etc", "lib", "proc", "run", "sbin", "sys", "usr", "var")
 # Set for the processes that Lightning starts.
 _RUN_DIR_VARIABLE = "NER_MODULE_RUN_DIR"
 _PRIVATE_VARIABLE = "NER_MODULE_PRIVATE"
@@ -110,8 +111,8 @@ def remove_if_unused(run_dir: Path) -> None:
 @contextlib.contextmanager
 def run_lock(run_dir: Path) -> Iterator[None]:
     """Hold ``RUN/.lock``, or raise :class:`RunError` with host and number of the process that trains there."""
-    if run_dir.resolve() == run_dir.resolve().parent:
-        raise RunError(f"--run_dir {run_dir} is the root of the file system: choose another")
+    if {run_dir.resolve(), run_dir.absolute()} & {Path("/", name) for name in _SYSTEM}:
+        raise RunError(f"--run_dir {run_dir} is a folder of the system: choose another")
     is_new = not run_dir.exists()
     run_dir.mkdir(parents=True, exist_ok=True)
     path = run_dir / ".lock"

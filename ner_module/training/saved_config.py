@@ -76,8 +76,11 @@ def parse_config(text: str, where: str) -> dict[str, Any]:
             raise RunError(f"{where}: the configuration has {aliases} aliases (*name); write their values out")
         content = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        problem = " ".join(str(error).split())
-        raise RunError(f"{where}: no valid YAML ({problem}); correct the configuration") from error
+        mark = getattr(error, "problem_mark", None)
+        parts = [getattr(error, name, None) for name in ("context", "problem")] if mark else [str(error)]
+        problem = " ".join(" ".join(filter(None, parts)).split())
+        where += f":{mark.line + 1}" if mark else ""
+        raise RunError(f"{where}: no valid YAML: {problem}; correct the configuration") from error
     if not isinstance(content, dict):
         raise RunError(f"{where}: the configuration holds no options; write them as `option: value`")
     return content

@@ -6,7 +6,7 @@ import os
 import re
 from typing import Any
 
-from lightning.pytorch import Callback
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from ner_module.errors import RunError
@@ -69,12 +69,8 @@ def check_trainer(trainer: Any) -> None:
         raise RunError(f"{problem}; start this command on each with torchrun or srun (docs/cluster.md)")
 
 
-def check_callbacks(callbacks: list[Callback], validates: bool = True) -> None:
+def check_callbacks(callbacks: list[Callback]) -> None:
     """Refuse named callbacks that would do nothing, or harm, in a training of this program.
-
-    Args:
-        callbacks: those that the configuration names.
-        validates: whether the training has validations to watch.
 
     Raises:
         RunError: says what to use instead.
@@ -84,12 +80,37 @@ def check_callbacks(callbacks: list[Callback], validates: bool = True) -> None:
         if isinstance(callback, ModelCheckpoint) and (callback.save_last or callback.filename in NAMES):
             own = "best.ckpt and last.ckpt are the run's own: give another filename, and no save_last"
             raise RunError(f"{type(callback).__name__}: {own}")
-        monitor = str(getattr(callback, "monitor", None))
-        if monitor.startswith(("val", "train")) and not _METRIC.fullmatch(monitor):
+        name, monitor = type(callback).__name__, str(getattr(callback, "monitor", None))
+        if not monitor.startswith(("val", "train")):
+            continue
+        if not _METRIC.fullmatch(monitor):
             known = ", ".join(f"val/{metric}" for metric in _METRICS)
             problem = f"a callback watches {monitor!r}, which does not exist"
             raise RunError(f"{problem}: give one of {known}, val/f1/TYPE or train/loss")
-        if monitor.startswith("val") and not validates:
-            problem = f"a callback watches {monitor}, and nothing is validated"
-            asked = "or give more than 0 to --trainer.limit_val_batches and --data.validation_fraction"
-            raise RunError(f"{problem}: leave it out, {asked}")
+        mode, right = getattr(callback, "mode", None), "min" if monitor.endswith("/loss") else "max"
+        if mode not in (None, right):
+            raise RunError(
+                f"{name} watches {monitor} with mode {mode}: the worst would be the best; give mode: {right}"
+            )
+
+
+def check_watched(trainer: Trainer, has_sentences: bool) -> None:
+    """Refuse callbacks that watch validations (:class:`RunError`) where there are none, or what they do not score.
+
+    Args:
+        trainer: that of ``fit``, with its data.
+        has_sentences: whether there are any to validate on.
+    """
+    types = trainer.datamodule.labels.entity_types  # type: ignore[attr-defined]
+    is_late = (trainer.check_val_every_n_epoch or 1) > (trainer.max_epochs or -1) > 0
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        monitor, is_own = str(getattr(callback, "monitor", None)), type(callback).__module__.startswith("ner_module.")
+        if is_own or not monitor.startswith("val"):
+            continue
+        if is_late or not has_sentences:
+            asked = "--trainer.check_val_every_n_epoch at most --trainer.max_epochs"
+            asked = asked if is_late else "more than 0 to --trainer.limit_val_batches and --data.validation_fraction"
+            raise RunError(f"a callback watches {monitor}, and nothing is validated: leave it out, or give {asked}")
+        if (kind := monitor.split("/", 2)[2:]) and not set(kind) <= set(types):
+            problem = f"a callback watches {monitor}, of which the data have no entity"
+            raise RunError(f"{problem}: the types are {', '.join(sorted(types))}")

@@ -180,10 +180,11 @@ def test_a_missing_key_of_records(attempt: Callable[..., Any], tmp_path: Path) -
         (["--data.cache_dir", "data.conll"], ["data.conll"]),
         (["--run_dir", "data.conll"], ["data.conll"]),
         (["--run_dir", "data.conll/run"], ["data.conll"]),
-        (["--model.learning_rate", "0"], ["--model.learning_rate"]),
-        (["--model.warmup_ratio", "2"], ["--model.warmup_ratio"]),
-        (["--model.weight_decay", "-1"], ["--model.weight_decay"]),
-        (["--model.dropout", "2"], ["dropout", "2"]),
+        (["--model.learning_rate", "0"], ["--model.learning_rate: it is 0.0; give"]),
+        (["--model.head_learning_rate", ".inf"], ["--model.head_learning_rate: it is inf; give"]),
+        (["--model.warmup_ratio", "2"], ["--model.warmup_ratio: it is 2.0; give"]),
+        (["--model.weight_decay", "-1"], ["--model.weight_decay: it is -1.0; give"]),
+        (["--model.dropout", "2"], ["--model.dropout: it is 2.0; give"]),
         (["--seed_everything", "-1"], ["--seed_everything", "-1"]),
         (["--trainer.max_epochs", "-1"], ["--trainer.max_epochs"]),
         (["--trainer.max_steps", "-5"], ["max_steps", "-5"]),
@@ -210,7 +211,10 @@ def test_an_option_that_cannot_be(
     ("options", "parts"),
     [
         (["--data.batch_sizes", "3"], ["--data.batch_sizes"]),
-        (["--batch_size", "3"], ["--batch_size"]),
+        (["--batch_size", "3"], ["--batch_size; did you mean --data.batch_size?"]),
+        (["--lr", "3"], ["--lr; did you mean --model.learning_rate?"]),
+        (["--num-train-epochs", "3"], ["--num-train-epochs; did you mean --trainer.max_epochs?"]),
+        (["--config", "configs/smal.yaml"], ["configs/smal.yaml: there is no such file; did you mean small.yaml?"]),
         (["--model.label_names", "[O]"], ["--model.label_names"]),
         (["--model.scheme", "iob2"], ["--model.scheme"]),
         (["--data.batch_size", "many"], ["data.batch_size", "many"]),
@@ -240,7 +244,12 @@ def test_an_option_that_does_not_exist_or_has_another_type(
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (b"model: [\n", "no valid YAML"),
+        (b"model: [\n", "broken.yaml:2: no valid YAML"),
+        (b"model:\n\tdropout: 0\n", "broken.yaml:2: no valid YAML: while scanning"),
+        (b"seed_everything: !!python/name:os.system\n", "broken.yaml:1: no valid YAML: could not determine a construc"),
+        (b"seed_everything: 1\ntrainer:\n  - max_epochs: 1\n", "broken.yaml:3: the section 'trainer'"),
+        (b"trainer: max_epochs=1\n", "broken.yaml:1: the section 'trainer'"),
+        (b"model:\n#  dropout: 0\n", "broken.yaml:1: the section 'model'"),
         (b"\xff\xfe", "not UTF-8"),
         (b"just words\n", "holds no options"),
         (b"a: " + b"x" * (1 << 20), "larger than 1 MiB"),
@@ -256,7 +265,7 @@ def test_a_configuration_that_cannot_be_read(
         os.mkfifo(path)
     else:
         path.write_bytes(content)
-    refused(attempt("--config", "broken.yaml"), "broken.yaml", problem)
+    refused(attempt("--config", "broken.yaml"), "broken.yaml", problem, code=2 if "section" in problem else 1)
 
 
 @pytest.mark.parametrize("arguments", [["fitt"], ["--seed_everything", "1", "fit"], ["fit"]])

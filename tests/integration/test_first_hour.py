@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import shutil
@@ -13,17 +14,21 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 import torch
 import yaml
+from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Timer
-from run_files import checkpoint, results, write_config
+from run_files import checkpoint, conll_sentences, results, write_config
 
+from ner_module import NERDataModule, NERModule
 from ner_module.data.preparation import sequence_limits
-from ner_module.errors import PretrainedError
+from ner_module.errors import PretrainedError, RunError
 from ner_module.inference.model_folder import save_model_folder
 from ner_module.inference.tagger import NERTagger
 from ner_module.pretrained import load_config
+from ner_module.training.checkpoints import read_checkpoint
 
 RunMain = Callable[..., Any]
 DOCS = Path(__file__).parents[2] / "docs" / "extending.md"
@@ -75,14 +80,30 @@ def steps(run: Path) -> list[float]:
 # ---------------------------------------------------------------------- refused before training
 
 
-@pytest.mark.parametrize("option", ["trainer.limit_val_batches", "data.validation_fraction"])
-def test_no_validations_are_watched(fit: RunMain, tmp_path: Path, option: str) -> None:
-    stop = with_callback(f"{CALLBACKS}EarlyStopping", monitor="val/f1", mode="max")
-    outcome = fit("run", "--data.validation_file", "null", f"--{option}", 0, config=stop, check=False)
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--data.validation_file", "null", "--trainer.limit_val_batches", 0], "--trainer.limit_val_batches"),
+        (["--data.validation_file", "null", "--data.validation_fraction", 0], "--data.validation_fraction"),
+        (["--data.dataset_name", "hub", "--data.validation_fraction", 0], "--data.validation_fraction"),
+        (["--trainer.check_val_every_n_epoch", 3], "--trainer.check_val_every_n_epoch"),
+        (["--data.label_map", "{PER: O}"], "the types are LOC, MISC, ORG"),
+    ],
+    ids=["no batch", "no sentence", "a dataset without the split", "a training that ends before", "no such type"],
+)
+def test_no_validations_are_watched(fit: RunMain, corpus: Path, tmp_path: Path, options: list[Any], named: str) -> None:
+    if "hub" in options:
+        (tmp_path / "hub").mkdir()
+        rows = [{"tokens": tokens, "ner_tags": tags} for tokens, tags in conll_sentences(corpus / "train.conll")]
+        (tmp_path / "hub" / "train.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+        options += [part for split in ("train", "validation", "test") for part in (f"--data.{split}_file", "null")]
+    stop = with_callback(f"{CALLBACKS}EarlyStopping", monitor="val/f1/PER", mode="max")
+    outcome = fit("run", *options, config=stop, check=False)
     [error] = outcome.errors()
-    assert "watches val/f1, and nothing is validated" in error
-    assert option in error
+    assert re.search(r"watches val/f1/PER, (and nothing is validated|of which the data have no entity)", error)
+    assert named in error
     assert not (tmp_path / "run").exists()
+    assert "Epoch" not in outcome.out
 
 
 @pytest.mark.parametrize(
@@ -324,6 +345,14 @@ def test_no_training_resumes_from_weights_only(fit: RunMain, tmp_path: Path) -> 
 # ---------------------------------------------------------------------- without validation data
 
 
+@pytest.mark.parametrize("least", ["min_epochs", "min_steps"])
+def test_the_last_step_is_validated_whatever_should_have_been_the_least(
+    fit: RunMain, tmp_path: Path, least: str
+) -> None:
+    fit("run", "--trainer.max_steps", 3, f"--trainer.{least}", {"min_epochs": 1, "min_steps": 9}[least])
+    assert steps(tmp_path / "run") == [3]
+
+
 def test_a_training_without_a_validation_says_so(fit: RunMain) -> None:
     options = ["--trainer.max_epochs", 1, "--trainer.check_val_every_n_epoch", 2, "--trainer.limit_train_batches", 1]
     assert "training ended before a validation: nothing was scored; last.ckpt is" in fit("run", *options).out
@@ -361,6 +390,7 @@ def test_the_last_model_for_production_is_trained_on_everything(
         ({"text": "Ada"}, "texts has the type dict"),
         (None, "texts has the type NoneType"),
         (b"Ada", "texts has the type bytes"),
+        (pandas.DataFrame({"text": ["Ada"]}), "texts has the type DataFrame"),
         ([{"text": "Ada"}], "text 0 is neither a string nor a list of words, but {'text': 'Ada'} (dict)"),
         (["Ada", None], "text 1 is neither a string nor a list of words, but None (NoneType)"),
         (["Ada", float("nan")], "text 1 is neither a string nor a list of words, but nan (float)"),
@@ -375,6 +405,42 @@ def test_the_last_model_for_production_is_trained_on_everything(
         tagger.predict(["Ada"], batch_size=0)
     with pytest.raises(ValueError, match="text 1 holds half a surrogate pair"):
         tagger.predict(["Ada", "\ud83d Bob"])
+
+
+def test_what_a_notebook_gives_is_in_the_checkpoint_as_plain_values(
+    tiny_model: Callable[..., Path], corpus: Path, tmp_path: Path
+) -> None:
+    files = {f"{split}_file": corpus / f"{split}.conll" for split in ("train", "validation")}
+    names = ("O", *(f"{prefix}-{kind}" for kind in ("LOC", "MISC", "ORG", "PER") for prefix in "BI"))
+    given: dict[str, Any] = {**files, "test_file": (corpus / "test.conll",), "batch_size": np.int64(60)}
+    data = NERDataModule(tiny_model(), label_names=names, **given)  # type: ignore[arg-type]
+    module = NERModule(tiny_model(), learning_rate=np.float64(1e-3))  # type: ignore[arg-type]
+    trainer = Trainer(accelerator="cpu", max_epochs=1, default_root_dir=tmp_path, logger=False)
+    trainer.fit(module, datamodule=data)
+    saved = Path(trainer.checkpoint_callback.best_model_path)  # type: ignore[union-attr]
+    assert NERTagger.load(saved).labels.names == names
+    options = read_checkpoint(saved)["datamodule_hyper_parameters"]
+    assert (options["train_file"], options["batch_size"]) == (str(files["train_file"]), 60)
+
+
+@pytest.mark.parametrize(
+    ("make", "argument", "known"),
+    [
+        (NERModule, {"decoding": "beam"}, "greedy"),
+        (NERModule, {"padding": "max"}, "longest"),
+        (NERModule, {"freeze": "all"}, "encoder"),
+        (NERModule, {"lr_scheduler_type": "cosin"}, "cosine"),
+        (NERDataModule, {"batching": "sorted"}, "grouped"),
+        (NERDataModule, {"documents": "all"}, "file"),
+        (NERDataModule, {"source_scheme": "BIO"}, "iob2"),
+    ],
+    ids=lambda value: "".join(value) if isinstance(value, dict) else "",
+)
+def test_a_choice_that_there_is_not_is_refused_from_python_too(make: Any, argument: dict[str, str], known: str) -> None:
+    [(name, value)] = argument.items()
+    section = {NERModule: "model", NERDataModule: "data"}[make]
+    with pytest.raises(RunError, match=rf"^--{section}.{name}: it is '{value}'; give one of .*\b{known}\b"):
+        make("base/model", **argument)
 
 
 def test_an_exported_file_can_be_read_by_those_who_can_read_its_folder(trained_run: Path, tmp_path: Path) -> None:

@@ -84,6 +84,18 @@ def test_what_is_held_out_now_was_trained_on(run_main: RunMain, trained_run: Pat
     assert "null holds out sentences that the checkpoint learnt" in outcome.err
 
 
+@pytest.mark.parametrize("name", ["max_epochs", "max_steps"])
+def test_less_than_is_done_is_refused_and_recorded_nowhere(
+    run_main: RunMain, trained_run: Path, tmp_path: Path, name: str
+) -> None:
+    shutil.copytree(trained_run, tmp_path / "run")
+    before = (tmp_path / "run" / "config.yaml").read_text()
+    outcome = run_main("fit", "--run_dir", "run", "--ckpt_path", "last", f"--trainer.{name}", 3, check=False)
+    done = {"max_epochs": "20 epochs", "max_steps": "300 steps"}[name]
+    assert outcome.errors() == [f"error: --trainer.{name} 3: {done} are done before; give more, or train anew"]
+    assert (tmp_path / "run" / "config.yaml").read_text() == before
+
+
 def test_an_added_label_map_is_recorded_with_the_old_one(
     run_main: RunMain, fit_options: list[str], tmp_path: Path
 ) -> None:

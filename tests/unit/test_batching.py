@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import asdict
 from itertools import chain, pairwise
@@ -238,6 +239,20 @@ def assert_same(first: list[TrainingItem], second: list[TrainingItem]) -> None:
 
 
 # ---------------------------------------------------------------- batches by subwords
+
+
+def test_shorter_data_with_nothing_left_of_the_epoch_is_mentioned(
+    make_split: Callable[[int], EncodedSplit], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("ner_module"), "propagate", True)
+    plan = Plan(4, "random", seed=1)
+    split = make_split(37)
+    size = len(split.sequence_lengths)
+    for done in (size - 1, size, 1000):
+        sampler = TrainingSampler(split, None, plan, resume_at=Position(0, -(-done // 4), done, plan, plan))
+        left = sum(len(item.sequences) for item in sampler)
+        assert left == max(size - done, 0)
+        assert (f"the epoch that had begun has no sentence left: {done:,} were" in caplog.text) == (left == 0)
 
 
 @pytest.mark.parametrize("batching", ["random", "grouped"])

@@ -14,6 +14,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from functools import cache
 from http.server import HTTPServer
@@ -94,6 +95,16 @@ def test_options_and_files_in_running_text_exist(page: Path) -> None:
     for name in set(_FILE.findall(text)):
         if "/mine" not in name and name != "ner_module/data/formats/pairs.py":  # which readers make themselves
             assert (ROOT / name).exists(), f"{page.name} names {name}, which does not exist"
+
+
+@every_page
+def test_targets_of_make_and_parts_of_the_package_exist(page: Path) -> None:
+    targets = set(re.findall(r"(?:^ {4}|`)make ([a-z-]+)", _text(page), re.MULTILINE))
+    command = ["make", "--dry-run", f"PYTHON={sys.executable}", *sorted(targets)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{page.name}: {done.stderr}"
+    extras = tomllib.loads(_text(ROOT / "pyproject.toml"))["project"]["optional-dependencies"]
+    assert set(re.findall(r"pip install -e '\.\[(\w+)\]'", _text(page))) <= set(extras)
 
 
 @every_page

@@ -616,10 +616,12 @@ def test_the_running_training_loss_goes_on_after_a_resume(
         {"layer_decay": 1.1},
         {"layer_decay": 0.0},
         {"freeze": -1},
+        {"learning_rate": math.nan},
+        {"dropout": 1.0},
     ],
 )
 def test_impossible_options_are_refused(options: dict[str, float]) -> None:
-    with pytest.raises(MisconfigurationException, match=rf"--model\.{next(iter(options))} "):
+    with pytest.raises(MisconfigurationException, match=rf"^--model\.{next(iter(options))}: it is .*; give "):
         NERModule("some/model", **options)  # type: ignore[arg-type]
 
 

@@ -104,6 +104,13 @@ def test_a_pipe_is_written_to_directly(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has it")
+def test_a_full_disk_is_said_of_the_file() -> None:
+    file, _ = attempt(Path("/dev/full"))
+    with pytest.raises(OSError, match="No space left on device: '/dev/full'"):
+        file.write(["one"], 1)
+
+
 def test_two_processes_do_not_write_one_file(tmp_path: Path) -> None:
     hold = (
         "import sys, time; from pathlib import Path; from ner_module.training.resumable_file import ResumableFile\n"

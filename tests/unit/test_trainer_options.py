@@ -70,19 +70,22 @@ def test_options_that_cannot_be_meant(options: dict[str, Any], said: str) -> Non
         (callbacks.ModelCheckpoint(save_last=True), "ModelCheckpoint: .* no save_last"),
         (callbacks.EarlyStopping("val/f2"), "'val/f2', which does not exist: give one of .*val/f1, .*val/f1/TYPE"),
         (callbacks.EarlyStopping("train_loss"), "'train_loss', which does not exist: give one of .* train/loss"),
+        (
+            callbacks.EarlyStopping("val/f1_macro"),
+            "EarlyStopping watches val/f1_macro with mode min: .* mode: max",
+        ),
+        (
+            callbacks.ModelCheckpoint(monitor="val/f1"),
+            "ModelCheckpoint watches val/f1 with mode min: .* mode: max",
+        ),
+        (callbacks.ModelCheckpoint(monitor="val/loss", mode="max"), "val/loss with mode max: .* give mode: min"),
     ],
     ids=lambda value: type(value).__name__,
 )
 def test_callbacks_that_would_do_nothing(callback: Any, said: str) -> None:
-    check_callbacks([callbacks.EarlyStopping("val/precision/PER"), callbacks.EarlyStopping("train/loss")])
+    check_callbacks([callbacks.EarlyStopping("val/recall/PER", mode="max"), callbacks.EarlyStopping("train/loss")])
     with pytest.raises(RunError, match=said):
         check_callbacks([callback])
-
-
-def test_nothing_watches_validations_that_there_are_none_of() -> None:
-    check_callbacks([callbacks.EarlyStopping("train/loss")], validates=False)
-    with pytest.raises(RunError, match=r"watches val/f1, and nothing is validated: leave it out"):
-        check_callbacks([callbacks.ModelCheckpoint(monitor="val/f1")], validates=False)
 
 
 @pytest.mark.parametrize("kind", [AsyncCheckpointIO, TorchCheckpointIO, DurableCheckpointIO])
