@@ -221,8 +221,10 @@ def of_tokens(record: Record, key: str | None) -> Sentence:
 
 def find_text(record: Record, asked: str | None) -> str | None:
     """The text of a record, if it has one."""
-    values = (record.get(name) for name in (TEXTS if asked is None else (asked,)))
-    return next((value for value in values if isinstance(value, str)), None)
+    for name in TEXTS if asked is None else (asked,):
+        if isinstance(value := record.get(name), str):
+            return value
+    return None
 
 
 def text_of(record: Record, asked: str | None) -> str:
@@ -237,8 +239,10 @@ def text_of(record: Record, asked: str | None) -> str:
 
 def document_of(record: Record) -> str | None:
     """What a record says of the document it belongs to."""
-    values = [record[name] for name in DOCUMENTS if name in record]
-    return next((str(value) for value in values if isinstance(value, (str, int, float))), None) if values else None
+    for name in DOCUMENTS:
+        if name in record and isinstance(record[name], (str, int, float)):
+            return str(record[name])
+    return None
 
 
 def parse_span(item: Any) -> list[CharSpan]:
@@ -250,7 +254,9 @@ def parse_span(item: Any) -> list[CharSpan]:
         if end is None and type(start) is type(length) is int:
             end = start + length
     elif isinstance(item, (list, tuple)) and len(item) == 3:
-        start, end, labels = item if _offset(item[0]) is not None else (*item[1:], item[0])
+        start, end, labels = item if type(item[0]) is int or _offset(item[0]) is not None else (*item[1:], item[0])
+    if type(start) is type(end) is int and type(labels) is str:  # most, fast
+        return [CharSpan(start, end, check_type(labels), quote)]
     names: list[Any] = labels if isinstance(labels, list) else [labels]
     start, end = _offset(start), _offset(end)
     if start is None or end is None or not names or not all(isinstance(name, str) for name in names):

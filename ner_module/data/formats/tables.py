@@ -231,14 +231,14 @@ def _has_sentence_rows(rows: list[list[str]], layout: _Layout) -> bool:
 
 
 def _by_word(path: Path, rows: Iterable[_Row], layout: _Layout, options: ReadingOptions) -> Iterator[Sentence]:
-    known = TagCells(options.label_names)
-    most = _MAX_SENTENCE if layout.sentence is None else _MAX_WORDS
+    known, most = TagCells(options.label_names), _MAX_SENTENCE if layout.sentence is None else _MAX_WORDS
+    text, label, by, of = layout.text, layout.label if options.tagged else None, layout.sentence, layout.document
     words = Sentence([])
     last = 0
     sentence_id, document_id = "", ""
     for line, cells, end in itertools.chain(rows, [(0, list[str](), 0)]):
-        sentence = cells[layout.sentence] if cells and layout.sentence is not None else ""
-        document = cells[layout.document] if cells and layout.document is not None else ""
+        sentence = cells[by] if cells and by is not None else ""
+        document = cells[of] if cells and of is not None else ""
         begins = not cells or sentence not in ("", sentence_id) or document not in ("", document_id)
         if begins and words.tokens:
             words.word_per_line = last - words.line + 1 == len(words.tokens)
@@ -253,14 +253,14 @@ def _by_word(path: Path, rows: Iterable[_Row], layout: _Layout, options: Reading
         if end > line:
             problem = f"a cell holds a line end: a quotation mark joins the lines {line} to {end}"
             raise DataError(path, line, problem, "double or remove the mark, for a word holds no line end")
-        words.tokens.append(cells[layout.text])
+        words.tokens.append(cells[text])
         if len(words.tokens) > most:
             problem = f"{most:,} words without an end of the sentence"
-            problem += ", and no column says where one ends" * (layout.sentence is None)
+            problem += ", and no column says where one ends" * (by is None)
             raise DataError(path, words.line, problem, "add a column sentence_id, or empty rows between sentences")
-        if layout.label is not None and words.tags is not None:
+        if label is not None and words.tags is not None:
             try:
-                words.tags.append(known.read(cells[layout.label]))
+                words.tags.append(known.known.get(cells[label]) or known.read(cells[label]))
             except MisfitError as misfit:
                 raise DataError(path, line, *misfit.args) from None
 

@@ -8,6 +8,7 @@ another way is refused, and ``--data.span_offsets`` says which way it is; `docs/
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -109,11 +110,9 @@ class CountedOffsets:
         raise MisfitError(problem, advice)
 
     def _weigh(self, text: str, words: list[tuple[int, int]], spans: list[CharSpan], line: int) -> None:
-        starts = dict(words)
-        ends = {*starts.values()}
-
         def fits(start: int, end: int) -> bool:
-            return start in starts and end in ends and start < end
+            first, after = bisect_left(words, (start,)), bisect_left(words, (end,))
+            return first < after and words[first][0] == start and words[after - 1][1] == end
 
         is_plain = text.isascii() and "\n" not in text
         as_it_stands = [fits(span.start, span.end) or fits(*_stripped(text, span)) for span in spans]
@@ -121,6 +120,7 @@ class CountedOffsets:
         if is_plain and all(as_it_stands):  # counts against all other ways, though a few would fit so, too
             self._fitting += len(spans)
             return
+        starts, ends = ({word[side] for word in words} for side in (0, 1))
         self._inside += [line] * sum(span.start not in starts and span.end not in ends for span in spans)
         for way in _SHIFTS if is_plain else _COUNTED:
             if way in _FORMS and len(_FORMS[way][0](text)) == len(text) * _FORMS[way][1]:
@@ -159,8 +159,10 @@ class CountedOffsets:
 
     def _merge(self, text: str, spans: list[CharSpan], line: int) -> list[CharSpan]:
         """Types that are tags (B-PER, I-PER): a span for each entity, once a text shows that they are."""
+        if not spans or not _TAG.fullmatch(spans[0].entity_type):
+            return spans
         types = {span.entity_type for span in spans}
-        if not types or not all(map(_TAG.fullmatch, types)):
+        if not all(map(_TAG.fullmatch, types)):
             return spans
         self._has_tags = self._has_tags or len({name[2:] for name in types}) < len(types)
         if not self._has_tags:

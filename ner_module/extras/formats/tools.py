@@ -220,7 +220,7 @@ def _quoted(record: Any) -> list[tuple[Any, Any]]:
     spans, pairs = record.get(first_in(SPANS, record)), []
     if isinstance(spans, dict):
         pairs = [(each, name) for name, quotes in spans.items() for each in (quotes if type(quotes) is list else [0])]
-    elif isinstance(spans, list) and spans and all(isinstance(each, dict) for each in spans):
+    elif isinstance(spans, list) and spans and isinstance(spans[0], dict) and all(isinstance(e, dict) for e in spans):
         if any(part in str(key).lower() for each in spans for key in each for part in ("start", "offset")):
             return []
         options = [(quote, name) for name in TYPES for quote in _QUOTES if quote != name]
