@@ -101,7 +101,7 @@ def read_columns(path: Path, options: ReadingOptions, counts: SpanCounts) -> Ite
     if layout.header is not None:
         head[layout.header - 1] = ""
     width, text, first_id, label = layout.width, layout.text, layout.first_id, layout.label if options.tagged else None
-    ends = layout.sentence is not None or layout.flags is not None
+    ends, limit = layout.sentence is not None or layout.flags is not None, options.max_record
     separator = "\t" if layout.tabs else " "
     reader = TagCells(options.label_names, layout.key)
     known = reader.known
@@ -148,8 +148,8 @@ def read_columns(path: Path, options: ReadingOptions, counts: SpanCounts) -> Ite
                 if not tokens:
                     first_line, size = number, 0
                 size += len(line)
-                if size > options.max_record:
-                    raise too_large(path, first_line, "sentence, which an empty line ends,", options.max_record)
+                if size > limit:
+                    raise too_large(path, first_line, "sentence, which an empty line ends,", limit)
                 tokens.append(cells[text])
                 if label is not None:
                     tags.append(known.get(cells[label]) or reader.read(cells[label]))
