@@ -25,7 +25,14 @@ from typing import NamedTuple
 
 from ner_module.data.formats.cells import MisfitError, TagCells, errors_at
 from ner_module.data.formats.char_spans import SpanCounts
-from ner_module.data.formats.contents import PLAIN_COMMENT, choose_columns, is_constant, is_header, sentences_counted
+from ner_module.data.formats.contents import (
+    PLAIN_COMMENT,
+    choose_columns,
+    is_constant,
+    is_header,
+    refuse_running_text,
+    sentences_counted,
+)
 from ner_module.data.formats.files import read_lines, take, too_large
 from ner_module.data.formats.options import TAGS, WORDS, ReadingOptions, first_in
 from ner_module.data.sentence import Sentence
@@ -264,6 +271,8 @@ def _choose_columns(
         other = max((n for n in range(width) if n != text), key=lambda n: sum(not c.isdecimal() for c in {*columns[n]}))
         advice = f"name the columns: --data.text_column_name={other}, --data.label_column_name={text}"
         raise MisfitError(problem, advice)
+    if not found and (not names or names[label] not in TAGS):
+        refuse_running_text(options, columns[label])
     marked = [cells[label] for line in lines if line[:1] == "#" and len(cells := layout.split(line)) == width]
     return layout._replace(label=label, tags=tags, odd=frozenset(marked) - tags)
 
@@ -301,8 +310,8 @@ def _column_names(lines: list[str], width: int, first_id: int | None) -> tuple[s
 
 
 def _look_swapped(words: Sequence[str], tags: Sequence[str]) -> bool:
-    """Whether most words look like tags, or tags do not and there are far more different tags than words."""
-    if sum(word == OUTSIDE or ("-" in word and has_prefix(word)) for word in words) * 2 > len(words):
+    """Whether many words look like tags, or tags do not and there are far more different tags than words."""
+    if sum(word == OUTSIDE or ("-" in word and has_prefix(word)) for word in words) * 3 > len(words):
         return len(words) > 2 or OUTSIDE not in words
     if sum(tag == OUTSIDE or has_prefix(tag) for tag in tags) * 2 >= len(tags):
         return False

@@ -90,8 +90,10 @@ def is_header(rows: Sequence[Sequence[str]]) -> bool:
         return False
     if None not in usual:
         return True
-    lone = len(first) > 2 and not any(name in column for name, *column in zip(*rows, strict=True))
-    return lone and (any(usual) or any(column.rank == 3 for column in tag_columns(rows[1:])))
+    columns = list(zip(*rows, strict=True))
+    lone = len(first) > 2 and not any(name in column for name, *column in columns)
+    numbered = any(not name.isdecimal() and all(map(str.isdecimal, column)) for name, *column in columns)
+    return lone and (numbered or any(usual) or any(column.rank == 3 for column in tag_columns(rows[1:])))
 
 
 def choose_columns(
@@ -154,6 +156,20 @@ def _column(asked: str | None, names: Sequence[str], width: int, usual: Sequence
     problem = f"there is no column {asked!r}" if asked is not None else f"no column is called {', '.join(usual)}"
     known = f"there are {', '.join(map(repr, names[:12]))}" if names else "they have no names"
     raise MisfitError(problem, f"{NAME_COLUMNS} ({known}; a number counts from 0)")
+
+
+def refuse_running_text(options: ReadingOptions, labels: Sequence[str]) -> None:
+    """Refuse cells of a column that nobody named and that holds no tags, if they are hardly labels either.
+
+    Most of them differ, or none has a letter or digit. Numbers may be ids of labels, and lists are of a sentence each.
+    """
+    if not options.tagged or options.label_column_name is not None or options.label_names is not None:
+        return
+    if all(map(str.isdecimal, labels)) or any(" " in label or label.startswith("[") for label in labels):
+        return
+    if len(set(labels)) * 2 > len(labels) or not any(map(str.isalnum, "".join(labels))):
+        problem = f"no column holds tags, which would be {', '.join(map(repr, labels[:3]))}: this looks like raw text"
+        raise MisfitError(problem, "give one word a line with its tag, or name the column: --data.label_column_name")
 
 
 def are_no_words(cells: Sequence[str]) -> bool:

@@ -30,6 +30,7 @@ from ner_module.data.formats.contents import (
     are_no_words,
     choose_columns,
     is_header,
+    refuse_running_text,
     sentences_counted,
     tag_columns,
 )
@@ -196,7 +197,9 @@ def _find_layout(
     left = [n for n, cells in enumerate(columns) if n != tags and n not in counting and not are_no_words(cells)]
     default = (left[0] if len(left) == 1 else None, tags) if names else (min([*left, len(first) - 1]), -1)
     of_words_and_tags = (*WORDS, *TEXTS), (*TAGS, "entities", "spans")
-    text, label, _ = choose_columns(options, names, body, of_words_and_tags, default, (), say)
+    text, label, found = choose_columns(options, names, body, of_words_and_tags, default, (), say)
+    if label is not None and not found and not names:
+        refuse_running_text(options, columns[label])
     sentence, document = (
         None if name is None else names.index(name)
         for name in (first_in(_SENTENCE_IDS, names), first_in(DOCUMENTS, names))
