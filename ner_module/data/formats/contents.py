@@ -122,7 +122,11 @@ def choose_columns(
     guess = _column(options.label_column_name, names, width, usual[1], default[1]) if options.tagged else None
     if guess == text:
         problem = "the line has a single column" if width == 1 else f"words and tags are both column {text}"
-        otherwise = "set --data.format csv where commas or semicolons separate" if width == 1 else NAME_COLUMNS
+        otherwise = (
+            "set --data.format csv where commas or semicolons separate, conll where spaces do"
+            if width == 1
+            else NAME_COLUMNS
+        )
         raise MisfitError(f"{problem}, so there are no tags", f"add the tags, or {otherwise}")
     found = tag_columns(rows, {text, *counted})
     if guess is None or not found or options.label_column_name is not None:
@@ -161,13 +165,13 @@ def _column(asked: str | None, names: Sequence[str], width: int, usual: Sequence
 def refuse_running_text(options: ReadingOptions, labels: Sequence[str]) -> None:
     """Refuse cells of a column that nobody named and that holds no tags, if they are hardly labels either.
 
-    Most of them differ, or none has a letter or digit. Numbers may be ids of labels, and lists are of a sentence each.
+    Nearly all of them differ, or none has a letter or digit. Numbers may be ids of labels, and lists are of a sentence each.
     """
     if not options.tagged or options.label_column_name is not None or options.label_names is not None:
         return
     if all(map(str.isdecimal, labels)) or any(" " in label or label.startswith("[") for label in labels):
         return
-    if len(set(labels)) * 2 > len(labels) or not any(map(str.isalnum, "".join(labels))):
+    if len(set(labels)) * 4 > len(labels) * 3 or not any(map(str.isalnum, "".join(labels))):
         problem = f"no column holds tags, which would be {', '.join(map(repr, labels[:3]))}: this looks like raw text"
         raise MisfitError(problem, "give one word a line with its tag, or name the column: --data.label_column_name")
 

@@ -41,6 +41,7 @@ TYPES = (
     "tag",
     "displayname",
 )
+_SPAN_KEYS, _SPAN = frozenset(SPANS), (dict, list)
 _OF_TOOLS = ("answer", "_task_hash", "_is_binary", "prediction", "annotation_id")
 
 
@@ -160,8 +161,8 @@ class RecordReader:
 
     def _spans(self, record: Record) -> list[Any]:
         """The spans of a record, under the key of the first record's."""
-        key = self._label_key or first_in(SPANS, record)
-        if self._label_key is None and key is not None:
+        key = self._options.label_column_name or span_key(record, self._label_key)
+        if self._label_key is None and key is not None and record.get(key):
             self._counts.say(self._path, f"spans are in {key!r}")
             self._label_key = key
         if key is None or key not in record:
@@ -194,6 +195,18 @@ def list_key(record: Record, asked: str | None, usual: Iterable[str], *kinds: ty
         if isinstance(value, list) and (not value or isinstance(value[0], kinds)):
             return key
     return None
+
+
+def span_key(record: Record, known: str | None = None) -> str | None:
+    """The usual key of the spans, the ``known`` one of records before if there was one; refuses to choose among two."""
+    if known in record and len(_SPAN_KEYS.intersection(record)) == 1:  # most, fast
+        return known
+    full = [key for key in SPANS if (value := record.get(key)) and type(value) is list and type(value[0]) in _SPAN]
+    if len(full) > 1 or (full and known in record and full[0] != known):
+        problem = "there are spans in " + " and in ".join(map(repr, full))
+        problem += f", and before in {known!r}" * (known is not None and known not in full)
+        raise MisfitError(problem, "choose one of the keys with --data.label_column_name")
+    return known or (full[0] if full else first_in(SPANS, record))
 
 
 def _list(record: Record, key: str, what: str, advice: str) -> list[Any]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ner_module.data.formats.adapters import AnnotatedText, FileFormat, Items
-from ner_module.data.formats.files import read_lines, too_large
+from ner_module.data.formats.files import read_lines, suffix_of, too_large
 from ner_module.data.formats.options import ReadingOptions
 from ner_module.data.sentence import Sentence
 from ner_module.errors import DataError
@@ -95,6 +95,32 @@ def _read_inline(path: Path, options: ReadingOptions) -> Items:
             )
 
 
+def _is_markup(path: Path, head: str) -> bool:
+    """Whether a quarter of the first lines have marks, and none is of JSON or a table."""
+    lines = [line for line in head.split("\n", 200)[:200] if line.strip()]
+    is_text = (
+        lines and suffix_of(path) not in (".csv", ".json", ".jsonl") and lines[0][0] not in "{[" and "\t" not in head
+    )
+    return bool(is_text) and sum(_MARKED.search(line) is not None for line in lines) * 4 >= len(lines)
+
+
+def _read_markup(path: Path, options: ReadingOptions) -> Items:
+    """A text a line, with ``<PER>Ada</PER>``, ``<ENAMEX TYPE="PER">Ada</ENAMEX>`` or ``<START:PER> Ada <END>``."""
+    for number, line in enumerate(read_lines(path, options.encoding, options.max_record), 1):
+        text, spans, reached = "", [], 0
+        for found in _MARKED.finditer(line) if options.tagged else ():
+            text += line[reached : found.start()]
+            start, reached = len(text), found.end()
+            text += found["inside"] or found["between"]
+            spans.append((start, len(text), found["type"] or found["tag"] or found["name"]))
+        text += line[reached:].rstrip("\r\n")
+        if options.tagged and (left := _MARK.search(text)):
+            advice = "close each mark on its line, and put none into another"
+            raise DataError(path, number, f"the mark {left[0]} has no partner, or is nested", advice)
+        if text.strip() or not options.tagged:
+            yield path, number, AnnotatedText(text, spans)
+
+
 def _read_docbin(path: Path, options: ReadingOptions) -> Items:
     """The sentences of a DocBin, whole documents where it marks none; needs spaCy."""
     try:
@@ -128,6 +154,12 @@ def _known(name: str, advice: str) -> Callable[[Path, ReadingOptions], Items]:
 _CONLL_2012 = r"(?:\s|#(?!begin).*\n)*(?:#begin document |\S+[ \t]+[0-9]+[ \t]+0[ \t]+(?:\S+[ \t]+){2}\([A-Z]\S*\*)"
 _ITEM = r"[^ \t\n]+[|/](?:O|[BIESLU]-[^\s|/]+|[A-Z]{3,})"
 _INLINE = rf"(?:\s*{_ITEM}[ \t\r]*\n)*\s*{_ITEM}(?:[ \t]+{_ITEM})+[ \t\r]*(?:\n|$)"
+_MARKED = re.compile(
+    r"<START:(?P<name>[^<>]+)>(?P<between>.*?)<END>"
+    r"|<(?P<tag>[a-z][\w-]*)(?: [^<>]*?type=[\"'](?P<type>[^\"'<>]+)[\"'][^<>]*)?>(?P<inside>.*?)</(?P=tag)>",
+    re.IGNORECASE,
+)
+_MARK = re.compile(r"</?[A-Za-z][^<>]*>")
 _XML = r"(?:\s*<[?!][^>]*>)*\s*"
 _BIOC = "pip install bioc, then python -c \"from bioc import biocxml, biocjson; biocjson.dump(biocxml.load('FILE'), \
 open('FILE.json', 'w'))\" makes a file that is read"
@@ -135,7 +167,7 @@ _INCEPTION = "export CoNLL 2002 instead, which WebAnno and INCEpTION offer besid
 _RASA = "`rasa data convert nlu -f json --data FILE --out FILE.json` makes a file that is read"
 _PYTHON = "`python -c \"import ast, json; x = open('FILE').read(); json.dump(ast.literal_eval(x[x.index('['):]), \
 open('FILE.json', 'w'))\"` makes a file that is read"
-_LITERAL = r"(?:(?:import|from|#).*\n|\n)*(?:\w+ *= *)?\[\s*\(\s*['\"]"
+_LITERAL = r"(?:(?:import|from|#).*\n|\n)*(?:\w+ *= *\[|\[\s*\[?\(\s*['\"]|\[\s*[{\[]\s*')"
 
 FILES = {
     "brat": FileFormat(is_brat, read_brat),
@@ -143,6 +175,7 @@ FILES = {
     "conll2012": FileFormat(_begins(_CONLL_2012), _read_conll2012),
     "pubtator": FileFormat(_begins(r"\s*[0-9]+\|t\|"), _read_pubtator),
     "inline": FileFormat(_begins(_INLINE), _read_inline),
+    "markup": FileFormat(_is_markup, _read_markup),
     "webanno": FileFormat(_begins(r"#FORMAT=WebAnno TSV|\s*# webanno\."), _known("WebAnno TSV", _INCEPTION)),
     "bioc-xml": FileFormat(_begins(f"{_XML}<collection>"), _known("BioC XML", _BIOC)),
     "xmi": FileFormat(_begins(f"{_XML}<xmi:XMI"), _known("a UIMA CAS", _INCEPTION)),
