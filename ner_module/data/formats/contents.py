@@ -92,7 +92,9 @@ def is_header(rows: Sequence[Sequence[str]]) -> bool:
         return True
     columns = list(zip(*rows, strict=True))
     lone = len(first) > 2 and not any(name in column for name, *column in columns)
-    numbered = any(not name.isdecimal() and all(map(str.isdecimal, column)) for name, *column in columns)
+    numbered = len(rows) > 2 and any(
+        not name.isdecimal() and all(map(str.isdecimal, column)) for name, *column in columns
+    )
     return lone and (numbered or any(usual) or any(column.rank == 3 for column in tag_columns(rows[1:])))
 
 
@@ -165,7 +167,7 @@ def _column(asked: str | None, names: Sequence[str], width: int, usual: Sequence
 def refuse_running_text(options: ReadingOptions, labels: Sequence[str]) -> None:
     """Refuse cells of a column that nobody named and that holds no tags, if they are hardly labels either.
 
-    Nearly all of them differ, or none has a letter or digit. Numbers may be ids of labels, and lists are of a sentence each.
+    Nearly all differ, or none has a letter or digit. Numbers may be ids of labels, and lists are of a sentence each.
     """
     if not options.tagged or options.label_column_name is not None or options.label_names is not None:
         return
