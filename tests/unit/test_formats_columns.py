@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ner_module.data.formats import DataError, ReadingOptions, read_sentences
+from ner_module.data.formats.char_spans import SpanCounts
 
 
 @pytest.fixture
@@ -306,3 +307,14 @@ def test_labels_that_repeat_and_numbers_are_no_running_text(read):
     assert read("Ada NNP\nsat VBD\nit PRP\nBo NNP\n. .\nBo NNP\n")[0].tags[-1] == "NNP"
     assert read("Ada x\nsat y\n", label_column_name="1")[0].tags == ["x", "y"]
     assert read("Ada 3\nsat 4\n")[0].tags == ["3", "4"]
+
+
+def test_numbers_of_lines_are_no_words(refused):
+    assert "the words would be '1.', '2.', '3.'" in refused("1. Ada B-PER\n2. sat O\n3. it O\n").problem
+
+
+def test_words_that_all_end_alike_are_a_surprise(tmp_path):
+    counts = SpanCounts()
+    (tmp_path / "x.conll").write_text("Ada: B-PER\nsat: O\n" * 4)
+    assert len(list(read_sentences(tmp_path / "x.conll", span_counts=counts))) == 1
+    assert [note for _, note, is_surprise in counts.notes if is_surprise] == ["every word ends with ':'"]

@@ -262,6 +262,8 @@ def _choose_columns(
     if label is None:
         return layout
     words, tags = columns[text], frozenset(columns[label])
+    if len(words) > 5 and len(ends_alike := {word[-1:] for word in words}) == 1 and not words[0][-1:].isalnum():
+        say(f"every word ends with {ends_alike.pop()!r}", True)
     if options.tagged and tags <= {"_", "-", "*", ""}:
         sample = ", ".join(f"{i}: {cell!r}" for i, cell in enumerate(rows[0]))
         problem = f"column {label} holds no tags, only {' and '.join(map(repr, sorted(tags)))}"

@@ -179,8 +179,8 @@ def refuse_running_text(options: ReadingOptions, labels: Sequence[str]) -> None:
 
 
 def are_no_words(cells: Sequence[str]) -> bool:
-    """Whether cells are all numbers, or all the same."""
-    return is_constant(cells) or all(map(str.isdecimal, cells))
+    """Whether cells are all numbers (``1``, ``1.``, ``1)``), or all the same."""
+    return is_constant(cells) or all(cell.rstrip(".):").isdecimal() for cell in cells)
 
 
 def is_constant(cells: Sequence[str]) -> bool:

@@ -167,9 +167,9 @@ def table_rows(record: Any) -> list[Any] | None:
         return None
     names: Any = record.get("columns")
     rows: Any = record.get("data")
-    is_split = isinstance(names, list) and isinstance(rows, list) and all(isinstance(name, str) for name in names)
+    is_split = isinstance(names, list) and isinstance(rows, list) and record.keys() <= {"columns", "index", "data"}
     if is_split and rows and all(isinstance(row, list) and len(row) == len(names) for row in rows):
-        return [dict(zip(names, row, strict=True)) for row in rows]
+        return [dict(zip(map(str, names), row, strict=True)) for row in rows]
     values = list(record.values())
     if not all(isinstance(value, dict) and value for value in values):
         return None

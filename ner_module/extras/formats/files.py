@@ -96,12 +96,12 @@ def _read_inline(path: Path, options: ReadingOptions) -> Items:
 
 
 def _is_markup(path: Path, head: str) -> bool:
-    """Whether a quarter of the first lines have marks, and none is of JSON or a table."""
+    """Whether a quarter of the first lines have marks, and these are no JSON, table or words with tags."""
     lines = [line for line in head.split("\n", 200)[:200] if line.strip()]
-    is_text = (
-        lines and suffix_of(path) not in (".csv", ".json", ".jsonl") and lines[0][0] not in "{[" and "\t" not in head
-    )
-    return bool(is_text) and sum(_MARKED.search(line) is not None for line in lines) * 4 >= len(lines)
+    if not lines or suffix_of(path) in (".csv", ".json", ".jsonl") or lines[0][0] in "{[" or "\t" in head:
+        return False
+    marked, tagged = (sum(sign.search(line) is not None for line in lines) for sign in (_MARKED, _TAGGED))
+    return 2 * tagged < len(lines) <= 4 * marked
 
 
 def _read_markup(path: Path, options: ReadingOptions) -> Items:
@@ -159,6 +159,7 @@ _MARKED = re.compile(
     r"|<(?P<tag>[a-z][\w-]*)(?: [^<>]*?type=[\"'](?P<type>[^\"'<>]+)[\"'][^<>]*)?>(?P<inside>.*?)</(?P=tag)>",
     re.IGNORECASE,
 )
+_TAGGED = re.compile(r"[ \t](?:O|[BIESLU]-\S+)\s*$")
 _MARK = re.compile(r"</?[A-Za-z][^<>]*>")
 _XML = r"(?:\s*<[?!][^>]*>)*\s*"
 _BIOC = "pip install bioc, then python -c \"from bioc import biocxml, biocjson; biocjson.dump(biocxml.load('FILE'), \

@@ -143,6 +143,7 @@ def test_marks_in_running_text(tmp_path, mark):
             list(read_sentences(tmp_path / "x.txt"))
 
 
-def test_tags_beside_marks_stay_columns(read):
-    text = "<b>Ada</b> B-PER\nsat O\n\n"
-    assert words_and_tags(read(text.replace(" ", "\t"), "x.conll")) == [(["<b>Ada</b>", "sat"], ["B-PER", "O"])]
+@pytest.mark.parametrize("separator", ["\t", " "])
+def test_tags_beside_marks_stay_columns(read, separator):
+    text = "<b>Ada</b> B-PER\n<b>sat</b> O\n\n".replace(" ", separator)
+    assert words_and_tags(read(text, "x.conll")) == [(["<b>Ada</b>", "<b>sat</b>"], ["B-PER", "O"])]
