@@ -30,16 +30,8 @@ SPANS = ("spans", "entities", "ents", "label", "labels", "annotations", "ner")
 _STARTS = ("start", "startoffset", "startchar", "startindex", "begin", "beginoffset", "offset")
 _ENDS = ("end", "endoffset", "endchar", "endindex")
 TYPES = (
-    "label",
-    "labels",
-    "type",
-    "entitytype",
-    "entitylabel",
-    "entitygroup",
-    "entity",
-    "category",
-    "tag",
-    "displayname",
+    *("label", "labels", "type", "entitytype", "entitylabel", "entitygroup", "entity"),
+    *("category", "tag", "displayname"),
 )
 _SPAN_KEYS, _SPAN = frozenset(SPANS), (dict, list)
 _OF_TOOLS = ("answer", "_task_hash", "_is_binary", "prediction", "annotation_id")

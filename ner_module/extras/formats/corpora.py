@@ -140,6 +140,7 @@ def ubiai(record: Any, file: File) -> Iterator[Item]:
     yield AnnotatedText(record["document"], record["tokens"], document=record.get("documentName"))
 
 
+INCEPTION = "export CoNLL 2002 instead, which WebAnno and INCEpTION offer beside it"
 AZURE = """`python -c "import json; [print(json.dumps({'text': open(d['location']).read(), 'label': [[m['offset'], \
 m['offset'] + m['length'], m['category']] for e in d['entities'] for m in e['labels']]})) for d in \
 json.load(open('FILE'))['assets']['documents']]" > FILE.jsonl` beside the texts makes a file that is read"""

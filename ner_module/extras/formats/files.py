@@ -17,6 +17,7 @@ from ner_module.data.formats.options import ReadingOptions
 from ner_module.data.sentence import Sentence
 from ner_module.errors import DataError
 from ner_module.extras.formats.brat import is_brat, read_brat
+from ner_module.extras.formats.corpora import INCEPTION
 
 
 def _begins(pattern: str, *suffixes: str) -> Callable[[Path, str], bool]:
@@ -88,11 +89,8 @@ def _read_inline(path: Path, options: ReadingOptions) -> Items:
         if odd := [item for item, row in zip(items, rows, strict=True) if len(row) <= count or not row[-1]]:
             raise DataError(path, number, f"{odd[0]!r} has fewer parts than the first line's words", "complete it")
         if rows:
-            yield (
-                path,
-                number,
-                Sentence([row[0] for row in rows], [row[-1] for row in rows] if options.tagged else None),
-            )
+            tags = [row[-1] for row in rows] if options.tagged else None
+            yield path, number, Sentence([row[0] for row in rows], tags)
 
 
 def _is_markup(path: Path, head: str) -> bool:
@@ -154,9 +152,10 @@ def _known(name: str, advice: str) -> Callable[[Path, ReadingOptions], Items]:
 _CONLL_2012 = r"(?:\s|#(?!begin).*\n)*(?:#begin document |\S+[ \t]+[0-9]+[ \t]+0[ \t]+(?:\S+[ \t]+){2}\([A-Z]\S*\*)"
 _ITEM = r"[^ \t\n]+[|/](?:O|[BIESLU]-[^\s|/]+|[A-Z]{3,})"
 _INLINE = rf"(?:\s*{_ITEM}[ \t\r]*\n)*\s*{_ITEM}(?:[ \t]+{_ITEM})+[ \t\r]*(?:\n|$)"
-_MARKED = re.compile(
-    r"<START:(?P<name>[^<>]+)>(?P<between>.*?)<END>"
-    r"|<(?P<tag>[a-z][\w-]*)(?: [^<>]*?type=[\"'](?P<type>[^\"'<>]+)[\"'][^<>]*)?>(?P<inside>.*?)</(?P=tag)>",
+_MARKED = re.compile(  # linear in the length of a line
+    r"<START:(?P<name>[^<>]+)>(?P<between>[^<]*+)<END>"
+    r"|<(?P<tag>(?!(?:p|b|i|u|em|strong|li|td)>)[a-z][\w-]*)"
+    r"(?> [^<>]*?type=[\"'](?P<type>[^\"'<>]+)[\"'][^<>]*+)?>(?P<inside>[^<]*+)</(?P=tag)>",
     re.IGNORECASE,
 )
 _TAGGED = re.compile(r"[ \t](?:O|[BIESLU]-\S+)\s*$")
@@ -164,7 +163,6 @@ _MARK = re.compile(r"</?[A-Za-z][^<>]*>")
 _XML = r"(?:\s*<[?!][^>]*>)*\s*"
 _BIOC = "pip install bioc, then python -c \"from bioc import biocxml, biocjson; biocjson.dump(biocxml.load('FILE'), \
 open('FILE.json', 'w'))\" makes a file that is read"
-_INCEPTION = "export CoNLL 2002 instead, which WebAnno and INCEpTION offer beside it"
 _RASA = "`rasa data convert nlu -f json --data FILE --out FILE.json` makes a file that is read"
 _PYTHON = "`python -c \"import ast, json; x = open('FILE').read(); json.dump(ast.literal_eval(x[x.index('['):]), \
 open('FILE.json', 'w'))\"` makes a file that is read"
@@ -177,9 +175,9 @@ FILES = {
     "pubtator": FileFormat(_begins(r"\s*[0-9]+\|t\|"), _read_pubtator),
     "inline": FileFormat(_begins(_INLINE), _read_inline),
     "markup": FileFormat(_is_markup, _read_markup),
-    "webanno": FileFormat(_begins(r"#FORMAT=WebAnno TSV|\s*# webanno\."), _known("WebAnno TSV", _INCEPTION)),
+    "webanno": FileFormat(_begins(r"#FORMAT=WebAnno TSV|\s*# webanno\."), _known("WebAnno TSV", INCEPTION)),
     "bioc-xml": FileFormat(_begins(f"{_XML}<collection>"), _known("BioC XML", _BIOC)),
-    "xmi": FileFormat(_begins(f"{_XML}<xmi:XMI"), _known("a UIMA CAS", _INCEPTION)),
+    "xmi": FileFormat(_begins(f"{_XML}<xmi:XMI"), _known("a UIMA CAS", INCEPTION)),
     "rasa": FileFormat(_begins(r"(?:.*\n)*?(?:nlu:|## intent:)", ".yml", ".yaml", ".md"), _known("Rasa", _RASA)),
     "python": FileFormat(_begins(_LITERAL), _known("Python", _PYTHON)),
 }

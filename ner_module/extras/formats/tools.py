@@ -19,26 +19,7 @@ from ner_module.data.formats.options import TAGS, TEXTS, WORDS, ReadingOptions
 from ner_module.data.formats.records import SPANS, document_of, find_text, list_key, span_key, text_of
 from ner_module.data.sentence import Sentence
 from ner_module.errors import DataError
-from ner_module.extras.formats.corpora import (
-    AZURE,
-    UNTOUCHED,
-    bioc,
-    cluener,
-    dygie,
-    gliner,
-    google,
-    is_snips,
-    quoted,
-    quotes,
-    rasa,
-    snips,
-    spacy,
-    spacy_json,
-    table_rows,
-    ubiai,
-    unread,
-    w2ner,
-)
+from ner_module.extras.formats import corpora
 from ner_module.extras.formats.word_spans import File
 
 _REJECTED = "rejected texts"
@@ -58,7 +39,7 @@ def _label_studio(task: Any, file: File) -> Iterator[Item]:
     done = [each for each in task.get("annotations", task.get("completions")) or () if not each.get("was_cancelled")]
     yield from [_MACHINE] * len(task.get("predictions") or ())
     if not done or not file.is_tagged:
-        yield AnnotatedText(text, document=document, left_out=UNTOUCHED)
+        yield AnnotatedText(text, document=document, left_out=corpora.UNTOUCHED)
         return
     yield from [_OTHERS] * (len(done) - 1)
     done.sort(key=lambda each: not each.get("ground_truth"))
@@ -162,7 +143,7 @@ def _argilla(record: Any, file: File) -> Iterator[Item]:
     """Version 1: ``{"text", "tokens", "prediction", "annotation": [[type, start, end]], "status"}``."""
     spans, status = record.get("annotation"), str(record.get("status") or "Validated")
     yield from [_MACHINE] * (record.get("prediction") is not None)
-    reasons = {"Validated": UNTOUCHED if spans is None else None, "Discarded": _REJECTED}
+    reasons = {"Validated": corpora.UNTOUCHED if spans is None else None, "Discarded": _REJECTED}
     text, tokens = text_of(record, file.text_key), record.get("tokens")
     words = tokens and locate_words(tokens, text)
     yield AnnotatedText(text, spans or (), words, document_of(record), reasons.get(status, _PENDING))
@@ -178,7 +159,7 @@ def _argilla_2(record: Any, file: File) -> Iterator[Item]:
     answers = given.get(file.label_key or "", []) if file.label_key else next(iter(given.values()), [])
     done = [each["value"] for each in answers if (each.get("status") or "submitted") == "submitted"]
     yield from [_OTHERS] * (len(done) - 1)
-    reason = None if done else _PENDING if answers else UNTOUCHED
+    reason = None if done else _PENDING if answers else corpora.UNTOUCHED
     reason = _REJECTED if record.get("status") == "discarded" else reason
     yield AnnotatedText(text_of(record["fields"], file.text_key), [*done, ()][0], left_out=reason)
 
@@ -197,7 +178,7 @@ def _dataturks(record: Any, file: File) -> Iterator[Item]:
     """``{"content", "annotation": [{"label": [type], "points": [{"start", "end", "text"}]}]}``, ends inclusive."""
     marks = record["annotation"]
     spans = [{**at, "end": int(at["end"]) + 1, "label": each["label"]} for each in marks or () for at in each["points"]]
-    yield AnnotatedText(record["content"], spans, left_out=UNTOUCHED if marks is None else None)
+    yield AnnotatedText(record["content"], spans, left_out=corpora.UNTOUCHED if marks is None else None)
 
 
 def _ground_truth(record: Any, file: File) -> Iterator[Item]:
@@ -227,7 +208,7 @@ def _is_prodigy(record: Any) -> bool:
 
 _Reader = Callable[[Any, File], Iterator[Item]]
 # Name -> keys of which a record has one, whether it is the tool's then, and what is in it.
-_TOOLS: dict[str, tuple[tuple[str, ...], Callable[[Any], bool], _Reader]] = {
+_TOOLS: dict[str, tuple[tuple[str, ...], Callable[[Any], Any], _Reader]] = {
     "Label Studio": (("annotations", "completions", "predictions"), _has(data=dict), _label_studio),
     "Label Studio (JSON-MIN)": (("annotation_id",), _has(), _json_min),
     "Prodigy": (("_task_hash", "answer", "tokens"), _is_prodigy, _prodigy),
@@ -238,26 +219,34 @@ _TOOLS: dict[str, tuple[tuple[str, ...], Callable[[Any], bool], _Reader]] = {
     ),
     "Argilla 2": (("responses",), _has(fields=dict), _argilla_2),
     "Argilla 2 (flat)": (("_server_id",), lambda each: any(".responses" in str(key) for key in each), _argilla_flat),
-    "spaCy 2 (JSON)": (("paragraphs",), _has(paragraphs=list), spacy_json),
+    "spaCy 2 (JSON)": (("paragraphs",), _has(paragraphs=list), corpora.spacy_json),
     "DataTurks": (("annotation",), _has(content=str), _dataturks),
-    "GLiNER": (("tokenized_text",), _has(ner=list), gliner),
+    "GLiNER": (("tokenized_text",), _has(ner=list), corpora.gliner),
     "CLUENER": (
         ("label",),
-        lambda each: "text" in each and isinstance(each["label"], dict) and not quoted(each),
-        cluener,
+        lambda each: "text" in each and isinstance(each["label"], dict) and not corpora.quoted(each),
+        corpora.cluener,
     ),
-    "Rasa": (("intent", "rasa_nlu_data"), lambda each: "text" in each or "rasa_nlu_data" in each, rasa),
-    "BioC": (("documents", "passages", "PubTator3"), lambda each: "text" not in each, bioc),
+    "Rasa": (("intent", "rasa_nlu_data"), lambda each: "text" in each or "rasa_nlu_data" in each, corpora.rasa),
+    "BioC": (("documents", "passages", "PubTator3"), lambda each: "text" not in each, corpora.bioc),
     "Ground Truth": (("source",), lambda each: any(map(_is_job, each.values())), _ground_truth),
-    "AutoML": (("text_snippet",), _has(text_snippet=dict, annotations=list), google),
-    "Vertex AI": (("textContent",), _has(textSegmentAnnotations=list), google),
-    "UBIAI": (("document",), lambda each: any("entityLabel" in token for token in each.get("tokens") or ()), ubiai),
-    "DyGIE": (("sentences",), _has(sentences=list, ner=list), dygie),
-    "W2NER": (("sentence",), _has(sentence=list, ner=list), w2ner),
-    "Snips": (("data",), is_snips, snips),
-    "UIMA": (("%FEATURE_STRUCTURES",), _has(), unread("a UIMA CAS", "export CoNLL 2002 from INCEpTION instead")),
-    "Azure": (("projectFileVersion",), _has(assets=dict), unread("an Azure project", AZURE)),
-    "quotes without offsets": (SPANS, lambda each: bool(quoted(each) and find_text(each, None)), quotes),
+    "AutoML": (("text_snippet",), _has(text_snippet=dict, annotations=list), corpora.google),
+    "Vertex AI": (("textContent",), _has(textSegmentAnnotations=list), corpora.google),
+    "UBIAI": (("documentName",), _has(document=str, tokens=list), corpora.ubiai),
+    "DyGIE": (("sentences",), _has(sentences=list, ner=list), corpora.dygie),
+    "W2NER": (("sentence",), _has(sentence=list, ner=list), corpora.w2ner),
+    "Snips": (("data",), corpora.is_snips, corpora.snips),
+    "UIMA": (
+        ("%FEATURE_STRUCTURES",),
+        _has(),
+        corpora.unread("a UIMA CAS", corpora.INCEPTION),
+    ),
+    "Azure": (("projectFileVersion",), _has(assets=dict), corpora.unread("an Azure project", corpora.AZURE)),
+    "quotes without offsets": (
+        SPANS,
+        lambda each: bool(corpora.quoted(each) and find_text(each, None)),
+        corpora.quotes,
+    ),
 }
 _PAIRS = "spaCy 2"
 
@@ -301,12 +290,12 @@ def _unwrapped(records: Iterable[tuple[int, Any]], file: File) -> Iterator[tuple
 
     for line, record in records:
         lists: list[Any] = []
-        if (rows := table_rows(record)) is not None:
+        if (rows := corpora.table_rows(record)) is not None:
             yield from ((line, row) for row in rows)
             continue
         if isinstance(record, dict) and _PLAIN.isdisjoint(record) and _tool_of(record, file) is None:
             lists = [each for each in record.values() if each and isinstance(each, list) and all(map(is_record, each))]
-        yield from ((line, each or UNTOUCHED) for each in lists[0]) if len(lists) == 1 else [(line, record)]
+        yield from ((line, each or corpora.UNTOUCHED) for each in lists[0]) if len(lists) == 1 else [(line, record)]
 
 
 def _tool_of(record: Any, file: File) -> str | None:
@@ -324,7 +313,7 @@ def _tool_of(record: Any, file: File) -> str | None:
 def _items(tool: str, record: Any, file: File) -> Iterator[Item]:
     file.tools.add(tool)
     try:
-        for item in (spacy if tool == _PAIRS else _TOOLS[tool][2])(record, file):
+        for item in (corpora.spacy if tool == _PAIRS else _TOOLS[tool][2])(record, file):
             if isinstance(item, AnnotatedText) and not (type(item.text) is str and type(item.spans) in (list, tuple)):
                 raise TypeError("a text, or its list of spans, is none")
             yield item

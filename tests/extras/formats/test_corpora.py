@@ -1,5 +1,6 @@
 """What corpora, libraries and clouds write, tables as pandas writes them, and marks in running text."""
 
+import contextlib
 import json
 
 import pandas
@@ -139,7 +140,7 @@ def test_marks_in_running_text(tmp_path, mark):
     assert [sentence.text for sentence in raw] == text.split("\n")[:-1]
     for broken in (text.replace("came", "<B>"), "\n".join([text, "<A>Ada <B>Byron</B></A>"])):
         (tmp_path / "x.txt").write_text(broken)
-        with pytest.raises(DataError, match="the mark <B> has no partner, or is nested"):
+        with pytest.raises(DataError, match="the mark <[AB]> has no partner, or is nested"):
             list(read_sentences(tmp_path / "x.txt"))
 
 
@@ -147,3 +148,15 @@ def test_marks_in_running_text(tmp_path, mark):
 def test_tags_beside_marks_stay_columns(read, separator):
     text = "<b>Ada</b> B-PER\n<b>sat</b> O\n\n".replace(" ", separator)
     assert words_and_tags(read(text, "x.conll")) == [(["<b>Ada</b>", "<b>sat</b>"], ["B-PER", "O"])]
+
+
+@pytest.mark.parametrize("piece", ["<a>", "<a type='x' ", "<START:a>", "<a type='", " type='x' ", "<a>b"])
+@pytest.mark.timeout(20)
+def test_marks_that_never_close_take_no_long(tmp_path, piece):
+    (tmp_path / "x.txt").write_text("<PER>Ada</PER> sat\n<a " + piece * 30_000 + "\n")
+    with contextlib.suppress(DataError):
+        list(read_sentences(tmp_path / "x.txt"))
+
+
+def test_elements_of_html_are_no_types(refused):
+    assert "this looks like raw text" in refused("<p>Ada sat</p>\n<p>Bo ran</p>\n", "x.txt").problem
