@@ -216,3 +216,8 @@ def test_a_header_over_numbers_is_no_word(read):
     """Amazon Comprehend's annotations, which lie beside their texts."""
     with pytest.raises(DataError, match=r"no column is called tokens.*'begin offset'"):
         read("File,Line,Begin Offset,End Offset,Type\na.txt,0,0,12,PER\na.txt,0,30,37,LOC\n")
+
+
+def test_columns_of_sentences_go_by_their_names_in_errors(read):
+    with pytest.raises(DataError, match="2 tokens in 'column text', but 1 tags in 'column label'"):
+        read("text,start,end,label\nAda sat,0,3,PER\n")

@@ -92,8 +92,9 @@ def read_table(path: Path, options: ReadingOptions, counts: SpanCounts) -> Itera
     is_named = bool(layout.names)
     body = _of_width(path, itertools.chain(head[is_named:], rows), len(first))
     if _has_sentence_rows(full[is_named:], layout):
-        options = replace(options, text_column_name="words", label_column_name="tags")
-        yield from RecordReader(path, options, counts).read_all(_records(path, body, layout))
+        text, label = (f"column {layout.names[n] if layout.names and n is not None else n}" for n in layout[1:3])
+        options = replace(options, text_column_name=text, label_column_name=label)
+        yield from RecordReader(path, options, counts).read_all(_records(path, body, layout, text, label))
     else:
         yield from _by_word(path, body, layout, options)
 
@@ -268,7 +269,9 @@ def _by_word(path: Path, rows: Iterable[_Row], layout: _Layout, options: Reading
                 raise DataError(path, line, *misfit.args) from None
 
 
-def _records(path: Path, rows: Iterable[_Row], layout: _Layout) -> Iterator[tuple[int, Record]]:
+def _records(
+    path: Path, rows: Iterable[_Row], layout: _Layout, text_key: str, label_key: str
+) -> Iterator[tuple[int, Record]]:
     """A record for each sentence, under keys that no usual name can shadow."""
     splits_at_spaces = bool(layout.names) and layout.names[layout.text] in WORDS
     has_words: bool | None = None
@@ -285,7 +288,7 @@ def _records(path: Path, rows: Iterable[_Row], layout: _Layout) -> Iterator[tupl
             elif has_words is None:  # the first row decides
                 has_words = not isinstance(tags[0], (list, dict)) if tags else not text or text.startswith("[")
             words = _list(text) if has_words else text
-        yield line, {"words": words, "tags": tags, "document": document, "id": name}
+        yield line, {text_key: words, label_key: tags, "document": document, "id": name}
 
 
 def _list(cell: str) -> list[Any]:

@@ -140,7 +140,7 @@ def test_marks_in_running_text(tmp_path, mark):
     assert [sentence.text for sentence in raw] == text.split("\n")[:-1]
     for broken in (text.replace("came", "<B>"), "\n".join([text, "<A>Ada <B>Byron</B></A>"])):
         (tmp_path / "x.txt").write_text(broken)
-        with pytest.raises(DataError, match="the mark <[AB]> has no partner, or is nested"):
+        with pytest.raises(DataError, match=r"the mark <[AB]> has no partner, or is nested"):
             list(read_sentences(tmp_path / "x.txt"))
 
 
