@@ -26,6 +26,7 @@ PLAIN_COMMENT = re.compile(r"#(?:\s*[^\s=]+\s*=|begin |end )")
 _MOST_TAGS = 500
 _MOST_KEYS = 50
 _SHARE = 0.9  # of the cells of a column of tags; the rest are typing errors, which are for others to find
+_MORE_THAN_LABEL = re.compile(r"\[|.* |[BIESLU]-")
 _BARE = re.compile(r"[^\W\d_][\w.:&/-]*")
 _PAIR = re.compile(r"(?:^|\|)([^=|]+)=([^|]*)")
 
@@ -167,11 +168,12 @@ def _column(asked: str | None, names: Sequence[str], width: int, usual: Sequence
 def refuse_running_text(options: ReadingOptions, labels: Sequence[str]) -> None:
     """Refuse cells of a column that nobody named and that holds no tags, if they are hardly labels either.
 
-    Nearly all differ, or none has a letter or digit. Numbers may be ids of labels, and lists are of a sentence each.
+    Nearly all differ, or none has a letter or digit. Numbers may be ids of labels, lists are of a sentence each, and
+    where some are tags and others not that is said later.
     """
     if not options.tagged or options.label_column_name is not None or options.label_names is not None:
         return
-    if all(map(str.isdecimal, labels)) or any(" " in label or label.startswith("[") for label in labels):
+    if all(map(str.isdecimal, labels)) or any(_MORE_THAN_LABEL.match(label) for label in labels):
         return
     if len(set(labels)) * 4 > len(labels) * 3 or not any(map(str.isalnum, "".join(labels))):
         problem = f"no column holds tags, which would be {', '.join(map(repr, labels[:3]))}: this looks like raw text"

@@ -171,7 +171,7 @@ class RecordReader:
 
 def no_object(value: object) -> tuple[str, str]:
     """Problem and advice for what is no record."""
-    advice = "give every sentence as an object, {…}; a list of them goes in a .json file"
+    advice = "give every sentence as an object, {…}; a list of them goes in a .json file (pandas: orient='records')"
     return f"this is not a JSON object but {describe(value)}", advice
 
 
