@@ -79,8 +79,9 @@ class SpanCounts:
 
     def note(self, path: Path, line: int) -> None:
         """Remember the place when something was changed there first; call it after each text."""
-        changed = self.expanded or self.nested or self.overlapping or self.without_word or self.discontinuous
-        if changed and self.first_change is None:
+        if self.first_change is not None:
+            return
+        if self.expanded or self.nested or self.overlapping or self.without_word or self.discontinuous:
             self.first_change = str(path), line
 
     def summary(self) -> str:

@@ -74,7 +74,7 @@ def quoted(record: Any) -> list[tuple[Any, Any]]:
         options = [(quote, name) for name in TYPES for quote in _QUOTES if quote != name]
         keys = next((pair for pair in options if spans[0].keys() >= {*pair}), ("", ""))
         pairs = [(each.get(keys[0]), each.get(keys[1])) for each in spans]
-    return pairs if all(isinstance(part, str) for pair in pairs for part in pair) else []
+    return pairs if pairs and all(isinstance(part, str) for pair in pairs for part in pair) else []
 
 
 def bioc(record: Any, file: File) -> Iterator[Item]:

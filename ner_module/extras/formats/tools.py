@@ -304,7 +304,11 @@ def _tool_of(record: Any, file: File) -> str | None:
         is_pair = isinstance(record, list) and list(map(type, record)) == [str, dict]
         return _PAIRS if is_pair else None
     tools = _tools_of(tuple(record))
-    tool = next((name for name in tools if _TOOLS[name][1](record)), None) if tools else None
+    tool = None
+    for name in tools:
+        if _TOOLS[name][1](record):
+            tool = name
+            break
     if tool in (None, "Prodigy") or not list_key(record, file.text_key, WORDS, str):
         return tool
     return None if list_key(record, file.label_key, TAGS, str, int) else tool  # words with tags say more
