@@ -87,6 +87,24 @@ def google(text: str, spans: Spans) -> Any:
     return {"content": text, "annotations": [{"startOffset": a, "endOffset": b, "displayName": t} for a, b, t in spans]}
 
 
+def ground_truth(text: str, spans: Spans) -> Any:
+    marks = [{"startOffset": a, "endOffset": b, "label": t} for a, b, t in spans]
+    return {"source": text, "job": {"annotations": {"entities": marks}}, "job-metadata": {"human-annotated": "yes"}}
+
+
+def vertex(text: str, spans: Spans) -> Any:
+    marks = [{"startOffset": a, "endOffset": b, "displayName": t} for a, b, t in spans]
+    return {"textSegmentAnnotations": marks, "textContent": text}
+
+
+def snips(text: str, spans: Spans) -> Any:
+    parts, reached = [], 0
+    for start, end, name in [*spans, (len(text), len(text), "")]:
+        parts += [{"text": text[reached:start]}, {"text": text[start:end], "entity": name}]
+        reached = end
+    return {"data": parts[:-1]}
+
+
 def bioc(text: str, spans: Spans) -> Any:
     marks = [
         {"infons": {"type": t}, "text": text[a:b], "locations": [{"offset": a + 7, "length": b - a}]}
@@ -97,6 +115,14 @@ def bioc(text: str, spans: Spans) -> Any:
 
 def gliner(words: list[str], spans: Spans) -> Any:
     return {"tokenized_text": words, "ner": [[a, b - 1, t] for a, b, t in spans]}
+
+
+def dygie(words: list[str], spans: Spans) -> Any:
+    return {"doc_key": "d", "sentences": [words], "ner": [[[a, b - 1, t] for a, b, t in spans]]}
+
+
+def w2ner(words: list[str], spans: Spans) -> Any:
+    return {"sentence": words, "ner": [{"index": [*range(a, b)], "type": t} for a, b, t in spans]}
 
 
 def word_spans(words: list[str], spans: Spans) -> Any:
@@ -126,6 +152,14 @@ def inline(words: list[str], spans: Spans) -> str:
     return " ".join(f"{word}|X|{tags[at]}" for at, word in enumerate(words)) + "\n"
 
 
+def markup(words: list[str], spans: Spans) -> str:
+    words = list(words)
+    for start, end, name in spans:
+        words[start] = f"<{name}>{words[start]}"
+        words[end - 1] += f"</{name}>"
+    return " ".join(words) + "\n"
+
+
 def pubtator(text: str, spans: Spans) -> str:
     return "\n".join([f"1|t|{text}", "1|a|", *(f"1\t{a}\t{b}\t{text[a:b]}\t{t}" for a, b, t in spans), ""])
 
@@ -144,13 +178,23 @@ TEXTS: dict[str, tuple[Callable[[str, Spans], Any], str]] = {
     "rasa": (rasa, "r.json"),
     "quotes": (quotes, "q.jsonl"),
     "google": (google, "g.jsonl"),
+    "ground truth": (ground_truth, "x.manifest"),
+    "vertex": (vertex, "v.jsonl"),
+    "snips": (snips, "snips.jsonl"),
     "bioc lines": (bioc, "b.jsonl"),
 }
 WORDS: dict[str, tuple[Callable[[list[str], Spans], Any], str]] = {
     "gliner": (gliner, "g.json"),
+    "dygie": (dygie, "d.json"),
+    "w2ner": (w2ner, "w2.json"),
     "word spans": (word_spans, "w.jsonl"),
 }
-BLOCKS = {"conll2012": (conll2012, "c.conll"), "conllu-misc": (conllu_misc, "u.conllu"), "inline": (inline, "w.txt")}
+BLOCKS = {
+    "conll2012": (conll2012, "c.conll"),
+    "conllu-misc": (conllu_misc, "u.conllu"),
+    "inline": (inline, "w.txt"),
+    "markup": (markup, "m.txt"),
+}
 
 
 def write_all(folder: Path, sentences: Iterable[Sentence]) -> dict[str, Path]:
@@ -163,12 +207,13 @@ def write_all(folder: Path, sentences: Iterable[Sentence]) -> dict[str, Path]:
     whole = {
         "ner annotator": {"classes": ["PER"], "annotations": pairs},
         "rasa file": {"rasa_nlu_data": {"common_examples": [rasa(*each) for each in of_text]}},
+        "pandas": {"columns": ["text", "label"], "data": [list(each) for each in of_text]},
         "bioc": {"source": "x", "documents": [bioc(*each) for each in of_text]},
     }
     for name, (records, file) in found.items():
         paths[name] = folder / file
         lines = [json.dumps(record, ensure_ascii=False) for record in records]
-        text = "\n".join(lines) + "\n" if file.endswith("l") else "[" + ",\n".join(lines) + "]"
+        text = "\n".join(lines) + "\n" if file.endswith(("l", "t")) else "[" + ",\n".join(lines) + "]"
         paths[name].write_text(text, encoding="utf-8")
     for name, content in whole.items():
         paths[name] = folder / f"{name}.json"

@@ -50,6 +50,7 @@ def read(tmp_path: Path, file: Path | str, **options: Any) -> Read:
 @pytest.mark.parametrize(
     ("file", "expected", "options", "says"),
     [
+        ("01-simpletransformers.csv", GENERATED, {}, "sentence numbers"),
         (
             "02a-universal-ner-annotator.iob2",
             GENERATED,

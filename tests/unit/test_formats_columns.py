@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ner_module.data.formats import DataError, ReadingOptions, read_sentences
+from ner_module.data.formats.char_spans import SpanCounts
 
 
 @pytest.fixture
@@ -283,3 +284,37 @@ def test_jnlpba_and_other_comments_of_several_number_signs(read):
     assert pairs(read("Ada\tB-PER\nsat\tO\n\n##x\tOO\n"))[1] == [("##x", "OO")]  # a misspelt tag, no comment
     with pytest.raises(DataError, match=r":1: the line has 4 columns .*; remove the line, or separate the columns"):
         read("// made by hand\nAda B-PER\nsat O\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("Ada met us all .\nBo saw it today .\nWe had a plan .\n", "'.', '.', '.': this looks like raw text"),
+        ("Hello world\nGoodbye moon\nSleep well\n", "this looks like raw text"),
+        ("Ada met us all in Paris\n", "this looks like raw text"),
+        ("[Ada Lovelace](PER) met us\n[Byron Gordon](PER) saw you\n", "this looks like raw text"),
+        ("Ada sat\nB-PER O\n\nBo ran\nB-PER O\n", "swapped"),
+        ('"Ada", "B-PER"\n"sat", "O"\n"it", "O"\n"and", "O"\n', "the tag '\"B-PER\"' is in quotation marks"),
+        ("('Ada', 'B-PER')\n('sat', 'O')\n('it', 'O')\n('and', 'O')\n", "is in quotation marks or brackets"),
+        ("Ada B-PER,\nsat O,\nit O,\nand O,\n", "or a separator follows it"),
+    ],
+)
+def test_running_text_is_no_column_of_labels(read, refused, text, part):
+    assert part in refused(text).problem
+
+
+def test_labels_that_repeat_and_numbers_are_no_running_text(read):
+    assert read("Ada NNP\nsat VBD\nit PRP\nBo NNP\n. .\nBo NNP\n")[0].tags[-1] == "NNP"
+    assert read("Ada x\nsat y\n", label_column_name="1")[0].tags == ["x", "y"]
+    assert read("Ada 3\nsat 4\n")[0].tags == ["3", "4"]
+
+
+def test_numbers_of_lines_are_no_words(refused):
+    assert "the words would be '1.', '2.', '3.'" in refused("1. Ada B-PER\n2. sat O\n3. it O\n").problem
+
+
+def test_words_that_all_end_alike_are_a_surprise(tmp_path):
+    counts = SpanCounts()
+    (tmp_path / "x.conll").write_text("Ada: B-PER\nsat: O\n" * 4)
+    assert len(list(read_sentences(tmp_path / "x.conll", span_counts=counts))) == 1
+    assert [note for _, note, is_surprise in counts.notes if is_surprise] == ["every word ends with ':'"]

@@ -144,7 +144,7 @@ def test_prediction_yields_a_sentence_for_each_line(read, refused):
         ({"text": "abc", "label": [[0, 1, " "]]}, "the entity type ' '"),
         ({"text": "abc", "label": [{"start": 0, "end": 1}]}, "a span is an object with 'start', 'end'"),
         ({"text": "abc", "label": "X"}, "not a list"),
-        ({"text": "abc"}, "the key 'label' is missing"),
+        ({"text": "abc"}, "there are no spans"),
         ({"text": "abc", "entities": [{"start": 0, "end": 1, "label": "X", "text": "b"}]}, "the file quotes 'b'"),
         ({"text": 5, "label": []}, "there is no text"),
     ],

@@ -210,3 +210,14 @@ def test_spans_of_spacy_in_a_cell(read):
     assert read(text, label_column_name="annotations") == [(["Ada", "sat"], ["B-PER", "O"]), (["Bo"], ["O"])]
     with pytest.raises(DataError, match="no list of words or tags"):
         read(text.replace("entities", "x"), label_column_name="annotations")
+
+
+def test_a_header_over_numbers_is_no_word(read):
+    """Amazon Comprehend's annotations, which lie beside their texts."""
+    with pytest.raises(DataError, match=r"no column is called tokens.*'begin offset'"):
+        read("File,Line,Begin Offset,End Offset,Type\na.txt,0,0,12,PER\na.txt,0,30,37,LOC\n")
+
+
+def test_columns_of_sentences_go_by_their_names_in_errors(read):
+    with pytest.raises(DataError, match="2 tokens in 'column text', but 1 tags in 'column label'"):
+        read("text,start,end,label\nAda sat,0,3,PER\n")

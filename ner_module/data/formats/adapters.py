@@ -15,7 +15,7 @@ from ner_module.data.sentence import Sentence
 from ner_module.offers import call_all
 
 
-@dataclass
+@dataclass(slots=True)
 class AnnotatedText:
     """A text with its spans."""
 

@@ -64,6 +64,9 @@ class TagCells:
             raise MisfitError("the tag is empty", "write O for a word outside any entity")
         elif tag[0] in "BIESLUO" and tag[1:] in ("-", "_"):
             raise MisfitError(f"the tag {tag!r} names no entity type", "write it out, as in B-PER")
+        elif (bare := tag.strip("'\"()[]{}<>,;")) != tag and (bare == OUTSIDE or ("-" in bare and has_prefix(bare))):
+            problem = f"the tag {tag!r} is in quotation marks or brackets, or a separator follows it"
+            raise MisfitError(problem, "set --data.format csv if commas separate, or remove them")
         elif not tag.isprintable() or (" " in tag and not has_prefix(tag)):
             problem = f"the tag {tag!r} holds white space or control characters"
             raise MisfitError(problem, "name the tag column, or correct it")

@@ -12,16 +12,17 @@ Each case is counted in :class:`SpanCounts`. Spans outside the text, or whose qu
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 from unicodedata import normalize
 
 from ner_module.data.formats.cells import MisfitError, describe
-from ner_module.tagging import Span, spans_to_tags
+from ner_module.tagging import OUTSIDE, join_tag
 
 DISCONTINUOUS = "span in several pieces"
 
@@ -78,8 +79,9 @@ class SpanCounts:
 
     def note(self, path: Path, line: int) -> None:
         """Remember the place when something was changed there first; call it after each text."""
-        changed = self.expanded or self.nested or self.overlapping or self.without_word or self.discontinuous
-        if changed and self.first_change is None:
+        if self.first_change is not None:
+            return
+        if self.expanded or self.nested or self.overlapping or self.without_word or self.discontinuous:
             self.first_change = str(path), line
 
     def summary(self) -> str:
@@ -105,13 +107,12 @@ def tag_words(
     (['O', 'B-LOC', 'I-LOC'], '2 spans read, 1 kept; expanded: 1, nested: 1')
     """
     counts.spans += len(spans)
-    starts = [start for start, _ in offsets]
-    ends = [end for _, end in offsets]
-    taken: list[Span] = []
+    tags = [OUTSIDE] * len(offsets)
     owner: list[CharSpan | None] = [None] * len(offsets)
     seen: set[tuple[int, int, str]] = set()
     for span in sorted(spans, key=lambda span: (span.start - span.end, span.start)):
-        first, end = bisect_right(ends, span.start), bisect_left(starts, span.end)
+        first, end = bisect_left(offsets, span[:1]), bisect_left(offsets, span[1:2])
+        first -= first > 0 and offsets[first - 1][1] > span.start
         if first >= end or span.start == span.end:
             counts.without_word += 1
         elif span[:3] in seen:
@@ -121,12 +122,13 @@ def tag_words(
             counts.nested += is_inside
             counts.overlapping += not is_inside
         else:
-            taken.append(Span(first, end, span.entity_type))
+            counts.kept += 1
             owner[first:end] = [span] * (end - first)
-            counts.expanded += text[span.start : span.end].strip() != text[starts[first] : ends[end - 1]]
+            tags[first:end] = [join_tag("I", span.entity_type)] * (end - first)
+            tags[first] = join_tag("B", span.entity_type)
+            counts.expanded += text[span.start : span.end].strip() != text[offsets[first][0] : offsets[end - 1][1]]
         seen.add(span[:3])
-    counts.kept += len(taken)
-    return spans_to_tags(taken, len(offsets))
+    return tags
 
 
 def locate_words(tokens: Sequence[str], text: str) -> list[tuple[int, int]] | None:
@@ -144,7 +146,10 @@ def locate_words(tokens: Sequence[str], text: str) -> list[tuple[int, int]] | No
 
 def check_spans(text: str, spans: list[CharSpan]) -> list[CharSpan]:
     """The spans in characters of ``text``; refuses one that leaves it, or whose quote is not what stands there."""
-    for start, end, entity_type, quote in (span for span in spans if not fits_text(text, span)):
+    for span in spans:
+        if fits_text(text, span):
+            continue
+        start, end, entity_type, quote = span
         problem = f"the span {start} to {end} ({entity_type})"
         if not 0 <= start <= end <= len(text):
             problem = f"{problem} leaves the text of {len(text)} characters"
@@ -166,6 +171,7 @@ def same_text(one: str, other: str) -> bool:
     return one.split() == other.split() or normalize("NFC", one).split() == normalize("NFC", other).split()
 
 
+@lru_cache(1_000)
 def check_type(name: str) -> str:
     """An entity type without white space around it; refuses one that cannot be written as part of a tag."""
     cleaned = name.strip()

@@ -25,7 +25,14 @@ from typing import NamedTuple
 
 from ner_module.data.formats.cells import MisfitError, TagCells, errors_at
 from ner_module.data.formats.char_spans import SpanCounts
-from ner_module.data.formats.contents import PLAIN_COMMENT, choose_columns, is_constant, is_header, sentences_counted
+from ner_module.data.formats.contents import (
+    PLAIN_COMMENT,
+    choose_columns,
+    is_constant,
+    is_header,
+    refuse_running_text,
+    sentences_counted,
+)
 from ner_module.data.formats.files import read_lines, take, too_large
 from ner_module.data.formats.options import TAGS, WORDS, ReadingOptions, first_in
 from ner_module.data.sentence import Sentence
@@ -101,7 +108,7 @@ def read_columns(path: Path, options: ReadingOptions, counts: SpanCounts) -> Ite
     if layout.header is not None:
         head[layout.header - 1] = ""
     width, text, first_id, label = layout.width, layout.text, layout.first_id, layout.label if options.tagged else None
-    ends = layout.sentence is not None or layout.flags is not None
+    ends, limit = layout.sentence is not None or layout.flags is not None, options.max_record
     separator = "\t" if layout.tabs else " "
     reader = TagCells(options.label_names, layout.key)
     known = reader.known
@@ -148,8 +155,8 @@ def read_columns(path: Path, options: ReadingOptions, counts: SpanCounts) -> Ite
                 if not tokens:
                     first_line, size = number, 0
                 size += len(line)
-                if size > options.max_record:
-                    raise too_large(path, first_line, "sentence, which an empty line ends,", options.max_record)
+                if size > limit:
+                    raise too_large(path, first_line, "sentence, which an empty line ends,", limit)
                 tokens.append(cells[text])
                 if label is not None:
                     tags.append(known.get(cells[label]) or reader.read(cells[label]))
@@ -255,6 +262,8 @@ def _choose_columns(
     if label is None:
         return layout
     words, tags = columns[text], frozenset(columns[label])
+    if len(words) > 5 and len(ends_alike := {word[-1:] for word in words}) == 1 and not words[0][-1:].isalnum():
+        say(f"every word ends with {ends_alike.pop()!r}", True)
     if options.tagged and tags <= {"_", "-", "*", ""}:
         sample = ", ".join(f"{i}: {cell!r}" for i, cell in enumerate(rows[0]))
         problem = f"column {label} holds no tags, only {' and '.join(map(repr, sorted(tags)))}"
@@ -264,6 +273,8 @@ def _choose_columns(
         other = max((n for n in range(width) if n != text), key=lambda n: sum(not c.isdecimal() for c in {*columns[n]}))
         advice = f"name the columns: --data.text_column_name={other}, --data.label_column_name={text}"
         raise MisfitError(problem, advice)
+    if not found and (not names or names[label] not in TAGS):
+        refuse_running_text(options, columns[label])
     marked = [cells[label] for line in lines if line[:1] == "#" and len(cells := layout.split(line)) == width]
     return layout._replace(label=label, tags=tags, odd=frozenset(marked) - tags)
 
@@ -301,8 +312,8 @@ def _column_names(lines: list[str], width: int, first_id: int | None) -> tuple[s
 
 
 def _look_swapped(words: Sequence[str], tags: Sequence[str]) -> bool:
-    """Whether most words look like tags, or tags do not and there are far more different tags than words."""
-    if sum(word == OUTSIDE or ("-" in word and has_prefix(word)) for word in words) * 2 > len(words):
+    """Whether many words look like tags, or tags do not and there are far more different tags than words."""
+    if sum(word == OUTSIDE or ("-" in word and has_prefix(word)) for word in words) * 3 > len(words):
         return len(words) > 2 or OUTSIDE not in words
     if sum(tag == OUTSIDE or has_prefix(tag) for tag in tags) * 2 >= len(tags):
         return False

@@ -26,6 +26,7 @@ PLAIN_COMMENT = re.compile(r"#(?:\s*[^\s=]+\s*=|begin |end )")
 _MOST_TAGS = 500
 _MOST_KEYS = 50
 _SHARE = 0.9  # of the cells of a column of tags; the rest are typing errors, which are for others to find
+_MORE_THAN_LABEL = re.compile(r"\[|.* |[BIESLU]-")
 _BARE = re.compile(r"[^\W\d_][\w.:&/-]*")
 _PAIR = re.compile(r"(?:^|\|)([^=|]+)=([^|]*)")
 
@@ -90,8 +91,12 @@ def is_header(rows: Sequence[Sequence[str]]) -> bool:
         return False
     if None not in usual:
         return True
-    lone = len(first) > 2 and not any(name in column for name, *column in zip(*rows, strict=True))
-    return lone and (any(usual) or any(column.rank == 3 for column in tag_columns(rows[1:])))
+    columns = list(zip(*rows, strict=True))
+    lone = len(first) > 2 and not any(name in column for name, *column in columns)
+    numbered = len(rows) > 2 and any(
+        not name.isdecimal() and all(map(str.isdecimal, column)) for name, *column in columns
+    )
+    return lone and (numbered or any(usual) or any(column.rank == 3 for column in tag_columns(rows[1:])))
 
 
 def choose_columns(
@@ -120,7 +125,11 @@ def choose_columns(
     guess = _column(options.label_column_name, names, width, usual[1], default[1]) if options.tagged else None
     if guess == text:
         problem = "the line has a single column" if width == 1 else f"words and tags are both column {text}"
-        otherwise = "set --data.format csv where commas or semicolons separate" if width == 1 else NAME_COLUMNS
+        otherwise = (
+            "set --data.format csv where commas or semicolons separate, conll where spaces do"
+            if width == 1
+            else NAME_COLUMNS
+        )
         raise MisfitError(f"{problem}, so there are no tags", f"add the tags, or {otherwise}")
     found = tag_columns(rows, {text, *counted})
     if guess is None or not found or options.label_column_name is not None:
@@ -156,9 +165,24 @@ def _column(asked: str | None, names: Sequence[str], width: int, usual: Sequence
     raise MisfitError(problem, f"{NAME_COLUMNS} ({known}; a number counts from 0)")
 
 
+def refuse_running_text(options: ReadingOptions, labels: Sequence[str]) -> None:
+    """Refuse cells of a column that nobody named and that holds no tags, if they are hardly labels either.
+
+    Nearly all differ, or none has a letter or digit. Numbers may be ids of labels, lists are of a sentence each, and
+    where some are tags and others not that is said later.
+    """
+    if not options.tagged or options.label_column_name is not None or options.label_names is not None:
+        return
+    if all(map(str.isdecimal, labels)) or any(_MORE_THAN_LABEL.match(label) for label in labels):
+        return
+    if len(set(labels)) * 4 > len(labels) * 3 or not any(map(str.isalnum, "".join(labels))):
+        problem = f"no column holds tags, which would be {', '.join(map(repr, labels[:3]))}: this looks like raw text"
+        raise MisfitError(problem, "give one word a line with its tag, or name the column: --data.label_column_name")
+
+
 def are_no_words(cells: Sequence[str]) -> bool:
-    """Whether cells are all numbers, or all the same."""
-    return is_constant(cells) or all(map(str.isdecimal, cells))
+    """Whether cells are all numbers (``1``, ``1.``, ``1)``), or all the same."""
+    return is_constant(cells) or all(cell.rstrip(".):").isdecimal() for cell in cells)
 
 
 def is_constant(cells: Sequence[str]) -> bool:

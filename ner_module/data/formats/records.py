@@ -30,17 +30,10 @@ SPANS = ("spans", "entities", "ents", "label", "labels", "annotations", "ner")
 _STARTS = ("start", "startoffset", "startchar", "startindex", "begin", "beginoffset", "offset")
 _ENDS = ("end", "endoffset", "endchar", "endindex")
 TYPES = (
-    "label",
-    "labels",
-    "type",
-    "entitytype",
-    "entitylabel",
-    "entitygroup",
-    "entity",
-    "category",
-    "tag",
-    "displayname",
+    *("label", "labels", "type", "entitytype", "entitylabel", "entitygroup", "entity"),
+    *("category", "tag", "displayname"),
 )
+_SPAN_KEYS, _SPAN = frozenset(SPANS), (dict, list)
 _OF_TOOLS = ("answer", "_task_hash", "_is_binary", "prediction", "annotation_id")
 
 
@@ -160,8 +153,8 @@ class RecordReader:
 
     def _spans(self, record: Record) -> list[Any]:
         """The spans of a record, under the key of the first record's."""
-        key = self._label_key or first_in(SPANS, record)
-        if self._label_key is None and key is not None:
+        key = self._options.label_column_name or span_key(record, self._label_key)
+        if self._label_key is None and key is not None and record.get(key):
             self._counts.say(self._path, f"spans are in {key!r}")
             self._label_key = key
         if key is None or key not in record:
@@ -178,7 +171,7 @@ class RecordReader:
 
 def no_object(value: object) -> tuple[str, str]:
     """Problem and advice for what is no record."""
-    advice = "give every sentence as an object, {…}; a list of them goes in a .json file"
+    advice = "give every sentence as an object, {…}; a list of them goes in a .json file (pandas: orient='records')"
     return f"this is not a JSON object but {describe(value)}", advice
 
 
@@ -194,6 +187,18 @@ def list_key(record: Record, asked: str | None, usual: Iterable[str], *kinds: ty
         if isinstance(value, list) and (not value or isinstance(value[0], kinds)):
             return key
     return None
+
+
+def span_key(record: Record, known: str | None = None) -> str | None:
+    """The usual key of the spans, the ``known`` one of records before if there was one; refuses to choose among two."""
+    if known in record and len(_SPAN_KEYS.intersection(record)) == 1:  # most, fast
+        return known
+    full = [key for key in SPANS if (value := record.get(key)) and type(value) is list and type(value[0]) in _SPAN]
+    if len(full) > 1 or (full and known in record and full[0] != known):
+        problem = "there are spans in " + " and in ".join(map(repr, full))
+        problem += f", and before in {known!r}" * (known is not None and known not in full)
+        raise MisfitError(problem, "choose one of the keys with --data.label_column_name")
+    return known or (full[0] if full else first_in(SPANS, record))
 
 
 def _list(record: Record, key: str, what: str, advice: str) -> list[Any]:
@@ -221,8 +226,10 @@ def of_tokens(record: Record, key: str | None) -> Sentence:
 
 def find_text(record: Record, asked: str | None) -> str | None:
     """The text of a record, if it has one."""
-    values = (record.get(name) for name in (TEXTS if asked is None else (asked,)))
-    return next((value for value in values if isinstance(value, str)), None)
+    for name in TEXTS if asked is None else (asked,):
+        if isinstance(value := record.get(name), str):
+            return value
+    return None
 
 
 def text_of(record: Record, asked: str | None) -> str:
@@ -237,8 +244,10 @@ def text_of(record: Record, asked: str | None) -> str:
 
 def document_of(record: Record) -> str | None:
     """What a record says of the document it belongs to."""
-    values = [record[name] for name in DOCUMENTS if name in record]
-    return next((str(value) for value in values if isinstance(value, (str, int, float))), None) if values else None
+    for name in DOCUMENTS:
+        if name in record and isinstance(record[name], (str, int, float)):
+            return str(record[name])
+    return None
 
 
 def parse_span(item: Any) -> list[CharSpan]:
@@ -250,7 +259,9 @@ def parse_span(item: Any) -> list[CharSpan]:
         if end is None and type(start) is type(length) is int:
             end = start + length
     elif isinstance(item, (list, tuple)) and len(item) == 3:
-        start, end, labels = item if _offset(item[0]) is not None else (*item[1:], item[0])
+        start, end, labels = item if type(item[0]) is int or _offset(item[0]) is not None else (*item[1:], item[0])
+    if type(start) is type(end) is int and type(labels) is str:  # most, fast
+        return [CharSpan(start, end, check_type(labels), quote)]
     names: list[Any] = labels if isinstance(labels, list) else [labels]
     start, end = _offset(start), _offset(end)
     if start is None or end is None or not names or not all(isinstance(name, str) for name in names):

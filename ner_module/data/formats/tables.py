@@ -30,6 +30,7 @@ from ner_module.data.formats.contents import (
     are_no_words,
     choose_columns,
     is_header,
+    refuse_running_text,
     sentences_counted,
     tag_columns,
 )
@@ -91,8 +92,9 @@ def read_table(path: Path, options: ReadingOptions, counts: SpanCounts) -> Itera
     is_named = bool(layout.names)
     body = _of_width(path, itertools.chain(head[is_named:], rows), len(first))
     if _has_sentence_rows(full[is_named:], layout):
-        options = replace(options, text_column_name="words", label_column_name="tags")
-        yield from RecordReader(path, options, counts).read_all(_records(path, body, layout))
+        text, label = (f"column {layout.names[n] if layout.names and n is not None else n}" for n in layout[1:3])
+        options = replace(options, text_column_name=text, label_column_name=label)
+        yield from RecordReader(path, options, counts).read_all(_records(path, body, layout, text, label))
     else:
         yield from _by_word(path, body, layout, options)
 
@@ -196,7 +198,9 @@ def _find_layout(
     left = [n for n, cells in enumerate(columns) if n != tags and n not in counting and not are_no_words(cells)]
     default = (left[0] if len(left) == 1 else None, tags) if names else (min([*left, len(first) - 1]), -1)
     of_words_and_tags = (*WORDS, *TEXTS), (*TAGS, "entities", "spans")
-    text, label, _ = choose_columns(options, names, body, of_words_and_tags, default, (), say)
+    text, label, found = choose_columns(options, names, body, of_words_and_tags, default, (), say)
+    if label is not None and not found and not names:
+        refuse_running_text(options, columns[label])
     sentence, document = (
         None if name is None else names.index(name)
         for name in (first_in(_SENTENCE_IDS, names), first_in(DOCUMENTS, names))
@@ -231,14 +235,14 @@ def _has_sentence_rows(rows: list[list[str]], layout: _Layout) -> bool:
 
 
 def _by_word(path: Path, rows: Iterable[_Row], layout: _Layout, options: ReadingOptions) -> Iterator[Sentence]:
-    known = TagCells(options.label_names)
-    most = _MAX_SENTENCE if layout.sentence is None else _MAX_WORDS
+    known, most = TagCells(options.label_names), _MAX_SENTENCE if layout.sentence is None else _MAX_WORDS
+    text, label, by, of = layout.text, layout.label if options.tagged else None, layout.sentence, layout.document
     words = Sentence([])
     last = 0
     sentence_id, document_id = "", ""
     for line, cells, end in itertools.chain(rows, [(0, list[str](), 0)]):
-        sentence = cells[layout.sentence] if cells and layout.sentence is not None else ""
-        document = cells[layout.document] if cells and layout.document is not None else ""
+        sentence = cells[by] if cells and by is not None else ""
+        document = cells[of] if cells and of is not None else ""
         begins = not cells or sentence not in ("", sentence_id) or document not in ("", document_id)
         if begins and words.tokens:
             words.word_per_line = last - words.line + 1 == len(words.tokens)
@@ -253,19 +257,21 @@ def _by_word(path: Path, rows: Iterable[_Row], layout: _Layout, options: Reading
         if end > line:
             problem = f"a cell holds a line end: a quotation mark joins the lines {line} to {end}"
             raise DataError(path, line, problem, "double or remove the mark, for a word holds no line end")
-        words.tokens.append(cells[layout.text])
+        words.tokens.append(cells[text])
         if len(words.tokens) > most:
             problem = f"{most:,} words without an end of the sentence"
-            problem += ", and no column says where one ends" * (layout.sentence is None)
+            problem += ", and no column says where one ends" * (by is None)
             raise DataError(path, words.line, problem, "add a column sentence_id, or empty rows between sentences")
-        if layout.label is not None and words.tags is not None:
+        if label is not None and words.tags is not None:
             try:
-                words.tags.append(known.read(cells[layout.label]))
+                words.tags.append(known.known.get(cells[label]) or known.read(cells[label]))
             except MisfitError as misfit:
                 raise DataError(path, line, *misfit.args) from None
 
 
-def _records(path: Path, rows: Iterable[_Row], layout: _Layout) -> Iterator[tuple[int, Record]]:
+def _records(
+    path: Path, rows: Iterable[_Row], layout: _Layout, text_key: str, label_key: str
+) -> Iterator[tuple[int, Record]]:
     """A record for each sentence, under keys that no usual name can shadow."""
     splits_at_spaces = bool(layout.names) and layout.names[layout.text] in WORDS
     has_words: bool | None = None
@@ -282,7 +288,7 @@ def _records(path: Path, rows: Iterable[_Row], layout: _Layout) -> Iterator[tupl
             elif has_words is None:  # the first row decides
                 has_words = not isinstance(tags[0], (list, dict)) if tags else not text or text.startswith("[")
             words = _list(text) if has_words else text
-        yield line, {"words": words, "tags": tags, "document": document, "id": name}
+        yield line, {text_key: words, label_key: tags, "document": document, "id": name}
 
 
 def _list(cell: str) -> list[Any]:

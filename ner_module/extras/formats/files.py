@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ner_module.data.formats.adapters import AnnotatedText, FileFormat, Items
-from ner_module.data.formats.files import read_lines, too_large
+from ner_module.data.formats.files import read_lines, suffix_of, too_large
 from ner_module.data.formats.options import ReadingOptions
 from ner_module.data.sentence import Sentence
 from ner_module.errors import DataError
 from ner_module.extras.formats.brat import is_brat, read_brat
+from ner_module.extras.formats.corpora import INCEPTION
 
 
 def _begins(pattern: str, *suffixes: str) -> Callable[[Path, str], bool]:
@@ -88,11 +89,34 @@ def _read_inline(path: Path, options: ReadingOptions) -> Items:
         if odd := [item for item, row in zip(items, rows, strict=True) if len(row) <= count or not row[-1]]:
             raise DataError(path, number, f"{odd[0]!r} has fewer parts than the first line's words", "complete it")
         if rows:
-            yield (
-                path,
-                number,
-                Sentence([row[0] for row in rows], [row[-1] for row in rows] if options.tagged else None),
-            )
+            tags = [row[-1] for row in rows] if options.tagged else None
+            yield path, number, Sentence([row[0] for row in rows], tags)
+
+
+def _is_markup(path: Path, head: str) -> bool:
+    """Whether a quarter of the first lines have marks, and these are no JSON, table or words with tags."""
+    lines = [line for line in head.split("\n", 200)[:200] if line.strip()]
+    if not lines or suffix_of(path) in (".csv", ".json", ".jsonl") or lines[0][0] in "{[" or "\t" in head:
+        return False
+    marked, tagged = (sum(sign.search(line) is not None for line in lines) for sign in (_MARKED, _TAGGED))
+    return 2 * tagged < len(lines) <= 4 * marked
+
+
+def _read_markup(path: Path, options: ReadingOptions) -> Items:
+    """A text a line, with ``<PER>Ada</PER>``, ``<ENAMEX TYPE="PER">Ada</ENAMEX>`` or ``<START:PER> Ada <END>``."""
+    for number, line in enumerate(read_lines(path, options.encoding, options.max_record), 1):
+        text, spans, reached = "", [], 0
+        for found in _MARKED.finditer(line) if options.tagged else ():
+            text += line[reached : found.start()]
+            start, reached = len(text), found.end()
+            text += found["inside"] or found["between"]
+            spans.append((start, len(text), found["type"] or found["tag"] or found["name"]))
+        text += line[reached:].rstrip("\r\n")
+        if options.tagged and (left := _MARK.search(text)):
+            advice = "close each mark on its line, and put none into another"
+            raise DataError(path, number, f"the mark {left[0]} has no partner, or is nested", advice)
+        if text.strip() or not options.tagged:
+            yield path, number, AnnotatedText(text, spans)
 
 
 def _read_docbin(path: Path, options: ReadingOptions) -> Items:
@@ -128,14 +152,21 @@ def _known(name: str, advice: str) -> Callable[[Path, ReadingOptions], Items]:
 _CONLL_2012 = r"(?:\s|#(?!begin).*\n)*(?:#begin document |\S+[ \t]+[0-9]+[ \t]+0[ \t]+(?:\S+[ \t]+){2}\([A-Z]\S*\*)"
 _ITEM = r"[^ \t\n]+[|/](?:O|[BIESLU]-[^\s|/]+|[A-Z]{3,})"
 _INLINE = rf"(?:\s*{_ITEM}[ \t\r]*\n)*\s*{_ITEM}(?:[ \t]+{_ITEM})+[ \t\r]*(?:\n|$)"
+_MARKED = re.compile(  # linear in the length of a line
+    r"<START:(?P<name>[^<>]+)>(?P<between>[^<]*+)<END>"
+    r"|<(?P<tag>(?!(?:p|b|i|u|em|strong|li|td)>)[a-z][\w-]*)"
+    r"(?> [^<>]*?type=[\"'](?P<type>[^\"'<>]+)[\"'][^<>]*+)?>(?P<inside>[^<]*+)</(?P=tag)>",
+    re.IGNORECASE,
+)
+_TAGGED = re.compile(r"[ \t](?:O|[BIESLU]-\S+)\s*$")
+_MARK = re.compile(r"</?[A-Za-z][^<>]*>")
 _XML = r"(?:\s*<[?!][^>]*>)*\s*"
 _BIOC = "pip install bioc, then python -c \"from bioc import biocxml, biocjson; biocjson.dump(biocxml.load('FILE'), \
 open('FILE.json', 'w'))\" makes a file that is read"
-_INCEPTION = "export CoNLL 2002 instead, which WebAnno and INCEpTION offer beside it"
 _RASA = "`rasa data convert nlu -f json --data FILE --out FILE.json` makes a file that is read"
 _PYTHON = "`python -c \"import ast, json; x = open('FILE').read(); json.dump(ast.literal_eval(x[x.index('['):]), \
 open('FILE.json', 'w'))\"` makes a file that is read"
-_LITERAL = r"(?:(?:import|from|#).*\n|\n)*(?:\w+ *= *)?\[\s*\(\s*['\"]"
+_LITERAL = r"(?:(?:import|from|#).*\n|\n)*(?:\w+ *= *\[|\[\s*\[?\(\s*['\"]|\[\s*[{\[]\s*')"
 
 FILES = {
     "brat": FileFormat(is_brat, read_brat),
@@ -143,9 +174,10 @@ FILES = {
     "conll2012": FileFormat(_begins(_CONLL_2012), _read_conll2012),
     "pubtator": FileFormat(_begins(r"\s*[0-9]+\|t\|"), _read_pubtator),
     "inline": FileFormat(_begins(_INLINE), _read_inline),
-    "webanno": FileFormat(_begins(r"#FORMAT=WebAnno TSV|\s*# webanno\."), _known("WebAnno TSV", _INCEPTION)),
+    "markup": FileFormat(_is_markup, _read_markup),
+    "webanno": FileFormat(_begins(r"#FORMAT=WebAnno TSV|\s*# webanno\."), _known("WebAnno TSV", INCEPTION)),
     "bioc-xml": FileFormat(_begins(f"{_XML}<collection>"), _known("BioC XML", _BIOC)),
-    "xmi": FileFormat(_begins(f"{_XML}<xmi:XMI"), _known("a UIMA CAS", _INCEPTION)),
+    "xmi": FileFormat(_begins(f"{_XML}<xmi:XMI"), _known("a UIMA CAS", INCEPTION)),
     "rasa": FileFormat(_begins(r"(?:.*\n)*?(?:nlu:|## intent:)", ".yml", ".yaml", ".md"), _known("Rasa", _RASA)),
     "python": FileFormat(_begins(_LITERAL), _known("Python", _PYTHON)),
 }

@@ -8,6 +8,7 @@ another way is refused, and ``--data.span_offsets`` says which way it is; `docs/
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -76,6 +77,7 @@ class CountedOffsets:
         self._only_else: Counter[str] = Counter()  # spans that fit words as they stand, and not if counted so
         self._fitting = 0  # more of these
         self._inside: list[int] = []  # lines of spans that begin and end inside words
+        self._cut: dict[str, list[str]] = {"begin": [], "end": []}  # marks of which one end is inside a word
         self._seen = 0  # spans without quotes
         self._has_tags = False
         self._unclear: tuple[int, str] | None = None  # a type that looks like a tag, before that was sure
@@ -109,11 +111,9 @@ class CountedOffsets:
         raise MisfitError(problem, advice)
 
     def _weigh(self, text: str, words: list[tuple[int, int]], spans: list[CharSpan], line: int) -> None:
-        starts = dict(words)
-        ends = {*starts.values()}
-
         def fits(start: int, end: int) -> bool:
-            return start in starts and end in ends and start < end
+            first, after = bisect_left(words, (start,)), bisect_left(words, (end,))
+            return first < after and words[first][0] == start and words[after - 1][1] == end
 
         is_plain = text.isascii() and "\n" not in text
         as_it_stands = [fits(span.start, span.end) or fits(*_stripped(text, span)) for span in spans]
@@ -121,7 +121,13 @@ class CountedOffsets:
         if is_plain and all(as_it_stands):  # counts against all other ways, though a few would fit so, too
             self._fitting += len(spans)
             return
-        self._inside += [line] * sum(span.start not in starts and span.end not in ends for span in spans)
+        starts, ends = ({word[side] for word in words} for side in (0, 1))
+        for span, fit in zip(spans, as_it_stands, strict=True):
+            start, end = _stripped(text, span)
+            if not fit and (start not in starts) == (end not in ends):
+                self._inside += [line] * (start not in starts)
+            elif not fit:
+                self._cut["end" if start in starts else "begin"].append(text[start:end])
         for way in _SHIFTS if is_plain else _COUNTED:
             if way in _FORMS and len(_FORMS[way][0](text)) == len(text) * _FORMS[way][1]:
                 continue  # it makes no difference here
@@ -155,12 +161,21 @@ class CountedOffsets:
             advice = "put a text with both a B- and an I- of one type first, or leave out the prefixes"
             raise DataError(path, line, f"the type {name!r} is a tag of a word, as a later text shows", advice)
         ways = ", ".join(f"{way} (first at line {line})" for way, line in self._quoted.items())
-        return f"offsets are counted as the quotes say: {ways}" if ways else None
+        notes = [f"offsets are counted as the quotes say: {ways}"] if ways else []
+        for what, marked in self._cut.items():
+            if len(marked) >= max(_FEW, self._seen / 2):
+                shown = ", ".join(map(describe, dict.fromkeys(marked[:3])))
+                notes.append(
+                    f"{len(marked):,} of {self._seen:,} spans {what} inside words, which are taken whole: {shown}"
+                )
+        return "; ".join(notes) or None
 
     def _merge(self, text: str, spans: list[CharSpan], line: int) -> list[CharSpan]:
         """Types that are tags (B-PER, I-PER): a span for each entity, once a text shows that they are."""
+        if not spans or not _TAG.fullmatch(spans[0].entity_type):
+            return spans
         types = {span.entity_type for span in spans}
-        if not types or not all(map(_TAG.fullmatch, types)):
+        if not all(map(_TAG.fullmatch, types)):
             return spans
         self._has_tags = self._has_tags or len({name[2:] for name in types}) < len(types)
         if not self._has_tags:

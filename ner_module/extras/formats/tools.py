@@ -1,4 +1,4 @@
-"""What annotation tools and other libraries write as JSON -> texts with spans, or words with tags.
+"""What annotation tools and others (`corpora.py`) write as JSON -> texts with spans, or words with tags.
 
 Each tool is a line in :data:`_TOOLS`: whether a record is its own, and a generator of what is in it. What is nobody's
 judgement of a whole text (predictions of a machine, texts that are rejected, discarded or not done) is never read as
@@ -14,15 +14,14 @@ from typing import Any
 
 from ner_module.data.formats.adapters import AnnotatedText, Item, Items, Note
 from ner_module.data.formats.cells import MisfitError, describe, errors_at
-from ner_module.data.formats.char_spans import DISCONTINUOUS, CharSpan, locate_words
-from ner_module.data.formats.options import TAGS, TEXTS, WORDS, ReadingOptions, first_in
-from ner_module.data.formats.records import SPANS, TYPES, document_of, find_text, list_key, text_of
+from ner_module.data.formats.char_spans import locate_words
+from ner_module.data.formats.options import TAGS, TEXTS, WORDS, ReadingOptions
+from ner_module.data.formats.records import SPANS, document_of, find_text, list_key, span_key, text_of
 from ner_module.data.sentence import Sentence
 from ner_module.errors import DataError
-from ner_module.extras.formats.offsets import find_quote
-from ner_module.extras.formats.word_spans import File, tagged
+from ner_module.extras.formats import corpora
+from ner_module.extras.formats.word_spans import File
 
-_UNTOUCHED = "texts that nobody annotated"
 _REJECTED = "rejected texts"
 _PENDING = "texts whose annotation is not submitted"
 _MACHINE = "machine predictions"
@@ -32,7 +31,6 @@ _JUDGEMENTS = "judgements of this text"  # a key of a record put together here
 _TAGS = frozenset(TAGS) - frozenset(SPANS)
 _PLAIN = frozenset((*WORDS, *TEXTS)) - {"data"}
 _PLACES = frozenset(("start", "start_offset", "startOffset", "offset", "begin"))
-_QUOTES = ("text", "word", "mention", "name", "value", "quote", "entity")
 
 
 def _label_studio(task: Any, file: File) -> Iterator[Item]:
@@ -41,7 +39,7 @@ def _label_studio(task: Any, file: File) -> Iterator[Item]:
     done = [each for each in task.get("annotations", task.get("completions")) or () if not each.get("was_cancelled")]
     yield from [_MACHINE] * len(task.get("predictions") or ())
     if not done or not file.is_tagged:
-        yield AnnotatedText(text, document=document, left_out=_UNTOUCHED)
+        yield AnnotatedText(text, document=document, left_out=corpora.UNTOUCHED)
         return
     yield from [_OTHERS] * (len(done) - 1)
     done.sort(key=lambda each: not each.get("ground_truth"))
@@ -82,6 +80,7 @@ def _json_min(record: Any, file: File) -> Iterator[Item]:
 
 def _prodigy(record: Any, file: File) -> Iterator[Item]:
     """``{"text", "tokens": [{"start", "end"}], "spans": [{"start", "end", "label"}], "answer"}``."""
+    record = {**record, **_span_group(record.get("spans"), file)}
     judged = record.get(_JUDGEMENTS, [record])
     accepted = [each for each in judged if each.get("answer", "accept") == "accept"]
     reason = None if accepted else _REJECTED
@@ -90,11 +89,21 @@ def _prodigy(record: Any, file: File) -> Iterator[Item]:
         return
     yield from [_BINARY] * sum(map(_is_binary, judged))
     text = text_of(record, file.text_key)
-    key = file.label_key or first_in(SPANS, record) or ""
+    key = file.label_key or span_key(record) or ""
     file.controls |= {key, *SPANS} & record.keys()
     spans = [span for each in accepted for span in each.get(key) or ()]
     words = _words(text, record["tokens"]) if record.get("tokens") else None
     yield AnnotatedText(text, spans, words, document_of(record), reason)
+
+
+def _span_group(groups: Any, file: File) -> dict[str, Any]:
+    """The groups of spans of spaCy (``Doc.to_json``) as keys; one alone is `spans`."""
+    if not isinstance(groups, dict):
+        return {}
+    full = [name for name, spans in groups.items() if spans]
+    if len(full) > 1 and file.label_key is None:
+        raise _several("span groups", full)
+    return {**groups, "spans": groups[full[0]] if len(full) == 1 else []}
 
 
 def _is_binary(record: Any) -> bool:
@@ -134,7 +143,7 @@ def _argilla(record: Any, file: File) -> Iterator[Item]:
     """Version 1: ``{"text", "tokens", "prediction", "annotation": [[type, start, end]], "status"}``."""
     spans, status = record.get("annotation"), str(record.get("status") or "Validated")
     yield from [_MACHINE] * (record.get("prediction") is not None)
-    reasons = {"Validated": _UNTOUCHED if spans is None else None, "Discarded": _REJECTED}
+    reasons = {"Validated": corpora.UNTOUCHED if spans is None else None, "Discarded": _REJECTED}
     text, tokens = text_of(record, file.text_key), record.get("tokens")
     words = tokens and locate_words(tokens, text)
     yield AnnotatedText(text, spans or (), words, document_of(record), reasons.get(status, _PENDING))
@@ -150,7 +159,7 @@ def _argilla_2(record: Any, file: File) -> Iterator[Item]:
     answers = given.get(file.label_key or "", []) if file.label_key else next(iter(given.values()), [])
     done = [each["value"] for each in answers if (each.get("status") or "submitted") == "submitted"]
     yield from [_OTHERS] * (len(done) - 1)
-    reason = None if done else _PENDING if answers else _UNTOUCHED
+    reason = None if done else _PENDING if answers else corpora.UNTOUCHED
     reason = _REJECTED if record.get("status") == "discarded" else reason
     yield AnnotatedText(text_of(record["fields"], file.text_key), [*done, ()][0], left_out=reason)
 
@@ -165,81 +174,26 @@ def _argilla_flat(record: Any, file: File) -> Iterator[Item]:
     return _argilla_2({**record, "fields": record, "suggestions": suggestions, "responses": answers}, file)
 
 
-def _spacy_json(record: Any, file: File) -> Iterator[Item]:
-    """Training files of spaCy 2: ``{"paragraphs": [{"sentences": [{"tokens": [{"orth", "ner"}]}]}]}``."""
-    for tokens in (sentence["tokens"] for part in record["paragraphs"] for sentence in part["sentences"]):
-        tags = [token.get("ner", "-") for token in tokens]  # - is a tag that nobody gave
-        found = {"tokens": [token["orth"] for token in tokens], "tags": tags}
-        yield _UNTOUCHED if file.is_tagged and "-" in tags else found
-
-
-def _spacy(pair: Any, file: File) -> Iterator[Item]:
-    """Training data of spaCy 2: ``[text, {"entities": [[start, end, type]]}]``."""
-    yield AnnotatedText(pair[0], pair[1]["entities"])
-
-
 def _dataturks(record: Any, file: File) -> Iterator[Item]:
     """``{"content", "annotation": [{"label": [type], "points": [{"start", "end", "text"}]}]}``, ends inclusive."""
     marks = record["annotation"]
     spans = [{**at, "end": int(at["end"]) + 1, "label": each["label"]} for each in marks or () for at in each["points"]]
-    yield AnnotatedText(record["content"], spans, left_out=_UNTOUCHED if marks is None else None)
+    yield AnnotatedText(record["content"], spans, left_out=corpora.UNTOUCHED if marks is None else None)
 
 
-def _gliner(record: Any, file: File) -> Iterator[Item]:
-    """``{"tokenized_text": […], "ner": [[start, end, type]]}``, in words, ends inclusive."""
-    yield tagged(record, "tokenized_text", [CharSpan(start, end + 1, name) for start, end, name in record["ner"]], file)
+def _ground_truth(record: Any, file: File) -> Iterator[Item]:
+    """SageMaker Ground Truth: ``{"source", "JOB": {"annotations": {"entities": [{"startOffset", …}]}}}``."""
+    jobs = {name: job["annotations"]["entities"] for name, job in record.items() if _is_job(job)}
+    file.controls |= set(jobs)
+    if file.label_key is None and len(jobs) > 1:
+        raise _several("jobs", jobs)
+    name = file.label_key or next(iter(jobs))
+    is_machine = record.get(f"{name}-metadata", {}).get("human-annotated") == "no"
+    yield AnnotatedText(record["source"], jobs.get(name, ()), left_out=_MACHINE if is_machine else None)
 
 
-def _cluener(record: Any, file: File) -> Iterator[Item]:
-    """``{"text", "label": {type: {quote: [[start, end]]}}}``, ends inclusive."""
-    found = ((name, *each) for name, quotes in record["label"].items() for each in quotes.items())
-    marks = ((name, quote, place) for name, quote, places in found for place in places)
-    spans = [{"start": at[0], "end": at[1] + 1, "label": name, "text": quote} for name, quote, at in marks]
-    yield AnnotatedText(record["text"], spans)
-
-
-def _rasa(record: Any, file: File) -> Iterator[Item]:
-    """``{"text", "intent", "entities": [{"start", "end", "value", "entity"}]}``, also in Rasa's whole file."""
-    for each in record["rasa_nlu_data"]["common_examples"] if "rasa_nlu_data" in record else [record]:
-        yield AnnotatedText(each["text"], each.get(file.label_key or first_in(SPANS, each) or "") or ())
-
-
-def _quotes(record: Any, file: File) -> Iterator[Item]:
-    """As language models answer: ``{"text", "entities": [{"text", "type"}]}`` or ``{type: [quote]}``, no offsets."""
-    text, spans, near = text_of(record, file.text_key), [], 0
-    for quote, name in _quoted(record):
-        skipped = near if quote in text[near:] else 0
-        start, end = find_quote(text[skipped:], quote, 0)
-        near = skipped + end
-        spans.append((skipped + start, near, name))
-    yield AnnotatedText(text, spans, document=document_of(record))
-
-
-def _quoted(record: Any) -> list[tuple[Any, Any]]:
-    """Quote and type of each span of a record, where spans have no places."""
-    spans, pairs = record.get(first_in(SPANS, record)), []
-    if isinstance(spans, dict):
-        pairs = [(each, name) for name, quotes in spans.items() for each in (quotes if type(quotes) is list else [0])]
-    elif isinstance(spans, list) and spans and all(isinstance(each, dict) for each in spans):
-        if any(part in str(key).lower() for each in spans for key in each for part in ("start", "offset")):
-            return []
-        options = [(quote, name) for name in TYPES for quote in _QUOTES if quote != name]
-        keys = next((pair for pair in options if spans[0].keys() >= {*pair}), ("", ""))
-        pairs = [(each.get(keys[0]), each.get(keys[1])) for each in spans]
-    return pairs if all(isinstance(part, str) for pair in pairs for part in pair) else []
-
-
-def _bioc(record: Any, file: File) -> Iterator[Item]:
-    """BioC JSON: ``{"documents": [{"passages": [{"offset", "text", "annotations": [{"infons", "locations"}]}]}]}``."""
-    for document in record.get("documents") or record.get("PubTator3") or [record]:
-        for passage in document["passages"]:
-            marks, spans = passage.get("annotations") or (), []
-            for each in marks:
-                at = each["locations"][0]
-                span = {"start": at["offset"] - passage["offset"], "length": at["length"], "text": each.get("text")}
-                spans.append({**span, "label": each["infons"]["type"]} if len(each["locations"]) == 1 else None)
-            yield from [DISCONTINUOUS] * spans.count(None)
-            yield AnnotatedText(passage.get("text", ""), [*filter(None, spans)], document=document.get("id"))
+def _is_job(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("annotations"), dict)
 
 
 def _has(**kinds: type) -> Callable[[Any], bool]:
@@ -254,7 +208,7 @@ def _is_prodigy(record: Any) -> bool:
 
 _Reader = Callable[[Any, File], Iterator[Item]]
 # Name -> keys of which a record has one, whether it is the tool's then, and what is in it.
-_TOOLS: dict[str, tuple[tuple[str, ...], Callable[[Any], bool], _Reader]] = {
+_TOOLS: dict[str, tuple[tuple[str, ...], Callable[[Any], Any], _Reader]] = {
     "Label Studio": (("annotations", "completions", "predictions"), _has(data=dict), _label_studio),
     "Label Studio (JSON-MIN)": (("annotation_id",), _has(), _json_min),
     "Prodigy": (("_task_hash", "answer", "tokens"), _is_prodigy, _prodigy),
@@ -265,17 +219,34 @@ _TOOLS: dict[str, tuple[tuple[str, ...], Callable[[Any], bool], _Reader]] = {
     ),
     "Argilla 2": (("responses",), _has(fields=dict), _argilla_2),
     "Argilla 2 (flat)": (("_server_id",), lambda each: any(".responses" in str(key) for key in each), _argilla_flat),
-    "spaCy 2 (JSON)": (("paragraphs",), _has(paragraphs=list), _spacy_json),
+    "spaCy 2 (JSON)": (("paragraphs",), _has(paragraphs=list), corpora.spacy_json),
     "DataTurks": (("annotation",), _has(content=str), _dataturks),
-    "GLiNER": (("tokenized_text",), _has(ner=list), _gliner),
+    "GLiNER": (("tokenized_text",), _has(ner=list), corpora.gliner),
     "CLUENER": (
         ("label",),
-        lambda each: "text" in each and isinstance(each["label"], dict) and not _quoted(each),
-        _cluener,
+        lambda each: "text" in each and isinstance(each["label"], dict) and not corpora.quoted(each),
+        corpora.cluener,
     ),
-    "Rasa": (("intent", "rasa_nlu_data"), lambda each: "text" in each or "rasa_nlu_data" in each, _rasa),
-    "BioC": (("documents", "passages", "PubTator3"), lambda each: "text" not in each, _bioc),
-    "quotes without offsets": (SPANS, lambda each: bool(_quoted(each) and find_text(each, None)), _quotes),
+    "Rasa": (("intent", "rasa_nlu_data"), lambda each: "text" in each or "rasa_nlu_data" in each, corpora.rasa),
+    "BioC": (("documents", "passages", "PubTator3"), lambda each: "text" not in each, corpora.bioc),
+    "Ground Truth": (("source",), lambda each: any(map(_is_job, each.values())), _ground_truth),
+    "AutoML": (("text_snippet",), _has(text_snippet=dict, annotations=list), corpora.google),
+    "Vertex AI": (("textContent",), _has(textSegmentAnnotations=list), corpora.google),
+    "UBIAI": (("documentName",), _has(document=str, tokens=list), corpora.ubiai),
+    "DyGIE": (("sentences",), _has(sentences=list, ner=list), corpora.dygie),
+    "W2NER": (("sentence",), _has(sentence=list, ner=list), corpora.w2ner),
+    "Snips": (("data",), corpora.is_snips, corpora.snips),
+    "UIMA": (
+        ("%FEATURE_STRUCTURES",),
+        _has(),
+        corpora.unread("a UIMA CAS", corpora.INCEPTION),
+    ),
+    "Azure": (("projectFileVersion",), _has(assets=dict), corpora.unread("an Azure project", corpora.AZURE)),
+    "quotes without offsets": (
+        SPANS,
+        lambda each: bool(corpora.quoted(each) and find_text(each, None)),
+        corpora.quotes,
+    ),
 }
 _PAIRS = "spaCy 2"
 
@@ -314,14 +285,17 @@ def _unwrapped(records: Iterable[tuple[int, Any]], file: File) -> Iterator[tuple
 
     def is_record(value: Any) -> bool:
         if isinstance(value, dict):  # and not a span, which may have a text, too
-            return not _PLAIN.isdisjoint(value) and _PLACES.isdisjoint(value)
+            return (not _PLAIN.isdisjoint(value) and _PLACES.isdisjoint(value)) or _tool_of(value, file) is not None
         return value is None or _tool_of(value, file) is not None
 
     for line, record in records:
         lists: list[Any] = []
+        if (rows := corpora.table_rows(record)) is not None:
+            yield from ((line, row) for row in rows)
+            continue
         if isinstance(record, dict) and _PLAIN.isdisjoint(record) and _tool_of(record, file) is None:
             lists = [each for each in record.values() if each and isinstance(each, list) and all(map(is_record, each))]
-        yield from ((line, each or _UNTOUCHED) for each in lists[0]) if len(lists) == 1 else [(line, record)]
+        yield from ((line, each or corpora.UNTOUCHED) for each in lists[0]) if len(lists) == 1 else [(line, record)]
 
 
 def _tool_of(record: Any, file: File) -> str | None:
@@ -330,7 +304,11 @@ def _tool_of(record: Any, file: File) -> str | None:
         is_pair = isinstance(record, list) and list(map(type, record)) == [str, dict]
         return _PAIRS if is_pair else None
     tools = _tools_of(tuple(record))
-    tool = next((name for name in tools if _TOOLS[name][1](record)), None) if tools else None
+    tool = None
+    for name in tools:
+        if _TOOLS[name][1](record):
+            tool = name
+            break
     if tool in (None, "Prodigy") or not list_key(record, file.text_key, WORDS, str):
         return tool
     return None if list_key(record, file.label_key, TAGS, str, int) else tool  # words with tags say more
@@ -339,7 +317,7 @@ def _tool_of(record: Any, file: File) -> str | None:
 def _items(tool: str, record: Any, file: File) -> Iterator[Item]:
     file.tools.add(tool)
     try:
-        for item in (_spacy if tool == _PAIRS else _TOOLS[tool][2])(record, file):
+        for item in (corpora.spacy if tool == _PAIRS else _TOOLS[tool][2])(record, file):
             if isinstance(item, AnnotatedText) and not (type(item.text) is str and type(item.spans) in (list, tuple)):
                 raise TypeError("a text, or its list of spans, is none")
             yield item

@@ -144,14 +144,16 @@ def test_conll_2012_is_known_by_its_columns(tmp_path, before):
     assert [(s.tokens, s.tags) for s in read_sentences(path)] == [(["Ada", "Finch", "sat"], ["B-PER", "I-PER", "O"])]
 
 
+WORDS_AND_TAGS = "[[('Ada', 'B-PER'), ('sat', 'O')]]\n"
 PAIRS = '[\n  ("Ada sat", {"entities": [(0, 3, \'PER\')]}), ]\n'
 
 
+@pytest.mark.parametrize("pairs", [PAIRS, PAIRS.replace("\n", ""), WORDS_AND_TAGS])
 @pytest.mark.parametrize(
     ("name", "start"), [("x.json", ""), ("x.txt", "TRAIN_DATA = "), ("x.py", "import re\n\ndata = ")]
 )
-def test_the_advice_on_python_literals_makes_a_file_that_is_read(tmp_path, name, start):
-    (tmp_path / name).write_text(start + PAIRS)
+def test_the_advice_on_python_literals_makes_a_file_that_is_read(tmp_path, name, start, pairs):
+    (tmp_path / name).write_text(start + pairs)
     with pytest.raises(DataError, match="this is Python") as caught:
         list(read_sentences(tmp_path / name))
     command = re.search(r"`python (-c) \"(.*)\"`", caught.value.advice)

@@ -140,6 +140,24 @@ def test_spans_that_are_shifted_in_no_known_way_are_refused(read):
     assert read([shifted] * 3)[1].expanded == 9  # few may be meant
 
 
+@pytest.mark.parametrize(("at", "what"), [((0, -2), "end"), ((2, 0), "begin")])
+def test_spans_of_which_nearly_all_are_cut_at_one_end_are_a_surprise(read, at, what):
+    text, places = "Ada Lovelace and Byron visited Lincoln together", [(4, 12), (17, 22), (31, 38)]
+    record = {"text": text, "entities": [{"start": a + at[0], "end": b + at[1], "label": "X"} for a, b in places]}
+    for records, said in ([record] * 4, True), ([record] * 3, False):
+        found, counts = read(records)
+        assert found[0] == [("X", "Lovelace"), ("X", "Byron"), ("X", "Lincoln")]
+        notes = [note for _, note, is_surprise in counts.notes if is_surprise]
+        assert any(f"12 of 12 spans {what} inside words, which are taken whole: " in note for note in notes) == said
+
+
+def test_white_space_marked_with_spans_is_no_shift(read):
+    record = {"text": "so Ada sat", "entities": [{"start": 2, "end": 7, "label": "X"}]}
+    found, counts = read([record] * 12)
+    assert found[0] == [("X", "Ada")]
+    assert not [note for _, note, is_surprise in counts.notes if is_surprise]
+
+
 def test_unknown_ways_are_refused():
     with pytest.raises(DataError, match="'utf-16' is no way to count; choose among auto, exclusive"):
         CountedOffsets("utf-16")
