@@ -7,7 +7,6 @@ from collections.abc import Mapping
 
 from ner_module.extras.analysis.analysis import Analysis, calibration_error
 from ner_module.extras.analysis.errors import NO_ENTITY, OUTCOMES
-from ner_module.extras.analysis.overlap import MATCHING
 from ner_module.extras.analysis.sentences import Counts
 from ner_module.tables import Column, Table, count, interval, score
 
@@ -64,7 +63,7 @@ def confusion_table(analysis: Analysis, most_types: int = 10) -> Table:
 
 def overlap_table(analysis: Analysis) -> Table:
     """Scores by what a match must share."""
-    rows = [(f"{name}: {shared}", *analysis.overlap[name].scores) for name, shared in MATCHING.items()]
+    rows = [(matching, *counts.scores) for matching, counts in analysis.overlap.items()]
     return Table("Partial matches (SemEval-2013)", (Column("a match shares"), *_SCORES), rows)
 
 
