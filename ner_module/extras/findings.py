@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -56,8 +55,3 @@ class Finding:
         """The finding in one line, with its place."""
         place = f"{self.example.place}: " if self.example else ""
         return f"{place}{self.message}; {self.advice}"
-
-
-def most_severe_first(findings: Iterable[Finding]) -> list[Finding]:
-    """Sorted by severity; findings of equal severity keep their order."""
-    return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))

@@ -1,10 +1,8 @@
 """What is wrong with a dataset, and with a training planned on it, before a GPU hour is spent."""
 
-from __future__ import annotations
-
 from ner_module.offers import Offer
 
 OFFER = Offer(
     commands={"audit": "ner_module.extras.audit.command:main"},
-    callbacks="ner_module.extras.audit.callback:callbacks",
+    callbacks="ner_module.extras.audit.audit:callbacks",
 )

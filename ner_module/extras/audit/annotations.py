@@ -65,7 +65,7 @@ def illegal_tags(corpus: Corpus) -> Iterator[Finding]:
     cases: dict[tuple[str, str], list[Sentence]] = defaultdict(list)  # by file and scheme
     for sentence in corpus.sentences:
         if sentence.illegal:
-            cases[sentence.source.stored.origin(sentence.number)[0], sentence.source.scheme].append(sentence)
+            cases[sentence.file, sentence.source.scheme].append(sentence)
     advice = "correct the tags, or name another scheme with --data.source_scheme"
     for (_, scheme), sentences in cases.items():
         first, count = sentences[0], sum(len(sentence.illegal) for sentence in sentences)

@@ -120,7 +120,7 @@ def find_readings(corpus: Corpus) -> dict[Form, Readings]:
             if len(form) <= _LONGEST:
                 lengths[form[0]].add(len(form))
     for sentence in corpus.sentences:
-        tokens, gap, (_, annotated) = sentence.tokens, 0, corpus.file_of(sentence)
+        tokens, gap, annotated = sentence.tokens, 0, corpus.types_by_file[sentence.file]
         for start, end, name in [*sentence.spans, Span(len(tokens), len(tokens), "")]:
             for at in range(gap, start):
                 for length in lengths.get(tokens[at], ()):

@@ -45,7 +45,8 @@ def duplicate_findings(corpus: Corpus) -> Iterator[Finding]:
     equal: dict[tuple[str, str], list[tuple[Sentence, Sentence]]] = defaultdict(list)
     for sentence in sentences:
         twin, split = first[sentence.tokens], sentence.split
-        if sentence.tags != twin.tags and corpus.file_of(sentence)[1] == corpus.file_of(twin)[1]:
+        same_types = corpus.types_by_file[sentence.file] == corpus.types_by_file[twin.file]
+        if sentence.tags != twin.tags and same_types:
             differing.append((sentence, twin))
         if twin is not sentence and twin.split == split:
             equal["duplicate_sentences", split].append((sentence, twin))
