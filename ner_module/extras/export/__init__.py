@@ -1,7 +1,5 @@
 """A checkpoint as a folder that anyone can load."""
 
-from __future__ import annotations
-
 from ner_module.offers import Offer
 
 OFFER = Offer(commands={"export": "ner_module.extras.export.options:main"}, needs=("card",))

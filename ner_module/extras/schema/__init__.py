@@ -1,7 +1,5 @@
 """The options of a configuration as a JSON schema, for editors."""
 
-from __future__ import annotations
-
 from ner_module.offers import Offer
 
 OFFER = Offer(commands={"schema": "ner_module.extras.schema.command:main"})
