@@ -177,5 +177,5 @@ def test_each_kind_of_bad_import_is_found(copy: Path, place: str, planted: str, 
 
 def test_what_an_extra_needs_is_allowed(copy: Path) -> None:
     planted = copy / "extras" / "report" / "planted.py"
-    planted.write_text("import ner_module.extras.analysis.errors\nimport ner_module.extras.findings\n")
+    planted.write_text("import ner_module.extras.analysis.errors\nimport ner_module.extras.after_run\n")
     assert planted_problems(copy) == set()

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from ner_module.extras.audit.corpus import Corpus, Sentence
-from ner_module.extras.audit.wording import plural
-from ner_module.extras.findings import Example, Finding
+from ner_module.extras.audit.findings import Example, Finding, plural
 
 # A type with fewer mentions in training is hardly learnt; with fewer in evaluation its score says little (one mention
 # is then more than 10 points of recall). Rules of thumb, not measurements.

@@ -19,10 +19,9 @@ from ner_module.errors import PretrainedError, RunError
 from ner_module.extras.audit.annotations import balance_findings, changed_spans, illegal_tags, split_sizes
 from ner_module.extras.audit.consistency import consistency_findings
 from ner_module.extras.audit.corpus import Corpus, read_data
+from ner_module.extras.audit.findings import SEVERITIES, Finding, plural
 from ner_module.extras.audit.sentences import duplicate_findings
-from ner_module.extras.audit.wording import plural
 from ner_module.extras.audit.words import Tokenization, character_findings, subword_findings
-from ner_module.extras.findings import SEVERITIES, Finding
 from ner_module.files import write_atomically
 from ner_module.inference.tagger import unpack_run
 from ner_module.training.runs import Run

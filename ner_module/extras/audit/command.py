@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ner_module.errors import RunError
-from ner_module.files import MAX_TEXT, check_output, write_atomically
+from ner_module.files import check_output, write_atomically
 from ner_module.help import CommandParser
 from ner_module.training.runs import remove_if_unused
 
@@ -32,7 +33,19 @@ All other options are those of `fit` (python -m ner_module fit --help) and mean 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command; returns the exit code."""
-    own, others = _parser().parse_known_args(list(arguments))
+    parser = CommandParser("audit", _DESCRIPTION, _EPILOG)
+    add = parser.add_argument
+    add("--output", type=Path, metavar="FILE", help="write everything as JSON (suspects: JSONL) to FILE")
+    add("--json", action="store_true", help="print JSON (suspects: JSONL) instead of tables")
+    add("--strict", action="store_true", help="exit with 1 when there are errors or warnings")
+    add = parser.add_argument_group("annotations most likely wrong").add_argument
+    add("--ckpt_path", help="best, last or a file: rank by this trained model's confidence")
+    add("--run_dir", help="the run that --ckpt_path best or last is of; the newest by default")
+    models = "train K models as `fit` would, each on the rest of the training data"
+    add("--folds", type=int, metavar="K", help=f"{models}, and rank every part by the model that has not seen it")
+    add("--split", choices=("train", "validation", "test"), default="train", help="what to rank (train)")
+    add("--top", type=int, default=20, metavar="N", help="how many to show (20); --output has them all")
+    own, others = parser.parse_known_args(list(arguments))
     if own.output is not None:
         check_output(own.output, _is_own)
     if own.ckpt_path is not None or own.folds is not None:
@@ -50,31 +63,11 @@ def main(arguments: Sequence[str]) -> int:
     return 1 if own.strict and any(finding.severity != "info" for finding in audit.findings) else 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = CommandParser("audit", _DESCRIPTION, _EPILOG)
-    add = parser.add_argument
-    add("--output", type=Path, metavar="FILE", help="write everything as JSON (suspects: JSONL) to FILE")
-    add("--json", action="store_true", help="print JSON (suspects: JSONL) instead of tables")
-    add("--strict", action="store_true", help="exit with 1 when there are errors or warnings")
-    add = parser.add_argument_group("annotations most likely wrong").add_argument
-    add("--ckpt_path", help="best, last or a file: rank by this trained model's confidence")
-    add("--run_dir", help="the run that --ckpt_path best or last is of; the newest by default")
-    models = "train K models as `fit` would, each on the rest of the training data"
-    add("--folds", type=int, metavar="K", help=f"{models}, and rank every part by the model that has not seen it")
-    add("--split", choices=("train", "validation", "test"), default="train", help="what to rank (train)")
-    add("--top", type=int, default=20, metavar="N", help="how many to show (20); --output has them all")
-    return parser
-
-
 def _is_own(path: Path) -> bool:
-    """Whether a file is empty or what ``--output`` writes: an audit, or ranked suspects."""
+    """Whether a file is empty or begins as what ``--output`` writes: an audit, or ranked suspects."""
     with path.open(encoding="utf-8", errors="replace") as file:
-        text = file.read(MAX_TEXT)  # the first line of suspects is enough
-    try:
-        found = json.loads(text.partition("\n")[0] if text.startswith('{"rank"') else text or "{}")
-    except ValueError:
-        return False
-    return not text or (isinstance(found, dict) and {"findings", "rank"} & found.keys() != set())
+        head = file.read(40)
+    return re.match(r'\{("rank": 1,|\n "version": \d+,\n "files": )|$', head) is not None
 
 
 def _rank(own: argparse.Namespace, others: Sequence[str]) -> int:

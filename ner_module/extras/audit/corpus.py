@@ -24,8 +24,7 @@ from ner_module.data.preparation import choose_held_out, store_splits
 from ner_module.data.store import StoredSplit
 from ner_module.data.tag_census import suspicious_tags
 from ner_module.errors import DataError
-from ner_module.extras.audit.wording import excerpt, plural
-from ner_module.extras.findings import Example, Finding
+from ner_module.extras.audit.findings import Example, Finding, excerpt, plural
 from ner_module.tagging import BARE, OUTSIDE, Span, has_prefix, illegal_words, tags_to_spans
 
 SPLITS = ("train", "validation", "test")

@@ -12,8 +12,7 @@ from collections.abc import Iterator
 from functools import cache
 
 from ner_module.extras.audit.corpus import Corpus, Sentence
-from ner_module.extras.audit.wording import plural, share
-from ner_module.extras.findings import Finding
+from ner_module.extras.audit.findings import Finding, plural, share
 
 # Shorter sentences ("Yes .", a score, a dateline) repeat in honest data.
 _LONG_ENOUGH = 5

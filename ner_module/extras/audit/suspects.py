@@ -33,7 +33,7 @@ from ner_module.data.datamodule import NERDataModule
 from ner_module.data.encoded import BatchAssembler
 from ner_module.data.store import StoredSplit
 from ner_module.errors import DataError, RunError
-from ner_module.extras.audit.wording import excerpt
+from ner_module.extras.audit.findings import excerpt
 from ner_module.model.decoding import as_annotated
 from ner_module.model.module import NERModule
 from ner_module.tagging import OUTSIDE, Span, convert_tags

@@ -12,9 +12,8 @@ from rich.text import Text
 
 from ner_module.errors import printable
 from ner_module.extras.audit.audit import Audit
+from ner_module.extras.audit.findings import Finding, plural, share
 from ner_module.extras.audit.suspects import Suspect
-from ner_module.extras.audit.wording import plural, share
-from ner_module.extras.findings import Finding
 from ner_module.tables import Column, Table, count
 
 _STYLES = {"error": "bold red", "warning": "yellow", "info": "cyan"}

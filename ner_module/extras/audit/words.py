@@ -12,8 +12,7 @@ from typing import Any
 from ner_module.data.alignment import Subwords, place_sequences
 from ner_module.extras.audit.annotations import distribution
 from ner_module.extras.audit.corpus import Corpus, Sentence
-from ner_module.extras.audit.wording import plural, share
-from ner_module.extras.findings import Finding, Severity
+from ner_module.extras.audit.findings import Finding, Severity, plural, share
 
 # Joiners, variation selectors and tags are part of how emoji, Arabic script and Indic scripts are written, so inside a
 # word they are no mistake.

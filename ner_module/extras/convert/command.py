@@ -29,17 +29,6 @@ _SUFFIXES = {".bio": "conll", ".iob": "conll", ".conll": "conll", ".jsonl": "jso
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; returns the exit code."""
-    arguments = _parser().parse_args(argv)
-    try:
-        warnings = _convert(arguments)
-    except UserError as error:
-        raise UserError(_own_options(str(error))) from None
-    for warning in warnings:
-        print(f"warning: {printable(_own_options(warning))}", file=sys.stderr)
-    return 1 if warnings and arguments.strict else 0
-
-
-def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(
         "convert",
         "Convert annotated data between formats. Every word, tag and span that the target can\n"
@@ -67,7 +56,14 @@ def _parser() -> argparse.ArgumentParser:
     add("--scheme", choices=SCHEMES, help="tagging scheme of OUT (default: tags stay as they are)")
     add("--strict", action="store_true", help="exit with 1 after any warning")
     add("--overwrite", action="store_true", help="replace OUT if it exists")
-    return parser
+    arguments = parser.parse_args(argv)
+    try:
+        warnings = _convert(arguments)
+    except UserError as error:
+        raise UserError(_own_options(str(error))) from None
+    for warning in warnings:
+        print(f"warning: {printable(_own_options(warning))}", file=sys.stderr)
+    return 1 if warnings and arguments.strict else 0
 
 
 def _convert(arguments: argparse.Namespace) -> list[str]:

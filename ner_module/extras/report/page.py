@@ -24,7 +24,7 @@ import ner_module
 from ner_module.extras.after_run import AfterRun, RunContents, read_run
 from ner_module.extras.analysis import tables
 from ner_module.extras.analysis.analysis import Analysis, analyse
-from ner_module.extras.analysis.callback import analysis_of
+from ner_module.extras.analysis.tables import analysis_of
 from ner_module.extras.report import comparison, figure
 from ner_module.files import check_output, write_atomically
 from ner_module.tables import Column, Table, count, interval, score

@@ -17,9 +17,9 @@ from ner_module.extras.audit.annotations import illegal_tags
 from ner_module.extras.audit.audit import audit_corpus
 from ner_module.extras.audit.consistency import consistency_findings, find_readings
 from ner_module.extras.audit.corpus import Source, annotate, read_corpus
+from ner_module.extras.audit.findings import Finding
 from ner_module.extras.audit.sentences import duplicate_findings
 from ner_module.extras.audit.words import character_findings
-from ner_module.extras.findings import Finding
 from ner_module.tagging import convert_tags, spans_to_tags, tags_to_spans
 
 CLEAN = "Ada/B-PER Lovelace/I-PER met/O Bob/B-PER today/O"
@@ -127,7 +127,7 @@ def test_counts_are_those_of_a_plain_search(tmp_path: Path) -> None:
     expected = sorted(sorted(counts.items()) for form, counts in readings.items() if len(counts) > 1 and len(form) <= 8)
     lines = [" ".join(f"{word}/{tag}" for word, tag in sentence) for sentence in sentences]
     found = find_readings(corpus_of(tmp_path, {"train": lines})).values()
-    assert sorted(sorted((name, reading.count) for name, reading in readings.items()) for readings in found) == expected
+    assert sorted(sorted((name, len(places)) for name, places in readings.items()) for readings in found) == expected
 
 
 # ---------------------------------------------------------------------- characters
