@@ -38,23 +38,6 @@ MOST_ERRORS = 20_000
 _CONTEXT = 40
 """Words shown on either side of an error in a long sentence."""
 
-_SCORES = {
-    "f1": "F1 (micro)",
-    "interval": "95 % interval of F1",
-    "precision": "Precision",
-    "recall": "Recall",
-    "f1_macro": "F1, macro average over types",
-    "f1_weighted": "F1, weighted by support",
-    "accuracy": "Word accuracy",
-    "loss": "Loss",
-    "f1_partial": "F1, overlap counts half (SemEval partial)",
-    "f1_type": "F1, right type and some word (SemEval type)",
-    "f1_boundary": "F1, boundaries only (SemEval exact)",
-    "f1_seen": "F1 on entities seen in training",
-    "f1_unseen": "F1 on entities not seen in training",
-    "calibration_error": "Expected calibration error",
-}
-
 
 def write(options: argparse.Namespace) -> int:
     """``python -m ner_module report RUN [RUN …]``: write the page and print its path; returns the exit code.
@@ -167,7 +150,7 @@ def _view(run: RunContents, analysis: Analysis | None) -> dict[str, Any]:
         "types": types,
         "types_chart": figure.as_picture(figure.types(run, analysis)),
         "calibration_chart": figure.as_picture(figure.calibration(analysis)),
-        "scores": _scores_table(run),
+        "scores": comparison.scores_table({"": run}),
         "data": _data_table(environment.get("data") or {}),
         "audit": _audit_table(run),
         "throughput": _numbers_table("Throughput and memory", run.results.get("throughput") or {}),
@@ -196,19 +179,6 @@ def errors_by_text(analysis: Analysis) -> list[dict[str, Any]]:
         errors = texts.setdefault((number, first, last), text | {"a": first, "z": len(tokens) - last, "e": []})["e"]
         errors.append({"c": record["error"], "g": g, "p": p and [*p, predicted.get("score")]})
     return list(texts.values())
-
-
-def _scores_table(run: RunContents) -> Table:
-    """All overall scores, one column for each split that was scored."""
-    splits: dict[str, dict[str, Any]] = {split: run.scores(split) for split in ("validation", "test")}
-    splits = {split: scores for split, scores in splits.items() if scores}
-    for scores in splits.values():
-        if "f1_low" in scores:
-            scores["interval"] = interval((scores["f1_low"], scores["f1_high"]))
-    rows = [(name, *(scores.get(key) for scores in splits.values())) for key, name in _SCORES.items()]
-    rows = [row for row in rows if set(row[1:]) - {None}]
-    columns = [Column(""), *(Column(f"{split.capitalize()} data", score) for split in splits)]
-    return Table("Scores (entities by the conlleval rules)", columns, rows, frozenset({0}))
 
 
 def _data_table(splits: Mapping[str, Any]) -> Table:
