@@ -7,7 +7,7 @@ import logging
 import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,18 +42,11 @@ class Audit:
     files: list[dict[str, Any]]
     splits: dict[str, dict[str, Any]]
     findings: list[Finding]
-    types: list[str]
+    entity_types: list[str]
 
     def as_json(self) -> str:
         """What ``audit.json`` and ``--json`` hold."""
-        fields = {
-            "version": _VERSION,
-            "files": self.files,
-            "splits": self.splits,
-            "findings": [finding.as_json() for finding in self.findings],
-            "entity_types": self.types,
-        }
-        return json.dumps(fields, indent=1, ensure_ascii=False)
+        return json.dumps({"version": _VERSION, **asdict(self)}, indent=1, ensure_ascii=False)
 
     def summary(self) -> str:
         """How many errors, warnings and notes there are; empty without any."""

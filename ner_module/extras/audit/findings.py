@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 Severity = Literal["error", "warning", "info"]
@@ -50,10 +50,6 @@ class Finding:
     example: Example | None
     advice: str
     details: list[dict[str, Any]] | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        """Plain data."""
-        return {name: value for name, value in asdict(self).items() if name != "details" or value is not None}
 
     def line(self) -> str:
         """The finding in one line, with its place."""

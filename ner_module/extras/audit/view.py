@@ -43,12 +43,12 @@ def show(audit: Audit) -> None:
     columns = [Column(""), *(Column(split, count) for split in audit.splits)]
     sizes = [[label, *(_cell(split, key, whole) for split in splits)] for label, key, whole in _SIZES]
     console.print(Table("Sizes", columns, [row for row in sizes if row[1:] != [None] * len(splits)]).for_terminal(), "")
-    if types := [[name, *(split["entities_by_type"][name] for split in splits)] for name in audit.types]:
+    if types := [[name, *(split["entities_by_type"][name] for split in splits)] for name in audit.entity_types]:
         console.print(Table("Entities by type", columns, types).for_terminal(), "")
     by_file = [[file["file"], *file["entities_by_type"].values()] for file in audit.files]
     lacks = any(None in row for row in by_file)
     if types and (lacks or len(by_file) > len({file["split"] for file in audit.files})):
-        columns = [Column("file"), *(Column(name, count) for name in audit.types)]
+        columns = [Column("file"), *(Column(name, count) for name in audit.entity_types)]
         note = "An empty cell: the file does not annotate the type (--data.annotated_types)." * lacks
         console.print(Table("Entities by file", columns, by_file, note=note).for_terminal(), "")
     if not audit.findings:

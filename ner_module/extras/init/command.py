@@ -5,12 +5,11 @@ Rules of thumb, each with its reason in a comment of the recipe; ``docs/models.m
 
 from __future__ import annotations
 
+import json
 import sys
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
-
-import yaml
 
 from ner_module.errors import printable
 from ner_module.help import CommandParser
@@ -76,14 +75,14 @@ def recipe(corpus: Corpus, files: dict[str, str | list[str]], model: str | None 
         "seed_everything: 42",
         "model:",
         f"  # {because}",
-        f"  model_name_or_path: {_scalar(chosen)}",
+        f"  model_name_or_path: {json.dumps(chosen, ensure_ascii=False)}",
         f"  # {why}",
         f"  learning_rate: {rate}",
         "  # The head starts from random numbers; a rate of its own gained 1 to 9 points of F1 (docs/results.md).",
         "  head_learning_rate: 1.0e-3",
         "  warmup_ratio: 0.2",
         "data:",
-        *(f"  {option}: {_scalar(value)}" for option, value in files.items()),
+        *(f"  {option}: {json.dumps(value, ensure_ascii=False)}" for option, value in files.items()),
         *([] if "validation_file" in files else ["  # Without a validation_file a tenth of it is held out."]),
         f"  batch_size: {_BATCH}",
         "trainer:",
@@ -115,9 +114,3 @@ def _model(corpus: Corpus) -> tuple[str, str]:
     if sum(word[:1].isupper() for word in inside) < 0.5 * len(inside):
         return "google-bert/bert-base-uncased", "Uncased: most entities are not capitalised in these data."
     return "google-bert/bert-base-cased", "Cased: capital letters tell names from other words in these data."
-
-
-def _scalar(value: str | list[str]) -> str:
-    """A value as YAML in one line."""
-    text: str = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10_000)
-    return text.removesuffix("\n...\n").rstrip()
