@@ -52,9 +52,7 @@ class Search:
 
     def __init__(self, folder: Path | None, arguments: Sequence[str], space: Path | None) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        warnings.simplefilter(
-            "ignore"
-        )  # optuna's: what is experimental, and importances from few trials
+        warnings.simplefilter("ignore")  # optuna's: what is experimental, and importances from few trials
         is_new = folder is None or not (folder / "recipe.yaml").is_file()
         recipe = _recipe(arguments) if arguments or is_new else None
         name = Path([*read_ahead(arguments)[0]["config"], "fit"][0]).stem
