@@ -6,7 +6,7 @@ import argparse
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import asdict
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,8 +92,8 @@ def _rank(own: argparse.Namespace, others: Sequence[str]) -> int:
         raise RunError(f"--folds ranks the training data; for the {own.split} data give --ckpt_path")
     else:
         suspects = rank_out_of_fold(_read(others, "train"), others, own.folds)
-    suspects.sort(key=lambda suspect: (suspect.score, suspect.sentence, suspect.start))
-    lines = [json.dumps({"rank": rank, **asdict(s)}, ensure_ascii=False) + "\n" for rank, s in enumerate(suspects, 1)]
+    suspects.sort(key=itemgetter("score", "sentence", "start"))
+    lines = [json.dumps({"rank": rank, **each}, ensure_ascii=False) + "\n" for rank, each in enumerate(suspects, 1)]
     if own.output is not None:
         write_atomically(own.output, "".join(lines))
     if own.json:

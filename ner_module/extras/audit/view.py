@@ -85,18 +85,18 @@ def _evidence(finding: Finding) -> Iterator[str]:
 def show_suspects(suspects: Sequence[Suspect], own: argparse.Namespace) -> None:
     """The first of them, each with its place, what is annotated, what the model predicts, and the sentence."""
     console = get_console()
-    disagreed = sum(suspect.kind != "agreed" for suspect in suspects)
+    disagreed = sum(suspect["kind"] != "agreed" for suspect in suspects)
     summary = f"{plural(len(suspects), 'annotation')}, annotated or predicted; gold and model differ in {disagreed:,}. "
     summary += "Ranked by the model's lowest probability of a gold tag in each; the first are the most likely wrong."
     console.print(Text(summary), "")
     for rank, suspect in enumerate(suspects[: own.top], 1):
         gold, predicted = (
             ", ".join(f"{entity['type']} {entity['text']!r}" for entity in entities) or "nothing"
-            for entities in (suspect.gold, suspect.predicted)
+            for entities in (suspect["gold"], suspect["predicted"])
         )
-        verdict = f"annotated {gold}" + (f", the model says {predicted}" if suspect.kind != "agreed" else "")
-        console.print(Text.assemble(f"{rank:>3}  {suspect.score:.4f}  ", (printable(verdict), "bold")))
-        console.print(Padding(Text(printable(f"{suspect.file}:{suspect.line}  {suspect.text}")), (0, 0, 0, 13)))
+        verdict = f"annotated {gold}" + (f", the model says {predicted}" if suspect["kind"] != "agreed" else "")
+        console.print(Text.assemble(f"{rank:>3}  {suspect['score']:.4f}  ", (printable(verdict), "bold")))
+        console.print(Padding(Text(printable("{file}:{line}  {text}".format_map(suspect))), (0, 0, 0, 13)))
     if own.folds is None and own.split == "train":
         note = "This model was trained on these annotations; `--folds 5` asks models that have not seen them."
         console.print("", Text(note, style="italic"))
