@@ -52,7 +52,7 @@ def main() -> int:
             for folder in folders:
                 for kind, texts in (("sentences", sentences), ("documents", documents)):
                     for parity in check_parity(checkpoint, folder, texts):
-                        print(f"{name} {folder.name} {kind}: {parity.summary()}", flush=True)
+                        print(f"{name} {folder.name} {kind}: {parity.summary}", flush=True)
                         failures += parity.missing + parity.added
                         compared += parity.entities if (folder.name, kind, parity.way) == _COUNTED else 0
             failures += _compare_pipeline(name, checkpoint, folders[0], sentences)

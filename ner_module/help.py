@@ -134,7 +134,7 @@ def answer(arguments: list[str], launch: str) -> bool:
     """
     command = arguments[0] if arguments else "--help"
     offered = COMMANDS | {
-        name: plain(str(importlib.import_module(place.rpartition(".")[0]).__doc__).partition("\n")[0])
+        name: plain(str(importlib.import_module(".".join(re.split("[.:]", place)[:3])).__doc__).partition("\n")[0])
         for name, place in find_commands().items()
     }
     if command == "--version":

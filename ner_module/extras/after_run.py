@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -81,7 +81,15 @@ class RunContents:
 
     def points_table(self) -> Table | None:
         """What typical operating points reach; ``None`` where ``validate`` measured none."""
-        return points_table(self.points) if self.points else None
+        if not self.points:
+            return None
+        columns = [Column(title) for title in ("type", "for", "threshold", "precision (95 %)", "recall (95 %)")]
+        note = (
+            "Thresholds of calibrated scores (temperature {temperature:.3g}, offset {offset:.3g}; calibration error "
+            "{calibration_error[0]:.4f}, calibrated {calibration_error[1]:.4f}), chosen and measured on the same data."
+        )
+        note = note.format(**self.points)
+        return Table("Operating points on validation data", columns, self.points["table"], note=note)
 
     @cached_property
     def metrics(self) -> list[dict[str, float]]:
@@ -111,16 +119,6 @@ def read_run(run_dir: Path) -> RunContents:
     if is_as_written(run_dir / POINTS, run_dir, results):
         found.points = load_points(run_dir / POINTS)
     return found
-
-
-def points_table(points: Mapping[str, Any]) -> Table:
-    """Typical operating points, with what they reach on validation data."""
-    columns = [Column(title) for title in ("type", "for", "threshold", "precision (95 %)", "recall (95 %)")]
-    note = (
-        "Thresholds of calibrated scores (temperature {temperature:.3g}, offset {offset:.3g}; calibration error "
-        "{calibration_error[0]:.4f}, calibrated {calibration_error[1]:.4f}), chosen and measured on the same data."
-    )
-    return Table("Operating points on validation data", columns, points["table"], note=note.format(**points))
 
 
 class AfterRun(Callback):

@@ -33,7 +33,7 @@ FLOORS = (
     ("__main__", "__init__"),
 )
 FLOOR_OF = {room: number for number, floor in enumerate(FLOORS) for room in floor}
-SHARED = {"findings", "after_run"}
+SHARED = {"after_run"}
 """What any extra may import: modules of `extras` that are no extra."""
 
 
@@ -79,7 +79,7 @@ def room_of(module: str) -> str:
 
 
 def extra_of(module: str) -> str:
-    """``audit`` of ``ner_module.extras.audit.command``; empty for what belongs to none."""
+    """``audit`` of ``ner_module.extras.audit.corpus``; empty for what belongs to none."""
     parts = module.split(".")
     return parts[2] if parts[1:2] == ["extras"] and len(parts) > 2 else ""
 
@@ -177,5 +177,5 @@ def test_each_kind_of_bad_import_is_found(copy: Path, place: str, planted: str, 
 
 def test_what_an_extra_needs_is_allowed(copy: Path) -> None:
     planted = copy / "extras" / "report" / "planted.py"
-    planted.write_text("import ner_module.extras.analysis.errors\nimport ner_module.extras.findings\n")
+    planted.write_text("import ner_module.extras.analysis.errors\nimport ner_module.extras.after_run\n")
     assert planted_problems(copy) == set()

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from ner_module import offers
+from ner_module.help import answer, plain
 from ner_module.offers import Offer, call, call_all, find_commands, find_offers
 
 pytestmark = pytest.mark.report  # the lookup as it is
@@ -107,3 +108,12 @@ def test_finding_them_imports_nothing_heavy() -> None:
     root = str(Path(offers.__file__).parents[1])
     done = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=True)
     assert not {"torch", "numpy", "lightning", "transformers", "rich", "yaml"} & set(done.stdout.split())
+
+
+def test_each_command_has_its_own_line_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    answer(["--help"], "ner")
+    page = " ".join(capsys.readouterr().out.split())
+    for extra, offer in find_offers().items():
+        about = importlib.import_module(f"ner_module.extras.{extra}").__doc__.partition("\n")[0]
+        for command in offer.commands:
+            assert f" {command} {plain(about)} " in page

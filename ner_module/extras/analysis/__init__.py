@@ -10,7 +10,7 @@ from ner_module.offers import Offer
 
 OFFER = Offer(
     commands={"compare": "ner_module.extras.analysis:main"},
-    callbacks="ner_module.extras.analysis.callback:callbacks",
+    callbacks="ner_module.extras.analysis.tables:callbacks",
 )
 
 _DESCRIPTION = """\

@@ -1,15 +1,26 @@
-"""The tables of an analysis, for every renderer."""
+"""The tables of an analysis, for every renderer; printed after ``validate`` and ``test``.
+
+All of it is read from ``RUN/predictions/{validation,test}.jsonl``, so that anyone can do it again.
+"""
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
-from ner_module.extras.analysis.analysis import Analysis, calibration_error
+from lightning.pytorch import Callback, LightningModule, Trainer
+from rich import get_console
+
+from ner_module.extras.after_run import METRICS_OF
+from ner_module.extras.analysis.analysis import Analysis, analyse, calibration_error
 from ner_module.extras.analysis.errors import NO_ENTITY, OUTCOMES
-from ner_module.extras.analysis.overlap import MATCHING
 from ner_module.extras.analysis.sentences import Counts
-from ner_module.tables import Column, Table, count, interval, score
+from ner_module.files import read_json_object, write_atomically
+from ner_module.tables import Column, Table, count, interval, say, score
+from ner_module.training.results import update_results
 
 _OTHER_TYPES = "other types"
 _SCORES = (Column("precision", score), Column("recall", score), Column("F1", score))
@@ -64,7 +75,7 @@ def confusion_table(analysis: Analysis, most_types: int = 10) -> Table:
 
 def overlap_table(analysis: Analysis) -> Table:
     """Scores by what a match must share."""
-    rows = [(f"{name}: {shared}", *analysis.overlap[name].scores) for name, shared in MATCHING.items()]
+    rows = [(matching, *counts.scores) for matching, counts in analysis.overlap.items()]
     return Table("Partial matches (SemEval-2013)", (Column("a match shares"), *_SCORES), rows)
 
 
@@ -89,3 +100,43 @@ def reliability_table(analysis: Analysis) -> Table:
     columns = (Column("confidence"), Column("mean", score), Column("precision", score), Column("predicted", count))
     note = f"expected calibration error {calibration_error(bins):.4f}"
     return Table("Confidence of predicted entities", columns, rows, note=note)
+
+
+class ErrorAnalysis(Callback):
+    """Prints tables, writes ``predictions/{validation,test}_errors.jsonl``, adds its numbers to ``results.json``."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self.run_dir = run_dir
+        self.analysis: Analysis | None = None
+        """Of the command that has just ended, for what shows it elsewhere."""
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """After ``validate`` and ``test``, of which the predictions have just been written."""
+        if not trainer.is_global_zero:
+            return
+        split = "test" if trainer.state.fn == "test" else "validation"
+        command, prefix = METRICS_OF[split]
+        self.analysis = analyse(self.run_dir, split)
+        errors = self.run_dir / "predictions" / f"{split}_errors.jsonl"
+        lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in self.analysis.errors]
+        write_atomically(errors, "".join(lines))
+        numbers = {f"{prefix}{name}": round(number, 6) for name, number in self.analysis.numbers().items()}
+        scores = read_json_object(self.run_dir / "results.json")[command]
+        update_results(self.run_dir, {command: scores | numbers})
+        console = get_console()
+        for table in analysis_tables(self.analysis):
+            console.print(table.for_terminal(), "")
+        say(f"{len(lines):,} errors with their sentences: {errors}")
+
+    on_validation_end = on_test_end
+
+
+def analysis_of(trainer: Trainer) -> Analysis | None:
+    """What :class:`ErrorAnalysis` found in this command."""
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return next((each.analysis for each in callbacks if isinstance(each, ErrorAnalysis)), None)
+
+
+def callbacks(run: Any) -> list[Callback]:
+    """What a command runs with."""
+    return [ErrorAnalysis(run.run_dir)] if run.command in ("validate", "test") else []

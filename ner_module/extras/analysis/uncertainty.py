@@ -143,14 +143,8 @@ def _exchanged_differences(side_a: Tensor, side_b: Tensor, num_resamples: int, s
     """
     generator = torch.Generator().manual_seed(seed)
     change = (side_b - side_a).double()
-    moved = torch.stack(
-        [
-            torch.tensordot(
-                torch.randint(2, (len(change),), generator=generator, dtype=torch.uint8).double(), change, 1
-            )
-            for _ in range(num_resamples)
-        ]
-    )
+    swaps = (torch.randint(2, (len(change),), generator=generator, dtype=torch.uint8) for _ in range(num_resamples))
+    moved = torch.stack([torch.tensordot(swapped.double(), change, 1) for swapped in swaps])
     return (f1_of(side_a.sum(0) + moved) - f1_of(side_b.sum(0) - moved)).mean(1)
 
 

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from ner_module.extras.audit.corpus import Corpus, Sentence
-from ner_module.extras.audit.wording import plural
-from ner_module.extras.findings import Example, Finding
+from ner_module.extras.audit.findings import Example, Finding, plural
 
 # A type with fewer mentions in training is hardly learnt; with fewer in evaluation its score says little (one mention
 # is then more than 10 points of recall). Rules of thumb, not measurements.
@@ -65,7 +64,7 @@ def illegal_tags(corpus: Corpus) -> Iterator[Finding]:
     cases: dict[tuple[str, str], list[Sentence]] = defaultdict(list)  # by file and scheme
     for sentence in corpus.sentences:
         if sentence.illegal:
-            cases[sentence.source.stored.origin(sentence.number)[0], sentence.source.scheme].append(sentence)
+            cases[sentence.file, sentence.source.scheme].append(sentence)
     advice = "correct the tags, or name another scheme with --data.source_scheme"
     for (_, scheme), sentences in cases.items():
         first, count = sentences[0], sum(len(sentence.illegal) for sentence in sentences)

@@ -1,28 +1,38 @@
-"""The whole audit: from the data to numbers and findings, and both as JSON."""
+"""The whole audit: from the data to numbers and findings; as JSON, and at the start of ``fit``."""
 
 from __future__ import annotations
 
 import json
+import logging
+import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
+from lightning.pytorch import Callback, LightningModule, Trainer
+
 from ner_module.data.datamodule import NERDataModule
-from ner_module.data.partial import types_of
 from ner_module.data.tag_census import TagCensus
 from ner_module.errors import PretrainedError, RunError
 from ner_module.extras.audit.annotations import balance_findings, changed_spans, illegal_tags, split_sizes
 from ner_module.extras.audit.consistency import consistency_findings
 from ner_module.extras.audit.corpus import Corpus, read_data
+from ner_module.extras.audit.findings import SEVERITIES, Finding, plural
 from ner_module.extras.audit.sentences import duplicate_findings
-from ner_module.extras.audit.wording import plural
 from ner_module.extras.audit.words import Tokenization, character_findings, subword_findings
-from ner_module.extras.findings import SEVERITIES, Finding, most_severe_first
+from ner_module.files import write_atomically
 from ner_module.inference.tagger import unpack_run
+from ner_module.training.runs import Run
+
+log = logging.getLogger(__name__)
 
 # Of the JSON; raised when a reader of the old one would misread the new.
 _VERSION = 2
+# `data/` has reported these while it read the data.
+_REPORTED = ("how_counted", "misspelt_tag", "unknown_tag", "rare_tag", "changed_spans", "illegal_tags",
+             "type_not_in_training", "windows", "clipped_words", "words_without_subword")  # fmt: skip
 
 
 @dataclass
@@ -32,18 +42,11 @@ class Audit:
     files: list[dict[str, Any]]
     splits: dict[str, dict[str, Any]]
     findings: list[Finding]
-    types: list[str]
+    entity_types: list[str]
 
     def as_json(self) -> str:
         """What ``audit.json`` and ``--json`` hold."""
-        fields = {
-            "version": _VERSION,
-            "files": self.files,
-            "splits": self.splits,
-            "findings": [finding.as_json() for finding in self.findings],
-            "entity_types": self.types,
-        }
-        return json.dumps(fields, indent=1, ensure_ascii=False)
+        return json.dumps({"version": _VERSION, **asdict(self)}, indent=1, ensure_ascii=False)
 
     def summary(self) -> str:
         """How many errors, warnings and notes there are; empty without any."""
@@ -91,7 +94,8 @@ def audit_corpus(corpus: Corpus, tokenization: Tokenization | None = None, findi
         sizes = {split: numbers | of_splits[split] for split, numbers in sizes.items()}
     frequency = next(iter(mentions.values()))
     ordered = sorted(types, key=lambda name: (-frequency[name], name))
-    return Audit(list(_how_read(corpus, ordered)), sizes, most_severe_first(found), ordered)
+    found.sort(key=lambda finding: SEVERITIES.index(finding.severity))
+    return Audit(list(_how_read(corpus, ordered)), sizes, found, ordered)
 
 
 def _how_read(corpus: Corpus, types: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -99,21 +103,51 @@ def _how_read(corpus: Corpus, types: Sequence[str]) -> Iterator[dict[str, Any]]:
 
     And how many entities of each type it has, ``None`` of those that it does not annotate.
     """
-    entities: dict[tuple[int, str], Counter[str]] = defaultdict(Counter)
+    files: dict[Any, tuple[TagCensus, Counter[str]]] = defaultdict(lambda: (TagCensus(), Counter()))
     for sentence in corpus.sentences:
-        entities[id(sentence.source), corpus.file_of(sentence)[0]].update(span.entity_type for span in sentence.spans)
-    for split, source in corpus.sources.items():
-        stored, scheme, _ = source
-        files = [(file, TagCensus()) for file in stored.meta["sources"]]
-        for _, tags, place in stored.annotated("file"):
-            files[place[0]][1].add(tags or ())  # type: ignore[index]
-        for file, census in files:
+        census, mentions = files[sentence.source.stored, sentence.file]
+        census.add(sentence.tags)
+        mentions.update(span.entity_type for span in sentence.spans)
+    for split, (stored, scheme, _) in corpus.sources.items():
+        for file in stored.meta["sources"]:
+            census, mentions = files[stored, file]
             found = census.scheme_report()
             tagged = found["prefixed_words"] or found["flat_words"]
             fitting = tagged - found["illegal_words"].get(scheme, 0)
             how = f"{fitting:,} of {plural(tagged, 'tagged word')} as it writes them" if tagged else "no word is tagged"
             notes = [note for path, note, _ in stored.meta["notes"] if path == file]
-            annotated, mentions = types_of(file, corpus.annotated_types), entities[id(source), file]
+            annotated = corpus.types_by_file[file]
             counts = {name: mentions[name] if annotated is None or name in annotated else None for name in types}
             read = {"file": file, "split": split, "scheme": scheme, "read_as": [*notes, f"scheme {scheme}: {how}"]}
             yield {**read, "entities_by_type": counts}
+
+
+class DataAudit(Callback):
+    """Audits the data of a training that begins; on the first process only."""
+
+    def __init__(self, run_dir: Path, launch: str) -> None:
+        self.run_dir, self.launch = run_dir, launch
+        self._audit: Audit | None = None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Audit, and log the four worst findings; a resumed training has done both."""
+        if stage != "fit" or not trainer.is_global_zero or (self.run_dir / "audit.json").is_file():
+            return
+        self._audit = audit_data(trainer.datamodule)  # type: ignore[attr-defined]
+        worst = [each for each in self._audit.findings if each.severity != "info" and each.code not in _REPORTED]
+        for finding in worst[:4]:
+            log.warning("%s", finding.line())
+        if counts := self._audit.summary():
+            config = shlex.quote(str(self.run_dir / "config.yaml"))
+            log.info("%-10s %s; see all: %s audit --config %s", "audit", counts, self.launch, config)
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the whole, once a training that cannot start would have stopped."""
+        if self._audit is not None:
+            write_atomically(self.run_dir / "audit.json", self._audit.as_json() + "\n")
+            self._audit = None
+
+
+def callbacks(run: Run) -> list[Callback]:
+    """What a command runs with."""
+    return [DataAudit(run.run_dir, run.launch)] if run.command == "fit" else []

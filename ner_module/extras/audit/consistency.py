@@ -12,12 +12,11 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any, NamedTuple
 
 from ner_module.extras.audit.corpus import Corpus, Sentence
-from ner_module.extras.audit.wording import plural
-from ner_module.extras.findings import Example, Finding
+from ner_module.extras.audit.findings import Example, Finding, plural
 from ner_module.tagging import Span
 
 OUTSIDE_READING = "outside"
@@ -38,22 +37,8 @@ _RARELY_ENTITY = 0.05
 Form = tuple[str, ...]
 
 
-@dataclass
-class Reading:
-    """One way a form is annotated: how often, and its first places: sentence and first word."""
-
-    count: int = 0
-    places: list[tuple[Sentence, int]] = field(default_factory=list)
-
-    def add(self, sentence: Sentence, start: int) -> None:
-        """Count a place; all of them would take as much memory as the sentences."""
-        self.count += 1
-        if self.count <= _PLACES:
-            self.places.append((sentence, start))
-
-
-Readings = dict[str, Reading]
-"""By type, or :data:`OUTSIDE_READING`."""
+Readings = dict[str, list[tuple[Sentence, int]]]
+"""By type, or :data:`OUTSIDE_READING`, the places: sentence and first word."""
 
 
 class _Conflict(NamedTuple):
@@ -68,9 +53,9 @@ class _Conflict(NamedTuple):
 
     def as_json(self) -> dict[str, Any]:
         readings = []
-        for name, reading in self.readings.items():
-            examples = [asdict(sentence.example(at, at + len(self.form))) for sentence, at in reading.places]
-            readings.append({"reading": name, "count": reading.count, "places": examples})
+        for name, places in self.readings.items():
+            examples = [asdict(sentence.example(at, at + len(self.form))) for sentence, at in places[:_PLACES]]
+            readings.append({"reading": name, "count": len(places), "places": examples})
         return {"form": " ".join(self.form), "certainty": round(self.certainty, 4), "readings": readings}
 
 
@@ -79,8 +64,8 @@ def consistency_findings(corpus: Corpus, types: Sequence[str]) -> Iterator[Findi
     order = {name: number for number, name in enumerate([*types, OUTSIDE_READING])}
     of_kind: dict[str, list[_Conflict]] = {kind: [] for kind in _KINDS}
     for form, found in find_readings(corpus).items():
-        readings = dict(sorted(found.items(), key=lambda item: (-item[1].count, order[item[0]])))
-        usual, *others = (reading.count for reading in readings.values())
+        readings = dict(sorted(found.items(), key=lambda item: (-len(item[1]), order[item[0]])))
+        usual, *others = map(len, readings.values())
         unusual, certainty = sum(others), wilson_lower(usual, usual + sum(others))
         usually_outside = next(iter(readings)) == OUTSIDE_READING
         is_slip = not usually_outside or len(form) > 1 or unusual < _RARELY_ENTITY * (usual + unusual)
@@ -116,20 +101,20 @@ def find_readings(corpus: Corpus) -> dict[Form, Readings]:
     for sentence in corpus.sentences:
         for start, end, name in sentence.spans:
             form = sentence.tokens[start:end]
-            found.setdefault(form, defaultdict(Reading))[name]  # each type, before any outside reading
+            found.setdefault(form, defaultdict(list))[name]  # each type, before any outside reading
             if len(form) <= _LONGEST:
                 lengths[form[0]].add(len(form))
     for sentence in corpus.sentences:
-        tokens, gap, (_, annotated) = sentence.tokens, 0, corpus.file_of(sentence)
+        tokens, gap, annotated = sentence.tokens, 0, corpus.types_by_file[sentence.file]
         for start, end, name in [*sentence.spans, Span(len(tokens), len(tokens), "")]:
             for at in range(gap, start):
                 for length in lengths.get(tokens[at], ()):
                     readings = found.get(tokens[at : at + length]) if at + length <= start else None
                     # Where no type of the form is annotated, it says nothing that it is outside.
                     if readings is not None and (annotated is None or not readings.keys().isdisjoint(annotated)):
-                        readings[OUTSIDE_READING].add(sentence, at)
+                        readings[OUTSIDE_READING].append((sentence, at))
             if name:
-                found[tokens[start:end]][name].add(sentence, start)
+                found[tokens[start:end]][name].append((sentence, start))
             gap = end
     return {form: readings for form, readings in found.items() if len(readings) > 1}
 

@@ -24,8 +24,7 @@ from ner_module.data.preparation import choose_held_out, store_splits
 from ner_module.data.store import StoredSplit
 from ner_module.data.tag_census import suspicious_tags
 from ner_module.errors import DataError
-from ner_module.extras.audit.wording import excerpt, plural
-from ner_module.extras.findings import Example, Finding
+from ner_module.extras.audit.findings import Example, Finding, excerpt, plural
 from ner_module.tagging import BARE, OUTSIDE, Span, has_prefix, illegal_words, tags_to_spans
 
 SPLITS = ("train", "validation", "test")
@@ -43,6 +42,7 @@ class Sentence(NamedTuple):
     """A sentence: words and tags as the file writes them, entities, words that are illegally tagged, and its place."""
 
     split: str
+    file: str
     tokens: tuple[str, ...]
     tags: tuple[str, ...]
     spans: list[Span]
@@ -70,17 +70,10 @@ class Corpus:
     """As ``--data.annotated_types`` gives them."""
 
     @cached_property
-    def _files(self) -> dict[int, list[tuple[str, list[str] | None]]]:
-        """For each source the file of each sentence, and the types that it annotates."""
-        found = {}
-        for source in self.sources.values():
-            files = [(file, types_of(file, self.annotated_types)) for file in source.stored.meta["sources"]]
-            found[id(source)] = [files[number] for number in source.stored.sources().tolist()]
-        return found
-
-    def file_of(self, sentence: Sentence) -> tuple[str, list[str] | None]:
-        """The file of a sentence, and the types that it annotates; ``None``: all."""
-        return self._files[id(sentence.source)][sentence.number]
+    def types_by_file(self) -> dict[str, list[str] | None]:
+        """The types that each file annotates; ``None``: all."""
+        files = chain.from_iterable(source.stored.meta["sources"] for source in self.sources.values())
+        return {file: types_of(file, self.annotated_types) for file in files}
 
     def of(self, split: str) -> list[Sentence]:
         """The sentences of a split."""
@@ -172,15 +165,16 @@ def read_corpus(
     sentences = []
     for name, source in sources.items():
         held_out = set() if source.held_out is None else set(source.held_out.tolist())
+        files = source.stored.meta["sources"]
         known: dict[tuple[str, ...], tuple[tuple[str, ...], list[Span], list[int]]] = {}
-        for number, (tokens, found, _) in enumerate(source.stored.annotated()):
+        for number, (tokens, found, place) in enumerate(source.stored.annotated("file")):
             tags = tuple(found or ())
             if tags not in known:
                 known[tags] = tags, *annotate(tags, source.scheme, outside_label, label_map or {})
+            words = tuple([forms.setdefault(word, word) for word in tokens])
             split = "validation" if number in held_out else name
-            sentences.append(
-                Sentence(split, tuple([forms.setdefault(word, word) for word in tokens]), *known[tags], source, number)
-            )
+            file = files[place[0]]  # type: ignore[index]
+            sentences.append(Sentence(split, file, words, *known[tags], source, number))
     present = {sentence.split for sentence in sentences}
     counts = Counter(chain.from_iterable(sentence.tokens for sentence in sentences))
     return Corpus(sources, [name for name in SPLITS if name in present], sentences, counts)

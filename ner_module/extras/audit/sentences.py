@@ -12,8 +12,7 @@ from collections.abc import Iterator
 from functools import cache
 
 from ner_module.extras.audit.corpus import Corpus, Sentence
-from ner_module.extras.audit.wording import plural, share
-from ner_module.extras.findings import Finding
+from ner_module.extras.audit.findings import Finding, plural, share
 
 # Shorter sentences ("Yes .", a score, a dateline) repeat in honest data.
 _LONG_ENOUGH = 5
@@ -45,7 +44,8 @@ def duplicate_findings(corpus: Corpus) -> Iterator[Finding]:
     equal: dict[tuple[str, str], list[tuple[Sentence, Sentence]]] = defaultdict(list)
     for sentence in sentences:
         twin, split = first[sentence.tokens], sentence.split
-        if sentence.tags != twin.tags and corpus.file_of(sentence)[1] == corpus.file_of(twin)[1]:
+        same_types = corpus.types_by_file[sentence.file] == corpus.types_by_file[twin.file]
+        if sentence.tags != twin.tags and same_types:
             differing.append((sentence, twin))
         if twin is not sentence and twin.split == split:
             equal["duplicate_sentences", split].append((sentence, twin))

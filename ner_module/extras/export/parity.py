@@ -15,9 +15,8 @@ exported model against the original's entities.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ner_module.inference.model_folder import ONNX
 from ner_module.inference.tagger import NERTagger
@@ -28,40 +27,22 @@ _BATCH = 16
 Words = Sequence[Sequence[str]]
 
 
-@dataclass(frozen=True)
-class Parity:
+class Parity(NamedTuple):
     """How one way of running an exported model (transformers, onnxruntime, NERTagger) compares with the original.
 
     Attributes:
-        too_long: sentences that were not compared, since they exceed the model's limit.
         entities: what the original found; ``missing`` of these the exported model does not find, and it finds
             ``added`` besides.
-        f1: of the exported model, against gold or, without gold, against the original; ``original_f1`` likewise.
+        f1_drop: points of F1 (of 100) that the export costs, against gold or, without gold, the original's entities.
+        summary: one line, for the terminal and the model card.
     """
 
     way: str
-    sentences: int
-    too_long: int
     entities: int
     missing: int
     added: int
-    f1: float
-    original_f1: float
-    against_gold: bool
-
-    @property
-    def f1_drop(self) -> float:
-        """How many points of F1 (of 100) the export costs."""
-        return 100 * (self.original_f1 - self.f1)
-
-    def summary(self) -> str:
-        """One line, for the terminal and the model card."""
-        left_out = f" ({self.too_long:,} too long)" if self.too_long else ""
-        same = "identical" if not self.missing and not self.added else f"{self.missing} missing, {self.added} added"
-        f1 = f"F1 {self.original_f1:.4f} -> {self.f1:.4f}"
-        if not self.against_gold:
-            f1 = f"F1 {self.f1:.4f} against the checkpoint's entities"
-        return f"{self.way}: {self.entities:,} entities in {self.sentences:,} sentences{left_out}, {same}; {f1}"
+    f1_drop: float
+    summary: str
 
 
 def check_parity(original: NERTagger, folder: Path, sentences: Words, gold: Sequence[set[Span]] = ()) -> list[Parity]:
@@ -141,19 +122,19 @@ def _tagged(tagger: NERTagger, sentences: Words) -> list[set[Span]]:
 def _compare(
     way: str, expected: Sequence[set[Span]], found: Sequence[set[Span] | None], gold: Sequence[set[Span]]
 ) -> Parity:
-    truth = gold or expected
-    compared = [(*sets, spans) for *sets, spans in zip(expected, truth, found, strict=True) if spans is not None]
-    return Parity(
-        way=way,
-        sentences=len(compared),
-        too_long=len(found) - len(compared),
-        entities=sum(len(original) for original, _, _ in compared),
-        missing=sum(len(original - spans) for original, _, spans in compared),
-        added=sum(len(spans - original) for original, _, spans in compared),
-        f1=_f1([(true, spans) for _, true, spans in compared]),
-        original_f1=_f1([(true, original) for original, true, _ in compared]),
-        against_gold=bool(gold),
-    )
+    """Compare the sentences that were not too long for this way."""
+    sides = zip(expected, gold or expected, found, strict=True)
+    compared = [(original, true, spans) for original, true, spans in sides if spans is not None]
+    entities = sum(len(original) for original, _, _ in compared)
+    missing = sum(len(original - spans) for original, _, spans in compared)
+    added = sum(len(spans - original) for original, _, spans in compared)
+    f1 = _f1([(true, spans) for _, true, spans in compared])
+    original_f1 = _f1([(true, original) for original, true, _ in compared])
+    left_out = f" ({len(found) - len(compared):,} too long)" if len(found) > len(compared) else ""
+    same = f"{missing} missing, {added} added" if missing or added else "identical"
+    scored = f"F1 {original_f1:.4f} -> {f1:.4f}" if gold else f"F1 {f1:.4f} against the checkpoint's entities"
+    summary = f"{way}: {entities:,} entities in {len(compared):,} sentences{left_out}, {same}; {scored}"
+    return Parity(way, entities, missing, added, 100 * (original_f1 - f1), summary)
 
 
 def _f1(pairs: Sequence[tuple[set[Span], set[Span]]]) -> float:

@@ -10,33 +10,21 @@ losses are those of the first one.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from pydantic import TypeAdapter
 from torch import Tensor
 from torch.nn.utils import get_total_norm
-from typing_extensions import TypedDict
 
+from ner_module.errors import DataError
 from ner_module.extras.health.rules import History, new_warnings
+from ner_module.files import read_json_object
 from ner_module.tables import say
 from ner_module.tagging import IGNORE_INDEX
 from ner_module.training.results import ResultsTable, update_results
-
-
-class _Warning(TypedDict):
-    step: int
-    code: str
-    message: str
-    advice: str
-
-
-class _State(TypedDict):
-    losses: list[tuple[int, float]]
-    found: list[_Warning]
 
 
 class TrainingHealth(Callback):
@@ -45,29 +33,21 @@ class TrainingHealth(Callback):
     def __init__(self, run_dir: Path) -> None:
         self.run_dir = run_dir
         self.history = History()
-        self.found: list[_Warning] = []
-        """The warnings, in order."""
+        self.found: list[dict[str, Any]] = []
+        """The warnings, in order: ``step``, ``code``, ``message`` and ``advice``."""
         self._counts: Tensor | None = None
 
-    def state_dict(self) -> dict[str, Any]:
-        """The losses and the warnings; a resumed training repeats none."""
-        return {"losses": list(map(list, self.history.losses)), "found": self.found}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Resume from a checkpoint."""
-        state = TypeAdapter(_State).validate_python(state_dict)
-        self.history.losses, self.found = state["losses"], state["found"]
-
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Read what is known before the first step."""
-        labels, outside = pl_module.hparams["label_names"], pl_module.hparams["outside_label"]
-        self.history = replace(
-            self.history,
+        """Read what is known before the first step; a resumed training repeats no warning."""
+        with suppress(DataError):  # damaged: it is written anew
+            said = read_json_object(self.run_dir / "results.json").get("health", [])
+            self.found = [each for each in said if "code" in each]
+        outside = pl_module.hparams["outside_label"]
+        self.history = History(
             learning_rate=pl_module.hparams["learning_rate"],
             total_steps=float(trainer.estimated_stepping_batches),
             max_epochs=0 if trainer.estimated_stepping_batches == trainer.max_steps else trainer.max_epochs or 1,
-            outside_label=outside if outside in labels else None,
-            num_labels=len(labels),
+            outside_label=outside if outside in pl_module.hparams["label_names"] else None,
         )
         self._check(trainer)
 

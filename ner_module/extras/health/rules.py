@@ -17,15 +17,6 @@ _TOO_FEW_STEPS = 100  # The published few-shot run had 6 steps and found nothing
 _WINDOW = 10  # Logged steps whose median is the loss at that time.
 _ENOUGH_STEPS = 50  # Before that, a model that predicts one label everywhere is only young.
 
-_EXPLAINED_BY: dict[str, set[str]] = {
-    "diverging_loss": {"loss_not_finite"},
-    "flat_loss": {"loss_not_finite", "diverging_loss"},
-    "no_entity_predicted": {"loss_not_finite"},
-    "nothing_correct": {"loss_not_finite"},
-    "overfitting": {"loss_not_finite", "diverging_loss", "one_label"},
-}
-"""A warning -> those of which it would only be a consequence."""
-
 Problems = Iterator[tuple[str, str, str]]
 
 
@@ -44,7 +35,6 @@ class History:
     total_steps: float = math.inf
     max_epochs: int = 1
     outside_label: str | None = None
-    num_labels: int = 2
     losses: list[tuple[int, float]] = field(default_factory=list)
     epochs: Sequence[Mapping[str, float]] = ()
     predicted: Mapping[str, int] = field(default_factory=dict)
@@ -61,47 +51,50 @@ class History:
         """The step of the last validation; 0 before the first."""
         return self.epochs[-1]["step"] if self.epochs else 0
 
+    @property
+    def lower_rate(self) -> str:
+        """What to do against a learning rate that is too high."""
+        usual = f"now {self.learning_rate:g}; 2e-5 to 5e-5 suit most encoders"
+        return f"Lower --model.learning_rate ({usual}) and give --model.warmup_ratio 0.1"
+
 
 def new_warnings(history: History, said: Collection[str] = ()) -> list[tuple[str, str, str]]:
     """All warnings but those given before (``said``, their codes) and mere consequences of others."""
-    rules = (_length, _loss, _scores, _collapse, _overfitting)
-    found = [warning for rule in rules for warning in rule(history)]
-    known = {*said, *(code for code, *_ in found)}
-    return [each for each in found if each[0] not in said and known.isdisjoint(_EXPLAINED_BY.get(each[0], ()))]
+    in_training = [*_divergence(history), *_collapse(history)] or [*_overfitting(history)]
+    found = [*_lost_weights(history)] or [*_nothing_found(history), *in_training]
+    return [each for each in (*_length(history), *found) if each[0] not in said]
 
 
 def _length(history: History) -> Problems:
     """Known before the first step."""
     steps, epochs = history.total_steps, history.max_epochs
     if 0 < steps < _TOO_FEW_STEPS:
-        enough = 3 * _TOO_FEW_STEPS
+        how, advice = "--trainer.max_steps", f"steps {3 * _TOO_FEW_STEPS}"
         if epochs:
-            how, advice = (
-                f" ({epochs} epochs of {math.ceil(steps / epochs)})",
-                f"epochs {math.ceil(enough * epochs / steps)}",
-            )
-        else:
-            how, advice = " (--trainer.max_steps)", f"steps {enough}"
+            how = f"{epochs} epochs of {math.ceil(steps / epochs)}"
+            advice = f"epochs {math.ceil(3 * _TOO_FEW_STEPS * epochs / steps)}"
         yield (
             "too_few_steps",
-            f"This training has {steps:g} steps in all{how}: a new classification head needs a few hundred before it "
-            "predicts any entity, so expect F1 near 0.",
+            f"This training has {steps:g} steps in all ({how}): a new classification head needs a few hundred before "
+            "it predicts any entity, so expect F1 near 0.",
             f"Give --trainer.max_{advice}, or more sentences.",
         )
 
 
-def _loss(history: History) -> Problems:
-    """The training loss is lost, rises again, or does not fall."""
-    losses, last_step = [loss for _, loss in history.losses], history.last_step
-    for step, loss in history.losses:
-        if not math.isfinite(loss):
-            yield (
-                "loss_not_finite",
-                f"The training loss is {loss} at step {step:,}: the weights are lost, and training cannot recover.",
-                f"Stop and start again. {_lower_rate(history)}, or train with --trainer.precision bf16-mixed or "
-                "32-true instead of 16-mixed; configs/overlays/debug.yaml names the operation at fault.",
-            )
-            return
+def _lost_weights(history: History) -> Problems:
+    """The training loss is no number, from the first such step on."""
+    for step, loss in [entry for entry in history.losses if not math.isfinite(entry[1])][:1]:
+        yield (
+            "loss_not_finite",
+            f"The training loss is {loss} at step {step:,}: the weights are lost, and training cannot recover.",
+            f"Stop and start again. {history.lower_rate}, or train with --trainer.precision bf16-mixed or 32-true "
+            "instead of 16-mixed; configs/overlays/debug.yaml names the operation at fault.",
+        )
+
+
+def _divergence(history: History) -> Problems:
+    """The training loss rises again."""
+    losses = [loss for _, loss in history.losses]
     # Of consecutive windows, the last ones whole: the remainder belongs to the first.
     edges = [0, *range(len(losses) % _WINDOW + _WINDOW, len(losses) + 1, _WINDOW)]
     medians = [median(losses[low:high]) for low, high in pairwise(edges)]
@@ -110,25 +103,12 @@ def _loss(history: History) -> Problems:
         yield (
             "diverging_loss",
             f"The training loss diverges: it rose again from {min(medians):.3g} to {medians[-1]:.3g} by step "
-            f"{last_step:,}.",
-            f"{_lower_rate(history)}.",
-        )
-    if len(losses) < 5 or last_step < _ENOUGH_STEPS:
-        return
-    # The highest of the first: within these few, a healthy training has come down from there already.
-    first, last = max(losses[:3]), median(losses[len(losses) // 2 :][-_WINDOW:])
-    # With few labels even the first logged loss, of step 10, has come down already: that of an untrained head is the
-    # logarithm of the number of labels.
-    if 0.9 * first <= last <= 2 * first and last >= 0.7 * math.log(max(history.num_labels, 2)):
-        yield (
-            "flat_loss",
-            f"The training loss has hardly changed in {last_step:,} steps: {first:.3g} at first, {last:.3g} now.",
-            f"Try another --model.learning_rate ({_usual_rates(history)}); if it is a usual one, check that the tags "
-            "belong to the words.",
+            f"{history.last_step:,}.",
+            f"{history.lower_rate}.",
         )
 
 
-def _scores(history: History) -> Problems:
+def _nothing_found(history: History) -> Problems:
     """No entity is predicted, reported when half of the training is over; or none was ever right, at its end."""
     step, rate = history.validated_step, history.learning_rate
     gold, predicted = (
@@ -162,7 +142,7 @@ def _collapse(history: History) -> Problems:
             "one_label",
             f"The model predicts one label, {label!r}, for every word after {history.validated_step:,} steps; that is "
             f"correct for {right:.0%} of them.",
-            f"It has collapsed, most often because the learning rate is too high. {_lower_rate(history)}; the epochs "
+            f"It has collapsed, most often because the learning rate is too high. {history.lower_rate}; the epochs "
             "before may be usable (best.ckpt).",
         )
 
@@ -186,11 +166,3 @@ def _overfitting(history: History) -> Problems:
             "Give fewer --trainer.max_epochs (--config configs/overlays/early_stopping.yaml stops by itself), or add "
             "training data.",
         )
-
-
-def _lower_rate(history: History) -> str:
-    return f"Lower --model.learning_rate ({_usual_rates(history)}) and give --model.warmup_ratio 0.1"
-
-
-def _usual_rates(history: History) -> str:
-    return f"now {history.learning_rate:g}; 2e-5 to 5e-5 suit most encoders"

@@ -1,7 +1,5 @@
 """What thresholds, calibrated scores and candidates reach, measured by ``validate`` on validation data."""
 
-from __future__ import annotations
-
 from ner_module.offers import Offer
 
 OFFER = Offer(

@@ -16,7 +16,7 @@ import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
 from rich import get_console
 
-from ner_module.extras.after_run import points_table
+from ner_module.extras.after_run import RunContents
 from ner_module.extras.analysis.analysis import calibration_error, reliability
 from ner_module.extras.operating_points.choice import reached
 from ner_module.extras.operating_points.point import LONGEST, NEAREST, calibrated, candidate_scores
@@ -71,7 +71,8 @@ class MeasurePoints(Callback):
         }
         write_atomically(self.run_dir / POINTS, json.dumps(sealed(points), ensure_ascii=False))
         update_results(self.run_dir, {}, [POINTS])
-        get_console().print(points_table(points).for_terminal(), "")
+        if (table := RunContents(points=points).points_table()) is not None:
+            get_console().print(table.for_terminal(), "")
 
 
 def measure(sentences: Iterable[Sequence[Any]], labels: LabelSet) -> dict[str, Any]:

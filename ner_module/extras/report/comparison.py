@@ -17,6 +17,23 @@ from ner_module.tables import Column, Table, count, interval, score
 _RESAMPLES = 10_000
 _MOST_CHANGES = 200
 """Sentences shown; both runs' predictions are in ``predictions/``."""
+_SCORES = {
+    "f1": "F1 (micro)",
+    "interval": "95 % interval of F1",
+    "precision": "Precision",
+    "recall": "Recall",
+    "f1_macro": "F1, macro average over types",
+    "f1_weighted": "F1, weighted by support",
+    "accuracy": "Word accuracy",
+    "loss": "Loss",
+    "f1_partial": "F1, overlap counts half (SemEval partial)",
+    "f1_type": "F1, right type and some word (SemEval type)",
+    "f1_boundary": "F1, boundaries only (SemEval exact)",
+    "f1_seen": "F1 on entities seen in training",
+    "f1_unseen": "F1 on entities not seen in training",
+    "calibration_error": "Expected calibration error",
+}
+
 _CHANGES = ("gold entities found", "spurious ones gone", "gold entities lost", "spurious ones new")
 
 
@@ -32,8 +49,6 @@ def view(runs: Sequence[RunContents], analyses: Sequence[Analysis | None]) -> di
     found = {letter: analysis for letter, analysis in zip(letters, analyses, strict=True) if analysis is not None}
     if lacking := [letter for letter in letters if letter not in found]:
         reason = f"Tests need predictions, which run {', '.join(lacking)} does not have: run test on it."
-    elif len({analysis.split for analysis in found.values()}) > 1:
-        reason = "Tests need the same data on all sides; some runs have test predictions and some validation ones."
     else:
         types = _types_table(found)
         try:
@@ -43,7 +58,7 @@ def view(runs: Sequence[RunContents], analyses: Sequence[Analysis | None]) -> di
             reason = str(error)
     return {
         "runs": list(named.items()),
-        "scores": _scores_table(named),
+        "scores": scores_table(named),
         "tests": tests,
         "no_tests": reason,
         "types": types,
@@ -53,18 +68,21 @@ def view(runs: Sequence[RunContents], analyses: Sequence[Analysis | None]) -> di
     }
 
 
-def _scores_table(runs: Mapping[str, RunContents]) -> Table:
-    rows = []
-    for letter, run in runs.items():
-        for split in ("validation", "test"):
-            if scores := run.scores(split):
-                found = [scores.get(key) for key in ("f1", "precision", "recall", "accuracy")]
-                ends = (scores["f1_low"], scores["f1_high"]) if "f1_low" in scores else None
-                rows.append((f"{letter}  {run.title}", split, *found, ends))
-    columns = [Column("Run"), Column("Data")]
-    columns += [Column(name, score) for name in ("F1", "Precision", "Recall", "Accuracy")]
-    note = "Intervals come with validate and test. Validation scores are those of validate, else of the best epoch."
-    return Table("Scores of the runs", [*columns, Column("95 % interval of F1", interval)], rows, note=note)
+def scores_table(runs: Mapping[str, RunContents]) -> Table:
+    """All overall scores, a column for each split of each run that was scored; their letters may be empty."""
+    scored: dict[str, dict[str, Any]] = {
+        f"{letter} {split} data".strip().capitalize(): scores
+        for letter, run in runs.items()
+        for split in ("validation", "test")
+        if (scores := run.scores(split))
+    }
+    for of_split in scored.values():
+        if "f1_low" in of_split:
+            of_split["interval"] = interval((of_split["f1_low"], of_split["f1_high"]))
+    rows = [(name, *(scores.get(key) for scores in scored.values())) for key, name in _SCORES.items()]
+    rows = [row for row in rows if set(row[1:]) - {None}]
+    columns = [Column(""), *(Column(title, score) for title in scored)]
+    return Table("Scores (entities by the conlleval rules)", columns, rows, frozenset({0}))
 
 
 def _tests_table(runs: Mapping[str, RunContents], analyses: Sequence[Analysis]) -> Table:

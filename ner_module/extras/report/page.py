@@ -24,9 +24,8 @@ import ner_module
 from ner_module.extras.after_run import AfterRun, RunContents, read_run
 from ner_module.extras.analysis import tables
 from ner_module.extras.analysis.analysis import Analysis, analyse
-from ner_module.extras.analysis.callback import analysis_of
+from ner_module.extras.analysis.tables import analysis_of
 from ner_module.extras.report import comparison, figure
-from ner_module.extras.report.errors_data import errors_json
 from ner_module.files import check_output, write_atomically
 from ner_module.tables import Column, Table, count, interval, score
 from ner_module.tagging import LabelSet
@@ -34,22 +33,10 @@ from ner_module.training.results import types_table
 
 _HERE = Path(__file__).parent
 
-_SCORES = {
-    "f1": "F1 (micro)",
-    "interval": "95 % interval of F1",
-    "precision": "Precision",
-    "recall": "Recall",
-    "f1_macro": "F1, macro average over types",
-    "f1_weighted": "F1, weighted by support",
-    "accuracy": "Word accuracy",
-    "loss": "Loss",
-    "f1_partial": "F1, overlap counts half (SemEval partial)",
-    "f1_type": "F1, right type and some word (SemEval type)",
-    "f1_boundary": "F1, boundaries only (SemEval exact)",
-    "f1_seen": "F1 on entities seen in training",
-    "f1_unseen": "F1 on entities not seen in training",
-    "calibration_error": "Expected calibration error",
-}
+MOST_ERRORS = 20_000
+"""More would make the page heavy; the rest is in the JSONL file, and the page says so."""
+_CONTEXT = 40
+"""Words shown on either side of an error in a long sentence."""
 
 
 def write(options: argparse.Namespace) -> int:
@@ -126,6 +113,7 @@ def _render(template: str, **view: Any) -> str:
         trim_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}
     environment.filters |= {"score": score, "count": count, "interval": interval, "quote": shlex.quote, "wrap": _wrap}
     for name in ("css", "js"):
         text = (_HERE / "assets" / f"report.{name}").read_text(encoding="utf-8")
@@ -150,7 +138,6 @@ def _view(run: RunContents, analysis: Analysis | None) -> dict[str, Any]:
     elif scores := run.scores("validation"):
         types = types_table(scores, "", LabelSet.from_fields(run.results), "Entity types on validation data")
     about = {name: value for name, value in environment.items() if name not in ("data", "command")}
-    errors, errors_shown = errors_json(analysis) if analysis else (None, 0)
     return {
         "run": run,
         "analysis": analysis,
@@ -163,27 +150,35 @@ def _view(run: RunContents, analysis: Analysis | None) -> dict[str, Any]:
         "types": types,
         "types_chart": figure.as_picture(figure.types(run, analysis)),
         "calibration_chart": figure.as_picture(figure.calibration(analysis)),
-        "scores": _scores_table(run),
+        "scores": comparison.scores_table({"": run}),
         "data": _data_table(environment.get("data") or {}),
         "audit": _audit_table(run),
         "throughput": _numbers_table("Throughput and memory", run.results.get("throughput") or {}),
         "settings": _numbers_table("Environment of the training", about),
-        "errors": errors,
-        "errors_shown": errors_shown,
+        "errors": errors_by_text(analysis) if analysis else [],
+        "errors_shown": min(len(analysis.errors), MOST_ERRORS) if analysis else 0,
     }
 
 
-def _scores_table(run: RunContents) -> Table:
-    """All overall scores, one column for each split that was scored."""
-    splits: dict[str, dict[str, Any]] = {split: run.scores(split) for split in ("validation", "test")}
-    splits = {split: scores for split, scores in splits.items() if scores}
-    for scores in splits.values():
-        if "f1_low" in scores:
-            scores["interval"] = interval((scores["f1_low"], scores["f1_high"]))
-    rows = [(name, *(scores.get(key) for scores in splits.values())) for key, name in _SCORES.items()]
-    rows = [row for row in rows if set(row[1:]) - {None}]
-    columns = [Column(""), *(Column(f"{split.capitalize()} data", score) for split in splits)]
-    return Table("Scores (entities by the conlleval rules)", columns, rows, frozenset({0}))
+def errors_by_text(analysis: Analysis) -> list[dict[str, Any]]:
+    """The first errors for the page: a sentence once, however many it has; of a long one the words around each.
+
+    A text is ``{"s": sentence number, "f": "file:line" or null, "w": words, "a": words left out before, "z": words left
+    out after, "e": errors}``, and an error is ``{"c": class, "g": [start, end, type] or null, "p": [start, end, type,
+    score or null] or null}``; places are within the text.
+    """
+    texts: dict[tuple[int, int, int], dict[str, Any]] = {}
+    for record in analysis.errors[:MOST_ERRORS]:
+        number, tokens, gold, predicted = (record[key] for key in ("sentence", "tokens", "gold", "predicted"))
+        first, last = 0, len(tokens)
+        if len(tokens) > 2 * _CONTEXT:
+            first = max(min(entity["start"] for entity in (gold, predicted) if entity) - _CONTEXT, 0)
+            last = min(max(entity["end"] for entity in (gold, predicted) if entity) + _CONTEXT, len(tokens))
+        text = {"s": number, "f": analysis.sentences[number - 1].place, "w": tokens[first:last]}
+        g, p = (e and [e["start"] - first, e["end"] - first, e["type"]] for e in (gold, predicted))
+        errors = texts.setdefault((number, first, last), text | {"a": first, "z": len(tokens) - last, "e": []})["e"]
+        errors.append({"c": record["error"], "g": g, "p": p and [*p, predicted.get("score")]})
+    return list(texts.values())
 
 
 def _data_table(splits: Mapping[str, Any]) -> Table:

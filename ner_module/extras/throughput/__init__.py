@@ -1,7 +1,5 @@
 """How fast training is."""
 
-from __future__ import annotations
-
 from ner_module.offers import Offer
 
 OFFER = Offer(callbacks="ner_module.extras.throughput.callback:callbacks")

@@ -15,8 +15,7 @@ from lightning.pytorch.loggers import WandbLogger
 
 from ner_module.extras.after_run import METRICS_OF, RunContents
 from ner_module.extras.analysis.analysis import Analysis
-from ner_module.extras.analysis.callback import analysis_of
-from ner_module.extras.findings import SEVERITIES
+from ner_module.extras.analysis.tables import analysis_of
 from ner_module.extras.provenance.callback import code_state, data_fingerprints
 from ner_module.files import read_json_object
 from ner_module.training.checkpoints import read_checkpoint
@@ -59,7 +58,7 @@ class WandbRun(Callback):
             run.summary["health"] = [finding["code"] for finding in results.get("health", [])]
             if audit:
                 severities = [finding["severity"] for finding in audit.get("findings", [])]
-                run.summary["audit"] = {name: severities.count(name) for name in SEVERITIES}
+                run.summary["audit"] = {name: severities.count(name) for name in ("error", "warning", "info")}
             if run.id in self.with_model:
                 self._log_model(run)
 

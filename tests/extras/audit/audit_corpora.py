@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ner_module.data.preparation import ReadingOptions, store_files
 from ner_module.extras.audit.corpus import Corpus, Source, read_corpus
-from ner_module.extras.findings import Example, Finding
+from ner_module.extras.audit.findings import Example, Finding
 
 
 def column_file(path: Path, sentences: list[str]) -> Path:

@@ -77,17 +77,17 @@ def test_the_score_is_the_lowest_probability_of_a_gold_tag(tmp_path: Path, tiny_
         module.model.classifier.weight.mul_(30)  # not all the same
     suspects = rank_suspects(data, module, "train", np.arange(3))
     module.cpu()
-    assert {suspect.sentence for suspect in suspects if suspect.gold} == {0, 1}
+    assert {suspect["sentence"] for suspect in suspects if suspect["gold"]} == {0, 1}
     tokens = [["Anna", "Lee", "sleeps"], ["Rome"], ["no", "name"]]
     gold = [["B-PER", "I-PER", "O"], ["B-PER"], ["O", "O"]]
     for suspect in suspects:
-        encoded = data.tokenizer(tokens[suspect.sentence], is_split_into_words=True, return_tensors="pt")
+        encoded = data.tokenizer(tokens[suspect["sentence"]], is_split_into_words=True, return_tensors="pt")
         with torch.no_grad():
             logits = module.model.eval()(**{k: encoded[k] for k in ("input_ids", "attention_mask")}).logits[0]
-        firsts = [encoded.word_ids().index(word) for word in range(len(tokens[suspect.sentence]))]
+        firsts = [encoded.word_ids().index(word) for word in range(len(tokens[suspect["sentence"]]))]
         expected = min(
-            float(logits[firsts[word]].softmax(-1)[data.labels.names.index(gold[suspect.sentence][word])])
-            for word in range(suspect.start, suspect.end)
+            float(logits[firsts[word]].softmax(-1)[data.labels.names.index(gold[suspect["sentence"]][word])])
+            for word in range(suspect["start"], suspect["end"])
         )
-        assert suspect.score == pytest.approx(expected, abs=1e-5)
-        assert suspect.line == [1, 5, 7][suspect.sentence] + suspect.start
+        assert suspect["score"] == pytest.approx(expected, abs=1e-5)
+        assert suspect["line"] == [1, 5, 7][suspect["sentence"]] + suspect["start"]

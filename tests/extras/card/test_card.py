@@ -13,8 +13,7 @@ import yaml
 from huggingface_hub import ModelCard
 from huggingface_hub.repocard_data import model_index_to_eval_results
 
-from ner_module.errors import RunError
-from ner_module.extras.card.card import CardFacts, card_of, run_name, to_markdown, write_run_card
+from ner_module.extras.card.card import CardFacts, card_of, run_name, to_markdown
 from ner_module.tables import Column, Table, score
 from ner_module.tagging import LabelSet
 
@@ -170,8 +169,3 @@ def test_a_damaged_audit_does_not_stop_a_run(trained_run: Path, run_main: Callab
     said = run_main("test", "--run_dir", run, "--ckpt_path", "best").err
     assert "audit.json is not the file that the run wrote" in said
     assert "model card " in said
-
-
-def test_a_folder_without_results_is_named(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"holds no results\.json"):
-        write_run_card(tmp_path)

@@ -18,7 +18,7 @@ from ner_module.data.words import split_words
 from ner_module.errors import UsageError, UserError
 from ner_module.extras.convert.command import main
 from ner_module.extras.convert.writers import TARGETS, text_with_spans
-from ner_module.tagging import spans_to_tags, tags_to_spans
+from ner_module.tagging import tags_to_spans
 
 SHARED = Path(os.environ.get("NER_SHARED_DATA", Path(__file__).parents[4] / "shared" / "data"))
 CORPORA = {
@@ -320,29 +320,3 @@ def test_wrong_use_is_one_line_and_writes_nothing(run):
     for arguments in (["good.conll"], ["good.conll", "x", "--to", "xml"]):
         with pytest.raises(UsageError, match=r"OUT|invalid choice"):
             main(arguments)
-
-
-def test_help_names_every_target(capsys):
-    with pytest.raises(SystemExit) as caught:
-        main(["--help"])
-    assert caught.value.code == 0
-    text = capsys.readouterr().out
-    assert all(target in text for target in TARGETS)
-
-
-@SETTINGS
-@given(drawn=st.lists(st.tuples(st.integers(0, 8), st.integers(1, 3), st.sampled_from(["A", "B"])), max_size=4))
-def test_spans_to_any_format_and_back(drawn, tmp_path):
-    tokens = ["one", "two", ",", "three", "(", "four", ")", "five", "six", ".", "seven"]
-    spans, reached = [], 0
-    for start, length, entity_type in sorted(drawn):
-        if start >= reached:
-            spans.append((start, start + length, entity_type))
-            reached = start + length
-    tags = spans_to_tags([type(tags_to_spans(["B-X"])[0])(*span) for span in spans], len(tokens))
-    sentence = Sentence(tokens, tags)
-    for target in ("doccano", "label-studio", "brat"):
-        name = SPAN_FORMATS[target]
-        shutil.rmtree(tmp_path / "folder", ignore_errors=True)
-        TARGETS[target](tmp_path / name, annotated([sentence]), Counter())
-        assert pairs(read_sentences(tmp_path / name)) == [(tokens, tags)]

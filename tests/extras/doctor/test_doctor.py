@@ -66,7 +66,6 @@ def test_libraries_are_the_dependencies() -> None:
     [
         ({"torch": "1.0.0"}, "warning", "tested with"),
         ({"torch": None}, "error", "make setup"),
-        ({"lightning": "2.6.2"}, "error", "compromised"),
     ],
 )
 def test_versions(versions: dict[str, str | None], status: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,8 +15,7 @@ import pytest
 
 from ner_module.errors import UserError
 from ner_module.extras.analysis.analysis import analyse
-from ner_module.extras.report import errors_data
-from ner_module.extras.report.errors_data import errors_json
+from ner_module.extras.report import page as page_module
 from ner_module.extras.report.figure import as_picture, lines, points
 from ner_module.extras.report.page import write_comparison, write_report
 
@@ -214,7 +213,7 @@ def test_long_sentences_are_shown_around_the_error(tmp_path: Path) -> None:
     tags = ["O"] * 500
     gold = [*tags[:250], "B-PER", "I-PER", *tags[252:]]
     run = write_run(tmp_path / "run", [(words, gold, tags), (words[:80], ["B-PER", *tags[:79]], tags[:80])])
-    data = json.loads(errors_json(analyse(run, "test"))[0])
+    data = page_module.errors_by_text(analyse(run, "test"))
     first, second = data
     start, end, kind = first["e"][0]["g"]
     assert (first["w"][start:end], kind) == (["w250", "w251"], "PER")
@@ -224,12 +223,12 @@ def test_long_sentences_are_shown_around_the_error(tmp_path: Path) -> None:
 
 def test_a_sentence_with_several_errors_is_shown_once(tmp_path: Path) -> None:
     sentence = (["Ada", "met", "Bob", "in", "Rome"], ["B-PER", "O", "B-PER", "O", "B-LOC"], ["O"] * 4 + ["B-PER"])
-    [text] = json.loads(errors_json(analyse(write_run(tmp_path / "run", [sentence]), "test"))[0])
+    [text] = page_module.errors_by_text(analyse(write_run(tmp_path / "run", [sentence]), "test"))
     assert [error["c"] for error in text["e"]] == ["missed", "missed", "wrong type"]
 
 
 def test_more_errors_than_a_page_should_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(errors_data, "MOST_ERRORS", 20)
+    monkeypatch.setattr(page_module, "MOST_ERRORS", 20)
     run = write_run(tmp_path / "run", [(["Ada"], ["B-PER"], ["O"])] * 21)
     page = _Page(write_report(run))
     assert sum(len(text["e"]) for text in json.loads(page.scripts[0])) == 20

@@ -17,7 +17,7 @@ CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
 
 @pytest.fixture(scope="module")
 def validator() -> Draft202012Validator:
-    from ner_module.extras.schema.command import schema
+    from ner_module.extras.schema import schema
 
     found = json.loads(json.dumps(schema()))
     Draft202012Validator.check_schema(found)

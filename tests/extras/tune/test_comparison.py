@@ -9,8 +9,7 @@ import pytest
 
 optuna = pytest.importorskip("optuna", reason="pip install -e '.[tune]'")
 
-from ner_module.extras.tune.comparison import compare_recipes  # noqa: E402
-from ner_module.extras.tune.search import Search  # noqa: E402
+from ner_module.extras.tune.search import Search, compare_recipes  # noqa: E402
 
 
 def _run(folder: Path, found: int, word: str) -> None:

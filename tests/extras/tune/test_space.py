@@ -15,7 +15,7 @@ pytest.importorskip("optuna", reason="pip install -e '.[tune]'")
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from ner_module.errors import DataError
-from ner_module.extras.tune.command import seconds
+from ner_module.extras.tune import seconds
 from ner_module.extras.tune.space import as_flags, default_space, read_space
 
 OPTIONS: dict[str, Any] = {
