@@ -21,7 +21,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ner_module.errors import DataError
-from ner_module.extras.analysis.errors import MATCHING, OUTCOMES, Pairing, error_records, pair_entities
+from ner_module.extras.analysis.errors import Pairing, error_records, pair_entities
+from ner_module.extras.analysis.overlap import MATCHING, overlap_counts
 from ner_module.extras.analysis.sentences import (
     Counts,
     TaggedSentence,
@@ -62,6 +63,8 @@ class Analysis:
     f1: Interval
     by_type: dict[str, tuple[Counts, Interval]]
     """For each type its counts, and its F1 with interval."""
+    overlap: dict[str, Counts]
+    """By :data:`~ner_module.extras.analysis.overlap.MATCHING`."""
     by_length: dict[str, Counts]
     by_training: dict[str, Counts]
     """By :data:`SEEN`; empty without training entities."""
@@ -73,13 +76,6 @@ class Analysis:
         """Counts of ``(type, outcome)``; the type is the gold one, of spurious entities the predicted one."""
         all_pairings = chain.from_iterable(self.pairings)
         return Counter((pairing.types[pairing.gold is None], pairing.outcome) for pairing in all_pairings)
-
-    @property
-    def overlap(self) -> dict[str, Counts]:
-        """Counts of partial matches, by :data:`~ner_module.extras.analysis.errors.MATCHING`."""
-        found = Counter(pairing.outcome for pairing in chain.from_iterable(self.pairings))
-        numbers = [found[outcome] for outcome in OUTCOMES[:4]]
-        return {name: Counts(float(np.dot(weights, numbers)), *self.micro[1:]) for name, weights in MATCHING.items()}
 
     @cached_property
     def confusion(self) -> Counter[tuple[str, str]]:
@@ -102,8 +98,8 @@ class Analysis:
         ``f1_seen`` and ``f1_unseen``; ``calibration_error``. Those that cannot be computed are left out.
         """
         found = {"f1_low": self.f1.low, "f1_high": self.f1.high}
-        exact, partial, of_type = (counts.scores[2] for counts in self.overlap.values())
-        found |= {"f1_partial": partial, "f1_type": of_type, "f1_boundary": exact}
+        for key, matching in (("f1_partial", "partial"), ("f1_type", "type"), ("f1_boundary", "exact")):
+            found[key] = self.overlap[matching].scores[2]
         if self.by_training:
             seen, *unseen = self.by_training.values()
             for key, part in (("f1_seen", seen), ("f1_unseen", Counts(*map(sum, zip(*unseen, strict=True))))):
@@ -131,14 +127,16 @@ def analyse(run_dir: Path, split: str) -> Analysis:
     counts = counts_by_sentence(sentences, types)
     f1, f1_by_type = f1_intervals(counts)
     by_type = zip(types, counts.sum(0).tolist(), f1_by_type, strict=True)
+    golds, predictions = [each.gold for each in sentences], [each.predicted for each in sentences]
     scored = [(each.confidence(span), span in each.gold) for each in sentences for span in each.predicted]
     return Analysis(
         split,
         sentences,
-        [pair_entities(each.gold, each.predicted) for each in sentences],
+        list(map(pair_entities, golds, predictions)),
         Counts(*counts.sum((0, 1)).tolist()),
         f1,
         {name: (Counts(*totals), interval) for name, totals, interval in by_type},
+        {matching: overlap_counts(predictions, golds, matching) for matching in MATCHING},
         breakdown(sentences, LENGTHS, by_length),
         breakdown(sentences, SEEN, by_training(read_train_entities(train_file))) if knows_seen else {},
         reliability([(confidence, correct) for confidence, correct in scored if confidence is not None]),

@@ -11,9 +11,8 @@ those with the same type, then those further left. The pair, or the entity that 
 * ``spurious``: a predicted entity without a partner.
 
 So each gold entity counts once among all but ``spurious``, and each predicted one once among all but ``missed``. The
-classes follow MUC-5 (https://aclanthology.org/M93-1007), whose *incorrect* is split by what is wrong. The scores of
-partial matches (:data:`MATCHING`) are sums of them; where an entity overlaps several they can differ from those of
-nervaluate, which takes the first one.
+classes follow MUC-5 (https://aclanthology.org/M93-1007), whose *incorrect* is split by what is wrong. They differ from
+:mod:`~ner_module.extras.analysis.overlap` in the pairing, which takes entities from left to right there.
 """
 
 from __future__ import annotations
@@ -25,13 +24,6 @@ from ner_module.extras.analysis.sentences import TaggedSentence
 from ner_module.tagging import Span
 
 OUTCOMES = ("correct", "wrong boundary", "wrong type", "wrong type and boundary", "missed", "spurious")
-
-MATCHING = {
-    "exact: boundaries": (1, 0, 1, 0),
-    "partial: boundaries; an overlap counts half": (1, 0.5, 1, 0.5),
-    "type: type, and some word": (1, 1, 0, 0),
-}
-"""The ways to match of SemEval-2013 (https://aclanthology.org/S13-2056): what each of the first outcomes counts."""
 
 NO_ENTITY = "no entity"
 

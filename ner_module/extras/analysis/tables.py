@@ -17,6 +17,7 @@ from rich import get_console
 from ner_module.extras.after_run import METRICS_OF
 from ner_module.extras.analysis.analysis import Analysis, analyse, calibration_error
 from ner_module.extras.analysis.errors import NO_ENTITY, OUTCOMES
+from ner_module.extras.analysis.overlap import MATCHING
 from ner_module.extras.analysis.sentences import Counts
 from ner_module.files import read_json_object, write_atomically
 from ner_module.tables import Column, Table, count, interval, say, score
@@ -75,7 +76,7 @@ def confusion_table(analysis: Analysis, most_types: int = 10) -> Table:
 
 def overlap_table(analysis: Analysis) -> Table:
     """Scores by what a match must share."""
-    rows = [(matching, *counts.scores) for matching, counts in analysis.overlap.items()]
+    rows = [(f"{name}: {shared}", *analysis.overlap[name].scores) for name, shared in MATCHING.items()]
     return Table("Partial matches (SemEval-2013)", (Column("a match shares"), *_SCORES), rows)
 
 
