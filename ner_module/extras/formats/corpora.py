@@ -5,11 +5,10 @@ Each is a generator, as those of annotation tools (`tools.py`) are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from ner_module.data.formats.adapters import AnnotatedText, Item
-from ner_module.data.formats.cells import MisfitError
 from ner_module.data.formats.char_spans import DISCONTINUOUS, CharSpan
 from ner_module.data.formats.options import first_in
 from ner_module.data.formats.records import SPANS, TYPES, document_of, span_key, text_of
@@ -133,26 +132,6 @@ def google(record: Any, file: File) -> Iterator[Item]:
     marks = [(each["text_extraction"]["text_segment"], each["display_name"]) for each in record["annotations"]]
     spans = [(place.get("start_offset", 0), place["end_offset"], name) for place, name in marks]
     yield AnnotatedText(record["text_snippet"]["content"], spans)
-
-
-def ubiai(record: Any, file: File) -> Iterator[Item]:
-    """``{"document", "tokens": [{"text", "start", "end", "entityLabel"}]}``: what is called tokens are spans."""
-    yield AnnotatedText(record["document"], record["tokens"], document=record.get("documentName"))
-
-
-INCEPTION = "export CoNLL 2002 instead, which WebAnno and INCEpTION offer beside it"
-AZURE = """`python -c "import json; [print(json.dumps({'text': open(d['location']).read(), 'label': [[m['offset'], \
-m['offset'] + m['length'], m['category']] for e in d['entities'] for m in e['labels']]})) for d in \
-json.load(open('FILE'))['assets']['documents']]" > FILE.jsonl` beside the texts makes a file that is read"""
-
-
-def unread(name: str, advice: str) -> Callable[[Any, File], Iterator[Item]]:
-    """A kind of record that is known but not read."""
-
-    def refuse(record: Any, file: File) -> Iterator[Item]:
-        raise MisfitError(f"this is {name}, which is not read as it is", advice)
-
-    return refuse
 
 
 def table_rows(record: Any) -> list[Any] | None:

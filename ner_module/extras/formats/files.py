@@ -17,7 +17,6 @@ from ner_module.data.formats.options import ReadingOptions
 from ner_module.data.sentence import Sentence
 from ner_module.errors import DataError
 from ner_module.extras.formats.brat import is_brat, read_brat
-from ner_module.extras.formats.corpora import INCEPTION
 
 
 def _begins(pattern: str, *suffixes: str) -> Callable[[Path, str], bool]:
@@ -163,6 +162,7 @@ _MARK = re.compile(r"</?[A-Za-z][^<>]*>")
 _XML = r"(?:\s*<[?!][^>]*>)*\s*"
 _BIOC = "pip install bioc, then python -c \"from bioc import biocxml, biocjson; biocjson.dump(biocxml.load('FILE'), \
 open('FILE.json', 'w'))\" makes a file that is read"
+_INCEPTION = "export CoNLL 2002 instead, which WebAnno and INCEpTION offer beside it"
 _RASA = "`rasa data convert nlu -f json --data FILE --out FILE.json` makes a file that is read"
 _PYTHON = "`python -c \"import ast, json; x = open('FILE').read(); json.dump(ast.literal_eval(x[x.index('['):]), \
 open('FILE.json', 'w'))\"` makes a file that is read"
@@ -175,9 +175,9 @@ FILES = {
     "pubtator": FileFormat(_begins(r"\s*[0-9]+\|t\|"), _read_pubtator),
     "inline": FileFormat(_begins(_INLINE), _read_inline),
     "markup": FileFormat(_is_markup, _read_markup),
-    "webanno": FileFormat(_begins(r"#FORMAT=WebAnno TSV|\s*# webanno\."), _known("WebAnno TSV", INCEPTION)),
+    "webanno": FileFormat(_begins(r"#FORMAT=WebAnno TSV|\s*# webanno\."), _known("WebAnno TSV", _INCEPTION)),
     "bioc-xml": FileFormat(_begins(f"{_XML}<collection>"), _known("BioC XML", _BIOC)),
-    "xmi": FileFormat(_begins(f"{_XML}<xmi:XMI"), _known("a UIMA CAS", INCEPTION)),
+    "xmi": FileFormat(_begins(f"{_XML}<xmi:XMI"), _known("a UIMA CAS", _INCEPTION)),
     "rasa": FileFormat(_begins(r"(?:.*\n)*?(?:nlu:|## intent:)", ".yml", ".yaml", ".md"), _known("Rasa", _RASA)),
     "python": FileFormat(_begins(_LITERAL), _known("Python", _PYTHON)),
 }

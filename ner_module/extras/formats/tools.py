@@ -232,16 +232,9 @@ _TOOLS: dict[str, tuple[tuple[str, ...], Callable[[Any], Any], _Reader]] = {
     "Ground Truth": (("source",), lambda each: any(map(_is_job, each.values())), _ground_truth),
     "AutoML": (("text_snippet",), _has(text_snippet=dict, annotations=list), corpora.google),
     "Vertex AI": (("textContent",), _has(textSegmentAnnotations=list), corpora.google),
-    "UBIAI": (("documentName",), _has(document=str, tokens=list), corpora.ubiai),
     "DyGIE": (("sentences",), _has(sentences=list, ner=list), corpora.dygie),
     "W2NER": (("sentence",), _has(sentence=list, ner=list), corpora.w2ner),
     "Snips": (("data",), corpora.is_snips, corpora.snips),
-    "UIMA": (
-        ("%FEATURE_STRUCTURES",),
-        _has(),
-        corpora.unread("a UIMA CAS", corpora.INCEPTION),
-    ),
-    "Azure": (("projectFileVersion",), _has(assets=dict), corpora.unread("an Azure project", corpora.AZURE)),
     "quotes without offsets": (
         SPANS,
         lambda each: bool(corpora.quoted(each) and find_text(each, None)),

@@ -44,7 +44,6 @@ RECORDS = {
     "Vertex AI": {"textSegmentAnnotations": [
         {"endOffset": 12, "displayName": "PER"}, {"startOffset": 30, "endOffset": 37, "displayName": "LOC"},
     ], "textContent": TEXT},
-    "UBIAI": {"documentName": "a.txt", "document": TEXT, "tokens": PLACES, "relations": []},
     "DyGIE": {"doc_key": "d", "sentences": [BYRON, WORDS], "ner": [[], [[3, 4, "PER"], [9, 9, "LOC", 0.5]]]},
     "W2NER": {"sentence": WORDS, "ner": [{"index": [0, 1], "type": "PER"}, {"index": [6], "type": "LOC"}], "word": []},
     "Snips": {"data": [
@@ -105,8 +104,6 @@ def test_what_ground_truth_labelled_by_machine_is_left_out(read):
         ({"text": TEXT, "spans": {"a": SPANS, "b": SPANS}, "tokens": SPACY}, "several span groups mark text (a, b)"),
         ({"text": TEXT, "spans": SPANS, "ents": SPANS, "tokens": SPACY}, "there are spans in 'spans' and in 'ents'"),
         ({"text": TEXT, "entities": SPANS, "labels": [[0, 3, "X"]]}, "there are spans in 'entities' and in 'labels'"),
-        ({"%TYPES": {}, "%FEATURE_STRUCTURES": []}, "this is a UIMA CAS"),
-        ({"projectFileVersion": "1", "assets": {"documents": []}}, "this is an Azure project"),
         ({"columns": ["tokens"], "data": [1]}, "neither tokens with tags nor text"),
         ({"columns": 1, "data": {"a": 1}}, "neither tokens with tags nor text"),
         ({"0": {}}, "neither tokens with tags nor text"),
