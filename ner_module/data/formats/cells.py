@@ -31,6 +31,10 @@ def errors_at(path: Path, line: int | None) -> Iterator[None]:
         raise DataError(path, line, *misfit.args) from None
 
 
+def _is_tag(text: str) -> bool:
+    return text == OUTSIDE or ("-" in text and has_prefix(text))
+
+
 class TagCells:
     """Reads the tag cells of one file, each distinct cell once: integers get their names, what is no tag is refused.
 
@@ -64,7 +68,7 @@ class TagCells:
             raise MisfitError("the tag is empty", "write O for a word outside any entity")
         elif tag[0] in "BIESLUO" and tag[1:] in ("-", "_"):
             raise MisfitError(f"the tag {tag!r} names no entity type", "write it out, as in B-PER")
-        elif (bare := tag.strip("'\"()[]{}<>,;")) != tag and (bare == OUTSIDE or ("-" in bare and has_prefix(bare))):
+        elif (tag[0] in "'\"([{<" or tag[-1] in ",;'\"") and _is_tag(tag.strip("'\"()[]{}<>,;")):
             problem = f"the tag {tag!r} is in quotation marks or brackets, or a separator follows it"
             raise MisfitError(problem, "set --data.format csv if commas separate, or remove them")
         elif not tag.isprintable() or (" " in tag and not has_prefix(tag)):

@@ -175,7 +175,8 @@ def refuse_running_text(options: ReadingOptions, labels: Sequence[str]) -> None:
         return
     if all(map(str.isdecimal, labels)) or any(_MORE_THAN_LABEL.match(label) for label in labels):
         return
-    if len(set(labels)) * 4 > len(labels) * 3 or not any(map(str.isalnum, "".join(labels))):
+    are_names = sum(map(str.isupper, labels)) * 2 > len(labels)  # in a text of three words all labels may differ
+    if (len(set(labels)) * 4 > len(labels) * 3 and not are_names) or not any(map(str.isalnum, "".join(labels))):
         problem = f"no column holds tags, which would be {', '.join(map(repr, labels[:3]))}: this looks like raw text"
         raise MisfitError(problem, "give one word a line with its tag, or name the column: --data.label_column_name")
 

@@ -115,6 +115,8 @@ def _read_rows(path: Path) -> list[_Row]:
         lines = list(read_lines(path))
     except DataError as error:
         raise DataError(path, error.line, f"the predictions cannot be read ({error.problem})", again) from error
+    while lines and lines[-1].isspace():
+        lines.pop()
     rows = []
     for number, line in enumerate(lines, start=1):
         try:

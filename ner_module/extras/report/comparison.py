@@ -49,6 +49,8 @@ def view(runs: Sequence[RunContents], analyses: Sequence[Analysis | None]) -> di
     found = {letter: analysis for letter, analysis in zip(letters, analyses, strict=True) if analysis is not None}
     if lacking := [letter for letter in letters if letter not in found]:
         reason = f"Tests need predictions, which run {', '.join(lacking)} does not have: run test on it."
+    elif len({analysis.split for analysis in found.values()}) > 1:
+        reason = "Tests need the same data on all sides; some runs have test predictions and some validation ones."
     else:
         types = _types_table(found)
         try:
