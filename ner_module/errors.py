@@ -53,8 +53,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {' or '.join(found)}?" if found else ""
 
 
-def check_arguments(function: Callable[..., None], arguments: MutableMapping[str, Any], section: str) -> None:
-    """Take arguments that a program gave as the command line takes them, for a checkpoint holds plain values only.
+def make_plain(function: Callable[..., None], arguments: MutableMapping[str, Any], section: str) -> None:
+    """Make arguments that a program gave what the command line gives, for a checkpoint holds plain values only.
 
     Args:
         function: whose they are.

@@ -35,7 +35,7 @@ from ner_module.data.preparation import (
 )
 from ner_module.data.store import Documents, StoredSplit
 from ner_module.data.words import WORDS_VERSION
-from ner_module.errors import DataError, UserError, check_arguments
+from ner_module.errors import DataError, UserError, make_plain
 from ner_module.files import cache_folder
 from ner_module.pretrained import load_config
 from ner_module.tagging import OUTSIDE, LabelSet, Scheme
@@ -133,7 +133,7 @@ class NERDataModule(LightningDataModule):
         super().__init__()
         self.save_hyperparameters(logger=False)  # the whole configuration is logged, by `cli.py`
         self._options: Any = self.hparams
-        check_arguments(NERDataModule.__init__, self._options, "--data.")
+        make_plain(NERDataModule.__init__, self._options, "--data.")
         check_options(self._options)
         self.labels = LabelSet(())  # the model's; settled in `setup` or by a checkpoint
         self.label_map: dict[str, str] = dict(label_map or {})

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 from torchmetrics import SumMetric
 
-from ner_module.errors import RunError, check_arguments
+from ner_module.errors import RunError, make_plain
 from ner_module.metrics.entity_scores import EntityScores
 from ner_module.model import selfcheck
 from ner_module.model.crf import CRF
@@ -113,7 +113,7 @@ class NERModule(LightningModule):
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)  # the whole configuration is logged, by `cli.py`
-        check_arguments(NERModule.__init__, self.hparams, "--model.")
+        make_plain(NERModule.__init__, self.hparams, "--model.")
         check_options(self.hparams)
         self.model: Any = None
         self.crf: CRF | None = None

@@ -19,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ner_module.data.formats.adapters import AnnotatedText, FileFormat, offered_formats
+from ner_module.data.formats.cells import is_tag
 from ner_module.data.formats.char_spans import SpanCounts
 from ner_module.data.formats.columns import DOCSTART, read_columns
 from ner_module.data.formats.files import expand_files, read_head, read_lines, suffix_of
@@ -28,7 +29,6 @@ from ner_module.data.formats.records import RecordReader
 from ner_module.data.formats.tables import is_table, read_table
 from ner_module.data.sentence import Sentence
 from ner_module.errors import DataError
-from ner_module.tagging import OUTSIDE, has_prefix
 
 __all__ = [
     "FORMATS",
@@ -165,4 +165,4 @@ def _has_tagged_columns(lines: Sequence[str]) -> bool:
     rows = [line.split() for line in lines if line.strip() and not line.startswith(DOCSTART)]
     if len(rows) < 3 or len({len(row) for row in rows}) > 1 or len(rows[0]) < 2:
         return False
-    return all(row[-1] == OUTSIDE or ("-" in row[-1] and has_prefix(row[-1])) for row in rows)
+    return all(is_tag(row[-1]) for row in rows)

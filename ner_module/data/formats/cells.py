@@ -31,8 +31,9 @@ def errors_at(path: Path, line: int | None) -> Iterator[None]:
         raise DataError(path, line, *misfit.args) from None
 
 
-def _is_tag(text: str) -> bool:
-    return text == OUTSIDE or ("-" in text and has_prefix(text))
+def is_tag(cell: object) -> bool:
+    """Whether a cell is surely a tag: outside, or a type with its prefix; a letter alone may be a word."""
+    return isinstance(cell, str) and (cell == OUTSIDE or ("-" in cell and has_prefix(cell)))
 
 
 class TagCells:
@@ -68,7 +69,7 @@ class TagCells:
             raise MisfitError("the tag is empty", "write O for a word outside any entity")
         elif tag[0] in "BIESLUO" and tag[1:] in ("-", "_"):
             raise MisfitError(f"the tag {tag!r} names no entity type", "write it out, as in B-PER")
-        elif (tag[0] in "'\"([{<" or tag[-1] in ",;'\"") and _is_tag(tag.strip("'\"()[]{}<>,;")):
+        elif (tag[0] in "'\"([{<" or tag[-1] in ",;'\"") and is_tag(tag.strip("'\"()[]{}<>,;")):
             problem = f"the tag {tag!r} is in quotation marks or brackets, or a separator follows it"
             raise MisfitError(problem, "set --data.format csv if commas separate, or remove them")
         elif not tag.isprintable() or (" " in tag and not has_prefix(tag)):

@@ -23,7 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from ner_module.data.formats.cells import MisfitError, TagCells, errors_at
+from ner_module.data.formats.cells import MisfitError, TagCells, errors_at, is_tag
 from ner_module.data.formats.char_spans import SpanCounts
 from ner_module.data.formats.contents import (
     PLAIN_COMMENT,
@@ -313,7 +313,7 @@ def _column_names(lines: list[str], width: int, first_id: int | None) -> tuple[s
 
 def _look_swapped(words: Sequence[str], tags: Sequence[str]) -> bool:
     """Whether many words look like tags, or tags do not and there are far more different tags than words."""
-    if sum(word == OUTSIDE or ("-" in word and has_prefix(word)) for word in words) * 3 > len(words):
+    if sum(map(is_tag, words)) * 3 > len(words):
         return len(words) > 2 or OUTSIDE not in words
     if sum(tag == OUTSIDE or has_prefix(tag) for tag in tags) * 2 >= len(tags):
         return False

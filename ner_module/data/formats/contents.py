@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ner_module.data.formats.cells import NAME_COLUMNS, MisfitError
+from ner_module.data.formats.cells import NAME_COLUMNS, MisfitError, is_tag
 from ner_module.data.formats.options import NUMBER, TAGS, TEXTS, WORDS, ReadingOptions, first_in
 from ner_module.data.spelling import LIKE_OUTSIDE, respelling
 from ner_module.data.tag_census import OUTSIDE_SHARE
@@ -197,16 +197,10 @@ def rival_of(lists: Mapping[str, Any], chosen: str, but: Container[str | None]) 
     >>> rival_of({"tokens": ["Ada"], "tags": ["NNP"], "ner": ["B-PER"]}, "tags", ["tokens"])
     'ner'
     """
-
-    def is_tag(cell: Any) -> bool:
-        return isinstance(cell, str) and (cell == OUTSIDE or ("-" in cell and has_prefix(cell)))
-
     others = ((key, cells) for key, cells in lists.items() if key not in but and isinstance(cells, list) and cells)
-    return (
-        None
-        if any(map(is_tag, lists[chosen]))
-        else next((key for key, cells in others if all(map(is_tag, cells))), None)
-    )
+    if any(map(is_tag, lists[chosen])):
+        return None
+    return next((key for key, cells in others if all(map(is_tag, cells))), None)
 
 
 def sentences_counted(cells: Sequence[str]) -> int:

@@ -124,14 +124,10 @@ def is_snips(record: Any) -> bool:
     return all(isinstance(e, dict) and {"text"} <= e.keys() <= {"text", "entity", "slot_name"} for e in parts)
 
 
-def google(record: Any, file: File) -> Iterator[Item]:
-    """AutoML, and Vertex AI: ``{"textContent", "textSegmentAnnotations": [{"startOffset", …}]}``; 0 may be left out."""
-    if "textContent" in record:
-        yield AnnotatedText(record["textContent"], [{"startOffset": 0, **e} for e in record["textSegmentAnnotations"]])
-        return
-    marks = [(each["text_extraction"]["text_segment"], each["display_name"]) for each in record["annotations"]]
-    spans = [(place.get("start_offset", 0), place["end_offset"], name) for place, name in marks]
-    yield AnnotatedText(record["text_snippet"]["content"], spans)
+def vertex(record: Any, file: File) -> Iterator[Item]:
+    """Vertex AI: ``{"textContent", "textSegmentAnnotations": [{"startOffset", "endOffset", "displayName"}]}``."""
+    # A start of 0 may be left out.
+    yield AnnotatedText(record["textContent"], [{"startOffset": 0, **e} for e in record["textSegmentAnnotations"]])
 
 
 def table_rows(record: Any) -> list[Any] | None:

@@ -151,9 +151,10 @@ def _known(name: str, advice: str) -> Callable[[Path, ReadingOptions], Items]:
 _CONLL_2012 = r"(?:\s|#(?!begin).*\n)*(?:#begin document |\S+[ \t]+[0-9]+[ \t]+0[ \t]+(?:\S+[ \t]+){2}\([A-Z]\S*\*)"
 _ITEM = r"[^ \t\n]+[|/](?:O|[BIESLU]-[^\s|/]+|[A-Z]{3,})"
 _INLINE = rf"(?:\s*{_ITEM}[ \t\r]*\n)*\s*{_ITEM}(?:[ \t]+{_ITEM})+[ \t\r]*(?:\n|$)"
+_HTML = "a|abbr|b|body|br|code|div|em|h[1-6]|head|html|i|li|mark|p|pre|small|span|strong|su[bp]|t[dhr]|title|u"
 _MARKED = re.compile(  # linear in the length of a line
     r"<START:(?P<name>[^<>]+)>(?P<between>[^<]*+)<END>"
-    r"|<(?P<tag>(?!(?:p|b|i|u|em|strong|li|td)>)[a-z][\w-]*)"
+    rf"|<(?P<tag>(?!(?:{_HTML})>)[a-z][\w-]*)"
     r"(?> [^<>]*?type=[\"'](?P<type>[^\"'<>]+)[\"'][^<>]*+)?>(?P<inside>[^<]*+)</(?P=tag)>",
     re.IGNORECASE,
 )

@@ -37,10 +37,6 @@ RECORDS = {
         ], "labels": [{"label": "PER"}]}},
         "job-metadata": {"type": "groundtruth/text-span", "entities": [{"confidence": 0.1}]},
     },
-    "AutoML": {"annotations": [
-        {"text_extraction": {"text_segment": {"end_offset": 12}}, "display_name": "PER"},
-        {"text_extraction": {"text_segment": {"start_offset": 30, "end_offset": 37}}, "display_name": "LOC"},
-    ], "text_snippet": {"content": TEXT}},
     "Vertex AI": {"textSegmentAnnotations": [
         {"endOffset": 12, "displayName": "PER"}, {"startOffset": 30, "endOffset": 37, "displayName": "LOC"},
     ], "textContent": TEXT},
@@ -156,4 +152,6 @@ def test_marks_that_never_close_take_no_long(tmp_path, piece):
 
 
 def test_elements_of_html_are_no_types(refused):
-    assert "this looks like raw text" in refused("<p>Ada sat</p>\n<p>Bo ran</p>\n", "x.txt").problem
+    for name in ("p", "span", "H1", "title"):
+        text = f"<{name}>Ada sat</{name}>\n<{name}>Bo ran</{name}>\n"
+        assert "this looks like raw text" in refused(text, "x.txt").problem
