@@ -184,6 +184,14 @@ class TrainingSampler(Sampler[TrainingItem]):
             return Position(epoch, batches, finished, self.plan, self.plan)
         return Position(epoch, batches, max(finished, begun.sequences), self.plan, begun.order)
 
+    def reached(self, trainer: Any) -> Position | None:
+        """How far a trainer's ``fit`` has come; ``None`` for other commands."""
+        if trainer is None or trainer.state.fn != "fit":
+            return None
+        finished = getattr(trainer.fit_loop.epoch_loop.batch_progress.current, "processed", 0)
+        is_done = finished >= trainer.num_training_batches
+        return self.position(trainer.current_epoch + is_done, 0 if is_done else finished)
+
     def rest(self) -> tuple[list[MicroBatch], int]:
         """The begun epoch without the sequences that are finished, and its first micro-batch that is not."""
         begun = self._begun

@@ -29,6 +29,7 @@ from ner_module.data.preparation import (
     check_options,
     choose_held_out,
     encode_stored,
+    find_split,
     report_splits,
     sequence_limits,
     store_splits,
@@ -141,6 +142,7 @@ class NERDataModule(LightningDataModule):
         self.stored: dict[str, StoredSplit] = {}
         self.encoded: dict[str, EncodedSplit] = {}
         self.predicted_before = 0  # sentences whose prediction is done, whole stretches of `LOOK_AHEAD`
+        self._stage = "fit"  # the command without a trainer
         self._prepared: str | None = None  # the command whose data this process prepared and has not set up yet
         self._schemes: Mapping[str, str] = {}  # those of the files of each annotated split
         self._sentences: dict[str, tuple[str, Indices]] = {}  # of each split: the stored one, and which of its
@@ -161,11 +163,9 @@ class NERDataModule(LightningDataModule):
             self.private_folder = Path(self._temporary.name)
         return self.private_folder
 
-    label_names = property(lambda self: list(self.labels.names), doc="The labels by id, once they are settled.")
-
     def _command(self) -> str:
-        """The trainer's command; ``fit`` without a trainer."""
-        return self.trainer.state.fn.value if self.trainer is not None and self.trainer.state.fn else "fit"
+        """The trainer's command; without a trainer the stage of ``setup``."""
+        return self.trainer.state.fn.value if self.trainer is not None and self.trainer.state.fn else self._stage
 
     def prepare_data(self) -> None:
         """Read and tokenise into the cache; Lightning calls it in one process per node."""
@@ -226,6 +226,7 @@ class NERDataModule(LightningDataModule):
 
     def setup(self, stage: str) -> None:
         """Settle the labels and what is held out; Lightning calls it in every process."""
+        self._stage = stage
         if self._problem is None:
             try:
                 self._settle()
@@ -263,7 +264,7 @@ class NERDataModule(LightningDataModule):
 
     def sentences_of(self, split: str) -> tuple[str, Indices]:
         """Which encoded split holds the sentences of a split, and which of them they are."""
-        return self._sentences[split]
+        return find_split(self._sentences, split)
 
     def sentence_of(self, split: str, index: int) -> tuple[list[str], str, int]:
         """The words of the ``index``-th sentence of a split, and the file and line that it begins on."""
@@ -306,6 +307,7 @@ class NERDataModule(LightningDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         """All that is needed to see text as the model saw it in training; plain strings and numbers."""
+        position = (self.sampler and self.sampler.reached(self.trainer)) or self.begun
         return {
             "tokenizer": self._tokenizer_files,
             **self.labels.to_fields(),
@@ -315,17 +317,9 @@ class NERDataModule(LightningDataModule):
             "context_size": self.context_size,
             "label_map": dict(self.label_map),
             "words_version": WORDS_VERSION,
-            "position": self._position(),
+            "position": position and asdict(position),
             "train_sha256": self.stored["train"].meta["sha256"] if "train" in self.stored else self._train_sha256,
         }
-
-    def _position(self) -> dict[str, Any] | None:
-        position = self.begun
-        if self.trainer is not None and self.trainer.state.fn == "fit" and self.sampler is not None:
-            finished = getattr(self.trainer.fit_loop.epoch_loop.batch_progress.current, "processed", 0)
-            done, epoch = finished >= self.trainer.num_training_batches, self.trainer.current_epoch
-            position = self.sampler.position(*((epoch + 1, 0) if done else (epoch, finished)))
-        return None if position is None else asdict(position)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take tokenizer, labels and alignment from a checkpoint instead of base model and data."""

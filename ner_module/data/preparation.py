@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from rich.console import Console
@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 
 # Part of every key: raise it when what is stored changes its meaning.
 _VERSION = 10
+
+T = TypeVar("T")
 
 NEEDED = {"fit": "train", "validate": "validation", "test": "test", "predict": "predict"}
 """The split a command cannot run without."""
@@ -125,6 +127,15 @@ def store_splits(options: Any, command: str, cache: Path) -> dict[str, StoredSpl
             sources = ", ".join(found.meta["sources"])
             raise DataError(sources, None, f"the {name} data has no sentence", "give data, or leave the split out")
     return stored
+
+
+def find_split(splits: Mapping[str, T], name: str) -> T:
+    """One of what ``setup`` has made, by the split's name; raises a :class:`DataError` where it has not."""
+    if name not in splits:
+        command = next(command for command, needed in NEEDED.items() if needed == name)
+        advice = f"call setup({command!r}) first, with --data.{name}_file"
+        raise DataError(f"{name} data", None, "it is not there", advice)
+    return splits[name]
 
 
 def store_files(cache: Path, files: list[Path], reading: ReadingOptions) -> StoredSplit:

@@ -628,6 +628,21 @@ def test_a_command_without_its_data_says_so(make: Make, write: Write) -> None:
             start(restored(data), command)
 
 
+def test_without_a_trainer_setup_takes_the_stage(make: Make, write: Write) -> None:
+    data = make(train_file=write("B-PER O"), validation_file=write("O B-PER", name="dev"))
+    alone = restored(data, test_file=str(write("O O B-PER", name="test")))
+    with pytest.raises(
+        DataError, match=r"test data: it is not there; call setup\('test'\) first, with --data.test_file"
+    ):
+        alone.test_dataloader()
+    alone.setup("test")  # there is no training file
+    assert [tags for _, tags in evaluated(alone, "test")] == [["O", "O", "B-PER"]]
+    with pytest.raises(
+        DataError, match=r"train data: it is not there; call setup\('fit'\) first, with --data.train_file"
+    ):
+        alone.train_dataloader()
+
+
 def test_a_model_must_be_named(write: Write) -> None:
     with pytest.raises(DataError, match=r"--model.model_name_or_path: it is not given; name a hub id or a folder"):
         start(NERDataModule(train_file=str(write("O B-A"))))

@@ -654,7 +654,7 @@ def test_a_trained_module_keeps_its_labels_whatever_the_data_has(
     fresh, by_hand, of_another = (make_data(**options) for _ in range(3))
     by_hand.prepare_data()
     by_hand.setup("fit")
-    assert by_hand.label_names == ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]
+    assert by_hand.labels.names == ("O", "B-LOC", "I-LOC", "B-PER", "I-PER")
     loaders = by_hand.train_dataloader(), by_hand.val_dataloader()
     another = make_module()
     trainer().fit(another, of_another)
