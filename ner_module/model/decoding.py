@@ -32,7 +32,12 @@ class WordPredictions(NamedTuple):
 
 
 def decode_words(
-    logits_TC: Tensor, word_positions_NW: Tensor, labels: LabelSet, decoding: Decoding, crf: CRF | None = None
+    logits_TC: Tensor,
+    word_positions_NW: Tensor,
+    labels: LabelSet,
+    decoding: Decoding,
+    crf: CRF | None = None,
+    unannotated_NC: Tensor | None = None,
 ) -> WordPredictions:
     """The label of each word, from the logits at its first subword token: the only step from subword tokens to words.
 
@@ -43,8 +48,14 @@ def decode_words(
         labels: what the C stand for.
         decoding: ``viterbi`` for a sequence without illegal tags; of ``flat`` labels there are none.
         crf: learnt transitions, which ``viterbi`` adds, and by which it finds probabilities.
+        unannotated_NC: bool, labels that count as outside: of types that the annotation of a sentence lacks.
     """
     logits_NWC = logits_TC[word_positions_NW.clamp(min=0)].float()
+    if unannotated_NC is not None:
+        is_outside_C = torch.arange(len(labels.names), device=logits_TC.device) == labels.outside_id
+        counts_N1C = (unannotated_NC | is_outside_C).unsqueeze(1)
+        outside_NW1 = logits_NWC.masked_fill(~counts_N1C, -torch.inf).logsumexp(-1, keepdim=True)
+        logits_NWC = torch.where(is_outside_C, outside_NW1, logits_NWC.masked_fill(counts_N1C, -torch.inf))
     unseen_NW = word_positions_NW < 0
     probs_NWC = logits_NWC.softmax(-1)
     label_ids = probs_NWC.argmax(-1)
@@ -63,19 +74,6 @@ def decode_words(
     # A broken model has no confidence. (`torch.where` with a number would copy it to the device, and wait.)
     scores = scores.nan_to_num(0.0).masked_fill(unseen_NW, 0.0)
     return WordPredictions(label_ids.masked_fill(unseen_NW, labels.outside_id), scores, probs_NWC)
-
-
-def as_annotated(words: WordPredictions, unannotated_NC: Tensor | None, outside_id: int) -> WordPredictions:
-    """Predictions beside an annotation that lacks types: what is of such a type (``unannotated_NC``) is outside.
-
-    Its score becomes the probability that a word has no label of the annotated types.
-    """
-    if unannotated_NC is None:
-        return words
-    is_out_NW = unannotated_NC.gather(1, words.label_ids)
-    rest_NW = (words.probabilities * unannotated_NC.unsqueeze(1)).sum(-1) + words.probabilities[..., outside_id]
-    scores = torch.where(is_out_NW, rest_NW.nan_to_num(0.0), words.scores)
-    return words._replace(label_ids=words.label_ids.masked_fill(is_out_NW, outside_id), scores=scores)
 
 
 def likeliest_labels(probabilities_NWC: Tensor, scores_NW: Tensor, count: int = 3) -> tuple[Tensor, Tensor]:

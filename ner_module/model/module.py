@@ -24,7 +24,7 @@ from ner_module.errors import RunError, make_plain
 from ner_module.metrics.entity_scores import EntityScores
 from ner_module.model import selfcheck
 from ner_module.model.crf import CRF
-from ner_module.model.decoding import Decoding, WordPredictions, as_annotated, decode_words
+from ner_module.model.decoding import Decoding, WordPredictions, decode_words
 from ner_module.model.distillation import Teacher
 from ner_module.model.encoder import build_from_base, build_from_config, check_fits
 from ner_module.model.loss import sum_of_losses, wide
@@ -262,9 +262,8 @@ class NERModule(LightningModule):
         return list(self.trainer.strategy.reduce(totals, reduce_op="sum").tolist())
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
-        """Score whole sentences; returns what ``predict_step`` returns, of the types that are annotated."""
+        """Score whole sentences; returns what ``predict_step`` returns."""
         logits_TC, words = self.predict_words(batch)
-        words = as_annotated(words, batch.get("unannotated"), self.labels.outside_id)
         self._loss.update(sum_of_losses(logits_TC, batch, self.crf))
         self._labelled.update((batch["labels"] != IGNORE_INDEX).sum())
         self._scores.update(words.label_ids, batch["gold"])
@@ -277,7 +276,7 @@ class NERModule(LightningModule):
         return self._outputs(batch, self.predict_words(batch)[1])
 
     def predict_words(self, batch: dict[str, Any]) -> tuple[Tensor, WordPredictions]:
-        """Logits ``[T, C]`` of all sequences, and the words' labels."""
+        """Logits ``[T, C]`` of all sequences, and the words' labels: of annotated types alone, where that is known."""
         # A long text has more sequences than a batch should: as many at once as there are sentences bound the memory.
         step = max(len(batch["sentence_index"]), 1)
         groups = [batch["lengths"][first : first + step] for first in range(0, len(batch["lengths"]), step)]
@@ -285,7 +284,8 @@ class NERModule(LightningModule):
         parts = [self(input_ids, group) for input_ids, group in zip(inputs, groups, strict=True)]
         logits_TC = torch.cat(parts) if parts else torch.zeros((0, len(self.labels.names)), device=self.device)
         how = self.hparams["decoding"]
-        return logits_TC, decode_words(logits_TC, batch["word_positions"], self.labels, how, self.crf)
+        places, unannotated = batch["word_positions"], batch.get("unannotated")
+        return logits_TC, decode_words(logits_TC, places, self.labels, how, self.crf, unannotated)
 
     def _outputs(self, batch: dict[str, Any], words: WordPredictions) -> dict[str, Any]:
         return words._asdict() | {name: batch[name] for name in ("sentence_index", "num_words", "gold")}

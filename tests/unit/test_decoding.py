@@ -97,6 +97,26 @@ def test_viterbi_is_the_best_of_all_legal_sequences(scheme: str) -> None:
         torch.testing.assert_close(words.scores[row, :length], torch.where(positions[row, :length] < 0, 0.0, own))
 
 
+@pytest.mark.parametrize("decoding", ["greedy", "viterbi"])
+def test_types_that_are_not_annotated_count_as_outside(decoding: Any) -> None:
+    # As of a model without them, in which what they have is the outside label's.
+    labels, known = LabelSet(("O", "B-A", "I-A", "B-B", "I-B")), LabelSet(("O", "B-A", "I-A"))
+    logits = torch.randn(60, 5, generator=torch.Generator().manual_seed(0)) * 3
+    positions = torch.arange(60).view(12, 5)
+    positions[::4, 2] = -1
+    merged = torch.stack([logits[:, [0, 3, 4]].exp().sum(1).log(), logits[:, 1], logits[:, 2]], 1)
+    alone = decode_words(merged, positions, known, decoding)
+    lacks = torch.zeros(12, 5, dtype=torch.bool)
+    lacks[:6, 3:] = True
+    found = decode_words(logits, positions, labels, decoding, unannotated_NC=lacks)
+    everything = decode_words(logits, positions, labels, decoding)
+    for mine, short, whole in zip(found, alone, everything, strict=True):
+        torch.testing.assert_close(mine[:6][..., :3] if mine.ndim > 2 else mine[:6], short[:6])
+        assert torch.equal(mine[6:], whole[6:])
+    assert everything.label_ids[:6].ge(3).any()
+    assert not found.probabilities[:6, :, 3:].any()
+
+
 @pytest.mark.parametrize("size", [1.0, 300.0, float("inf")])
 @pytest.mark.parametrize("scheme", ["iob1", "iob2", "ioe1", "ioe2", "bioes", "bilou"])
 def test_no_sequence_is_illegal_whatever_the_model_says(scheme: str, size: float) -> None:

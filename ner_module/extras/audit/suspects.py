@@ -33,7 +33,6 @@ from ner_module.data.encoded import BatchAssembler
 from ner_module.data.store import StoredSplit
 from ner_module.errors import DataError, RunError
 from ner_module.extras.audit.findings import excerpt
-from ner_module.model.decoding import as_annotated
 from ner_module.model.module import NERModule
 from ner_module.tagging import OUTSIDE, Span, convert_tags
 from ner_module.training.runs import checkpoint_path
@@ -71,7 +70,6 @@ def rank_suspects(
             if name in batch:
                 batch[name] = batch[name].to(module.device)
         logits_TC, words = module.predict_words(batch)
-        words = as_annotated(words, batch.get("unannotated"), labels.outside_id)
         positions_NW, gold_NW = batch["word_positions"], batch["gold"]
         of_words_NWC = logits_TC[positions_NW.clamp(min=0)].float().softmax(dim=-1)
         confidence_NW = of_words_NWC.gather(-1, gold_NW.clamp(min=0).unsqueeze(-1)).squeeze(-1)
