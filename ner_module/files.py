@@ -127,6 +127,10 @@ def folder_written_whole(
         if lasting:
             sync(folder)
             sync(folder.parent)
+    except OSError as error:
+        if error.errno and error.filename is None:  # of a full disk, without a name
+            raise type(error)(error.errno, os.strerror(error.errno), str(folder)) from error
+        raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import shutil
 import threading
 from collections import Counter
@@ -711,6 +712,18 @@ def test_a_damaged_cache_is_made_again(
     with caplog.at_level(logging.WARNING):
         assert evaluated(make(**options), "validation") == before
     assert sum(f"is damaged: {lost} {damage}" in message for message in caplog.messages) == len(files)
+
+
+def test_a_full_disk_names_the_cache(make: Make, corpus: Path, tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, limits[1]))  # what a full disk does to a large file
+    try:
+        with pytest.raises(OSError, match="File too large") as full:
+            make(train_file=corpus / "train.conll")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert str(full.value.filename).startswith(str(tmp_path / "cache" / "stored-"))
+    assert not list((tmp_path / "cache").iterdir()), "nothing half is left"
 
 
 def test_a_copied_cache_is_used(make: Make, corpus: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
