@@ -10,6 +10,7 @@ import ast
 import importlib
 import re
 import shutil
+import textwrap
 from collections.abc import Iterable
 from difflib import get_close_matches
 from functools import partial
@@ -102,9 +103,9 @@ class CommandParser(argparse.ArgumentParser):
     """The options of a command beside training: named in full, and what is wrong with them is one error."""
 
     def __init__(self, command: str, description: str, epilog: str | None = None) -> None:
-        layout = argparse.RawDescriptionHelpFormatter if epilog else argparse.HelpFormatter
-        prog = f"python -m ner_module {command}"
-        super().__init__(prog, None, description, epilog, formatter_class=layout, allow_abbrev=False)
+        prog, layout = f"python -m ner_module {command}", argparse.RawDescriptionHelpFormatter
+        about = textwrap.fill(description, shutil.get_terminal_size().columns - 2)
+        super().__init__(prog, None, about, epilog, formatter_class=layout, allow_abbrev=False)
         self.register("type", Path, lambda text: Path(text).expanduser())  # shells leave the one of --output=~/x
 
     def error(self, message: str) -> NoReturn:
