@@ -133,7 +133,7 @@ def _saved_config(checkpoint: Path, command: str) -> Path:
             path.write_text(plain_config(text, str(saved), keep_all), encoding="utf-8")
             if not (problem := _edited_into_nonsense(saved, path, command)):
                 return path
-        log.warning("%s: %s; the configuration that %s carries is used", saved, problem, checkpoint)
+        log.warning("%s: %s; using the configuration in %s", saved, problem, checkpoint)
     carried = read_checkpoint(checkpoint)["ner_module"]["config"]
     path.write_text(plain_config(carried, f"the configuration in {checkpoint}", keep_all), encoding="utf-8")
     return path

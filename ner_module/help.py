@@ -10,6 +10,7 @@ import ast
 import importlib
 import re
 import shutil
+import textwrap
 from collections.abc import Iterable
 from difflib import get_close_matches
 from functools import partial
@@ -42,32 +43,32 @@ _ELSEWHERE = {
 
 OPTIONS = {
     "config": "A YAML file of options, as often as needed: a later one wins, and the command line wins over all.",
-    "run_dir": "Where everything of this run goes. Default: runs/<name of the first --config>/<time>.",
+    "run_dir": "The directory of the run. Default: runs/<name of the first --config>/<time>.",
     "ckpt_path": "best, last or a file: the checkpoint to use (best), or to resume training from. best and last are "
     "those of --run_dir, else of the newest run below runs/. It brings its configuration, labels and tokenizer along. "
     "auto resumes from last if the run has one, and starts from scratch if not.",
-    "seed_everything": "The seed of weights, dropout and the order of the data.",
+    "seed_everything": "The random seed of weights, dropout and the order of the data.",
     "save_every_minutes": "For fit: save last.ckpt every N minutes; a crash loses about that much work. 0: only after "
     "each epoch.",
-    "save_every_steps": "For fit: also save last.ckpt each time this many optimiser steps are done.",
+    "save_every_steps": "For fit: also save last.ckpt every N optimiser steps.",
     "output": "For predict: the JSONL file to write. Default: standard output.",
     "output_tags": "For predict: also write word_tags, each word's tag and the probabilities of its likeliest labels.",
-    "threshold": "For predict: the lowest score of an entity, or PER=0.8,ORG=0.7 by type; others are dropped.",
+    "threshold": "For predict: the minimum score of an entity, or PER=0.8,ORG=0.7 by type; others are dropped.",
     "precision": "For predict: per type, the lowest threshold with this precision on validation data (see `validate`).",
     "recall": "For predict: per type, the highest threshold with this recall on validation data.",
     "f_beta": "For predict: per type, the threshold with the best F-beta on validation data; below 1 for precision.",
-    "candidates": "For predict: also list candidates, of each type enough to hold this share of all its entities.",
+    "candidates": "For predict: also list candidates, enough per type to contain this share of its entities.",
     "calibrated": "For predict: write calibrated scores, as precision, recall and f_beta do.",
     "trainer.max_epochs": "passes over the training data (3)",
-    "trainer.max_steps": "updates of the weights after which training ends, if that is earlier",
-    "trainer.max_time": "the longest training, as DD:HH:MM:SS",
-    "trainer.accelerator": "cpu, gpu or mps; the best that is there unless named",
-    "trainer.devices": "how many of them, or which: 2, or [1, 3]",
+    "trainer.max_steps": "end training after this many optimiser steps, if that is earlier",
+    "trainer.max_time": "time limit of the training, as DD:HH:MM:SS",
+    "trainer.accelerator": "cpu, gpu or mps; by default the best available",
+    "trainer.devices": "the number of devices, or which: 2, or [1, 3]",
     "trainer.strategy": "ddp, for several devices",
-    "trainer.precision": "32-true, bf16-mixed or 16-mixed; bf16-mixed on a CUDA device that has it, unless named",
-    "trainer.accumulate_grad_batches": "batches of one step: a batch_size of 8 and 2 of them train as 16 does",
+    "trainer.precision": "32-true, bf16-mixed or 16-mixed; by default bf16-mixed on CUDA devices that support it",
+    "trainer.accumulate_grad_batches": "batches per optimiser step: a batch_size of 8 and 2 train like 16",
     "trainer.val_check_interval": "validate after this many batches, or this share of an epoch",
-    "trainer.limit_train_batches": "only so many batches of each epoch, to try something out",
+    "trainer.limit_train_batches": "only this many batches per epoch, to try something out",
 }
 """What is said of the options of a run, and of the ten of the trainer that most need; the others are explained in
 Lightning's words, by ``--help-all``."""
@@ -102,9 +103,9 @@ class CommandParser(argparse.ArgumentParser):
     """The options of a command beside training: named in full, and what is wrong with them is one error."""
 
     def __init__(self, command: str, description: str, epilog: str | None = None) -> None:
-        layout = argparse.RawDescriptionHelpFormatter if epilog else argparse.HelpFormatter
-        prog = f"python -m ner_module {command}"
-        super().__init__(prog, None, description, epilog, formatter_class=layout, allow_abbrev=False)
+        prog, layout = f"python -m ner_module {command}", argparse.RawDescriptionHelpFormatter
+        about = textwrap.fill(description, shutil.get_terminal_size().columns - 2)
+        super().__init__(prog, None, about, epilog, formatter_class=layout, allow_abbrev=False)
         self.register("type", Path, lambda text: Path(text).expanduser())  # shells leave the one of --output=~/x
 
     def error(self, message: str) -> NoReturn:

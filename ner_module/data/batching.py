@@ -56,8 +56,8 @@ class Plan:
         """The size of a whole step, over processes and accumulated micro-batches, in words."""
         parts = self.world_size * self.accumulate
         if self.max_tokens is None:
-            return f"{parts * self.batch_size:,} sentences a step"
-        return f"up to {parts * self.max_tokens:,} subword tokens a step"
+            return f"{parts * self.batch_size:,} sentences per step"
+        return f"up to {parts * self.max_tokens:,} subword tokens per step"
 
     def count(self, lengths: npt.NDArray[np.int64]) -> int:
         """Micro-batches of an epoch, the same for each process and in every epoch.

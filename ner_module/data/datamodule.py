@@ -52,45 +52,45 @@ class NERDataModule(LightningDataModule):
         model_name_or_path: the base model whose tokenizer is used; filled from ``--model.model_name_or_path``.
         revision: its revision on the hub; filled from ``--model.revision``.
         dataset_name: a dataset on the hub, ``namespace/name``, or a folder ``datasets`` can load.
-        dataset_config_name: which configuration of it, where it has several.
+        dataset_config_name: its configuration, where it has several.
         dataset_revision: branch, tag or commit of it; pin a commit to get the same data next year.
         train_file: annotated training data: a path, a glob such as ``data/train-*.jsonl``, or a list of either.
-        validation_file: data for choosing the best epoch. Without it a part of the training data is held out.
-        test_file: data for ``test``; scored once, at the end.
+        validation_file: data for choosing the best epoch; without it a part of the training data is held out.
+        test_file: test data; scored once, at the end.
         predict_file: for ``predict``: raw text (one line, one sentence), or tokens as JSONL or columns.
-        text_column_name: where the words are: a name, or a number from 0 in column files (``tokens`` or the first).
-        label_column_name: where the tags are, likewise (``ner_tags``, ``tags``, or the last column).
-        label_names: the names of integer tags, in order, when the data does not say.
+        text_column_name: the column of the words: a name, or a number from 0 in column files (``tokens`` or the first).
+        label_column_name: the column of the tags, likewise (``ner_tags``, ``tags``, or the last column).
+        label_names: names of integer tags, in order, where the data lack them.
         format: ``auto`` detects the format of a file from its name and content; name one to force it.
-        encoding: of text files; UTF-8 unless named.
+        encoding: encoding of text files; UTF-8 by default.
         max_record_mb: the longest line, row, JSON record or sentence that is read, in MiB of characters.
-        span_offsets: how offsets of spans count, where ``auto`` asks for it: ``exclusive``, ``inclusive``, ``utf16``, …
-        source_scheme: how the files write entities (detected): ``iob1``, ``iob2``, ``ioe1``, ``ioe2``, ``bioes``,
+        span_offsets: how span offsets are counted, where ``auto`` asks for it: ``exclusive``, ``inclusive``, …
+        source_scheme: the tagging scheme of the files (detected): ``iob1``, ``iob2``, ``ioe1``, ``ioe2``, ``bioes``,
             ``bilou``; without B-/I- prefixes, ``io`` (a run of one label is an entity) or ``flat`` (each word is).
-        scheme: the scheme the model is trained on; ``iob2`` unless the labels are ``flat``.
-        outside_label: the label of words outside any entity where it is not ``O``; ``flat`` labels may have none.
+        scheme: the tagging scheme to train; ``iob2`` unless the labels are ``flat``.
+        outside_label: the label of words outside any entity, where it is not ``O``; ``flat`` labels may have none.
         label_map: renames entity types (``{person: PER, human: PER}``) or drops them (``{misc: O}``), in all splits;
             for ``flat`` labels, the labels themselves. A checkpoint keeps its map; what is given beside it is added.
         annotated_types: the entity types that all files annotate, or those of some, by path or pattern
-            (``{news/*.conll: [PER, LOC]}``), where that is not all: a word outside may be of the other types there.
-        strict: refuse illegal tag sequences and spans that do not fit whole words, instead of repairing and counting.
-        validation_fraction: the share of the training sentences, or documents, held out without validation data, or 0.
-        max_seq_length: subword tokens of a sequence; longer sentences are split into overlapping windows and nothing is
-            lost. 512, or the model's own limit where that is less.
+            (``{news/*.conll: [PER, LOC]}``), where that is not all: a word outside may be of the others there.
+        strict: refuse invalid tag sequences and spans that do not match word boundaries, instead of repairing them.
+        validation_fraction: the share of training sentences, or documents, held out without validation data; 0: none.
+        max_seq_length: the most subword tokens of a sequence; longer sentences are split into overlapping windows,
+            nothing is lost. 512, or the model's own limit where that is less.
         stride: subword tokens that neighbouring windows share; a quarter of ``max_seq_length`` by default.
-        context_size: how many subword tokens of its document a sentence is read with, before and after it together;
-            its own words alone are labelled and predicted. 0 reads each sentence by itself. Longer sequences cost time.
-        documents: which sentences are of one document: ``marked`` as the data says (``-DOCSTART-``, ``# newdoc``, a
-            ``document`` key, brat files), or ``file``: also all of a file that marks none.
+        context_size: subword tokens of its document around a sentence that it is read with; only its own words are
+            labelled and predicted. 0 reads each sentence by itself. Longer sequences cost time.
+        documents: where documents begin: ``marked`` as in the data (``-DOCSTART-``, ``# newdoc``, a ``document`` key,
+            brat files), or ``file``: a file that marks none is one, too.
         label_all_tokens: compute the loss on all subword tokens of a word, not only the first; B- becomes I- on others.
-        batch_size: sentences of one training step on one device.
-        max_tokens: in place of ``batch_size``, the most subword tokens of a step on one device; that bounds memory.
-        eval_batch_size: sentences computed at once in evaluation and prediction; changes speed, never results.
+        batch_size: sentences per training step and device.
+        max_tokens: the most subword tokens per training step and device, in place of ``batch_size``; bounds memory.
+        eval_batch_size: batch size in evaluation and prediction; changes speed, never results.
         batching: which sentences share a training step: ``random``, or ``grouped`` by similar length, which computes
             less padding but learns from other batches.
-        num_workers: processes that assemble batches; 0 does it in the training process, and the results are the same.
+        num_workers: processes that assemble batches; 0 does it in the training process, with the same results.
         seed: decides the order of the training data and what is held out; filled from ``--seed_everything``.
-        cache_dir: where tokenised data is kept between runs; ``~/.cache/ner_module``, or ``$NER_MODULE_CACHE``.
+        cache_dir: cache of tokenised data; ``~/.cache/ner_module``, or ``$NER_MODULE_CACHE``.
     """
 
     def __init__(

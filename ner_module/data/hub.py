@@ -107,7 +107,7 @@ def choose_columns(
     for column, rows in (dataset.select_columns(strings)[:_HEAD] if strings else {}).items():
         head[column] = [tag for tags in rows for tag in tags or ()]
     if label_column is None and label in head and (rival := rival_of(head, label, ())):
-        problem = f"column {label!r} is called like tags, but the tags are in {rival!r}"
+        problem = f"column {label!r} is named like tags, but the tags are in {rival!r}"
         raise DataError(where, None, problem, "name one of them with --data.label_column_name")
     tags = kinds[label]
     if isinstance(tags, datasets.ClassLabel):

@@ -62,31 +62,32 @@ class NERModule(LightningModule):
     Args:
         model_name_or_path: the base model: a hub id, a folder, or ``package:…`` for weights from a Python package.
         revision: branch, tag or commit on the hub; pin a commit to get the same weights next year.
-        learning_rate: the peak; 2e-5 to 5e-5 suits most encoders. Too high a rate makes the model predict one label.
-        weight_decay: pulls weights (not biases or norms) towards zero; 0.01 is usual in pre-training.
-        warmup_ratio: the share of all steps over which the rate rises from 0; 0.1 helps large models start.
-        lr_scheduler_type: the rate after the warm-up: ``linear``, ``cosine`` or ``polynomial`` to 0, ``inverse_sqrt``,
-            ``constant``, by the names of transformers.
+        learning_rate: the peak learning rate; 2e-5 to 5e-5 suit most encoders, far higher ones collapse to one label.
+        weight_decay: AdamW's weight decay, of weights but not of biases and norms; 0.01 is usual in pre-training.
+        warmup_ratio: the share of all steps over which the learning rate rises from 0; 0.1 stabilises large models.
+        lr_scheduler_type: the schedule after the warm-up, by its name in transformers: ``linear``, ``cosine`` or
+            ``polynomial`` decay to 0, ``inverse_sqrt``, ``constant``.
         dropout: replaces the base model's dropout probabilities; null leaves them as they are.
         label_names: the labels by id. Not an option: filled from the data or the checkpoint.
         scheme: the tagging scheme of the labels. Not an option, likewise.
         outside_label: the label of words outside any entity. Not an option, likewise.
-        padding: how a batch is computed: ``none`` packs its sequences end to end, which gives the same numbers without
-            computing padding, for the families where that is proven (else the other); ``longest`` pads them.
-        compile: ``kernels`` trains by ``torch.compile``: for GPUs, where short sentences wait for kernels to be
-            launched; not yet measured on one. The first step takes a minute or so. Only with padding ``none``.
+        padding: ``none`` packs the sequences of a batch end to end and computes no padding, with the same results, for
+            the families where tests prove that (others are padded); ``longest`` pads.
+        compile: ``kernels`` trains with ``torch.compile``: for GPUs, where short sentences are bound by kernel
+            launches; not yet measured on one. The first step takes about a minute. Only with padding ``none``.
         gradient_checkpointing: store fewer activations and recompute them in the backward pass: less memory, about a
             third more time.
-        decoding: how words get their labels from the logits: ``viterbi`` takes the most probable sequence that the
-            scheme can write; ``greedy`` takes each word's most probable label, illegal sequences included.
-        head_learning_rate: the peak rate of the head, which starts from random numbers; null for that of the rest.
-        layer_decay: the rate of each layer is that of the layer above times this, down to the embeddings.
-        freeze: what stays as the base model has it: ``embeddings``, a number of first layers with them, or ``encoder``,
-            which trains the head alone.
-        crf: also learn which label follows which (a conditional random field), at the head's rate: better entities of
-            several words. Needs decoding ``viterbi``; a step takes longer by a few operations for each position.
-        distillation: what ``--data.annotated_types`` leaves open is learnt from the base model, a tagger: new types
-            are added, and what it knows is kept without the old data; a step takes about a quarter longer.
+        decoding: how labels are chosen from the logits: ``viterbi`` takes the most probable sequence that is valid in
+            the scheme; ``greedy`` takes each word's most probable label, also where the sequence is invalid.
+        head_learning_rate: the peak learning rate of the head, which starts from random weights; null: that of the
+            rest.
+        layer_decay: layer-wise decay of the learning rate: each layer has that of the layer above times this.
+        freeze: what is not trained: ``embeddings``, a number of lowest layers with them, or ``encoder``, all but the
+            head.
+        crf: add a conditional random field, which learns transitions between labels at the head's rate: better entities
+            of several words. Needs decoding ``viterbi``; steps are slightly slower.
+        distillation: knowledge distillation from the base model, a tagger, for words that ``--data.annotated_types``
+            leaves open: new types are learnt and known ones kept without the old data; steps take a quarter longer.
     """
 
     def __init__(

@@ -130,7 +130,7 @@ def _compare(config: Any, model: Any, device: torch.device, context: Callable[[]
     small.train()
     dropped = [values for values in compute(packed_logits, context, model.dtype) if values.ndim > 1]
     sound = all(values.isfinite().all() and values.any() for values in dropped)
-    return None if sound else "packed sequences with dropout are zero or no numbers"
+    return None if sound else "packed sequences with dropout are zero or not finite"
 
 
 def _distances(found: list[Tensor], exact: list[Tensor]) -> tuple[float, float]:

@@ -55,7 +55,7 @@ def described(checkpoint: Mapping[str, Any], path: Path) -> str:
 def warn_of_broken_weights(checkpoint: Mapping[str, Any], path: Path) -> None:
     """Say so where a model holds NaN or infinity: what it predicts means nothing."""
     if name := broken_weights(checkpoint):
-        log.warning("%s holds numbers that are not finite (%s): what it predicts means nothing", path, name)
+        log.warning("%s holds non-finite weights (%s): its predictions are meaningless", path, name)
 
 
 def broken_weights(checkpoint: Mapping[str, Any]) -> str | None:

@@ -12,6 +12,9 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar, RichProgressBar
+from rich.progress import ProgressColumn, Task
+from rich.table import Column
+from rich.text import Text
 
 _SECONDS_BETWEEN_LINES = 10.0
 """In the first minute; then six times as many."""
@@ -24,17 +27,21 @@ def progress_bar(command: str) -> Callback:
 
 
 class _EpochBar(RichProgressBar):
-    """Lightning's bar, with epochs counted from 1 as in the results table, and the loss, read every other second."""
+    """Lightning's bar; epochs count from 1 as in the results table, the loss is read every other second."""
 
     _read = float("-inf")
-    _metrics: dict[str, Any]
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-        """The loss; reading it waits for the device."""
+        """Nothing; reads the loss now and then, which waits for the device."""
         if time.monotonic() - self._read > _SECONDS_BETWEEN_READINGS:
-            self._metrics = {"train/loss": _loss(trainer)}
+            self._pace.loss = f"  loss {_loss(trainer):.4f}"
             self._read = time.monotonic()
-        return self._metrics
+        return {}
+
+    def configure_columns(self, trainer: Trainer) -> list[ProgressColumn]:
+        """Lightning's, but for its times and rate."""
+        self._pace = _PaceColumn(trainer)
+        return [*super().configure_columns(trainer)[:3], self._pace]
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leave the terminal to what follows; the bar would be drawn once more below it."""
@@ -50,6 +57,19 @@ class _EpochBar(RichProgressBar):
 
     def _get_train_description(self, current_epoch: int) -> str:
         return _epoch(self.trainer).capitalize()
+
+
+class _PaceColumn(ProgressColumn):
+    max_refresh, loss = 0.5, ""
+
+    def __init__(self, trainer: Trainer) -> None:
+        super().__init__(Column(no_wrap=True))
+        self._trainer = trainer
+
+    def render(self, task: Task) -> Text:
+        """Nothing before the rate is known."""
+        pace = _pace(self._trainer, 1 / task.speed, int(task.remaining or 0)) if task.speed else ""
+        return Text(pace + self.loss * self._trainer.training)
 
 
 class LineProgress(ProgressBar):
@@ -74,7 +94,7 @@ class LineProgress(ProgressBar):
     ) -> None:
         """Print a line if one is due."""
         now = time.monotonic()
-        running, total, epochs_left = _stage(trainer)
+        running, total, _ = _stage(trainer)
         last_running, last_batch, last_time = self._line
         if running != last_running:
             self._line = running, batch_idx, now
@@ -84,13 +104,9 @@ class LineProgress(ProgressBar):
             return
         self._line = running, batch_idx, now
         seconds = max(now - last_time, 1e-9) / (batch_idx - last_batch)
-        rate = f"{1 / seconds:,.1f} batches/s" if seconds <= 1 else f"{seconds:,.1f} s/batch"
         loss = f"  loss {_loss(trainer):.4f}" if trainer.training else ""
-        batches_left = total - batch_idx - 1
-        left = f"{_clock(seconds * batches_left)} left"
-        if epochs_left > 0:
-            left += f", {_clock(seconds * (batches_left + epochs_left * total))} of the training"
-        print(f"{running}  batch {batch_idx + 1}/{total}{loss}  {rate}  {left}", file=sys.stderr, flush=True)
+        pace = _pace(trainer, seconds, total - batch_idx - 1)
+        print(f"{running}  batch {batch_idx + 1}/{total}{loss}  {pace}", file=sys.stderr, flush=True)
 
     on_validation_batch_end = on_test_batch_end = on_predict_batch_end = on_train_batch_end
 
@@ -106,8 +122,16 @@ def _stage(trainer: Trainer) -> tuple[str, int, int]:
     return _epoch(trainer), int(trainer.num_training_batches), (trainer.max_epochs or 0) - trainer.current_epoch - 1
 
 
-def _clock(seconds: float) -> timedelta:
-    return timedelta(seconds=round(seconds))
+def _pace(trainer: Trainer, seconds: float, batches_left: int) -> str:
+    """The rate by the seconds of a batch, and the time left of what is running and of the training."""
+    _, total, epochs_left = _stage(trainer)
+    rate = f"{1 / seconds:,.1f} batches/s" if seconds <= 1 else f"{seconds:,.1f} s/batch"
+    training = f", training {_clock(seconds * (batches_left + epochs_left * total))}" if epochs_left > 0 else ""
+    return f"{rate}  {_clock(seconds * batches_left)} left{training}"
+
+
+def _clock(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds))).removeprefix("0:")
 
 
 def _loss(trainer: Trainer) -> float:

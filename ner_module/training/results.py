@@ -197,7 +197,7 @@ def is_as_written(path: Path, run_dir: Path, results: Mapping[str, Any]) -> bool
     digest = _digests(results).get(path.relative_to(run_dir).as_posix())
     changed = digest is not None and path.is_file() and sha256_of(path) != digest
     if changed:
-        log.warning("%s is not the file that the run wrote: it was edited or damaged", path)
+        log.warning("%s is not the file that the run wrote: it has been edited or damaged", path)
     return not changed
 
 
@@ -236,5 +236,5 @@ def _numbers(trainer: Trainer, prefix: str) -> dict[str, float]:
     metrics = trainer.callback_metrics.items()
     numbers = {name: round(float(value), 6) for name, value in metrics if name.startswith(prefix)}
     if trainer.is_global_zero and not math.isfinite(numbers.get(f"{prefix}loss", 0.0)):
-        log.warning("the loss on this data is not a finite number: the model is broken, and its scores mean nothing")
+        log.warning("the loss on this data is not a finite number: the model is broken, and its scores are meaningless")
     return numbers

@@ -67,7 +67,7 @@ def split_for(name: str) -> str:
         ("binary.conll", bytes(range(256)) * 9, ["binary.conll", "binary file"]),
         ("model.conll", b"PK\x03\x04" + b"x" * 99, ["model.conll", "zip archive"]),
         ("latin.conll", GOOD.encode() + "José B-PER\n".encode("latin-1"), ["latin.conll:9: ", "0xE9", "encoding"]),
-        ("cut.conll.gz", gzip.compress(GOOD.encode() * 999)[:-40], ["cut.conll.gz:", "cut short"]),
+        ("cut.conll.gz", gzip.compress(GOOD.encode() * 999)[:-40], ["cut.conll.gz:", "truncated"]),
         ("bad.jsonl", JSON_ROW * 2 + '{"tokens": [\n', ["bad.jsonl:3: ", "JSON"]),
         ("tags.jsonl", JSON_ROW + JSON_ROW.replace(', "sings"', ""), ["tags.jsonl:2: ", "1 token", "2 tags"]),
         ("key.jsonl", JSON_ROW + '{"tokens": ["a"]}\n', ["key.jsonl:2: ", "ner_tags"]),

@@ -81,6 +81,8 @@ def test_help_is_short_soon_there_and_imports_no_torch(tmp_path: Path, command: 
         seconds.append(time.perf_counter() - start)
     assert not re.search(r"\| +(torch|lightning|transformers)$", done.stderr, re.MULTILINE)
     assert done.stdout.count("\n") < 120
+    wide = [line for line in done.stdout.splitlines() if len(line) > 80 and "ner_module" not in line]
+    assert wide == [], "only a command may be wider than the terminal"
     assert min(seconds) < (2.0 if command else 1.0)
 
 

@@ -111,7 +111,7 @@ def broken(run: Path, tmp_path: Path) -> Path:
 
 
 def test_a_model_with_nan_is_named(broken: Path, run_main: RunMain, tmp_path: Path, caplog: Any) -> None:
-    message = "best.ckpt holds numbers that are not finite (model.classifier.weight): what it predicts means nothing"
+    message = "best.ckpt holds non-finite weights (model.classifier.weight): its predictions are meaningless"
     outcome = run_main(*PREDICT[:-1])
     assert message in outcome.err
     assert json.loads(outcome.out)["entities"] == []
@@ -133,7 +133,7 @@ def test_a_model_with_nan_is_named(broken: Path, run_main: RunMain, tmp_path: Pa
 def test_a_model_with_nan_is_not_exported(broken: Path, run_main: RunMain, tmp_path: Path) -> None:
     outcome = run_main(*EXPORT, "exported", check=False)
     assert outcome.code == 1
-    assert "best.ckpt holds numbers that are not finite (model.classifier.weight)" in outcome.errors()[0]
+    assert "best.ckpt holds non-finite weights (model.classifier.weight)" in outcome.errors()[0]
     assert not (tmp_path / "exported").exists()
 
 

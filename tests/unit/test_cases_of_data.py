@@ -74,7 +74,7 @@ def read(tmp_path: Path, file: Path | str, **options: Any) -> Read:
         ("17a-hipe-2022.tsv", GENERATED, {}, "words 0, tags 1"),
         ("17b-hipe-2022-without-comments.tsv", GENERATED, {}, "line 1 names the columns"),
         ("16g-pandas-tuples.csv", (1, 8, {"PER": 1, "LOC": 1}), {}, ""),
-        ("22-semicolon.csv", GENERATED, {}, "3 columns between semicolons"),
+        ("22-semicolon.csv", GENERATED, {}, "3 columns separated by semicolons"),
         ("23a-sentence-column.csv", GENERATED, {}, "sentence numbers 0 (sentence)"),
         ("23b-sentence-number-no-header.tsv", GENERATED, {}, "column 0 numbers the sentences"),
         ("27-crlf-shift", (3, 8, {"PER": 1, "LOC": 1}), {}, "as the quotes say: crlf_as_one"),

@@ -73,14 +73,14 @@ def test_the_run_says_and_saves_what_was_chosen(
     options = ["--trainer.max_steps", 2, "--trainer.accumulate_grad_batches", 2, "--run_dir", "run"]
     outcome = run_main("fit", *fit_options, *options)
     [line] = [line for line in outcome.err.splitlines() if line.startswith("run  ")]
-    assert "(1 x CPU, 1 thread), 32 sentences a step, precision bf16-mixed, which this GPU has" in line
+    assert "(1 x CPU, 1 thread), 32 sentences per step, precision bf16-mixed, which this GPU has" in line
     assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["trainer"]["precision"] == "bf16-mixed"
 
 
 def test_a_step_is_that_of_all_processes_and_micro_batches() -> None:
     plan = Plan(16, "random", 42, world_size=4, accumulate=2)
-    assert plan.step() == "128 sentences a step"
-    assert Plan(16, "random", 42, 4096, 4).step() == "up to 16,384 subword tokens a step"
+    assert plan.step() == "128 sentences per step"
+    assert Plan(16, "random", 42, 4096, 4).step() == "up to 16,384 subword tokens per step"
 
 
 @pytest.mark.slow

@@ -29,7 +29,7 @@ def test_tokens_and_tags(read):
 
 def test_where_the_key_and_the_tags_disagree_both_are_named(read, refused):
     record = {"tokens": ["Ann", "sat"], "tags": ["NNP", "VBD"], "entity": ["B-PER", "O"]}
-    assert "'tags' is called like tags, but the tags are in 'entity'" in refused([record]).problem
+    assert "'tags' is named like tags, but the tags are in 'entity'" in refused([record]).problem
     assert read([record], label_column_name="tags")[0].tags == ["NNP", "VBD"]
     assert read([record], label_column_name="entity")[0].tags == ["B-PER", "O"]
     assert read([{**record, "tags": ["PER", "O"]}])[0].tags == ["PER", "O"]

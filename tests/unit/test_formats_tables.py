@@ -79,7 +79,7 @@ def test_tables_are_told_by_what_they_hold(read, content):
 def test_where_the_name_and_the_cells_disagree_both_are_named(refused, read):
     content = "word,label,entity\nAnn,a.txt,B-PER\nyou,a.txt,O\n"
     error = refused(content)
-    assert "the column 'label' is called like one of tags, but the tags are in column 2 (PER 1)" in error.problem
+    assert "the column 'label' is named like a tag column, but the tags are in column 2 (PER 1)" in error.problem
     assert read(content, label_column_name="2") == [(["Ann", "you"], ["B-PER", "O"])]
     assert read(content, label_column_name="1") == [(["Ann", "you"], ["a.txt", "a.txt"])]
 

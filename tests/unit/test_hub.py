@@ -79,7 +79,7 @@ def test_columns_by_their_usual_or_given_names(text: str, label: str) -> None:
 @pytest.mark.parametrize("kind", ["class", "str"])
 def test_a_column_that_is_called_like_tags_beside_one_that_holds_them_is_refused(kind: str) -> None:
     rows = dataset(kind, "entity").add_column("tags", [["NNP", "NNP", "VBD"], ["NNP"], []])
-    with pytest.raises(DataError, match="'tags' is called like tags, but the tags are in 'entity'; name one of them"):
+    with pytest.raises(DataError, match="'tags' is named like tags, but the tags are in 'entity'; name one of them"):
         choose_columns(rows, "here", None, None, None)
     assert choose_columns(rows, "here", None, "tags", None).label == "tags"
     assert choose_columns(rows, "here", None, "entity", None).label == "entity"

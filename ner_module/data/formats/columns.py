@@ -216,7 +216,7 @@ def _find_layout(path: Path, head: Sequence[str], options: ReadingOptions, count
             raise MisfitError("the lines differ in their number of columns: this looks like raw text", advice)
         while shape.tabs and shape.width > 2 and not any(cells[shape.width - 1] for _, cells in rows):
             shape = shape._replace(width=shape.width - 1)  # tabs at the end of all lines
-        counts.say(path, f"{shape.width} columns between {'tabs' if shape.tabs else 'spaces'}")
+        counts.say(path, f"{shape.width} columns separated by {'tabs' if shape.tabs else 'spaces'}")
         say = partial(counts.say, path)
         layout = _choose_columns(shape, lines, [(n, cells[: shape.width]) for n, cells in rows], options, say)
     label = f", tags {layout.label}" if options.tagged else ""

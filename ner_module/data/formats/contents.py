@@ -140,7 +140,7 @@ def choose_columns(
     if is_named or (by_name and found[0].rank < 3) or (guessed and len(found) == 1):
         return text, guess, found
     if by_name and guessed is None:
-        problem = f"the column {names[guess]!r} is called like one of tags, but the tags are in {found[0]}"
+        problem = f"the column {names[guess]!r} is named like a tag column, but the tags are in {found[0]}"
         raise MisfitError(problem, f"name one of them with {option} ({found[0].number} or {guess})")
     chosen = guessed if by_name and guessed else found[0]
     if len(found) > 1:

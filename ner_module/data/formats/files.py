@@ -135,7 +135,7 @@ def _head(path: Path, size: int) -> bytes:
 
 
 def _damage(path: Path, line: int, error: Exception) -> DataError:
-    problem = f"the file is damaged or cut short here ({error})"
+    problem = f"the file is damaged or truncated here ({error})"
     return DataError(path, line, problem, "make or fetch the file again")
 
 

@@ -88,7 +88,7 @@ def _json(path: Path, text: str, limit: int) -> Iterator[tuple[int, Any]]:
         line += text.count("\n", position, end)
         position, needs_comma = end, in_list
     if in_list and position == len(text):
-        raise DataError(path, line, "the list does not end", "the file was cut short; make or fetch it again")
+        raise DataError(path, line, "the list does not end", "the file is truncated; make or fetch it again")
     if text[position + 1 :].strip(_SPACE):
         raise DataError(path, line, "something follows the end of the list", "remove it")
 

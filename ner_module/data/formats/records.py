@@ -121,7 +121,7 @@ class RecordReader:
         self._has_spans = token_key is None or tag_key is None
         if not self._has_spans:
             if tag_key and not self._label_key and (rival := rival_of(record, tag_key, (token_key, *WORDS))):
-                problem = f"{tag_key!r} is called like tags, but the tags are in {rival!r}"
+                problem = f"{tag_key!r} is named like tags, but the tags are in {rival!r}"
                 raise MisfitError(problem, "name one of them with --data.label_column_name")
             if None in (self._text_key, self._label_key):
                 self._counts.say(self._path, f"words are in {token_key!r}, tags in {tag_key!r}")

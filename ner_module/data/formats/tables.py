@@ -85,7 +85,7 @@ def read_table(path: Path, options: ReadingOptions, counts: SpanCounts) -> Itera
         return
     line, first, _ = head[0]
     full = [cells for _, cells, _ in head if len(cells) == len(first)]
-    counts.say(path, f"{len(first)} columns between {_SEPARATORS[separator]}")
+    counts.say(path, f"{len(first)} columns separated by {_SEPARATORS[separator]}")
     with errors_at(path, line):
         has_breaks = any(not cells for _, cells, _ in head)
         layout = _find_layout(full, options, has_breaks, partial(counts.say, path))

@@ -1,4 +1,4 @@
-"""What the predictions of a run say beyond one F1, and ``compare``: paired significance tests between runs."""
+"""Compare runs by paired significance tests; analyse predictions beyond one F1."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("runs", nargs="+", type=Path, metavar="A", help=f"{what}; several are one recipe's seeds")
     parser.add_argument("--against", nargs="+", type=Path, metavar="B", required=True, help=f"{what} to compare with")
     parser.add_argument("--split", choices=("test", "validation"), default="test", help="which predictions of a run")
-    parser.add_argument("--resamples", type=int, default=10_000, help="of each test; p is at least 1 / (this + 1)")
-    parser.add_argument("--seed", type=int, default=0, help="of the random numbers; the same seed, the same p")
+    parser.add_argument("--resamples", type=int, default=10_000, help="per test; p is at least 1 / (this + 1)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed; the same seed gives the same p")
     options = parser.parse_args(list(arguments))
     if options.resamples < 1:
         parser.error("--resamples must be at least 1")

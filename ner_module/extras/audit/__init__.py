@@ -1,4 +1,4 @@
-"""What is wrong with a dataset, and with a training planned on it, before a GPU hour is spent."""
+"""Check annotated data before training, or rank the annotations most likely wrong."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ OFFER = Offer(
 )
 
 _DESCRIPTION = """\
-Look for what is wrong with annotated data before it costs anything: sizes, tags, characters, duplicates and leakage
-between splits, conflicting annotations, rare and missing types, what the tokenizer and its windows do. Needs the base
-model's tokenizer and config, never its weights; without a model, the checks that need no tokenizer are made."""
+Check annotated data before training: sizes, tags, characters, duplicates, leakage between splits, conflicting
+annotations, rare and missing types, tokenization and truncation. Needs the base model's tokenizer and config, never
+its weights; without a model, checks that need a tokenizer are skipped."""
 
 _EPILOG = """\
-All other options are those of `fit` (python -m ner_module fit --help) and mean the same, for example:
+All other options are those of `fit`, for example:
   python -m ner_module audit --config my.yaml
-  python -m ner_module audit --data.train_file my/train.conll --data.test_file my/test.conll --strict
+  python -m ner_module audit --data.train_file my/train.conll --strict
   python -m ner_module audit --ckpt_path best --output suspects.jsonl
   python -m ner_module audit --config my.yaml --folds 5 --output suspects.jsonl"""
 
@@ -44,10 +44,10 @@ def main(arguments: Sequence[str]) -> int:
     add("--json", action="store_true", help="print JSON (suspects: JSONL) instead of tables")
     add("--strict", action="store_true", help="exit with 1 when there are errors or warnings")
     add = parser.add_argument_group("annotations most likely wrong").add_argument
-    add("--ckpt_path", help="best, last or a file: rank by this trained model's confidence")
-    add("--run_dir", help="the run that --ckpt_path best or last is of; the newest by default")
-    models = "train K models as `fit` would, each on the rest of the training data"
-    add("--folds", type=int, metavar="K", help=f"{models}, and rank every part by the model that has not seen it")
+    add("--ckpt_path", help="best, last or a file: rank by the confidence of this trained model")
+    add("--run_dir", help="the run of --ckpt_path best or last (the newest)")
+    models = "cross-validation: train K models as `fit` would, each on the rest of the training data"
+    add("--folds", type=int, metavar="K", help=f"{models}, and rank each fold by the model that has not seen it")
     add("--split", choices=("train", "validation", "test"), default="train", help="what to rank (train)")
     add("--top", type=int, default=20, metavar="N", help="how many to show (20); --output has them all")
     own, others = parser.parse_known_args(list(arguments))

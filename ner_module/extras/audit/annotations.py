@@ -51,10 +51,10 @@ def distribution(lengths: Sequence[int]) -> dict[str, int]:
 
 def changed_spans(corpus: Corpus) -> Iterator[Finding]:
     """Character spans that did not fall on words, overlapped or nested."""
-    advice = "a tagger gives each whole word one type: check that what was widened or dropped is what you meant"
+    advice = "a tagger gives each whole word one type: check what was widened or dropped"
     for name, source in corpus.sources.items():
         if changes := source.stored.meta["changed_spans"]:
-            message = f"not all that was annotated is read as it was: {changes}"
+            message = f"some annotated spans were changed: {changes}"
             example = Example(source.stored.meta["sources"][0], None, f"{name} data")
             yield Finding("changed_spans", "warning", 1, message, example, advice)
 
@@ -98,7 +98,7 @@ def balance_findings(corpus: Corpus, mentions: Mapping[str, Mapping[str, int]]) 
         few = {name: count for name, count in counts.items() if count < _FEW_TO_SCORE}
         if few and split != "train" and split not in empty:
             message = f"the {split} data has fewer than {_FEW_TO_SCORE} entities of {plural(len(few), 'type')}: "
-            advice = "do not read much into the scores of these types, nor into macro averages"
+            advice = "scores of these types, and macro averages, are unreliable"
             yield Finding("few_to_score", "info", len(few), message + _listed(few), None, advice)
 
 

@@ -69,7 +69,7 @@ def audit_data(data: NERDataModule) -> Audit:
             data.load_tokenizer()
             tokenization = data.tokenizer, data.max_seq_length, data.stride
     except (PretrainedError, RunError) as error:
-        advice = "what needs subword tokens is left out here"
+        advice = "checks that need subword tokens are skipped"
         findings.append(Finding("no_tokenizer", "error", 1, str(error), None, advice))
     return audit_corpus(corpus, tokenization, findings)
 
@@ -114,7 +114,7 @@ def _how_read(corpus: Corpus, types: Sequence[str]) -> Iterator[dict[str, Any]]:
             found = census.scheme_report()
             tagged = found["prefixed_words"] or found["flat_words"]
             fitting = tagged - found["illegal_words"].get(scheme, 0)
-            how = f"{fitting:,} of {plural(tagged, 'tagged word')} as it writes them" if tagged else "no word is tagged"
+            how = f"{fitting:,} of {plural(tagged, 'tagged word')} fit" if tagged else "no word is tagged"
             notes = [note for path, note, _ in stored.meta["notes"] if path == file]
             annotated = corpus.types_by_file[file]
             counts = {name: mentions[name] if annotated is None or name in annotated else None for name in types}
@@ -139,7 +139,7 @@ class DataAudit(Callback):
             log.warning("%s", finding.line())
         if counts := self._audit.summary():
             config = shlex.quote(str(self.run_dir / "config.yaml"))
-            log.info("%-10s %s; see all: %s audit --config %s", "audit", counts, self.launch, config)
+            log.info("%-10s %s; see all:\n  %s audit --config %s", "audit", counts, self.launch, config)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the whole, once a training that cannot start would have stopped."""

@@ -21,9 +21,9 @@ _MANY = 0.05
 _DETAILS = 1_000
 
 _EQUAL = {
-    "leakage": "in the training data too",
-    "near_leakage": "in the training data too but for case, white space or tokenisation",
-    "duplicate_sentences": "equal to an earlier one",
+    "leakage": "also in the training data",
+    "near_leakage": "also in the training data, up to case, white space or tokenisation",
+    "duplicate_sentences": "duplicates of earlier ones",
 }
 
 

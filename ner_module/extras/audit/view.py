@@ -24,9 +24,9 @@ _SIZES = (
     ("sentences", "sentences", ""),
     ("words", "words", ""),
     ("subword tokens", "subwords", ""),
-    ("words a sentence: median, 95th percentile, longest", "words_per_sentence", ""),
-    ("subword tokens a sentence, likewise", "subwords_per_sentence", ""),
-    ("sentences in several windows", "windowed_sentences", ""),
+    ("words per sentence: median, 95th percentile, longest", "words_per_sentence", ""),
+    ("subword tokens per sentence, likewise", "subwords_per_sentence", ""),
+    ("sentences split into windows", "windowed_sentences", ""),
     ("words unknown to the tokenizer", "unknown_words", "words"),
     ("entities", "entities", ""),
     ("sentences with an entity", "sentences_with_entities", "sentences"),
@@ -87,7 +87,7 @@ def show_suspects(suspects: Sequence[Suspect], own: argparse.Namespace) -> None:
     console = get_console()
     disagreed = sum(suspect["kind"] != "agreed" for suspect in suspects)
     summary = f"{plural(len(suspects), 'annotation')}, annotated or predicted; gold and model differ in {disagreed:,}. "
-    summary += "Ranked by the model's lowest probability of a gold tag in each; the first are the most likely wrong."
+    summary += "Ranked by the lowest probability of a gold tag in each: the first are the most likely wrong."
     console.print(Text(summary), "")
     for rank, suspect in enumerate(suspects[: own.top], 1):
         gold, predicted = (
@@ -98,7 +98,7 @@ def show_suspects(suspects: Sequence[Suspect], own: argparse.Namespace) -> None:
         console.print(Text.assemble(f"{rank:>3}  {suspect['score']:.4f}  ", (printable(verdict), "bold")))
         console.print(Padding(Text(printable("{file}:{line}  {text}".format_map(suspect))), (0, 0, 0, 13)))
     if own.folds is None and own.split == "train":
-        note = "This model was trained on these annotations; `--folds 5` asks models that have not seen them."
+        note = "This model was trained on these annotations; `--folds 5` ranks by models that have not seen them."
         console.print("", Text(note, style="italic"))
     if own.output is not None:
         console.print("", Text(f"All of them: {own.output}"), soft_wrap=True)

@@ -22,17 +22,17 @@ _MOJIBAKE = re.compile("\ufffd|[ÃÂ][\u0080-\u00bf]|â€")
 
 _KINDS = {
     "empty_words": ("that are empty or only white space", "remove them with their tags: a model cannot see them"),
-    "space_in_words": ("with white space", "split them if that is not meant: in running text no word will have any"),
+    "space_in_words": ("with white space", "split them unless that is meant: words of running text have none"),
     "control_characters": ("with control, unassigned or private characters", "remove these, remains of PDF or markup"),
     "zero_width_characters": (
         "with zero-width characters or soft hyphens",
-        "remove these: tokenizers see another word",
+        "remove these: they change how the word is tokenized",
     ),
     "damaged_characters": (
         "that look like text decoded with the wrong encoding",
-        "name the right one: --data.encoding",
+        "give the right one: --data.encoding",
     ),
-    "decomposed_characters": ("not in NFC (é as e and an accent)", "normalise all text to NFC, as other text will be"),
+    "decomposed_characters": ("not in NFC (é as e and an accent)", "normalise all text to NFC"),
 }
 
 _FORMS_AT_ONCE = 20_000
@@ -70,7 +70,7 @@ def character_findings(corpus: Corpus) -> Iterator[Finding]:
         words = {word for sentence in corpus.of(split) for word in sentence.tokens}
         if len(words) > 9 and len(prefix := commonprefix([min(words), max(words)])) > 1:  # noqa: RUF071 (characters)
             message = f"every word of the {split} data begins with {prefix!r}"
-            advice = "remove it: no word of running text will have it"
+            advice = "remove it: words of running text do not have it"
             yield Finding("same_beginning", "warning", len(words), message, corpus.of(split)[0].example(0, 1), advice)
     forms: dict[str, list[str]] = defaultdict(list)
     for form in corpus.forms:
@@ -102,12 +102,12 @@ def subword_findings(corpus: Corpus, tokenization: Tokenization) -> tuple[list[F
     invisible = [form for form in forms if not subwords[form]]
     problem, advice = "that vanish in tokenization", "remove them, or their zero-width characters: they are tagged O"
     found = [*_finding(corpus, "words_without_subword", "warning", invisible, problem, advice)]
-    problem = f"longer than {longest} subword tokens; the model sees the beginning"
+    problem = f"longer than {longest} subword tokens, which are truncated"
     advice = "check that it is a word, not an address, an encoded file or a table"
     found += _finding(corpus, "clipped_words", "warning", clipped, problem, advice)
     part, whole = corpus.count(unknown), corpus.forms.total()
     severity: Severity = "warning" if part > _MANY_UNKNOWN * whole else "info"
-    problem = f"({share(part, whole)}) with something that becomes {tokenizer.unk_token}"
+    problem = f"({share(part, whole)}) containing characters that become {tokenizer.unk_token}"
     advice = "choose a base model of this language and script if these words matter"
     found += _finding(corpus, "unknown_words", severity, unknown, problem, advice)
     lengths: dict[str, list[int]] = defaultdict(list)

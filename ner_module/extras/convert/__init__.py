@@ -1,4 +1,4 @@
-"""Annotated data from one format to another."""
+"""Convert annotated data between formats."""
 
 from ner_module.offers import Offer
 

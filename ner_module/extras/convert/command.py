@@ -31,29 +31,30 @@ def main(argv: Sequence[str]) -> int:
     """Run the command; returns the exit code."""
     parser = CommandParser(
         "convert",
-        "Convert annotated data between formats. Every word, tag and span that the target can\n"
-        "hold is kept; what it cannot hold is reported with counts.",
+        "Convert annotated data between formats. Whatever the target format cannot hold is counted and reported.",
         "Examples:\n"
         "  python -m ner_module convert doccano.jsonl train.conll\n"
         "  python -m ner_module convert train.conll.gz train.jsonl --scheme bioes\n"
         "  python -m ner_module convert 'corpus/*.conll' corpus_brat --to brat\n\n"
-        "`jsonl` holds tokens and tags; `doccano`, `label-studio` and `brat` hold text and character spans.\n"
-        "Documents survive everywhere, raw text in all but column formats.",
+        "`jsonl` holds tokens and tags; `doccano`, `label-studio` and `brat` text and\n"
+        "character spans. All keep documents; column formats lose the raw text.",
     )
     add = parser.add_argument
     add("inputs", nargs="+", metavar="IN", help="files, folders (brat, datasets) or quoted globs")
     add("output", type=Path, metavar="OUT", help="the file or folder to write; .gz compresses text")
-    add("--from", dest="format", choices=("auto", *known_formats()), default="auto", help="format of IN (auto)")
-    add("--to", choices=TARGETS, help="format of OUT (default: by its ending, such as .conll or .jsonl)")
-    add("--text_column_name", help="where the words or the text are: a key, a name or a number from 0")
-    add("--label_column_name", help="where the tags or the spans are, likewise")
+    known = ("auto", *known_formats())
+    add("--from", dest="format", choices=known, default="auto", metavar="FORMAT", help=f"of IN: {', '.join(known)}")
+    add("--to", choices=TARGETS, metavar="FORMAT", help=f"of OUT (by its extension): {', '.join(TARGETS)}")
+    add("--text_column_name", metavar="NAME", help="column or key of the words or the text: a name, or a number from 0")
+    add("--label_column_name", metavar="NAME", help="column or key of the tags or spans, likewise")
     add("--label_names", nargs="+", metavar="NAME", help="names of integer tags, from 0")
     add("--max_record_mb", type=int, default=16, metavar="N", help="the longest record of IN in MiB (16)")
-    add("--span_offsets", default="auto", help="how offsets in IN are counted (docs/data.md)")
+    add("--span_offsets", default="auto", metavar="WAY", help="how offsets in IN are counted (docs/data.md)")
     add("--encoding", help="encoding of IN (utf-8); OUT is always UTF-8")
-    add("--source_scheme", choices=SOURCE_SCHEMES, help="tagging scheme of IN (default: detected)")
-    add("--outside_label", help="the tag of words outside any entity in IN, where it is not O")
-    add("--scheme", choices=SCHEMES, help="tagging scheme of OUT (default: tags stay as they are)")
+    schemes = ", ".join(SOURCE_SCHEMES)
+    add("--source_scheme", choices=SOURCE_SCHEMES, metavar="SCHEME", help=f"of IN (detected): {schemes}")
+    add("--outside_label", metavar="TAG", help="the tag of words outside any entity in IN, if not O")
+    add("--scheme", choices=SCHEMES, metavar="SCHEME", help="of OUT, one of the same but io (default: that of IN)")
     add("--strict", action="store_true", help="exit with 1 after any warning")
     add("--overwrite", action="store_true", help="replace OUT if it exists")
     arguments = parser.parse_args(argv)

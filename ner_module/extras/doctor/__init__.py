@@ -1,4 +1,4 @@
-"""Whether this machine can train, before a job waits in a queue for it."""
+"""Check whether this machine is ready to train."""
 
 from ner_module.offers import Offer
 

@@ -88,7 +88,7 @@ def devices() -> Iterator[Check]:
         yield Check("CUDA", "warning", "there is a GPU that PyTorch cannot use", advice)
     usable, threads = usable_cpus(), torch.get_num_threads()
     advice = f"more threads than cores slow each other down: OMP_NUM_THREADS={max(1, int(usable))}"
-    yield _warning_if(threads > max(1.0, usable), "CPU", f"{threads} threads on {usable:g} usable cores", advice)
+    yield _warning_if(threads > max(1.0, usable), "CPU", f"threads: {threads}, usable cores: {usable:g}", advice)
 
 
 def storage() -> Iterator[Check]:

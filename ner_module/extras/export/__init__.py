@@ -1,4 +1,4 @@
-"""A checkpoint as a folder that anyone can load."""
+"""Export a checkpoint as a folder that transformers or onnxruntime loads."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def main(argv: Sequence[str]) -> int:
     """``python -m ner_module export``, parsed before anything heavy is imported; returns the exit code."""
     parser = CommandParser(
         "export",
-        "Write a checkpoint as a model folder for transformers or onnxruntime, with a model card. Its\n"
-        "entities are compared with the checkpoint's; a folder that finds different ones is refused.",
+        "Write a checkpoint as a model folder for transformers or onnxruntime, with a model card. Its predictions are "
+        "compared with the checkpoint's; a folder that predicts other entities is refused.",
         "Examples:\n"
-        "  python -m ner_module export --ckpt_path best --output exported\n"
-        "  python -m ner_module export --ckpt_path best --output exported-onnx --format onnx\n"
-        "  python -m ner_module export --ckpt_path best --output exported --name me/my-tagger\n"
+        "  python -m ner_module export --output exported\n"
+        "  python -m ner_module export --output exported-onnx --format onnx\n"
+        "  python -m ner_module export --output exported --name me/my-tagger\n"
         "  hf upload me/my-tagger exported",
     )
     add = parser.add_argument

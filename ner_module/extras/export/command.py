@@ -46,7 +46,7 @@ def export(options: argparse.Namespace) -> int:
     check_output(output, _is_export, [checkpoint, *([run_dir] if run_dir else [])], options.overwrite)
     loaded = read_checkpoint(checkpoint)
     if name := broken_weights(loaded):
-        raise RunError(f"{checkpoint} holds numbers that are not finite ({name}): nothing is exported; train again")
+        raise RunError(f"{checkpoint} holds non-finite weights ({name}): nothing is exported; train again")
     tagger = NERTagger.load(checkpoint)
     facts = CardFacts(
         name=(options.name or (run_name(run_dir) if run_dir else checkpoint.stem)).rpartition("/")[2],

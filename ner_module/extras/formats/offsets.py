@@ -105,7 +105,7 @@ class CountedOffsets:
         if hint := self._hint(1):
             problem, advice = f"{problem}: {hint[1]}", hint[2].partition(",")[0]
         elif auto and quoted:
-            advice = "offsets and text do not belong together: mend them, or take --data.span_offsets quotes"
+            advice = "offsets and text do not belong together: correct them, or set --data.span_offsets quotes"
         elif self._way in _COUNTED:
             problem = f"counted as {self._way}, {problem}"
         raise MisfitError(problem, advice)

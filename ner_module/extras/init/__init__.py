@@ -1,4 +1,4 @@
-"""A recipe to begin with, written from what the data look like.
+"""Write a commented recipe that suits your data.
 
 Rules of thumb, each with its reason in a comment of the recipe; ``docs/models.md`` has the sources. Nothing is tuned.
 """
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 OFFER = Offer(commands={"init": "ner_module.extras.init:main"}, needs=("audit",))
 
 _DESCRIPTION = """\
-Look at annotated data and print a recipe for them, with the reasons as comments: which base model, learning rate and
-number of epochs to begin with. Redirect it into a file, and train with it: fit --config my.yaml."""
+Print a recipe for annotated data, with the reasons as comments: base model, learning rate and number of epochs to
+start from. Redirect it into a file and train with it: fit --config my.yaml."""
 
 # From this share of letters outside Latin script, a multilingual model.
 _MANY_FOREIGN = 0.2
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("train_file", nargs="+", metavar="TRAIN", help="the training data: paths or globs")
     parser.add_argument("--validation_file", nargs="+", metavar="FILE", help="data for choosing the best epoch")
     parser.add_argument("--test_file", nargs="+", metavar="FILE", help="data for `test`")
-    parser.add_argument("--model_name_or_path", help="the base model; chosen by the script of the text if not given")
+    parser.add_argument("--model_name_or_path", help="the base model (chosen by the script and case of the text)")
     options = parser.parse_args(list(arguments))
 
     from ner_module.data.datamodule import NERDataModule
@@ -74,20 +74,20 @@ def recipe(corpus: Corpus, files: dict[str, str | list[str]], model: str | None 
         "# python -m ner_module fit --config THIS_FILE",
         "#",
         f"# {len(train):,} training sentences, {words:,} words, scheme {source.scheme}; entities: {counted}.",
-        "# What is wrong with them, if anything: python -m ner_module audit --config THIS_FILE",
+        "# Check them for problems: python -m ner_module audit --config THIS_FILE",
         "seed_everything: 42",
         "model:",
         f"  # {because}",
         f"  model_name_or_path: {json.dumps(chosen, ensure_ascii=False)}",
         f"  # {why}",
         f"  learning_rate: {rate}",
-        "  # The head starts from random numbers: a rate of its own has it learn in time (docs/results.md).",
+        "  # The head starts from random numbers: a rate of its own lets it catch up (docs/results.md).",
         "  head_learning_rate: 1.0e-3",
         "  warmup_ratio: 0.2",
-        "  # crf: true  # gained up to 3 points more; code other than this project's then scores less (docs/models.md)",
+        "  # crf: true  # gains up to 3 points more, but not in plain transformers code (docs/models.md)",
         "data:",
         *(f"  {option}: {json.dumps(value, ensure_ascii=False)}" for option, value in files.items()),
-        *([] if "validation_file" in files else ["  # Without a validation_file a tenth of it is held out."]),
+        *([] if "validation_file" in files else ["  # Without a validation_file, a tenth of these is held out."]),
         f"  batch_size: {_BATCH}",
         "trainer:",
         f"  # {steps * epochs:,} steps in all; a new classification head needs a few hundred.",
@@ -99,9 +99,9 @@ def recipe(corpus: Corpus, files: dict[str, str | list[str]], model: str | None 
 def _schedule(sentences: int) -> tuple[int, str, str]:
     """Epochs, learning rate, and the reason."""
     if sentences < 100:
-        return 50, "2.0e-5", "Few sentences: what is missing in steps has to come from epochs."
+        return 50, "2.0e-5", "Few sentences: more epochs make up for few steps per epoch."
     if sentences < 1_000:
-        return 20, "2.0e-5", "On small data many epochs with warm-up are more stable (Mosbach et al., 2021)."
+        return 20, "2.0e-5", "On small data, many epochs with warm-up are more stable (Mosbach et al., 2021)."
     if sentences < 5_000:
         return 5, "3.0e-5", "2e-5 to 5e-5 suit most encoders; a few more epochs than on large data."
     return 3, "2.0e-5", "In the range that BERT's authors searched: 2e-5 to 5e-5, 2 to 4 epochs."
@@ -117,4 +117,4 @@ def _model(corpus: Corpus) -> tuple[str, str]:
     inside = [word for words in entities for word in words]
     if sum(word[:1].isupper() for word in inside) < 0.5 * len(inside):
         return "google-bert/bert-base-uncased", "Uncased: most entities are not capitalised in these data."
-    return "google-bert/bert-base-cased", "Cased: capital letters tell names from other words in these data."
+    return "google-bert/bert-base-cased", "Cased: capital letters distinguish names from other words in these data."

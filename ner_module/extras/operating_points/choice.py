@@ -127,7 +127,7 @@ def choose(
     """
     goals = {name: asked[name] for name in ("precision", "recall", "f_beta") if name in asked}
     if len(goals) > 1:
-        raise RunError(f"{' and '.join(goals)} cannot be wanted at once: choose one")
+        raise RunError(f"{' and '.join(goals)} cannot be combined: choose one")
     by_type = _by_type(asked.get("threshold", {}), labels.entity_types)
     shares = [*by_type.values(), *(asked[name] for name in ("precision", "recall", "candidates") if name in asked)]
     if not all(0 < value < 1 for value in shares) or not 0 < goals.get("f_beta", 1) < math.inf:
@@ -156,7 +156,7 @@ def choose(
             listed[name] = candidate_threshold(of_type["candidates"], asked["candidates"])
             if listed[name] == math.inf:
                 why = f"of {of_type['gold']} entities in the validation data too few are found, or there are too few"
-                log.warning("%s: no candidates, for %s cannot be promised: %s", name, asked["candidates"], why)
+                log.warning("%s: no candidates, since %s cannot be guaranteed: %s", name, asked["candidates"], why)
     calibration = (points["temperature"], points["offset"]) if goals or "calibrated" in asked else None
     return ChosenPoint(calibration, chosen | by_type, listed)
 

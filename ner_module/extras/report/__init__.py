@@ -1,4 +1,4 @@
-"""``report.html`` of a run, and pages that compare runs: self-contained, inert, offline.
+"""Write ``report.html`` of a run, or a page that compares several.
 
 `page.py` fills the templates, `figure.py` draws, `comparison.py` is for several runs.
 """
@@ -19,7 +19,7 @@ OFFER = Offer(
 )
 
 _DESCRIPTION = """\
-Of one run directory: write its report.html, and the plots as PNG beside it, again. Of several: write one page that
+For one run directory, rewrite its report.html, and the plots as PNG beside it. For several, write one page that
 compares them, with paired tests of each against the first."""
 
 

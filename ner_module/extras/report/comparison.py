@@ -34,7 +34,7 @@ _SCORES = {
     "calibration_error": "Expected calibration error",
 }
 
-_CHANGES = ("gold entities found", "spurious ones gone", "gold entities lost", "spurious ones new")
+_CHANGES = ("newly correct", "no longer spurious", "no longer correct", "newly spurious")
 
 
 def view(runs: Sequence[RunContents], analyses: Sequence[Analysis | None]) -> dict[str, Any]:

@@ -130,7 +130,7 @@ def calibration(analysis: Analysis | None) -> Draw | None:
         areas = [20 + 120 * number / max(numbers) for number in numbers]
         axes.scatter(confidence, precision, s=areas, color=_COLOURS[0], zorder=3, clip_on=False)
         axes.set(xlim=(0, 1), ylim=(0, 1))
-        axes.set_xlabel("mean confidence; a dot's area is the number of predictions", color=_SOFT)
+        axes.set_xlabel("mean confidence (dot area: number of predictions)", color=_SOFT)
         return [(c, p, f"confidence {c:.2f}, precision {p:.2f}, {n:,} predictions") for n, c, p in bins]
 
     return draw

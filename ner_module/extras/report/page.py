@@ -37,6 +37,7 @@ MOST_ERRORS = 20_000
 """More would make the page heavy; the rest is in the JSONL file, and the page says so."""
 _CONTEXT = 40
 """Words shown on either side of an error in a long sentence."""
+_UNITS = {"step_ms": "ms per step", "peak_memory_mb": "peak memory (MB)"}
 
 
 def write(options: argparse.Namespace) -> int:
@@ -209,7 +210,7 @@ def _numbers_table(title: str, values: Mapping[str, Any]) -> Table:
         return f"{value:,}" if type(value) is int else str(value)
 
     rows = [
-        ("time", _duration(value)) if name == "seconds" else (name.replace("_", " "), text(value))
+        ("time", _duration(value)) if name == "seconds" else (_UNITS.get(name, name.replace("_", " ")), text(value))
         for name, value in comparison.flatten(values).items()
     ]
     return Table(title, [Column(""), Column("Value")], rows)

@@ -1,4 +1,4 @@
-"""The options of a configuration as a JSON schema, for editors.
+"""Print the options as a JSON schema, for editors.
 
 An editor that knows YAML completes and explains options with it, and underlines what is misspelt. Written from the
 parser of ``fit``; types that JSON has no word for (callbacks, loggers) may be anything.

@@ -64,7 +64,7 @@ class Throughput(Callback):
         update_results(self.run_dir, {"throughput": {name: round(value, 4) for name, value in numbers.items()}})
         say(
             f"Speed: {numbers['sentences_per_second']:,.0f} sentences/s, {numbers['subwords_per_second']:,.0f} subword "
-            f"tokens/s; {numbers['step_ms']:,.0f} ms a batch; peak memory {numbers['peak_memory_mb']:,.0f} MB"
+            f"tokens/s; {numbers['step_ms']:,.0f} ms per batch; peak memory {numbers['peak_memory_mb']:,.0f} MB"
         )
 
 

@@ -1,4 +1,4 @@
-"""The recipe that suits these data best, found in the time there is: a search over the options of ``fit``."""
+"""Search the options of ``fit`` for the best validation F1 in a given time."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from ner_module.offers import Offer
 OFFER = Offer(commands={"tune": "ner_module.extras.tune:main"}, needs=("analysis",))
 
 _DESCRIPTION = """\
-Search the options of `fit` for the best F1 on validation data. The first trial is the recipe as it is; each is a run of
-its own, and those that fall behind are stopped. The best becomes a recipe that `fit` takes, and is trained beside the
-first with seeds that chose neither: is it better? Test data are never scored. The same command with the --run_dir of a
-search resumes it, or takes part in it: several at once, as in a SLURM array, share its trials."""
+Search the options of `fit` for the best F1 on validation data. The first trial is the unchanged recipe; each trial is a
+run of its own, and those that fall behind are pruned. The best is written as a recipe for `fit`, then retrained beside
+the first with new seeds: is it better? Test data are never scored. The same command with the --run_dir of a search
+resumes it, or joins it: several at once, as in a SLURM array, share its trials."""
 
 _EPILOG = """\
-All other options are those of `fit` (python -m ner_module fit --help), for example:
+All other options are those of `fit`, for example:
   python -m ner_module tune --config my.yaml --budget 30m
-  python -m ner_module tune --config my.yaml --trials 20 --space my_space.yaml --run_dir runs/search
+  python -m ner_module tune --config my.yaml --trials 20 --run_dir runs/search
   python -m ner_module tune --run_dir runs/search --trials 40"""
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -55,11 +55,11 @@ def main(arguments: Sequence[str]) -> int:
     """
     parser = CommandParser("tune", _DESCRIPTION, _EPILOG)
     add = parser.add_argument
-    add("--budget", type=seconds, metavar="TIME", help="how long this command may take: 90s, 30m, 2h, 1d")
-    add("--trials", type=int, metavar="N", help="how many trials the search has in all")
-    add("--space", type=Path, metavar="FILE", help="a YAML of what is searched: options with ranges or choices")
-    add("--seeds", type=int, default=3, metavar="N", help="with how many seeds both recipes are trained again (3)")
-    add("--run_dir", type=Path, metavar="DIR", help="of the search; a new one below runs/ unless given")
+    add("--budget", type=seconds, metavar="TIME", help="time limit of this command: 90s, 30m, 2h, 1d")
+    add("--trials", type=int, metavar="N", help="trials of the search in total")
+    add("--space", type=Path, metavar="FILE", help="a YAML file of the search space: options with ranges or choices")
+    add("--seeds", type=int, default=3, metavar="N", help="seeds with which both recipes are retrained (3)")
+    add("--run_dir", type=Path, metavar="DIR", help="the search to write or resume; a new one in runs/ by default")
     own, others = parser.parse_known_args(list(arguments))
     if own.budget is None and own.trials is None:
         parser.error("give --budget TIME, --trials N or both")

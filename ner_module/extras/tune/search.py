@@ -79,7 +79,7 @@ class Search:
             )
             if not self.study.trials:
                 self.study.enqueue_trial({name: value_of(self.options, name) for name in self.space})
-        say(f"search     {self.folder}\n           what is searched: {path}")
+        say(f"search     {self.folder}\n           search space: {path}")
 
     def run(self, most: int | None, deadline: float | None, seeds: int) -> None:
         """Run trials until all workers together have ``most``, or the next would not fit into the time.
@@ -186,7 +186,7 @@ class Search:
         get_console().print("", self.table(ranked).for_terminal(), "", sep="\n")
         say(f"best       trial {best.number}: {self.run_dir(best)}\n           as a recipe: {path}")
         if run_of(best) == RECIPE:
-            say("           no trial was better than the recipe as it is")
+            say("           no trial was better than the original recipe")
         elif self._running(alive=True):
             say("           other workers are still searching: the last of them compares it with the recipe")
         else:
@@ -241,15 +241,15 @@ def compare_recipes(search: Search, best: FrozenTrial, seeds: int, deadline: flo
                 if problem := problem or run_command(run_dir, ["validate"]):
                     raise RunError(f"the comparison stopped: {problem}")
             used.append(seed)
-            say(f"seed {seed:<5} both recipes trained again  {(time.monotonic() - begun) / 60:.1f} min")
+            say(f"seed {seed:<5} both recipes retrained  {(time.monotonic() - begun) / 60:.1f} min")
     launch = launch_command()
     if not used:
         again = f"{launch} tune --run_dir {search.folder} --trials 0"
-        say(f"gain       not measured: the budget has no time for it. To do it:\n  {again}")
+        say(f"gain       not measured: no time left in the budget. To measure it:\n  {again}")
         return
     ours, theirs = sides = [[folder / f"{run}-seed-{seed}" for seed in used] for run in recipes]
     a, b = ([read_json_object(run / "results.json")["validate"]["val/f1"] for run in side] for side in sides)
-    say(f"\nA: the recipe that was found; B: the recipe as it is; both trained again with {len(used)} seeds.\n")
+    say(f"\nA: the recipe found; B: the original recipe; both retrained with {len(used)} seeds.\n")
     try:
         compare([*map(str, ours), "--against", *map(str, theirs), "--split", "validation"])
     except DataError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ def test_everything_on_the_screen_and_as_json(
     assert read_as in " ".join(outcome.out.split())
     for part in (
         "format conll, detected from",
-        "2 columns between tabs",
+        "2 columns separated by tabs",
         "words 0, tags 1",
         "scheme iob2: 25 of 25 tagged",
     ):
@@ -155,7 +156,8 @@ def test_fit_says_the_worst_and_leaves_the_whole(
     said = outcome.err
     assert f"{test}:1: 1 sentence of the test data" in said
     assert said.count("an illegal tag sequence") == 2, "once for each split, and not again by the audit"
-    [pointer] = [line for line in said.splitlines() if line.startswith("audit ")]
+    [summary, pointer] = re.findall("^audit .*\n.*", said, re.MULTILINE)[0].splitlines()
+    assert summary.endswith("; see all:"), "the command stands on a line of its own: it can be copied whole"
     assert pointer.endswith("audit --config run/config.yaml")
     report = json.loads((tmp_path / "run" / "audit.json").read_text(encoding="utf-8"))
     assert {"leakage", "illegal_tags"} <= set(codes(report))
@@ -253,8 +255,8 @@ def test_each_file_of_a_split_says_its_scheme_and_what_it_leaves_out(run_main: R
     (tmp_path / "d.jsonl").write_text('{"tokens": ["Ada"], "tags": ["B-PER"]}\n')
     report = json.loads(run_main("audit", "--data.train_file", f"{tmp_path}/[a-d].*", "--json", check=False).out)
     said = {Path(file["file"]).name: "; ".join(file["read_as"]) for file in report["files"]}
-    assert "scheme iob2: 3 of 3 tagged words as it writes them" in said["a.conll"]
-    assert "scheme iob2: 1 of 3 tagged words as it writes them" in said["b.conll"]
+    assert "scheme iob2: 3 of 3 tagged words fit" in said["a.conll"]
+    assert "scheme iob2: 1 of 3 tagged words fit" in said["b.conll"]
     assert "binary judgements, which say nothing of other words: 3" in said["c.jsonl"]
     assert "scheme iob2: no word is tagged" in said["c.jsonl"]
     assert "words are in 'tokens', tags in 'tags'" in said["d.jsonl"]

@@ -148,7 +148,7 @@ def test_what_is_asked_for(caplog: pytest.LogCaptureFixture) -> None:
 @pytest.mark.parametrize(
     ("asked", "problem"),
     [
-        ({"precision": 0.9, "recall": 0.9}, "precision and recall cannot be wanted at once"),
+        ({"precision": 0.9, "recall": 0.9}, "precision and recall cannot be combined"),
         ({"precision": 90.0}, "lie between 0 and 1"),
         ({"threshold": math.nan}, "lie between 0 and 1"),
         ({"f_beta": 0.0}, "f_beta above 0"),

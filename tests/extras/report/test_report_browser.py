@@ -263,3 +263,22 @@ def test_comparison(browser: Any, runs: list[Path], tmp_path: Path, width: int) 
         sizes = page.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
         assert sizes[0] <= sizes[1]
         assert page.locator(".chart img").count() == 3
+
+
+def test_on_a_phone_scores_are_in_sight(browser: Any, runs: list[Path], tmp_path: Path) -> None:
+    path = tmp_path / "comparison.html"
+    write_comparison(runs, path)
+    with Visit(browser, path, 390) as page:
+        assert [text.count("F1 0.") for text in page.locator(".facts dd").all_inner_texts()] == [1, 1]
+        _is_readable_on_a_phone(page)
+    with Visit(browser, runs[0] / "report.html", 390) as page:
+        assert page.locator(".score").bounding_box()["y"] < 300
+        _is_readable_on_a_phone(page)
+
+
+def _is_readable_on_a_phone(page: Any) -> None:
+    """Titles of tables are not cut, and rows have no names of a word a line."""
+    cut = "[...document.querySelectorAll('caption')].filter(e => e.getBoundingClientRect().right > innerWidth)"
+    assert page.evaluate(f"{cut}.map(e => e.textContent)") == []
+    narrow = "e => e.textContent.includes(' ') && e.clientHeight > 2 * e.clientWidth"
+    assert page.evaluate(f"[...document.querySelectorAll('tbody th')].filter({narrow}).map(e => e.textContent)") == []
