@@ -37,10 +37,12 @@ class Watched:
     def __init__(self) -> None:
         self.seconds, self.marginals = 0.0, False
 
-    def __call__(self, logits_TC: Tensor, positions_NW: Tensor, labels: LabelSet, decoding: Any) -> WordPredictions:
+    def __call__(
+        self, logits_TC: Tensor, positions_NW: Tensor, labels: LabelSet, decoding: Any, *more: Any
+    ) -> WordPredictions:
         """The same."""
         started = time.process_time()
-        words = decode_words(logits_TC, positions_NW, labels, decoding)
+        words = decode_words(logits_TC, positions_NW, labels, decoding, *more)
         self.seconds += time.process_time() - started
         if self.marginals:
             probs_NWC = logits_TC[positions_NW.clamp(min=0)].float().softmax(-1).clamp(min=1e-12)
