@@ -221,3 +221,18 @@ def test_a_header_over_numbers_is_no_word(read):
 def test_columns_of_sentences_go_by_their_names_in_errors(read):
     with pytest.raises(DataError, match="2 tokens in 'column text', but 1 tags in 'column label'"):
         read("text,start,end,label\nAda sat,0,3,PER\n")
+
+
+@pytest.mark.parametrize(("name", "start"), [("x.tsv", ""), ("x.txt", ""), ("x.csv", "text,tags\n")])
+def test_sentences_beside_their_tags_need_no_header(read, name, start):
+    """Naver's Korean data; a sentence may begin with a bracket that is a word."""
+    rows = [("Ada Lovelace sat", "PER-B PER-I O"), ("[Bo = we]", "O O O"), ("it", "O"), ("[1] sat", "O O")]
+    text = start + "".join(("," if start else "\t").join(row) + "\n" for row in rows)
+    assert read(text, name) == [tuple(cell.split() for cell in row) for row in rows]
+
+
+def test_comments_above_a_table(read, refused):
+    table = "word,tag\nAda,B-PER\n"
+    assert read(f"# exported by x, in 2022\n{table}") == [(["Ada"], ["B-PER"])]
+    assert read("# 1,O\nAda,B-PER\n") == [(["# 1", "Ada"], ["O", "B-PER"])]
+    assert "complete or remove it" in refused(f"{table}#23159251\nBo,O\n").advice

@@ -145,6 +145,8 @@ def detect_format(path: Path, options: ReadingOptions) -> str:
     if suffix == ".csv":
         return "csv"
     rows = [line for line in lines if line.strip() and not line.startswith(("#", DOCSTART))]
+    if _are_sentences(rows):
+        return "tsv"
     has_sentences = any(" " in row.strip() for row in rows) and not any("\t" in row for row in rows)
     if has_sentences and not options.tagged and suffix not in _COLUMN_SUFFIXES and not _has_tagged_columns(rows):
         problem = "this may be raw text or columns"
@@ -158,6 +160,13 @@ def _folder_format(path: Path) -> str:
         return "datasets"
     advice = "name a file, a glob such as folder/*.conll, or a folder of a known format (brat, a saved dataset)"
     raise DataError(path, None, "this folder is not a dataset", advice)
+
+
+def _are_sentences(rows: Sequence[str]) -> bool:
+    """Whether most lines are a sentence, a tab, and as many tags, and none is anything else."""
+    pairs = [[cell.split() for cell in row.split("\t")] for row in rows]
+    fitting = [len(pair) == 2 and len(pair[0]) == len(pair[1]) for pair in pairs]
+    return all(fitting) and sum(len(pair[1]) > 1 for pair in pairs) * 2 > len(pairs)
 
 
 def _has_tagged_columns(lines: Sequence[str]) -> bool:

@@ -16,11 +16,11 @@ from ner_module.data.formats.cells import NAME_COLUMNS, MisfitError, is_tag
 from ner_module.data.formats.options import NUMBER, TAGS, TEXTS, WORDS, ReadingOptions, first_in
 from ner_module.data.spelling import LIKE_OUTSIDE, respelling
 from ner_module.data.tag_census import OUTSIDE_SHARE
-from ner_module.tagging import OUTSIDE, has_prefix, tags_to_spans
+from ner_module.tagging import OUTSIDE, UNTYPED, has_prefix, tags_to_spans
 
 # The types of CoNLL-2000, and of German CoNLL-2003: syntax beside entities, taken for tags only where there are none.
 _CHUNKS = frozenset(["NP", "VP", "PP", "ADJP", "ADVP", "SBAR", "PRT", "CONJP", "INTJ", "LST", "UCP", "NC", "VC", "PC"])
-PLAIN_COMMENT = re.compile(r"#(?:\s*[^\s=]+\s*=|begin |end )")
+PLAIN_COMMENT = re.compile(r"#(?:\s*[^\s=]+\s*=|begin |end |\s+(?:begin|end) document\b)")
 """How lines start that are comments wherever they stand: ``# key = value``, ``#begin document``."""
 
 _MOST_TAGS = 500
@@ -79,7 +79,7 @@ def _in_pairs(number: int, cells: Sequence[str]) -> Iterator[TagColumn]:
     pairs = [dict(_PAIR.findall(cell)) if "=" in cell else {} for cell in cells]
     for key in itertools.islice(dict.fromkeys(itertools.chain.from_iterable(pairs)), _MOST_KEYS):
         column = _tag_column(number, [found.get(key, OUTSIDE) for found in pairs])
-        if column is not None and column.rank == 3:
+        if column is not None and column.rank == 3 and set(column.entities) != {UNTYPED}:
             yield column._replace(key=key)
 
 
@@ -191,14 +191,14 @@ def is_constant(cells: Sequence[str]) -> bool:
     return 5 < len(cells) == cells.count(cells[0])
 
 
-def rival_of(lists: Mapping[str, Any], chosen: str, but: Container[str | None]) -> str | None:
-    """The key of a list of tags with prefixes, or ``O``, beside a chosen one that has none; ``but`` some keys.
+def rival_of(lists: Mapping[str, Any], chosen: str | None, but: Container[str | None]) -> str | None:
+    """The key of a list of tags with prefixes, or ``O``, beside a chosen one, if any, without; ``but`` some keys.
 
     >>> rival_of({"tokens": ["Ada"], "tags": ["NNP"], "ner": ["B-PER"]}, "tags", ["tokens"])
     'ner'
     """
     others = ((key, cells) for key, cells in lists.items() if key not in but and isinstance(cells, list) and cells)
-    if any(map(is_tag, lists[chosen])):
+    if chosen is not None and any(map(is_tag, lists[chosen])):
         return None
     return next((key for key, cells in others if all(map(is_tag, cells))), None)
 

@@ -23,7 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ner_module.data.formats.cells import MisfitError, TagCells, describe, errors_at
+from ner_module.data.formats.cells import MisfitError, TagCells, describe, errors_at, is_tag
 from ner_module.data.formats.char_spans import SpanCounts
 from ner_module.data.formats.contents import (
     PLAIN_COMMENT,
@@ -56,6 +56,7 @@ _WRAPPED = re.compile(
     r"""(?:\{\s*['"]entities['"]\s*:|array\()\s*(\[.*\])\s*(?:,\s*(?:dtype=\w+)?)?\s*[)}]""", re.DOTALL
 )
 _TUPLE = re.compile(r"""\((['"].*['"],?)\)""", re.DOTALL)
+_BEGINS_LIST = re.compile(r"""\[\s*(?:['"\[({]|[-\s,0-9]*\]$)|\{['"]""")  # [sic] and [1] begin words
 _LIST = re.compile(rf"\[(?:[\s,]*(?:{_ITEM}))*+[\s,]*\]", re.DOTALL)
 
 _Row = tuple[int, list[str], int]  # the line it begins on, its cells (none for an empty row), the line it ends on
@@ -79,7 +80,7 @@ def read_table(path: Path, options: ReadingOptions, counts: SpanCounts) -> Itera
         start[0] = "\n"
     separator = "\t" if options.format == "tsv" else max(_SEPARATORS, key=lambda each: _even_rows(start, each))
     rows = _rows(path, itertools.chain(start, lines), separator, options.max_record, _is_spaced(start, separator))
-    rows = itertools.dropwhile(lambda row: not row[1] or PLAIN_COMMENT.match(row[1][0]), rows)
+    rows = itertools.dropwhile(lambda row: not row[1] or _is_comment(row[1]), rows)
     head = take(rows, _HEAD_ROWS, lambda row: sum(map(len, row[1])))
     if not head:
         return
@@ -156,8 +157,13 @@ def _of_width(path: Path, rows: Iterable[_Row], width: int) -> Iterator[_Row]:
             if PLAIN_COMMENT.match(cells[0]):
                 continue
             problem = f"the row has {len(cells)} cell{'s' * (len(cells) != 1)}, the table {width} columns"
-            raise DataError(path, line, problem, "complete it, or quote the cells that hold a separator")
+            raise DataError(path, line, problem, "complete or remove it, or quote the cells that hold a separator")
         yield row
+
+
+def _is_comment(cells: list[str]) -> bool:
+    """Whether the cells of a row above the table are a comment."""
+    return PLAIN_COMMENT.match(cells[0]) is not None or (cells[0][:2] == "# " and not any(map(is_tag, cells)))
 
 
 def _is_quoted(line: str) -> bool:
@@ -225,7 +231,7 @@ def _has_sentence_rows(rows: list[list[str]], layout: _Layout) -> bool:
         tags = words if layout.label is None else cells[layout.label].strip()
         parts = tags.split()
         are_alike = len({has_prefix(tag) for tag in parts if tag not in (OUTSIDE, *LIKE_OUTSIDE)}) < 2
-        if tags.startswith(("[", "{'", '{"')) and len(tags) > 1:
+        if _BEGINS_LIST.match(tags):
             return True
         if layout.label is not None and len(parts) == len(words.split()) > 1 and are_alike:
             return True
@@ -284,9 +290,10 @@ def _records(
         with errors_at(path, line):
             tags = [] if layout.label is None else _list(cells[layout.label])
             if layout.label is None:  # a cell that is no list is raw text unless its column is called words
-                has_words = text.startswith("[") or splits_at_spaces
+                has_words = bool(_BEGINS_LIST.match(text)) or splits_at_spaces
             elif has_words is None:  # the first row decides
-                has_words = not isinstance(tags[0], (list, dict)) if tags else not text or text.startswith("[")
+                is_list = not text or _BEGINS_LIST.match(text) is not None
+                has_words = not isinstance(tags[0], (list, dict)) if tags else is_list
             words = _list(text) if has_words else text
         yield line, {text_key: words, label_key: tags, "document": document, "id": name}
 
@@ -302,7 +309,7 @@ def _list(cell: str) -> list[Any]:
         cell = wrapped[1]
     elif of_strings := _TUPLE.fullmatch(cell):
         cell = f"[{of_strings[1]}]"
-    if not (cell.startswith("[") and cell.endswith("]")) and not cell.startswith(("{'", '{"')):
+    if not _BEGINS_LIST.match(cell):
         return [part for part in re.split("[ \\t]+", cell) if part]
     with contextlib.suppress(ValueError, RecursionError, SyntaxError, MemoryError):
         is_python = re.match(r"\[\s*[(\[{]", cell) and "'" in cell  # lists of tuples, lists or dictionaries

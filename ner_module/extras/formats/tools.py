@@ -228,7 +228,7 @@ _TOOLS: dict[str, tuple[tuple[str, ...], Callable[[Any], Any], _Reader]] = {
         corpora.cluener,
     ),
     "Rasa": (("intent", "rasa_nlu_data"), lambda each: "text" in each or "rasa_nlu_data" in each, corpora.rasa),
-    "BioC": (("documents", "passages", "PubTator3"), lambda each: "text" not in each, corpora.bioc),
+    "BioC": (("documents", "passages", "PubTator3"), corpora.is_bioc, corpora.bioc),
     "Ground Truth": (("source",), lambda each: any(map(_is_job, each.values())), _ground_truth),
     "Vertex AI": (("textContent",), _has(textSegmentAnnotations=list), corpora.vertex),
     "DyGIE": (("sentences",), _has(sentences=list, ner=list), corpora.dygie),
