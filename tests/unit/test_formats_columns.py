@@ -335,6 +335,7 @@ def test_documents_that_are_named_beside_the_mark(read):
         ["They  they  PRON  2:nsubj\t_", "buy  buy  VERB  0:root\tSpaceAfter=No"],  # CoNLL-U between runs of spaces
         ["a\tx\t-", "b\ty\t1:1**", "c\tz\t*"],  # numbers of phrases, of STREUSLE
         ["a\tx\tDegree=Pos", "b\ty\tCase=Nom|Number=Sing"],
+        ["a\tx\t(person-1", "b\ty\t_", "c\tz\tperson-1)(place-2)"],  # coreference, of GUM
     ],
 )
 def test_features_and_numbers_are_no_tags(refused, cells):

@@ -215,6 +215,8 @@ def test_located_words_are_the_words(tokens):
 def test_tags_are_found_under_any_key(read, key, more):
     records = [{"tokens": ["Ada", "sat"], key: tags, **more} for tags in (["O", "O"], ["B-PER", "O"])]
     assert [s.tags for s in read(records)] == [["O", "O"], ["B-PER", "O"]]
+    [sentence] = read([{"tokens": ["A", "d", "a", "."], key: ["B-X", "M-X", "E-X", "O"]}])
+    assert sentence.tags == ["B-X", "M-X", "E-X", "O"]  # as BMES, which is said later
 
 
 @pytest.mark.parametrize(

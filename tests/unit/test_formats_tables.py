@@ -231,6 +231,12 @@ def test_sentences_beside_their_tags_need_no_header(read, name, start):
     assert read(text, name) == [tuple(cell.split() for cell in row) for row in rows]
 
 
+def test_sentences_that_are_counted_anew_in_each_document(read):
+    rows = [f"{doc},{sentence},{word},O" for doc in "123" for sentence in "01" for word in ("Ada", "sat")]
+    for names in ("file,nr,word,tag", "doc,sent,word,tag"):
+        assert read("\n".join([names, *(f"f{row}" for row in rows)])) == [(["Ada", "sat"], ["O", "O"])] * 6
+
+
 def test_comments_above_a_table(read, refused):
     table = "word,tag\nAda,B-PER\n"
     assert read(f"# exported by x, in 2022\n{table}") == [(["Ada"], ["B-PER"])]

@@ -47,7 +47,7 @@ _GLOBAL_COLUMNS = re.compile(r"# ?global\.columns ?= ?(.+)")
 _CONLLU_COLUMNS = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
 _NEW_DOCUMENT = re.compile(r"# ?(?:newdoc(?: id)?|hipe2022:document_id)(?: ?= ?(.+))?")
 _COMMENT = ["#"]
-_NO_TAG = re.compile(r"[-_*]*|[^=]+=.*|[0-9]*[:*][0-9:*]*")  # also of CoNLL-U's features, and numbers of phrases
+_NO_TAG = re.compile(r"""[-_*]*|[^=]+=.*|[0-9]*[:*][0-9:*]*|[^()'"]*[()].*""")  # nothing, features, or phrases
 _HEAD_LINES = 2_000
 _MAX_HEAD = 1 << 20  # comments and empty lines before the first word
 _MIN_SAMPLE = 30  # fewer say little about how many different words and tags there are

@@ -200,7 +200,14 @@ def rival_of(lists: Mapping[str, Any], chosen: str | None, but: Container[str | 
     others = ((key, cells) for key, cells in lists.items() if key not in but and isinstance(cells, list) and cells)
     if chosen is not None and any(map(is_tag, lists[chosen])):
         return None
-    return next((key for key, cells in others if all(map(is_tag, cells))), None)
+    return next((key for key, cells in others if _are_tags(cells)), None)
+
+
+def _are_tags(cells: Sequence[Any]) -> bool:
+    if not all(isinstance(cell, str) for cell in cells):
+        return False
+    spelt = respelling(cells)
+    return all(is_tag(spelt.get(cell, cell)) for cell in cells)
 
 
 def sentences_counted(cells: Sequence[str]) -> int:

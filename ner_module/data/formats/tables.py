@@ -212,8 +212,12 @@ def _find_layout(
         for name in (first_in(_SENTENCE_IDS, names), first_in(DOCUMENTS, names))
     )
     if sentence is None and not has_breaks:
-        free = counting.keys() - {text, label, document}
-        sentence = max(free, key=counting.__getitem__, default=None)
+        sentence = max(counting.keys() - {text, label, document}, key=counting.__getitem__, default=None)
+        if sentence is not None and document is None:  # it numbers documents where another one counts anew in each
+            pairs = {n: zip(columns[sentence], columns[n], strict=True) for n in range(len(first)) if n != label}
+            counts = {n: sentences_counted([" ".join(pair) for pair in both]) for n, both in pairs.items() if n != text}
+            finest = max(counts, key=counts.__getitem__)
+            sentence, document = (finest, sentence) if counts[finest] > counting[sentence] else (sentence, None)
     if sentence is not None and not sentences_counted(columns[sentence]):
         ids = [name for name, _ in itertools.groupby(columns[sentence]) if name]
         if len(ids) > 2 * len(set(ids)):
