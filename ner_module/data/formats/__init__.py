@@ -45,6 +45,7 @@ _log = logging.getLogger(__name__)
 _DEFAULTS = ReadingOptions()
 _HEAD = 1 << 16
 _LONG = 100
+_FEW = 50
 _COLUMN_SUFFIXES = (".conll", ".conllu", ".conllup", ".bio", ".iob", ".iob2", ".tsv", ".col", ".ner")
 _JSON = re.compile(r"\s*(?:\{\s*[\"}]|\[\s*\{)")  # an object, or a list of objects
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
@@ -163,8 +164,8 @@ def _folder_format(path: Path) -> str:
 
 
 def _are_sentences(rows: Sequence[str]) -> bool:
-    """Whether most lines are a sentence, a tab, and as many tags, and none is anything else."""
-    pairs = [[cell.split() for cell in row.split("\t")] for row in rows]
+    """Whether most of the first lines are a sentence, a tab, and as many tags, and none is anything else."""
+    pairs = [[cell.split() for cell in row.split("\t")] for row in rows[:_FEW]]
     fitting = [len(pair) == 2 and len(pair[0]) == len(pair[1]) for pair in pairs]
     return all(fitting) and sum(len(pair[1]) > 1 for pair in pairs) * 2 > len(pairs)
 

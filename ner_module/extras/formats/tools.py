@@ -91,7 +91,8 @@ def _prodigy(record: Any, file: File) -> Iterator[Item]:
     text = text_of(record, file.text_key)
     key = file.label_key or span_key(record) or ""
     file.controls |= {key, *SPANS} & record.keys()
-    spans = [span for each in accepted for span in each.get(key) or ()]
+    marked = [each.get(key) or [] for each in accepted]
+    spans = marked[0] if len(marked) == 1 else [span for each in marked for span in each]
     words = _words(text, record["tokens"]) if record.get("tokens") else None
     yield AnnotatedText(text, spans, words, document_of(record), reason)
 
