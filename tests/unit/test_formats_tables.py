@@ -240,5 +240,6 @@ def test_sentences_that_are_counted_anew_in_each_document(read):
 def test_comments_above_a_table(read, refused):
     table = "word,tag\nAda,B-PER\n"
     assert read(f"# exported by x, in 2022\n{table}") == [(["Ada"], ["B-PER"])]
-    assert read("# 1,O\nAda,B-PER\n") == [(["# 1", "Ada"], ["O", "B-PER"])]
+    assert read("# 1 x,O\nAda,B-PER\n") == [(["# 1 x", "Ada"], ["O", "B-PER"])]
+    assert read("# sentence,word,tag\n1,Ada,O\n1,sat,O\n2,Bo,O\n2,sat,O\n")[1:] == [(["Bo", "sat"], ["O", "O"])]
     assert "complete or remove it" in refused(f"{table}#23159251\nBo,O\n").advice

@@ -93,10 +93,10 @@ def is_header(rows: Sequence[Sequence[str]]) -> bool:
         return True
     columns = list(zip(*rows, strict=True))
     lone = len(first) > 2 and not any(name in column for name, *column in columns)
-    numbered = len(rows) > 2 and any(
-        not name.isdecimal() and all(map(str.isdecimal, column)) for name, *column in columns
+    numbered = any(not name.isdecimal() and all(map(str.isdecimal, column)) for name, *column in columns)
+    return lone and (
+        (numbered and len(rows) > 2) or any(usual) or any(column.rank == 3 for column in tag_columns(rows[1:]))
     )
-    return lone and (numbered or any(usual) or any(column.rank == 3 for column in tag_columns(rows[1:])))
 
 
 def choose_columns(
@@ -124,12 +124,10 @@ def choose_columns(
         raise MisfitError(f"the words would be {', '.join(map(repr, words[:3]))}", advice)
     guess = _column(options.label_column_name, names, width, usual[1], default[1]) if options.tagged else None
     if guess == text:
-        problem = "the line has a single column" if width == 1 else f"words and tags are both column {text}"
-        otherwise = (
-            "set --data.format csv where commas or semicolons separate, conll where spaces do"
-            if width == 1
-            else NAME_COLUMNS
-        )
+        problem, otherwise = f"words and tags are both column {text}", NAME_COLUMNS
+        if width == 1:
+            problem = "the line has a single column"
+            otherwise = "set --data.format csv where commas or semicolons separate, conll where spaces do"
         raise MisfitError(f"{problem}, so there are no tags", f"add the tags, or {otherwise}")
     found = tag_columns(rows, {text, *counted})
     if guess is None or not found or options.label_column_name is not None:
@@ -200,14 +198,8 @@ def rival_of(lists: Mapping[str, Any], chosen: str | None, but: Container[str | 
     others = ((key, cells) for key, cells in lists.items() if key not in but and isinstance(cells, list) and cells)
     if chosen is not None and any(map(is_tag, lists[chosen])):
         return None
-    return next((key for key, cells in others if _are_tags(cells)), None)
-
-
-def _are_tags(cells: Sequence[Any]) -> bool:
-    if not all(isinstance(cell, str) for cell in cells):
-        return False
-    spelt = respelling(cells)
-    return all(is_tag(spelt.get(cell, cell)) for cell in cells)
+    columns = ((key, _tag_column(0, cells)) for key, cells in others if all(type(cell) is str for cell in cells))
+    return next((key for key, column in columns if column is not None and column.rank in (1, 3)), None)
 
 
 def sentences_counted(cells: Sequence[str]) -> int:

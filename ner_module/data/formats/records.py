@@ -258,14 +258,13 @@ def parse_span(item: Any) -> list[CharSpan]:
     """A span; several when it carries several labels. Offsets may be written as strings or floats."""
     start = end = labels = quote = None
     if isinstance(item, dict):
-        values = (None if key is None else item[key] for key in _span_keys(tuple(item)))
-        start, end, labels, quote, length, mention = values
+        start, end, labels, quote, length, name = (key and item[key] for key in _span_keys(tuple(item)))
         if end is None and isinstance(start, list):
             start, end = start if len(start) == 2 else (None, None)
         elif end is None and type(start) is type(length) is int:
             end = start + length
-        if quote is None and isinstance(mention, str) and type(start) is type(end) is int:
-            quote = mention if 0 <= len(mention) - end + start < 2 else None
+        if quote is None and isinstance(name, str) and type(start) is type(end) is int:
+            quote = name if 0 <= len(name) - end + start < 2 else None
         quote = quote if isinstance(quote, str) else None
     elif isinstance(item, (list, tuple)) and len(item) == 3:
         start, end, labels = item if type(item[0]) is int or _offset(item[0]) is not None else (*item[1:], item[0])
@@ -279,12 +278,6 @@ def parse_span(item: Any) -> list[CharSpan]:
             advice = "give the names of types, not their numbers (doccano: export text labels)"
         raise MisfitError(f"a span is {describe(item)}", advice)
     return [CharSpan(start, end, check_type(name), quote) for name in names]
-
-
-def has_place(item: Record) -> bool:
-    """Whether an object says where it begins, by numbers or their keys."""
-    key = _span_keys(tuple(item))[0]
-    return key is not None and (isinstance(item[key], (int, list)) or "start" in key.lower() or "offset" in key.lower())
 
 
 @lru_cache(1_000)

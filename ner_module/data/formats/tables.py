@@ -48,6 +48,7 @@ _MAX_SENTENCE = 2_000  # without a column of sentence ids, a longer one means th
 _MAX_WORDS = 1 << 20
 _SENTENCE_IDS = ("sentence_id", "sentence #", "sentence_idx", "sentence_number", "sent_id", "sentence no", "sent #")
 _MANY_WORDS = ("tokens", "words", *TEXTS)  # columns that hold more than one word a row
+_ABOVE = re.compile(rf"{PLAIN_COMMENT.pattern}|# \S+ ")  # comments; a column may be called "# sentence"
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _ITEM = r"""'(?:[^'\\]|\\.)*+'|"(?:[^"\\]|\\.)*+"|-?[0-9]++"""
 _ITEMS = re.compile(_ITEM, re.DOTALL)
@@ -80,7 +81,9 @@ def read_table(path: Path, options: ReadingOptions, counts: SpanCounts) -> Itera
         start[0] = "\n"
     separator = "\t" if options.format == "tsv" else max(_SEPARATORS, key=lambda each: _even_rows(start, each))
     rows = _rows(path, itertools.chain(start, lines), separator, options.max_record, _is_spaced(start, separator))
-    rows = itertools.dropwhile(lambda row: not row[1] or _is_comment(row[1]), rows)
+    rows = itertools.dropwhile(
+        lambda row: not row[1] or (_ABOVE.match(row[1][0]) and not any(map(is_tag, row[1]))), rows
+    )
     head = take(rows, _HEAD_ROWS, lambda row: sum(map(len, row[1])))
     if not head:
         return
@@ -90,9 +93,8 @@ def read_table(path: Path, options: ReadingOptions, counts: SpanCounts) -> Itera
     with errors_at(path, line):
         has_breaks = any(not cells for _, cells, _ in head)
         layout = _find_layout(full, options, has_breaks, partial(counts.say, path))
-    is_named = bool(layout.names)
-    body = _of_width(path, itertools.chain(head[is_named:], rows), len(first))
-    if _has_sentence_rows(full[is_named:], layout):
+    body = _of_width(path, itertools.chain(head[bool(layout.names) :], rows), len(first))
+    if _has_sentence_rows(full[bool(layout.names) :], layout):
         text, label = (f"column {layout.names[n] if layout.names and n is not None else n}" for n in layout[1:3])
         options = replace(options, text_column_name=text, label_column_name=label)
         yield from RecordReader(path, options, counts).read_all(_records(path, body, layout, text, label))
@@ -103,11 +105,8 @@ def read_table(path: Path, options: ReadingOptions, counts: SpanCounts) -> Itera
 def _even_rows(lines: list[str], separator: str) -> int:
     """How many of the first rows have several cells, as many as the first one has."""
     try:
-        rows = list(
-            csv.reader(
-                (line for line in lines if line.strip() and line[0] != "#"), delimiter=separator, skipinitialspace=True
-            )
-        )
+        filled = (line for line in lines if line.strip() and line[0] != "#")
+        rows = list(csv.reader(filled, delimiter=separator, skipinitialspace=True))
     except csv.Error:
         return 0
     return sum(len(cells) == len(rows[0]) > 1 for cells in rows)
@@ -161,11 +160,6 @@ def _of_width(path: Path, rows: Iterable[_Row], width: int) -> Iterator[_Row]:
         yield row
 
 
-def _is_comment(cells: list[str]) -> bool:
-    """Whether the cells of a row above the table are a comment."""
-    return PLAIN_COMMENT.match(cells[0]) is not None or (cells[0][:2] == "# " and not any(map(is_tag, cells)))
-
-
 def _is_quoted(line: str) -> bool:
     """Whether the quotation marks at the start of cells pair up inside the line."""
     try:
@@ -207,10 +201,8 @@ def _find_layout(
     text, label, found = choose_columns(options, names, body, of_words_and_tags, default, (), say)
     if label is not None and not found and not names:
         refuse_running_text(options, columns[label])
-    sentence, document = (
-        None if name is None else names.index(name)
-        for name in (first_in(_SENTENCE_IDS, names), first_in(DOCUMENTS, names))
-    )
+    ids = (first_in(usual, names) for usual in (_SENTENCE_IDS, DOCUMENTS))
+    sentence, document = (None if name is None else names.index(name) for name in ids)
     if sentence is None and not has_breaks:
         sentence = max(counting.keys() - {text, label, document}, key=counting.__getitem__, default=None)
         if sentence is not None and document is None:  # it numbers documents where another one counts anew in each
@@ -219,8 +211,8 @@ def _find_layout(
             finest = max(counts, key=counts.__getitem__)
             sentence, document = (finest, sentence) if counts[finest] > counting[sentence] else (sentence, None)
     if sentence is not None and not sentences_counted(columns[sentence]):
-        ids = [name for name, _ in itertools.groupby(columns[sentence]) if name]
-        if len(ids) > 2 * len(set(ids)):
+        runs = [name for name, _ in itertools.groupby(columns[sentence]) if name]
+        if len(runs) > 2 * len(set(runs)):
             say(f"column {sentence} comes back to earlier sentences: sort the rows, if these are whole", True)
     said = {"words": text, "tags": label, "sentence numbers": sentence, "documents": document}
     where = ", ".join(f"{what} {n}" + (f" ({names[n]})" if names else "") for what, n in said.items() if n is not None)
@@ -235,9 +227,8 @@ def _has_sentence_rows(rows: list[list[str]], layout: _Layout) -> bool:
         tags = words if layout.label is None else cells[layout.label].strip()
         parts = tags.split()
         are_alike = len({has_prefix(tag) for tag in parts if tag not in (OUTSIDE, *LIKE_OUTSIDE)}) < 2
-        if _BEGINS_LIST.match(tags):
-            return True
-        if layout.label is not None and len(parts) == len(words.split()) > 1 and are_alike:
+        has_both = layout.label is not None and len(parts) == len(words.split()) > 1
+        if _BEGINS_LIST.match(tags) or (has_both and are_alike):
             return True
     if layout.sentence is not None and sentences_counted([cells[layout.sentence] for cells in rows]):
         return False

@@ -11,7 +11,7 @@ from typing import Any
 from ner_module.data.formats.adapters import AnnotatedText, Item
 from ner_module.data.formats.char_spans import DISCONTINUOUS, CharSpan
 from ner_module.data.formats.options import first_in
-from ner_module.data.formats.records import SPANS, TYPES, document_of, has_place, span_key, text_of
+from ner_module.data.formats.records import SPANS, TYPES, document_of, span_key, text_of
 from ner_module.extras.formats.offsets import find_quote
 from ner_module.extras.formats.word_spans import File, tagged
 
@@ -68,7 +68,8 @@ def quoted(record: Any) -> list[tuple[Any, Any]]:
     if isinstance(spans, dict):
         pairs = [(each, name) for name, quotes in spans.items() for each in (quotes if type(quotes) is list else [0])]
     elif isinstance(spans, list) and spans and isinstance(spans[0], dict) and all(isinstance(e, dict) for e in spans):
-        if any(map(has_place, spans)):
+        parts = [(str(key).lower(), value) for each in spans for key, value in each.items()]
+        if any("start" in key or "offset" in key or (type(at) is list and len(at) == 2) for key, at in parts):
             return []
         options = [(quote, name) for name in TYPES for quote in _QUOTES if quote != name]
         keys = next((pair for pair in options if spans[0].keys() >= {*pair}), ("", ""))
@@ -78,7 +79,7 @@ def quoted(record: Any) -> list[tuple[Any, Any]]:
 
 def bioc(record: Any, file: File) -> Iterator[Item]:
     """BioC JSON: ``{"documents": [{"passages": [{"offset", "text", "annotations": [{"infons", "locations"}]}]}]}``."""
-    for document in _documents(record):
+    for document in record.get("documents") or record.get("PubTator3") or [record]:
         for passage in document["passages"]:
             marks, spans = passage.get("annotations") or (), []
             for each in marks:
@@ -87,15 +88,6 @@ def bioc(record: Any, file: File) -> Iterator[Item]:
                 spans.append({**span, "label": each["infons"]["type"]} if len(each["locations"]) == 1 else None)
             yield from [DISCONTINUOUS] * spans.count(None)
             yield AnnotatedText(passage.get("text", ""), [*filter(None, spans)], document=document.get("id"))
-
-
-def is_bioc(record: Any) -> bool:
-    """Whether the documents of a record have passages."""
-    return isinstance(_documents(record)[0], dict) and "passages" in _documents(record)[0]
-
-
-def _documents(record: Any) -> Any:
-    return record.get("documents") or record.get("PubTator3") or [record]
 
 
 def dygie(record: Any, file: File) -> Iterator[Item]:

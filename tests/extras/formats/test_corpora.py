@@ -155,8 +155,3 @@ def test_elements_of_html_are_no_types(refused):
     for name in ("p", "span", "H1", "title"):
         text = f"<{name}>Ada sat</{name}>\n<{name}>Bo ran</{name}>\n"
         assert "this looks like raw text" in refused(text, "x.txt").problem
-
-
-def test_documents_without_passages_are_no_bioc(refused):
-    error = refused(json.dumps({"version": "", "documents": [{"document": {"text": TEXT, "entities": []}}]}), "x.json")
-    assert "the keys are 'version', 'documents'" in error.advice
