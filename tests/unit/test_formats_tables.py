@@ -231,6 +231,12 @@ def test_sentences_beside_their_tags_need_no_header(read, name, start):
     assert read(text, name) == [tuple(cell.split() for cell in row) for row in rows]
 
 
+@pytest.mark.parametrize(("name", "mark"), [("x.tsv", "\t"), ("x.txt", "\t"), ("x.csv", ",")])
+def test_translations_are_no_tags(refused, name, mark):
+    rows = [("the red house", "das rote Haus"), ("a big tree", "ein hoher Baum"), ("my cat", "meine Katze")]
+    assert "tags" in refused("".join(mark.join(row) + "\n" for row in rows), name).problem
+
+
 def test_sentences_that_are_counted_anew_in_each_document(read):
     rows = [f"{doc},{sentence},{word},O" for doc in "123" for sentence in "01" for word in ("Ada", "sat")]
     for names in ("file,nr,word,tag", "doc,sent,word,tag"):

@@ -26,7 +26,7 @@ PLAIN_COMMENT = re.compile(r"#(?:\s*[^\s=]+\s*=|begin |end |\s+(?:begin|end) doc
 _MOST_TAGS = 500
 _MOST_KEYS = 50
 _SHARE = 0.9  # of the cells of a column of tags; the rest are typing errors, which are for others to find
-_MORE_THAN_LABEL = re.compile(r"\[|.* |[BIESLU]-")
+_MORE_THAN_LABEL = re.compile(r"\[|O$|[BIESLU]-")
 _BARE = re.compile(r"[^\W\d_][\w.:&/-]*")
 _PAIR = re.compile(r"(?:^|\|)([^=|]+)=([^|]*)")
 
@@ -171,7 +171,8 @@ def refuse_running_text(options: ReadingOptions, labels: Sequence[str]) -> None:
     """
     if not options.tagged or options.label_column_name is not None or options.label_names is not None:
         return
-    if all(map(str.isdecimal, labels)) or any(_MORE_THAN_LABEL.match(label) for label in labels):
+    labels = " ".join(labels).split()  # of a sentence each, maybe
+    if all(map(str.isdecimal, labels)) or any(map(_MORE_THAN_LABEL.match, labels)):
         return
     are_names = sum(map(str.isupper, labels)) * 2 > len(labels)  # in a text of three words all labels may differ
     if (len(set(labels)) * 4 > len(labels) * 3 and not are_names) or not any(map(str.isalnum, "".join(labels))):

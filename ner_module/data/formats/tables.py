@@ -53,9 +53,7 @@ _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _ITEM = r"""'(?:[^'\\]|\\.)*+'|"(?:[^"\\]|\\.)*+"|-?[0-9]++"""
 _ITEMS = re.compile(_ITEM, re.DOTALL)
 # A list in {'entities': […]} or array([…], dtype=object), and a tuple of strings.
-_WRAPPED = re.compile(
-    r"""(?:\{\s*['"]entities['"]\s*:|array\()\s*(\[.*\])\s*(?:,\s*(?:dtype=\w+)?)?\s*[)}]""", re.DOTALL
-)
+_WRAPPED = re.compile(r"""(?:\{\s*['"]entities['"]\s*:|array\()\s*(\[.*\])\s*,?\s*(?:dtype=\w+)?\s*[)}]""", re.DOTALL)
 _TUPLE = re.compile(r"""\((['"].*['"],?)\)""", re.DOTALL)
 _BEGINS_LIST = re.compile(r"""\[\s*(?:['"\[({]|[-\s,0-9]*\]$)|\{['"]""")  # [sic] and [1] begin words
 _LIST = re.compile(rf"\[(?:[\s,]*(?:{_ITEM}))*+[\s,]*\]", re.DOTALL)
