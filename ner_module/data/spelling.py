@@ -61,7 +61,9 @@ def _are_prefixes(parts: Collection[tuple[str, str]], is_bare: bool) -> bool:
     if ("M" in used and ("I" in used or not used & {"E", "S"})) or ("W" in used and not used & {"E", "M"}):
         return False
     several = any(len(prefixes) > 1 for prefixes in by_type.values())
-    return several and all("B" in prefixes for prefixes in by_type.values()) if is_bare else several or used == {"B"}
+    if is_bare:
+        return several and all("B" in prefixes for prefixes in by_type.values())
+    return several or used == {"B"} or (used == {"I"} and len(by_type) > 1)
 
 
 def is_outside(tag: str) -> bool:

@@ -236,10 +236,14 @@ def _close_pairs(counts: Mapping[str, int]) -> Iterator[tuple[str, str, bool]]:
     ranked = sorted(counts, key=lambda name: -counts[name])
     folded = {name: _folded(name) for name in ranked}
     letters = {name: re.sub(r"\W+$", "", name) or name for name in ranked}
+    parts = {name: set(re.split(r"[\W_]+", name)) for name in ranked}
+    holders = Counter(part for each in parts.values() for part in each)
     for index, rare in enumerate(ranked):
         for frequent in ranked[:index]:
             same, cut = folded[rare] == folded[frequent], frequent.startswith(rare)
             if not same and letters[rare] == letters[frequent]:  # PRP and PRP$
+                continue
+            if not same and all(holders[part] > 1 for part in parts[rare]):  # GPE.NOM beside GPE.NAM and PER.NOM
                 continue
             # Names of one or two letters differ by a letter by design.
             often = counts[frequent] >= _RATIO * counts[rare] and len(frequent) > 2

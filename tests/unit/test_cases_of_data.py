@@ -161,6 +161,16 @@ def test_other_spellings_of_prefixes(tmp_path, pattern, types, outside):
     assert read(tmp_path / "cache", file, outside_label=outside)[:3] == GENERATED
 
 
+@pytest.mark.parametrize("pattern", ["I_{}", "i-{}", "{}-I", "{}_I"])
+def test_prefixes_of_which_only_the_inner_one_occurs(tmp_path, pattern):
+    """IOB1 has B- only between neighbours of one type."""
+    text = (FOLDER / "05b-underscore.conll").read_text("utf-8")
+    for name in ("PER", "LOC"):
+        text = text.replace(f"B_{name}", f"I_{name}").replace(f"I_{name}", pattern.format(name))
+    (tmp_path / "x.conll").write_text(text, "utf-8")
+    assert read(tmp_path / "cache", tmp_path / "x.conll").types.keys() == {"PER", "LOC"}
+
+
 ADA = [[("PER", "Ada Lovelace"), ("LOC", "Lincoln")]]
 CHINESE = [[("name", "叶 先 生"), ("organization", "北 京 大 学")]]
 A_AND_B = [[("PER", "叶 先 生"), ("ORG", "北 京 大 学")], [("PER", "A"), ("LOC", "B")]]

@@ -205,3 +205,10 @@ def test_tags_of_several_entities_are_named_and_stop_nothing():
     ]
     assert not tags_of(found, certain=True)
     assert not tags_of(census_of(USUAL | {"B-R&B": 300, "I-R&B": 300}))
+
+
+def test_subtypes_that_differ_alike_are_no_slips():
+    """Weibo has named and nominal mentions of each type."""
+    weibo = {"O": 9000, "B-PER.NOM": 60, "B-PER.NAM": 50, "B-GPE.NAM": 45, "B-GPE.NOM": 2, "B-ORG.NAM": 30}
+    assert not tags_of(census_of(weibo), certain=True)
+    assert tags_of(census_of(weibo | {"B-GPE.NIM": 1}), certain=True) == {"B-GPE.NIM"}

@@ -318,3 +318,32 @@ def test_words_that_all_end_alike_are_a_surprise(tmp_path):
     (tmp_path / "x.conll").write_text("Ada: B-PER\nsat: O\n" * 4)
     assert len(list(read_sentences(tmp_path / "x.conll", span_counts=counts))) == 1
     assert [note for _, note, is_surprise in counts.notes if is_surprise] == ["every word ends with ':'"]
+
+
+def test_documents_that_are_named_beside_the_mark(read):
+    """As SciBERT's BC5CDR (`-DOCSTART- (6794356)`), WikiNEuRal's BSNLP and OntoGUM write them."""
+    for mark in ("-DOCSTART- (6794356)", "#DOCSTART", "# begin document a"):
+        text = f"{mark}\n\nAda\tNN\tB-PER\nsat\tVB\tO\n\n{mark}\n\nBo\tNN\tB-PER\nsat\tVB\tO\n# end document\n"
+        found = read(text)
+        assert pairs(found) == [[("Ada", "B-PER"), ("sat", "O")], [("Bo", "B-PER"), ("sat", "O")]]
+        assert (found[0].document != found[1].document) == ("DOCSTART" in mark)
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["They  they  PRON  2:nsubj\t_", "buy  buy  VERB  0:root\tSpaceAfter=No"],  # CoNLL-U between runs of spaces
+        ["a\tx\t-", "b\ty\t1:1**", "c\tz\t*"],  # numbers of phrases, of STREUSLE
+        ["a\tx\tDegree=Pos", "b\ty\tCase=Nom|Number=Sing"],
+        ["a\tx\t(person-1", "b\ty\t_", "c\tz\tperson-1)(place-2)"],  # coreference, of GUM
+    ],
+)
+def test_features_and_numbers_are_no_tags(refused, cells):
+    assert "holds no tags, only" in refused("\n".join(cells * 3) + "\n").problem
+
+
+def test_values_of_features_that_are_letters_are_no_tags(refused):
+    """Finnish has ``Derivation=U``."""
+    rows = ["talo\ttalo\tNOUN\tN\tCase=Nom|Derivation=U", "on\tolla\tAUX\tV\tMood=Ind", "uusi\tuusi\tADJ\tA\t_"]
+    text = "".join(f"{n}\t{row}\t0\troot\t_\t_\n" for n, row in enumerate(rows, 1))
+    assert "holds entity tags" in refused(f"{text}\n" * 4, "x.conllu").problem

@@ -208,3 +208,30 @@ def test_located_words_are_the_words(tokens):
     offsets = locate_words(tokens, text)
     assert offsets is not None
     assert [text[start:end] for start, end in offsets] == tokens
+
+
+@pytest.mark.parametrize("key", ["entities", "ner_tags_str", "iob_tags", "targets"])
+@pytest.mark.parametrize("more", [{}, {"text": "Ada sat", "offsets": [[0, 3], [4, 7]]}])
+def test_tags_are_found_under_any_key(read, key, more):
+    records = [{"tokens": ["Ada", "sat"], key: tags, **more} for tags in (["O", "O"], ["B-PER", "O"])]
+    assert [s.tags for s in read(records)] == [["O", "O"], ["B-PER", "O"]]
+    [sentence] = read([{"tokens": ["A", "d", "a", "."], key: ["B-X", "M-X", "E-X", "O"]}])
+    assert sentence.tags == ["B-X", "M-X", "E-X", "O"]  # as BMES, which is said later
+
+
+@pytest.mark.parametrize(
+    "places", [{"span": [19, 26]}, {"pos": [19, 26]}, {"indices": [19, 26]}, {"start_idx": 19, "end_idx": 25}]
+)
+@pytest.mark.parametrize("more", [{"name": "Lincoln"}, {"mention": "Lincoln"}, {"entity": "Lincoln"}])
+def test_places_decide_where_a_name_occurs_twice(read, places, more):
+    """As Stockmark's Wikipedia, InstructUIE and CMeEE (ends inclusive) write them."""
+    [sentence] = read([{"text": "Lincoln met Ada in Lincoln.", "entities": [{**places, **more, "type": "LOC"}]}])
+    assert sentence.tags == ["O", "O", "O", "O", "B-LOC", "O"]
+
+
+def test_a_name_of_another_length_is_no_quote(read, refused):
+    span = {"start_pos": 12, "end_pos": 15, "name": "Ada_Lovelace", "type": "PER"}
+    assert read([{"text": "Lincoln met Ada", "entities": [span]}])[0].tags == ["O", "O", "B-PER"]
+    for pieces in ([[0, 3]], [[0, 3], [4, 7]], [0]):
+        span = {"offsets": pieces, "type": "PER"}
+        assert "a span is an object" in refused([{"text": "Ada and Bo", "entities": [span]}]).problem

@@ -221,3 +221,31 @@ def test_a_header_over_numbers_is_no_word(read):
 def test_columns_of_sentences_go_by_their_names_in_errors(read):
     with pytest.raises(DataError, match="2 tokens in 'column text', but 1 tags in 'column label'"):
         read("text,start,end,label\nAda sat,0,3,PER\n")
+
+
+@pytest.mark.parametrize(("name", "start"), [("x.tsv", ""), ("x.txt", ""), ("x.csv", "text,tags\n")])
+def test_sentences_beside_their_tags_need_no_header(read, name, start):
+    """Naver's Korean data; a sentence may begin with a bracket that is a word."""
+    rows = [("Ada Lovelace sat", "PER-B PER-I O"), ("[Bo = we]", "O O O"), ("it", "O"), ("[1] sat", "O O")]
+    text = start + "".join(("," if start else "\t").join(row) + "\n" for row in rows)
+    assert read(text, name) == [tuple(cell.split() for cell in row) for row in rows]
+
+
+@pytest.mark.parametrize(("name", "mark"), [("x.tsv", "\t"), ("x.txt", "\t"), ("x.csv", ",")])
+def test_translations_are_no_tags(refused, name, mark):
+    rows = [("the red house", "das rote Haus"), ("a big tree", "ein hoher Baum"), ("my cat", "meine Katze")]
+    assert "tags" in refused("".join(mark.join(row) + "\n" for row in rows), name).problem
+
+
+def test_sentences_that_are_counted_anew_in_each_document(read):
+    rows = [f"{doc},{sentence},{word},O" for doc in "123" for sentence in "01" for word in ("Ada", "sat")]
+    for names in ("file,nr,word,tag", "doc,sent,word,tag"):
+        assert read("\n".join([names, *(f"f{row}" for row in rows)])) == [(["Ada", "sat"], ["O", "O"])] * 6
+
+
+def test_comments_above_a_table(read, refused):
+    table = "word,tag\nAda,B-PER\n"
+    assert read(f"# exported by x, in 2022\n{table}") == [(["Ada"], ["B-PER"])]
+    assert read("# 1 x,O\nAda,B-PER\n") == [(["# 1 x", "Ada"], ["O", "B-PER"])]
+    assert read("# sentence,word,tag\n1,Ada,O\n1,sat,O\n2,Bo,O\n2,sat,O\n")[1:] == [(["Bo", "sat"], ["O", "O"])]
+    assert "complete or remove it" in refused(f"{table}#23159251\nBo,O\n").advice

@@ -22,6 +22,7 @@ from ner_module.data.formats.adapters import AnnotatedText, FileFormat, offered_
 from ner_module.data.formats.cells import is_tag
 from ner_module.data.formats.char_spans import SpanCounts
 from ner_module.data.formats.columns import DOCSTART, read_columns
+from ner_module.data.formats.contents import tag_columns
 from ner_module.data.formats.files import expand_files, read_head, read_lines, suffix_of
 from ner_module.data.formats.options import ReadingOptions
 from ner_module.data.formats.record_files import json_kind, read_dataset, read_json, read_parquet
@@ -45,6 +46,7 @@ _log = logging.getLogger(__name__)
 _DEFAULTS = ReadingOptions()
 _HEAD = 1 << 16
 _LONG = 100
+_FEW = 50
 _COLUMN_SUFFIXES = (".conll", ".conllu", ".conllup", ".bio", ".iob", ".iob2", ".tsv", ".col", ".ner")
 _JSON = re.compile(r"\s*(?:\{\s*[\"}]|\[\s*\{)")  # an object, or a list of objects
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
@@ -145,6 +147,8 @@ def detect_format(path: Path, options: ReadingOptions) -> str:
     if suffix == ".csv":
         return "csv"
     rows = [line for line in lines if line.strip() and not line.startswith(("#", DOCSTART))]
+    if _are_sentences(rows):
+        return "tsv"
     has_sentences = any(" " in row.strip() for row in rows) and not any("\t" in row for row in rows)
     if has_sentences and not options.tagged and suffix not in _COLUMN_SUFFIXES and not _has_tagged_columns(rows):
         problem = "this may be raw text or columns"
@@ -160,9 +164,16 @@ def _folder_format(path: Path) -> str:
     raise DataError(path, None, "this folder is not a dataset", advice)
 
 
+def _are_sentences(rows: Sequence[str]) -> bool:
+    """Whether most of the first lines are a sentence, a tab, and as many tags, and none is anything else."""
+    pairs = [[cell.split() for cell in row.split("\t")] for row in rows[:_FEW]]
+    fits = all(len(pair) == 2 and len(pair[0]) == len(pair[1]) for pair in pairs)
+    tags = [[tag] for pair in pairs for tag in pair[-1]]
+    return fits and len(tags) > 1.5 * len(pairs) and any(column.rank == 3 for column in tag_columns(tags))
+
+
 def _has_tagged_columns(lines: Sequence[str]) -> bool:
     """Whether every line is words and a tag: a constant number of columns, the last one ``O`` or prefixed."""
     rows = [line.split() for line in lines if line.strip() and not line.startswith(DOCSTART)]
-    if len(rows) < 3 or len({len(row) for row in rows}) > 1 or len(rows[0]) < 2:
-        return False
-    return all(is_tag(row[-1]) for row in rows)
+    is_even = len(rows) > 2 and {len(row) for row in rows} == {max(len(rows[0]), 2)}
+    return is_even and all(is_tag(row[-1]) for row in rows)

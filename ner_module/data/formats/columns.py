@@ -47,6 +47,7 @@ _GLOBAL_COLUMNS = re.compile(r"# ?global\.columns ?= ?(.+)")
 _CONLLU_COLUMNS = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
 _NEW_DOCUMENT = re.compile(r"# ?(?:newdoc(?: id)?|hipe2022:document_id)(?: ?= ?(.+))?")
 _COMMENT = ["#"]
+_NO_TAG = re.compile(r"""[-_*]*|[^=]+=.*|[0-9]*[:*][0-9:*]*|[^()'"]*[()].*""")  # nothing, features, or phrases
 _HEAD_LINES = 2_000
 _MAX_HEAD = 1 << 20  # comments and empty lines before the first word
 _MIN_SAMPLE = 30  # fewer say little about how many different words and tags there are
@@ -179,14 +180,14 @@ def _unusual_line(line: str, layout: _Layout, inside: bool) -> list[str]:
     """The cells of a line that is not cut at a glance: none at the end of a sentence, ``_COMMENT`` for a comment."""
     line = line.rstrip(" \r\n")
     cells = layout.split(line)
+    if line.startswith((DOCSTART, "#DOCSTART")):  # -DOCSTART- (12345)
+        return [DOCSTART] * layout.width
     if line[:1] == "#" and layout.is_comment(line, cells, inside):
         return _COMMENT
     if cells and layout.tabs and len(cells) > layout.width and not any(cells[layout.width :]):
         cells = cells[: layout.width]  # tabs at the end
     if len(cells) in (0, layout.width):
         return cells
-    if cells[0] == DOCSTART:
-        return [DOCSTART] * layout.width
     found, usual = (f"{count} column{'s' * (count != 1)}" for count in (len(cells), layout.width))
     problem = f"the line has {found} where the file has {usual} (separated by {'tabs' if layout.tabs else 'spaces'})"
     advice = "complete or remove the line"
@@ -264,9 +265,9 @@ def _choose_columns(
     words, tags = columns[text], frozenset(columns[label])
     if len(words) > 5 and len(ends_alike := {word[-1:] for word in words}) == 1 and not words[0][-1:].isalnum():
         say(f"every word ends with {ends_alike.pop()!r}", True)
-    if options.tagged and tags <= {"_", "-", "*", ""}:
+    if options.tagged and key is None and all(map(_NO_TAG.fullmatch, tags)):
         sample = ", ".join(f"{i}: {cell!r}" for i, cell in enumerate(rows[0]))
-        problem = f"column {label} holds no tags, only {' and '.join(map(repr, sorted(tags)))}"
+        problem = f"column {label} holds no tags, only {' and '.join(map(repr, sorted(tags)[:3]))}"
         raise MisfitError(problem, f"name another column ({sample})")
     if options.tagged and None in asked and _look_swapped(words, columns[label]):  # who names both is believed
         problem = f"words and tags look swapped: the words would be {words[:3]}, the tags {columns[label][:3]}"

@@ -16,17 +16,17 @@ from ner_module.data.formats.cells import NAME_COLUMNS, MisfitError, is_tag
 from ner_module.data.formats.options import NUMBER, TAGS, TEXTS, WORDS, ReadingOptions, first_in
 from ner_module.data.spelling import LIKE_OUTSIDE, respelling
 from ner_module.data.tag_census import OUTSIDE_SHARE
-from ner_module.tagging import OUTSIDE, has_prefix, tags_to_spans
+from ner_module.tagging import OUTSIDE, UNTYPED, has_prefix, tags_to_spans
 
 # The types of CoNLL-2000, and of German CoNLL-2003: syntax beside entities, taken for tags only where there are none.
 _CHUNKS = frozenset(["NP", "VP", "PP", "ADJP", "ADVP", "SBAR", "PRT", "CONJP", "INTJ", "LST", "UCP", "NC", "VC", "PC"])
-PLAIN_COMMENT = re.compile(r"#(?:\s*[^\s=]+\s*=|begin |end )")
+PLAIN_COMMENT = re.compile(r"#(?:\s*[^\s=]+\s*=|begin |end |\s+(?:begin|end) document\b)")
 """How lines start that are comments wherever they stand: ``# key = value``, ``#begin document``."""
 
 _MOST_TAGS = 500
 _MOST_KEYS = 50
 _SHARE = 0.9  # of the cells of a column of tags; the rest are typing errors, which are for others to find
-_MORE_THAN_LABEL = re.compile(r"\[|.* |[BIESLU]-")
+_MORE_THAN_LABEL = re.compile(r"\[|O$|[BIESLU]-")
 _BARE = re.compile(r"[^\W\d_][\w.:&/-]*")
 _PAIR = re.compile(r"(?:^|\|)([^=|]+)=([^|]*)")
 
@@ -79,7 +79,7 @@ def _in_pairs(number: int, cells: Sequence[str]) -> Iterator[TagColumn]:
     pairs = [dict(_PAIR.findall(cell)) if "=" in cell else {} for cell in cells]
     for key in itertools.islice(dict.fromkeys(itertools.chain.from_iterable(pairs)), _MOST_KEYS):
         column = _tag_column(number, [found.get(key, OUTSIDE) for found in pairs])
-        if column is not None and column.rank == 3:
+        if column is not None and column.rank == 3 and set(column.entities) != {UNTYPED}:
             yield column._replace(key=key)
 
 
@@ -93,10 +93,10 @@ def is_header(rows: Sequence[Sequence[str]]) -> bool:
         return True
     columns = list(zip(*rows, strict=True))
     lone = len(first) > 2 and not any(name in column for name, *column in columns)
-    numbered = len(rows) > 2 and any(
-        not name.isdecimal() and all(map(str.isdecimal, column)) for name, *column in columns
+    numbered = any(not name.isdecimal() and all(map(str.isdecimal, column)) for name, *column in columns)
+    return lone and (
+        (numbered and len(rows) > 2) or any(usual) or any(column.rank == 3 for column in tag_columns(rows[1:]))
     )
-    return lone and (numbered or any(usual) or any(column.rank == 3 for column in tag_columns(rows[1:])))
 
 
 def choose_columns(
@@ -124,12 +124,10 @@ def choose_columns(
         raise MisfitError(f"the words would be {', '.join(map(repr, words[:3]))}", advice)
     guess = _column(options.label_column_name, names, width, usual[1], default[1]) if options.tagged else None
     if guess == text:
-        problem = "the line has a single column" if width == 1 else f"words and tags are both column {text}"
-        otherwise = (
-            "set --data.format csv where commas or semicolons separate, conll where spaces do"
-            if width == 1
-            else NAME_COLUMNS
-        )
+        problem, otherwise = f"words and tags are both column {text}", NAME_COLUMNS
+        if width == 1:
+            problem = "the line has a single column"
+            otherwise = "set --data.format csv where commas or semicolons separate, conll where spaces do"
         raise MisfitError(f"{problem}, so there are no tags", f"add the tags, or {otherwise}")
     found = tag_columns(rows, {text, *counted})
     if guess is None or not found or options.label_column_name is not None:
@@ -173,7 +171,8 @@ def refuse_running_text(options: ReadingOptions, labels: Sequence[str]) -> None:
     """
     if not options.tagged or options.label_column_name is not None or options.label_names is not None:
         return
-    if all(map(str.isdecimal, labels)) or any(_MORE_THAN_LABEL.match(label) for label in labels):
+    labels = " ".join(labels).split()  # of a sentence each, maybe
+    if all(map(str.isdecimal, labels)) or any(map(_MORE_THAN_LABEL.match, labels)):
         return
     are_names = sum(map(str.isupper, labels)) * 2 > len(labels)  # in a text of three words all labels may differ
     if (len(set(labels)) * 4 > len(labels) * 3 and not are_names) or not any(map(str.isalnum, "".join(labels))):
@@ -191,16 +190,17 @@ def is_constant(cells: Sequence[str]) -> bool:
     return 5 < len(cells) == cells.count(cells[0])
 
 
-def rival_of(lists: Mapping[str, Any], chosen: str, but: Container[str | None]) -> str | None:
-    """The key of a list of tags with prefixes, or ``O``, beside a chosen one that has none; ``but`` some keys.
+def rival_of(lists: Mapping[str, Any], chosen: str | None, but: Container[str | None]) -> str | None:
+    """The key of a list of tags with prefixes, or ``O``, beside a chosen one, if any, without; ``but`` some keys.
 
     >>> rival_of({"tokens": ["Ada"], "tags": ["NNP"], "ner": ["B-PER"]}, "tags", ["tokens"])
     'ner'
     """
     others = ((key, cells) for key, cells in lists.items() if key not in but and isinstance(cells, list) and cells)
-    if any(map(is_tag, lists[chosen])):
+    if chosen is not None and any(map(is_tag, lists[chosen])):
         return None
-    return next((key for key, cells in others if all(map(is_tag, cells))), None)
+    columns = ((key, _tag_column(0, cells)) for key, cells in others if all(type(cell) is str for cell in cells))
+    return next((key for key, column in columns if column is not None and column.rank in (1, 3)), None)
 
 
 def sentences_counted(cells: Sequence[str]) -> int:

@@ -161,13 +161,13 @@ def read_lines(path: Path, encoding: str | None = None, limit: int = MAX_RECORD)
             raise _damage(path, number + 1, error) from None
 
 
-def read_text(path: Path, encoding: str | None, limit: int) -> str:
+def read_text(path: Path, encoding: str | None, limit: int, what: str = "JSON file") -> str:
     """The whole text of a file; refuses one that is longer than ``limit``."""
     text, size = io.StringIO(newline=""), 0
     for number, line in enumerate(read_lines(path, encoding, limit), 1):
         size += len(line)
         if size > limit:
-            raise too_large(path, number, "JSON file", limit)
+            raise too_large(path, number, what, limit)
         text.write(line)
     return text.getvalue()
 

@@ -27,8 +27,11 @@ Record = dict[str, Any]
 SPANS = ("spans", "entities", "ents", "label", "labels", "annotations", "ner")
 """The usual keys of character spans, beside a text."""
 # Keys of a span in lower case and without underscores: startOffset, start_offset.
-_STARTS = ("start", "startoffset", "startchar", "startindex", "begin", "beginoffset", "offset")
-_ENDS = ("end", "endoffset", "endchar", "endindex")
+_UNITS = ("", "offset", "char", "index", "idx", "pos", "position")
+# Under the last ones stand both: {"span": [0, 3]}.
+_STARTS = (*("start" + unit for unit in _UNITS), "begin", "beginoffset", "offset", "offsets", "span", "pos", "indices")
+_ENDS = tuple("end" + unit for unit in _UNITS)
+_MENTIONS = ("entity", "mention", "name")  # a quote where it is about as long as the span: names may be other ones
 TYPES = (
     *("label", "labels", "type", "entitytype", "entitylabel", "entitygroup", "entity"),
     *("category", "tag", "displayname"),
@@ -118,6 +121,7 @@ class RecordReader:
     def _decide(self, record: Record, token_key: str | None) -> None:
         """Whether the records of the file hold spans, and under which keys tokens and tags are."""
         tag_key = self._label_key or list_key(record, None, TAGS, str, int)
+        tag_key = tag_key or (token_key and rival_of(record, None, (token_key, *WORDS)))
         self._has_spans = token_key is None or tag_key is None
         if not self._has_spans:
             if tag_key and not self._label_key and (rival := rival_of(record, tag_key, (token_key, *WORDS))):
@@ -254,10 +258,14 @@ def parse_span(item: Any) -> list[CharSpan]:
     """A span; several when it carries several labels. Offsets may be written as strings or floats."""
     start = end = labels = quote = None
     if isinstance(item, dict):
-        start, end, labels, quote, length = (None if key is None else item[key] for key in _span_keys(tuple(item)))
-        quote = quote if isinstance(quote, str) else None
-        if end is None and type(start) is type(length) is int:
+        start, end, labels, quote, length, name = (key and item[key] for key in _span_keys(tuple(item)))
+        if end is None and isinstance(start, list):
+            start, end = start if len(start) == 2 else (None, None)
+        elif end is None and type(start) is type(length) is int:
             end = start + length
+        if quote is None and isinstance(name, str) and type(start) is type(end) is int:
+            quote = name if 0 <= len(name) - end + start < 2 else None
+        quote = quote if isinstance(quote, str) else None
     elif isinstance(item, (list, tuple)) and len(item) == 3:
         start, end, labels = item if type(item[0]) is int or _offset(item[0]) is not None else (*item[1:], item[0])
     if type(start) is type(end) is int and type(labels) is str:  # most, fast
@@ -274,9 +282,10 @@ def parse_span(item: Any) -> list[CharSpan]:
 
 @lru_cache(1_000)
 def _span_keys(keys: tuple[str, ...]) -> list[str | None]:
-    """The keys of start, end, type, quote and length."""
+    """The keys of start, end, type, quote, length and mention."""
     plain = {str(key).lower().replace("_", ""): key for key in keys}
-    found = (first_in(names, plain) for names in (_STARTS, _ENDS, TYPES, ("text",), ("length",)))
+    found = [first_in(names, plain) for names in (_STARTS, _ENDS, TYPES, ("text",), ("length",))]
+    found.append(first_in(_MENTIONS, plain.keys() - {found[2]}))
     return [None if name is None else plain[name] for name in found]
 
 

@@ -23,7 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ner_module.data.formats.cells import MisfitError, TagCells, describe, errors_at
+from ner_module.data.formats.cells import MisfitError, TagCells, describe, errors_at, is_tag
 from ner_module.data.formats.char_spans import SpanCounts
 from ner_module.data.formats.contents import (
     PLAIN_COMMENT,
@@ -48,14 +48,14 @@ _MAX_SENTENCE = 2_000  # without a column of sentence ids, a longer one means th
 _MAX_WORDS = 1 << 20
 _SENTENCE_IDS = ("sentence_id", "sentence #", "sentence_idx", "sentence_number", "sent_id", "sentence no", "sent #")
 _MANY_WORDS = ("tokens", "words", *TEXTS)  # columns that hold more than one word a row
+_ABOVE = re.compile(rf"{PLAIN_COMMENT.pattern}|# \S+ ")  # comments; a column may be called "# sentence"
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _ITEM = r"""'(?:[^'\\]|\\.)*+'|"(?:[^"\\]|\\.)*+"|-?[0-9]++"""
 _ITEMS = re.compile(_ITEM, re.DOTALL)
 # A list in {'entities': […]} or array([…], dtype=object), and a tuple of strings.
-_WRAPPED = re.compile(
-    r"""(?:\{\s*['"]entities['"]\s*:|array\()\s*(\[.*\])\s*(?:,\s*(?:dtype=\w+)?)?\s*[)}]""", re.DOTALL
-)
+_WRAPPED = re.compile(r"""(?:\{\s*['"]entities['"]\s*:|array\()\s*(\[.*\])\s*,?\s*(?:dtype=\w+)?\s*[)}]""", re.DOTALL)
 _TUPLE = re.compile(r"""\((['"].*['"],?)\)""", re.DOTALL)
+_BEGINS_LIST = re.compile(r"""\[\s*(?:['"\[({]|[-\s,0-9]*\]$)|\{['"]""")  # [sic] and [1] begin words
 _LIST = re.compile(rf"\[(?:[\s,]*(?:{_ITEM}))*+[\s,]*\]", re.DOTALL)
 
 _Row = tuple[int, list[str], int]  # the line it begins on, its cells (none for an empty row), the line it ends on
@@ -79,7 +79,9 @@ def read_table(path: Path, options: ReadingOptions, counts: SpanCounts) -> Itera
         start[0] = "\n"
     separator = "\t" if options.format == "tsv" else max(_SEPARATORS, key=lambda each: _even_rows(start, each))
     rows = _rows(path, itertools.chain(start, lines), separator, options.max_record, _is_spaced(start, separator))
-    rows = itertools.dropwhile(lambda row: not row[1] or PLAIN_COMMENT.match(row[1][0]), rows)
+    rows = itertools.dropwhile(
+        lambda row: not row[1] or (_ABOVE.match(row[1][0]) and not any(map(is_tag, row[1]))), rows
+    )
     head = take(rows, _HEAD_ROWS, lambda row: sum(map(len, row[1])))
     if not head:
         return
@@ -89,9 +91,8 @@ def read_table(path: Path, options: ReadingOptions, counts: SpanCounts) -> Itera
     with errors_at(path, line):
         has_breaks = any(not cells for _, cells, _ in head)
         layout = _find_layout(full, options, has_breaks, partial(counts.say, path))
-    is_named = bool(layout.names)
-    body = _of_width(path, itertools.chain(head[is_named:], rows), len(first))
-    if _has_sentence_rows(full[is_named:], layout):
+    body = _of_width(path, itertools.chain(head[bool(layout.names) :], rows), len(first))
+    if _has_sentence_rows(full[bool(layout.names) :], layout):
         text, label = (f"column {layout.names[n] if layout.names and n is not None else n}" for n in layout[1:3])
         options = replace(options, text_column_name=text, label_column_name=label)
         yield from RecordReader(path, options, counts).read_all(_records(path, body, layout, text, label))
@@ -102,11 +103,8 @@ def read_table(path: Path, options: ReadingOptions, counts: SpanCounts) -> Itera
 def _even_rows(lines: list[str], separator: str) -> int:
     """How many of the first rows have several cells, as many as the first one has."""
     try:
-        rows = list(
-            csv.reader(
-                (line for line in lines if line.strip() and line[0] != "#"), delimiter=separator, skipinitialspace=True
-            )
-        )
+        filled = (line for line in lines if line.strip() and line[0] != "#")
+        rows = list(csv.reader(filled, delimiter=separator, skipinitialspace=True))
     except csv.Error:
         return 0
     return sum(len(cells) == len(rows[0]) > 1 for cells in rows)
@@ -156,7 +154,7 @@ def _of_width(path: Path, rows: Iterable[_Row], width: int) -> Iterator[_Row]:
             if PLAIN_COMMENT.match(cells[0]):
                 continue
             problem = f"the row has {len(cells)} cell{'s' * (len(cells) != 1)}, the table {width} columns"
-            raise DataError(path, line, problem, "complete it, or quote the cells that hold a separator")
+            raise DataError(path, line, problem, "complete or remove it, or quote the cells that hold a separator")
         yield row
 
 
@@ -201,16 +199,18 @@ def _find_layout(
     text, label, found = choose_columns(options, names, body, of_words_and_tags, default, (), say)
     if label is not None and not found and not names:
         refuse_running_text(options, columns[label])
-    sentence, document = (
-        None if name is None else names.index(name)
-        for name in (first_in(_SENTENCE_IDS, names), first_in(DOCUMENTS, names))
-    )
+    ids = (first_in(usual, names) for usual in (_SENTENCE_IDS, DOCUMENTS))
+    sentence, document = (None if name is None else names.index(name) for name in ids)
     if sentence is None and not has_breaks:
-        free = counting.keys() - {text, label, document}
-        sentence = max(free, key=counting.__getitem__, default=None)
+        sentence = max(counting.keys() - {text, label, document}, key=counting.__getitem__, default=None)
+        if sentence is not None and document is None:  # it numbers documents where another one counts anew in each
+            pairs = {n: zip(columns[sentence], columns[n], strict=True) for n in range(len(first)) if n != label}
+            counts = {n: sentences_counted([" ".join(pair) for pair in both]) for n, both in pairs.items() if n != text}
+            finest = max(counts, key=counts.__getitem__)
+            sentence, document = (finest, sentence) if counts[finest] > counting[sentence] else (sentence, None)
     if sentence is not None and not sentences_counted(columns[sentence]):
-        ids = [name for name, _ in itertools.groupby(columns[sentence]) if name]
-        if len(ids) > 2 * len(set(ids)):
+        runs = [name for name, _ in itertools.groupby(columns[sentence]) if name]
+        if len(runs) > 2 * len(set(runs)):
             say(f"column {sentence} comes back to earlier sentences: sort the rows, if these are whole", True)
     said = {"words": text, "tags": label, "sentence numbers": sentence, "documents": document}
     where = ", ".join(f"{what} {n}" + (f" ({names[n]})" if names else "") for what, n in said.items() if n is not None)
@@ -225,9 +225,8 @@ def _has_sentence_rows(rows: list[list[str]], layout: _Layout) -> bool:
         tags = words if layout.label is None else cells[layout.label].strip()
         parts = tags.split()
         are_alike = len({has_prefix(tag) for tag in parts if tag not in (OUTSIDE, *LIKE_OUTSIDE)}) < 2
-        if tags.startswith(("[", "{'", '{"')) and len(tags) > 1:
-            return True
-        if layout.label is not None and len(parts) == len(words.split()) > 1 and are_alike:
+        has_both = layout.label is not None and len(parts) == len(words.split()) > 1
+        if _BEGINS_LIST.match(tags) or (has_both and are_alike):
             return True
     if layout.sentence is not None and sentences_counted([cells[layout.sentence] for cells in rows]):
         return False
@@ -284,9 +283,10 @@ def _records(
         with errors_at(path, line):
             tags = [] if layout.label is None else _list(cells[layout.label])
             if layout.label is None:  # a cell that is no list is raw text unless its column is called words
-                has_words = text.startswith("[") or splits_at_spaces
+                has_words = bool(_BEGINS_LIST.match(text)) or splits_at_spaces
             elif has_words is None:  # the first row decides
-                has_words = not isinstance(tags[0], (list, dict)) if tags else not text or text.startswith("[")
+                is_list = not text or _BEGINS_LIST.match(text) is not None
+                has_words = not isinstance(tags[0], (list, dict)) if tags else is_list
             words = _list(text) if has_words else text
         yield line, {text_key: words, label_key: tags, "document": document, "id": name}
 
@@ -302,7 +302,7 @@ def _list(cell: str) -> list[Any]:
         cell = wrapped[1]
     elif of_strings := _TUPLE.fullmatch(cell):
         cell = f"[{of_strings[1]}]"
-    if not (cell.startswith("[") and cell.endswith("]")) and not cell.startswith(("{'", '{"')):
+    if not _BEGINS_LIST.match(cell):
         return [part for part in re.split("[ \\t]+", cell) if part]
     with contextlib.suppress(ValueError, RecursionError, SyntaxError, MemoryError):
         is_python = re.match(r"\[\s*[(\[{]", cell) and "'" in cell  # lists of tuples, lists or dictionaries

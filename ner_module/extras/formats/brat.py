@@ -14,7 +14,7 @@ from pathlib import Path
 from ner_module.data.formats.adapters import AnnotatedText, Items, Note
 from ner_module.data.formats.cells import MisfitError, errors_at
 from ner_module.data.formats.char_spans import DISCONTINUOUS, CharSpan, check_type, fits_text
-from ner_module.data.formats.files import read_lines, too_large
+from ner_module.data.formats.files import read_text
 from ner_module.data.formats.options import ReadingOptions
 from ner_module.data.words import split_words
 from ner_module.errors import DataError
@@ -41,7 +41,7 @@ def read_brat(folder: Path, options: ReadingOptions) -> Items:
         if not annotation.with_suffix(".txt").is_file():
             raise DataError(annotation, None, "the .txt file of these annotations is missing", "put it beside them")
     for path in texts:
-        text = "".join(_read_document(path, options))
+        text = read_text(path, options.encoding, options.max_record, "document")
         spans, lines = [], []
         for file, number, each in _annotations(path.with_suffix(".ann"), options) if options.tagged else ():
             if isinstance(each, CharSpan):
@@ -64,21 +64,12 @@ def read_brat(folder: Path, options: ReadingOptions) -> Items:
                 yield path, line, AnnotatedText(text[start:end], moved, document=document)
 
 
-def _read_document(path: Path, options: ReadingOptions) -> Iterator[str]:
-    size = 0
-    for number, line in enumerate(read_lines(path, options.encoding, options.max_record), 1):
-        size += len(line)
-        if size > options.max_record:
-            raise too_large(path, number, "document", options.max_record)
-        yield line
-
-
 def _annotations(path: Path, options: ReadingOptions) -> Iterator[tuple[Path, int, CharSpan | str]]:
     """The entities of an .ann file."""
     if not path.is_file():
         raise DataError(path, None, "the annotations of this document are missing", "add them, if only an empty file")
-    for number, line in enumerate(_read_document(path, options), 1):
-        line = line.rstrip("\r\n")
+    text = read_text(path, options.encoding, options.max_record, "document")
+    for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), 1):
         entity = _ENTITY.fullmatch(line)
         if not line.strip() or (line[0] in _OTHER_KINDS and entity is None):
             continue

@@ -68,7 +68,8 @@ def quoted(record: Any) -> list[tuple[Any, Any]]:
     if isinstance(spans, dict):
         pairs = [(each, name) for name, quotes in spans.items() for each in (quotes if type(quotes) is list else [0])]
     elif isinstance(spans, list) and spans and isinstance(spans[0], dict) and all(isinstance(e, dict) for e in spans):
-        if any(part in str(key).lower() for each in spans for key in each for part in ("start", "offset")):
+        parts = [(str(key).lower(), value) for each in spans for key, value in each.items()]
+        if any("start" in key or "offset" in key or (type(at) is list and len(at) == 2) for key, at in parts):
             return []
         options = [(quote, name) for name in TYPES for quote in _QUOTES if quote != name]
         keys = next((pair for pair in options if spans[0].keys() >= {*pair}), ("", ""))

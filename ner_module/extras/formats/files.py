@@ -163,6 +163,7 @@ _MARK = re.compile(r"</?[A-Za-z][^<>]*>")
 _XML = r"(?:\s*<[?!][^>]*>)*\s*"
 _BIOC = "pip install bioc, then python -c \"from bioc import biocxml, biocjson; biocjson.dump(biocxml.load('FILE'), \
 open('FILE.json', 'w'))\" makes a file that is read"
+_WEBANNO = r"#FORMAT=WebAnno TSV|\s*# (?:webanno|de\.tudarmstadt)\."
 _INCEPTION = "export CoNLL 2002 instead, which WebAnno and INCEpTION offer beside it"
 _RASA = "`rasa data convert nlu -f json --data FILE --out FILE.json` makes a file that is read"
 _PYTHON = "`python -c \"import ast, json; x = open('FILE').read(); json.dump(ast.literal_eval(x[x.index('['):]), \
@@ -176,7 +177,7 @@ FILES = {
     "pubtator": FileFormat(_begins(r"\s*[0-9]+\|t\|"), _read_pubtator),
     "inline": FileFormat(_begins(_INLINE), _read_inline),
     "markup": FileFormat(_is_markup, _read_markup),
-    "webanno": FileFormat(_begins(r"#FORMAT=WebAnno TSV|\s*# webanno\."), _known("WebAnno TSV", _INCEPTION)),
+    "webanno": FileFormat(_begins(_WEBANNO), _known("WebAnno TSV", _INCEPTION)),
     "bioc-xml": FileFormat(_begins(f"{_XML}<collection>"), _known("BioC XML", _BIOC)),
     "xmi": FileFormat(_begins(f"{_XML}<xmi:XMI"), _known("a UIMA CAS", _INCEPTION)),
     "rasa": FileFormat(_begins(r"(?:.*\n)*?(?:nlu:|## intent:)", ".yml", ".yaml", ".md"), _known("Rasa", _RASA)),

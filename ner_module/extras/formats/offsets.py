@@ -152,9 +152,7 @@ class CountedOffsets:
             raise DataError(path, *hint)
         if len(self._inside) >= max(_FEW, self._seen / 2):
             problem = f"{len(self._inside):,} of {self._seen:,} spans begin and end inside words, as shifted ones do"
-            advice = (
-                "correct them, add their texts as quotes, or set --data.span_offsets exclusive to read them as they are"
-            )
+            advice = "correct them, add their quotes, or set --data.span_offsets exclusive to read them as they are"
             raise DataError(path, self._inside[0], problem, advice)
         if self._has_tags and self._unclear is not None:
             line, name = self._unclear
@@ -165,9 +163,8 @@ class CountedOffsets:
         for what, marked in self._cut.items():
             if len(marked) >= max(_FEW, self._seen / 2):
                 shown = ", ".join(map(describe, dict.fromkeys(marked[:3])))
-                notes.append(
-                    f"{len(marked):,} of {self._seen:,} spans {what} inside words, which are taken whole: {shown}"
-                )
+                share = f"{len(marked):,} of {self._seen:,} spans"
+                notes.append(f"{share} {what} inside words, which are taken whole: {shown}")
         return "; ".join(notes) or None
 
     def _merge(self, text: str, spans: list[CharSpan], line: int) -> list[CharSpan]:

@@ -30,7 +30,7 @@ _BINARY = "binary judgements, which say nothing of other words"
 _JUDGEMENTS = "judgements of this text"  # a key of a record put together here
 _TAGS = frozenset(TAGS) - frozenset(SPANS)
 _PLAIN = frozenset((*WORDS, *TEXTS)) - {"data"}
-_PLACES = frozenset(("start", "start_offset", "startOffset", "offset", "begin"))
+_PLACES = frozenset(("start", "start_offset", "startOffset", "offset", "begin"))  # of spans: they may have a text, too
 
 
 def _label_studio(task: Any, file: File) -> Iterator[Item]:
@@ -91,7 +91,8 @@ def _prodigy(record: Any, file: File) -> Iterator[Item]:
     text = text_of(record, file.text_key)
     key = file.label_key or span_key(record) or ""
     file.controls |= {key, *SPANS} & record.keys()
-    spans = [span for each in accepted for span in each.get(key) or ()]
+    marked = [each.get(key) or [] for each in accepted]
+    spans = marked[0] if len(marked) == 1 else [span for each in marked for span in each]
     words = _words(text, record["tokens"]) if record.get("tokens") else None
     yield AnnotatedText(text, spans, words, document_of(record), reason)
 
@@ -212,21 +213,14 @@ _TOOLS: dict[str, tuple[tuple[str, ...], Callable[[Any], Any], _Reader]] = {
     "Label Studio": (("annotations", "completions", "predictions"), _has(data=dict), _label_studio),
     "Label Studio (JSON-MIN)": (("annotation_id",), _has(), _json_min),
     "Prodigy": (("_task_hash", "answer", "tokens"), _is_prodigy, _prodigy),
-    "Argilla": (
-        ("prediction", "status"),
-        lambda each: "text" in each and {"prediction", "annotation"} & each.keys(),
-        _argilla,
-    ),
+    "Argilla": (("prediction", "status"), lambda e: "text" in e and {"prediction", "annotation"} & e.keys(), _argilla),
     "Argilla 2": (("responses",), _has(fields=dict), _argilla_2),
     "Argilla 2 (flat)": (("_server_id",), lambda each: any(".responses" in str(key) for key in each), _argilla_flat),
     "spaCy 2 (JSON)": (("paragraphs",), _has(paragraphs=list), corpora.spacy_json),
     "DataTurks": (("annotation",), _has(content=str), _dataturks),
     "GLiNER": (("tokenized_text",), _has(ner=list), corpora.gliner),
-    "CLUENER": (
-        ("label",),
-        lambda each: "text" in each and isinstance(each["label"], dict) and not corpora.quoted(each),
-        corpora.cluener,
-    ),
+    "quotes without offsets": (SPANS, lambda e: corpora.quoted(e) and find_text(e, None), corpora.quotes),
+    "CLUENER": (("label",), lambda e: "text" in e and isinstance(e["label"], dict), corpora.cluener),
     "Rasa": (("intent", "rasa_nlu_data"), lambda each: "text" in each or "rasa_nlu_data" in each, corpora.rasa),
     "BioC": (("documents", "passages", "PubTator3"), lambda each: "text" not in each, corpora.bioc),
     "Ground Truth": (("source",), lambda each: any(map(_is_job, each.values())), _ground_truth),
@@ -234,11 +228,6 @@ _TOOLS: dict[str, tuple[tuple[str, ...], Callable[[Any], Any], _Reader]] = {
     "DyGIE": (("sentences",), _has(sentences=list, ner=list), corpora.dygie),
     "W2NER": (("sentence",), _has(sentence=list, ner=list), corpora.w2ner),
     "Snips": (("data",), corpora.is_snips, corpora.snips),
-    "quotes without offsets": (
-        SPANS,
-        lambda each: bool(corpora.quoted(each) and find_text(each, None)),
-        corpora.quotes,
-    ),
 }
 _PAIRS = "spaCy 2"
 
@@ -276,9 +265,8 @@ def _unwrapped(records: Iterable[tuple[int, Any]], file: File) -> Iterator[tuple
     """Records; of an object that is none but holds one list of them (NER Annotator, LightTag, …), those of the list."""
 
     def is_record(value: Any) -> bool:
-        if isinstance(value, dict):  # and not a span, which may have a text, too
-            return (not _PLAIN.isdisjoint(value) and _PLACES.isdisjoint(value)) or _tool_of(value, file) is not None
-        return value is None or _tool_of(value, file) is not None
+        is_plain = isinstance(value, dict) and not _PLAIN.isdisjoint(value) and _PLACES.isdisjoint(value)
+        return is_plain or value is None or _tool_of(value, file) is not None
 
     for line, record in records:
         lists: list[Any] = []
@@ -295,12 +283,7 @@ def _tool_of(record: Any, file: File) -> str | None:
     if not isinstance(record, dict):
         is_pair = isinstance(record, list) and list(map(type, record)) == [str, dict]
         return _PAIRS if is_pair else None
-    tools = _tools_of(tuple(record))
-    tool = None
-    for name in tools:
-        if _TOOLS[name][1](record):
-            tool = name
-            break
+    tool = next((name for name in _tools_of(tuple(record)) if _TOOLS[name][1](record)), None)
     if tool in (None, "Prodigy") or not list_key(record, file.text_key, WORDS, str):
         return tool
     return None if list_key(record, file.label_key, TAGS, str, int) else tool  # words with tags say more

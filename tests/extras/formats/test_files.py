@@ -86,6 +86,7 @@ def test_brat_annotations_without_text(brat):
         ("a.txt", "1|t|Ada\n1|a|\n1\t0\t3\n", 3, "no line of PubTator"),
         ("a.txt", "1|t|Ada\n1|a|\n1\t0\t3\tBob\tPER\n", 1, "the file quotes 'Bob'"),
         ("a.tsv", "#FORMAT=WebAnno TSV 3.3\n#T_SP=x.Pos|coarse\n\n1-1\t0-3\tAda\tN\t\n", None, "export CoNLL 2002"),
+        ("a.tsv", " # de.tudarmstadt.ukp.x.NamedEntity | value\n#id=1\n1-1\tAda\tB-PER\t\n", None, "export CoNLL 2002"),
         ("a.ann", "T1\tPER 0 3\tAda\n", None, "name the folder"),
     ],
 )

@@ -274,6 +274,11 @@ def test_more_shapes_of_tools(read, record, left_out):
         assert counts.spans == counts.kept
 
 
+def test_a_class_of_a_text_is_no_list_of_spans(refused):
+    record = {"text": ADA, "label": "NEWS", "answer": "accept", "_task_hash": 1}
+    assert "its list of spans, is none" in refused([record]).problem
+
+
 def test_binary_judgements_of_a_text_are_one_wherever_they_stand(read):
     binary = {"text": ADA, "_input_hash": 1, "_view_id": "ner", "answer": "accept"}
     records = [
