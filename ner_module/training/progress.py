@@ -94,7 +94,7 @@ class LineProgress(ProgressBar):
     ) -> None:
         """Print a line if one is due."""
         now = time.monotonic()
-        running, total, _ = _stage(trainer)
+        running, total = _stage(trainer)[:2]
         last_running, last_batch, last_time = self._line
         if running != last_running:
             self._line = running, batch_idx, now
