@@ -1,7 +1,7 @@
 """``fit``, ``validate``, ``test`` and ``predict``: from a command line to trainer, model, data and run directory.
 
-`options.py` parses the options, `arguments.py` finds run and checkpoint. This module builds what they name, with what
-every run needs beside it, lets the trainer run, and says what happens before and after.
+`options.py` parses the options, `arguments.py` finds run and checkpoint. This module builds what they name and
+what every run needs, runs the trainer, and reports what happens before and after.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ from ner_module.training.trainer_options import check_callbacks, check_trainer
 log = logging.getLogger(__name__)
 
 _SAMPLE = "ner_module/data/sample/train.conll"
-"""What the quickstart trains on; all others have data of their own."""
+"""What the quickstart trains on."""
 
 
 def run_command(arguments: list[str]) -> None:
@@ -133,7 +133,7 @@ class NERCLI(LightningCLI):
             raise RunError(f"--seed_everything: {error}") from error
 
     def before_instantiate_classes(self) -> None:
-        """Refuse what cannot be meant, and settle precision and where everything is written."""
+        """Refuse impossible options, and settle the precision and where everything is written."""
         run, trainer = self.run, self.config.trainer
         check_trainer(trainer)
         if run.command == "predict":
@@ -147,7 +147,7 @@ class NERCLI(LightningCLI):
             unpack_run(self.config.model.model_name_or_path)
 
     def instantiate_trainer(self, **_: Any) -> Trainer:
-        """The trainer with what every run has."""
+        """The trainer with the callbacks and loggers of every run."""
         return build_trainer(self.run, self.parser, self.config, {**self.config_init.trainer})
 
     def after_instantiate_classes(self) -> None:

@@ -1,7 +1,7 @@
-"""What a user can mend: every such error is one line that says where, what is wrong and what to do.
+"""Errors that a user can fix: each is one line that says where, what is wrong and what to do.
 
 ``python -m ner_module`` prints a :class:`UserError` as that line and exits with 1; any other exception is a fault of
-this program, which a traceback tells best.
+this program, and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -54,15 +54,15 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def make_plain(function: Callable[..., None], arguments: MutableMapping[str, Any], section: str) -> None:
-    """Make arguments that a program gave what the command line gives, for a checkpoint holds plain values only.
+    """Convert arguments given from Python, in place, to plain values such as the command line gives.
 
     Args:
-        function: whose they are.
-        arguments: of them paths become texts, tuples lists, and NumPy's numbers Python's.
-        section: stands before a name in an error.
+        function: the function that takes them.
+        arguments: by name; paths become strings, tuples lists, and NumPy numbers Python's: checkpoints hold no others.
+        section: the prefix of option names in errors.
 
     Raises:
-        RunError: a text is none of those that the ``Literal`` of its type allows.
+        RunError: a string is not among the values of its ``Literal`` type.
     """
     arguments.update(_plain(dict(arguments)))
     for name, hint in get_type_hints(function).items():
@@ -80,7 +80,7 @@ def _plain(value: Any) -> Any:
 
 
 class UserError(ValueError):
-    """Something a user can mend; the message is one line."""
+    """An error that a user can fix; the message is one line."""
 
 
 class UsageError(UserError):
@@ -115,11 +115,11 @@ class DataError(UserError):
 
 
 class PretrainedError(UserError):
-    """A base model or tokenizer that cannot be had or used."""
+    """A base model or tokenizer that cannot be obtained or used."""
 
 
 class RunError(UserError):
-    """A run that cannot start: its directory or checkpoint is not there or not free, or its options do not fit."""
+    """A run that cannot start: its directory or checkpoint is missing or in use, or its options conflict."""
 
 
 class SchemeError(UserError):

@@ -1,4 +1,4 @@
-"""What is printed before anything is run: the commands, and a short help of each. No torch, so it is there at once.
+"""What is printed before anything is run: the commands, and a short help of each. No torch, so it appears at once.
 
 The full help of a command (``--help-all``) is that of its parser (`options.py`).
 """

@@ -111,7 +111,7 @@ _NOISE = re.compile(
 
 
 def in_brief(message: str) -> str:
-    """The message of the parser in one line, without what says nothing to a user: types of Python, and ``None``."""
+    """The parser's message in one line, without Python types and ``None``, which mean nothing to a user."""
     lines = [line.strip().removeprefix("- ") for line in message.splitlines()]
     text = "; ".join(dict.fromkeys(line for line in lines if line and not _NOISE.match(line)))
     text = re.sub(r'^Parser key "([\w.]+)":;?', r"--\1:", text)
@@ -135,7 +135,7 @@ def build_parser(command: str) -> Parser:
     parser.link_arguments("model.model_name_or_path", "data.model_name_or_path")
     parser.link_arguments("model.revision", "data.revision")
     parser.link_arguments("seed_everything", "data.seed")
-    # In the words of this project, without links and markup.
+    # In this project's words, without links and markup.
     for action in parser._actions:
         action.help = plain(OPTIONS.get(action.dest, action.help or ""))
     for name, group in parser.groups.items():

@@ -145,7 +145,7 @@ def from_pretrained(load: Callable[..., T], model_name_or_path: str, revision: s
 
 
 def _check_is_model(path: str) -> None:
-    """Refuse a folder that is not there, or holds something else."""
+    """Refuse a folder that does not exist or holds no model."""
     folder = Path(path)
     if path.startswith((".", "/", "~")) and not folder.is_dir():
         raise PretrainedError(f"there is no folder {path}: name a model folder or a hub id")

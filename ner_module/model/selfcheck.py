@@ -32,7 +32,7 @@ _VERSION = 2
 """Raised when packed execution changes: what has passed is tried again."""
 
 _TOLERANCE = 1e-4
-"""Relative error that is no matter of precision: in float32 padded sequences may have none."""
+"""Relative error that is always accepted: in float32 padded sequences may have none."""
 
 
 def passes(model: Any, device: torch.device, trainer: Any) -> bool:

@@ -1,4 +1,4 @@
-"""What a trainer, whoever made it, was given and `NERModule` cannot work with: refused before data are read."""
+"""Callbacks and options of any trainer that `NERModule` cannot work with: refused before data are read."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ REFUSED = {
 
 
 def refuse_callbacks(callbacks: Iterable[Callback], refused: Mapping[str, str] = REFUSED) -> None:
-    """Refuse those that are named (:class:`RunError`: what to use instead); a ``Tuner``, which only searches, may."""
+    """Refuse the listed ones (:class:`RunError`: what to use instead), unless a ``Tuner`` uses them for a search."""
     for callback in callbacks:
         names = [parent.__name__ for parent in type(callback).__mro__]
         for name in refused.keys() & set(names):

@@ -1,4 +1,4 @@
-"""The trainer's setup for the machine and the job it runs in, and errors when that job falls apart.
+"""The trainer's setup for the machine and the job it runs in, and errors when other processes fail.
 
 The job itself is described in `cluster.py`; `data/batching.py` shares out the data.
 """

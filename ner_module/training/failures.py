@@ -1,6 +1,6 @@
-"""What an exception of the libraries means to a user, where it is not a fault of this program.
+"""What exceptions of the libraries mean to a user, where they are not a fault of this program.
 
-Which error says that memory ran out differs: CUDA has one of its own, Python raises ``MemoryError``, and torch's
+Errors of exhausted memory differ: CUDA has one of its own, Python raises ``MemoryError``, and torch's
 allocator on CPU a plain ``RuntimeError`` that only its text sets apart. A process that the system kills leaves no
 message.
 """

@@ -48,7 +48,7 @@ class ResultsTable(Callback):
         self.rows: list[dict[str, float]] = []
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Refuse callbacks that watch what will not be there; data are read by now, and nothing is written."""
+        """Refuse callbacks that watch metrics that will not exist; data are read by now, and nothing is written."""
         if stage == "fit":
             check_watched(trainer, _validates(trainer))
 
@@ -66,7 +66,7 @@ class ResultsTable(Callback):
             self._print(trainer, row)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
-        """Have a training that ends within an epoch (``max_steps``) end with a validation, too."""
+        """Make a training that ends within an epoch (``max_steps``) end with a validation, too."""
         if trainer.global_step == trainer.max_steps:
             trainer.should_stop = True
             trainer.fit_loop.min_epochs = trainer.fit_loop.epoch_loop.min_steps = None  # Lightning would wait for them
@@ -95,7 +95,7 @@ class ResultsTable(Callback):
         self._print(trainer, row)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Without validation data, add and print a row of what training alone says."""
+        """Without validation data, add and print a row with the training loss alone."""
         if not _validates(trainer):
             self._add_row(trainer, pl_module)
 

@@ -28,9 +28,9 @@ _KEPT = {
 
 
 def keep_options(options: Any, checkpoint: dict[str, Any]) -> None:
-    """Replace the options of ``fit`` that a checkpoint decides by what it was made with, and name each that differs.
+    """Replace the options of ``fit`` that a checkpoint determines by its own, and name each that differs.
 
-    So the configuration that is saved says what training does. Data, size of steps and trainer can be changed.
+    So the saved configuration describes the training. Data, size of steps and trainer can be changed.
 
     Raises:
         RunError: the training is to end before where the checkpoint is.
@@ -95,7 +95,7 @@ class RelocatableCheckpoint(ModelCheckpoint):
 
 
 class ChangedPlan(Callback):
-    """Resumes with another number of sentences in a step, from whatever option that comes.
+    """Resumes with another number of sentences per step, whichever option changes it.
 
     A begun epoch continues with the next sentence of its order. Lightning counts micro-batches and the schedule counts
     steps: both are converted to the new plan, so that the learning rate continues and still reaches its end.

@@ -1,4 +1,4 @@
-"""What reaches the terminal: what libraries say that matters here, and output that may go away during a training."""
+"""What reaches the terminal: relevant messages of libraries, and output streams that may close during a training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options and callbacks of Lightning that would do nothing, fail late or wait forever: refused by name."""
+"""Options and callbacks of Lightning that would have no effect, fail late or wait forever: refused by name."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _METRIC = re.compile(rf"train/loss|val/({'|'.join(_METRICS)}|(precision|recall|f
 
 
 def check_trainer(trainer: Any) -> None:
-    """Refuse options of the trainer that cannot be meant.
+    """Refuse options of the trainer that make no sense.
 
     Raises:
         RunError: names one, and what to give instead.
@@ -70,7 +70,7 @@ def check_trainer(trainer: Any) -> None:
 
 
 def check_callbacks(callbacks: list[Callback]) -> None:
-    """Refuse named callbacks that would do nothing, or harm, in a training of this program.
+    """Refuse configured callbacks that would have no effect, or do harm, in a training of this program.
 
     Raises:
         RunError: says what to use instead.
