@@ -46,13 +46,13 @@ def open_atomically(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """The same for content that is there; text is written as UTF-8 with its line ends, half characters as ``?``."""
+    """Write content atomically; text as UTF-8 with its line ends, lone surrogates as ``?``."""
     with open_atomically(path) as file:
         file.write(content if isinstance(content, bytes) else content.encode("utf-8", errors="replace"))
 
 
 def write_or_warn(path: Path, content: str) -> bool:
-    """The same for what a training writes, which goes on without it; whether it was written."""
+    """The same for files that a training can do without: a failure is a warning; returns whether it was written."""
     try:
         write_atomically(path, content)
     except OSError as error:
@@ -174,7 +174,7 @@ def check_regular(path: Path) -> None:
 
 
 def check_archive(archive: zipfile.ZipFile) -> None:
-    """Raise ``BadZipFile`` for one that stands for more than its size; torch stores its entries uncompressed."""
+    """Raise ``BadZipFile`` for an archive that expands beyond its size; torch stores entries uncompressed."""
     assert archive.filename is not None
     if sum(entry.file_size for entry in archive.infolist()) > Path(archive.filename).stat().st_size:
         raise zipfile.BadZipFile("its entries are larger than the file")

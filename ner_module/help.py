@@ -70,7 +70,7 @@ OPTIONS = {
     "trainer.val_check_interval": "validate after this many batches, or this share of an epoch",
     "trainer.limit_train_batches": "only this many batches per epoch, to try something out",
 }
-"""What is said of the options of a run, and of the ten of the trainer that most need; the others are explained in
+"""The help of the options of a run, and of the ten most used of the trainer; the others are explained in
 Lightning's words, by ``--help-all``."""
 
 FILLED = {"model": {"label_names", "scheme", "outside_label"}, "data": {"model_name_or_path", "revision", "seed"}}
@@ -100,7 +100,7 @@ A first run on the bundled corpus, and one on data of your own:
 
 
 class CommandParser(argparse.ArgumentParser):
-    """The options of a command beside training: named in full, and what is wrong with them is one error."""
+    """The parser of a command other than training: no abbreviated options, and one error for what is wrong."""
 
     def __init__(self, command: str, description: str, epilog: str | None = None) -> None:
         prog, layout = f"python -m ner_module {command}", argparse.RawDescriptionHelpFormatter

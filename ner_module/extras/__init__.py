@@ -1,1 +1,1 @@
-"""What one may want beside training. Each folder can be deleted; nothing outside imports it."""
+"""Optional features. Each folder can be deleted; nothing outside imports it."""

@@ -1,4 +1,4 @@
-"""A trained model as a folder: the files of transformers, and what this project needs beside them.
+"""A trained model as a folder: the files of transformers, and what this project needs in addition.
 
 ``ner_module.json`` holds what transformers has no place for: the scheme, how long sequences are and how far windows
 overlap, by which rules raw text was split into words, a CRF's transitions. With it `NERTagger` finds the same entities
@@ -127,7 +127,7 @@ def fetch_model_folder(name: str, revision: str | None) -> Path:
 
 
 def _read_about(folder: Path) -> dict[str, Any]:
-    """What ``ner_module.json`` says, once the files beside it are those that were written with it."""
+    """The content of ``ner_module.json``, once the files next to it are verified to be those of the export."""
     path = folder / ABOUT
     if not path.exists():
         raise RunError(f"{folder} is no tagger of this project: it has no {ABOUT}; `export` writes such folders")

@@ -182,7 +182,7 @@ class NERTagger:
 
 
 def unpack_run(model_name_or_path: str) -> None:
-    """Let a run's name stand for its best model where a base model is asked for, until the program ends.
+    """Make a run usable as a base model, with its best checkpoint, until the program ends.
 
     Args:
         model_name_or_path: a run directory; other names are left alone.

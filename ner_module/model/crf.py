@@ -1,4 +1,4 @@
-"""A linear-chain conditional random field: which label follows which is learnt, beside what each word may be.
+"""A linear-chain conditional random field: transitions between labels are learnt, in addition to their logits.
 
 Lafferty, McCallum and Pereira, "Conditional random fields" (2001). A sequence of labels scores the sum of its logits
 and transitions, words outside any entity before and after it; its probability is the softmax over all sequences.

@@ -77,7 +77,7 @@ def decode_words(
 
 
 def likeliest_labels(probabilities_NWC: Tensor, scores_NW: Tensor, count: int = 3) -> tuple[Tensor, Tensor]:
-    """The highest probabilities of each word, ``[N, W, count]``, and whose they are; 0 where the score is."""
+    """The highest probabilities of each word, ``[N, W, count]``, 0 where the score is, and the ids of their labels."""
     known_NWC = probabilities_NWC.nan_to_num(0.0) * (scores_NW > 0).unsqueeze(-1)
     highest, label_ids = known_NWC.topk(min(count, known_NWC.shape[-1]))
     return highest, label_ids

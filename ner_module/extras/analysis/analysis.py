@@ -91,7 +91,7 @@ class Analysis:
         return error_records(self.sentences, self.pairings)
 
     def numbers(self) -> dict[str, float]:
-        """The scalars worth keeping beside ``f1``, for ``results.json`` and loggers.
+        """The scalars worth keeping besides ``f1``, for ``results.json`` and loggers.
 
         Keys: ``f1_low`` and ``f1_high`` (95 % interval); ``f1_partial``, ``f1_type``, ``f1_boundary`` (SemEval-2013's
         partial, type and exact matching); of entities that occur in training with this type, and of those that do not,
