@@ -1,4 +1,4 @@
-"""``python -m ner_module COMMAND``: dispatches to a command, and prints one clear line for what a user can fix."""
+"""``python -m ner_module COMMAND``: dispatches to a command, and prints errors that a user can fix in one line."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import warnings
 from pathlib import Path
 from types import FrameType
 
-# All else is imported once the working directory is no longer the first place to look.
+# All other modules are imported after the working directory was removed from the start of `sys.path`.
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; one of several processes that fails ends here, with its error printed.
+    """Run one command; a failed process of a distributed job prints its error and ends here.
 
     Returns:
         The exit code: 0, or 1 for a problem with data, model or run. Wrong options exit with 2, Ctrl-C with 130; a
-        training that was saved on SIGTERM with 143, on SIGUSR1 with 75.
+        training saved on SIGTERM with 143, on SIGUSR1 with 75.
     """
     error: BaseException | None = None
     _open_streams()
@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _open_streams() -> None:
-    """Read nothing from, and write nowhere, where a standard stream is closed: a file would get its number."""
+    """Redirect closed standard streams to the null device; otherwise a file would get their descriptor."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
@@ -44,7 +44,7 @@ def _open_streams() -> None:
 def _run(arguments: list[str]) -> int:
     _set_up_messages()
     if sys.platform == "linux" and "PYTORCH_CUDA_ALLOC_CONF" not in os.environ:
-        # Batches differ in size: without it a GPU's memory falls into pieces too small for the next.
+        # Batches differ in size, which would fragment GPU memory.
         os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
     if os.getpid() == 1:
         signal.signal(signal.SIGTERM, _exit)
@@ -68,7 +68,7 @@ def _run(arguments: list[str]) -> int:
             print(f"tip: all options: {error.tip}", file=sys.stderr)
         return _fail(str(error), 2 if isinstance(error, UsageError) else 1)
     except BrokenPipeError:
-        # The reader of our output (such as `head`) has closed it: discard what Python flushes at exit.
+        # The reader of the output (such as `head`) has closed it: discard what Python flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
@@ -92,16 +92,16 @@ def _fail(message: str, code: int = 1) -> int:
 
 
 def _exit(number: int, frame: FrameType | None) -> None:
-    """Exit on SIGTERM as the first process of a container, for which the kernel has no default action.
+    """Exit on SIGTERM as the init process of a container, for which the kernel has no default action.
 
-    A trainer that sets its own handler also calls this one, and decides alone.
+    A trainer that sets its own handler also calls this one, which then does nothing.
     """
     if signal.getsignal(signal.SIGTERM) is _exit:
         sys.exit(128 + number)
 
 
 class _Formatter(logging.Formatter):
-    """Says that a warning is one, and writes what a message quotes from data as data."""
+    """Prefixes warnings, and escapes control characters that a message quotes from data."""
 
     def format(self, record: logging.LogRecord) -> str:
         from ner_module.errors import for_terminal
@@ -119,15 +119,15 @@ def _set_up_messages() -> None:
     logger.handlers = [handler]
     logger.setLevel(logging.INFO if first else logging.ERROR)
     logger.propagate = False
-    # Batches are cheap to assemble, short epochs are logged at their end, and an empty input has no predictions.
+    # Collation is cheap, short epochs are logged at their end, and an empty input has no predictions.
     chatter = ("does not have many workers", "LeafSpec", "smaller than the logging interval", "across ranks is zero")
     warnings.filterwarnings("ignore", message=f".*({'|'.join(chatter)})")
 
 
 def _import_installed_modules_first() -> None:
-    """Have no file of the working directory take the place of an installed module, as ``python -m`` would.
+    """Keep files of the working directory from shadowing installed modules, as they would with ``python -m``.
 
-    Modules there are found after all others, and only where the user may have named one of their classes.
+    Modules there are searched last, and only if an option may name one of their classes.
     """
     here = Path.cwd()
     if sys.path and Path(sys.path[0]).resolve() == here.resolve():

@@ -1,7 +1,7 @@
-"""What a command line means beyond its options: which run, which checkpoint, which configuration.
+"""Resolves the run directory, checkpoint and configuration of a command line.
 
-Before anything is parsed the arguments are completed (:func:`complete_arguments`): a checkpoint brings its run's
-configuration along, so that no label, configuration or data argument is ever repeated.
+Before parsing, the arguments are completed (:func:`complete_arguments`): a checkpoint supplies its run's configuration,
+so that no label, configuration or data argument is ever repeated.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ log = logging.getLogger(__name__)
 
 
 def complete_arguments(arguments: list[str]) -> Run:
-    """Find the run directory and checkpoint of a command, and add the run's own configuration where none is named.
+    """Find the run directory and checkpoint of a command, and add the run's configuration if none is given.
 
-    ``--ckpt_path auto`` resumes from ``last`` if the run has a checkpoint and starts anew if not; so does a ``fit``
-    without ``--ckpt_path`` that SLURM or torchrun has restarted. ``--data.predict_file -`` is standard input.
+    ``--ckpt_path auto`` resumes from ``last`` if the run has a checkpoint and starts from scratch if not; so does a
+    ``fit`` without ``--ckpt_path`` that SLURM or torchrun has restarted. ``--data.predict_file -`` is standard input.
 
     Raises:
-        RunError: a checkpoint is needed and not found, or a new run's directory is taken.
+        RunError: a required checkpoint is not found, or a new run's directory is in use.
     """
     command = arguments[0]
     ahead, _ = read_ahead(arguments)
@@ -54,7 +54,7 @@ def complete_arguments(arguments: list[str]) -> Run:
         in_configs |= read_config(config) if config.exists() else {}  # a missing file is reported by the parser
 
     def asked_for(name: str) -> str | None:
-        """The last value given; ``null`` or nothing on the command line withdraws one of a configuration."""
+        """The last value given; ``null`` or an empty value on the command line overrides a configuration's."""
         value = [in_configs.get(name), *ahead[name]][-1]
         return None if value in (None, "", "null", "None") else str(value)
 
@@ -64,7 +64,7 @@ def complete_arguments(arguments: list[str]) -> Run:
     resumes = starts_anew = False
     if checkpoint_name == "auto" or (checkpoint_name is None and command == "fit" and cluster.is_restart()):
         run_dir = run_dir or new_run_dir(recipe)
-        # Not by the restarts of the job: after one there may be a checkpoint.
+        # Keyed by attempt: after a restart there may be a checkpoint.
         resumes = cluster.agree_on(f"resumes/{cluster.attempt()}", "yes" if has_progress(run_dir) else "") == "yes"
         starts_anew = not resumes
         checkpoint_name = "last" if resumes else None
@@ -84,12 +84,12 @@ def complete_arguments(arguments: list[str]) -> Run:
     run_dir = run_dir or run_dir_of(checkpoint) or new_run_dir(checkpoint.stem)
     is_others = checkpoint.resolve().parent != checkpoint_path(run_dir, "last").resolve().parent
     if command == "fit" and is_others and cluster.is_first_process() and not cluster.is_restart():
-        check_free(run_dir)  # the `best.ckpt` there would pass for this training's
+        check_free(run_dir)  # its `best.ckpt` would be taken for this training's
     return Run(command, arguments, run_dir, checkpoint, recipe=recipe)
 
 
 def _standard_input() -> Path:
-    """Standard input as a file, read by the first process for all: the private folder is theirs, too."""
+    """Copy standard input to a file in the private folder, in the first process for all; returns its path."""
     path = private_folder() / "input.txt"
     if cluster.is_first_process():
         _copy_input(path)
@@ -100,8 +100,8 @@ def _standard_input() -> Path:
 
 
 def _copy_input(path: Path) -> None:
-    """Copy standard input, as long as it can be text."""
-    with contextlib.suppress(OSError):  # no file is behind it
+    """Copy standard input, unless it cannot be text."""
+    with contextlib.suppress(OSError):  # it has no file descriptor
         kind = os.fstat(sys.stdin.fileno())
         is_null = os.path.samestat(kind, Path(os.devnull).stat())
         if stat.S_ISCHR(kind.st_mode) and not is_null and not sys.stdin.isatty():
@@ -117,10 +117,9 @@ def _copy_input(path: Path) -> None:
 
 
 def _saved_config(checkpoint: Path, command: str) -> Path:
-    """The configuration of a checkpoint's run as a file that holds nothing but plain values.
+    """The configuration of a checkpoint's run, reduced to plain values, as a file.
 
-    Taken from ``config.yaml`` of the run; where that is missing, damaged, or was edited into something impossible, from
-    the checkpoint itself.
+    It comes from the run's ``config.yaml``, or from the checkpoint if that file is missing, damaged or invalid.
     """
     run_dir, keep_all = checkpoint.absolute().parent.parent, command == "fit"
     saved, path = run_dir / "config.yaml", private_folder() / f"config-{os.getpid()}.yaml"
@@ -140,7 +139,7 @@ def _saved_config(checkpoint: Path, command: str) -> Path:
 
 
 def _edited_into_nonsense(saved: Path, plain: Path, command: str) -> str:
-    """Why a ``config.yaml`` that the run did not write is no configuration; empty where it is one."""
+    """Why an edited ``config.yaml`` cannot be parsed; empty if it can, or was not edited."""
     results: dict[str, Any] = {}
     with contextlib.suppress(DataError):
         results = read_json_object(saved.parent / "results.json")

@@ -1,7 +1,7 @@
 """``fit``, ``validate``, ``test`` and ``predict``: from a command line to trainer, model, data and run directory.
 
-`options.py` parses the options, `arguments.py` finds run and checkpoint. This module builds what they name and
-what every run needs, runs the trainer, and reports what happens before and after.
+`options.py` parses the options, `arguments.py` finds run and checkpoint. This module builds model, data and trainer
+with the standard callbacks and loggers, runs the trainer, and prints messages before and after.
 """
 
 from __future__ import annotations
@@ -57,11 +57,11 @@ from ner_module.training.trainer_options import check_callbacks, check_trainer
 log = logging.getLogger(__name__)
 
 _SAMPLE = "ner_module/data/sample/train.conll"
-"""What the quickstart trains on."""
+"""The training data of the quickstart."""
 
 
 def run_command(arguments: list[str]) -> None:
-    """Run ``fit``, ``validate``, ``test`` or ``predict``; a :class:`RunError` explains failures of the libraries."""
+    """Run ``fit``, ``validate``, ``test`` or ``predict``; library errors are raised as a :class:`RunError`."""
     silence_libraries()
     command, *options = arguments
     parser = build_parser(command)
@@ -70,7 +70,7 @@ def run_command(arguments: list[str]) -> None:
     if any(re.match(r"--(help|print_config|.*\.help$)", option) for option in options):
         parser.parse(options)  # prints, and exits
     run = complete_arguments(arguments)
-    # The processes that Lightning starts for DDP run the same command line, which it takes from here.
+    # Lightning starts its DDP processes with the command line in sys.argv.
     saved, sys.argv = sys.argv, [sys.argv[0], *arguments]
     try:
         with contextlib.ExitStack() as stack:
@@ -101,8 +101,8 @@ class NERCLI(LightningCLI):
     """Builds trainer, model and data from the options of a command; :func:`_run` runs it.
 
     Args:
-        run: what the command line means beyond its options.
-        parser: of the command.
+        run: the command's run directory and checkpoint.
+        parser: the command's parser.
     """
 
     def __init__(self, run: Run, parser: Parser) -> None:
@@ -111,18 +111,18 @@ class NERCLI(LightningCLI):
             NERModule,
             NERDataModule,
             args=run.arguments[1:],
-            run=False,  # all commands have one parser, without subcommands
-            save_config_callback=None,  # it would write beside the first logger; `save_run.py` does instead
+            run=False,  # one parser without subcommands
+            save_config_callback=None,  # it would write to the first logger's directory; `SaveRun` replaces it
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
         )
 
     def setup_parser(self, *_: Any) -> None:
-        """The parser of `options.py`."""
+        """Use the parser of `options.py`."""
         self.parser = self._own_parser
 
     def parse_arguments(self, parser: Any, args: Any) -> None:
-        """The options; a checkpoint decides some of them."""
+        """Parse the options; a checkpoint overrides some of them."""
         self.config = parser.parse(args)
         self.checkpoint = _read_checkpoint(self.run, self.config)
 
@@ -133,7 +133,7 @@ class NERCLI(LightningCLI):
             raise RunError(f"--seed_everything: {error}") from error
 
     def before_instantiate_classes(self) -> None:
-        """Refuse impossible options, and settle the precision and where everything is written."""
+        """Refuse options that cannot work; set precision, loggers and output directory."""
         run, trainer = self.run, self.config.trainer
         check_trainer(trainer)
         if run.command == "predict":
@@ -147,11 +147,11 @@ class NERCLI(LightningCLI):
             unpack_run(self.config.model.model_name_or_path)
 
     def instantiate_trainer(self, **_: Any) -> Trainer:
-        """The trainer with the callbacks and loggers of every run."""
+        """Build the trainer with the standard callbacks and loggers."""
         return build_trainer(self.run, self.parser, self.config, {**self.config_init.trainer})
 
     def after_instantiate_classes(self) -> None:
-        """A checkpoint brings labels, tokenizer and architecture, so no hub is asked."""
+        """Restore labels, tokenizer and architecture from the checkpoint, without the hub."""
         if self.checkpoint is not None and self.run.checkpoint is not None:
             warn_of_broken_weights(self.checkpoint, self.run.checkpoint)
             self.datamodule.load_state_dict(self.checkpoint["NERDataModule"])
@@ -161,7 +161,7 @@ class NERCLI(LightningCLI):
 
 def _run(cli: NERCLI) -> None:
     run, trainer, model, data = cli.run, cli.trainer, cli.model, cli.datamodule
-    # What Lightning may unpickle from a checkpoint is limited to plain data and tensors.
+    # Lightning unpickles only plain data and tensors from a checkpoint.
     how: dict[str, Any] = {"ckpt_path": run.checkpoint, "weights_only": True}
     if run.command == "fit":
         _before_fit(cli)
@@ -177,7 +177,7 @@ def _run(cli: NERCLI) -> None:
 
 
 def _read_checkpoint(run: Run, options: Any) -> dict[str, Any] | None:
-    """The checkpoint that a command starts from; what it decides is put into the options of ``fit``."""
+    """Read the checkpoint that a command starts from; for ``fit``, apply the options that it fixes."""
     if run.checkpoint is None:
         return None
     checkpoint = read_checkpoint(run.checkpoint)
@@ -193,7 +193,7 @@ def _read_checkpoint(run: Run, options: Any) -> dict[str, Any] | None:
 
 
 def _check_output(run: Run, options: Any) -> None:
-    """Refuse to write predictions over anything but predictions; a pipe is written to, and so is ``/dev/null``."""
+    """Refuse to overwrite anything but predictions; pipes and ``/dev/null`` are allowed."""
     output = Path(options.output).expanduser() if options.output else None
     options.output = output and str(output)
     if output and not output.is_fifo() and output != Path(os.devnull):
@@ -202,7 +202,7 @@ def _check_output(run: Run, options: Any) -> None:
 
 
 def build_trainer(run: Run, parser: Parser, options: Any, trainer: dict[str, Any]) -> Trainer:
-    """The trainer with the callbacks and loggers that every run has; those that ``options`` name are built already."""
+    """Build a trainer with the standard callbacks and loggers, in addition to those built from ``options``."""
     callbacks = _as_list(trainer["callbacks"])
     loggers = [logger for logger in _as_list(trainer["logger"]) if not isinstance(logger, bool)]
     for logger in loggers:
@@ -235,7 +235,7 @@ def build_trainer(run: Run, parser: Parser, options: Any, trainer: dict[str, Any
 
 
 def _check_config_survives(parser: Parser, options: Any) -> None:
-    """Refuse options that `config.yaml` cannot hold, which a resumed run reads."""
+    """Refuse options that `config.yaml`, which a resumed run reads, cannot represent."""
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         try:
@@ -246,7 +246,7 @@ def _check_config_survives(parser: Parser, options: Any) -> None:
 
 
 def _before_fit(cli: NERCLI) -> None:
-    """Say where and how training runs; where it resumes in another directory, the best checkpoint so far goes along."""
+    """Log where and how training runs; when resuming in another directory, copy the best checkpoint there."""
     run, trainer, data, seed = cli.run, cli.trainer, cli.datamodule, cli.config.seed_everything
     device = f"{trainer.world_size} x {type(trainer.accelerator).__name__.removesuffix('Accelerator')}"
     number = torch.get_num_threads()
@@ -264,7 +264,7 @@ def _before_fit(cli: NERCLI) -> None:
 
 
 def _say_next(run: Run, trainer: Trainer, model: NERModule, data: NERDataModule) -> None:
-    """Print where everything is and what to type next."""
+    """Print the run directory and the next commands."""
     lines = []
     saved = [name for name in ("best", "last") if checkpoint_path(run.run_dir, name).is_file()]
     asked = f"--run_dir {shlex.quote(str(run.run_dir))}" + (" --ckpt_path last" if saved == ["last"] else "")
@@ -283,7 +283,7 @@ def _say_next(run: Run, trainer: Trainer, model: NERModule, data: NERDataModule)
 
 
 def _example(data: NERDataModule) -> str:
-    """A short sentence of the data that were held out, or of the training data."""
+    """A short sentence of the validation data, or else of the training data."""
     split = "validation" if "validation" in data.stored else "train"
     _, chosen = data.sentences_of(split)
     found = [data.sentence_of(split, index)[0] for index in range(min(20, len(chosen)))]
@@ -292,5 +292,5 @@ def _example(data: NERDataModule) -> str:
 
 
 def _as_list(value: Any) -> list[Any]:
-    """The values of an option that takes one, several or none."""
+    """The values of an option that is a list, a single value or ``None``."""
     return list(value) if isinstance(value, list) else [] if value is None else [value]

@@ -1,7 +1,7 @@
-"""Errors that a user can fix: each is one line that says where, what is wrong and what to do.
+"""Errors that a user can fix: each is one line with place, problem and remedy.
 
-``python -m ner_module`` prints a :class:`UserError` as that line and exits with 1; any other exception is a fault of
-this program, and keeps its traceback.
+``python -m ner_module`` prints a :class:`UserError` as that line and exits with 1; any other exception is a bug of this
+program and shows its traceback.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _COMMAND = re.compile("ner_module |ner-module ")
 
 
 def printable(text: str) -> str:
-    r"""A text for a terminal: what would control it, or reverse the direction of writing, as escapes.
+    r"""Escape characters that control a terminal or change the writing direction.
 
     >>> printable("a\tb"), printable("\x1b[2J")
     ('a\tb', '\\x1b[2J')
@@ -28,7 +28,7 @@ def printable(text: str) -> str:
 
 
 def for_terminal(text: str, stream: IO[str]) -> str:
-    """The same, wrapped between words where the stream is a terminal; lines with a command can be copied whole."""
+    """:func:`printable`, wrapped between words if the stream is a terminal; lines with a command stay unbroken."""
     lines = printable(text).split("\n")
     if not stream.isatty():
         return "\n".join(lines)
@@ -38,7 +38,7 @@ def for_terminal(text: str, stream: IO[str]) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The end of a message on an unknown name: the names that it may have meant, if any.
+    """The end of a message on an unknown name: similar known names, if any.
 
     >>> did_you_mean("mdel", ["model", "data"]), did_you_mean("lr", ["learning_rate", "data"])
     ('; did you mean model?', '; did you mean learning_rate?')
@@ -54,15 +54,15 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def make_plain(function: Callable[..., None], arguments: MutableMapping[str, Any], section: str) -> None:
-    """Convert arguments given from Python, in place, to plain values such as the command line gives.
+    """Convert arguments given in Python, in place, to the plain values that a checkpoint can hold.
 
     Args:
-        function: the function that takes them.
-        arguments: by name; paths become strings, tuples lists, and NumPy numbers Python's: checkpoints hold no others.
-        section: the prefix of option names in errors.
+        function: the function that takes the arguments.
+        arguments: paths become strings, tuples lists, and NumPy's numbers Python's.
+        section: prefix of names in errors.
 
     Raises:
-        RunError: a string is not among the values of its ``Literal`` type.
+        RunError: a string that the ``Literal`` of its parameter does not allow.
     """
     arguments.update(_plain(dict(arguments)))
     for name, hint in get_type_hints(function).items():
@@ -80,15 +80,15 @@ def _plain(value: Any) -> Any:
 
 
 class UserError(ValueError):
-    """An error that a user can fix; the message is one line."""
+    """A problem that a user can fix; the message is one line."""
 
 
 class UsageError(UserError):
     """A command line that cannot be understood; the program exits with 2.
 
     Args:
-        problem: what is wrong with it.
-        tip: the command that says what is right.
+        problem: what is wrong.
+        tip: the command that shows the valid options.
     """
 
     def __init__(self, problem: str, tip: str) -> None:
@@ -97,7 +97,7 @@ class UsageError(UserError):
 
 
 class DataError(UserError):
-    """Data that cannot be read: which file and line, what is wrong and what to do.
+    """Data that cannot be read, with file, line, problem and remedy.
 
     >>> str(DataError("train.conll", 12, "the line has 1 column, the file has 2", "add the missing tag"))
     'train.conll:12: the line has 1 column, the file has 2; add the missing tag'
@@ -119,8 +119,8 @@ class PretrainedError(UserError):
 
 
 class RunError(UserError):
-    """A run that cannot start: its directory or checkpoint is missing or in use, or its options conflict."""
+    """A run that cannot start: its directory or checkpoint is missing or in use, or its options are incompatible."""
 
 
 class SchemeError(UserError):
-    """Tags or spans that a tagging scheme cannot hold."""
+    """Tags or spans that a tagging scheme cannot represent."""

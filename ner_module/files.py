@@ -1,4 +1,4 @@
-"""Files and folders that are whole or not there, whatever happens while they are written. No torch."""
+"""Atomic, durable and verified files and folders. No torch."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from ner_module.errors import DataError, RunError
 log = logging.getLogger(__name__)
 
 MAX_TEXT = 1 << 25
-"""The largest file of JSON or text that is read as a whole; as Python objects it is up to 24 times as large."""
+"""The largest JSON or text file, in bytes, read as a whole; as Python objects it takes up to 24 times as much."""
 _AGAIN = "delete it, or run the command that writes it again"
 
 CHECKSUMS = "checksums.json"
-"""Size, time and SHA-256 of each other file of a folder."""
+"""The file with size, modification time and SHA-256 of all other files of its folder."""
 
 
 @contextlib.contextmanager
 def open_atomically(path: Path) -> Iterator[BinaryIO]:
-    """A file to write that takes its place, on the disk, when the block ends without an error; its folder is made."""
+    """Open a file that replaces ``path``, synced to disk, if the block ends without an error; creates its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}")  # two processes may write the same file
     try:
@@ -46,13 +46,13 @@ def open_atomically(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write content atomically; text as UTF-8 with its line ends, lone surrogates as ``?``."""
+    """Write content atomically; text as UTF-8 with its own line ends, lone surrogates as ``?``."""
     with open_atomically(path) as file:
         file.write(content if isinstance(content, bytes) else content.encode("utf-8", errors="replace"))
 
 
 def write_or_warn(path: Path, content: str) -> bool:
-    """The same for files that a training can do without: a failure is a warning; returns whether it was written."""
+    """Write content atomically; on failure warn and return ``False``, so that training continues."""
     try:
         write_atomically(path, content)
     except OSError as error:
@@ -62,16 +62,16 @@ def write_or_warn(path: Path, content: str) -> bool:
 
 
 def cache_folder(chosen: str | None = None) -> Path:
-    """Where what can be made again is kept between runs: a folder that is named, or the user's."""
+    """The cache folder: ``chosen``, or else the user's."""
     chosen = chosen or os.environ.get("NER_MODULE_CACHE")
     return Path(chosen) if chosen else Path.home() / ".cache" / "ner_module"
 
 
 def try_lock(file: IO[Any]) -> bool:
-    """Whether this process gets the operating system's lock on an open file; true where there are no locks.
+    """Try to take the operating system's lock on an open file; returns true where there are no locks.
 
-    It ends with the process or when the file is closed, is not inherited by child processes, and holds between machines
-    on network file systems.
+    The lock ends with the process or when the file is closed, is not inherited by child processes, and holds between
+    machines on network file systems.
     """
     try:
         import fcntl
@@ -85,7 +85,7 @@ def try_lock(file: IO[Any]) -> bool:
 
 
 def sync(path: Path) -> None:
-    """Bring a file to the disk, or the names in a folder, without which a rename does not survive a power cut."""
+    """Sync a file to disk, or the entries of a folder, without which a rename does not survive a power cut."""
     with contextlib.suppress(OSError):  # not every system can open folders
         handle = os.open(path, os.O_RDONLY)
         try:
@@ -98,15 +98,15 @@ def sync(path: Path) -> None:
 def folder_written_whole(
     folder: Path, checksums: bool = False, lasting: bool = True, replace: bool = False
 ) -> Iterator[Path]:
-    """A folder to write into that takes its place when the block ends without an error.
+    """A temporary folder that is renamed to ``folder`` if the block ends without an error.
 
-    If another process was faster, its result stands, unless it is to be replaced.
+    If another process was faster, its result is kept, unless ``replace`` is true.
 
     Args:
-        folder: where it goes.
+        folder: the final path.
         checksums: add :data:`CHECKSUMS`, for :func:`folder_problem`.
-        lasting: bring it to the disk; a temporary folder can do without.
-        replace: what is there goes once the new folder has its place.
+        lasting: sync to disk; not needed for temporary folders.
+        replace: remove an existing folder once the new one is in place.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
@@ -128,7 +128,7 @@ def folder_written_whole(
             sync(folder)
             sync(folder.parent)
     except OSError as error:
-        if error.errno and error.filename is None:  # of a full disk, without a name
+        if error.errno and error.filename is None:  # a full disk: the error names no file
             raise type(error)(error.errno, os.strerror(error.errno), str(folder)) from error
         raise
     finally:
@@ -136,7 +136,7 @@ def folder_written_whole(
 
 
 def put_in_place(new: Path, target: Path) -> None:
-    """Move a file or folder to where an older one may be, which goes only then."""
+    """Move a file or folder to ``target``; an older one there is removed only afterwards."""
     if not target.is_dir():
         new.replace(target)
         return
@@ -147,9 +147,9 @@ def put_in_place(new: Path, target: Path) -> None:
 
 
 def folder_problem(folder: Path) -> str | None:
-    """What is wrong with a folder that was written with checksums; ``None`` for a whole one.
+    """What is wrong with a folder that was written with checksums; ``None`` for an intact one.
 
-    Files are read only where their time says that they were written again: by a copy, a restored backup, or damage.
+    Only files whose modification time has changed are read.
     """
     try:
         known: dict[str, tuple[int, int, str]] = json.loads((folder / CHECKSUMS).read_text(encoding="ascii"))
@@ -174,23 +174,23 @@ def check_regular(path: Path) -> None:
 
 
 def check_archive(archive: zipfile.ZipFile) -> None:
-    """Raise ``BadZipFile`` for an archive that expands beyond its size; torch stores entries uncompressed."""
+    """Raise ``BadZipFile`` for a zip bomb; torch stores entries uncompressed, so they cannot exceed the file's size."""
     assert archive.filename is not None
     if sum(entry.file_size for entry in archive.infolist()) > Path(archive.filename).stat().st_size:
         raise zipfile.BadZipFile("its entries are larger than the file")
 
 
 def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal, read in constant memory."""
+    """The SHA-256 of a file in hexadecimal, computed in constant memory."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_text(path: Path, most: int = MAX_TEXT, errors: str = "strict") -> str:
-    """The text of a file that is read as a whole.
+    """Read a whole text file.
 
     Raises:
-        DataError: it is no regular file, is not UTF-8, or has more bytes than ``most``.
+        DataError: not a regular file, not UTF-8, or larger than ``most`` bytes.
     """
     check_regular(path)
     try:
@@ -204,7 +204,7 @@ def read_text(path: Path, most: int = MAX_TEXT, errors: str = "strict") -> str:
 
 
 def sealed(content: dict[str, Any]) -> dict[str, Any]:
-    """A JSON object with a checksum of itself, for :func:`read_json_object`."""
+    """A JSON object with its own checksum, for :func:`read_json_object`."""
     content = json.loads(json.dumps({key: value for key, value in content.items() if key != "checksum"}))
     return content | {"checksum": _checksum(content)}
 
@@ -215,10 +215,10 @@ def _checksum(content: dict[str, Any]) -> str:
 
 
 def read_json_object(path: Path, most: int = MAX_TEXT) -> dict[str, Any]:
-    """A JSON object in a file, without the checksum that it may have; an empty one where there is no file.
+    """Read a JSON object from a file, without its checksum; an empty one if there is no file.
 
     Raises:
-        DataError: the file holds something else, or not what its checksum says, or is too large.
+        DataError: the file holds something else, does not match its checksum, or is too large.
     """
     if path.is_dir() or not path.exists():
         return {}
@@ -238,19 +238,19 @@ def read_json_object(path: Path, most: int = MAX_TEXT) -> dict[str, Any]:
 def check_output(
     output: Path, is_own: Callable[[Path], bool], inputs: Iterable[Path] = (), overwrite: bool | None = None
 ) -> None:
-    """Refuse to write where something of others is, or something that the command reads, with a :class:`RunError`.
+    """Refuse to overwrite files of others or inputs of the command, with a :class:`RunError`.
 
     Args:
         output: the file or folder to write.
         is_own: whether an existing one was written by this command before.
-        inputs: files and folders that the command reads, or that must stay.
-        overwrite: the option of that name; ``None`` for a command without it, which replaces its own output.
+        inputs: files and folders that must not be overwritten.
+        overwrite: the option ``--overwrite``; ``None`` for commands without it, which replace their own output.
     """
     if output.is_symlink():
         raise RunError(f"{output} is a link to {output.readlink()}: name the file itself, or another --output")
     place = output.resolve()
     for path in inputs:
-        # The parents of an input, too: a folder is replaced as a whole.
+        # Parents of an input, too, since a folder is replaced as a whole.
         if path.exists() and (place == path.resolve() or place in path.resolve().parents):
             raise RunError(f"{output} is or holds {path}, which is read: choose another output")
     if not output.exists() or (output.is_dir() and not any(output.iterdir())):
@@ -261,14 +261,14 @@ def check_output(
         raise RunError(f"{output} exists already: choose another output, or add --overwrite")
     try:
         own = is_own(output)
-    except OSError as error:  # such as the memory of a process, which calls itself a file
+    except OSError as error:  # such as /proc/PID/mem, which looks like a regular file
         raise RunError(f"{output} cannot be read ({error.strerror}): choose another output") from error
     if not own:
         raise RunError(f"{output} exists and was not written by this command: choose another output, or remove it")
 
 
 def shipped(path: Path) -> Path:
-    """A path; where ``configs/…`` or the bundled corpus is named and not there, that of the clone or the package."""
+    """Resolve ``configs/…`` and the bundled corpus, if not found here, in the clone or the package."""
     package, given = Path(__file__).parent, path.parts
     ours = given[:1] == ("configs",) or given[:3] == ("ner_module", "data", "sample")
     places = [path, *(folder / path for folder in (package.parent, package) if ours)]

@@ -1,4 +1,4 @@
-"""What is printed before anything is run: the commands, and a short help of each. No torch, so it appears at once.
+"""The list of commands and the short help of each, without importing torch.
 
 The full help of a command (``--help-all``) is that of its parser (`options.py`).
 """
@@ -30,7 +30,7 @@ COMMANDS = {
 
 _SYNONYMS = {"train": "fit", "eval": "test", "evaluate": "test", "infer": "predict", "score": "test"}
 
-# Options of transformers' scripts and of others, and what is the same here.
+# Options of transformers' and other scripts -> the equivalent here.
 _ELSEWHERE = {
     **dict.fromkeys(("epochs", "num_epochs", "num_train_epochs"), "--trainer.max_epochs"),
     **dict.fromkeys(("gpus", "num_gpus", "device"), "--trainer.devices"),
@@ -70,14 +70,13 @@ OPTIONS = {
     "trainer.val_check_interval": "validate after this many batches, or this share of an epoch",
     "trainer.limit_train_batches": "only this many batches per epoch, to try something out",
 }
-"""The help of the options of a run, and of the ten most used of the trainer; the others are explained in
-Lightning's words, by ``--help-all``."""
+"""Help texts of the run's options and of ten common trainer options; ``--help-all`` shows Lightning's for the rest."""
 
 FILLED = {"model": {"label_names", "scheme", "outside_label"}, "data": {"model_name_or_path", "revision", "seed"}}
-"""Arguments of model and data that are no options: filled from the data, a checkpoint or other options."""
+"""Arguments of model and data that are not options: filled from the data, a checkpoint or other options."""
 _SOURCES = {"model": ("model/module.py", "NERModule"), "data": ("data/datamodule.py", "NERDataModule")}
 
-# What the short help lists; for `fit` also all options of the model, and the trainer's ten.
+# Options in the short help of every command, and of each; `fit` also lists all model options and ten of the trainer.
 _ALWAYS = (
     "config run_dir ckpt_path seed_everything data.dataset_name data.text_column_name data.label_column_name "
     "data.format data.eval_batch_size data.num_workers trainer.accelerator trainer.devices trainer.precision"
@@ -100,13 +99,13 @@ A first run on the bundled corpus, and one on data of your own:
 
 
 class CommandParser(argparse.ArgumentParser):
-    """The parser of a command other than training: no abbreviated options, and one error for what is wrong."""
+    """Parser of the other commands: no abbreviations, and one-line errors."""
 
     def __init__(self, command: str, description: str, epilog: str | None = None) -> None:
         prog, layout = f"python -m ner_module {command}", argparse.RawDescriptionHelpFormatter
         about = textwrap.fill(description, shutil.get_terminal_size().columns - 2)
         super().__init__(prog, None, about, epilog, formatter_class=layout, allow_abbrev=False)
-        self.register("type", Path, lambda text: Path(text).expanduser())  # shells leave the one of --output=~/x
+        self.register("type", Path, lambda text: Path(text).expanduser())  # shells do not expand --output=~/x
 
     def error(self, message: str) -> NoReturn:
         """Raise a ``UsageError``."""
@@ -114,7 +113,7 @@ class CommandParser(argparse.ArgumentParser):
 
 
 def with_meant(message: str, options: Iterable[str]) -> str:
-    """A message of a parser: on an unknown option with the names that may have been meant, on others as it is."""
+    """A parser's message; for an unknown option, with similar option names."""
     if found := re.match(r"unrecognized arguments: (-[^\s=]+)", message):
         named = [name for name in options if not name.endswith(("+", ".help"))]
         same = _ELSEWHERE.get(found[1].strip("-").replace("-", "_"))
@@ -124,14 +123,14 @@ def with_meant(message: str, options: Iterable[str]) -> str:
 
 
 def answer(arguments: list[str], launch: str) -> bool:
-    """Print what needs no run: the commands, or the help of one; ``False`` where a command is to be run.
+    """Print the version, the commands, or the help of one; returns ``False`` if a command is to be run.
 
     Args:
         arguments: the command line.
-        launch: how this program was started.
+        launch: the command that starts this program.
 
     Raises:
-        UsageError: there is no such command.
+        UsageError: unknown command.
     """
     command = arguments[0] if arguments else "--help"
     offered = COMMANDS | {
@@ -158,7 +157,7 @@ def answer(arguments: list[str], launch: str) -> bool:
 
 
 def _options(command: str) -> dict[str, dict[str, str]]:
-    """The options that the short help of a command lists by section, each explained in a sentence."""
+    """The options in the short help of a command: section -> option -> first sentence of its help."""
     listed = f"{_ALWAYS} {_LISTED[command]}".split()
     sections: dict[str, dict[str, str]] = {"run": {}, "model": {}, "data": {}, "trainer": {}}
     for name, text in (OPTIONS | class_options("model") | class_options("data")).items():
@@ -169,7 +168,7 @@ def _options(command: str) -> dict[str, dict[str, str]]:
 
 
 def _print_page(usage: str, about: str, sections: dict[str, dict[str, str]], end: str) -> None:
-    """Print names and what they mean side by side, in the width of the terminal."""
+    """Print names and descriptions side by side, in the width of the terminal."""
     width = min(shutil.get_terminal_size().columns, 120)
     layout = partial(argparse.RawDescriptionHelpFormatter, max_help_position=38, width=width)
     page = argparse.ArgumentParser(usage, "%(prog)s", about, end, add_help=False, formatter_class=layout)
@@ -182,7 +181,7 @@ def _print_page(usage: str, about: str, sections: dict[str, dict[str, str]], end
 
 
 def class_options(section: str) -> dict[str, str]:
-    """The options of ``model`` or ``data`` and what their class says of each, read from its source."""
+    """The options of ``model`` or ``data`` with their help, read from the docstring in their class's source."""
     file, name = _SOURCES[section]
     tree = ast.parse((Path(__file__).parent / file).read_text(encoding="utf-8"))
     [found] = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name]
@@ -192,6 +191,6 @@ def class_options(section: str) -> dict[str, str]:
 
 
 def plain(text: str) -> str:
-    """A help text without the markup of docstrings, nor defaults that are Lightning's."""
+    """A help text without docstring markup and without Lightning's defaults."""
     text = re.sub(r"\s*Defaults?(?: to)?:? ``[^`]*``\.?", "", text)
     return re.sub(r":\w+:`~?([^`<]*)[^`]*`|`+([^`]*)`+(?:__?)?", lambda match: match[1] or match[2], text)

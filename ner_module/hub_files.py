@@ -1,9 +1,9 @@
-"""Files from the hub, complete and verified, or one clear message.
+"""Verified downloads from the hub, or one clear message.
 
-What huggingface_hub 2.4 does not do (run against `tests/hub_server.py`): retry a 503 on a file's body or a connection
-reset in mid-file, refuse wrong bytes of the right size, or use the cache at once when the hub is down.
+This adds what huggingface_hub 2.4 lacks (tested against `tests/hub_server.py`): retries after a 503 on a file's body or
+a connection reset in mid-file, checksum verification, and immediate use of the cache when the hub is down.
 
-Not here: what a model or a dataset is (`pretrained.py`, `data/hub.py`).
+Not here: loading models (`pretrained.py`) and datasets (`data/hub.py`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ner_module.files import sha256_of
 
 log = logging.getLogger(__name__)
 
-_WAITS = (1, 2, 4)  # seconds between attempts; a hub that is being restarted answers 503 for some seconds
+_WAITS = (1, 2, 4)  # seconds between attempts; a restarting hub answers 503 for a few seconds
 _REACH_TIMEOUT = 10  # seconds
 
 _MODEL_FILES = (
@@ -40,10 +40,10 @@ T = TypeVar("T")
 
 @lru_cache(maxsize=8)
 def fetch_model(repo_id: str, revision: str | None = None) -> Path:
-    """Download what loading a model needs (or find it in the cache) and return its folder.
+    """Download the files of a model (or find them in the cache) and return their folder.
 
-    Weights as safetensors if there are any, else ``pytorch_model.bin``, else ONNX. Raises what huggingface_hub and its
-    HTTP client raise, or an ``OSError`` for a damaged file.
+    Weights are safetensors if available, else ``pytorch_model.bin``, else ONNX. Raises the exceptions of
+    huggingface_hub and its HTTP client, or an ``OSError`` for a damaged file.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
@@ -59,7 +59,7 @@ def fetch_model(repo_id: str, revision: str | None = None) -> Path:
 
 
 def fetch_dataset_files(urls: Iterable[str]) -> None:
-    """Download files named ``hf://datasets/…`` into the cache, where `datasets` finds them."""
+    """Download ``hf://datasets/…`` files into the cache, where `datasets` finds them."""
     from huggingface_hub import HfFileSystem, hf_hub_download
 
     for url in urls:
@@ -86,7 +86,7 @@ def _checked(download: Callable[[], str]) -> Path:
 
 
 def retried(attempt: Callable[[], T]) -> T:
-    """Call a function that talks to the hub; again, after some seconds, when the hub or the connection failed."""
+    """Call a function that accesses the hub; retry with back-off if the hub or the connection failed."""
     for wait in _WAITS:
         try:
             return attempt()
@@ -99,24 +99,24 @@ def retried(attempt: Callable[[], T]) -> T:
 
 
 def _is_passing(error: Exception) -> bool:
-    """Whether another attempt may succeed: the server's fault, or a connection that broke."""
+    """Whether an error is transient: a server error or a broken connection."""
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
     from huggingface_hub.utils import httpx  # type: ignore[attr-defined]
 
-    if isinstance(error, LocalEntryNotFoundError):  # says what it could not reach in its cause
+    if isinstance(error, LocalEntryNotFoundError):  # its cause is the network error
         return isinstance(error.__cause__, Exception) and _is_passing(error.__cause__)
     if isinstance(error, HfHubHTTPError):
         return error.response.status_code >= 500 or error.response.status_code == 429
     if isinstance(error, httpx.HTTPError):
         return True
-    # A body that ended early, by huggingface_hub's own count.
+    # huggingface_hub found a truncated body.
     return isinstance(error, OSError) and "Consistency check failed" in str(error)
 
 
 def is_intact(path: Path) -> bool:
-    """Whether a file in the hub's cache matches its checksum; yes where none is known.
+    """Whether a file in the hub's cache matches its checksum; true if none is known.
 
-    A cached file is a link to a blob named by the SHA-256 of a large file or the git SHA-1 of a small one.
+    A cached file is a link to a blob named by its SHA-256 (large files) or its git SHA-1 (small ones).
     """
     name = path.resolve().name if path.is_symlink() else ""
     if re.fullmatch("[0-9a-f]{64}", name):
@@ -129,7 +129,7 @@ def is_intact(path: Path) -> bool:
 
 @lru_cache(maxsize=1)
 def hub_is_reachable() -> bool:
-    """Whether the hub answers at all; asked once. If not, all libraries are told to use their caches at once."""
+    """Whether the hub answers, checked once. If not, all libraries are set to offline mode."""
     import huggingface_hub
     from huggingface_hub.utils import get_session, httpx  # type: ignore[attr-defined]
 
@@ -149,5 +149,5 @@ def hub_is_reachable() -> bool:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an exception's message; its name without one."""
+    """The first line of an exception's message; its class name if there is none."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

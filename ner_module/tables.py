@@ -1,4 +1,4 @@
-"""A table as plain data, which terminal, HTML, Markdown and Weights & Biases each render their own way."""
+"""Tables as plain data, rendered separately for terminal, HTML, Markdown and Weights & Biases."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from ner_module.errors import for_terminal, printable
 
 
 def score(value: float) -> str:
-    """Four decimals."""
+    """A score with four decimals."""
     return f"{value:.4f}"
 
 
 def count(value: float) -> str:
-    """A whole number with separators: ``12,000``."""
+    """A count with thousands separators: ``12,000``."""
     return f"{value:,.0f}"
 
 
 def interval(value: tuple[float, float]) -> str:
-    """The ends of an interval: ``0.4124 to 0.6000``."""
+    """An interval: ``0.4124 to 0.6000``."""
     return f"{score(value[0])} to {score(value[1])}"
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its title, and how its numbers are written."""
+    """A column: its title and number format."""
 
     title: str
     write: Callable[[Any], str] = str
@@ -45,9 +45,9 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under named columns, of values as computed; the first column holds names.
+    """Rows of unformatted values under named columns; the first column holds names.
 
-    The rows whose indices are ``emphasised`` stand out; ``note`` is shown below the table.
+    ``emphasised`` are the indices of highlighted rows; ``note`` is shown below the table.
     """
 
     title: str
@@ -73,7 +73,7 @@ class Table:
             pad_edge=False,
         )
         for index, column in enumerate(self.columns):
-            # Names may be folded, numbers never.
+            # Names may wrap, numbers never.
             table.add_column(_text(column.title) or "", justify="right" if index else "left", overflow="fold")
         for index, cells in enumerate(self.cells()):
             table.add_row(*map(_text, cells), style="bold" if index in self.emphasised else None)
@@ -81,7 +81,7 @@ class Table:
 
 
 def say(text: str, style: str = "") -> None:
-    """Print text on the terminal as it is, without markup."""
+    """Print text on the terminal without interpreting markup."""
     console = get_console()
     console.print(Text(for_terminal(text, console.file), style=style), highlight=False, soft_wrap=True)
 

@@ -1,17 +1,17 @@
 """Tagging schemes: per-word tags <-> entity spans, and the label inventory a model is trained on.
 
-What a tag means is defined here, without torch, by three ideas:
+Three principles define what a tag means, without torch:
 
 * **One rule reads every scheme.** Spans are read from prefixed tags by the rules of the CoNLL-2000 script
-  `conlleval` (https://www.clips.uantwerpen.be/conll2000/chunking/output.html), as seqeval's default mode applies them:
+  `conlleval` (https://www.clips.uantwerpen.be/conll2000/chunking/output.html), as in seqeval's default mode:
   a span starts at ``B-``/``S-``, after ``E-``/``S-``, after an outside word, and wherever the type changes. ``L-`` and
-  ``U-`` (BILOU) are read as ``E-`` and ``S-``. The rule is total: any tag sequence has spans, a broken one too.
+  ``U-`` (BILOU) are read as ``E-`` and ``S-``. The rule is total: any tag sequence has spans, even an invalid one.
 * **Writing is canonical.** Each scheme has exactly one tag sequence for a set of spans (:func:`spans_to_tags`).
-* **Legality follows from both.** A tag is illegal under a scheme where writing the spans that were read gives another
-  tag. No transition tables.
+* **Validity follows from both.** A tag is illegal under a scheme if reading the spans and writing them again changes
+  it. There are no transition tables.
 
-``flat`` labels carry no prefix: each word that is not outside is one unit (part-of-speech tags, binary tagging). ``io``
-reads the same labels by runs: neighbouring words of one type are one entity. It is a scheme of files, never of a model.
+``flat`` labels have no prefix: each word that is not outside is one unit (part-of-speech tags, binary tagging). ``io``
+reads the same labels by runs: adjacent words of one type are one entity. Files can be in ``io``, models cannot.
 
 Not here: which scheme a corpus is written in (`data/tag_census.py`) and the same rules on tensors
 (`metrics/functional.py`).
@@ -35,14 +35,14 @@ UNTYPED = "_"
 """The entity type of a bare ``B`` or ``I``; seqeval's name for it."""
 
 PREFIXES = {"iob1": "BI", "iob2": "BI", "ioe1": "IE", "ioe2": "IE", "bioes": "BIES", "bilou": "BILU", "flat": ""}
-"""Scheme -> the prefixes it writes, in the order labels are listed."""
+"""Scheme -> its prefixes, in the order of the labels."""
 
 SCHEMES = tuple(PREFIXES)
-"""What a model can be trained on."""
+"""The schemes of models."""
 Scheme = Literal["iob1", "iob2", "ioe1", "ioe2", "bioes", "bilou", "flat"]
-"""Likewise, for annotations."""
+"""The type of :data:`SCHEMES`."""
 SOURCE_SCHEMES = (*SCHEMES, "io")
-"""What files can hold."""
+"""The schemes of files."""
 BARE = ("flat", "io")
 """The schemes of labels without prefixes."""
 
@@ -58,7 +58,7 @@ class Span(NamedTuple):
 
 
 class LabelSet(NamedTuple):
-    """The labels of a model or a corpus by id, and what they mean."""
+    """The labels of a model or a corpus by id, with their scheme and outside label."""
 
     names: tuple[str, ...]
     scheme: str = "iob2"
@@ -67,7 +67,7 @@ class LabelSet(NamedTuple):
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any]) -> LabelSet:
-        """From ``label_names``, ``scheme`` and ``outside_label``: as files and checkpoints hold it."""
+        """Build from ``label_names``, ``scheme`` and ``outside_label``, as stored in files and checkpoints."""
         return cls(tuple(fields["label_names"] or ()), fields["scheme"], fields["outside_label"])
 
     def to_fields(self) -> dict[str, Any]:
@@ -88,7 +88,7 @@ class LabelSet(NamedTuple):
 
     @property
     def can_be_illegal(self) -> bool:
-        """Whether there are sequences of these labels that the scheme cannot write."""
+        """Whether some sequences of these labels are invalid in the scheme."""
         return self.scheme != "flat" and OUTSIDE in self.names
 
     def spans(self, tags: Sequence[str]) -> list[Span]:
@@ -101,7 +101,7 @@ def split_tag(tag: str) -> tuple[str, str]:
     """Prefix and entity type of a tag; a bare prefix letter has the type ``_``.
 
     Raises:
-        SchemeError: the tag has no prefix that any scheme knows.
+        SchemeError: the tag has no known prefix.
 
     >>> split_tag("B-creative-work"), split_tag("I"), split_tag("O")
     (('B', 'creative-work'), ('I', '_'), ('O', ''))
@@ -125,16 +125,16 @@ def has_prefix(tag: str) -> bool:
 
 
 def check_scheme(scheme: str) -> str:
-    """Return ``scheme``; raise :class:`SchemeError` when it is not one of :data:`SCHEMES`."""
+    """Return ``scheme``; raise :class:`SchemeError` if it is not one of :data:`SCHEMES`."""
     if scheme not in PREFIXES:
         raise SchemeError(f"unknown tagging scheme {scheme!r}; known: {', '.join(SCHEMES)}")
     return scheme
 
 
 def tags_to_spans(tags: Sequence[str], scheme: str = "iob2", outside_label: str | None = OUTSIDE) -> list[Span]:
-    """Read the spans of one sentence, in order, by the one rule in the module's docstring.
+    """Read the spans of one sentence, in order, by the rule in the module's docstring.
 
-    Only for ``flat`` and ``io`` do ``scheme`` and ``outside_label`` matter: the label that is no unit, or ``None``.
+    ``scheme`` and ``outside_label`` (``None``: no such label) matter for ``flat`` and ``io`` only.
 
     >>> tags_to_spans(["B-PER", "I-PER", "O", "I-LOC"])
     [Span(start=0, end=2, entity_type='PER'), Span(start=3, end=4, entity_type='LOC')]
@@ -164,8 +164,8 @@ def spans_to_tags(
     """Write the canonical tags of a sentence of ``length`` words.
 
     Raises:
-        SchemeError: spans overlap or leave the sentence, or the scheme cannot hold them (``flat`` and longer spans,
-            ``flat`` without an outside label and uncovered words).
+        SchemeError: spans overlap or leave the sentence, or the scheme cannot represent them (``flat``: spans of
+            several words; without an outside label, uncovered words).
 
     >>> spans_to_tags([Span(0, 2, "PER"), Span(2, 3, "LOC")], 4, "bioes")
     ['B-PER', 'E-PER', 'S-LOC', 'O']
@@ -187,8 +187,8 @@ def spans_to_tags(
 
 
 WordPlace = tuple[bool, bool, bool, bool]
-"""Whether a word is the first of its span, is the last of it, and whether a span of the same type touches that span
-before and after. In every scheme this decides the word's prefix."""
+"""Whether a word is the first and the last of its span, and whether a span of the same type is adjacent before and
+after. In every scheme this determines the word's prefix."""
 
 
 def word_places(spans: Sequence[Span]) -> Iterator[tuple[int, str, WordPlace]]:
@@ -201,7 +201,7 @@ def word_places(spans: Sequence[Span]) -> Iterator[tuple[int, str, WordPlace]]:
 
 
 def canonical_prefix(scheme: str, place: WordPlace) -> str:
-    """The prefix that a scheme writes on a word at this place of its span."""
+    """The prefix in a scheme of a word at this place of its span."""
     first, last, touches_before, touches_after = place
     if scheme in ("iob1", "iob2"):
         return "B" if first and (touches_before or scheme == "iob2") else "I"
@@ -213,7 +213,7 @@ def canonical_prefix(scheme: str, place: WordPlace) -> str:
 
 
 def illegal_words(tags: Sequence[str], scheme: str) -> list[int]:
-    """Positions whose tag is not the canonical one for the spans that were read.
+    """Positions whose tag differs from the canonical one.
 
     >>> illegal_words(["O", "I-PER", "B-PER"], "iob2"), illegal_words(["O", "I-PER", "B-PER"], "iob1")
     ([1], [])
@@ -222,14 +222,14 @@ def illegal_words(tags: Sequence[str], scheme: str) -> list[int]:
         return []
     canonical = spans_to_tags(tags_to_spans(tags, scheme), len(tags), scheme)
     pairs = enumerate(zip(tags, canonical, strict=True))
-    return [i for i, (tag, expected) in pairs if split_tag(tag) != split_tag(expected)]  # "B-_" is "B", spelt otherwise
+    return [i for i, (tag, expected) in pairs if split_tag(tag) != split_tag(expected)]  # "B-_" is "B"
 
 
 def legal_transitions(names: Sequence[str], scheme: str) -> list[list[bool]]:
     """Whether each label (second index) may follow each label (first index): ``[C][C]``.
 
-    A sequence is legal (:func:`illegal_words`) if all its neighbours are, with an outside word before and after it:
-    prefixes depend on whether a span begins and ends, which neighbours decide.
+    A sequence, with an outside word before and after it, is legal (:func:`illegal_words`) if all pairs of adjacent
+    labels are: prefixes depend on whether a span begins and ends, which adjacent words determine.
 
     >>> legal_transitions(["O", "B-PER", "I-PER", "I-LOC"], "iob2")[1]
     [True, True, True, False]
@@ -253,12 +253,12 @@ def convert_tags(
     outside_label: str | None = OUTSIDE,
     label_map: Mapping[str, str] | None = None,
 ) -> list[str]:
-    """Re-tag a sentence from one scheme to another by way of its spans; illegal sequences come out repaired.
+    """Convert the tags of a sentence from one scheme to another by way of its spans, which repairs invalid sequences.
 
-    From ``flat``, each word becomes a span of its own; to ``flat``, each word keeps its type.
+    From ``flat``, each word becomes a separate span; to ``flat``, each word keeps its type.
 
-    ``label_map`` gives entity types (flat: labels) new names; ``O`` or the outside label drops a type. Spans are
-    renamed, not words: two that touch and get the same type stay two if the scheme can write that.
+    ``label_map`` renames entity types (flat: labels); ``O`` or the outside label drops a type. Spans are renamed, not
+    words: adjacent ones that get the same type stay separate if the scheme can express that.
 
     >>> convert_tags(["I-boss", "I-king", "I-x"], "iob1", "iob1", label_map={"boss": "PER", "king": "PER", "x": "O"})
     ['I-PER', 'B-PER', 'O']
@@ -278,7 +278,7 @@ def convert_tags(
 def map_label_names(
     names: Iterable[str], label_map: Mapping[str, str], scheme: str, outside_label: str | None = OUTSIDE
 ) -> list[str]:
-    """Label names with their types renamed, each once, in order; those of dropped types are left out."""
+    """Label names with renamed types, each once, in order, without labels of dropped types."""
     mapped: list[str] = []
     for name in names:
         prefix, entity_type = ("", name) if scheme == "flat" or name == OUTSIDE else split_tag(name)
@@ -291,10 +291,10 @@ def map_label_names(
 
 
 def complete_label_set(tags: Iterable[str], scheme: str, outside_label: str | None = OUTSIDE) -> list[str]:
-    """The label inventory: every tag the scheme can write for the types seen.
+    """The label inventory: every tag of the scheme for the types that occur.
 
-    A list or tuple keeps its order (a dataset's own label ids stay valid) and what is missing is appended; from an
-    unordered collection the outside label comes first, then the types by name.
+    A list or tuple keeps its order (a dataset's label ids stay valid), with missing tags appended; from an unordered
+    collection the outside label comes first, then the types by name.
 
     >>> complete_label_set(["B-PER", "O"], "iob2")
     ['B-PER', 'O', 'I-PER']
@@ -311,5 +311,5 @@ def complete_label_set(tags: Iterable[str], scheme: str, outside_label: str | No
 
 
 def continuation_tag(tag: str) -> str:
-    """The tag of a word's further subword tokens when all of them are labelled: a mention does not begin twice."""
+    """The tag of a word's further subword tokens if all are labelled: B- and S- become I-."""
     return "I" + tag[1:] if tag[:1] in "BSU" and has_prefix(tag) else tag

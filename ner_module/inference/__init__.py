@@ -1,1 +1,1 @@
-"""A trained model in use: NERTagger, and a model as a folder."""
+"""Using a trained model: NERTagger, and exported model folders."""

@@ -1,14 +1,14 @@
-"""A trained model as a folder: the files of transformers, and what this project needs in addition.
+"""A trained model as a folder: the files of transformers, and the settings that this project needs in addition.
 
-``ner_module.json`` holds what transformers has no place for: the scheme, how long sequences are and how far windows
-overlap, by which rules raw text was split into words, a CRF's transitions. With it `NERTagger` finds the same entities
-as from the checkpoint; without it any transformers code loads the folder.
+``ner_module.json`` holds settings that transformers' files cannot: the scheme, the length and overlap of windows, the
+version of word splitting, a CRF's transitions. With it `NERTagger` finds the same entities as with the checkpoint;
+transformers code loads the folder without it.
 
     config.json              with the labels
     model.safetensors        or model.onnx
-    tokenizer.json, …        without the truncation and padding that a base model's file may carry
+    tokenizer.json, …        without the truncation and padding that a base model's file may set
     ner_module.json
-    README.md                the model card, where that is written
+    README.md                the model card, if written
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from ner_module.training.checkpoint_schema import about_problem
 ABOUT = "ner_module.json"
 ONNX = "model.onnx"
 
-# Raised when an older program could not read what is written here.
+# Increased when older versions cannot read the format.
 _FORMAT_VERSION = 1
 
 
@@ -46,19 +46,19 @@ def save_model_folder(
     weights: bool = True,
     points: dict[str, Any] | None = None,
 ) -> None:
-    """Write a model into a folder, and the SHA-256 of all files that are there then.
+    """Write a model into a folder, with the SHA-256 of all its files.
 
     Args:
         module: the model.
         data: its tokenizer, labels and alignment.
-        folder: may hold an ONNX file already.
+        folder: may already contain an ONNX file.
         weights: whether to write ``model.safetensors``.
-        points: its operating points, if they were measured.
+        points: its operating points, if measured.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if weights:
         save_to_folder(module.model, str(folder))
-        for file in folder.glob("*.safetensors"):  # written for the owner alone, whatever the umask is
+        for file in folder.glob("*.safetensors"):  # written with mode 0600, regardless of the umask
             shutil.copymode(folder / "config.json", file)
     else:
         module.model.config.architectures = [type(module.model).__name__]
@@ -66,7 +66,7 @@ def save_model_folder(
     state = data.state_dict()
     for name, text in state.pop("tokenizer").items():
         (folder / name).write_text(text, encoding="utf-8")
-    state.pop("position")  # where in the training data it stood
+    state.pop("position")  # in the training data
     hparams = dict(module.hparams) | {"model_name_or_path": public_name(module.hparams["model_name_or_path"])}
     about = {"format_version": _FORMAT_VERSION, "ner_module_version": __version__, "data": state, "model": hparams}
     if module.crf is not None:
@@ -78,7 +78,7 @@ def save_model_folder(
 
 
 def public_name(model_name_or_path: str) -> str:
-    """A base model's name as others know it: of a folder on this machine the last part only."""
+    """A base model's name for publication: of a local folder only the last part."""
     path = Path(model_name_or_path)
     return path.name if path.is_absolute() or path.is_dir() else model_name_or_path
 
@@ -86,10 +86,10 @@ def public_name(model_name_or_path: str) -> str:
 def load_model_folder(
     folder: Path, device: str | torch.device = "cpu"
 ) -> tuple[NERModule, NERDataModule, dict[str, Any] | None]:
-    """The inverse of :func:`save_model_folder`, for ONNX folders too: model, data, operating points.
+    """The inverse of :func:`save_model_folder`, also for ONNX folders: model, data, operating points.
 
     Raises:
-        RunError: the folder lacks something, is another program's, or was written by a newer version.
+        RunError: the folder is incomplete, from another program, or written by a newer version.
         PretrainedError: its weights or tokenizer cannot be read.
     """
     about = _read_about(folder)
@@ -98,7 +98,7 @@ def load_model_folder(
         raise RunError(f"{folder}: config.json and {ABOUT} name other labels: export the model again")
     data = NERDataModule()
     data.load_state_dict(about["data"] | {"tokenizer": tokenizer_to_files(load_tokenizer(str(folder)))})
-    module = NERModule(**{"decoding": "greedy", **about["model"]})  # not in earlier versions
+    module = NERModule(**{"decoding": "greedy", **about["model"]})  # earlier versions decoded greedily
     if module.hparams["crf"]:
         module.crf = CRF(module.labels)
         module.crf.transitions.data = torch.tensor(about["transitions"])
@@ -111,14 +111,14 @@ def load_model_folder(
 
 
 def fetch_model_folder(name: str, revision: str | None) -> Path:
-    """The folder of a model on the hub.
+    """Download a model from the hub and return its folder.
 
     Raises:
-        PretrainedError: it is not there, or the hub cannot be asked.
+        PretrainedError: it does not exist, or the hub cannot be reached.
     """
 
     def check(path: str, **_: Any) -> Path:
-        """Stands where a ``from_pretrained`` of transformers does, with its arguments; nothing is loaded yet."""
+        """Replaces a ``from_pretrained`` of transformers, without loading anything."""
         if not Path(path).is_dir():
             raise OSError("neither is it a folder here, nor is it in the cache, and the hub cannot be asked")
         return Path(path)
@@ -127,7 +127,7 @@ def fetch_model_folder(name: str, revision: str | None) -> Path:
 
 
 def _read_about(folder: Path) -> dict[str, Any]:
-    """The content of ``ner_module.json``, once the files next to it are verified to be those of the export."""
+    """Read ``ner_module.json`` and verify the checksums of the files beside it."""
     path = folder / ABOUT
     if not path.exists():
         raise RunError(f"{folder} is no tagger of this project: it has no {ABOUT}; `export` writes such folders")

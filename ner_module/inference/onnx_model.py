@@ -1,4 +1,4 @@
-"""Running an ONNX file, as ``export`` writes it, in the place of the torch model."""
+"""Runs an ONNX file written by ``export`` in place of the torch model."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ner_module.errors import RunError
 
 
 class OnnxModel(nn.Module):
-    """An ONNX file behind the interface of a transformers model.
+    """An ONNX file with the interface of a transformers model.
 
     Args:
         path: the ``.onnx`` file.
-        config: the model's, which names the padding token.
-        device: ``cpu``, or a CUDA device if the GPU build of onnxruntime is installed.
+        config: the model's config, for the padding token.
+        device: ``cpu``, or a CUDA device with the GPU build of onnxruntime.
 
     Raises:
         RunError: onnxruntime is missing, cannot use the device, or cannot read the file.
@@ -36,19 +36,19 @@ class OnnxModel(nn.Module):
             raise RunError(f"this onnxruntime has no {provider}: install onnxruntime-gpu, or load on the CPU")
         try:
             self.session = runtime.InferenceSession(str(path), options, providers=[provider])
-        except Exception as error:  # onnxruntime has a class of its own for each status code
+        except Exception as error:  # onnxruntime has a class for each status code
             problem = f"{path} cannot be read as an ONNX model ({type(error).__name__})"
             raise RunError(f"{problem}: export it again") from error
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> SimpleNamespace:
-        """An object with ``logits`` ``[R, L, C]``, on the device of ``input_ids``."""
+        """An object with ``logits`` ``[S, L, C]`` for ``input_ids`` ``[S, L]``, on their device."""
         feed = {"input_ids": input_ids.cpu().numpy(), "attention_mask": attention_mask.cpu().numpy()}
         (logits,) = self.session.run(["logits"], feed)
         return SimpleNamespace(logits=torch.from_numpy(logits).to(input_ids.device))
 
 
 def need_package(name: str) -> Any:
-    """Import a package that ONNX models need, or raise a :class:`RunError` that says how to install it."""
+    """Import a package for ONNX models, or raise a :class:`RunError` that says how to install it."""
     try:
         return importlib.import_module(name)
     except ImportError as error:

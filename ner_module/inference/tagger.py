@@ -1,6 +1,6 @@
 """NERTagger: a trained model for use in Python. Text in, entities out.
 
-The same words, windows, decoding and entities as ``python -m ner_module predict``; no trainer, no files.
+The same words, windows, decoding and entities as ``python -m ner_module predict``, without a trainer or files.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from ner_module.training.failures import load_module
 from ner_module.training.operating_points import POINT_OPTIONS, choose_point, read_points
 from ner_module.training.runs import checkpoint_path, find_checkpoint
 
-# namespace/name; a path that is not there should be called that, so file endings are left to paths.
+# namespace/name; names that end in .ckpt are treated as missing files.
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(?<!\.ckpt)")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -43,7 +43,7 @@ class NERTagger:
     Args:
         module: a trained model.
         data: its tokenizer, labels and alignment.
-        points: its operating points, if they were measured.
+        points: its operating points, if measured.
 
     Example::
 
@@ -53,7 +53,7 @@ class NERTagger:
 
     def __init__(self, module: NERModule, data: NERDataModule, points: dict[str, Any] | None = None) -> None:
         self.module, self.data, self._points = module.eval(), data, points
-        self._checkpoint: Path | None = None  # beside which they may lie
+        self._checkpoint: Path | None = None  # operating points may be beside it
         self.point: OperatingPoint | None = None
         module.check_device()
         self.labels = data.labels
@@ -61,18 +61,18 @@ class NERTagger:
 
     @classmethod
     def load(cls, path: str | Path, device: str | torch.device = "cpu", revision: str | None = None) -> NERTagger:
-        """Load a trained model; all of these find the same entities.
+        """Load a trained model, with the same predictions from any of its forms.
 
         Args:
-            path: a run directory (its best checkpoint, else its last), a checkpoint file, a folder that ``export``
-                wrote (safetensors or ONNX), or the hub id of such a folder. Base model and training data are not
+            path: a run directory (its best checkpoint, else its last), a checkpoint file, a folder written by
+                ``export`` (safetensors or ONNX), or the hub id of such a folder. Base model and training data are not
                 needed.
-            device: where it is computed.
-            revision: on the hub: a branch, tag or commit.
+            device: the device of the model.
+            revision: branch, tag or commit on the hub.
 
         Raises:
-            RunError: nothing is there, or it cannot be used.
-            PretrainedError: the hub does not have it, or cannot be asked.
+            RunError: the path does not exist or cannot be used.
+            PretrainedError: the model is not on the hub, or the hub cannot be reached.
         """
         folder = Path(path).expanduser()
         if not folder.exists() and _HUB_ID.fullmatch(str(path)):
@@ -91,21 +91,21 @@ class NERTagger:
 
     @property
     def operating_points(self) -> dict[str, Any] | None:
-        """What ``validate`` measured of this model; ``None`` where it did not. Raises a :class:`RunError`."""
+        """The operating points measured by ``validate``, or ``None``; raises :class:`RunError` if damaged."""
         return read_points(self._checkpoint) if self._checkpoint else self._points
 
     def set_point(self, **asked: Any) -> NERTagger:
-        """Choose which entities :meth:`predict` gives from now on; without arguments, those that the model finds.
+        """Set the operating point for :meth:`predict`; without arguments, reset it.
 
         Args:
             **asked: ``threshold`` (a number, or numbers by type), ``precision``, ``recall``, ``f_beta``,
-                ``candidates`` or ``calibrated``, as ``predict`` has them.
+                ``candidates`` or ``calibrated``, as for the command ``predict``.
 
         Returns:
             The tagger itself.
 
         Raises:
-            RunError: it needs operating points that were not measured, or makes no sense.
+            RunError: invalid values, or the required operating points were not measured.
         """
         if unknown := asked.keys() - set(POINT_OPTIONS):
             raise TypeError(f"there is no {unknown.pop()!r}: it is one of {', '.join(POINT_OPTIONS)}")
@@ -124,19 +124,19 @@ class NERTagger:
 
         Args:
             texts: raw texts, or lists of words; a string is one text.
-            batch_size: how many are computed at once.
-            documents: for a model with document context, which document each text belongs to (any names; ``None``:
-                none); consecutive texts of one document are read together. By default each text stands alone.
-            output_tags: also give ``word_tags``, each word's tag and the probabilities of its three likeliest labels.
+            batch_size: texts per batch.
+            documents: for a model with document context, the document of each text (any names; ``None``: none);
+                consecutive texts of one document are context for each other. By default there is none.
+            output_tags: also return ``word_tags``, each word's tag and the probabilities of its three likeliest labels.
 
         Returns:
             For each text ``{"text": …, "entities": [{"type", "text", "start", "end", "score"}]}``, ``start`` and
             ``end`` in characters; for lists of words ``{"tokens": …}`` with ``start`` and ``end`` in words.
 
         Raises:
-            TypeError: something is neither text nor words, such as a missing value; it says where.
+            TypeError: an item is neither a string nor a list of words; names its position.
         """
-        is_table = hasattr(texts, "columns")  # of which a loop sees the titles
+        is_table = hasattr(texts, "columns")  # iterating over it yields column names
         if not isinstance(texts, Iterable) or isinstance(texts, (bytes, Mapping, Set)) or is_table:
             raise TypeError(f"texts has the type {type(texts).__name__}: give strings, or lists of words")
         given = [texts] if isinstance(texts, str) else list(texts)
@@ -166,7 +166,7 @@ class NERTagger:
     def _tag(
         self, assembler: BatchAssembler, indices: np.ndarray[Any, np.dtype[np.int64]], top: bool
     ) -> list[tuple[int, dict[str, Any]]]:
-        """Index and values of the words of each sentence, by the names of :func:`prediction`."""
+        """Index of each sentence and the values of its words, named as the arguments of :func:`prediction`."""
         batch = assembler.sentences(indices)
         for name in ("input_ids", "word_positions"):
             batch[name] = batch[name].to(self.module.device)
@@ -182,10 +182,10 @@ class NERTagger:
 
 
 def unpack_run(model_name_or_path: str) -> None:
-    """Make a run usable as a base model, with its best checkpoint, until the program ends.
+    """Make a run directory usable as a base model (its best checkpoint), until the program ends.
 
     Args:
-        model_name_or_path: a run directory; other names are left alone.
+        model_name_or_path: a run directory; other names are ignored.
 
     Raises:
         RunError: its checkpoint cannot be used.
@@ -200,7 +200,7 @@ def unpack_run(model_name_or_path: str) -> None:
 
 def _sentence(text: str | Sequence[str], where: str) -> Sentence:
     if isinstance(text, str):
-        text = str(text)  # of NumPy, it is written with its type
+        text = str(text)  # NumPy's strings have a repr with their type
         offsets = split_words(text)
         return Sentence([text[start:end] for start, end in offsets], text=text, offsets=offsets)
     if not isinstance(text, Iterable) or isinstance(text, (bytes, Mapping, Set)):

@@ -1,7 +1,7 @@
 """`EntityScores`: exact entity precision, recall and F1 over batches and ranks, as a torchmetrics ``Metric``.
 
-Its state is a handful of integer counts, added up over batches and ranks, so that the result is that of all sentences
-at once: the same on one process or eight, whatever the batches.
+Its state is a few integer counts, summed over batches and ranks, so the result does not depend on batches or the number
+of processes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ner_module.tagging import IGNORE_INDEX, OUTSIDE
 class EntityScores(Metric):
     """Entity-level precision, recall and F1 from label ids, by the rule of :mod:`ner_module.tagging`.
 
-    A predicted entity is right if a gold entity has the same words and the same type.
+    A predicted entity is correct if a gold entity has the same words and the same type.
 
     ``compute`` returns scalar tensors:
 
@@ -30,16 +30,16 @@ class EntityScores(Metric):
     * ``accuracy``: share of words with the right label;
     * ``precision/TYPE``, ``recall/TYPE``, ``f1/TYPE``, ``support/TYPE`` for every type of the inventory.
 
-    A score whose denominator is zero is 0. All this as in seqeval's ``classification_report``.
+    A score whose denominator is zero is 0. The definitions are those of seqeval's ``classification_report``.
 
     Args:
         label_names: the label of each label id.
         scheme: tagging scheme of the labels, one of :data:`ner_module.tagging.SCHEMES`.
-        outside_label: for the scheme ``flat``, the label that is no unit; null when every word is one.
+        outside_label: for the scheme ``flat``, the label of words that are no unit; null if every word is one.
         **kwargs: options of :class:`torchmetrics.Metric`, such as ``process_group``.
 
     Raises:
-        SchemeError: labels that do not fit the scheme.
+        SchemeError: labels that are not in the scheme.
 
     >>> metric = EntityScores(["O", "B-PER", "I-PER", "B-LOC", "I-LOC"])
     >>> gold = torch.tensor([[1, 2, 0, 3], [3, 0, -100, -100]])
@@ -81,12 +81,12 @@ class EntityScores(Metric):
         """Add a batch.
 
         Args:
-            preds: label ids ``[rows, words]``. Anything where ``target`` masks.
-            target: gold label ids ``[rows, words]``. Words labelled ``IGNORE_INDEX`` are taken out of their row: their
+            preds: label ids ``[rows, words]``; ignored where ``target`` masks.
+            target: gold label ids ``[rows, words]``. Words labelled ``IGNORE_INDEX`` are removed from their row: their
                 neighbours become adjacent.
 
         Raises:
-            ValueError: shapes or types that do not fit; on CPU also a label id outside the inventory.
+            ValueError: wrong shapes or types; on CPU also a label id outside the inventory.
         """
         true_positives, num_predicted, num_gold = span_counts(
             preds, target, SpanRules(self.entity_types, self.label_codes)
@@ -99,11 +99,11 @@ class EntityScores(Metric):
         self.num_words += is_word.count_nonzero()
 
     def set_dtype(self, dst_type: str | torch.dtype) -> EntityScores:
-        """Counts stay integers, whatever the model computes in: half precision cannot count beyond 2,048."""
+        """Keep counts as integers in any precision: half precision cannot count beyond 2,048."""
         return self
 
     def compute(self) -> dict[str, Tensor]:
-        """Scores of everything added since the last reset."""
+        """The scores since the last reset."""
         by_type = scores(self.true_positives, self.num_predicted, self.num_gold)
         micro = scores(self.true_positives.sum(), self.num_predicted.sum(), self.num_gold.sum())
         occurs = (self.num_predicted + self.num_gold) > 0

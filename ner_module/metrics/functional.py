@@ -1,12 +1,12 @@
-"""Entity counts and scores from label ids, as tensor operations: no loop over words, rows or types.
+"""Entity counts and scores from label ids, as tensor operations without loops over words, rows or types.
 
-The rule is that of :mod:`ner_module.tagging`, as two bits and a type for each label. It looks at two neighbouring words
-only: the second *continues* the span of the first if it is tagged ``I-`` or ``E-``, the first is tagged ``B-`` or
-``I-``, and both have one type. Any other word that is not outside begins a span. On IOB tags this gives what the
-CoNLL-2000 script gives; on IOBES the script itself gives other numbers, because it knows no ``S-``.
+The rule is that of :mod:`ner_module.tagging`, encoded as two bits and a type per label. It depends on two adjacent
+words: the second *continues* the span of the first if it is tagged ``I-`` or ``E-``, the first is tagged ``B-`` or
+``I-``, and both have the same type. Any other word that is not outside begins a span. On IOB tags the results equal
+those of the CoNLL-2000 script; on IOBES that script differs, because it does not know ``S-``.
 
-**Masked words** (:data:`~ner_module.tagging.IGNORE_INDEX` in the target) do not exist: their neighbours become
-adjacent. So a row may hold subword tokens of which only the first of each word counts, and padding anywhere.
+**Masked words** (:data:`~ner_module.tagging.IGNORE_INDEX` in the target) are removed: their neighbours become adjacent.
+So a row may contain subword tokens of which only the first per word counts, and padding anywhere.
 
 Shapes: K tag sequences of the same words (prediction and gold), N rows, W words of the longest row.
 """
@@ -24,7 +24,7 @@ from torch import Tensor
 from ner_module.errors import SchemeError
 from ner_module.tagging import IGNORE_INDEX, OUTSIDE, check_scheme, split_tag
 
-# The bits of a label: a word of it may continue the span before it; a span may continue after a word of it.
+# The bits of a label: a word with it may continue the span before; a span may continue after a word with it.
 _CONTINUES, _OPEN = 1, 2
 _BITS = {"B": _OPEN, "I": _OPEN | _CONTINUES, "E": _CONTINUES, "S": 0, "L": _CONTINUES, "U": 0}
 
@@ -33,16 +33,16 @@ _TYPE_SHIFT = 2
 
 
 class SpanRules(NamedTuple):
-    """A label inventory, ready for tensors; made by :func:`span_rules`."""
+    """A label inventory in tensor form; built by :func:`span_rules`."""
 
     entity_types: tuple[str, ...]
-    """Names of the types, by their index."""
+    """The type names by index."""
     codes: Tensor
-    """int32 of shape ``[labels]``: what each label id means, as type index and bits in one integer."""
+    """int32 of shape ``[labels]``: type index and bits of each label id in one integer."""
 
 
 class Scores(NamedTuple):
-    """Precision, recall and F1, floating point."""
+    """Precision, recall and F1, as floats."""
 
     precision: Tensor
     recall: Tensor
@@ -50,9 +50,9 @@ class Scores(NamedTuple):
 
 
 def span_rules(label_names: Sequence[str], scheme: str = "iob2", outside_label: str | None = OUTSIDE) -> SpanRules:
-    """Compile a label inventory into what :func:`span_counts` works on.
+    """Compile a label inventory for :func:`span_counts`.
 
-    ``flat`` labels but ``outside_label`` are read as if ``S-`` stood before each.
+    ``flat`` labels except ``outside_label`` are read as if prefixed by ``S-``.
 
     Raises:
         SchemeError: an unknown scheme, a repeated label, or a label without a prefix.
@@ -77,13 +77,13 @@ def span_rules(label_names: Sequence[str], scheme: str = "iob2", outside_label: 
 def span_counts(preds: Tensor, target: Tensor, rules: SpanRules) -> tuple[Tensor, Tensor, Tensor]:
     """Count agreeing (same row, words and type), predicted and gold spans of a batch, without waiting for the device.
 
-    Label ids are ``[N, W]``: in ``preds`` anything where ``target`` masks. The rules are on the same device.
+    Label ids are ``[N, W]``; ``preds`` is ignored where ``target`` masks. The rules are on the same device.
 
     Returns:
         True positives, predicted and gold spans by entity type: int64 of shape ``[types]`` each.
 
     Raises:
-        ValueError: shapes or types that do not fit; on CPU also a label id outside the inventory.
+        ValueError: wrong shapes or types; on CPU also a label id outside the inventory.
 
     >>> rules = span_rules(["O", "B-PER", "I-PER", "B-LOC", "I-LOC"])
     >>> counts = span_counts(torch.tensor([[1, 2, 0, 3]]), torch.tensor([[1, 2, 0, 1]]), rules)
@@ -108,8 +108,8 @@ def span_counts(preds: Tensor, target: Tensor, rules: SpanRules) -> tuple[Tensor
 
 
 def scores(true_positives: Tensor, num_predicted: Tensor, num_gold: Tensor) -> Scores:
-    """Precision, recall and F1 from counts of any one shape; 0 where a denominator is 0, as in seqeval."""
-    # Where a denominator is 0, so is the numerator.
+    """Precision, recall and F1 from counts of any common shape; 0 if a denominator is 0, as in seqeval."""
+    # If a denominator is 0, so is the numerator.
     return Scores(
         true_positives / num_predicted.clamp(min=1),
         true_positives / num_gold.clamp(min=1),
@@ -118,13 +118,13 @@ def scores(true_positives: Tensor, num_predicted: Tensor, num_gold: Tensor) -> S
 
 
 def _read(label_ids: Sequence[Tensor], mask: Tensor, rules: SpanRules) -> tuple[Tensor, Tensor, Tensor]:
-    """Apply the rule to every pair of neighbours in K tag sequences ``[N, W]`` under one mask.
+    """Apply the rule to every pair of adjacent words in K tag sequences ``[N, W]`` under one mask.
 
-    A word starts a *segment* unless it continues the one before; a segment is a span unless it is an outside word.
+    A word starts a *segment* unless it continues the previous one; a segment is a span unless it is an outside word.
 
     Returns:
-        For each word, in rows whose masked words have gone to the end, ``[K, N, W]`` each: its type, counted from 1, 0
-        outside; the position at which its segment starts; whether a span ends with it.
+        For each word, with masked words moved to the end of their row, ``[K, N, W]`` each: its type, from 1, or 0 for
+        outside; the start of its segment; whether a span ends with it.
     """
     order = (~mask).int().argsort(dim=1, stable=True)
     is_word = mask.gather(1, order)
@@ -136,12 +136,12 @@ def _read(label_ids: Sequence[Tensor], mask: Tensor, rules: SpanRules) -> tuple[
             f"a label id is not in the inventory of {len(rules.codes)} labels (ids 0 to {len(rules.codes) - 1}, or "
             f"{IGNORE_INDEX} in the target for what is no word)"
         ) from error
-    # A step leads from each word to the next; outside words are before the first and after the last.
+    # Pairs of adjacent words, with outside words before the first and after the last.
     codes = F.pad(codes_KNW, (1, 1))
     before, after = codes[..., :-1], codes[..., 1:]
     same_type = before >> _TYPE_SHIFT == after >> _TYPE_SHIFT
     begins = ~(same_type & (before & _OPEN).bool() & (after & _CONTINUES).bool())
-    # A word's segment is the last one that began, so a running maximum of the positions finds its start.
+    # A word's segment is the last one that began: its start is the running maximum of start positions.
     positions = torch.arange(begins.shape[-1], dtype=torch.int32, device=begins.device)
     start = (positions * begins).cummax(-1).values[..., :-1]
     entity_type = codes_KNW >> _TYPE_SHIFT

@@ -1,6 +1,6 @@
-"""Where the sequences of a batch lie in a packed sequence, and attention that regroups them into padded blocks.
+"""The layout of a packed sequence, and attention that regroups its sequences into padded blocks.
 
-Attention block by block computes sequences of similar length together, padded to the longest of their block.
+Block-by-block attention computes sequences of similar length together, padded to the longest of their block.
 
 Shapes: T subword tokens of all sequences, S sequences of a block, L the longest of them, H heads, D units of a head.
 """
@@ -16,10 +16,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-# Blocks of one batch; more of them save little padding and cost calls (measured: `benchmarks/README.md`).
+# Blocks of one batch; more would save little padding and add calls (measured: `benchmarks/README.md`).
 MAX_BLOCKS = 4
 
-# The cost of another block, in subword tokens: one call is faster than four where lengths are almost equal.
+# The overhead of a block, in subword tokens: one call is faster than four if lengths are almost equal.
 BLOCK_COST = 16
 
 Attend = Callable[..., Tensor]
@@ -27,10 +27,10 @@ Attend = Callable[..., Tensor]
 
 
 def plan_blocks(lengths: npt.ArrayLike, max_blocks: int = MAX_BLOCKS) -> list[tuple[int, int]]:
-    """Split rising lengths into contiguous groups so that padding each to its longest, and calling each, costs least.
+    """Split ascending lengths into contiguous groups with minimal total cost of padding and calls.
 
     Returns:
-        ``(first, last exclusive)`` of each of at most ``max_blocks`` groups, in order.
+        ``(first, last exclusive)`` of at most ``max_blocks`` groups, in order.
 
     >>> plan_blocks([30, 30, 40, 90, 90, 200], 3)
     [(0, 3), (3, 5), (5, 6)]
@@ -40,10 +40,10 @@ def plan_blocks(lengths: npt.ArrayLike, max_blocks: int = MAX_BLOCKS) -> list[tu
     # cost[i, j]: distinct lengths i to j in one group.
     sizes = (ends[None, :] - starts[:, None]) * values[None, :]
     cost = np.where(starts[:, None] <= starts[None, :], sizes + BLOCK_COST, np.inf)
-    # For the lengths up to each: the least cost so far, and where its groups begin.
+    # For each prefix of the lengths: the least cost so far, and where its groups begin.
     best, begins = cost[0], [[0] for _ in values]
     for _ in range(min(max_blocks, len(values)) - 1):
-        # One group more: the last begins after the k-th distinct length, and what is before it stays as it is.
+        # With one more group: the last begins after the k-th distinct length, the prefix before it is optimal.
         options = best[:-1, None] + cost[1:, :]
         last = options.argmin(axis=0)
         split = options.min(axis=0)
@@ -53,18 +53,18 @@ def plan_blocks(lengths: npt.ArrayLike, max_blocks: int = MAX_BLOCKS) -> list[tu
 
 
 class Layout:
-    """Where the sequences of a batch lie in the packed sequence, and how attention regroups them.
+    """The boundaries of a packed batch's sequences, and their regrouping into blocks for attention.
 
     Args:
-        lengths: subword tokens of each sequence, in the order in which they are packed.
-        device: of the batch.
-        blocked: whether attention regroups sequences into blocks; else it takes the packed sequence as it is.
+        lengths: subword tokens of each sequence, in packed order.
+        device: the batch's device.
+        blocked: whether attention regroups sequences into blocks; otherwise it takes the packed sequence.
     """
 
     def __init__(self, lengths: Sequence[int], device: torch.device, blocked: bool = True) -> None:
         self.lengths, self.device, self.blocked = lengths, device, blocked
         self.total, self.longest = sum(lengths), max(lengths)
-        # int32: where each sequence begins, and the end.
+        # int32: the start of each sequence, and the end.
         self.offsets = send(np.cumsum([0, *lengths], dtype=np.int32), device)
         self._masks: dict[tuple[int, int | None], Tensor | None] = {}
         if blocked:
@@ -75,27 +75,27 @@ class Layout:
         order = np.argsort(lengths, kind="stable")
         starts = (np.cumsum(lengths) - lengths)[order]
         rising = lengths[order]
-        # The lengths of the sequences in each block, rising: each is padded to the last.
+        # The lengths of the sequences in each block, ascending: all are padded to the last.
         self.blocks = [rising[first:last] for first, last in plan_blocks(rising)]
         takes, reals, first = [], [], 0
         for block in self.blocks:
             inside = np.arange(block[-1])
             real = inside < block[:, None]
-            # Padding repeats the first token of its sequence: any finite value will do, no real token attends to it.
+            # Padding repeats the first token of its sequence: any finite value works, no real token attends to it.
             takes.append((starts[first : first + len(block), None] + np.where(real, inside, 0)).ravel())
             reals.append(real.ravel())
             first += len(block)
         take, real = np.concatenate(takes), np.concatenate(reals)
         place = np.empty(self.total, dtype=np.int64)
         place[take[real]] = np.flatnonzero(real)
-        # [sum of block sizes]: which token of the packed sequence stands at each place of the blocks, and its inverse,
-        # [T]: at which place each token of the packed sequence stands.
+        # [sum of block sizes]: the index in the packed sequence of each position in the blocks; and its inverse, [T]:
+        # the position in the blocks of each token of the packed sequence.
         self.take, self.place = send(take, self.device), send(place, self.device)
 
     def mask(self, index: int, window: int | None) -> Tensor | None:
-        """Which keys the queries of a block attend to: bool, ``[S, 1, 1 or L, L]``; ``None`` for all.
+        """The keys that the queries of a block attend to: bool, ``[S, 1, 1 or L, L]``; ``None`` for all.
 
-        In local attention ``window`` says how far to either side.
+        ``window`` is the reach of local attention to either side.
         """
         lengths = self.blocks[index]
         longest = int(lengths[-1])
@@ -108,14 +108,14 @@ class Layout:
                 mask = (place < lengths[:, None])[:, None, None, :]
             if window is not None:
                 near = np.abs(place[:, None] - place) <= window
-                # Padding attends to itself at least: with no key at all it would be NaN and spoil the gradients.
+                # Padding attends at least to itself: without any key it would be NaN and spoil the gradients.
                 mask = near[None, None] if mask is None else (mask & near) | np.eye(longest, dtype=bool)
             self._masks[index, window] = None if mask is None else send(np.ascontiguousarray(mask), self.device)
         return self._masks[index, window]
 
 
 def send(values: npt.NDArray[Any], device: torch.device) -> Tensor:
-    """An array on a device, without waiting for it."""
+    """Copy an array to a device, without waiting for it."""
     tensor = torch.from_numpy(values)
     if device.type == "cuda":
         return tensor.pin_memory().to(device, non_blocking=True)
@@ -128,7 +128,7 @@ def in_blocks(
 ) -> Tensor:
     """Query, key and value ``(T, H, D)`` to attention ``(1, T, H, D)``, one call of ``attend`` for each block.
 
-    ``window`` says how far to either side tokens attend; ``None``: as far as their sequence goes.
+    ``window`` is the reach of local attention to either side; ``None``: the whole sequence.
     """
     sizes = [len(block) * int(block[-1]) for block in layout.blocks]
     regrouped = [torch.split(states.flatten(1).index_select(0, layout.take), sizes) for states in states_THD]

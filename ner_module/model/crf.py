@@ -1,7 +1,7 @@
-"""A linear-chain conditional random field: transitions between labels are learnt, in addition to their logits.
+"""A linear-chain conditional random field: learns transitions between labels, in addition to the logits.
 
-Lafferty, McCallum and Pereira, "Conditional random fields" (2001). A sequence of labels scores the sum of its logits
-and transitions, words outside any entity before and after it; its probability is the softmax over all sequences.
+Lafferty, McCallum and Pereira, "Conditional random fields" (2001). The score of a label sequence is the sum of its
+logits and transitions, with outside words before and after it; its probability is the softmax over all sequences.
 
 Shapes: T subword tokens of all sequences of a batch, S sequences, L positions of the longest, N sentences, W words of
 the longest sentence, C labels.
@@ -19,23 +19,23 @@ from ner_module.model.packed import pad_sequences
 from ner_module.tagging import IGNORE_INDEX, LabelSet, legal_transitions
 
 _BARRED = -100.0
-"""What an illegal transition scores in the loss. Not minus infinity: of a word that became no token the next label may
-seem illegal, and would make the loss infinite."""
+"""The score of an illegal transition in the loss. Not minus infinity: after a word without tokens the next label may
+seem illegal, and the loss would be infinite."""
 
 
 @lru_cache(maxsize=8)
 def barred_transitions(labels: LabelSet, device: torch.device) -> Tensor:
-    """``[C, C]``: 0 where a label (second index) may follow another (first index), minus infinity where not."""
+    """``[C, C]``: 0 if a label (second index) may follow another (first index), else minus infinity."""
     count = len(labels.names)
     legal = legal_transitions(labels.names, labels.scheme) if labels.can_be_illegal else [[True] * count] * count
     return torch.zeros(count, count, device=device).masked_fill_(~torch.tensor(legal, device=device), -torch.inf)
 
 
 class CRF(nn.Module):
-    """The scores of transitions between labels ``[C, C]``, from the first to the second; at first all are 0.
+    """Transition scores ``[C, C]`` from the first label to the second, initially 0.
 
     Args:
-        labels: what the C stand for.
+        labels: the C labels.
     """
 
     def __init__(self, labels: LabelSet) -> None:
@@ -46,12 +46,12 @@ class CRF(nn.Module):
     def loss(
         self, logits_TC: Tensor, labels_T: Tensor, lengths: Sequence[int], open_TC: Tensor | None = None
     ) -> Tensor:
-        """Minus the log-probability of the labels, summed over sequences; tokens without a label are passed over.
+        """The negative log-likelihood of the labels, summed over sequences; tokens without a label are skipped.
 
-        A sequence may be a window that begins within an entity, so its ends bar nothing. With ``open_TC``, the
-        probability of all sequences where each token has its label or an open one.
+        A sequence may be a window that begins within an entity, so any label may be first and last. With ``open_TC``,
+        the likelihood is that of all sequences where each token has its label or an open one.
         """
-        if not lengths:  # a process that has nothing to evaluate
+        if not lengths:  # a process without data to evaluate
             return logits_TC.sum()
         labels_SL, _ = pad_sequences(labels_T, lengths, IGNORE_INDEX)
         logits_SLC, _ = pad_sequences(logits_TC.float(), lengths, 0)
@@ -65,7 +65,7 @@ class CRF(nn.Module):
         ).sum()
 
     def _log_partition(self, logits_SLC: Tensor, seen_SL: Tensor) -> Tensor:
-        """The logarithm of the sum over all label sequences of ``seen_SL`` tokens, ``[S]``; a constant without any."""
+        """The log-partition ``[S]`` over the label sequences of ``seen_SL`` tokens; a constant if there are none."""
         outside, learnt_CC = self._labels.outside_id, self.transitions.float()
         steps_CC = learnt_CC + barred_transitions(self._labels, logits_SLC.device).clamp(min=_BARRED)
         start_C = learnt_CC[outside]
@@ -78,9 +78,9 @@ class CRF(nn.Module):
         return (total_SC + learnt_CC[:, outside]).logsumexp(1)
 
     def marginals(self, log_probs_NWC: Tensor) -> Tensor:
-        """The probability of each label of each word ``[N, W, C]`` among all legal sequences (forward-backward).
+        """Marginal probabilities ``[N, W, C]`` of labels over all legal sequences (forward-backward).
 
-        ``log_probs_NWC`` are logits; a word that is outside for certain has minus infinity for all other labels.
+        ``log_probs_NWC`` are logits; a word that is certainly outside has minus infinity for all other labels.
         """
         steps_CC = self.transitions.float() + barred_transitions(self._labels, log_probs_NWC.device)
         ends = steps_CC[self._labels.outside_id], steps_CC[:, self._labels.outside_id]

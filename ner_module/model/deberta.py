@@ -1,12 +1,12 @@
 """DeBERTa-v2, DeBERTa-v3 and mDeBERTa as packed sequences.
 
-Their attention is disentangled (He et al. 2021, https://arxiv.org/abs/2006.03654): beside content with content, a score
-compares the query with the embedding of the relative position of the key (``c2p``), and the key with that of the query
-(``p2c``). Relative positions count inside a sequence, so a score of sequences that lie end to end is that of each alone
-where attention is computed block by block. transformers gathers each score from products with all embeddings; here only
-those that the batch needs are projected and multiplied, in the order of relative positions, and shifted into place.
+Their attention is disentangled (He et al. 2021, https://arxiv.org/abs/2006.03654): in addition to content with content,
+a score compares the query with the embedding of the key's relative position (``c2p``), and the key with that of the
+query (``p2c``). Relative positions are within a sequence, so block-by-block attention gives the scores of each sequence
+alone. transformers gathers each score from products with all embeddings; here only those that the batch needs are
+projected and multiplied, in the order of relative positions, and shifted into place.
 
-:func:`prepare` puts the forward passes below into a model. A padded batch with a mask is computed as before.
+:func:`prepare` installs the forward passes below in a model. Padded batches with a mask are computed as before.
 
 Shapes: T subword tokens, N sequences of a block padded to L, H heads, D units of a head, R embeddings in use.
 """
@@ -24,8 +24,8 @@ from torch import Tensor
 from ner_module.model.blocks import Layout, in_blocks, send
 
 RelativePositions = tuple[slice, Tensor, Tensor]
-"""Which embeddings of relative positions a batch needs, of longest sequence L; which of those a query meets in the keys
-from L - 1 to its left to L to its right, ``[2 L]``; and which a key meets in the queries, likewise."""
+"""The embeddings of relative positions that a batch with longest sequence L needs; of these, the indices for a query's
+keys from L - 1 to its left to L to its right, ``[2 L]``, and for a key's queries, ``[2 L]``."""
 
 
 def is_published_kind(config: Any) -> bool:
@@ -64,10 +64,10 @@ def _forward(
     layout: Layout | None = None,
     **named: Any,
 ) -> Any:
-    """Logits ``[1, T, C]`` of a packed sequence; what the model's class computes where there is no layout."""
+    """Logits ``[1, T, C]`` of a packed sequence; without a layout, the class's own forward pass."""
     from transformers.modeling_outputs import TokenClassifierOutput
 
-    if layout is None:  # the names above are those that an export to ONNX gives the shapes of
+    if layout is None:  # the export to ONNX needs the argument names above
         return type(model).forward(model, input_ids, attention_mask, position_ids=position_ids, **named)
     encoder = model.deberta.encoder
     relative = _relative_positions(encoder, layout)
@@ -81,7 +81,7 @@ def _forward(
 
 
 def _attention(module: Any, hidden: Tensor, mask: Any, *flags: Any, **named: Any) -> tuple[Tensor, Tensor | None]:
-    """The layer's ``forward``, with a layout in the place of the mask: ``(1, T, H * D)`` to the same shape."""
+    """The layer's ``forward``, with a layout in place of the mask: ``(1, T, H * D)`` to the same shape."""
     if not isinstance(mask, Layout):
         found: tuple[Tensor, Tensor | None] = type(module).forward(module, hidden, mask, *flags, **named)
         return found
@@ -103,9 +103,9 @@ def _attention(module: Any, hidden: Tensor, mask: Any, *flags: Any, **named: Any
 def _attend(
     c2p: Tensor, p2c: Tensor, drop: Any, query: Tensor, key: Tensor, value: Tensor, mask: Any, p: float, scale: float
 ) -> Tensor:
-    """Attention in a block, ``(N, H, L, D)`` each and returned; the tables are scaled and ``(H, D, 2 longest)``."""
+    """Attention in a block, from and to ``(N, H, L, D)``; ``c2p`` and ``p2c`` are scaled, ``(H, D, 2 longest)``."""
     number, heads, length, units = query.shape
-    # Heads first, so that one product of a head serves all sequences: they share the relative positions.
+    # Heads first, so that one product per head serves all sequences: they share the relative positions.
     query, key, value = (
         states.transpose(0, 1).contiguous().view(heads, number * length, units) for states in (query, key, value)
     )
@@ -123,13 +123,13 @@ def _shift(states: Tensor, positions: Tensor, length: int) -> Tensor:
     """``[i, j]``: state i times the position of j relative to i. ``(H, N * L, D)`` to ``(H * N, L, L)``."""
     middle = positions.shape[-1] // 2
     products = torch.bmm(states, positions[..., middle - length : middle + length])
-    # Row i holds j at place j - i + L - 1: with rows that are one shorter, and L - 1 later, j is at place j.
+    # Row i has j at index j - i + L - 1: with rows one shorter and starting L - 1 later, j is at index j.
     rows = products.view(-1, 2 * length * length)[:, length - 1 : -1]
     return rows.view(-1, length, 2 * length - 1)[..., :length]
 
 
 def _convolve(convolution: Any, first: Tensor, hidden: Tensor, layout: Layout) -> Tensor:
-    """The convolution that DeBERTa-v2 has beside its first layer: zeros between sequences, as padding has them."""
+    """DeBERTa-v2's convolution parallel to its first layer, with zeros between sequences, as in padding."""
     gap = convolution.conv.kernel_size[0] // 2
     lengths = np.asarray(layout.lengths)
     place = send(np.arange(layout.total) + np.repeat(np.arange(len(lengths)) * gap, lengths), layout.device)

@@ -1,8 +1,8 @@
-"""From logits at subword tokens to one label a word: the most probable label of each, or the best legal sequence.
+"""Decodes logits of subword tokens into one label per word: each word's most probable one, or the best legal sequence.
 
-``greedy`` takes each word's most probable label by itself, which can give sequences that the scheme cannot write, such
-as ``I-PER`` after ``O`` in IOB2. ``viterbi`` takes the most probable of the sequences that it can write (Viterbi 1967,
-https://doi.org/10.1109/TIT.1967.1054010); nothing is learned for it.
+``greedy`` takes each word's most probable label, which can give sequences that are invalid in the scheme, such as
+``I-PER`` after ``O`` in IOB2. ``viterbi`` takes the most probable valid sequence (Viterbi 1967,
+https://doi.org/10.1109/TIT.1967.1054010) and needs no training.
 
 Shapes: T subword tokens of all sequences of a batch, C labels, N sentences, W words of the longest sentence.
 """
@@ -21,9 +21,9 @@ Decoding = Literal["viterbi", "greedy"]
 
 
 class WordPredictions(NamedTuple):
-    """The chosen label of each word and its probability, ``[N, W]``, and those of all labels, ``[N, W, C]``.
+    """The label of each word and its probability, ``[N, W]``, and the probabilities of all labels, ``[N, W, C]``.
 
-    Meaningless past a sentence's end; ``probabilities`` also where the score is 0.
+    Values past a sentence's end are undefined; so are ``probabilities`` where the score is 0.
     """
 
     label_ids: Tensor
@@ -39,16 +39,16 @@ def decode_words(
     crf: CRF | None = None,
     unannotated_NC: Tensor | None = None,
 ) -> WordPredictions:
-    """The label of each word, from the logits at its first subword token: the only step from subword tokens to words.
+    """Decode the label of each word from the logits of its first subword token.
 
     Args:
-        logits_TC: of all sequences.
-        word_positions_NW: the place of a word's first subword token among the T. It is negative where there is none:
-            the word gets the outside label, with the score 0.
-        labels: what the C stand for.
-        decoding: ``viterbi`` for a sequence without illegal tags; of ``flat`` labels there are none.
-        crf: learnt transitions, which ``viterbi`` adds, and by which it finds probabilities.
-        unannotated_NC: bool, labels that count as outside: of types that the annotation of a sentence lacks.
+        logits_TC: logits of all sequences.
+        word_positions_NW: index into T of each word's first subword token; negative if it has none: the word gets the
+            outside label, with the score 0.
+        labels: the C labels.
+        decoding: ``viterbi`` excludes illegal tags; ``flat`` labels have none.
+        crf: learnt transitions for ``viterbi``, which then also uses them for probabilities.
+        unannotated_NC: bool, labels of types that are not annotated in a sentence; they count as outside.
     """
     logits_NWC = logits_TC[word_positions_NW.clamp(min=0)].float()
     if unannotated_NC is not None:
@@ -60,24 +60,24 @@ def decode_words(
     probs_NWC = logits_NWC.softmax(-1)
     label_ids = probs_NWC.argmax(-1)
     if decoding == "viterbi" and (crf is not None or labels.can_be_illegal):
-        # An unseen word is outside for certain, and so is what follows a sentence, which thus ends as it may.
+        # Words without tokens and positions past a sentence's end are certainly outside, so any legal end is possible.
         certain_C = logits_NWC.new_full((len(labels.names),), -torch.inf)
         certain_C[labels.outside_id] = 0.0
-        log_probs_NWC = logits_NWC.log_softmax(-1).nan_to_num(0.0)  # even a broken model's labels are legal
+        log_probs_NWC = logits_NWC.log_softmax(-1).nan_to_num(0.0)  # labels stay legal even with NaN
         log_probs_NWC = torch.where(unseen_NW.unsqueeze(-1), certain_C, log_probs_NWC)
         steps_CC = barred_transitions(labels, logits_TC.device)
         if crf is not None:
             probs_NWC, steps_CC = crf.marginals(log_probs_NWC), steps_CC + crf.transitions.float().nan_to_num(0.0)
         label_ids = _best_sequence(log_probs_NWC, steps_CC, labels.outside_id)
-    # Without a CRF each label's own probability is better calibrated than that among legal sequences (docs/results.md).
+    # Without a CRF a label's own probability is better calibrated than its marginal (docs/results.md).
     scores = probs_NWC.gather(-1, label_ids.unsqueeze(-1)).squeeze(-1)
-    # A broken model has no confidence. (`torch.where` with a number would copy it to the device, and wait.)
+    # NaN becomes 0. (`torch.where` with a number would copy it to the device, and wait.)
     scores = scores.nan_to_num(0.0).masked_fill(unseen_NW, 0.0)
     return WordPredictions(label_ids.masked_fill(unseen_NW, labels.outside_id), scores, probs_NWC)
 
 
 def likeliest_labels(probabilities_NWC: Tensor, scores_NW: Tensor, count: int = 3) -> tuple[Tensor, Tensor]:
-    """The highest probabilities of each word, ``[N, W, count]``, 0 where the score is, and the ids of their labels."""
+    """The highest probabilities of each word, ``[N, W, count]``, and their label ids; 0 where the score is 0."""
     known_NWC = probabilities_NWC.nan_to_num(0.0) * (scores_NW > 0).unsqueeze(-1)
     highest, label_ids = known_NWC.topk(min(count, known_NWC.shape[-1]))
     return highest, label_ids
@@ -88,8 +88,8 @@ def _best_sequence(log_probs_NWC: Tensor, steps_CC: Tensor, outside_id: int) -> 
 
     ``steps_CC`` scores each label (second index) after each (first).
     """
-    into_CC = steps_CC.T.contiguous()  # the last dimension is that of the label before
-    best_NC = steps_CC[outside_id].expand_as(log_probs_NWC[:, 0])  # of the sequences that end with each label
+    into_CC = steps_CC.T.contiguous()  # last dimension: the preceding label
+    best_NC = steps_CC[outside_id].expand_as(log_probs_NWC[:, 0])  # scores of the best sequences by last label
     reached = []
     for log_probs_NC in log_probs_NWC.unbind(1):
         reached.append(best_NC + log_probs_NC)

@@ -1,7 +1,7 @@
-"""Distillation: a tagger learns new types without forgetting those that its base model, a tagger, knows.
+"""Distillation: a tagger learns new types without forgetting those of its base model, which is a tagger, too.
 
-Where a file does not annotate all types (``--data.annotated_types``), a word marked as outside may be of others. What
-the base model says of such words is their target (Monaikul et al. 2021,
+If a file does not annotate all types (``--data.annotated_types``), a word tagged as outside may be of another type. The
+base model's predictions are the targets of such words (Monaikul et al. 2021,
 https://www.amazon.science/publications/continual-learning-for-named-entity-recognition).
 """
 
@@ -23,16 +23,16 @@ from ner_module.tagging import LabelSet
 
 
 class Teacher:
-    """The base model as it was, for the labels of the model that it teaches; no part of that model's weights.
+    """The frozen base model, with logits for the labels of the student; its weights are not part of the student's.
 
     Args:
-        options: of the module: ``model_name_or_path``, the base model, and ``revision``.
-        labels: of the model that it teaches.
+        options: the module's options: ``model_name_or_path``, the base model, and ``revision``.
+        labels: the student's labels.
         packed: compute without padding.
-        device: where that model is.
+        device: the student's device.
 
     Raises:
-        RunError: the base model is no tagger with the outside label, or has a label that the other lacks.
+        RunError: the base model is not a tagger with the outside label, or has a label that the student lacks.
     """
 
     def __init__(self, options: Mapping[str, Any], labels: LabelSet, packed: bool, device: torch.device) -> None:

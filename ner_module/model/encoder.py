@@ -1,4 +1,4 @@
-"""The transformers model: built from base weights for training, or from a checkpoint's config alone.
+"""Builds the transformers model: from base weights for training, or from a checkpoint's config.
 
 Not here: training (`module.py`), the tokenizer (`ner_module/pretrained.py`).
 """
@@ -19,7 +19,7 @@ from ner_module.pretrained import check_config, from_pretrained, load_config, wi
 
 log = logging.getLogger(__name__)
 
-# The families' names for their dropout probabilities.
+# Names of dropout probabilities in the configs of all families.
 _DROPOUTS = (
     *("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout"),
     *("classifier_dropout", "embedding_dropout", "mlp_dropout", "pooler_dropout"),
@@ -29,19 +29,18 @@ _DROPOUTS = (
 def build_from_base(
     model_name_or_path: str, revision: str | None, label_names: Sequence[str], dropout: float | None = None
 ) -> Any:
-    """Load base weights in float32 and put a token-classification head for ``label_names`` on them.
+    """Load base weights in float32 and add a token-classification head for ``label_names``.
 
-    Of a base model that is a tagger already, the head's rows of labels with the same name are kept; the others are new.
+    If the base model is a tagger, the head keeps the weights of labels with the same name; the others are new.
 
     Args:
         model_name_or_path: a hub id, a folder, or ``package:…``.
-        revision: on the hub.
+        revision: branch, tag or commit on the hub.
         label_names: the labels by id.
         dropout: replaces the config's hidden and attention dropout; ``None`` keeps them.
 
     Raises:
-        PretrainedError: the model cannot be loaded, or its file lacks weights of the encoder: training would start
-            from random numbers.
+        PretrainedError: the model cannot be loaded, or its file lacks weights of the encoder, which would be random.
     """
     config = load_config(model_name_or_path, revision)
     is_tagger = any(name.endswith("ForTokenClassification") for name in config.architectures or [])
@@ -57,26 +56,26 @@ def build_from_base(
         )
     if is_tagger:
         log.info("%s is a tagger: %s", model_name_or_path, _relabel(model, label_names))
-    # from_pretrained returns the model in eval mode, and Lightning leaves it there: dropout would be off.
+    # from_pretrained returns the model in eval mode, and Lightning keeps it: dropout would be off.
     return model.train()
 
 
 def set_dropout(config: Any, probability: float) -> None:
-    """Of hidden states and attention, whatever the family calls it."""
+    """Set the dropout of hidden states and attention, whatever the family's names for it."""
     for name in _DROPOUTS:
         if getattr(config, name, None) is not None:
             setattr(config, name, probability)
 
 
 def _relabel(model: Any, label_names: Sequence[str]) -> str:
-    """Give a tagger a head for other labels, with the rows of its own where names agree; returns which those are."""
+    """Replace a tagger's head for new labels, keeping the weights of equal names; returns a message about them."""
     own, old = {name: index for index, name in sorted(model.config.id2label.items())}, model.classifier
     kept = [name for name in label_names if name in own]
     new = [name for name in label_names if name not in own]
     dropped = [name for name in own if name not in label_names]
     size = old.in_features, len(label_names), old.bias is not None
     model.classifier = torch.nn.utils.skip_init(torch.nn.Linear, *size)  # type: ignore[no-untyped-call]
-    for part in (model.classifier, model) if new else ():  # some families (ModernBERT) initialise it with the whole
+    for part in (model.classifier, model) if new else ():  # some families (ModernBERT) initialise it in the model
         model._init_weights(part)
     ours, theirs = [label_names.index(name) for name in kept], [own[name] for name in kept]
     for parameter, trained in zip(model.classifier.parameters(), old.parameters(), strict=True):
@@ -90,7 +89,7 @@ def _relabel(model: Any, label_names: Sequence[str]) -> str:
 
 
 def build_from_config(config_json: str) -> Any:
-    """The same architecture with random weights, for a checkpoint's to replace; needs neither hub nor cache."""
+    """Build the architecture with random weights, to be replaced by a checkpoint's; needs neither hub nor cache."""
     from transformers import CONFIG_MAPPING, AutoModelForTokenClassification
 
     fields = without_code(json.loads(config_json))
@@ -100,16 +99,16 @@ def build_from_config(config_json: str) -> Any:
 
 
 def check_fits(config_json: str, weights: Mapping[str, torch.Tensor]) -> None:
-    """Refuse a config that belongs to other weights, before a model of any size takes memory.
+    """Refuse a config that contradicts the weights, before the model takes memory.
 
     Raises:
-        RunError: with the first tensor that is missing, is not the architecture's, or has another shape there.
+        RunError: names the first tensor that is missing, unexpected, or of another shape.
     """
     try:
         check_config(json.loads(config_json), layers=len(weights))
         with torch.device("meta"):
             built = build_from_config(config_json).state_dict()
-    except Exception as error:  # whatever transformers makes of numbers that do not go together
+    except Exception as error:  # transformers raises many kinds for inconsistent configs
         problem = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise RunError(f"the checkpoint's model cannot be built ({problem}); use another checkpoint") from error
     for name in [*built, *weights]:
@@ -120,7 +119,7 @@ def check_fits(config_json: str, weights: Mapping[str, torch.Tensor]) -> None:
 
 
 def build_tagger(name: str, revision: str | None = None) -> Any:
-    """A whole tagger, its head too, in float32 and evaluation mode; raises as ``from_pretrained`` here."""
+    """Load a tagger with its head, in float32 and evaluation mode; raises like :func:`build_from_base`."""
     model, absent = _load(name, revision, load_config(name, revision))
     if absent:
         lost = f"{len(absent)} tensors, such as {absent[0]}"
@@ -129,7 +128,7 @@ def build_tagger(name: str, revision: str | None = None) -> Any:
 
 
 def _load(name: str, revision: str | None, config: Any) -> tuple[Any, list[str]]:
-    """A tagger, and which of its tensors its files lack or have in another shape."""
+    """Load a tagger; also returns the names of tensors that are missing or of another shape in its files."""
     options = {"dtype": torch.float32, "ignore_mismatched_sizes": True, "output_loading_info": True}
     with _quiet_transformers():
         model, report = from_pretrained(_load_checked, name, revision, config=config, **options)
@@ -137,14 +136,14 @@ def _load(name: str, revision: str | None, config: Any) -> tuple[Any, list[str]]
 
 
 def _load_checked(path: str, *, config: Any, **kwargs: Any) -> Any:
-    """``from_pretrained`` of a tagger, unless its config asks for far more numbers than its files can hold."""
+    """``from_pretrained`` of a tagger, unless its config has far more parameters than its files can hold."""
     from transformers import AutoModelForTokenClassification
 
     with torch.device("meta"):
         model = AutoModelForTokenClassification.from_config(config)
     wanted = sum(parameter.numel() for parameter in model.base_model.parameters())
     held = sum(file.stat().st_size for file in Path(path).glob("*") if file.suffix in (".safetensors", ".bin"))
-    if Path(path).is_dir() and wanted > held > 0:  # a number has a byte at least
+    if Path(path).is_dir() and wanted > held > 0:  # a parameter takes at least a byte
         raise ValueError(f"its config asks for {wanted:,} numbers, its weights file has {held:,} bytes")
     return AutoModelForTokenClassification.from_pretrained(path, config=config, **kwargs)
 
@@ -156,14 +155,14 @@ def save_to_folder(model: Any, folder: str) -> None:
 
 
 def _set_labels(config: Any, label_names: Sequence[str]) -> None:
-    # The two together: transformers takes the number of labels from id2label, whatever num_labels was given.
+    # Both are needed: transformers takes the number of labels from id2label and ignores num_labels.
     config.id2label = dict(enumerate(label_names))
     config.label2id = {name: index for index, name in enumerate(label_names)}
 
 
 @contextlib.contextmanager
 def _quiet_transformers() -> Iterator[None]:
-    """Hides transformers' loading report and bar: only a new head is expected, and that is checked above."""
+    """Hide transformers' loading report and bar: missing weights are checked above."""
     from transformers.utils import logging
 
     verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()

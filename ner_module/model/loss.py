@@ -17,12 +17,11 @@ from ner_module.tagging import IGNORE_INDEX
 
 
 def sum_of_losses(logits_TC: Tensor, batch: Mapping[str, Any], crf: CRF | None = None) -> Tensor:
-    """Cross-entropy summed over labelled tokens, in float32 whatever the model computes in; or the loss of a CRF.
+    """Cross-entropy summed over labelled tokens, in float32 for any precision; or the loss of a CRF.
 
-    ``batch`` has the ``labels`` ``[T]``. Where it has ``open_labels`` ``[T, C]``, the loss is minus the logarithm of
-    the probability that a token has its label or an open one. With a ``teacher``'s logits ``[T, C]`` it is the
-    cross-entropy with the teacher's distribution over these; open labels that the teacher does not know (minus
-    infinity) count as the token's label.
+    ``batch`` has the ``labels`` ``[T]``. With ``open_labels`` ``[T, C]``, the loss is the negative log-probability that
+    a token has its label or an open one. With a ``teacher``'s logits ``[T, C]`` it is the cross-entropy with the
+    teacher's distribution over these; open labels unknown to the teacher (minus infinity) count as the token's label.
     """
     labels_T, open_TC, teacher_TC = batch["labels"], batch.get("open_labels"), batch.get("teacher")
     if crf is not None:
@@ -34,12 +33,12 @@ def sum_of_losses(logits_TC: Tensor, batch: Mapping[str, Any], crf: CRF | None =
     own_TC = torch.zeros_like(open_TC).scatter(1, labels_T.clamp(min=0).unsqueeze(1), True)
     loss_T = -log_TC.masked_fill(~(own_TC | open_TC & ~taught_TC), -torch.inf).logsumexp(-1)
     if teacher_TC is not None:
-        # A label of a new type stands alone in its row: any finite logit gives it all of the target.
+        # A label of a new type is alone in its row: any finite logit gives it the whole target.
         targets_TC = teacher_TC.nan_to_num(neginf=0.0).masked_fill(~(own_TC | taught_TC), -torch.inf).softmax(-1)
         loss_T = (targets_TC * torch.where(own_TC, loss_T.unsqueeze(1), -log_TC)).sum(-1)
     return loss_T.masked_fill(labels_T == IGNORE_INDEX, 0.0).sum()
 
 
 def wide(value: Tensor) -> Tensor:
-    """In double precision where the device has it: a sum over an epoch needs it."""
+    """Convert to double precision if the device has it, as a sum over an epoch needs."""
     return value.detach().to(torch.float32 if value.device.type == "mps" else torch.float64)

@@ -1,7 +1,7 @@
 """NERModule: the training, evaluation and prediction steps of a token classifier.
 
-The model itself is built late, in ``configure_model``, when the labels are known from the data (``set_labels``) or from
-a checkpoint: from base weights at the start of training, from the checkpoint's own config everywhere else.
+The transformers model is built in ``configure_model``, once the labels are known from the data (``set_labels``) or a
+checkpoint: from base weights at the start of training, otherwise from the checkpoint's config.
 
 Shapes: T subword tokens of all sequences of a batch, C labels, N sentences, W words of the longest sentence.
 """
@@ -119,28 +119,28 @@ class NERModule(LightningModule):
         self.model: Any = None
         self.crf: CRF | None = None
         self.packed = False
-        """Whether batches are computed as packed sequences, without padding; settled when the model is built."""
+        """Whether batches are computed as packed sequences, without padding; set when the model is built."""
         self._checked = False
         self._teacher: Teacher | None = None
         self._compiled: Callable[[Tensor, Sequence[int]], Tensor] | None = None
         self.config_text = ""
         """The run's configuration as YAML, for checkpoints; set by the command line."""
         self._encoder_config: str | None = None
-        # Sums of losses and of labelled tokens in the running epoch; buffers would become bfloat16 with the weights.
+        # Sum of losses and number of labelled tokens in this epoch; as buffers they would become bfloat16.
         self._train_totals: tuple[float | Tensor, int | Tensor] = (0.0, 0)
 
     @property
     def labels(self) -> LabelSet:
-        """What the head predicts."""
+        """The labels of the head."""
         return LabelSet.from_fields(self.hparams)
 
     @property
     def backbone(self) -> Any:
-        """The encoder, by the name that Lightning's ``BackboneFinetuning`` knows."""
+        """The encoder, under the name that Lightning's ``BackboneFinetuning`` expects."""
         return self.model.base_model
 
     def set_labels(self, labels: LabelSet) -> None:
-        """Fix what the head predicts; raises ``RunError`` if the model is built already, with other labels."""
+        """Set the labels of the head; raises ``RunError`` if the model was already built with other labels."""
         if self.model is not None and labels.names != self.labels.names:
             own, others = ", ".join(self.labels.names), ", ".join(labels.names)
             advice = "train and score a NERModule.load_from_checkpoint(…) with a NERDataModule"
@@ -148,7 +148,7 @@ class NERModule(LightningModule):
         self.hparams.update(labels.to_fields())
 
     def restore(self, checkpoint: dict[str, Any]) -> None:
-        """Take labels and architecture from a checkpoint, so that no base weights are read; weights follow later."""
+        """Take labels and architecture from a checkpoint instead of the base model; weights are loaded later."""
         weights = checkpoint["state_dict"].items()
         own = {name.removeprefix("model."): weight for name, weight in weights if name.startswith("model.")}
         check_fits(checkpoint["ner_module"]["encoder_config"], own)
@@ -156,14 +156,14 @@ class NERModule(LightningModule):
         self.set_labels(LabelSet.from_fields(checkpoint["hyper_parameters"]))
 
     def configure_callbacks(self) -> list[Callback]:
-        """None of its own; Lightning asks before data are read, the time to refuse those of the trainer."""
+        """Add no callbacks; Lightning calls this before data are read, so unsupported ones are refused here."""
         check_any_trainer(self.trainer, self.hparams)
         return []
 
     def configure_model(self) -> None:
         """Build the model once; Lightning calls this after the data's ``setup``.
 
-        Without a trainer (``load_from_checkpoint``) it waits for ``on_load_checkpoint``, which knows the architecture.
+        Without a trainer (``load_from_checkpoint``) ``on_load_checkpoint`` builds it, since it knows the architecture.
         """
         datamodule = getattr(self._trainer, "datamodule", None)
         if datamodule is not None and (self.model is not None or self._encoder_config is None):
@@ -172,7 +172,7 @@ class NERModule(LightningModule):
             self.build()
 
     def build(self) -> None:
-        """Build the model for the labels that were set: from the checkpoint's config, or from base weights."""
+        """Build the model for its labels: from the checkpoint's config, or from base weights."""
         if not self.labels.names:
             raise ValueError("the labels are not known: train with a NERDataModule, or call set_labels() first")
         if self._encoder_config is not None:
@@ -184,12 +184,12 @@ class NERModule(LightningModule):
             self.model.activation_checkpointing_enable({"use_reentrant": False})
         freeze(self.model, self.hparams["freeze"])
         self.crf = CRF(self.labels) if self.hparams["crf"] else None
-        # Looking for NaN would wait for the device; without it torchmetrics' MeanMetric leaves out the weights.
+        # Checking for NaN would wait for the device; without the check torchmetrics' MeanMetric ignores weights.
         self._loss, self._labelled = (SumMetric(nan_strategy="disable") for _ in range(2))
         self._scores = EntityScores(*self.labels)
 
     def use_model(self, model: Any) -> None:
-        """Take a transformers model for token classification, and compute it without padding where that is exact."""
+        """Use a transformers model for token classification, without padding if that is exact for its family."""
         self.model = model
         self.packed = self.hparams["padding"] == "none" and is_exact(model)
         if is_exact(model):
@@ -200,14 +200,14 @@ class NERModule(LightningModule):
         call_all("model", self.model)
 
     def check_device(self) -> None:
-        """Compute padded where this device is found wrong; asked once."""
+        """Fall back to padding if packed execution fails the self-check on this device; checked once."""
         if self.packed and not self._checked:
             self._checked, self.packed = True, selfcheck.passes(self.model, self.device, self._trainer)
 
     on_predict_start = check_device
 
     def check_labels(self) -> None:
-        """Refuse loaders with other labels than the model's, which a trainer may be given without their data module."""
+        """Refuse loaders whose labels are not the model's; a trainer may get them without a data module."""
         self.check_device()
         trainer: Any = self.trainer
         scored = trainer.test_dataloaders if trainer.testing else trainer.val_dataloaders
@@ -218,7 +218,7 @@ class NERModule(LightningModule):
     on_train_start = on_validation_start = on_test_start = check_labels
 
     def on_fit_start(self) -> None:
-        """Check the device; get the teacher and compile where that was asked for."""
+        """Check the device; load the teacher and compile if configured."""
         self.check_device()
         if self.hparams["distillation"]:
             self._teacher = Teacher(self.hparams, self.labels, self.packed, self.device)
@@ -228,24 +228,24 @@ class NERModule(LightningModule):
             self._compiled = compile_training(self.model)
 
     def forward(self, input_ids: Tensor, lengths: list[int]) -> Tensor:
-        """Logits ``[T, C]`` for the subword ids ``[T]`` of sequences that lie one after the other."""
+        """Logits ``[T, C]`` for the subword ids ``[T]`` of concatenated sequences."""
         if self.training and self._compiled is not None:
             return self._compiled(input_ids, lengths)
         compute = packed_logits if self.packed else padded_logits
         return compute(self.model, input_ids, lengths)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """The batch's part of the step's loss: the mean over the step's labelled tokens, whose number the batch knows.
+        """This micro-batch's share of the step's loss, the mean over all labelled tokens of the step.
 
-        A step is all processes and accumulated micro-batches. Lightning divides by the number of micro-batches and DDP
-        by the number of processes, so both are multiplied in.
+        A step includes all processes and accumulated micro-batches. The loss is multiplied by their numbers, since
+        Lightning divides by the number of micro-batches and DDP by the number of processes.
         """
         if self._teacher is not None and "open_labels" in batch:
             batch["teacher"] = self._teacher(batch["input_ids"], batch["lengths"])
         loss_sum = sum_of_losses(self(batch["input_ids"], batch["lengths"]), batch, self.crf)
         labelled = (batch["labels"] != IGNORE_INDEX).sum()
         self._train_totals = (self._train_totals[0] + wide(loss_sum), self._train_totals[1] + labelled)
-        # In each step Lightning would read what has `prog_bar`, and copy a number to the device: both wait for it.
+        # With `prog_bar` Lightning would read it in each step, and a number would be copied to the device: both wait.
         self.log("train/loss", loss_sum.detach() / labelled.clamp(min=1))
         self.log("lr", torch.tensor(self.trainer.optimizers[0].param_groups[0]["lr"]))
         parts = self.trainer.world_size * self.trainer.accumulate_grad_batches
@@ -273,12 +273,12 @@ class NERModule(LightningModule):
     test_step = validation_step
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
-        """Tag whole sentences: ``label_ids`` and ``scores`` ``[N, W]`` with index, number of words and gold labels."""
+        """Tag whole sentences: ``label_ids`` and ``scores`` ``[N, W]``, index, number of words and gold labels."""
         return self._outputs(batch, self.predict_words(batch)[1])
 
     def predict_words(self, batch: dict[str, Any]) -> tuple[Tensor, WordPredictions]:
-        """Logits ``[T, C]`` of all sequences, and the words' labels: of annotated types alone, where that is known."""
-        # A long text has more sequences than a batch should: as many at once as there are sentences bound the memory.
+        """Logits ``[T, C]`` of all sequences, and predicted words, restricted to annotated types if these are given."""
+        # A long text has many sequences: computing as many at once as there are sentences bounds memory.
         step = max(len(batch["sentence_index"]), 1)
         groups = [batch["lengths"][first : first + step] for first in range(0, len(batch["lengths"]), step)]
         inputs = batch["input_ids"].split([sum(group) for group in groups])
@@ -306,7 +306,7 @@ class NERModule(LightningModule):
         total_steps = self.trainer.estimated_stepping_batches
         if total_steps == float("inf"):
             raise MisconfigurationException("training has no end: give --trainer.max_epochs or --trainer.max_steps")
-        # Lightning cannot clip gradients that a fused optimiser unscales itself, as float16 would have it.
+        # With float16 a fused optimiser unscales gradients itself, which Lightning then cannot clip.
         fused, options = self.trainer.precision != "16-mixed", self.hparams
         rates = {name: options[name] for name in ("learning_rate", "weight_decay", "head_learning_rate", "layer_decay")}
         others = [] if self.crf is None else self.crf.parameters()
@@ -320,7 +320,7 @@ class NERModule(LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip within the optimiser's own pass where gradients lie whole on one device; else as Lightning does."""
+        """Clip within the fused optimiser step if each device has whole gradients; otherwise as Lightning does."""
         whole = isinstance(self.trainer.strategy, (SingleDeviceStrategy, DDPStrategy))
         by_norm = gradient_clip_algorithm in (None, "norm")
         fused = isinstance(optimizer, torch.optim.AdamW) and bool(optimizer.defaults["fused"])
@@ -330,7 +330,7 @@ class NERModule(LightningModule):
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what builds the same architecture without the base model."""
+        """Add the data to rebuild the architecture without the base model."""
         checkpoint["ner_module"] = {
             "encoder_config": self.model.config.to_json_string(use_diff=False),
             "config": self.config_text,
@@ -338,13 +338,13 @@ class NERModule(LightningModule):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Build the model if nothing has yet, and resume the running training loss."""
+        """Build the model if necessary, and restore the running training loss."""
         if self.model is None:
             self.restore(checkpoint)
             self.build()
-            if "decoding" not in checkpoint["hyper_parameters"]:  # of a version that had one way
+            if "decoding" not in checkpoint["hyper_parameters"]:  # earlier versions decoded greedily
                 self.hparams["decoding"] = "greedy"
         self.set_labels(LabelSet.from_fields(checkpoint["hyper_parameters"]))
         loss_sum, labelled = checkpoint["ner_module"]["train_totals"]
-        # A sum over all processes: the first one continues it.
+        # The saved sum is over all processes: only the first continues it.
         self._train_totals = (loss_sum, labelled) if self.global_rank == 0 else (0.0, 0)

@@ -1,4 +1,4 @@
-"""AdamW, the learning rates of a model's parts, what of it is not trained, and the schedule."""
+"""AdamW with learning rates by layer, freezing, clipping, and the learning-rate schedule."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Freeze = Literal["none", "embeddings", "encoder"] | int
 
 
 def check_options(options: Mapping[str, Any]) -> None:
-    """Refuse options of ``NERModule`` that make no sense; raises a ``MisconfigurationException``."""
+    """Raise a ``MisconfigurationException`` for invalid options of ``NERModule``."""
     head, frozen, dropout = (options[name] for name in ("head_learning_rate", "freeze", "dropout"))
     for name, fits, asked in (
         ("learning_rate", 0 < options["learning_rate"] < math.inf, "more than 0"),
@@ -37,10 +37,10 @@ def check_options(options: Mapping[str, Any]) -> None:
 
 
 def _depths(model: nn.Module) -> tuple[dict[str, int], int]:
-    """The depth of each parameter of a transformers model by name, and that of the last layer.
+    """The depth of each parameter of a transformers model by name, and the number of layers.
 
-    0 for the embeddings, 1 for the first layer, and so on; the head is one deeper than the last. What a family has
-    between embeddings and layers counts with the embeddings, and what it has after the layers, with the last one.
+    0 for the embeddings, 1 for the first layer, and so on; the head is one deeper than the last layer. Modules between
+    embeddings and layers count with the embeddings, modules after the layers with the last one.
     """
     encoder = f"{getattr(model, 'base_model_prefix', '')}."
     lists = {name: len(child) for name, child in model.named_modules() if isinstance(child, nn.ModuleList)}
@@ -56,10 +56,10 @@ def _depths(model: nn.Module) -> tuple[dict[str, int], int]:
 
 
 def freeze(model: nn.Module, what: Freeze) -> None:
-    """Leave the ``embeddings``, with them some first layers (a number), or the whole ``encoder`` as they are.
+    """Freeze the ``embeddings``, the embeddings and a number of lowest layers, or the whole ``encoder``.
 
     Raises:
-        MisconfigurationException: there are fewer layers.
+        MisconfigurationException: the model has fewer layers.
     """
     depths, last = _depths(model)
     deepest = {"none": -1, "embeddings": 0, "encoder": last}[what] if isinstance(what, str) else what
@@ -81,9 +81,9 @@ def make_optimizer(
 ) -> torch.optim.AdamW:
     """AdamW with betas (0.9, 0.999) and eps 1e-8; ``fused`` updates all parameters in one kernel.
 
-    There are two groups for each rate, those of the last layer first: weights decay; biases and parameters of norms do
-    not, as in the transformers `Trainer`. Frozen parameters are in theirs, so that a callback may unfreeze them.
-    ``others`` have the head's rate, and do not decay.
+    Each rate has two parameter groups, the last layer's first: weights with decay; biases and norms without, as in the
+    transformers `Trainer`. Frozen parameters are included, so that a callback may unfreeze them. ``others`` have the
+    head's rate, without decay.
     """
     spared = {
         id(parameter)
@@ -110,18 +110,18 @@ def make_optimizer(
         eps=1e-8,
         fused=fused,
     )
-    # Else Lightning refuses to clip under autocast, bfloat16 too, where no gradient is scaled. Callers do not ask for
-    # `fused` with float16.
+    # Otherwise Lightning refuses to clip under autocast, even in bfloat16, where gradients are not scaled. `fused` is
+    # never combined with float16.
     optimizer._step_supports_amp_scaling = False
     optimizer.register_load_state_dict_pre_hook(_checked_state)
     return optimizer
 
 
 def _checked_state(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> dict[str, Any]:
-    """Of a checkpoint only moments and rates: a fused step writes past the end of moments that are smaller than theirs.
+    """Take only moments and rates from a checkpoint, of the right shapes: a fused step writes past smaller moments.
 
     Raises:
-        ValueError: they are not those of the parameters.
+        ValueError: a moment does not have its parameter's shape.
     """
     groups = []
     for own, theirs in zip(optimizer.param_groups, saved["param_groups"], strict=True):
@@ -136,19 +136,19 @@ def _checked_state(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> d
 
 
 def clip_within_step(optimizer: torch.optim.Optimizer, max_norm: float) -> None:
-    """Clip gradients by their total norm as part of a fused optimiser's next step, which spares a pass over them.
+    """Clip gradients by their total norm within a fused optimiser's next step, which saves a pass over them.
 
-    As ``clip_grad_norm_``, but the kernel divides, as by a gradient scaler's factor.
+    Equivalent to ``clip_grad_norm_``; the kernel divides by the factor as if it came from a gradient scaler.
     """
     gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-    # In float32, which the kernel takes whatever the weights are; `clip_grad_norm_` adds that much, too.
+    # The kernel needs float32 for any dtype of weights; `clip_grad_norm_` adds the same 1e-6.
     divisor = (torch.nn.utils.get_total_norm(gradients).float() + 1e-6) / max_norm
     optimizer.grad_scale = divisor.clamp(min=1.0)  # type: ignore[attr-defined]
 
 
 @cache
 def clips_within_step(device: torch.device) -> bool:
-    """Whether :func:`clip_within_step` clips on a device, by trying it: MPS ignores the factor (pytorch#186360)."""
+    """Whether :func:`clip_within_step` works on a device, by trial: MPS ignores the factor (pytorch#186360)."""
     parameter = nn.Parameter(torch.zeros(1, device=device))
     optimizer = make_optimizer(nn.ParameterList([parameter]), 1.0, 0.0, fused=True)
     parameter.grad = torch.full_like(parameter, 4.0)
@@ -161,10 +161,10 @@ def clips_within_step(device: torch.device) -> bool:
 def make_scheduler(
     optimizer: torch.optim.Optimizer, kind: SchedulerType, total_steps: int, warmup_ratio: float
 ) -> torch.optim.lr_scheduler.LambdaLR:
-    """A linear rise over the warm-up, then what transformers calls so; stepped every step."""
+    """A linear warm-up, then transformers' schedule of this name; stepped once per optimiser step."""
     from transformers import get_scheduler
 
-    name = "constant_with_warmup" if kind == "constant" else kind  # theirs has no warm-up
+    name = "constant_with_warmup" if kind == "constant" else kind  # its `constant` has no warm-up
     warmup = math.ceil(total_steps * warmup_ratio)
     scheduler: torch.optim.lr_scheduler.LambdaLR = get_scheduler(name, optimizer, warmup, total_steps)
     return scheduler

@@ -1,15 +1,15 @@
-"""Packed execution: the sequences of a batch laid end to end as one, so that none is padded.
+"""Packed execution: the sequences of a batch are concatenated, so that none is padded.
 
-Embeddings, linear layers, norms and the head see one packed sequence ``(1, T)`` with the position that each subword
-token has in its own sequence. Only attention needs to know where sequences end. It is registered with transformers
-(``AttentionInterface``), and the layout reaches it as a keyword argument of ``forward``:
+Embeddings, linear layers, norms and the head see one packed sequence ``(1, T)`` with each subword token's position in
+its own sequence. Only attention needs the sequence boundaries. It is registered with transformers
+(``AttentionInterface``), and gets the layout as a keyword argument of ``forward``:
 
 * On CPU, and where flash attention cannot be used, sequences are regrouped into at most four blocks of similar length,
   and each block is one call of ``scaled_dot_product_attention``, without a mask where all its lengths are equal.
-* On CUDA in half precision the packed sequence goes to variable-length flash attention as it is.
+* On CUDA in half precision the packed sequence is passed to variable-length flash attention unchanged.
 
-Logits, loss and gradients are those of the padded batch (``tests/unit/test_packed.py`` proves it family by family, and
-by the losses of a whole epoch). A family that is not in :data:`EXACT_FAMILIES` is computed padded.
+Logits, loss and gradients equal those of the padded batch (``tests/unit/test_packed.py`` proves it for each family, and
+by the losses of a whole epoch). Families that are not in :data:`EXACT_FAMILIES` are padded.
 
 Shapes: T subword tokens of all sequences, S sequences, L tokens of the longest, H heads, D units of a head, C labels.
 """
@@ -31,7 +31,7 @@ from ner_module.model.blocks import Attend, Layout, in_blocks, send
 EXACT_FAMILIES = ("bert", "deberta-v2", "distilbert", "electra", "eurobert", "modernbert", "roberta", "xlm-roberta")
 """Values of ``config.model_type`` whose packed results are proven equal to the padded ones."""
 
-_OFFSET_FAMILIES = ("roberta", "xlm-roberta")  # their positions begin after the id of the padding token
+_OFFSET_FAMILIES = ("roberta", "xlm-roberta")  # their positions start after the id of the padding token
 
 _NAME = "ner_module_packed"
 
@@ -52,22 +52,22 @@ def _attention(
     attend: Attend = F.scaled_dot_product_attention,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """Attention as transformers calls it in each layer: query, key and value ``(1, H, T, D)`` to ``(1, T, H, D)``.
+    """Attention with transformers' interface: query, key and value ``(1, H, T, D)`` to ``(1, T, H, D)``.
 
-    Without a layout the batch is a padded one with a mask, from other code that uses the model.
+    Without a layout the batch is padded and has a mask, from other code that uses the model.
     """
-    if (shared := query.shape[1] // key.shape[1]) > 1:  # several heads of queries share one of keys and values
+    if (shared := query.shape[1] // key.shape[1]) > 1:  # grouped-query attention
         key, value = (states.repeat_interleave(shared, 1) for states in (key, value))
     if layout is None:
         out = F.scaled_dot_product_attention(query, key, value, attention_mask, dropout, scale=scaling)
         return out.transpose(1, 2).contiguous(), None
-    # transformers adds one, for its flash attention excludes the border.
+    # transformers adds one, since its flash attention excludes the boundary.
     window = None if sliding_window is None else sliding_window - 1
     states_THD = [states.transpose(1, 2).squeeze(0) for states in (query, key, value)]
     if layout.blocked:
         return in_blocks(states_THD, layout, dropout, scaling, window, attend), None
-    # What torch.nn.attention.varlen.varlen_attn calls; it fixes dropout at 0, and training wants it.
-    # No window is None: -1 is a window on ROCm. Rotary positions leave queries and keys in float32 under autocast.
+    # The operator behind torch.nn.attention.varlen.varlen_attn, which has no dropout. No window is None, since -1 is a
+    # window on ROCm. Rotary positions leave queries and keys in float32 under autocast.
     out = torch.ops.aten._flash_attention_forward(
         *(states.to(value.dtype) for states in states_THD),
         layout.offsets,
@@ -85,12 +85,12 @@ def _attention(
 
 
 def _mask(attention_mask: Tensor | None = None, **arguments: Any) -> Tensor | None:
-    """No mask for a packed sequence; transformers' own for a padded batch of other code."""
+    """No mask for a packed sequence; transformers' own for a padded batch from other code."""
     from transformers.masking_utils import sdpa_mask
 
     if attention_mask is None:
         return None
-    # Always made: whether it could be left out is a value on the device, to wait for.
+    # Always built: deciding whether it is needed would wait for the device.
     mask: Tensor = sdpa_mask(attention_mask=attention_mask, **{**arguments, "allow_is_bidirectional_skip": False})
     return mask
 
@@ -104,10 +104,10 @@ def is_exact(model: Any) -> bool:
 
 
 def prepare(model: Any) -> None:
-    """Make a model's attention accept a :class:`Layout`; a padded batch with a mask is computed as before.
+    """Make a model's attention accept a :class:`Layout`; padded batches with a mask are computed as before.
 
-    An extra may replace ``model.attend``, which computes a block, and ``model.length_multiple``, which gives for a
-    device the number that the length of a packed sequence is padded to a multiple of.
+    An extra may replace ``model.attend``, which computes a block, and ``model.length_multiple``, which returns for a
+    device the multiple to which the length of a packed sequence is padded.
     """
     from transformers import AttentionInterface, AttentionMaskInterface
 
@@ -123,10 +123,10 @@ def prepare(model: Any) -> None:
 def packed_logits(
     model: Any, input_ids_T: Tensor, lengths: Sequence[int], forward: Callable[..., Any] | None = None
 ) -> Tensor:
-    """Logits ``[T, C]`` of sequences that lie one after the other, from a :func:`prepare`-d model.
+    """Logits ``[T, C]`` of concatenated sequences, from a model after :func:`prepare`.
 
-    ``lengths`` are on the host: attention is planned there, without waiting for the device. ``forward`` is the model's
-    own, compiled.
+    ``lengths`` are on the host, where attention is planned without waiting for the device. ``forward`` is the compiled
+    one of the model, if any.
     """
     device = input_ids_T.device
     filled, lengths = _pad_to_multiple(input_ids_T, lengths, model)
@@ -143,7 +143,7 @@ def packed_logits(
 
 
 def _pad_to_multiple(input_ids_T: Tensor, lengths: Sequence[int], model: Any) -> tuple[Tensor, Sequence[int]]:
-    """Append sequences of padding, none longer than the others, up to the length that the model's kernels like."""
+    """Append sequences of padding, none longer than the longest, up to a multiple of ``model.length_multiple``."""
     missing = -len(input_ids_T) % model.length_multiple(input_ids_T.device)
     if not missing:
         return input_ids_T, lengths
@@ -153,26 +153,26 @@ def _pad_to_multiple(input_ids_T: Tensor, lengths: Sequence[int], model: Any) ->
 
 
 def takes_flash(model: Any, device: torch.device) -> bool:
-    """Whether there is variable-length flash attention for a model: by build, GPU, precision and size of heads."""
+    """Whether variable-length flash attention supports a model: by build, GPU, precision and head size."""
     if device.type != "cuda" or not torch.backends.cuda.is_flash_attention_available():
         return False
     capability = torch.cuda.get_device_capability(device)
     if capability < (8, 0):
         return False
-    if model.config.model_type == "deberta-v2":  # its scores are more than products of queries and keys
+    if model.config.model_type == "deberta-v2":  # disentangled attention: scores are not only query-key products
         return False
     half = (torch.float16, torch.bfloat16)
     dtype = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else model.dtype
     head = model.config.hidden_size // model.config.num_attention_heads
-    # Past 192 units its derivative needs more shared memory than these have (torch's own check refuses them, too).
+    # Above 192 units the backward pass needs more shared memory than these GPUs have (torch's check refuses them, too).
     limit = 192 if capability in ((8, 6), (8, 9), (12, 0), (12, 1)) else 256
     return dtype in half and head <= limit and head % 8 == 0
 
 
 def _positions(config: Any, layout: Layout) -> Tensor:
-    """``[T]``: the position id of each token in its own sequence, as the family counts them.
+    """Position ids ``[T]`` of all tokens in their own sequences, as the family counts them.
 
-    Where a text itself holds the padding token ("<pad>"), RoBERTa in transformers does not count it; here it counts.
+    If a text contains the padding token ("<pad>"), RoBERTa in transformers does not count it; here it counts.
     """
     lengths = np.asarray(layout.lengths, dtype=np.int64)
     starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
@@ -181,14 +181,14 @@ def _positions(config: Any, layout: Layout) -> Tensor:
 
 
 def padded_logits(model: Any, input_ids_T: Tensor, lengths: Sequence[int]) -> Tensor:
-    """The same logits ``[T, C]``, computed padded to the longest sequence, under a mask."""
+    """The same logits ``[T, C]``, computed with padding to the longest sequence and a mask."""
     input_ids_SL, real_SL = pad_sequences(input_ids_T, lengths, model.config.pad_token_id or 0)
     logits_SLC: Tensor = model(input_ids=input_ids_SL, attention_mask=real_SL.long()).logits
     return torch.cat([logits[:length] for logits, length in zip(logits_SLC, lengths, strict=True)])
 
 
 def pad_sequences(values_T: Tensor, lengths: Sequence[int], fill: int) -> tuple[Tensor, Tensor]:
-    """Sequences ``[S, L]`` padded with ``fill``, and which places are real: bool ``[S, L]``."""
+    """Sequences ``[S, L]`` padded with ``fill``, and the mask of real tokens: bool ``[S, L]``."""
     sequences = list(torch.split(values_T, list(lengths)))
     padded = torch.nn.utils.rnn.pad_sequence(sequences, batch_first=True, padding_value=fill)
     real = torch.arange(padded.shape[1], device=padded.device) < send(np.array(lengths), padded.device)[:, None]
@@ -196,7 +196,7 @@ def pad_sequences(values_T: Tensor, lengths: Sequence[int], fill: int) -> tuple[
 
 
 def check_compile(model: Any, packed: bool, device: torch.device) -> None:
-    """Refuse to compile what is padded, and where the graph would break in each layer."""
+    """Refuse to compile padded models, and models whose graph would break in each layer."""
     whole_graph = not model.is_gradient_checkpointing and (device.type == "cpu" or takes_flash(model, device))
     if not packed or not whole_graph:
         raise MisconfigurationException(
@@ -207,6 +207,6 @@ def check_compile(model: Any, packed: bool, device: torch.device) -> None:
 
 
 def compile_training(model: Any) -> Callable[[Tensor, Sequence[int]], Tensor]:
-    """:func:`packed_logits` of a model, compiled once for batches of any length, at the first call."""
+    """:func:`packed_logits` of a model, compiled at the first call for batches of any length."""
     forward: Callable[..., Any] = torch.compile(model.forward, dynamic=True)
     return lambda input_ids_T, lengths: packed_logits(model, input_ids_T, lengths, forward)

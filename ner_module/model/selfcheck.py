@@ -1,8 +1,8 @@
-"""Does a device compute packed sequences as it computes padded ones? Asked before a run, where nobody has measured it.
+"""Self-check before a run: does an untested device compute packed sequences like padded ones?
 
-A small model of the run's own family and sizes, with random weights, is computed three times, forward and backward:
-padded in float32, padded in the run's precision, and packed in it. Packed passes if it is no further from float32 than
-three times what padded is. What passes is remembered, by torch's build, the device, the family, sizes and precision.
+A small model of the run's family and sizes, with random weights, is computed three times, forward and backward: padded
+in float32, and padded and packed in the run's precision. The check passes if the packed error relative to float32 is at
+most three times the padded one. Passes are cached by torch build, device, family, sizes and precision.
 
 Shapes: T subword tokens of all sequences, C labels.
 """
@@ -26,19 +26,19 @@ from ner_module.model.packed import packed_logits, padded_logits, prepare
 log = logging.getLogger(__name__)
 
 TRUSTED = ("cpu",)
-"""Devices on which the tests have compared the two."""
+"""Devices that need no check, since the tests cover them."""
 
 _VERSION = 2
-"""Raised when packed execution changes: what has passed is tried again."""
+"""Increased when packed execution changes, to repeat checks that have passed."""
 
 _TOLERANCE = 1e-4
 """Relative error that is always accepted: in float32 padded sequences may have none."""
 
 
 def passes(model: Any, device: torch.device, trainer: Any) -> bool:
-    """Whether packed sequences can be computed on a device, as all processes of a trainer find together.
+    """Whether packed sequences can be computed on a device in all processes of a trainer.
 
-    Where they cannot, one line says why. Without a trainer there is one process, and its own precision.
+    If not, one line says why. Without a trainer, for this process and the model's precision.
     """
     if device.type in TRUSTED:
         return True
@@ -51,12 +51,12 @@ def passes(model: Any, device: torch.device, trainer: Any) -> bool:
 
 
 def find_problem(model: Any, device: torch.device, context: Callable[[], Any]) -> str | None:
-    """What is wrong with packed execution on a device; ``None`` where nothing is.
+    """What is wrong with packed execution on a device; ``None`` if the check passes.
 
     Args:
-        model: of the run, prepared for packed execution.
-        device: where it computes.
-        context: of a forward pass in the run's precision.
+        model: the run's model, prepared for packed execution.
+        device: the device to check.
+        context: a context manager for a forward pass in the run's precision.
     """
     with context():
         dtype = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else model.dtype
@@ -70,18 +70,18 @@ def find_problem(model: Any, device: torch.device, context: Callable[[], Any]) -
         with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.inference_mode(False):
             torch.default_generator.manual_seed(0)
             problem = _compare(config, model, device, context)
-    except Exception as error:  # whatever a build makes of an operator that it does not have
+    except Exception as error:  # builds raise various errors for operators that they lack
         problem = " ".join(str(error).split())[:200]
     if problem is not None:
         return f"{problem} ({name}, torch {torch.__version__}, {config.model_type}, {dtype})"
-    with contextlib.suppress(OSError):  # tried again the next time
+    with contextlib.suppress(OSError):  # the check is repeated next time
         passed.parent.mkdir(parents=True, exist_ok=True)
         passed.touch()
     return None
 
 
 def _small(config: Any) -> Any:
-    """A config of the same kind of layers, with few of them and few words."""
+    """A config with the same kind of layers, but few layers and a small vocabulary."""
     config = copy.deepcopy(config)
     kinds = sorted(set(getattr(config, "layer_types", None) or []))
     config.num_hidden_layers = max(len(kinds), 2)
@@ -89,7 +89,7 @@ def _small(config: Any) -> Any:
         config.layer_types = kinds
     config.vocab_size, config.num_labels = 512, 5
     config.pad_token_id = min(config.pad_token_id or 0, 1)
-    # Attention that is far from even, so that a missing or a foreign key is seen.
+    # Attention is far from uniform, so that missing or wrong keys are detected.
     config.initializer_range = 3 * config.hidden_size**-0.5
     set_dropout(config, 0.1)
     return config
@@ -102,7 +102,7 @@ def _compare(config: Any, model: Any, device: torch.device, context: Callable[[]
     small = AutoModelForTokenClassification.from_config(config, dtype=torch.float32).to(device)
     prepare(small)
     small.attend, small.length_multiple = model.attend, model.length_multiple
-    limit = config.max_position_embeddings - config.pad_token_id - 1  # where RoBERTa's positions begin
+    limit = config.max_position_embeddings - config.pad_token_id - 1  # RoBERTa's positions start after the padding id
     lengths = [min(length, limit) for length in (1, 2, 17, 64, 512)]
     input_ids = torch.randint(2, config.vocab_size, (sum(lengths),)).to(device)
 
@@ -134,7 +134,7 @@ def _compare(config: Any, model: Any, device: torch.device, context: Callable[[]
 
 
 def _distances(found: list[Tensor], exact: list[Tensor]) -> tuple[float, float]:
-    """Relative distances: of the token whose logits are furthest away, and of the gradient as a whole."""
+    """Relative errors: the largest of a token's logits, and that of the whole gradient."""
     off_T, size_T = (found[0] - exact[0]).norm(dim=-1), exact[0].norm(dim=-1)
     mine, others = (torch.cat([gradient.flatten() for gradient in results[1:]]) for results in (found, exact))
     return float(off_T.max() / size_T.mean()), float((mine - others).norm() / others.norm())

@@ -1,4 +1,4 @@
-"""Callbacks and options of any trainer that `NERModule` cannot work with: refused before data are read."""
+"""Refuses callbacks and options of any trainer that do not work with `NERModule`, before data are read."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ REFUSED = {
     "GradientAccumulationScheduler": "the loss of a step is averaged over --trainer.accumulate_grad_batches batches, a "
     "number that cannot change during training: give that option",
 }
-"""Class -> why, and what to use instead; subclasses, too."""
+"""Class (or base class) -> the reason, and what to use instead."""
 
 
 def refuse_callbacks(callbacks: Iterable[Callback], refused: Mapping[str, str] = REFUSED) -> None:
-    """Refuse the listed ones (:class:`RunError`: what to use instead), unless a ``Tuner`` uses them for a search."""
+    """Raise :class:`RunError`, with an alternative, for refused callbacks, unless a ``Tuner`` uses them."""
     for callback in callbacks:
         names = [parent.__name__ for parent in type(callback).__mro__]
         for name in refused.keys() & set(names):
             if not getattr(callback, "_early_exit", False):
                 raise RunError(f"{name}: {refused[name]}")
-        if getattr(callback, "_use_buffers", False):  # of positions and label codes, which it would round
+        if getattr(callback, "_use_buffers", False):  # averages of positions and label codes would be rounded
             raise RunError(f"{names[0]}: give it use_buffers: false (configs/overlays/ema.yaml)")
 
 
 def check_any_trainer(trainer: Any, options: Mapping[str, Any]) -> None:
-    """Refuse callbacks and options of a trainer that do not go with the module's; warn of data for another model."""
+    """Refuse a trainer's callbacks and options that conflict with the module's; warn of data for another model."""
     refuse_callbacks(trainer.callbacks)
     if trainer.overfit_batches:
         raise RunError("overfit_batches is not supported: give a small train_file instead")
     base_model, data = options["model_name_or_path"], getattr(trainer.datamodule, "hparams", {})
     if options["distillation"] and trainer.state.fn == "fit" and not data.get("annotated_types"):
         raise RunError("--model.distillation needs --data.annotated_types: without it all files annotate all types")
-    tokenized = data.get("model_name_or_path")  # None: by a checkpoint
+    tokenized = data.get("model_name_or_path")  # None: from a checkpoint
     if tokenized not in (None, base_model):
         log.warning("the model is made from %s, but the data are tokenised for %s", base_model, tokenized)
