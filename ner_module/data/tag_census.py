@@ -197,10 +197,11 @@ def _prefixed_tags(prefixed: dict[str, int], labels: dict[str, int]) -> Iterator
     meant = {rare: (frequent, certain) for rare, frequent, certain in _close_pairs(types)}
     for tag, count in prefixed.items():
         prefix, entity_type = split_tag(tag)
-        if entity_type == UNTYPED and words[UNTYPED] * 2 < uses.total():
-            advice = f"write it out, as in {tag}-PER, or write O"
+        if entity_type == UNTYPED and words[UNTYPED] < uses.total():
+            advice = f"write it out, as in {prefix}-PER, or write O"
+            cuts_names = not mentions[UNTYPED] and by_mention  # B-PER I I
             problem = f"{names[tag]} names no entity type, unlike the others"
-            yield tag, problem, advice, _is_slip(words[UNTYPED], uses.total())
+            yield tag, problem, advice, cuts_names or _is_slip(words[UNTYPED], uses.total())
         if _JOINT.search(tag):
             advice = "keep one of them: entities in entities are not trained together"
             yield tag, f"{names[tag]} holds several tags, of which one type is made", advice, False
@@ -245,11 +246,12 @@ def _close_pairs(counts: Mapping[str, int]) -> Iterator[tuple[str, str, bool]]:
                 continue
             if not same and all(holders[part] > 1 for part in parts[rare]):  # GPE.NOM beside GPE.NAM and PER.NOM
                 continue
-            # Names of one or two letters differ by a letter by design.
+            # Names of one or two letters differ by a letter by design; of three, in one (DNA and RNA, 27 times apart).
             often = counts[frequent] >= _RATIO * counts[rare] and len(frequent) > 2
             if same or ((often or counts[rare] <= _RARE) and (cut or one_edit_apart(rare, frequent))):
+                is_other = len(rare) == len(frequent) == 3 and {*rare} != {*frequent} and counts[rare] > _RARE
                 subtype = cut and not frequent[len(rare)].isalnum()
-                certain = same or (often and len(rare) > 1 and not subtype)
+                certain = same or (often and len(rare) > 1 and not subtype and not is_other)
                 yield rare, frequent, certain and _is_slip(counts[rare], counts[frequent])
                 break
 

@@ -72,6 +72,19 @@ def test_what_may_be_meant_is_a_warning(wrong):
     assert tags_of(census_of({**USUAL, wrong: 1}), certain=True) == set()
 
 
+def test_types_of_three_letters_may_differ_by_one():
+    """As in GENIA's test split: 431 of DNA, 16 of RNA."""
+    counts = {"O": 9000, "B-DNA": 431, "I-DNA": 700, "B-RNA": 16, "I-RNA": 20, "B-protein": 900}
+    assert tags_of(census_of(counts), certain=True) == set()
+
+
+@pytest.mark.parametrize("more", [{}, {"I-PER": 3}])
+def test_what_goes_on_without_a_type_is_certain(more):
+    """``B-PER I I``: read as it stands, each I would be an entity of its own."""
+    assert tags_of(census_of({"O": 500, "B-PER": 60, "B-LOC": 50, "I": 90, **more}), certain=True) == {"I"}
+    assert tags_of(census_of({"O": 500, "B-PER": 60, "B-LOC": 50, "I": 400, **more}), certain=True) == {"I"}
+
+
 def test_a_type_cut_short_is_certain():
     assert tags_of(census_of({**USUAL, "B-creative": 5}), certain=True) == set()  # may be a kind above creative-work
     assert tags_of(census_of({"O": 9, "B-location": 900, "B-locat": 3}), certain=True) == {"B-locat"}

@@ -321,8 +321,8 @@ def test_words_that_all_end_alike_are_a_surprise(tmp_path):
 
 
 def test_documents_that_are_named_beside_the_mark(read):
-    """As SciBERT's BC5CDR (`-DOCSTART- (6794356)`), WikiNEuRal's BSNLP and OntoGUM write them."""
-    for mark in ("-DOCSTART- (6794356)", "#DOCSTART", "# begin document a"):
+    """As SciBERT's BC5CDR, KPWr, WikiNEuRal's BSNLP and OntoGUM write them."""
+    for mark in ("-DOCSTART- (6794356)", "-DOCSTART FILE a/1", "#DOCSTART", "# begin document a"):
         text = f"{mark}\n\nAda\tNN\tB-PER\nsat\tVB\tO\n\n{mark}\n\nBo\tNN\tB-PER\nsat\tVB\tO\n# end document\n"
         found = read(text)
         assert pairs(found) == [[("Ada", "B-PER"), ("sat", "O")], [("Bo", "B-PER"), ("sat", "O")]]
@@ -347,3 +347,10 @@ def test_values_of_features_that_are_letters_are_no_tags(refused):
     rows = ["talo\ttalo\tNOUN\tN\tCase=Nom|Derivation=U", "on\tolla\tAUX\tV\tMood=Ind", "uusi\tuusi\tADJ\tA\t_"]
     text = "".join(f"{n}\t{row}\t0\troot\t_\t_\n" for n, row in enumerate(rows, 1))
     assert "holds entity tags" in refused(f"{text}\n" * 4, "x.conllu").problem
+
+
+def test_tags_of_the_parts_of_a_word_are_several(refused):
+    """As NEMO writes them for Hebrew words."""
+    rows = ["b-Lincoln O^S-LOC", "Ada S-PER", "we-ha-Tor O^O^S-LOC", "sat O"]
+    assert "several tags" in refused("\n".join(rows * 5)).problem
+    assert "several tags" in refused("\n".join(f"{row.split()[0]} {row.split()[1]} O^O" for row in rows * 5)).problem

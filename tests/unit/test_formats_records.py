@@ -235,3 +235,9 @@ def test_a_name_of_another_length_is_no_quote(read, refused):
     for pieces in ([[0, 3]], [[0, 3], [4, 7]], [0]):
         span = {"offsets": pieces, "type": "PER"}
         assert "a span is an object" in refused([{"text": "Ada and Bo", "entities": [span]}]).problem
+
+
+@pytest.mark.parametrize("key", ["entity_index", "position", "offsets"])
+def test_places_may_be_an_object(read, key):
+    spans = [{key: {"begin": 0, "end": 3}, "entity_type": "PER", "entity": "Ada"}]
+    assert read([{"text": "Ada sat", "spans": spans}])[0].tags == ["B-PER", "O"]

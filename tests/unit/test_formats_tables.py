@@ -249,3 +249,32 @@ def test_comments_above_a_table(read, refused):
     assert read("# 1 x,O\nAda,B-PER\n") == [(["# 1 x", "Ada"], ["O", "B-PER"])]
     assert read("# sentence,word,tag\n1,Ada,O\n1,sat,O\n2,Bo,O\n2,sat,O\n")[1:] == [(["Bo", "sat"], ["O", "O"])]
     assert "complete or remove it" in refused(f"{table}#23159251\nBo,O\n").advice
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.tsv"])
+def test_texts_with_a_class_each_are_no_words(refused, name):
+    """As of glass papers, skills and news; texts of one word are among them."""
+    rows = ["a new glass of tin", "1", "on steel", "0", "glass", "1", "two more alloys", "0"]
+    for labels in (rows[1::2], ["K01", "S2", "K01", "S1"]):
+        text = "".join(f"{','.join(row)}\n" for row in zip(rows[::2], labels, strict=True))
+        for header in ("", "text,label\n", "title,class\n"):
+            table = header + text
+            error = refused(table if name == "x.csv" else table.replace(",", "\t"), name)
+            assert "a class each" in error.problem or "no column is called" in error.problem
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.tsv", "x.conll"])
+def test_numbers_of_rows_and_sentences_in_brackets_are_no_labels(refused, name):
+    mark = "," if name == "x.csv" else "\t"
+    rows = [f"zebra{n}{mark}{n * n + 17}\n" for n in range(20)]
+    assert "no column holds tags" in refused("".join(rows), name).problem
+    rows = [f"{word}{mark}{word}sat.\n" for word in map(chr, range(65, 91))]
+    assert "no column holds tags" in refused("".join([*rows, f"Z{mark}[Zoesat.\n"]), name).problem
+
+
+def test_tables_made_of_column_files_keep_its_sentences(read, refused):
+    """As E-NER's: the empty line is a row without a word."""
+    text = "-DOCSTART-,O\n,O\nAda,B-PER\nsat,O\n,O\nBo,B-PER\n"
+    assert read(text) == [(["Ada", "sat"], ["B-PER", "O"]), (["Bo"], ["B-PER"])]
+    assert read(text.replace("-DOCSTART-", "word").replace("word,O", "word,tag")) == read(text)
+    assert read("word,tag\nAda,B-PER\n,I-PER\nsat,O\n") == [(["Ada", "", "sat"], ["B-PER", "I-PER", "O"])]

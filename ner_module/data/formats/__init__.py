@@ -21,7 +21,7 @@ from pathlib import Path
 from ner_module.data.formats.adapters import AnnotatedText, FileFormat, offered_formats
 from ner_module.data.formats.cells import is_tag
 from ner_module.data.formats.char_spans import SpanCounts
-from ner_module.data.formats.columns import DOCSTART, read_columns
+from ner_module.data.formats.columns import read_columns
 from ner_module.data.formats.contents import tag_columns
 from ner_module.data.formats.files import expand_files, read_head, read_lines, suffix_of
 from ner_module.data.formats.options import ReadingOptions
@@ -146,7 +146,7 @@ def detect_format(path: Path, options: ReadingOptions) -> str:
             return "csv" if separator == "," else "tsv"
     if suffix == ".csv":
         return "csv"
-    rows = [line for line in lines if line.strip() and not line.startswith(("#", DOCSTART))]
+    rows = [line for line in lines if line.strip() and not line.startswith(("#", "-DOCSTART"))]
     if _are_sentences(rows):
         return "tsv"
     has_sentences = any(" " in row.strip() for row in rows) and not any("\t" in row for row in rows)
@@ -174,6 +174,6 @@ def _are_sentences(rows: Sequence[str]) -> bool:
 
 def _has_tagged_columns(lines: Sequence[str]) -> bool:
     """Whether every line is words and a tag: a constant number of columns, the last one ``O`` or prefixed."""
-    rows = [line.split() for line in lines if line.strip() and not line.startswith(DOCSTART)]
+    rows = [line.split() for line in lines if line.strip() and not line.startswith("-DOCSTART")]
     is_even = len(rows) > 2 and {len(row) for row in rows} == {max(len(rows[0]), 2)}
     return is_even and all(is_tag(row[-1]) for row in rows)

@@ -14,6 +14,7 @@ from ner_module.errors import DataError
 from ner_module.tagging import OUTSIDE, has_prefix
 
 NAME_COLUMNS = "name the columns with --data.text_column_name and --data.label_column_name"
+_SEVERAL = re.compile(r"O[|^+,;&](?:O|[BIESLU]-)")
 _INTEGER = re.compile(r"-?[0-9]{1,9}")
 _MAX_TAGS = 5_000  # a real inventory has hundreds at most; a column of words passes this within a few pages
 
@@ -67,6 +68,8 @@ class TagCells:
             tag = names[int(tag)]
         elif not tag:
             raise MisfitError("the tag is empty", "write O for a word outside any entity")
+        elif _SEVERAL.match(tag):
+            raise MisfitError(f"the tag {tag!r} is several tags", "give each word one, or each part of a word its line")
         elif tag[0] in "BIESLUO" and tag[1:] in ("-", "_"):
             raise MisfitError(f"the tag {tag!r} names no entity type", "write it out, as in B-PER")
         elif (tag[0] in "'\"([{<" or tag[-1] in ",;'\"") and is_tag(tag.strip("'\"()[]{}<>,;")):

@@ -180,7 +180,7 @@ def _unusual_line(line: str, layout: _Layout, inside: bool) -> list[str]:
     """The cells of a line that is not cut at a glance: none at the end of a sentence, ``_COMMENT`` for a comment."""
     line = line.rstrip(" \r\n")
     cells = layout.split(line)
-    if line.startswith((DOCSTART, "#DOCSTART")):  # -DOCSTART- (12345)
+    if line.startswith(("-DOCSTART", "#DOCSTART")):  # -DOCSTART- (12345), -DOCSTART FILE 12
         return [DOCSTART] * layout.width
     if line[:1] == "#" and layout.is_comment(line, cells, inside):
         return _COMMENT
@@ -203,7 +203,7 @@ def _unusual_line(line: str, layout: _Layout, inside: bool) -> list[str]:
 def _find_layout(path: Path, head: Sequence[str], options: ReadingOptions, counts: SpanCounts) -> _Layout | None:
     """The layout of a file that starts with the lines ``head``; ``None`` when none of them holds a word."""
     lines = [line.rstrip(" \r\n") for line in head]
-    filled = [(n, line) for n, line in enumerate(lines, 1) if line.strip(" \t") and not line.startswith(DOCSTART)]
+    filled = [(n, line) for n, line in enumerate(lines, 1) if line.strip(" \t") and not line.startswith("-DOCSTART")]
     words = [(n, line) for n, line in filled if not line.startswith("#")] or [
         (n, line) for n, line in filled if not line.startswith(("# ", "#\t")) or "\t" in line
     ]

@@ -190,6 +190,7 @@ def _refuse_binary(path: Path) -> None:
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise DataError(path, 1, "the file is UTF-16, not UTF-8", "set --data.encoding utf-16, or save it as UTF-8")
     kind = next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), None)
+    kind = "a tar archive" if head[257:262] == b"ustar" else kind
     if kind is None and b"\r" in head.strip() and b"\n" not in head:
         raise DataError(path, 1, "the lines end in CR alone, as on old Macs", "save it with LF or CR LF")
     if kind is None and len(head) >= 16 and max(head[::2].count(0), head[1::2].count(0)) * 5 > len(head) * 2:

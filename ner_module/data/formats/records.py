@@ -258,6 +258,8 @@ def parse_span(item: Any) -> list[CharSpan]:
     """A span; several when it carries several labels. Offsets may be written as strings or floats."""
     start = end = labels = quote = None
     if isinstance(item, dict):
+        inner = next((each for each in item.values() if isinstance(each, dict)), {})  # {"position": {"start": 0, …}}
+        item = {**inner, **item}
         start, end, labels, quote, length, name = (key and item[key] for key in _span_keys(tuple(item)))
         if end is None and isinstance(start, list):
             start, end = start if len(start) == 2 else (None, None)

@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 
 from ner_module.data.formats.cells import MisfitError, TagCells, describe, errors_at, is_tag
 from ner_module.data.formats.char_spans import SpanCounts
+from ner_module.data.formats.columns import DOCSTART
 from ner_module.data.formats.contents import (
     PLAIN_COMMENT,
     are_no_words,
@@ -50,6 +51,8 @@ _SENTENCE_IDS = ("sentence_id", "sentence #", "sentence_idx", "sentence_number",
 _MANY_WORDS = ("tokens", "words", *TEXTS)  # columns that hold more than one word a row
 _ABOVE = re.compile(rf"{PLAIN_COMMENT.pattern}|# \S+ ")  # comments; a column may be called "# sentence"
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+_ENDS = ("", DOCSTART)  # where a table was made of a column file: ``,O`` or ``-DOCSTART-,O``
+_NO_WORD = {*_ENDS, OUTSIDE, "-X-", "_"}
 _ITEM = r"""'(?:[^'\\]|\\.)*+'|"(?:[^"\\]|\\.)*+"|-?[0-9]++"""
 _ITEMS = re.compile(_ITEM, re.DOTALL)
 # A list in {'entities': […]} or array([…], dtype=object), and a tuple of strings.
@@ -91,7 +94,7 @@ def read_table(path: Path, options: ReadingOptions, counts: SpanCounts) -> Itera
     with errors_at(path, line):
         has_breaks = any(not cells for _, cells, _ in head)
         layout = _find_layout(full, options, has_breaks, partial(counts.say, path))
-    body = _of_width(path, itertools.chain(head[bool(layout.names) :], rows), len(first))
+    body = _of_width(path, itertools.chain(head[bool(layout.names) :], rows), len(first), layout)
     if _has_sentence_rows(full[bool(layout.names) :], layout):
         text, label = (f"column {layout.names[n] if layout.names and n is not None else n}" for n in layout[1:3])
         options = replace(options, text_column_name=text, label_column_name=label)
@@ -147,7 +150,7 @@ def _rows(path: Path, lines: Iterator[str], separator: str, limit: int, is_space
         raise DataError(path, line + 1, f"no valid row ({error})", advice) from None
 
 
-def _of_width(path: Path, rows: Iterable[_Row], width: int) -> Iterator[_Row]:
+def _of_width(path: Path, rows: Iterable[_Row], width: int, layout: _Layout) -> Iterator[_Row]:
     for row in rows:
         line, cells, _ = row
         if cells and len(cells) != width:
@@ -155,7 +158,8 @@ def _of_width(path: Path, rows: Iterable[_Row], width: int) -> Iterator[_Row]:
                 continue
             problem = f"the row has {len(cells)} cell{'s' * (len(cells) != 1)}, the table {width} columns"
             raise DataError(path, line, problem, "complete or remove it, or quote the cells that hold a separator")
-        yield row
+        is_end = cells and layout.sentence is None and cells[layout.text] in _ENDS and {*cells} <= _NO_WORD
+        yield (line, [], line) if is_end else row
 
 
 def _is_quoted(line: str) -> bool:

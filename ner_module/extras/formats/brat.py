@@ -21,7 +21,7 @@ from ner_module.errors import DataError
 from ner_module.extras.formats.offsets import CountedOffsets
 
 # Types may hold spaces: other tools write them.
-_ENTITY = re.compile(r"([^\t]*)\t([^\t]+?) ([0-9]{1,9} [0-9]{1,9}(?:;[0-9]{1,9} [0-9]{1,9})*)(?:\t(.*))?")
+_ENTITY = re.compile(r"([^\t]*)\t([^\t]+?)[ \t]([0-9]{1,9}[ \t][0-9]{1,9}(?:;[0-9]{1,9} [0-9]{1,9})*)(?:\t(.*))?")
 _OTHER_KINDS = "REAMN*#"
 
 
@@ -81,7 +81,7 @@ def _annotations(path: Path, options: ReadingOptions) -> Iterator[tuple[Path, in
         if ";" in entity[3]:
             yield path, number, DISCONTINUOUS
         else:
-            start, end = map(int, entity[3].split(" "))
+            start, end = map(int, entity[3].split())
             yield path, number, CharSpan(start, end, entity_type, entity[4])
 
 

@@ -137,9 +137,10 @@ def table_rows(record: Any) -> list[Any] | None:
     A list of words, each with its tag, is a row, too.
     """
     if isinstance(record, list):
-        if not record or not all(isinstance(e, list) and [*map(type, e)] == [str, str] for e in record):
+        pairs = [(e.get("text"), e.get("ner")) if isinstance(e, dict) else e for e in record]  # of Stanza
+        if not record or not all(isinstance(e, (list, tuple)) and [*map(type, e)] == [str, str] for e in pairs):
             return None
-        return [{"tokens": [word for word, _ in record], "tags": [tag for _, tag in record]}]
+        return [{"tokens": [word for word, _ in pairs], "tags": [tag for _, tag in pairs]}]
     if not isinstance(record, dict) or not ("columns" in record or isinstance(next(iter(record.values()), 0), dict)):
         return None
     names: Any = record.get("columns")

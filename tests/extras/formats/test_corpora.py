@@ -155,3 +155,10 @@ def test_elements_of_html_are_no_types(refused):
     for name in ("p", "span", "H1", "title"):
         text = f"<{name}>Ada sat</{name}>\n<{name}>Bo ran</{name}>\n"
         assert "this looks like raw text" in refused(text, "x.txt").problem
+
+
+def test_sentences_as_lists_of_words_are_read(tmp_path):
+    """Stanza's JSON: a list of sentences, each a list of words."""
+    path = tmp_path / "x.json"
+    path.write_text(json.dumps([[{"text": w, "ner": t} for w, t in zip(WORDS, TAGS, strict=True)]] * 2, indent=1))
+    assert words_and_tags(read_sentences(path)) == [(WORDS, TAGS)] * 2

@@ -42,6 +42,8 @@ def test_brat(brat):
     assert {s.document for s in sentences} == {"doc"}
     assert all([s.text[a:b] for a, b in s.offsets] == s.tokens for s in sentences)
     assert (counts.spans, counts.kept, counts.discontinuous) == (4, 3, 1)
+    between_tabs = re.sub(r"(?m)^(T[1-3]\tPER) (\d+) (\d+)\t", r"\1\t\2\t\3\t", "\n".join([*lines, *rest]))  # NER-UK
+    assert [s.tags for s in read_sentences(brat(between_tabs))] == [s.tags for s in sentences]
 
 
 @pytest.mark.parametrize(
