@@ -1,1 +1,1 @@
-"""From files and hub datasets to batches of subwords: reading, alignment, batching."""
+"""From files and hub datasets to batches of subword tokens: reading, alignment, batching."""

@@ -1,4 +1,4 @@
-"""Several processes must train on the same data with the same labels, or fail together with one error."""
+"""Checks that all processes train on the same data with the same labels; otherwise all end with one error."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from ner_module.errors import RunError, UserError
 
 
 def several_processes() -> bool:
-    """Whether this process is one of a group."""
+    """Whether this process is in a group of several."""
     return bool(dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1)
 
 
 def check_agreement(problem: UserError | None, seen: Mapping[str, Any]) -> None:
-    """Compare what all processes see, by what it is called in an error; where one has a problem, all end.
+    """Compare the values of ``seen`` (named as in an error) in all processes; if one has a problem, all end.
 
     Raises:
-        UserError: the problem of the first process that has one, in that process; the others exit without a word.
-        RunError: in the first process, whose data or labels are not those of another.
+        UserError: the problem, in the first process that has one; the others exit without a message.
+        RunError: in the first process, if its values differ from another's.
     """
     if several_processes():
         everywhere: list[Any] = [None] * dist.get_world_size()

@@ -1,15 +1,15 @@
-"""Words -> subword tokens -> encoder inputs, with windows over what is too long, and back to one place per word.
+"""Words -> subword tokens -> encoder inputs, with windows over long sentences, and back to one position per word.
 
-The rules, each of which some other tool gets wrong:
+The rules:
 
 * A fast tokenizer encodes pre-split words one by one, so the subword tokens of a word do not depend on its neighbours:
   each distinct form is encoded once (:class:`Subwords`), and ``word_ids`` are not needed.
-* A word that becomes no subword token (control and zero-width characters) keeps its place: position -1, never a shift.
+* A word that vanishes in tokenization (control and zero-width characters) keeps its place, with position -1.
 * A sentence past ``max_seq_length`` becomes overlapping **windows**. Each word is *owned* by exactly one of them, the
-  one that gives it most context; only owned words are labelled in the loss, predicted and scored. A word alone longer
+  one with most context for it; only owned words are labelled in the loss, predicted and scored. A single word longer
   than a window keeps its first subword tokens.
-* A sentence that fits one sequence may be read with words of its document around it: whole words, nearest first, as
-  many on one side as on the other where both have them. The sequence does not own them. A sentence in windows has none.
+* A sentence that fits one sequence may be encoded with context words of its document: whole words, nearest first,
+  balanced between both sides if possible. The sequence does not own them. A sentence in windows has no context.
 
 A *sequence* is one encoder input, with its special tokens.
 """
@@ -22,13 +22,13 @@ from itertools import accumulate, chain, zip_longest
 from typing import Any
 
 Place = tuple[range, range]
-"""The words of a sequence, and those among them that it owns."""
+"""The words of a sequence, and the words that it owns."""
 
 
 class Subwords(dict[str, tuple[int, ...]]):
-    """The subword token ids of words that were cached by a fast tokenizer, each distinct form encoded once.
+    """A cache of the subword token ids of words; each distinct form is encoded once by a fast tokenizer.
 
-    ``prefix`` and ``suffix`` are the ids of the special tokens before and after the words, ``num_special`` in all.
+    ``prefix`` and ``suffix`` are the ids of special tokens before and after the words, ``num_special`` in total.
     """
 
     def __init__(self, tokenizer: Any) -> None:
@@ -42,7 +42,7 @@ class Subwords(dict[str, tuple[int, ...]]):
         self.num_special = len(whole) - len(bare)
 
     def cache(self, sentences: Iterable[Sequence[str]]) -> None:
-        """Encode the new forms of some sentences, all at once: the tokenizer uses all cores, and counts no offsets."""
+        """Encode the new forms of given sentences in one call, in which the tokenizer uses all cores."""
         new = [word for word in dict.fromkeys(chain.from_iterable(sentences)) if word not in self]
         split = [[word] for word in new]
         encodings = self._backend.encode_batch_fast(split, is_pretokenized=True, add_special_tokens=False)
@@ -52,18 +52,18 @@ class Subwords(dict[str, tuple[int, ...]]):
 def place_sequences(
     lengths: Sequence[int], sentence: range, budget: int, stride: int, context_size: int = 0
 ) -> list[Place]:
-    """Where the sequence of a sentence lies in its document, or its windows when it is too long.
+    """Place the sequence of a sentence, with context, in its document; or its windows if it is too long.
 
     Args:
-        lengths: subword tokens of each word of the document, none more than the budget.
-        sentence: the words of the sentence; without any, the sequence has none either.
-        budget: subword tokens of a sequence at most, without special tokens.
-        stride: subword tokens that neighbouring windows share, at most (whole words only); at most half of a window.
-        context_size: how many subword tokens of the document are added at most, both sides together.
+        lengths: subword tokens of each word of the document, each at most ``budget``.
+        sentence: the words of the sentence; if empty, so is the sequence.
+        budget: maximum subword tokens of a sequence, without special tokens.
+        stride: maximum subword tokens shared by adjacent windows (whole words only); at most half of a window.
+        context_size: maximum subword tokens of context, both sides together.
     """
     room = budget - sum(lengths[sentence.start : sentence.stop])
     if room >= 0:
-        # Half the room for each side; what one leaves, the other takes.
+        # Half the room for each side; what one does not use, the other gets.
         room = min(context_size, room) if sentence else 0
         before = lengths[max(sentence.start - context_size, 0) : sentence.start][::-1]
         after = lengths[sentence.stop : sentence.stop + context_size]
@@ -75,7 +75,7 @@ def place_sequences(
     owned_from = sentence.start
     for window, following in zip_longest(windows, windows[1:]):
         owned = range(owned_from, _boundary(lengths, following.start, window.stop) if following else window.stop)
-        # Between long words a window may own none, since its neighbours see more of their context: it is left out.
+        # Between long words a window may own none, since adjacent ones have more context for them: it is omitted.
         if any(lengths[owned.start : owned.stop]):
             assert window.start <= owned.start
             places.append((window, owned))
@@ -84,12 +84,12 @@ def place_sequences(
 
 
 def _fitting(lengths: Sequence[int], room: int) -> int:
-    """How many words fit."""
+    """The number of leading words that fit into ``room``."""
     return bisect_right(list(accumulate(lengths)), room)
 
 
 def _windows(lengths: Sequence[int], sentence: range, budget: int, stride: int) -> list[range]:
-    """Words that fill the budget, each range overlapping the one before by about ``stride`` subword tokens."""
+    """Ranges of words that fill the budget, each overlapping the previous one by about ``stride`` subword tokens."""
     windows = []
     start = sentence.start
     while True:
@@ -112,7 +112,7 @@ def _windows(lengths: Sequence[int], sentence: range, budget: int, stride: int) 
 
 
 def _boundary(lengths: Sequence[int], start: int, end: int) -> int:
-    """Where two windows that share the words ``start`` to ``end`` meet: a word goes where its context is larger."""
+    """The boundary of ownership within the words shared by two windows: each word goes to the one with more context."""
     before, after = 0, sum(lengths[start:end])
     for word in range(start, end):
         after -= lengths[word]

@@ -1,12 +1,12 @@
-"""Which sentences share a step, which process computes them, and the data loaders that yield them.
+"""Batch planning: which sentences share a step, which process computes them, and the data loaders.
 
 Every process computes the same plan of an epoch from seed and epoch, for *all* processes, and takes its own part. So
-nothing is duplicated, the number of steps is equal everywhere, and each batch knows how many labelled subword tokens
-its whole optimisation step has. Dividing by that number makes the loss of accumulated or distributed training equal to
+nothing is duplicated, the number of steps is equal everywhere, and each batch has the number of labelled subword tokens
+of its whole optimisation step. Dividing by that number makes the loss of accumulated or distributed training equal to
 that of one large batch.
 
-Evaluation and prediction distribute whole batches of whole sentences, sorted by length; results carry the index of
-their sentence, by which whoever collects them restores the order.
+Evaluation and prediction distribute whole batches of whole sentences, sorted by length; results include the index of
+their sentence, to restore the order.
 
 The samplers yield whole batches (``DataLoader(batch_size=None)``): Lightning neither replaces nor shards them.
 """
@@ -30,20 +30,20 @@ log = logging.getLogger(__name__)
 
 Batching = Literal["random", "grouped"]
 
-# `grouped` sorts by length inside chunks of this many batches: large enough that a batch is even, small enough that
-# batches differ from epoch to epoch. transformers' `group_by_length` uses the same factor.
+# `grouped` sorts by length within chunks of this many batches: large enough for even lengths in a batch, small enough
+# for batches to differ between epochs. transformers' `group_by_length` uses the same factor.
 _GROUP_BATCHES = 50
 
 MicroBatch = list[npt.NDArray[np.int64]]
 """The sequences of each process."""
 
 LOOK_AHEAD = 10_000
-"""Predictions are sorted by length within this many sentences, so that they can be written as they come."""
+"""The chunk of sentences within which prediction sorts by length, and after which it writes."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What decides the order of an epoch and its steps; see :class:`TrainingSampler`."""
+    """The settings that determine the order and steps of an epoch; see :class:`TrainingSampler`."""
 
     batch_size: int
     batching: Batching
@@ -53,19 +53,19 @@ class Plan:
     accumulate: int = 1
 
     def step(self) -> str:
-        """The size of a whole step, over processes and accumulated micro-batches, in words."""
+        """A description of the size of a step, over all processes and accumulated micro-batches."""
         parts = self.world_size * self.accumulate
         if self.max_tokens is None:
             return f"{parts * self.batch_size:,} sentences per step"
         return f"up to {parts * self.max_tokens:,} subword tokens per step"
 
     def count(self, lengths: npt.NDArray[np.int64]) -> int:
-        """Micro-batches of an epoch, the same for each process and in every epoch.
+        """The number of micro-batches per epoch, the same in each process and every epoch.
 
-        Lightning drops the surplus, or skips the validation, when their number changes from epoch to epoch.
+        If it changed between epochs, Lightning would drop the surplus, or skip the validation.
 
         Raises:
-            DataError: the budget is less than two of the longest sequence.
+            DataError: the budget is less than twice the longest sequence.
         """
         if self.max_tokens is None or not len(lengths):
             return -(-len(lengths) // (self.batch_size * self.world_size))
@@ -77,10 +77,10 @@ class Plan:
         return -(-int(lengths.sum()) // ((self.max_tokens - longest) * self.world_size))
 
     def epoch(self, lengths: npt.NDArray[np.int64], epoch: int) -> list[MicroBatch]:
-        """All sequences of an epoch, shuffled.
+        """The micro-batches of an epoch, shuffled.
 
-        ``grouped``: then sorted by length within chunks of 50 micro-batches, which are shuffled as a whole; only a
-        last, smaller one of a fixed number of sequences stays last.
+        ``grouped``: sequences are sorted by length within chunks of 50 micro-batches, and whole micro-batches are
+        shuffled; with ``batch_size``, a smaller last one stays last.
         """
         generator = np.random.default_rng([self.seed, epoch])
         order = generator.permutation(len(lengths))
@@ -96,10 +96,10 @@ class Plan:
         return [batches[place] for place in generator.permutation(full)] + batches[full:]
 
     def cut(self, lengths: npt.NDArray[np.int64], order: npt.NDArray[np.int64]) -> list[MicroBatch]:
-        """Micro-batches of an order: of as many sequences each, or of almost the same number of subword tokens.
+        """Cut an order into micro-batches with equal numbers of sequences, or almost equal numbers of subword tokens.
 
-        One of subword tokens holds the sequences that begin in its even share of all, so it exceeds that share by less
-        than the longest sequence.
+        In the latter case, a micro-batch has the sequences that begin in its even share of all subword tokens, so it
+        exceeds that share by less than the longest sequence.
         """
         if not len(order):
             return []
@@ -114,14 +114,14 @@ class Plan:
 
 @dataclass(frozen=True)
 class Position:
-    """How far training has come, as a checkpoint stores it.
+    """The progress of training, as stored in a checkpoint.
 
     Attributes:
-        epoch: from 0.
-        batches: finished micro-batches of it.
-        sequences: finished sequences of its order.
-        plan: what decides the micro-batches.
-        order: what decided the order when the epoch began: the same, unless options changed within the epoch.
+        epoch: the epoch, from 0.
+        batches: its finished micro-batches.
+        sequences: its finished sequences.
+        plan: determines the micro-batches.
+        order: the plan that determined the order when the epoch began; it differs if options changed within the epoch.
     """
 
     epoch: int
@@ -141,17 +141,17 @@ def _count(batches: list[MicroBatch]) -> int:
 
 
 class TrainingSampler(Sampler[TrainingItem]):
-    """The micro-batches of this process, epoch by epoch; in the last of an epoch some processes may get no sequence.
+    """Yields the micro-batches of this process in each epoch; the last one may have no sequence in some processes.
 
     Args:
         split: the encoded training data.
-        sequences: which ones to train on; ``None`` for all.
-        plan: what decides the order and the micro-batches.
-        rank: this process.
-        current_epoch: asked when an epoch begins; Lightning calls ``set_epoch`` too late for a resumed one.
-        resume_at: where the first iteration begins. Given here, since Lightning may make the iterator, and its workers
-            fetch, before it restores the position. Where a plan has changed since, the epoch keeps its order, and what
-            is left of it is cut by the new one.
+        sequences: the sequences to train on; ``None`` for all.
+        plan: determines the order and the micro-batches.
+        rank: the rank of this process.
+        current_epoch: called when an epoch begins; Lightning calls ``set_epoch`` too late for a resumed one.
+        resume_at: the position where the first iteration begins. It is given here, since Lightning may create the
+            iterator, and workers fetch, before it restores the position. If the plan has changed, the epoch keeps its
+            order, and the rest is cut by the new plan.
     """
 
     def __init__(
@@ -170,7 +170,7 @@ class TrainingSampler(Sampler[TrainingItem]):
         self._begun, self._resumed = resume_at, resume_at is None
         self._number = plan.count(self.lengths)
         self._planned: tuple[int, list[MicroBatch]] = -1, []
-        if resume_at and resume_at.sequences >= len(self.lengths):  # the data have become shorter
+        if resume_at and resume_at.sequences >= len(self.lengths):  # there are fewer data than before
             done = f"{resume_at.sequences:,} were trained on, and the data now have {len(self.lengths):,}"
             log.warning("the epoch that had begun has no sentence left: %s; it ends here, without a validation", done)
 
@@ -178,14 +178,14 @@ class TrainingSampler(Sampler[TrainingItem]):
         return self._number
 
     def position(self, epoch: int, batches: int) -> Position:
-        """Where training is when so many micro-batches of an epoch are finished (not merely fetched)."""
+        """The position after a number of finished (not merely fetched) micro-batches of an epoch."""
         finished = _count(self._epoch(epoch)[:batches]) if batches else 0
         if (begun := self._begun_in(epoch)) is None:
             return Position(epoch, batches, finished, self.plan, self.plan)
         return Position(epoch, batches, max(finished, begun.sequences), self.plan, begun.order)
 
     def reached(self, trainer: Any) -> Position | None:
-        """How far a trainer's ``fit`` has come; ``None`` for other commands."""
+        """The position of a trainer's ``fit``; ``None`` for other commands."""
         if trainer is None or trainer.state.fn != "fit":
             return None
         finished = getattr(trainer.fit_loop.epoch_loop.batch_progress.current, "processed", 0)
@@ -193,7 +193,7 @@ class TrainingSampler(Sampler[TrainingItem]):
         return self.position(trainer.current_epoch + is_done, 0 if is_done else finished)
 
     def rest(self) -> tuple[list[MicroBatch], int]:
-        """The begun epoch without the sequences that are finished, and its first micro-batch that is not."""
+        """The unfinished micro-batches of the resumed epoch, and the index of the first of them."""
         begun = self._begun
         assert begun is not None
         batches, seen, is_same_plan = self._epoch(begun.epoch), begun.sequences, begun.plan == self.plan
@@ -235,9 +235,9 @@ class TrainingSampler(Sampler[TrainingItem]):
 def evaluation_batches(
     lengths: npt.NDArray[np.int64], batch_size: int, look_ahead: int | None = None
 ) -> list[npt.NDArray[np.int64]]:
-    """Batches of sentence indices, longest first so that memory runs out at once or never.
+    """Batches of sentence indices, longest first, so that memory runs out at once or never.
 
-    With ``look_ahead``, they are sorted within stretches of that many sentences, so that results can be written early.
+    With ``look_ahead``, they are sorted within chunks of that many sentences, so that results can be written early.
     """
     batches = []
     chunk = look_ahead or max(len(lengths), 1)
@@ -248,15 +248,15 @@ def evaluation_batches(
 
 
 def share_of(batches: Sequence[npt.NDArray[np.int64]], rank: int, world_size: int) -> list[npt.NDArray[np.int64]]:
-    """Every ``world_size``-th batch, from this process's rank on; one without a sentence where that is none.
+    """Every ``world_size``-th batch, from this process's rank on; an empty batch if there are none.
 
-    Lightning lets a process without any batch skip the evaluation, and the others would wait for its counts forever.
+    In Lightning a process without batches skips the evaluation, and the others would wait forever for its counts.
     """
     return list(batches[rank::world_size]) or [np.empty(0, dtype=np.int64)] * bool(batches)
 
 
 def training_plan(options: Any, trainer: Any) -> Plan:
-    """What the options of ``NERDataModule`` and a trainer (``None``: one process) ask for."""
+    """The plan for the options of ``NERDataModule`` and a trainer (``None``: one process)."""
     accumulate = 1 if trainer is None else trainer.accumulate_grad_batches
     given = options.batch_size, options.batching, options.seed, options.max_tokens
     return Plan(*given, _ranks(trainer)[1], accumulate)
@@ -280,7 +280,7 @@ def training_loader(
 def evaluation_loader(
     assembler: BatchAssembler, options: Any, trainer: Any, look_ahead: int | None = None, skipped: int = 0
 ) -> DataLoader[Any]:
-    """Batches of :func:`evaluation_batches`, but for the first ``skipped`` sentences, whole stretches of them."""
+    """Batches of :func:`evaluation_batches` without the first ``skipped`` sentences, which are whole chunks."""
     lengths = assembler.split.sentence_lengths()[assembler.chosen]
     batches = evaluation_batches(lengths, options.eval_batch_size, look_ahead)
     mine = share_of([batch for batch in batches if batch[0] >= skipped], *_ranks(trainer))
@@ -292,7 +292,7 @@ def _ranks(trainer: Any) -> tuple[int, int]:
 
 
 def _as_it_is(batch: Any) -> Any:
-    """A batch with its arrays, which are to stay on the host; the default makes tensors of them."""
+    """Keep arrays, which stay on the host; the default converts them to tensors."""
     return batch
 
 
@@ -304,9 +304,9 @@ def _loader(assembler: BatchAssembler, sampler: Iterable[Any], options: Any, tra
         collate_fn=_as_it_is,
         num_workers=options.num_workers,
         persistent_workers=options.num_workers > 0,
-        # Not where a GPU is there and the CPU computes: pinning would take memory on it.
+        # Only if the GPU computes: pinning would allocate memory on an unused one.
         pin_memory=trainer is not None and trainer.strategy.root_device.type == "cuda",
-        # Each iteration draws a seed for its workers; from a generator of its own, so that loaders and their number of
-        # workers leave the global one, and with it training, unchanged.
+        # Each iteration draws a seed for its workers; with a separate generator, loaders and their number of workers do
+        # not affect the global one, and thus training.
         generator=torch.Generator().manual_seed(options.seed),
     )

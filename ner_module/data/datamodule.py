@@ -1,8 +1,8 @@
 """NERDataModule: annotated data in, batches out.
 
-``prepare_data`` (once per node) reads and tokenises what the command needs into the cache; ``setup`` (every process)
-maps it into memory and settles the labels; the loaders yield batches. With this module's state from a checkpoint,
-``test`` and ``predict`` see words as training did, and need neither the base model nor the training files.
+``prepare_data`` (once per node) reads and tokenises the required splits into the cache; ``setup`` (every process)
+memory-maps them and determines the labels; the loaders yield batches. With this module's state from a checkpoint,
+``test`` and ``predict`` process words as training did, and need neither the base model nor the training files.
 """
 
 from __future__ import annotations
@@ -136,26 +136,26 @@ class NERDataModule(LightningDataModule):
         self._options: Any = self.hparams
         make_plain(NERDataModule.__init__, self._options, "--data.")
         check_options(self._options)
-        self.labels = LabelSet(())  # the model's; settled in `setup` or by a checkpoint
+        self.labels = LabelSet(())  # the model's; set in `setup` or by a checkpoint
         self.label_map: dict[str, str] = dict(label_map or {})
         self.tokenizer: Any = None
         self.stored: dict[str, StoredSplit] = {}
         self.encoded: dict[str, EncodedSplit] = {}
-        self.predicted_before = 0  # sentences whose prediction is done, whole stretches of `LOOK_AHEAD`
+        self.predicted_before = 0  # sentences already predicted, in whole chunks of `LOOK_AHEAD`
         self._stage = "fit"  # the command without a trainer
-        self._prepared: str | None = None  # the command whose data this process prepared and has not set up yet
-        self._schemes: Mapping[str, str] = {}  # those of the files of each annotated split
-        self._sentences: dict[str, tuple[str, Indices]] = {}  # of each split: the stored one, and which of its
-        self.open_labels: dict[str, OpenLabels] = {}  # of the stored splits where some file does not annotate all types
+        self._prepared: str | None = None  # the command whose data were prepared, until `setup`
+        self._schemes: Mapping[str, str] = {}  # annotated split -> scheme of its files
+        self._sentences: dict[str, tuple[str, Indices]] = {}  # split -> stored split, and its sentences there
+        self.open_labels: dict[str, OpenLabels] = {}  # stored splits in which some file does not annotate all types
         self._problem: UserError | None = None
-        self._train_sha256: list[str] = []  # that of a restored checkpoint
-        self.begun: Position | None = None  # where the restored checkpoint stopped
-        self.sampler: TrainingSampler | None = None  # that of the training data, once there is a loader
+        self._train_sha256: list[str] = []  # of the training data of a restored checkpoint
+        self.begun: Position | None = None  # the position of the restored checkpoint
+        self.sampler: TrainingSampler | None = None  # of the training loader, once it exists
         self.private_folder: Path | None = None  # for texts to predict
 
     @property
     def cache(self) -> Path:
-        """The folder tokenised data is kept in, but for texts to predict, which are not kept."""
+        """The cache folder for tokenised data; for texts to predict, the private one."""
         if self._command() != "predict":
             return cache_folder(self._options.cache_dir)
         if self.private_folder is None:
@@ -164,7 +164,7 @@ class NERDataModule(LightningDataModule):
         return self.private_folder
 
     def _command(self) -> str:
-        """The trainer's command; without a trainer the stage of ``setup``."""
+        """The trainer's command; without a trainer, the stage of ``setup``."""
         return self.trainer.state.fn.value if self.trainer is not None and self.trainer.state.fn else self._stage
 
     def prepare_data(self) -> None:
@@ -174,7 +174,7 @@ class NERDataModule(LightningDataModule):
         except UserError as error:
             if not several_processes():
                 raise
-            self._problem = error  # for `setup`, where all processes meet
+            self._problem = error  # raised in `setup`, in all processes
 
     def _prepare(self) -> None:
         command, options = self._command(), self._options
@@ -186,7 +186,7 @@ class NERDataModule(LightningDataModule):
         self.tags = Tags(annotated, self._schemes, options.label_names, self.label_map)
         module: Any = getattr(self.trainer, "lightning_module", None)
         if getattr(module, "model", None) is not None:
-            self.labels = module.labels  # a model that is there has its own
+            self.labels = module.labels  # an existing model keeps its labels
         elif not self.labels.names:
             self.labels = self.tags.check(options.scheme, options.outside_label)
         self.load_tokenizer()  # after the data: errors in a file are reported before a model is downloaded
@@ -197,7 +197,7 @@ class NERDataModule(LightningDataModule):
         self._prepared = command
 
     def load_tokenizer(self) -> None:
-        """Load the base model's tokenizer and settle how words are aligned; a checkpoint brings both."""
+        """Load the base model's tokenizer and set the alignment, unless a checkpoint has set both."""
         if self.tokenizer is not None:
             return
         options = self._options
@@ -210,7 +210,7 @@ class NERDataModule(LightningDataModule):
         self.tokenizer = tokenizer
 
     def encoding_options(self, split: str) -> EncodingOptions:
-        """How the words of a split become sequences."""
+        """The encoding options of a split."""
         scheme = self.labels.scheme
         return EncodingOptions(
             max_seq_length=self.max_seq_length,
@@ -218,14 +218,14 @@ class NERDataModule(LightningDataModule):
             label_all_tokens=self.label_all_tokens,
             source_scheme=self._schemes.get(split, scheme),
             scheme=scheme,
-            # A model with prefixes calls it O; the flat files it is trained on may not.
+            # A model with prefixes uses O; flat files may use another outside label.
             outside_label=self.labels.outside if scheme == "flat" else self._options.outside_label or OUTSIDE,
             context_size=self.context_size,
             label_map=tuple(sorted(self.label_map.items())) if split != "predict" else (),
         )
 
     def setup(self, stage: str) -> None:
-        """Settle the labels and what is held out; Lightning calls it in every process."""
+        """Determine the labels and the held-out sentences; Lightning calls it in every process."""
         self._stage = stage
         if self._problem is None:
             try:
@@ -235,14 +235,14 @@ class NERDataModule(LightningDataModule):
         seen = {f"{name} data": encoded.name for name, encoded in self.encoded.items()}
         check_agreement(self._problem, {**seen, "labels": self.labels})
         if (module := getattr(self.trainer, "lightning_module", None)) is not None:
-            module.configure_model()  # now, for callbacks that freeze or copy the model in their ``setup``
+            module.configure_model()  # here, for callbacks that freeze or copy the model in their ``setup``
 
     def _settle(self) -> None:
         command = self._command()
         if self._prepared != command:
             self._prepare()  # another process did; here the cache is warm
         self._prepared = None
-        if self.labels.names:  # settled by a checkpoint, or by `fit` before
+        if self.labels.names:  # from a checkpoint, or an earlier `fit`
             for name, split in self.tags.splits.items():
                 check_known(self.labels, split, self.encoded[name])
         else:
@@ -263,11 +263,11 @@ class NERDataModule(LightningDataModule):
         report_splits(self.stored, self.encoded, held_out, self.max_seq_length, self.context_size)
 
     def sentences_of(self, split: str) -> tuple[str, Indices]:
-        """Which encoded split holds the sentences of a split, and which of them they are."""
+        """The encoded split with the sentences of a split, and their indices there."""
         return find_split(self._sentences, split)
 
     def sentence_of(self, split: str, index: int) -> tuple[list[str], str, int]:
-        """The words of the ``index``-th sentence of a split, and the file and line that it begins on."""
+        """The words of the ``index``-th sentence of a split, its file and its first line."""
         source, chosen = self.sentences_of(split)
         place = int(chosen[index])
         return self.stored[source].tokens(place), *self.stored[source].origin(place)
@@ -306,7 +306,7 @@ class NERDataModule(LightningDataModule):
         return tokenizer_to_files(self.tokenizer)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that is needed to see text as the model saw it in training; plain strings and numbers."""
+        """Everything needed to process text as in training, in plain strings and numbers."""
         position = (self.sampler and self.sampler.reached(self.trainer)) or self.begun
         return {
             "tokenizer": self._tokenizer_files,
@@ -325,7 +325,7 @@ class NERDataModule(LightningDataModule):
         """Take tokenizer, labels and alignment from a checkpoint instead of base model and data."""
         labels = LabelSet.from_fields(state_dict)
         if self.labels.names:
-            # The command line restored before `setup`; Lightning does it again after.
+            # The command line restores before `setup`; Lightning does it again afterwards.
             if self.labels.names != labels.names:
                 problem = f"its labels are not the checkpoint's, {', '.join(labels.names)}"
                 raise DataError("the data", None, problem, "use the same data")
@@ -336,7 +336,7 @@ class NERDataModule(LightningDataModule):
         self.tokenizer = tokenizer_from_files(state_dict["tokenizer"])
         self.max_seq_length, self.stride = state_dict["max_seq_length"], state_dict["stride"]
         self.label_all_tokens = state_dict["label_all_tokens"]
-        self.context_size = state_dict.get("context_size", 0)  # checkpoints of version 0.1 have neither
+        self.context_size = state_dict.get("context_size", 0)  # not in checkpoints of version 0.1
         self.label_map = {**state_dict.get("label_map", {}), **(self._options.label_map or {})}
         self._train_sha256 = state_dict["train_sha256"]
         self.begun = Position.from_state(state_dict.get("position"))

@@ -1,8 +1,8 @@
-"""A split as flat arrays on disk: written once per node in one pass, memory-mapped by every process after.
+"""A split as flat arrays on disk, written once per node in one pass and memory-mapped by every process.
 
-Sentences become sequences (`alignment.py`), sequences become slices of a few one-dimensional files, and batch assembly
-(:class:`BatchAssembler`) becomes slicing. The files do not depend on the labels of a model: ``word_labels`` index the
-split's own ``tag_names``, so one encoded split serves any order of labels.
+Sentences become sequences (`alignment.py`), sequences are slices of a few one-dimensional files, and collation
+(:class:`BatchAssembler`) is slicing. The files do not depend on a model's labels: ``word_labels`` index the split's own
+``tag_names``, so one encoded split serves any order of labels.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ Annotated = tuple[Sequence[str], Sequence[str] | None, Hashable]
 Indices = npt.NDArray[np.int64]
 
 NO_SUBWORD = -1
-"""The position of a word that became no subword token."""
+"""The position of a word without subword tokens."""
 
 UNLABELLED = -1
 """The label of a word without annotation."""
 
-# Documents, or sentences that belong to none, whose new words are tokenised together.
+# Number of documents (or sentences without one) whose new words are tokenised together.
 _BLOCK = 2_000
 
-# Other ways to write "B", "I", …; a model has one label for both.
+# Alternative spellings of "B", "I", …; a model has one label for both.
 _UNTYPED_TAGS = frozenset(f"{prefix}-{UNTYPED}" for prefix in "BIESLU")
 
 
 @dataclass(frozen=True)
 class EncodingOptions:
-    """How words become sequences and which tags they carry."""
+    """How words become sequences, and the spelling of their tags."""
 
     max_seq_length: int
     stride: int
@@ -60,22 +60,22 @@ class EncodedSplit:
     """The arrays of one split; those on disk are memory-mapped.
 
     Attributes:
-        name: the folder's; that of a cached split is a digest of content and options.
-        tag_names: the tags that occur, by index; the meaning of ``word_labels``.
-        findings: what happened to sentences, words and tags -> how often, and the first sentence: ``illegal_tags``,
-            ``windowed_sentences``, ``clipped_words``, ``words_without_subword``, ``sentences_with_context``.
-        sequence_offsets: ``[sequences + 1]``, where the subword tokens of each sequence begin.
-        sequence_words: ``[sequences + 1]``, where the words that each sequence owns begin.
-        sentence_sequences: ``[sentences + 1]``, where the sequences of each sentence begin.
+        name: the folder's name; for a cached split, a digest of content and options.
+        tag_names: the tags that occur, by the indices in ``word_labels``.
+        findings: finding -> count and first sentence, for ``illegal_tags``, ``windowed_sentences``, ``clipped_words``,
+            ``words_without_subword`` and ``sentences_with_context``.
+        sequence_offsets: ``[sequences + 1]``, the start of each sequence's subword tokens.
+        sequence_words: ``[sequences + 1]``, the start of the words that each sequence owns.
+        sentence_sequences: ``[sentences + 1]``, the start of each sentence's sequences.
     """
 
     input_ids: npt.NDArray[np.int32]  # [subwords]
-    word_positions: npt.NDArray[np.int32]  # [words] place of a word's first subword in the sequence that owns it
+    word_positions: npt.NDArray[np.int32]  # [words] index of a word's first subword in the sequence that owns it
     word_labels: npt.NDArray[np.int16]  # [words]
-    word_labelled: npt.NDArray[np.int32]  # [words] how many of its subword tokens are labelled
-    sequence_lengths: npt.NDArray[np.int32]  # [sequences] subword tokens of each
-    sequence_labelled: npt.NDArray[np.int32]  # [sequences] labelled ones among them
-    sequence_num_words: npt.NDArray[np.int32]  # [sequences] words that each owns
+    word_labelled: npt.NDArray[np.int32]  # [words] number of labelled subword tokens
+    sequence_lengths: npt.NDArray[np.int32]  # [sequences] number of subword tokens
+    sequence_labelled: npt.NDArray[np.int32]  # [sequences] number of labelled ones
+    sequence_num_words: npt.NDArray[np.int32]  # [sequences] number of owned words
     sentence_num_sequences: npt.NDArray[np.int32]  # [sentences]
 
     def __init__(self, folder: Path) -> None:
@@ -96,22 +96,22 @@ class EncodedSplit:
         return len(self.sentence_num_sequences)
 
     def words_of(self, sentence: int) -> slice:
-        """Where the words of a sentence lie in ``word_positions`` and ``word_labels``."""
+        """The slice of ``word_positions`` and ``word_labels`` with the words of a sentence."""
         first, last = self.sentence_sequences[sentence], self.sentence_sequences[sentence + 1]
         return slice(int(self.sequence_words[first]), int(self.sequence_words[last]))
 
     def first_word_tagged(self, tag: str) -> tuple[int, int]:
-        """The first sentence with a tag, and the place of the word there."""
+        """The first sentence with a tag, and the position of the word in it."""
         return self.place_of(int(np.argmax(self.word_labels == self.tag_names.index(tag))))
 
     def place_of(self, word: int) -> tuple[int, int]:
-        """The sentence of a word of the split, and its place there."""
+        """The sentence of a word of the split, and its position in it."""
         starts = self.sequence_words[self.sentence_sequences]
         sentence = int(np.searchsorted(starts, word, side="right")) - 1
         return sentence, word - int(starts[sentence])
 
     def sequences_of(self, sentences: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """All sequences of some sentences, in their order."""
+        """All sequences of given sentences, in their order."""
         starts, counts = self.sentence_sequences[sentences], self.sentence_num_sequences[sentences]
         before = np.cumsum(counts) - counts
         return np.repeat(starts - before, counts) + np.arange(counts.sum())
@@ -122,18 +122,18 @@ class EncodedSplit:
 
 
 def _offsets(counts: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
-    """Where each of some parts begins, and the end of the last one."""
+    """The start of each part, and the end of the last one."""
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
 
 
-# The annotations say the type of each array: NDArray[T] is ndarray[shape, dtype[T]].
+# The annotations give the type of each array: NDArray[T] is ndarray[shape, dtype[T]].
 _ARRAYS: dict[str, Any] = {name: get_args(get_args(hint)[1])[0] for name, hint in get_type_hints(EncodedSplit).items()}
 
 
 def encode_split(
     folder: Path, sentences: Iterable[Annotated], subwords: Subwords, options: EncodingOptions, lasting: bool = True
 ) -> EncodedSplit:
-    """Encode sentences into ``folder``, which appears whole or not at all, and open it; ``lasting``: for a cache."""
+    """Encode sentences into ``folder``, atomically, and open it; ``lasting`` syncs it to disk, for a cache."""
     encoder = _Encoder(subwords, options)
     with folder_written_whole(folder, checksums=lasting, lasting=lasting) as scratch, contextlib.ExitStack() as stack:
         files = {name: stack.enter_context((scratch / f"{name}.bin").open("wb")) for name in _ARRAYS}
@@ -152,7 +152,7 @@ def encode_split(
 
 
 class _Encoder:
-    """Turns sentences into the next values of each array; counts what is reported to the user."""
+    """Appends sentences to the arrays, and counts findings."""
 
     def __init__(self, subwords: Subwords, options: EncodingOptions) -> None:
         self._subwords, self._options = subwords, options
@@ -164,7 +164,7 @@ class _Encoder:
         self.arrays: dict[str, list[int]] = {name: [] for name in _ARRAYS}
 
     def add(self, document: Sequence[Annotated]) -> None:
-        """The consecutive sentences of a document, or one that belongs to none."""
+        """Add the consecutive sentences of a document, or one sentence without a document."""
         pieces = [self._subwords[word] for tokens, _, _ in document for word in tokens]
         lengths = [min(len(ids), self._budget) for ids in pieces]
         end = 0
@@ -219,16 +219,16 @@ class _Encoder:
 
 
 class OpenLabels(NamedTuple):
-    """Which labels a word that is marked as outside may have, too; see `partial.py`."""
+    """Labels that words tagged as outside may have instead; see `partial.py`."""
 
     rows: Indices
-    """``[sentences]``, the row of each in the table."""
+    """``[sentences]``, the row of each sentence in the table."""
     table: npt.NDArray[np.bool_]
-    """``[files, labels]``"""
+    """Bool ``[files, labels]``."""
 
 
 class TrainingItem(NamedTuple):
-    """What one process computes in one micro-batch."""
+    """The part of a micro-batch that one process computes."""
 
     sequences: npt.NDArray[np.int64]
     labelled_in_step: int
@@ -236,13 +236,13 @@ class TrainingItem(NamedTuple):
 
 
 class BatchAssembler(Dataset[dict[str, Any]]):
-    """Turns sequences of an :class:`EncodedSplit` into tensors: one after the other, without padding.
+    """Turns sequences of an :class:`EncodedSplit` into tensors, concatenated without padding.
 
     Args:
         split: the arrays.
-        labels: the model's.
-        chosen: the sentences that indices of sentences count; all of the split by default.
-        open_labels: where some file does not annotate all types.
+        labels: the model's labels.
+        chosen: the sentences to which indices refer; by default all of the split.
+        open_labels: given if some file does not annotate all types.
     """
 
     def __init__(
@@ -254,9 +254,9 @@ class BatchAssembler(Dataset[dict[str, Any]]):
     ) -> None:
         self.split, self.chosen = split, np.arange(len(split)) if chosen is None else chosen
         self.labels = labels
-        # B- becomes I- on further subword tokens of a word; flat labels have no prefix, even if they look so.
+        # B- becomes I- on further subword tokens of a word; flat labels have no prefix, even if they look like it.
         further = [tag if labels.scheme == "flat" else continuation_tag(tag) for tag in split.tag_names]
-        # The last entry is what UNLABELLED indexes.
+        # UNLABELLED indexes the last entry.
         self._first_ids, self._further_ids = (
             np.array([*map(labels.names.index, tags), IGNORE_INDEX]) for tags in (split.tag_names, further)
         )
@@ -265,16 +265,16 @@ class BatchAssembler(Dataset[dict[str, Any]]):
             self._rows_of_sequences = np.repeat(open_labels.rows, split.sentence_num_sequences)
 
     def __getitem__(self, item: TrainingItem | npt.NDArray[np.int64]) -> dict[str, Any]:
-        """A micro-batch of training, or the sentences with some indices."""
+        """A micro-batch of training, or the sentences with given indices."""
         return self.micro_batch(item) if isinstance(item, TrainingItem) else self.sentences(item)
 
     def micro_batch(self, item: TrainingItem) -> dict[str, Any]:
         """``input_ids`` and ``labels`` ``[subwords]``; ``lengths`` of the sequences, a list; ``labelled_in_step``.
 
-        Where there are any, ``open_labels``, bool ``[subwords, labels]``: those it may have beside its label.
-        Lengths stay on the host, where attention is planned: asking a GPU for them would make it wait.
+        If there are any, ``open_labels``, bool ``[subwords, labels]``: alternatives to a token's label. Lengths stay on
+        the host, where attention is planned: reading them from a GPU would wait for it.
         """
-        if not len(item.sequences):  # one that counts nothing: collectives need every process
+        if not len(item.sequences):  # a batch without labels: collectives need every process
             batch, _, _ = self._sequences(np.zeros(1, dtype=np.int64))
             batch["labels"].fill_(IGNORE_INDEX)
         else:
@@ -282,12 +282,12 @@ class BatchAssembler(Dataset[dict[str, Any]]):
         return {**batch, "labelled_in_step": item.labelled_in_step}
 
     def sentences(self, indices: npt.NDArray[np.int64]) -> dict[str, Any]:
-        """All sequences of some sentences, and where their words are.
+        """All sequences of given sentences, and the positions of their words.
 
         Returns:
-            ``input_ids``, ``labels``, ``lengths`` and ``open_labels`` of a micro-batch; with the latter
-            ``unannotated``, bool ``[sentences, labels]``: those of types that are not annotated; ``word_positions``
-            ``[sentences, words]``: the place of a word's first subword token among all of them, ``NO_SUBWORD`` where it
+            ``input_ids``, ``labels``, ``lengths`` and ``open_labels`` as for a micro-batch; with the latter
+            ``unannotated``, bool ``[sentences, labels]``: labels of types that are not annotated; ``word_positions``
+            ``[sentences, words]``: the index into ``input_ids`` of a word's first subword token, ``NO_SUBWORD`` if it
             has none or the sentence is shorter; ``gold`` ``[sentences, words]``: label ids, ``IGNORE_INDEX`` past the
             sentence's end or without annotation; ``sentence_index`` and ``num_words`` ``[sentences]``, as arrays: they
             stay on the host, like the lengths.
@@ -309,7 +309,7 @@ class BatchAssembler(Dataset[dict[str, Any]]):
         }
 
     def _sequences(self, sequences: npt.NDArray[np.int64]) -> tuple[dict[str, Any], Any, Any]:
-        """Some sequences; and of each of their words the place of its first subword token, and its label."""
+        """Tensors of given sequences; for each word the position of its first subword token, and its label."""
         split = self.split
         words = _slices(split.sequence_words, sequences)
         input_ids = _gather(split.input_ids, _slices(split.sequence_offsets, sequences))

@@ -1,4 +1,4 @@
-"""Entities as `predict` writes them, one sentence a line, and as `NERTagger` returns them; those of annotated data."""
+"""Entities as output of `predict` and `NERTagger`, and counts of annotated entities."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ner_module.tagging import LabelSet, Span
 
 
 class OperatingPoint(Protocol):
-    """Which entities are written, and how they are scored, where that is not as the model finds them."""
+    """Selects and scores predicted entities."""
 
     @property
     def has_candidates(self) -> bool:
-        """Whether candidates are asked for, which take all probabilities."""
+        """Whether candidates are requested, which need all probabilities."""
 
     def score(self, entity_type: str, mean: float) -> float | None:
         """The score of an entity, from the mean probability of its words; ``None`` drops it."""
@@ -45,17 +45,16 @@ def prediction(
         label_ids: the predicted label of each word.
         scores: the probability of each of them.
         labels: the model's labels.
-        top: the highest probabilities of each word; with them the result has ``word_tags``, one object a word:
+        top: the highest probabilities of each word; with them the result has ``word_tags``, one object per word:
             ``{"text", "start", "end", "tag", "score", "probabilities": {label: probability}}``.
-        top_ids: whose they are.
-        point: which entities are kept, and how they are scored; with candidates the result has ``candidates``, like
-            ``entities``.
-        probabilities: of all labels of each word, for candidates.
+        top_ids: the label ids of ``top``.
+        point: selects and scores entities; with candidates the result has ``candidates``, like ``entities``.
+        probabilities: of all labels for each word, for candidates.
 
     Returns:
         ``{"text": …, "entities": […]}`` with ``start`` and ``end`` in characters, or ``{"tokens": …, "entities": […]}``
-        with ``start`` and ``end`` in words, after the ``id`` of a sentence that has one. ``score`` is the mean
-        probability of the entity's words, or what the point makes of it, 4 decimals.
+        with ``start`` and ``end`` in words, after the sentence's ``id``, if any. ``score`` is the mean probability of
+        the entity's words, or the point's score for it, with 4 decimals.
     """
     raw, tokens = sentence.text, sentence.tokens
     places = sentence.offsets if raw is not None and sentence.offsets else [(i, i + 1) for i in range(len(tokens))]
@@ -90,7 +89,7 @@ def prediction(
 def count_entities(
     stored: StoredSplit, encoded: EncodedSplit, sentences: Indices, labels: LabelSet
 ) -> dict[str, dict[str, int]]:
-    """The entities of some sentences: type -> surface form (words joined by spaces) -> count."""
+    """Count the entities of given sentences: type -> surface form (words joined by spaces) -> count."""
     entities: dict[str, dict[str, int]] = defaultdict(Counter)
     for index in sentences.tolist():
         spans = labels.spans([encoded.tag_names[tag] for tag in encoded.word_labels[encoded.words_of(index)]])

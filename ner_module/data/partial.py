@@ -1,8 +1,8 @@
 """Files that do not annotate all entity types (``--data.annotated_types``): several inventories train one model.
 
-A word marked as outside in a file that does not annotate PER may be PER. The labels that it may have beside the outside
-label are its *open labels*: those of all types that the file does not annotate. The loss sums over them (Greenberg et
-al. 2018, https://aclanthology.org/D18-1306/), and evaluation does not count what is predicted of such types.
+A word tagged as outside in a file that does not annotate PER may be PER. The labels of all types that a file does not
+annotate are the *open labels* of its outside words. The loss sums over them (Greenberg et al. 2018,
+https://aclanthology.org/D18-1306/), and evaluation does not count predictions of such types.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from ner_module.tagging import LabelSet, split_tag
 log = logging.getLogger(__name__)
 
 AnnotatedTypes = list[str] | dict[str, list[str]]
-"""The entity types that all files annotate; or those of some files, by path or pattern."""
+"""The entity types that all files annotate; or types by path or pattern of files."""
 
 _OPTION = "--data.annotated_types"
 
-# That many words of a type must be expected in a file for their absence to say something: entities come in clusters.
+# The absence of a type from a file is reported if at least this many words are expected: entities come in clusters.
 _EXPECTED = 10
 
 
 def types_of(file: str, given: AnnotatedTypes | None) -> list[str] | None:
-    """The types that a file annotates, by the first pattern that its path, or the end of it, matches; ``None``: all."""
+    """The types that a file annotates, by the first pattern that matches its path or the end of it; ``None``: all."""
     if not isinstance(given, dict):
         return given
     return next((types for pattern, types in given.items() if _matches(file, pattern)), None)
@@ -49,12 +49,12 @@ def find_open_labels(
     labels: LabelSet,
     is_fit: bool,
 ) -> dict[str, OpenLabels]:
-    """The open labels of those annotated splits, by name, of which some file does not annotate all types.
+    """The open labels of annotated splits in which some file does not annotate all types, by name.
 
-    A training, which reads all files, also warns where those of its data seem to differ and nothing is given.
+    For ``fit``, also warns if training files seem to lack types and the option is not given.
 
     Raises:
-        DataError: a type that does not exist, or for a training a file; an entity that its file does not annotate.
+        DataError: unknown type or (for ``fit``) file, or an entity of a type that its file does not annotate.
     """
     if given is None:
         if is_fit and len(stored["train"].meta["sources"]) > 1:
@@ -92,20 +92,20 @@ def _open_labels(given: AnnotatedTypes, stored: StoredSplit, encoded: EncodedSpl
 
 
 def _types_of_tags(tags: Sequence[str], labels: LabelSet) -> Indices:
-    """For each tag 1 plus the number of its type, 0 for the outside label."""
+    """The index of each tag's type from 1; 0 for the outside label."""
     types = [tag if tag == labels.outside or labels.scheme == "flat" else split_tag(tag)[1] for tag in tags]
     return np.array([[labels.outside, *labels.entity_types].index(name) for name in types], dtype=np.int64)
 
 
 def _words_of_files(stored: StoredSplit, encoded: EncodedSplit) -> list[slice]:
-    """Where the words of each file lie in ``word_labels``: its sentences are consecutive."""
+    """The slice of ``word_labels`` of each file, whose sentences are consecutive."""
     files = np.searchsorted(stored.sources(), np.arange(len(stored.meta["sources"]) + 1))
     starts = encoded.sequence_words[encoded.sentence_sequences[files]].tolist()
     return list(map(slice, starts, starts[1:]))
 
 
 def _warn_of_absent_types(stored: StoredSplit, encoded: EncodedSplit, labels: LabelSet) -> None:
-    """Warn of files that surely lack types, with the option to write down."""
+    """Warn of files that probably lack types, with the option that says so."""
     of_files, types = [encoded.word_labels[words] for words in _words_of_files(stored, encoded)], labels.entity_types
     words = np.zeros((len(of_files), 1 + len(types)), dtype=np.int64)
     for tag, of_type in enumerate(_types_of_tags(encoded.tag_names, labels).tolist()):

@@ -1,8 +1,8 @@
-"""From a split's source to its arrays on disk, each step cached by the content it came from.
+"""From a split's source to its arrays on disk; each step is cached, keyed by its inputs.
 
-``<cache>/stored-<key>/`` holds sentences (`store.py`), keyed by the bytes of the files and how they were read;
-``<cache>/encoded-<key>/`` holds arrays (`encoded.py`), keyed by the former, the tokenizer and the alignment options.
-Changing a file, a model or an option makes a new folder; nothing is ever updated in place.
+``<cache>/stored-<key>/`` holds sentences (`store.py`), keyed by the bytes of the files and the reading options;
+``<cache>/encoded-<key>/`` holds arrays (`encoded.py`), keyed by that key, the tokenizer and the alignment options. A
+changed file, model or option makes a new folder; folders are never updated in place.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ from ner_module.pretrained import max_sequence_length
 
 log = logging.getLogger(__name__)
 
-# Part of every key: raise it when what is stored changes its meaning.
+# Part of every key: increase it when the stored format changes.
 _VERSION = 10
 
 T = TypeVar("T")
 
 NEEDED = {"fit": "train", "validate": "validation", "test": "test", "predict": "predict"}
-"""The split a command cannot run without."""
+"""The split that a command requires."""
 
 DEFAULT_MAX_SEQ_LENGTH = 512
 
-_MIN_DOCUMENTS = 10  # with fewer, a split made by document would be too coarse
+_MIN_DOCUMENTS = 10  # with fewer, splitting by document would be too coarse
 
-# Below this many sentences encoding takes a moment, and a bar would only flicker.
+# With fewer sentences encoding is fast, and a bar would only flicker.
 _SHOW_PROGRESS_FROM = 20_000
 
-# Findings of an encoded split that are warnings, and what each means to a user.
+# Warnings by finding of an encoded split.
 _FINDINGS = {
     "illegal_tags": "an illegal tag sequence, the first of {count:,} illegal tags; read by the conlleval rule",
     "windowed_sentences": "longer than {limit} subword tokens, the first of {count:,} such sentences; split into "
@@ -60,7 +60,7 @@ _FINDINGS = {
 
 
 def check_options(options: Any) -> None:
-    """Refuse impossible arguments of ``NERDataModule`` before anything is read, with a :class:`DataError`."""
+    """Refuse invalid arguments of ``NERDataModule``, with a :class:`DataError`, before anything is read."""
     if options.dataset_name is not None and options.train_file is not None:
         problem = "it is given together with --data.dataset_name"
         raise DataError("--data.train_file", None, problem, "give one of them")
@@ -72,7 +72,7 @@ def check_options(options: Any) -> None:
 
 
 def sequence_limits(options: Any, config: Any, tokenizer: Any) -> tuple[int, int]:
-    """How long sequences are and how far windows overlap, in subword tokens, for a model's config and tokenizer."""
+    """The maximum length of sequences and the overlap of windows, in subword tokens, for a config and tokenizer."""
     if hasattr(config, "max_2d_position_embeddings"):  # LayoutLM, LiLT
         name = options.model_name_or_path
         log.warning("%s reads positions on the page (boxes, bboxes), which are not used here: all are 0", name)
@@ -93,19 +93,19 @@ def _check(option: str, value: Any, fits: bool, advice: str) -> None:
 
 
 def store_splits(options: Any, command: str, cache: Path) -> dict[str, StoredSplit]:
-    """Read what a command needs into the cache, as the arguments of ``NERDataModule`` say; the splits by name.
+    """Read the splits that a command needs into the cache; ``options`` are the arguments of ``NERDataModule``.
 
     Raises:
-        DataError: a file or dataset cannot be read, or the split the command is about is missing or empty.
+        DataError: a file or dataset cannot be read, or the split that the command requires is missing or empty.
     """
     hub: dict[str, Any] = {}
     if options.dataset_name is not None and command != "predict":
         hub = load_hub_dataset(options.dataset_name, options.dataset_config_name, options.dataset_revision)
     needed = NEEDED[command]
-    # `fit` reads the test data too: the label inventory is taken over all splits.
+    # `fit` reads the test data too: the label inventory covers all splits.
     wanted = {"train", "validation", "test"} if command == "fit" else {needed}
     if "validation" in wanted and options.validation_file is None and "validation" not in hub:
-        wanted.add("train")  # the validation data is a part of it
+        wanted.add("train")  # the validation data are part of it
     stored = {}
     for split in sorted(wanted):
         if options[f"{split}_file"] is not None:
@@ -130,7 +130,7 @@ def store_splits(options: Any, command: str, cache: Path) -> dict[str, StoredSpl
 
 
 def find_split(splits: Mapping[str, T], name: str) -> T:
-    """One of what ``setup`` has made, by the split's name; raises a :class:`DataError` where it has not."""
+    """Look up a split by name; raises a :class:`DataError` if ``setup`` has not prepared it."""
     if name not in splits:
         command = next(command for command, needed in NEEDED.items() if needed == name)
         advice = f"call setup({command!r}) first, with --data.{name}_file"
@@ -139,7 +139,7 @@ def find_split(splits: Mapping[str, T], name: str) -> T:
 
 
 def store_files(cache: Path, files: list[Path], reading: ReadingOptions) -> StoredSplit:
-    """Read files into the cache, unless the same bytes were read the same way before.
+    """Read files into the cache, unless they are cached with the same reading options.
 
     Raises:
         DataError: a file cannot be read; with its line.
@@ -155,7 +155,7 @@ def store_files(cache: Path, files: list[Path], reading: ReadingOptions) -> Stor
                 for sentence in read_sentences(path, reading, of_file):
                     yield index, sentence
                 changed_spans.add(path, of_file)
-            for path, digest in zip(files, digests, strict=True):  # else the cache would not hold what its key says
+            for path, digest in zip(files, digests, strict=True):  # otherwise the cache would not match its key
                 if _digest(path) != digest:
                     raise DataError(path, None, "the file changed while it was read", "run the command again")
 
@@ -178,7 +178,7 @@ def _store_hub_split(cache: Path, dataset: Any, where: str, columns: HubColumns)
 def encode_stored(
     cache: Path, stored: StoredSplit, tokenizer: Any, options: EncodingOptions, name: str, documents: Documents
 ) -> EncodedSplit:
-    """Encode a stored split into the cache and open it, at once when it is there; shows progress under ``name``."""
+    """Encode a stored split into the cache, unless it is cached, and open it; shows progress as ``name``."""
     backend = hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
     which = documents if options.context_size else None
     folder = _cached(cache, "encoded", stored.folder.name, backend, asdict(options), which)
@@ -191,12 +191,12 @@ def encode_stored(
 
 
 def choose_held_out(stored: StoredSplit, fraction: float, seed: int) -> Indices:
-    """Ascending indices of the training sentences to hold out: whole documents where there are at least ten.
+    """Ascending indices of the training sentences to hold out: whole documents if there are at least ten.
 
-    ``fraction`` of the sentences is reached or just passed; 0 holds out none.
+    At least ``fraction`` of the sentences is held out; 0 holds out none.
 
     Raises:
-        DataError: nothing would be left to train on.
+        DataError: no sentences would be left to train on.
     """
     if fraction == 0:
         return np.empty(0, dtype=np.int64)
@@ -221,7 +221,7 @@ def report_splits(
     limit: int,
     context_size: int,
 ) -> None:
-    """Log how large each split is, what was not taken as it is, and what is held out for validation."""
+    """Log the size of each split, changes and warnings, and the number of held-out sentences."""
     for name in sorted(stored, key=list(NEEDED.values()).index):
         if name != "predict":
             _report_split(name, stored[name], encoded[name], limit)
@@ -257,7 +257,7 @@ def _report_split(name: str, stored: StoredSplit, encoded: EncodedSplit, limit: 
 
 
 def _cached(cache: Path, kind: str, *parts: Any) -> Path:
-    """The folder for some key; a damaged one is removed."""
+    """The cache folder for a key; removed if damaged."""
     folder = cache / f"{kind}-{_key(*parts)}"
     if folder.is_dir() and (problem := folder_problem(folder)) is not None:
         log.warning("%s is damaged: %s; it is rebuilt", folder, problem)
@@ -266,7 +266,7 @@ def _cached(cache: Path, kind: str, *parts: Any) -> Path:
 
 
 def _digest(source: Path) -> str:
-    """The SHA-256 of a file; of a folder (brat, a saved `datasets` folder), one of its files' names and contents."""
+    """The SHA-256 of a file; of a folder (brat, a saved `datasets` folder), that of its files' names and contents."""
     if source.is_dir():
         files = sorted(path for path in source.rglob("*") if path.is_file())
         return _key([(str(path.relative_to(source)), sha256_of(path)) for path in files])
@@ -274,7 +274,7 @@ def _digest(source: Path) -> str:
     digest = hashlib.sha256()
     with source.open("rb") as file:
         while block := file.read(1 << 20):
-            if len(block) == 1 << 20 and not block.strip(b"\0"):  # a file with a hole may be of any size
+            if len(block) == 1 << 20 and not block.strip(b"\0"):  # a sparse file may have any size
                 advice = "the file is damaged, or was never filled: restore it"
                 raise DataError(source, None, "it holds a mebibyte of zero bytes", advice)
             digest.update(block)

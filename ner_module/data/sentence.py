@@ -1,4 +1,4 @@
-"""One sentence as the rest of the project sees it: what every reader yields, whatever the file looked like."""
+"""One sentence, the common output of all readers."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ class Sentence:
 
     Attributes:
         tokens: the words.
-        tags: one tag per word as the file spells it (IOB2 where the file held character spans); ``None`` when no tags
-            were wanted.
-        line: that of the first word in its file, from 1; the row in Parquet files and `datasets` folders.
-        document: identity of the document it belongs to; ``None`` where the file does not say.
-        text: the raw text, when the source had it.
+        tags: one tag per word as spelt in the file (IOB2 for character spans); ``None`` if tags were not requested.
+        line: the line of the first word in its file, from 1; the row in Parquet files and `datasets` folders.
+        document: identity of its document; ``None`` if unknown.
+        text: the raw text, if the source has it.
         offsets: start and end (exclusive) of each word in ``text``, in characters.
-        word_per_line: word ``i`` is on line ``line + i`` of the file (unbroken sentences of column files).
-        id: what a record to predict calls itself.
+        word_per_line: word ``i`` is on line ``line + i`` of the file (contiguous sentences of column files).
+        id: the id of a record for ``predict``.
     """
 
     tokens: list[str]
@@ -31,5 +30,5 @@ class Sentence:
     id: str | int | None = None
 
     def line_of(self, word: int) -> int:
-        """The line of a word, or of its sentence where all words share one."""
+        """The line of a word, or of its sentence if all words share one."""
         return self.line + word if self.word_per_line else self.line

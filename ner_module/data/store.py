@@ -1,7 +1,7 @@
-"""Sentences on disk as one Arrow file a split: read once, memory-mapped after, with where each one came from.
+"""Sentences of a split as one memory-mapped Arrow file, with the origin of each.
 
-Every source (files of any format, hub datasets) passes through here, so that all that follows handles one form only
-and no process ever holds the text of a corpus.
+Every source (files of any format, hub datasets) is converted to this format, so that later steps handle only one, and
+no process ever holds the text of a corpus in memory.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from ner_module.data.spelling import respelling
 from ner_module.data.tag_census import SeenTag, TagCensus
 from ner_module.files import folder_written_whole
 
-# Sentences that are read and written at once.
+# Number of sentences read and written together.
 _CHUNK = 2_000
 
 Documents = Literal["marked", "file"]
 
-# The fields of `Sentence`, and the index of the file (or dataset) that it came from.
+# The fields of `Sentence`, and the index of its file (or dataset).
 _SCHEMA = pa.schema(
     [
         ("tokens", pa.list_(pa.string())),
@@ -48,8 +48,8 @@ class StoredSplit:
     """The sentences of one split, memory-mapped.
 
     Attributes:
-        folder: where they are.
-        meta: what was written with them: ``sources`` (file names by index) and what was found in them.
+        folder: their folder.
+        meta: stored metadata: ``sources`` (file names by index) and the findings of reading.
         seen: the tags that occur.
     """
 
@@ -73,14 +73,14 @@ class StoredSplit:
         return self.meta["sources"][row["source"]], row["line"] + word * row["word_per_line"]
 
     def sources(self) -> npt.NDArray[np.int64]:
-        """The index of the file of each sentence, in ascending order."""
+        """The index of each sentence's file, in ascending order."""
         numbers: npt.NDArray[np.int64] = self._table["source"].to_numpy().astype(np.int64)
         return numbers
 
     def documents(self) -> npt.NDArray[np.int64] | None:
-        """The number of the document each sentence belongs to; ``None`` where some sentence belongs to none.
+        """The number of each sentence's document; ``None`` if some sentence has none.
 
-        A document is one of its file: those of the same name in two files are two.
+        Documents with the same name in two files are different.
         """
         if self._table["document"].null_count:
             return None
@@ -92,8 +92,8 @@ class StoredSplit:
     def annotated(self, documents: Documents | None = None) -> Iterator[Annotated]:
         """Words, tags and document of each sentence.
 
-        Documents: ``None`` leaves them out; ``marked`` gives those that the data marks; ``file`` makes one of all
-        sentences of a file that belong to none.
+        ``documents``: ``None`` omits documents; ``marked`` takes those marked in the data; ``file`` also makes one of
+        all sentences in a file that have none.
         """
         for batch in self._table.to_batches(max_chunksize=_CHUNK):
             columns = (batch.column(name).to_pylist() for name in ("tokens", "tags", "source", "document"))
@@ -102,7 +102,7 @@ class StoredSplit:
                 yield tokens, tags, (source, name) if belongs else None
 
     def sentences(self, start: int = 0, stop: int | None = None) -> Iterator[Sentence]:
-        """Consecutive sentences, whole."""
+        """Consecutive sentences, with all fields."""
         length = None if stop is None else stop - start
         return (sentence for _, sentence in _sentences(self._table.slice(start, length)))
 
@@ -128,10 +128,10 @@ def store_sentences(
     meta: dict[str, Any],
     outside_label: str | None = None,
 ) -> None:
-    """Write sentences, each with the index of its source, what is found in them, and ``meta`` to ``folder``.
+    """Write sentences, each with the index of its source, findings, and ``meta`` to ``folder``.
 
-    ``changed_spans`` is filled by the reader of the sentences. Tags in another spelling (``b-per``, or an
-    ``outside_label`` for ``O``) are stored in the usual one.
+    ``changed_spans`` is filled while sentences are read. Other spellings of tags (``b-per``, or an ``outside_label``
+    for ``O``) are normalised.
     """
     with folder_written_whole(folder, checksums=True) as scratch:
         file, as_found = scratch / "sentences.arrow", scratch / "as_found.arrow"

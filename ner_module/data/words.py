@@ -1,12 +1,12 @@
-"""Raw text -> words: the one pre-tokeniser, used wherever text comes without words.
+"""Raw text -> words: the pre-tokeniser for all text without words.
 
-Readers of character-span formats, prediction on raw text and the exported model all call :func:`split_words`, so what
-was trained and what is predicted see the same words. :data:`WORDS_VERSION` is stored with a model; raise it whenever a
-change below changes what comes out.
+Readers of character-span formats, prediction on raw text and the exported model all call :func:`split_words`, so
+training and prediction see the same words. :data:`WORDS_VERSION` is stored with a model; increase it whenever the
+results change.
 
 The rules:
 
-* White space separates (what `str.isspace` calls so); every other character is in exactly one word.
+* White space (by `str.isspace`) separates words; every other character is in exactly one word.
 * A URL, an @handle or a #tag is one word, without the punctuation that follows it.
 * Letters, digits and marks form a word, over single inner hyphens, apostrophes, periods, ``&``, ``+``, ``_``, ``@``
   and ``#`` (``Jean-Luc``, ``O'Neil``, ``me@example.com``, ``AT&T``), and over ``,`` ``:`` ``/`` between digits
@@ -17,11 +17,11 @@ The rules:
 * CJK ideographs, kana and emoji stand alone, one by one; an emoji keeps its modifiers, and a joined sequence or a flag
   is one emoji.
 * Other punctuation and symbols stand alone; a run of the same one (``...``, ``--``, ``!!!``) is one word.
-* Combining marks, joiners, zero-width and control characters stay with what they follow, or with what they precede at
-  the start of a stretch; they never split a word.
+* Combining marks, joiners, zero-width and control characters are attached to the preceding character, or else to the
+  next; they never split a word.
 
 Scripts written without spaces other than Chinese and Japanese (Thai, Khmer, …) are not segmented. Quantifiers are
-possessive or followed by what always matches, so time is linear in the length of the text.
+possessive or followed by a pattern that always matches, so time is linear in the length of the text.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from __future__ import annotations
 import regex
 
 WORDS_VERSION = "1"
-"""Changes when the rules do; a model trained under another version would see other words."""
+"""Changes with the rules; models trained with another version would see different words."""
 
-# Fragments of character classes, in regex's version-1 syntax. _SPACE is str.isspace, spelt out because \s leaves out
-# the separators U+001C to U+001F.
+# Fragments of character classes, in regex's version-1 syntax. _SPACE is str.isspace, since \s lacks the separators
+# U+001C to U+001F.
 _SPACE = r"\t-\r\x1C-\x20\x85\xA0\u1680\u2000-\u200A\u2028\u2029\u202F\u205F\u3000"
 _ZERO = rf"[[\p{{M}}\p{{Cf}}\p{{Cc}}\uFF9E\uFF9F]--[{_SPACE}]]"
 _CJK = r"[[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\u30FC\uFF70]--[\p{P}\p{S}\p{M}]]"
@@ -76,7 +76,7 @@ def split_words(text: str) -> list[tuple[int, int]]:
     """Split raw text into words.
 
     Args:
-        text: any text; line ends are white space like any other.
+        text: any text; line breaks are white space.
 
     Returns:
         Start and end (exclusive) of each word in ``text``, in characters and in order.
@@ -90,7 +90,7 @@ def split_words(text: str) -> list[tuple[int, int]]:
         return words
     detached: list[tuple[int, int]] = []
     for start, end in words:
-        # The longest clitic has three characters; a bounded search keeps long words linear.
+        # The longest clitic has three characters; a bounded search keeps time linear for long words.
         clitic = _CLITIC.search(text, max(start + 1, end - 3), end) if end - start > 2 else None
         detached += [(start, end)] if clitic is None else [(start, clitic.start()), (clitic.start(), end)]
     return detached

@@ -1,4 +1,4 @@
-"""Which callbacks each command has without being asked; what a configuration names comes before them."""
+"""The standard callbacks of each command; configured ones run before them."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def standard_callbacks(run: Run, options: Namespace, own_bar: bool) -> list[Call
     """The callbacks of ``fit``, ``validate``, ``test`` or ``predict``.
 
     Args:
-        run: which of these, where its files go and the checkpoint it starts from.
-        options: those of the command.
-        own_bar: whether the configuration names a progress bar.
+        run: the command with its run directory and checkpoint.
+        options: the command's options.
+        own_bar: whether the configuration has a progress bar.
     """
     run_dir = run.run_dir
-    is_trial = bool(options.trainer.fast_dev_run)  # it leaves nothing behind
+    is_trial = bool(options.trainer.fast_dev_run)  # writes no files
     callbacks: list[Callback] = [ResultsTable(None if is_trial else run_dir)]
     if run.command != "fit":
         callbacks.append(ExitOnSigterm())
@@ -40,7 +40,7 @@ def standard_callbacks(run: Run, options: Namespace, own_bar: bool) -> list[Call
             callbacks.append(EvaluationFiles(run_dir))
         else:
             callbacks += [RandomState(), ChangedPlan()]
-            if options.trainer.enable_checkpointing is not False:  # in this order: the last to save knows what is best
+            if options.trainer.enable_checkpointing is not False:  # in this order: the last to save knows the best
                 every = options.save_every_minutes, options.save_every_steps
                 callbacks += [*_checkpoints(run_dir), PreemptionCheckpoint(run_dir, run.launch, *every)]
         callbacks += [callback for offered in call_all("callbacks", run) for callback in offered]

@@ -1,9 +1,9 @@
-"""Checkpoint files that are either whole or absent: written aside, synced, renamed, and checked when read. No torch.
+"""Atomic checkpoint files: written to a temporary file, synced, renamed, and verified when read. No torch.
 
-Before ``last.ckpt`` is replaced it becomes ``previous.ckpt``, and only if it is whole itself. Renaming is atomic, so a
-process killed or a machine switched off at any instant leaves a whole checkpoint under one of the two names.
+Before ``last.ckpt`` is replaced it becomes ``previous.ckpt``, if it is intact. Renaming is atomic, so that a killed
+process or a power cut at any time leaves an intact checkpoint under one of the two names.
 
-Damage is detected by the CRC-32 checksums of the zip archive that a checkpoint is; ``torch.load`` ignores them.
+Damage is detected by the CRC-32 checksums of a checkpoint's zip archive, which ``torch.load`` ignores.
 
 Not here: what is in a checkpoint (`checkpoints.py`), and which one a command means (`runs.py`).
 """
@@ -21,12 +21,12 @@ from typing import BinaryIO
 from ner_module.files import check_archive, open_atomically
 
 _Identity = tuple[int, int, int]
-# What is known of files that this process has read or written: the damage by inode, time and size.
+# Damage of files that this process has read or written, by inode, time and size.
 _checked: dict[_Identity, str | None] = {}
 
 
 def damage(path: Path) -> str | None:
-    """What is wrong with a checkpoint, in words; ``None`` for a whole one. Reads all of it, once in a process."""
+    """What is wrong with a checkpoint; ``None`` for an intact one. Reads the whole file, once per process."""
     identity = _identity(path)
     if identity not in _checked:
         try:
@@ -37,13 +37,13 @@ def damage(path: Path) -> str | None:
                         _check_pickle(archive.read(name))
                 entry = archive.testzip()
             _checked[identity] = entry and f"its content does not match its checksum ({entry})"
-        except Exception as error:  # damage may name any compression, encryption or offset
+        except Exception as error:  # damaged headers can raise many kinds
             _checked[identity] = f"it is incomplete or not a checkpoint ({error})"
     return _checked[identity]
 
 
 def _check_pickle(content: bytes) -> None:
-    """Refuse what makes gigabytes of a number, which unpickling plain data only (``weights_only``) would do."""
+    """Refuse pickles that expand to gigabytes, which ``weights_only`` does not prevent."""
     for code, argument, _ in pickletools.genops(content):
         if code.name == "GLOBAL" and str(argument).rpartition(" ")[2] in ("bytearray", "Tensor"):
             raise ValueError(f"it calls {argument}")
@@ -57,7 +57,7 @@ def _identity(path: Path) -> _Identity:
 class _Writer:
     """A file for ``torch.save`` that postpones errors to :meth:`finish`.
 
-    Raised inside torch's archive writer, an error would surface as another one, or end the process.
+    Inside torch's archive writer an error would be raised as a different one, or end the process.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -73,10 +73,10 @@ class _Writer:
         return len(data)
 
     def flush(self) -> None:
-        """Part of a file's interface; :meth:`finish` flushes."""
+        """Does nothing; :meth:`finish` flushes."""
 
     def finish(self) -> None:
-        """Bring everything to the disk, or raise the error that prevented it."""
+        """Sync everything to disk, or raise the postponed error."""
         if self._error is not None:
             raise self._error
         self._file.flush()
@@ -84,14 +84,14 @@ class _Writer:
 
 
 def write_checkpoint(path: Path, save: Callable[[_Writer], object], keep: Path | None = None) -> None:
-    """Write a checkpoint; until it is complete, and where that fails (a full disk), what was there stays untouched.
+    """Write a checkpoint atomically; if that fails (a full disk), the existing file stays unchanged.
 
     Args:
         path: the file.
-        save: writes the content into a file that is open for writing.
-        keep: the name under which the replaced file stays, if it is whole.
+        save: writes the content into an open file.
+        keep: a new path for the replaced file, if it is intact.
     """
-    for scratch in path.parent.glob(f".{path.name}.*"):  # of a killed process; no other one writes here (`run_lock`)
+    for scratch in path.parent.glob(f".{path.name}.*"):  # of a killed process; `run_lock` excludes other writers
         scratch.unlink(missing_ok=True)
     with open_atomically(path) as file:
         writer = _Writer(file)
@@ -103,6 +103,6 @@ def write_checkpoint(path: Path, save: Callable[[_Writer], object], keep: Path |
 
 
 def copy_checkpoint(source: Path, target: Path) -> None:
-    """Copy a checkpoint; the target is whole or absent at every instant."""
+    """Copy a checkpoint atomically."""
     with source.open("rb") as old, open_atomically(target) as new:
         shutil.copyfileobj(old, new)

@@ -1,8 +1,8 @@
-"""What a checkpoint of this project must hold before anything of it is used: names, types and sizes.
+"""The schema of checkpoints, validated before use: names, types and sizes.
 
-A checkpoint can come from anyone. Unpickling is limited to plain data and tensors (``weights_only``); this says which
-plain data. Each key that this project reads is listed; what Lightning itself restores (loops, optimisers, callbacks) is
-its own affair, and a misfit there is reported as such (`failures.py`).
+Checkpoints are untrusted. Unpickling is limited to plain data and tensors (``weights_only``); the schema restricts the
+plain data. It lists each key that this project reads; Lightning restores the others (loops, optimisers, callbacks), and
+`failures.py` reports errors there.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _Labels = Annotated[list[_Name], Field(min_length=1, max_length=32_000), AfterVa
 
 
 def _arguments(function: Any, **narrower: Any) -> Any:
-    """The arguments of a function by name and type, any of which an earlier version may not have had."""
+    """The arguments of a function by name and type, all optional, since earlier versions lack some."""
     hints = {**get_type_hints(function), **narrower}
     hints.pop("return")
     return TypedDict("Arguments", hints, total=False)  # type: ignore[operator]
@@ -176,7 +176,7 @@ _POINTS: TypeAdapter[Any] = TypeAdapter(_Points)
 
 
 def about_problem(about: Any) -> str | None:
-    """The same as :func:`schema_problem` for the ``ner_module.json`` of a model folder."""
+    """:func:`schema_problem` for the ``ner_module.json`` of a model folder."""
     if problem := _problem(_ABOUT, about):
         return problem
     sizes = [len(each) for each in (about.get("transitions", []), *about.get("transitions", []))]
@@ -187,12 +187,12 @@ def about_problem(about: Any) -> str | None:
 
 
 def points_problem(points: Any) -> str | None:
-    """The same as :func:`schema_problem` for operating points."""
+    """:func:`schema_problem` for operating points."""
     return _problem(_POINTS, points)
 
 
 def schema_problem(checkpoint: Any) -> str | None:
-    """The first thing that is wrong with what a checkpoint holds, in words; ``None`` where all of it is as expected."""
+    """The first problem in the content of a checkpoint; ``None`` if it is valid."""
     if problem := _problem(_CHECKPOINT, checkpoint):
         return problem
     if (inflated := _inflated(checkpoint)) is not None:
@@ -211,16 +211,16 @@ def _problem(schema: TypeAdapter[Any], content: Any) -> str | None:
         schema.validate_python(content, strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        # Not the types that a value could have had.
+        # Without the accepted types of a value.
         place = ".".join(str(part)[:40] for part in first["loc"] if "[" not in str(part)) or "its content"
         return f"{place}: {first['msg'][0].lower()}{first['msg'][1:]}"
     return None
 
 
 def _inflated(checkpoint: Any) -> str | None:
-    """Where a tensor repeats the numbers of a smaller one: a few bytes could stand for terabytes."""
+    """The path of a tensor that is larger than its storage (by strides): a few bytes could expand to terabytes."""
     pending: list[tuple[str, Any]] = [("its content", checkpoint)]
-    seen = set()  # what a pickle holds may hold itself
+    seen = set()  # pickled objects may contain themselves
     while pending:
         place, value = pending.pop()
         if isinstance(value, torch.Tensor):

@@ -1,4 +1,4 @@
-"""What is in a checkpoint: reading it as data only, whatever version wrote it, and writing it durably."""
+"""Reads checkpoints of any version as plain data, and writes them durably."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ log = logging.getLogger(__name__)
 def read_checkpoint(path: Path, mmap: bool = True) -> dict[str, Any]:
     """Open a checkpoint of this project on the CPU.
 
-    One of a version that counted micro-batches is read without its place in the data, which no training resumes from.
+    Checkpoints of versions that counted micro-batches are read without their position in the data.
 
     Args:
         path: the file.
-        mmap: leave tensors on the disk until they are used.
+        mmap: memory-map tensors.
 
     Raises:
         RunError: the file is damaged (torch itself loads a flipped byte silently), or is not such a checkpoint.
@@ -48,39 +48,39 @@ def read_checkpoint(path: Path, mmap: bool = True) -> dict[str, Any]:
 
 
 def described(checkpoint: Mapping[str, Any], path: Path) -> str:
-    """Which checkpoint this is: ``runs/a/b/checkpoints/best.ckpt (epoch 3, step 120)``."""
+    """Path, epoch and step: ``runs/a/b/checkpoints/best.ckpt (epoch 3, step 120)``."""
     return f"{path} (epoch {checkpoint['epoch'] + 1}, step {checkpoint['global_step']:,})"
 
 
 def warn_of_broken_weights(checkpoint: Mapping[str, Any], path: Path) -> None:
-    """Say so where a model holds NaN or infinity: what it predicts means nothing."""
+    """Warn if a model has NaN or infinity, since its predictions are meaningless."""
     if name := broken_weights(checkpoint):
         log.warning("%s holds non-finite weights (%s): its predictions are meaningless", path, name)
 
 
 def broken_weights(checkpoint: Mapping[str, Any]) -> str | None:
-    """The first weights that hold NaN or infinity; ``None`` for a sound model."""
+    """The name of the first weights with NaN or infinity; ``None`` if all are finite."""
     for name, tensor in checkpoint["state_dict"].items():
-        # The sum is one pass over memory; where it overflows, each number is looked at.
+        # The sum is one pass over memory; if it overflows, each value is checked.
         if tensor.is_floating_point() and not tensor.sum().isfinite() and not tensor.isfinite().all():
             return str(name)
     return None
 
 
 class DurableCheckpointIO(TorchCheckpointIO):
-    """Lightning's access to checkpoint files: atomic writes, checked reads, and one ``last.ckpt`` kept in reserve.
+    """Lightning's checkpoint IO with atomic writes, verified reads, and a previous ``last.ckpt`` in reserve.
 
-    A checkpoint that cannot be written (a full disk) costs a warning, not the training: what was saved before is whole,
-    and there may be room the next time. :func:`check_saved` reports it at the end.
+    If a checkpoint cannot be written (a full disk), training continues with a warning: earlier ones are intact, and
+    later ones may succeed. :func:`check_saved` reports it at the end.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.failed: dict[Path, str] = {}
-        """Checkpoints whose newest state could not be written, and why."""
+        """Checkpoints whose latest state could not be written -> the reason."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        """Write a checkpoint; a ``last.ckpt`` that is replaced stays as ``previous.ckpt``."""
+        """Write a checkpoint; a replaced ``last.ckpt`` becomes ``previous.ckpt``."""
         path = Path(path)
         keep = path.with_name("previous.ckpt") if path.name == "last.ckpt" else None
         self.failed.pop(path, None)
@@ -95,12 +95,12 @@ class DurableCheckpointIO(TorchCheckpointIO):
     def load_checkpoint(
         self, path: Any, map_location: Callable[..., Any] | None = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """Read a checkpoint into main memory; its tensors go to the device with the module."""
+        """Read a checkpoint into main memory; its tensors are copied to the device later."""
         return read_checkpoint(Path(path), mmap=False)
 
 
 def check_saved(checkpoint_io: Any, run_dir: Path | None) -> None:
-    """Report, after training, that its last state could not be written, with a :class:`RunError`."""
+    """Raise a :class:`RunError` after training if its last state could not be written."""
     if failed := getattr(checkpoint_io, "failed", None):
         files = "; ".join(f"{path}: {problem}" for path, problem in failed.items())
         raise RunError(

@@ -1,7 +1,7 @@
-"""The job that this process belongs to under SLURM or torchrun: its shape, its name, whether it was restarted.
+"""The SLURM or torchrun job of this process: its topology, name and restarts.
 
-All of it comes from environment variables, so the command is the same everywhere. Nothing here launches processes:
-``srun`` and ``torchrun`` do.
+All is read from environment variables, so the command is the same everywhere. Processes are launched by ``srun`` or
+``torchrun``, never here.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ def under_torchrun() -> bool:
 
 
 def is_first_process() -> bool:
-    """Whether this is the first process of its job, before there is a process group."""
+    """Whether this is the first process of its job; works before the process group exists."""
     names = ["RANK"] if under_torchrun() else ["SLURM_PROCID"] if under_slurm() else ["LOCAL_RANK", "NODE_RANK"]
     return all(os.environ.get(name, "0") == "0" for name in names)
 
 
 def topology() -> tuple[int, int] | None:
-    """The number of nodes, and of processes on each, as launched; ``None`` without a launcher."""
+    """The number of nodes and of processes per node, as launched; ``None`` without a launcher."""
     if under_torchrun():
         here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         return int(os.environ.get("WORLD_SIZE", "1")) // here, here
@@ -37,7 +37,7 @@ def topology() -> tuple[int, int] | None:
 
 
 def is_restart() -> bool:
-    """Whether SLURM or torchrun has restarted this job, after a requeue, a lost node or a dead process."""
+    """Whether SLURM or torchrun has restarted this job after a requeue, a lost node or a dead process."""
     counts = (os.environ.get(name, "0") for name in ("SLURM_RESTART_COUNT", "TORCHELASTIC_RESTART_COUNT"))
     return any(count.isdigit() and int(count) > 0 for count in counts)
 
@@ -48,7 +48,7 @@ def attempt() -> str:
 
 
 def job_name() -> str | None:
-    """What all processes of a job, and the job after a requeue, have in common; ``None`` for a process of its own."""
+    """A name shared by all processes of a job, also after a requeue; ``None`` for a single process."""
     job = os.environ.get("SLURM_ARRAY_JOB_ID") or os.environ.get("SLURM_JOB_ID")
     if job and under_slurm():
         task = os.environ.get("SLURM_ARRAY_TASK_ID")
@@ -58,10 +58,10 @@ def job_name() -> str | None:
 
 
 def agree_on(what: str, proposal: str, on_node: bool = False) -> str:
-    """The first process's proposal (``on_node``: of this machine) in all that ``torchrun`` started; else one's own.
+    """The proposal of the first process (``on_node``: of this machine) under ``torchrun``; otherwise one's own.
 
-    It is shared through the store that torchrun keeps for the job, before there is a process group. The store outlives
-    the processes: under the same name, restarted ones get the same answer.
+    It is shared through torchrun's store, before the process group exists. The store outlives the processes: restarted
+    ones get the same answer for the same name.
     """
     if not under_torchrun() or int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return proposal

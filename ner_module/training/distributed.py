@@ -1,6 +1,6 @@
-"""The trainer's setup for the machine and the job it runs in, and errors when other processes fail.
+"""Sets up the trainer for its machine and job, and explains errors when processes of the job are lost.
 
-The job itself is described in `cluster.py`; `data/batching.py` shares out the data.
+`cluster.py` describes the job; `data/batching.py` distributes the data.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from ner_module.training import cluster
 from ner_module.training.checkpoints import DurableCheckpointIO
 
 TIMEOUT = timedelta(minutes=10)
-"""How long processes wait for each other, unless a DDPStrategy is configured. Lightning's 30 minutes would keep an
-allocation busy after a network failure; much less would end a job whose first process is downloading."""
+"""How long processes wait for each other, unless a DDPStrategy is configured. Lightning's 30 minutes would waste an
+allocation after a network failure; a much shorter timeout would end a job whose first process is downloading."""
 
-# What gloo, NCCL and the store say when the other side is gone; torch has no exception of its own for it.
+# Messages of gloo, NCCL and the store when the peer is lost; torch has no exception class for it.
 _LOST = re.compile(
     "Connection (closed by peer|reset by peer|refused)|Broken pipe|Timed out waiting|timed out after|Wait timeout|"
     "Application timeout caused pair closure|connectFullMesh|NCCL error"
@@ -42,10 +42,10 @@ _LOST = re.compile(
 def with_own_plugins(configured: list[Any], strategy: Any) -> list[Any]:
     """The configured plugins, durable checkpoints, and SLURM without requeueing.
 
-    Lightning's saves within the signal handler, together with the other processes, and sometimes hangs.
+    Lightning's requeueing saves within the signal handler, together with other processes, and sometimes hangs.
 
     Raises:
-        RunError: a `CheckpointIO` is configured, as a plugin or of the strategy; a power cut can empty its files.
+        RunError: a `CheckpointIO` is configured, as a plugin or in the strategy; a power cut can empty its files.
     """
     for plugin in (*configured, getattr(strategy, "_checkpoint_io", None)):
         if isinstance(plugin, CheckpointIO):
@@ -58,15 +58,15 @@ def with_own_plugins(configured: list[Any], strategy: Any) -> list[Any]:
 
 
 def choose_precision(trainer: Any) -> bool:
-    """Take bfloat16, and TF32 for the rest, on a CUDA device that has it, unless a precision is asked for.
+    """Choose bfloat16, and TF32 for float32 products, on CUDA devices with bfloat16, unless a precision is given.
 
-    In float32 such a device is several times as slow: torch uses its tensor cores only when it is told to.
+    By default torch computes in float32 without tensor cores, which is several times slower on such devices.
 
     Args:
-        trainer: the trainer's options; changed in place, so that the saved configuration says what was chosen.
+        trainer: the trainer's options; changed in place, so that the saved configuration records the choice.
 
     Returns:
-        Whether something was chosen.
+        Whether a precision was chosen.
     """
     asked = trainer.precision is not None or "precision" in str(trainer.plugins).lower()
     if asked or trainer.accelerator not in ("auto", "gpu", "cuda") or not CUDAAccelerator.is_available():
@@ -77,7 +77,7 @@ def choose_precision(trainer: Any) -> bool:
 
 
 def fit_to_launcher(trainer: Any) -> None:
-    """Take the number of nodes and processes from srun or torchrun into the trainer's options, in place."""
+    """Set the numbers of nodes and processes from srun or torchrun in the trainer's options, in place."""
     topology = cluster.topology()
     if topology is not None:
         trainer["num_nodes"], trainer["devices"] = topology
@@ -86,9 +86,9 @@ def fit_to_launcher(trainer: Any) -> None:
 
 
 def set_up_ddp(strategy: Any) -> None:
-    """Bound how long processes wait, and spare copies; options that a configuration gives stay.
+    """Set the timeout of DDP and avoid copies, unless configured otherwise.
 
-    No buffer of a model changes in training, so none is sent around; gradients lie where they are summed.
+    No buffer of a model changes in training, so none is broadcast; gradients are views of the reduction buckets.
     """
     if isinstance(strategy, DDPStrategy):
         strategy._ddp_kwargs = {"broadcast_buffers": False, "gradient_as_bucket_view": True, **strategy._ddp_kwargs}
@@ -100,10 +100,10 @@ def set_up_ddp(strategy: Any) -> None:
 
 
 def _join_restarted_group(strategy: DDPStrategy) -> None:
-    """Join the group of processes in the place of Lightning, under keys of this restart.
+    """Join the process group instead of Lightning, with store keys specific to this restart.
 
-    torchrun (of torch 2.13) keeps one store for all restarts, where the addresses of the dead processes still are: the
-    new ones would try these, and end.
+    torchrun (of torch 2.13) keeps one store for all restarts, which still has the addresses of dead processes: new ones
+    would fail to connect to them.
     """
     job = strategy.cluster_environment
     assert job is not None
@@ -118,17 +118,17 @@ def _join_restarted_group(strategy: DDPStrategy) -> None:
 
 
 def leave_group() -> None:
-    """Close the connection to the other processes after a success; gloo may abort where it is left open."""
+    """Destroy the process group after success; gloo may abort if it stays open."""
     if _distributed_is_initialized():
         with contextlib.suppress(Exception):
             dist.destroy_process_group()
 
 
 def end_failed(error: BaseException | None, code: int) -> None:
-    """End a process of a group that has failed, once its error is printed; return where there is no group.
+    """Exit a failed process of a group after printing its error; return if there is no group.
 
-    The group is not closed: under NCCL that can wait for ever for a process that is gone, with the error unseen
-    (pytorch#141510). Here the others see the connection break after the error was printed.
+    The group is not destroyed: NCCL can wait forever for a dead process, before the error is printed (pytorch#141510).
+    The other processes see the connection break after the error was printed.
     """
     if not _distributed_is_initialized():
         return
@@ -142,7 +142,7 @@ def end_failed(error: BaseException | None, code: int) -> None:
 
 
 def lost_contact(error: RuntimeError) -> str | None:
-    """One line for an error that means that another process is gone or cannot be reached; ``None`` for others."""
+    """One line for an error that means that another process died or is unreachable; ``None`` for others."""
     if not _LOST.search(str(error)):
         return None
     rank = next((os.environ[name] for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK") if name in os.environ), "0")

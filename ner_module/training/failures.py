@@ -1,8 +1,7 @@
-"""What exceptions of the libraries mean to a user, where they are not a fault of this program.
+"""Explains exceptions of libraries to the user, unless they are bugs of this program.
 
-Errors of exhausted memory differ: CUDA has one of its own, Python raises ``MemoryError``, and torch's
-allocator on CPU a plain ``RuntimeError`` that only its text sets apart. A process that the system kills leaves no
-message.
+Out-of-memory errors differ: CUDA has a class for them, Python raises ``MemoryError``, and torch's CPU allocator a plain
+``RuntimeError``, recognisable by its text only. A process killed by the system leaves no message.
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ _OUT_OF_MEMORY = ("not enough memory", "can't allocate memory", "out of memory")
 
 
 def load_module(path: Path, device: str | torch.device = "cpu") -> NERModule:
-    """The model of a checkpoint.
+    """Load the model of a checkpoint.
 
     Raises:
-        RunError: Lightning cannot make a model of it.
+        RunError: Lightning cannot load it.
     """
     try:
         return NERModule.load_from_checkpoint(path, map_location=device, weights_only=True)
@@ -49,10 +48,10 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def explain(error: BaseException, run: Run) -> str | None:
-    """One line for a failure of memory, network, options, or of a callback or logger that the configuration names.
+    """Explain a failure of memory, network, options, or of a configured callback or logger in one line.
 
     Returns:
-        What is wrong and what to do; ``None`` for an error of this program, which needs its traceback.
+        Problem and remedy; ``None`` for a bug of this program, which needs its traceback.
     """
     if is_out_of_memory(error):
         advice = "a smaller --data.eval_batch_size or --data.max_seq_length, or --trainer.precision bf16-mixed"
@@ -69,16 +68,16 @@ def explain(error: BaseException, run: Run) -> str | None:
     if restores and not isinstance(error, MisconfigurationException):  # which is about options
         what = _in_brief(error)
         return f"the checkpoint does not fit this training, or was damaged ({what}); give another --ckpt_path"
-    if isinstance(error, IndexError) and str(error) == "index out of range in self":  # of embeddings
+    if isinstance(error, IndexError) and str(error) == "index out of range in self":  # from an embedding layer
         return "the tokenizer has subword tokens for which the model has no embedding: they do not belong together"
-    # Lightning itself raises an error for options that do not fit the data or each other.
+    # Lightning itself raises errors for options that conflict with the data or each other.
     if isinstance(error, MisconfigurationException) or calls[-1][0].startswith("lightning."):
         return " ".join(str(error).split())
     return _of_named_class(error)
 
 
 def _of_named_class(error: BaseException) -> str | None:
-    """An error in a callback, logger or profiler that the configuration names; with its line if it is the user's."""
+    """An error in a configured callback, logger or profiler; with its line if it is in the user's code."""
     cause = error
     frames = list(traceback.walk_tb(error.__traceback__))
     while cause.__cause__ is not None:

@@ -1,6 +1,6 @@
-"""Where loggers write: ``metrics.csv``, and one Weights & Biases run for one training, resumed or tested as it may be.
+"""Loggers: ``metrics.csv``, and one Weights & Biases run per training, which resumed training and ``test`` continue.
 
-A logger that the configuration names costs a warning at most (:func:`guard`).
+Configured loggers that fail only cause a warning (:func:`guard`).
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _GUARDED = ("log_metrics", "log_hyperparams", "log_graph", "save", "finalize", "
 def set_up_loggers(trainer: Any, command: str, run_dir: Path) -> None:
     """Direct the configured loggers into the run directory.
 
-    ``validate`` and ``test`` log into the training's W&B run if there is one, and nowhere else; ``predict`` never logs.
-    The trainer's options are changed in place.
+    ``validate`` and ``test`` log only to the training's W&B run, if there is one; ``predict`` never logs. The trainer's
+    options are changed in place.
     """
     loggers = trainer.logger if isinstance(trainer.logger, list) else [trainer.logger]
     loggers = [logger for logger in loggers if hasattr(logger, "class_path")]
@@ -47,11 +47,11 @@ def set_up_loggers(trainer: Any, command: str, run_dir: Path) -> None:
 
 
 def name_wandb_run(logger: Any, run_dir: Path, seed: int, recipe: str) -> None:
-    """Have a ``WandbLogger`` continue the run of ``RUN/wandb_id``, or name a new one; does nothing for other loggers.
+    """Have a ``WandbLogger`` continue the run of ``RUN/wandb_id``, or name a new one; ignores other loggers.
 
-    The id does not go through the configuration: another training with the same one must not continue this run. The
-    group is the recipe's name, so that runs of one recipe with several seeds are shown together. What the user has set,
-    as an option or in the environment, stays.
+    The id is not stored in the configuration, since another training with the same one must not continue this run. The
+    group is the recipe's name, so that its runs with several seeds are shown together. Settings of the user, as options
+    or in the environment, take precedence.
     """
     if not isinstance(logger, WandbLogger):
         return
@@ -73,7 +73,7 @@ def name_wandb_run(logger: Any, run_dir: Path, seed: int, recipe: str) -> None:
 
 
 def remember_wandb_run(logger: Any, run_dir: Path) -> None:
-    """Save the id of a ``WandbLogger``'s run; does nothing for other loggers."""
+    """Save the id of a ``WandbLogger``'s run; ignores other loggers."""
     if isinstance(logger, WandbLogger):
         write_or_warn(_id_file(run_dir), f"{logger.experiment.id}\n")
 
@@ -83,10 +83,10 @@ def _id_file(run_dir: Path) -> Path:
 
 
 def guard(logger: Logger) -> None:
-    """Give a logger names that it can hold, and stop to log there when it fails; in place.
+    """Make a logger accept all metric names, and stop using it after a failure; in place.
 
-    Files and trees, such as MLflow's and Neptune's, cannot hold ``val/f1`` beside ``val/f1/PER``: there the latter is
-    ``val/f1.PER``.
+    Loggers with hierarchical names, such as MLflow and Neptune, cannot hold both ``val/f1`` and ``val/f1/PER``: the
+    latter becomes ``val/f1.PER``.
     """
     name = type(logger).__name__
     is_tree = not isinstance(logger, (WandbLogger, TensorBoardLogger, CSVLogger))
@@ -113,15 +113,15 @@ def guard(logger: Logger) -> None:
 
 
 def _for_tree(name: str) -> str:
-    """``val/f1/PER`` as ``val/f1.PER``, of characters that MLflow takes."""
+    """``val/f1/PER`` as ``val/f1.PER``, in characters that MLflow accepts."""
     first, *others = re.sub(r"[^\w./ -]", "_", name, flags=re.ASCII).split("/")
     return "/".join([first, *filter(None, [".".join(others)])])
 
 
 class MetricsCSV(Logger):
-    """Writes every logged metric to ``RUN/metrics.csv``, which a resumed run extends.
+    """Writes all logged metrics to ``RUN/metrics.csv``, to which a resumed run appends.
 
-    As the first logger it also makes the run directory the trainer's ``log_dir``.
+    As the first logger it also sets the trainer's ``log_dir`` to the run directory.
     """
 
     name = version = save_dir = ""
@@ -131,14 +131,14 @@ class MetricsCSV(Logger):
         self.save_dir = str(run_dir)
         self._path = run_dir / "metrics.csv"
         self._rows: list[dict[str, Any]] | None = None
-        self._columns: list[str] = []  # of the file
+        self._columns: list[str] = []  # in the file
 
     def log_hyperparams(self, params: Any, *_: Any, **__: Any) -> None:
-        """Nothing: ``config.yaml`` holds them."""
+        """Does nothing: ``config.yaml`` has them."""
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Append a row; with new columns, or after a failure, write the whole file."""
+        """Append a row; rewrite the file after a failure or if there are new columns."""
         if self._rows is None:
             self._rows = [*read_metrics(self._path)] if self._path.is_file() else []
         row = {**metrics, "step": step}
@@ -158,13 +158,13 @@ class MetricsCSV(Logger):
 
 
 def read_metrics(path: Path) -> list[dict[str, str]]:
-    """The rows of a ``metrics.csv``; damaged ones are left out with a warning."""
+    """The rows of a ``metrics.csv``; damaged ones are skipped with a warning."""
     *lines, unfinished = read_text(path, errors="replace").replace("\r", "").split("\n")
     reader = csv.DictReader(lines, restval="missing")
     rows: list[dict[str, str]] = []
-    with contextlib.suppress(csv.Error):  # an open quote takes the rest with it
+    with contextlib.suppress(csv.Error):  # an unclosed quote ends reading
         rows.extend(row for row in reader if _are_numbers(row.values()))
-    if _are_numbers(reader.fieldnames or []):  # the header is gone
+    if _are_numbers(reader.fieldnames or []):  # the header is missing
         rows = []
     if unfinished or len(rows) != max(0, len(lines) - 1):
         log.warning("%s: damaged lines are left out", path)

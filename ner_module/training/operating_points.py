@@ -1,16 +1,15 @@
-"""Operating points: what ``validate`` measured of a model, and the one that is asked for.
+"""Operating points: stored measurements of ``validate``, and the point chosen for a prediction.
 
-An extra measures them and chooses among them. They lie beside the checkpoint, as ``RUN/operating_points.json``, and not
-in it: a checkpoint is resumed from bit by bit, and its SHA-256 says which model they are of. ``export`` puts them into
-``ner_module.json``::
+An extra measures and chooses them. They are stored beside the checkpoint, in ``RUN/operating_points.json``, since a
+checkpoint must not change; its SHA-256 identifies the model. ``export`` puts them into ``ner_module.json``::
 
     checkpoint              SHA-256 of the model's checkpoint
-    decoding                how it was decoded
-    temperature, offset     of the scores; see `extras/operating_points/point.py`
-    calibration_error       of entities without and with these
-    table                   typical ones, as text
-    types                   by name: gold, how many entities are annotated; right and wrong, the calibrated scores of
-                            predicted entities that are correct or not; candidates, of annotated ones by sentence
+    decoding                the decoding method
+    temperature, offset     calibration of scores; see `extras/operating_points/point.py`
+    calibration_error       of entity scores, before and after calibration
+    table                   typical operating points, as text
+    types                   by name: gold, the number of gold entities; right and wrong, the calibrated scores of
+                            correct and incorrect predicted entities; candidates, of gold entities by sentence
 """
 
 from __future__ import annotations
@@ -37,12 +36,12 @@ POINT_OPTIONS = ("threshold", "precision", "recall", "f_beta", "candidates", "ca
 def choose_point(
     read: Callable[[], dict[str, Any] | None], labels: LabelSet, decoding: str, asked: Mapping[str, Any]
 ) -> OperatingPoint | None:
-    """The operating point for what is asked, by the names of :data:`POINT_OPTIONS`; ``None`` for the model's entities.
+    """The operating point for values of :data:`POINT_OPTIONS`; ``None`` if none is given.
 
-    ``read`` gives what was measured of the model, and is called where that is needed.
+    ``read`` returns the model's measurements, and is called only if needed.
 
     Raises:
-        RunError: what is asked was not measured, or makes no sense.
+        RunError: invalid values, or no measurements.
     """
     asked = {name: value for name, value in asked.items() if value not in (None, False)}
     if not asked:
@@ -54,7 +53,7 @@ def choose_point(
 
 
 def read_points(checkpoint: Path | None) -> dict[str, Any] | None:
-    """What was measured of a checkpoint, and lies in its run; ``None`` where it is missing or another's."""
+    """The measurements of a checkpoint in its run; ``None`` if missing or of another checkpoint."""
     run_dir = run_dir_of(checkpoint) if checkpoint else None
     points = load_points(run_dir / POINTS) if run_dir else {}
     if checkpoint and points and points["checkpoint"] != sha256_of(checkpoint):
@@ -64,7 +63,7 @@ def read_points(checkpoint: Path | None) -> dict[str, Any] | None:
 
 
 def load_points(path: Path) -> dict[str, Any]:
-    """What ``validate`` wrote, empty where there is no such file; a :class:`RunError` for anything else."""
+    """Read a file of ``validate``, empty if it does not exist; a :class:`RunError` for any other content."""
     points = read_json_object(path)
     if points and (problem := points_problem(points)):
         raise RunError(f"{path} is not what `validate` writes ({problem}): run `{launch_command()} validate` again")

@@ -1,7 +1,7 @@
-"""Predictions as files: gold and predicted tags of what was validated or tested, entities of what was predicted.
+"""Prediction files: gold and predicted tags of ``validate`` and ``test``, entities of ``predict``.
 
-Batches come sorted by length and, with several processes, from all of them; both callbacks collect what was predicted
-(:class:`Collected`) and write it on the first process, in the order of the input.
+Batches are sorted by length and distributed over processes; both callbacks collect predictions (:class:`Collected`) and
+write them in the first process, in the order of the input.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ log = logging.getLogger(__name__)
 
 
 class Collected:
-    """Label, score and gold label of each word, 8 bytes a word, and what else is named, until they are taken."""
+    """A buffer of label, score and gold label per word, 8 bytes per word, and of further named outputs."""
 
     def __init__(self, *more: str) -> None:
         self._names = ("label_ids", "scores", "gold", *more)
         self._batches: list[dict[str, Any]] = []
 
     def add(self, outputs: dict[str, Any]) -> None:
-        """Add what a step returned: ``sentence_index`` and ``num_words`` ``[N]``, the others ``[N, W, …]``.
+        """Add the outputs of a step: ``sentence_index`` and ``num_words`` ``[N]``, the others ``[N, W, …]``.
 
-        From CUDA they are copied without waiting for them, and may be read only after :func:`torch.cuda.synchronize`.
+        They are copied from CUDA asynchronously, and may be read only after :func:`torch.cuda.synchronize`.
         """
         batch = {name: outputs[name] for name in ("sentence_index", "num_words")}
         for name in self._names:
@@ -49,9 +49,9 @@ class Collected:
         self._batches.append(batch)
 
     def take(self, trainer: Trainer) -> Iterator[Any]:
-        """Index and, for each word, what was added of each sentence, by index, on the first process; then none.
+        """Empty the buffer; yields index and values per word of each sentence, by index, in the first process.
 
-        Every process must call this equally often.
+        A collective: every process must call it equally often.
         """
         if trainer.strategy.root_device.type == "cuda":
             torch.cuda.synchronize()
@@ -72,13 +72,13 @@ class Collected:
 
 
 def _real_words(batch: dict[str, Any]) -> dict[str, np.ndarray[Any, Any]]:
-    """A batch on the host without what lies past the ends of its sentences."""
+    """A batch on the host, flattened to real words."""
     real = np.arange(batch["label_ids"].shape[1]) < batch["num_words"][:, None]
     return {name: values.numpy()[real] if torch.is_tensor(values) else values for name, values in batch.items()}
 
 
 class EvaluationFiles(Callback):
-    """Writes ``RUN/predictions/{validation,test}.jsonl``: words, tags, scores, and where a sentence begins."""
+    """Writes ``RUN/predictions/{validation,test}.jsonl``: words, tags, scores, file and line of each sentence."""
 
     def __init__(self, run_dir: Path) -> None:
         self.run_dir = run_dir
@@ -118,16 +118,16 @@ class EvaluationFiles(Callback):
 
 
 class PredictionFile(Callback):
-    """Writes what ``predict`` finds: one JSON object per input line, in input order, however long the input.
+    """Writes the output of ``predict``: one JSON object per input line, in input order, in constant memory.
 
-    Batches are sorted by length within stretches of ``LOOK_AHEAD`` sentences. When a stretch is done the processes send
-    their part of it to the first one, which writes it: memory does not grow with the input, no process needs to see
-    another's disk, and an interrupted prediction resumes after the last whole stretch.
+    Batches are sorted by length within chunks of ``LOOK_AHEAD`` sentences. After each chunk the processes send their
+    part to the first one, which writes it: memory does not grow with the input, no shared disk is needed, and an
+    interrupted prediction resumes after the last complete chunk.
 
     Args:
         output: the file; ``None`` for standard output.
-        checkpoint: the model's file, by which an earlier attempt is known to be the same.
-        output_tags: whether ``word_tags`` are written, too.
+        checkpoint: the model's file, to recognise an earlier attempt with the same model.
+        output_tags: also write ``word_tags``.
         asked: the options of an operating point.
     """
 
@@ -143,7 +143,7 @@ class PredictionFile(Callback):
         self._stretch = self._written = 0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Open the file, before the model is loaded, and resume where an earlier attempt ended."""
+        """Open the file before the model is loaded, and resume after an earlier attempt."""
         data: NERDataModule = trainer.datamodule  # type: ignore[attr-defined]
         total = len(data.stored["predict"])
         decoding = pl_module.hparams["decoding"]
@@ -157,7 +157,7 @@ class PredictionFile(Callback):
             self._written = self._file.open()
             if self._written:
                 log.info("predict    resumes after sentence %s of %s", f"{self._written:,}", f"{total:,}")
-            if self._written == total:  # nothing to do: no other hook will be called
+            if self._written == total:  # nothing left: no other hook will be called
                 self._file.finish()
         self._written = data.predicted_before = trainer.strategy.broadcast(self._written)
         self._stretch = self._written // LOOK_AHEAD
@@ -165,7 +165,7 @@ class PredictionFile(Callback):
     def on_predict_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any, **__: Any
     ) -> None:
-        """Write the stretches before this batch; collect the batch."""
+        """Write the chunks before this batch; collect the batch."""
         indices = outputs["sentence_index"]
         if len(indices):
             self._write_until(int(indices[0]) // LOOK_AHEAD, trainer)
@@ -184,7 +184,7 @@ class PredictionFile(Callback):
             log.warning("only %d of %d sentences were predicted", self._written, total)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Say that nothing is lost."""
+        """Say where the predictions so far are."""
         if self._file is not None and self._written and isinstance(exception, KeyboardInterrupt):
             done, part = f"{self._written:,}", self._file.part
             log.info("Interrupted: %s sentences are in %s; the same command resumes from there", done, part)
@@ -195,7 +195,7 @@ class PredictionFile(Callback):
             self._file.close()
 
     def _write_until(self, stretch: int, trainer: Trainer) -> None:
-        """Write all stretches before this one; every process does, each as often, so that they meet in ``take``."""
+        """Write all chunks before this one; a collective, since all processes meet in ``take``."""
         data: NERDataModule = trainer.datamodule  # type: ignore[attr-defined]
         for current in range(self._stretch, stretch):
             start = current * LOOK_AHEAD
@@ -211,14 +211,14 @@ class PredictionFile(Callback):
             if self._file is not None:
                 self._file.write(lines, start + len(sentences))
             else:
-                for line in lines:  # JSON itself escapes all that could control a terminal but these
+                for line in lines:  # JSON escapes all other characters that control a terminal
                     print(re.sub("[\x7f-\x9f]", lambda control: f"\\u{ord(control[0]):04x}", line))
                 sys.stdout.flush()
             self._written += len(lines)
         self._stretch = max(self._stretch, stretch)
 
     def _fingerprint(self, trainer: Trainer, data: NERDataModule, pl_module: LightningModule) -> dict[str, Any]:
-        """All that the predictions depend on, to the last digit."""
+        """Everything that the predictions depend on."""
         return {
             "input": data.encoded["predict"].name,
             "checkpoint": sha256_of(self.checkpoint) if self.checkpoint else None,
@@ -232,7 +232,7 @@ class PredictionFile(Callback):
 
 
 def holds_predictions(path: Path) -> bool:
-    """Whether a file is empty, or begins as one that ``predict`` wrote."""
+    """Whether a file is empty, or begins like an output of ``predict``."""
     try:
         with path.open("rb") as file:
             first = file.readline(2**24)

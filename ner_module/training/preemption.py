@@ -1,19 +1,19 @@
-"""``last.ckpt`` within an epoch: written every few minutes, and when training is asked to stop.
+"""Saves ``last.ckpt`` within an epoch: every few minutes, and when a signal stops training.
 
 A signal can arrive anywhere, even between two parameters of an optimiser step. The handler therefore only sets a flag,
-which all processes act on together where the state is consistent: after an optimiser step, or before or within an
+on which all processes act together where the state is consistent: after an optimiser step, or before or within an
 evaluation, which a resumed run repeats from its start. A second Ctrl-C stops at once, without saving.
 
 =========  ============================================================  =========
 signal     meaning                                                       exit code
 =========  ============================================================  =========
 SIGINT     the user's Ctrl-C                                             130
-SIGTERM    the machine or the scheduler wants the process to end         143
+SIGTERM    termination by the machine or the scheduler                   143
 SIGUSR1    the time limit is near: `slurm.sbatch` requeues the job       75
-SIGHUP     the terminal is gone: saved, and training continues           –
+SIGHUP     the terminal was closed: saved, and training continues        –
 =========  ============================================================  =========
 
-Not here: the checkpoint after each epoch, which Lightning's own `ModelCheckpoint` writes.
+Not here: the checkpoint after each epoch, written by Lightning's `ModelCheckpoint`.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from ner_module.tables import say
 from ner_module.training.resume import epoch_is_complete
 from ner_module.training.runs import checkpoint_path
 
-# Requests, exchanged between processes: the largest wins.
+# Requests, exchanged between processes: the largest takes precedence.
 _SAVE, _TERM, _USR1, _INT = 1, 2, 3, 4
 _SIGNALS: dict[int, int] = {signal.SIGINT: _INT, signal.SIGTERM: _TERM, signal.SIGUSR1: _USR1, signal.SIGHUP: _SAVE}
 _EXIT_CODES = {_INT: 130, _TERM: 143, _USR1: 75}
 
 
 class Stopped(KeyboardInterrupt):
-    """Training was saved and stopped on request; Lightning shuts down on it as on Ctrl-C."""
+    """Training was saved and stopped by a signal; Lightning shuts down as on Ctrl-C."""
 
     def __init__(self, exit_code: int) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class Stopped(KeyboardInterrupt):
 
 
 class ExitOnSigterm(Callback):
-    """Ends an evaluation or prediction on SIGTERM; Lightning's own handler only notes it, or waits for the others."""
+    """Ends evaluation or prediction on SIGTERM; Lightning's handler only sets a flag, or waits for other processes."""
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Replace Lightning's handler."""
@@ -59,20 +59,20 @@ class ExitOnSigterm(Callback):
 
 
 def _exit(number: int, frame: FrameType | None) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # ignore repetitions
     sys.exit(_EXIT_CODES[_TERM])
 
 
 class PreemptionCheckpoint(Checkpoint):
-    """Saves ``last.ckpt`` at intervals and on request; ``best.ckpt`` is left alone.
+    """Saves ``last.ckpt`` at intervals and on signals; never ``best.ckpt``.
 
     Lightning runs callbacks of this base class after all others, so that their state is complete.
 
     Args:
         run_dir: the run directory.
-        launch: how this program was started, for the message.
-        every_minutes: at most this many minutes of training are lost; 0 saves only at the end of epochs.
-        every_steps: or this many optimiser steps, whichever comes first.
+        launch: the command that starts this program, for the message.
+        every_minutes: minutes between saves; 0 saves only at the end of epochs.
+        every_steps: optimiser steps between saves, if reached first.
     """
 
     def __init__(self, run_dir: Path, launch: str, every_minutes: float, every_steps: int | None) -> None:
@@ -86,17 +86,17 @@ class PreemptionCheckpoint(Checkpoint):
     # ------------------------------------------------------------------ signals
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Handle signals from when there is something to save.
+        """Install signal handlers, now that there is a state to save.
 
-        Lightning's own handlers, which these replace, communicate with other processes from within.
+        They replace Lightning's, which communicate with other processes from within the handler.
         """
         self._note_saved(trainer)
         for signum in _SIGNALS:
-            if signum != signal.SIGHUP or signal.getsignal(signum) is not signal.SIG_IGN:  # as nohup sets it
+            if signum != signal.SIGHUP or signal.getsignal(signum) is not signal.SIG_IGN:  # as set by nohup
                 self._handlers[signum] = signal.signal(signum, self._on_signal)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Restore the handlers that were there before."""
+        """Restore the previous handlers."""
         for signum, handler in self._handlers.items():
             signal.signal(signum, handler)
         self._handlers = {}
@@ -110,7 +110,7 @@ class PreemptionCheckpoint(Checkpoint):
             os.write(2, f"\n{signal.Signals(signum).name}: finishing the step and saving{hint}\n".encode())
 
     def _largest(self, trainer: Trainer, number: int) -> int:
-        """The largest number that any process gives; one alone does not ask its device."""
+        """The maximum of a number over all processes; a single process does not use its device."""
         if trainer.world_size == 1:
             return number
         mine = torch.tensor(number, device=trainer.strategy.root_device)
@@ -123,14 +123,14 @@ class PreemptionCheckpoint(Checkpoint):
         loop = trainer.fit_loop.epoch_loop
         if loop._should_accumulate():
             return
-        # An evaluation that is due now, or the end of the epoch, belongs to this step: if it were saved here, a resumed
-        # run would skip it. An evaluation can be stopped at its start; the end of the epoch saves by itself.
+        # An evaluation that is due now, or the end of the epoch, belongs to this step: after saving here, a resumed run
+        # would skip it. An evaluation can be stopped at its start; the end of the epoch saves by itself.
         ends, trainer.should_stop = trainer.should_stop, False
         due = loop._should_check_val_fx(trainer.fit_loop._data_fetcher) or loop._num_ready_batches_reached()  # type: ignore[arg-type]
         trainer.should_stop = ends
         if due:
             return
-        if ends:  # by `max_steps` or `max_time`: the evaluation that follows is none of an unbroken training
+        if ends:  # by `max_steps` or `max_time`: an uninterrupted training would not evaluate here
             self._save(trainer)
             return
         late = 0 < self.every_seconds <= time.monotonic() - self._saved_at
@@ -142,7 +142,7 @@ class PreemptionCheckpoint(Checkpoint):
             self._stop(trainer, request)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Count the batches that all processes have in common (they may differ by one), and stop here if requested."""
+        """Compute the number of batches in every process (they may differ by one), and stop here if requested."""
         self._common_batches = -self._largest(trainer, -int(sum(trainer.num_val_batches)))
         self._stop_within_evaluation(trainer)
 
@@ -154,7 +154,7 @@ class PreemptionCheckpoint(Checkpoint):
             self._stop_within_evaluation(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save if training ends here within an epoch, as by early stopping."""
+        """Save if training ends here within an epoch, for example by early stopping."""
         if trainer.should_stop and not epoch_is_complete(trainer) and trainer.global_step > self._saved_step:
             self._save(trainer)
 
@@ -168,7 +168,7 @@ class PreemptionCheckpoint(Checkpoint):
     def _stop_within_evaluation(self, trainer: Trainer) -> None:
         request = self._largest(trainer, self._signal)
         if request > _SAVE:
-            # The checkpoint records that the evaluation has begun and finished no batch, so that it is repeated.
+            # The checkpoint records an evaluation without finished batches, so that it is repeated.
             progress = trainer.fit_loop.epoch_loop.val_loop.batch_progress
             progress.reset()
             progress.increment_ready()
@@ -188,7 +188,7 @@ class PreemptionCheckpoint(Checkpoint):
             self._signal = 0
 
     def _stop(self, trainer: Trainer, request: int) -> None:
-        """Print how to resume, and end."""
+        """Print how to resume, and stop."""
         if trainer.is_global_zero:
             path = checkpoint_path(self.run_dir, "last")
             failed = path in getattr(trainer.strategy.checkpoint_io, "failed", {})

@@ -1,6 +1,6 @@
-"""How far a command is: Lightning's bar in a terminal, a line now and then elsewhere and for ``predict``.
+"""Progress: Lightning's bar in a terminal, otherwise (and for ``predict``) a line at intervals.
 
-Lines go to standard error: standard output may hold results.
+Lines are written to standard error, since standard output may contain results.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from rich.table import Column
 from rich.text import Text
 
 _SECONDS_BETWEEN_LINES = 10.0
-"""In the first minute; then six times as many."""
+"""In the first minute; six times as long afterwards."""
 _SECONDS_BETWEEN_READINGS = 2.0
 
 
@@ -27,30 +27,30 @@ def progress_bar(command: str) -> Callback:
 
 
 class _EpochBar(RichProgressBar):
-    """Lightning's bar; epochs count from 1 as in the results table, the loss is read every other second."""
+    """Lightning's bar; epochs count from 1 as in the results table, the loss is read every two seconds."""
 
     _read = float("-inf")
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-        """Nothing; reads the loss now and then, which waits for the device."""
+        """No metrics; reads the loss at intervals, since this waits for the device."""
         if time.monotonic() - self._read > _SECONDS_BETWEEN_READINGS:
             self._pace.loss = f"  loss {_loss(trainer):.4f}"
             self._read = time.monotonic()
         return {}
 
     def configure_columns(self, trainer: Trainer) -> list[ProgressColumn]:
-        """Lightning's, but for its times and rate."""
+        """Lightning's columns with different times and rate."""
         self._pace = _PaceColumn(trainer)
         return [*super().configure_columns(trainer)[:3], self._pace]
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leave the terminal to what follows; the bar would be drawn once more below it."""
+        """Stop the bar, which would be drawn again below later output."""
         self._stop_progress()
 
     on_test_epoch_end = on_train_end
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The same after ``validate``."""
+        """Stop the bar after ``validate``."""
         super().on_validation_epoch_end(trainer, pl_module)
         if trainer.state.fn == "validate":
             self._stop_progress()
@@ -67,26 +67,25 @@ class _PaceColumn(ProgressColumn):
         self._trainer = trainer
 
     def render(self, task: Task) -> Text:
-        """Nothing before the rate is known."""
+        """The rate and times; empty before the first batches."""
         pace = _pace(self._trainer, 1 / task.speed, int(task.remaining or 0)) if task.speed else ""
         return Text(pace + self.loss * self._trainer.training)
 
 
 class LineProgress(ProgressBar):
-    """A line now and then: what is running, how many batches are done, the loss, the rate and the time left.
+    """A line at intervals: stage, finished batches, loss, rate and time left.
 
-    The rate is that of the batches since the line before, or since the first batch of an epoch or of its rest after a
-    validation.
+    The rate is measured since the previous line, or since the first batch of an epoch or after a validation.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._enabled = True
         self._begun = time.monotonic()
-        self._line = ("", 0, 0.0)  # what was running when the last line was due, its batch and the time
+        self._line = ("", 0, 0.0)  # stage, batch and time when the last line was due
 
     def disable(self) -> None:
-        """Called on all processes but the first."""
+        """Called in all processes but the first."""
         self._enabled = False
 
     def on_train_batch_end(
@@ -112,7 +111,7 @@ class LineProgress(ProgressBar):
 
 
 def _stage(trainer: Trainer) -> tuple[str, int, int]:
-    """What is running, its number of batches, and the epochs after this one."""
+    """The running stage, its number of batches, and the number of later epochs."""
     if trainer.predicting:
         return "predicting", int(trainer.num_predict_batches[0]), 0
     if trainer.testing:
@@ -123,7 +122,7 @@ def _stage(trainer: Trainer) -> tuple[str, int, int]:
 
 
 def _pace(trainer: Trainer, seconds: float, batches_left: int) -> str:
-    """The rate by the seconds of a batch, and the time left of what is running and of the training."""
+    """The rate, and the time left of this stage and of the training; ``seconds`` are those per batch."""
     _, total, epochs_left = _stage(trainer)
     rate = f"{1 / seconds:,.1f} batches/s" if seconds <= 1 else f"{seconds:,.1f} s/batch"
     training = f", training {_clock(seconds * (batches_left + epochs_left * total))}" if epochs_left > 0 else ""

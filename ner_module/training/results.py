@@ -1,7 +1,7 @@
-"""The table of epochs, a row after each validation, else epoch; the scores of each entity type; ``results.json``.
+"""The results table, with a row per validation (or epoch); the scores of each entity type; ``results.json``.
 
-Rows come from validation within ``fit``, never from its sanity check. They travel in checkpoints, so that a resumed run
-shows the epochs before it stopped.
+Rows come from validation within ``fit``, never from its sanity check. They are stored in checkpoints, so that a resumed
+run shows earlier epochs.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ EPOCH_COLUMNS: tuple[tuple[Column, str], ...] = (
     (Column("F1", score), "val/f1"),
     (Column("Accuracy", score), "val/accuracy"),
 )
-"""The table of epochs: each column, and its key in the rows of ``results.json``."""
+"""The columns of the results table, and their keys in the rows of ``results.json``."""
 
 
 class ResultsTable(Callback):
-    """Prints results as they come and writes them to ``RUN/results.json``, unless there is no run directory."""
+    """Prints results and writes them to ``RUN/results.json``, if there is a run directory."""
 
     def __init__(self, run_dir: Path | None) -> None:
         self.run_dir = run_dir
         self.rows: list[dict[str, float]] = []
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Refuse callbacks that watch metrics that will not exist; data are read by now, and nothing is written."""
+        """Refuse callbacks that monitor missing metrics, once data are read and before anything is written."""
         if stage == "fit":
             check_watched(trainer, _validates(trainer))
 
@@ -57,7 +57,7 @@ class ResultsTable(Callback):
         return {"rows": self.rows}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Resume after the rows of a checkpoint."""
+        """Restore the rows of a checkpoint."""
         self.rows = list(state_dict["rows"])
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -66,10 +66,10 @@ class ResultsTable(Callback):
             self._print(trainer, row)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
-        """Make a training that ends within an epoch (``max_steps``) end with a validation, too."""
+        """Validate also at the end of a training that ends within an epoch (``max_steps``)."""
         if trainer.global_step == trainer.max_steps:
             trainer.should_stop = True
-            trainer.fit_loop.min_epochs = trainer.fit_loop.epoch_loop.min_steps = None  # Lightning would wait for them
+            trainer.fit_loop.min_epochs = trainer.fit_loop.epoch_loop.min_steps = None  # Lightning would continue
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Within ``fit``, add and print a row; for ``validate``, print and write the scores."""
@@ -95,7 +95,7 @@ class ResultsTable(Callback):
         self._print(trainer, row)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Without validation data, add and print a row with the training loss alone."""
+        """Without validation data, add and print a row with training metrics only."""
         if not _validates(trainer):
             self._add_row(trainer, pl_module)
 
@@ -104,7 +104,7 @@ class ResultsTable(Callback):
         self._summarise(trainer, pl_module, "test", "test/")
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say why training ended early, which epoch ``best.ckpt`` holds, and the entity types of that validation."""
+        """Print why training ended early, the epoch of ``best.ckpt``, and its scores by entity type."""
         reason = end_reason(trainer)
         self._write(pl_module, {"stopped": reason})
         if not trainer.is_global_zero:
@@ -139,7 +139,7 @@ class ResultsTable(Callback):
             update_results(self.run_dir, labels | update, written)
 
     def _print(self, trainer: Trainer, row: dict[str, float]) -> None:
-        """Print a row, the first one under the titles; for a terminal of 80 characters."""
+        """Print a row, the first with column titles; fits 80 characters."""
         if not trainer.is_global_zero:
             return
         widths = [max(len(column.title), 7) + 2 for column, _ in EPOCH_COLUMNS]
@@ -151,12 +151,12 @@ class ResultsTable(Callback):
 
 
 def _validates(trainer: Trainer) -> bool:
-    """Whether there is validation data, and the trainer may use it."""
+    """Whether there is validation data that the trainer uses."""
     return bool(trainer.limit_val_batches) and len(trainer.datamodule.sentences_of("validation")[1]) > 0  # type: ignore[attr-defined]
 
 
 def end_reason(trainer: Trainer) -> str | None:
-    """Why training ended before its last epoch did, in words; ``None`` where it did not."""
+    """Why training ended before its last epoch was complete; ``None`` if it did not."""
     if epoch_is_complete(trainer) and 0 < (trainer.max_epochs or 0) <= trainer.current_epoch:
         return None
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
@@ -174,9 +174,9 @@ def end_reason(trainer: Trainer) -> str | None:
 
 
 def update_results(run_dir: Path, update: dict[str, Any], written: Sequence[str] = ()) -> None:
-    """Put entries into ``results.json``, or remove those that are ``None``; a damaged file is replaced.
+    """Update entries of ``results.json``, or remove those that are ``None``; a damaged file is replaced.
 
-    ``written`` are files of the run whose SHA-256 goes with them, for :func:`is_as_written`.
+    ``written`` are files of the run whose SHA-256 is recorded, for :func:`is_as_written`.
     """
     path = run_dir / "results.json"
     try:
@@ -193,7 +193,7 @@ def update_results(run_dir: Path, update: dict[str, Any], written: Sequence[str]
 
 
 def is_as_written(path: Path, run_dir: Path, results: Mapping[str, Any]) -> bool:
-    """Whether a file of a run is the one that was written, where ``results.json`` knows; says so where it is not."""
+    """Whether a file of a run matches its SHA-256 in ``results.json``, if recorded; warns if it does not."""
     digest = _digests(results).get(path.relative_to(run_dir).as_posix())
     changed = digest is not None and path.is_file() and sha256_of(path) != digest
     if changed:
@@ -225,7 +225,7 @@ def types_table(scores: Mapping[str, float], prefix: str, labels: LabelSet, titl
 
 
 def best_f1(trainer: Trainer) -> float | None:
-    """The F1 of ``best.ckpt``; ``None`` where there is none."""
+    """The F1 of ``best.ckpt``; ``None`` if there is none."""
     for callback in trainer.checkpoint_callbacks:
         if isinstance(callback, ModelCheckpoint) and callback.monitor == "val/f1":
             return None if callback.best_model_score is None else float(callback.best_model_score)

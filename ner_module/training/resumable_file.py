@@ -1,7 +1,7 @@
-"""A file that is written piece by piece over hours and survives being killed.
+"""A file that is written in pieces over hours and can be resumed after a kill.
 
-What is written goes to ``NAME.part``; ``NAME.part.json`` says how much of it is whole, and for what input. The same
-command resumes from there, another one starts anew, and ``NAME`` itself appears only when all is there.
+Pieces go to ``NAME.part``; ``NAME.part.json`` records how much of it is complete, and for which input. The same command
+resumes from there, another one starts from scratch, and ``NAME`` appears only when complete.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class ResumableFile:
     """A text file of lines, written in pieces.
 
     Args:
-        path: where the whole file goes. A pipe or device is written to directly, and never resumed.
-        fingerprint: what the content depends on; only a part with the same one is continued.
+        path: the final file. A pipe or device is written directly, and never resumed.
+        fingerprint: everything the content depends on; only a part with the same one is continued.
     """
 
     def __init__(self, path: Path, fingerprint: dict[str, Any]) -> None:
@@ -37,10 +37,10 @@ class ResumableFile:
         self._crc = 0
 
     def open(self) -> int:
-        """Open for writing; refused while another process writes.
+        """Open for writing; raises :class:`RunError` while another process writes.
 
         Returns:
-            How many items an earlier attempt has finished; what it wrote after them is gone.
+            The number of items that an earlier attempt has finished; its later output is discarded.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if self.path.is_dir():
@@ -56,7 +56,7 @@ class ResumableFile:
         return done
 
     def _finished(self) -> tuple[int, int]:
-        """Items and bytes of an earlier attempt at the same content."""
+        """Finished items and bytes of an earlier attempt at the same content."""
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             progress = read_json_object(self._progress)
             if progress["of"] == self._fingerprint and self.part.stat().st_size >= progress["bytes"]:
@@ -71,7 +71,7 @@ class ResumableFile:
         return 0, 0
 
     def write(self, lines: list[str], items: int) -> None:
-        """Append whole lines, after which ``items`` items in all are finished."""
+        """Append whole lines, after which ``items`` items in total are finished."""
         assert self._file is not None
         content = "".join(f"{line}\n" for line in lines).encode("utf-8")
         try:
@@ -79,15 +79,15 @@ class ResumableFile:
             self._file.flush()
             if self._direct:
                 return
-            os.fsync(self._file.fileno())  # before the note that it is there
-        except OSError as error:  # of a full disk, without its name
+            os.fsync(self._file.fileno())  # before it is recorded as finished
+        except OSError as error:  # a full disk: the error names no file
             raise type(error)(error.errno, error.strerror, str(self.path)) from error
         self._crc = zlib.crc32(content, self._crc)
         progress = {"items": items, "bytes": self._file.tell(), "crc32": self._crc, "of": self._fingerprint}
         write_atomically(self._progress, json.dumps(sealed(progress)))
 
     def finish(self) -> None:
-        """All is written: give the file its name."""
+        """Rename the complete file."""
         self.close()
         if not self._direct:
             self.part.replace(self.path)
@@ -95,7 +95,7 @@ class ResumableFile:
             self._progress.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Stop writing; what there is stays for the next attempt."""
+        """Stop writing; the part stays for the next attempt."""
         if self._file is not None:
             self._file.close()
             self._file = None

@@ -1,4 +1,4 @@
-"""Exact resume: options the checkpoint decides, random states, another size of steps, and the best score so far."""
+"""Exact resume: options fixed by the checkpoint, random states, changed step sizes, and the best score so far."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _KEPT = {
 
 
 def keep_options(options: Any, checkpoint: dict[str, Any]) -> None:
-    """Replace the options of ``fit`` that a checkpoint determines by its own, and name each that differs.
+    """Replace the options of ``fit`` that a checkpoint fixes by its values, and warn of each that differs.
 
-    So the saved configuration describes the training. Data, size of steps and trainer can be changed.
+    So the saved configuration is the one in effect. Data, step size and trainer options can be changed.
 
     Raises:
-        RunError: the training is to end before where the checkpoint is.
+        RunError: the training would end before the checkpoint's position.
     """
     aligned = checkpoint["NERDataModule"]
     for unit, done in (
@@ -65,23 +65,23 @@ def keep_options(options: Any, checkpoint: dict[str, Any]) -> None:
 
 
 def epoch_is_complete(trainer: Trainer) -> bool:
-    """Whether the running epoch's last batch is done, and not only the last one before `max_steps` or `max_time`."""
+    """Whether the last batch of the epoch is done, not only the last one before `max_steps` or `max_time`."""
     return trainer.fit_loop.epoch_loop._num_ready_batches_reached()
 
 
 class RelocatableCheckpoint(ModelCheckpoint):
-    """Remembers the best score when training resumes from another path.
+    """A ``ModelCheckpoint`` that keeps the best score when training resumes from another path.
 
-    Lightning's own forgets it when the directory's name has changed, and overwrites the best checkpoint with the next
-    one. Here the score counts as long as its checkpoint is in the run directory.
+    Lightning's forgets it if the directory was renamed, and overwrites the best checkpoint with the next one. Here the
+    score is kept if its checkpoint is in the run directory.
     """
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the state with the paths as they are now."""
+        """Restore the state with the current paths."""
         best = Path(str(self.dirpath)) / Path(state_dict["best_model_path"]).name
         if best.is_file():
             path, scores = str(best), [torch.tensor(float(score)) for score in state_dict["best_k_models"].values()]
-            if not all(map(torch.isfinite, scores)):  # nothing would be better
+            if not all(map(torch.isfinite, scores)):  # no later score would be better
                 raise ValueError(f"the score of {path} is not a number")
             paths: dict[str, Any] = {"dirpath": self.dirpath, "best_model_path": path, "kth_best_model_path": path}
             paths |= {"best_k_models": {path: scores[0]} if scores else {}, "last_model_path": ""}
@@ -89,20 +89,20 @@ class RelocatableCheckpoint(ModelCheckpoint):
             super().load_state_dict(state_dict | paths)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save after whole epochs only: `PreemptionCheckpoint` has saved one that was cut short, before it was left."""
+        """Save only after complete epochs: `PreemptionCheckpoint` saves at the end of interrupted ones."""
         if epoch_is_complete(trainer):
             super().on_train_epoch_end(trainer, pl_module)
 
 
 class ChangedPlan(Callback):
-    """Resumes with another number of sentences per step, whichever option changes it.
+    """Resumes with a different number of sentences per step, whichever option changed it.
 
-    A begun epoch continues with the next sentence of its order. Lightning counts micro-batches and the schedule counts
-    steps: both are converted to the new plan, so that the learning rate continues and still reaches its end.
+    An epoch in progress continues with the next sentence of its order. Lightning counts micro-batches and the schedule
+    counts steps: both are converted to the new plan, so that the learning rate continues and reaches its end.
     """
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Convert the counts, before Lightning restores its loops; schedules keep nothing but theirs."""
+        """Convert the counts, before Lightning restores its loops; a schedule's state is its count only."""
         for state in checkpoint.get("lr_schedulers", []):
             for name in state.keys() - {"last_epoch", "_step_count"}:
                 del state[name]
@@ -134,9 +134,9 @@ class ChangedPlan(Callback):
                 state["last_epoch"] = round(state["last_epoch"] * steps[1] / steps[0])
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the rate of the first step from the schedule as it is now: its end may have been another before.
+        """Take the rate of the first step from the current schedule, whose end may have changed.
 
-        With `max_steps` Lightning goes through the epoch that a checkpoint ends once more, without a step.
+        With `max_steps` Lightning repeats the epoch that a checkpoint completed, without a step.
         """
         loop = trainer.fit_loop
         if loop.restarted_on_epoch_end:
@@ -153,11 +153,10 @@ class ChangedPlan(Callback):
 
 
 class RandomState(Callback):
-    """Saves and restores Python's, NumPy's and torch's generators (CPU, CUDA, MPS), for each process its own.
+    """Saves and restores the random states of Python, NumPy and torch (CPU, CUDA, MPS) in each process.
 
-    From the start each process has a stream of its own: with a common one, dropout would drop the same units in all
-    parts of a batch. States are restored at the first batch after loading, because creating loaders and iterators
-    draws from them.
+    Each process has its own random stream: with a common one, dropout would drop the same units in all parts of a
+    batch. States are restored at the first batch after loading, since creating loaders and iterators draws from them.
     """
 
     def __init__(self) -> None:
@@ -165,12 +164,12 @@ class RandomState(Callback):
         self._loaded: dict[str, Any] | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Note which process this is, how many there are, and where they compute."""
+        """Record rank, number of processes and device."""
         self._rank, self._world_size = trainer.global_rank, trainer.world_size
         self._device = trainer.strategy.root_device.type
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Seed each process but the first, which keeps the stream of a single process."""
+        """Reseed every process but the first, which keeps the stream of a single-process run."""
         if self._loaded is None and self._rank > 0:
             seed = (torch.initial_seed() + self._rank) % 2**32
             random.seed(seed)
@@ -178,8 +177,8 @@ class RandomState(Callback):
             torch.manual_seed(seed)
 
     def state_dict(self) -> dict[str, Any]:
-        """The states of all processes as plain lists and tensors: checkpoints are loaded with ``weights_only``."""
-        # Where a resumed run had only an evaluation to finish, the loaded state was never restored, and still counts.
+        """The states of all processes as plain lists and tensors, as loading with ``weights_only`` requires."""
+        # If a resumed run only had an evaluation to finish, the loaded state was never restored, and is still valid.
         mine = self._loaded or _state(self._device)
         states: list[Any] = [mine]
         if self._world_size > 1:
@@ -188,10 +187,10 @@ class RandomState(Callback):
         return {"ranks": states}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Hold this process's state until training resumes; with more processes than before, new ones have none."""
+        """Keep this process's state until training resumes; added processes have none."""
         states = state_dict["ranks"]
         self._loaded = states[self._rank] if self._rank < len(states) else None
-        if self._loaded is not None:  # tried, for what is wrong with it to be said here, as of a checkpoint
+        if self._loaded is not None:  # restored once, so that an invalid state is reported as the checkpoint's
             mine = _state(self._device)
             _restore(self._loaded, self._device)
             _restore(mine, self._device)
@@ -204,7 +203,7 @@ class RandomState(Callback):
 
 
 def _state(device: str) -> dict[str, Any]:
-    """The states of this process; a CPU run leaves a GPU alone, since asking for its state would take memory there."""
+    """The states of this process; a CPU run skips GPUs, since reading their state would allocate memory there."""
     numpy_state: Any = np.random.get_state()
     return {
         "python": random.getstate(),
@@ -219,5 +218,5 @@ def _restore(state: dict[str, Any], device: str) -> None:
     random.setstate((version, tuple(internal), gauss))
     np.random.set_state(("MT19937", *state["numpy"]))
     torch.set_rng_state(state["torch"].cpu())
-    if (own := state.get(device)) is not None:  # checkpoints of other devices have none
+    if (own := state.get(device)) is not None:  # checkpoints from other devices have none
         getattr(torch, device).set_rng_state(own.cpu())

@@ -1,7 +1,7 @@
-"""Run directories: where a command writes, who may write there, and which checkpoint it means. No torch.
+"""Run directories: creation, locking, and finding checkpoints. No torch.
 
-``runs/<name>/<time>`` holds one training; ``--ckpt_path best|last`` means the one in ``--run_dir``, else in the newest
-run anywhere below ``runs/``.
+``runs/<name>/<time>`` holds one training; ``--ckpt_path best|last`` is the one in ``--run_dir``, else in the newest run
+anywhere below ``runs/``.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ _SYSTEM = ("", "bin", "boot", "dev", "etc", "lib", "proc", "run", "sbin", "sys",
 # Set for the processes that Lightning starts.
 _RUN_DIR_VARIABLE = "NER_MODULE_RUN_DIR"
 _PRIVATE_VARIABLE = "NER_MODULE_PRIVATE"
-_PRIVATE_PREFIX = f"ner-module-{socket.gethostname()}-"  # the folder for temporary files may be shared by machines
+_PRIVATE_PREFIX = f"ner-module-{socket.gethostname()}-"  # machines may share the folder for temporary files
 
 
 def launch_command() -> str:
-    """How to start this program again: ``python`` where that is this interpreter, else the interpreter's path."""
+    """The command that starts this program: with ``python`` if that is this interpreter, else with its path."""
     executable = Path(sys.executable).absolute()
     found = shutil.which("python")
     if found and Path(found).absolute() == executable:
@@ -50,27 +50,27 @@ def launch_command() -> str:
 
 @dataclass(frozen=True)
 class Run:
-    """What a command line means beyond its options."""
+    """A command with its run directory and checkpoint."""
 
     command: str  # `fit`, `validate`, `test` or `predict`
     arguments: list[str]  # the complete command line
-    run_dir: Path  # where it writes
-    checkpoint: Path | None  # what it starts from
-    starts_anew: bool = False  # `--ckpt_path auto` found nothing to resume from: what is in `run_dir` is left over
+    run_dir: Path  # the output directory
+    checkpoint: Path | None  # the checkpoint it starts from
+    starts_anew: bool = False  # `--ckpt_path auto` found no checkpoint: files in `run_dir` are left over
     recipe: str = "fit"  # the name of the first configuration
     launch: str = field(default_factory=launch_command)
 
 
 def checkpoint_path(run_dir: Path, name: str) -> Path:
-    """Where ``best``, ``last`` or ``previous`` lies in a run."""
+    """The path of ``best``, ``last`` or ``previous`` in a run."""
     return run_dir / "checkpoints" / f"{name}.ckpt"
 
 
 def new_run_dir(name: str) -> Path:
-    """The directory of a run that starts now, created at once: runs started in the same second each have their own.
+    """Create the directory of a new run; runs started in the same second get different ones.
 
-    A job or rendezvous id takes the place of the time, so that all processes of a job, and the job after a requeue,
-    agree on the directory. Processes that Lightning itself starts inherit the first one's choice.
+    A job or rendezvous id replaces the time, so that all processes of a job, and the job after a requeue, agree on the
+    directory. Processes that Lightning starts inherit the first one's choice.
     """
     inherited = os.environ.get(_RUN_DIR_VARIABLE)
     if inherited and "LOCAL_RANK" in os.environ:
@@ -80,7 +80,7 @@ def new_run_dir(name: str) -> Path:
         run_dir = RUNS / name / job
     else:
         mine = _create(RUNS / name / datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
-        # torchrun without --rdzv-id gives its processes no common name: the first one's directory counts.
+        # torchrun without --rdzv-id gives its processes no common name: all use the first one's directory.
         run_dir = Path(cluster.agree_on("run_dir", str(mine)))
         if run_dir != mine:
             remove_if_unused(mine)
@@ -89,7 +89,7 @@ def new_run_dir(name: str) -> Path:
 
 
 def _create(folder: Path) -> Path:
-    """Create a folder, with a number after its name if the name is taken."""
+    """Create a folder, with a number appended if the name exists."""
     candidate, number = folder, 1
     while True:
         try:
@@ -101,16 +101,16 @@ def _create(folder: Path) -> Path:
 
 
 def remove_if_unused(run_dir: Path) -> None:
-    """Remove a directory of :func:`new_run_dir` into which nothing was written, and its empty parents."""
+    """Remove an empty directory of :func:`new_run_dir`, and its empty parents."""
     if run_dir.is_relative_to(RUNS):
         for folder in (run_dir, run_dir.parent, RUNS):
-            with contextlib.suppress(OSError):  # not empty, or not there
+            with contextlib.suppress(OSError):  # not empty, or missing
                 folder.rmdir()
 
 
 @contextlib.contextmanager
 def run_lock(run_dir: Path) -> Iterator[None]:
-    """Hold ``RUN/.lock``, or raise :class:`RunError` with host and number of the process that trains there."""
+    """Hold ``RUN/.lock``, or raise :class:`RunError` with host and id of the process that trains there."""
     if {run_dir.resolve(), run_dir.absolute()} & {Path("/", name) for name in _SYSTEM}:
         raise RunError(f"--run_dir {run_dir} is a folder of the system: choose another")
     is_new = not run_dir.exists()
@@ -124,7 +124,7 @@ def run_lock(run_dir: Path) -> Iterator[None]:
                 advice = "wait for it, or choose another --run_dir"
                 raise RunError(f"{run_dir} is in use by {owner}, which trains there: {advice}")
             if not path.exists() or not os.path.samestat(path.stat(), os.fstat(file.fileno())):
-                continue  # its last owner has just removed it
+                continue  # its previous owner has just removed it
             file.truncate(0)
             file.write(f"process {os.getpid()} on {socket.gethostname()}")
             file.flush()
@@ -133,7 +133,7 @@ def run_lock(run_dir: Path) -> Iterator[None]:
             finally:
                 path.unlink(missing_ok=True)
                 if is_new:
-                    with contextlib.suppress(OSError):  # it holds a run
+                    with contextlib.suppress(OSError):  # not empty: it contains a run
                         run_dir.rmdir()
             return
 
@@ -144,7 +144,7 @@ def has_progress(run_dir: Path) -> bool:
 
 
 def check_free(run_dir: Path) -> None:
-    """Refuse a directory that holds a training (:class:`RunError`); a failed start leaves only ``config.yaml``."""
+    """Refuse a directory with a training (:class:`RunError`); after a failed start it only has ``config.yaml``."""
     if any((run_dir / name).exists() for name in ("results.json", "metrics.csv", "checkpoints")):
         resume = f"resume it with `fit --run_dir {run_dir} --ckpt_path auto`"
         raise RunError(f"{run_dir} already holds a run: {resume}, or choose another --run_dir")
@@ -157,7 +157,7 @@ def check_free(run_dir: Path) -> None:
 
 
 def clear_unsaved(run_dir: Path) -> None:
-    """Remove what a training left that ended before its first checkpoint; refuse a directory of somebody else's."""
+    """Remove the files of a training that ended before its first checkpoint; refuse files of other programs."""
     results = run_dir / "results.json"
     with contextlib.suppress(DataError):  # damaged
         if (found := read_json_object(results)) and "label_names" not in found:
@@ -167,10 +167,10 @@ def clear_unsaved(run_dir: Path) -> None:
 
 
 def find_checkpoint(asked: str, run_dir: Path | None) -> Path:
-    """The file that ``--ckpt_path best|last|previous|FILE`` means; ``previous`` replaces a damaged or missing ``last``.
+    """The file of ``--ckpt_path best|last|previous|FILE``; ``previous`` replaces a damaged or missing ``last``.
 
     Raises:
-        RunError: it does not exist, or is damaged; the message names the alternatives.
+        RunError: it does not exist or is damaged; the message names alternatives.
     """
     if asked not in NAMES:
         asked = str(Path(asked).expanduser())
@@ -193,7 +193,7 @@ def find_checkpoint(asked: str, run_dir: Path | None) -> Path:
 
 
 def _newest(name: str) -> Path:
-    """The newest checkpoint of a name in any run."""
+    """The newest checkpoint with this name in any run."""
     known = _checkpoints()
     path = next((path for path in reversed(known) if path.stem == name), None)
     if path is None:
@@ -204,7 +204,7 @@ def _newest(name: str) -> Path:
 
 
 def _checkpoints() -> list[Path]:
-    """Those of all runs, the newest last."""
+    """The checkpoints of all runs, the newest last."""
     return sorted(RUNS.glob("**/checkpoints/*.ckpt"), key=lambda path: path.stat().st_mtime)
 
 
@@ -214,7 +214,7 @@ def _existing() -> str:
 
 
 def run_dir_of(checkpoint: Path) -> Path | None:
-    """The run that a checkpoint lies in; ``None`` for a file that was moved elsewhere."""
+    """The run that contains a checkpoint; ``None`` for a file elsewhere."""
     run_dir = checkpoint.absolute().parent.parent
     if checkpoint.absolute().parent.name == "checkpoints" and (run_dir / "config.yaml").is_file():
         return Path(os.path.relpath(run_dir)) if run_dir.is_relative_to(Path.cwd()) else run_dir
@@ -223,11 +223,11 @@ def run_dir_of(checkpoint: Path) -> Path | None:
 
 @cache
 def private_folder() -> Path:
-    """A folder that only this user may read, for texts to predict; the same in all processes on this machine.
+    """A folder that only this user can read, for texts to predict, shared by all processes on this machine.
 
-    It is removed when the program ends; what a killed process left is removed by the next one.
+    It is removed when the program ends; after a killed process, by the next one.
     """
-    inherited = os.environ.get(_PRIVATE_VARIABLE)  # by the processes that Lightning starts
+    inherited = os.environ.get(_PRIVATE_VARIABLE)  # set for the processes that Lightning starts
     if inherited and Path(inherited).is_dir():
         return Path(inherited)
     _remove_left_over()

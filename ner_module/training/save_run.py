@@ -1,4 +1,4 @@
-"""The files that record what a run was: ``config.yaml`` and ``train_entities.json``."""
+"""The files that record a run: ``config.yaml`` and ``train_entities.json``."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from ner_module.training.results import update_results
 
 
 class SaveRun(SaveConfigCallback):
-    """Writes ``config.yaml`` and ``train_entities.json`` at the start of ``fit``; gives loggers the configuration."""
+    """Writes ``config.yaml`` and ``train_entities.json`` at the start of ``fit``; logs the configuration."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Give the configuration to the model, whose checkpoints carry it."""
+        """Pass the configuration to the model, which stores it in checkpoints."""
         if stage == "fit":
             pl_module.config_text = _portable_config(self.parser.dump(self.config, skip_unset=False))  # type: ignore[assignment]
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save, on the first process, once data, model and optimiser exist: a run that cannot start leaves nothing.
+        """Save, in the first process, once data, model and optimiser exist: a run that cannot start leaves no files.
 
-        The entities of the training data are saved, too: later analyses ask which ones were seen.
+        Also saves the entities of the training data, for later analyses of seen and unseen ones.
         """
         if trainer.is_global_zero:
             run_dir = Path(trainer.default_root_dir)
@@ -34,7 +34,7 @@ class SaveRun(SaveConfigCallback):
             data: NERDataModule = trainer.datamodule  # type: ignore[attr-defined]
             entities = json.dumps(data.train_entities(), ensure_ascii=False, indent=0, sort_keys=True)
             write_atomically(run_dir / "train_entities.json", entities)
-            if (run_dir / "results.json").is_file():  # of the training that is resumed
+            if (run_dir / "results.json").is_file():  # a resumed training
                 update_results(run_dir, {}, ["config.yaml", "train_entities.json"])
             for logger in trainer.loggers:
                 remember_wandb_run(logger, run_dir)
@@ -42,7 +42,7 @@ class SaveRun(SaveConfigCallback):
 
 
 def _portable_config(text: str) -> str:
-    """The configuration without what belongs to one run only."""
+    """The configuration without settings specific to one run."""
     config = yaml.safe_load(text)
     for name in ("run_dir", "ckpt_path", "config"):
         config.pop(name, None)

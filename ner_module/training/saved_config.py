@@ -1,8 +1,8 @@
-"""The configuration that travels with a run or a checkpoint: plain values only, for it can come from anyone. No torch.
+"""Reads the untrusted configuration of a run or a checkpoint: plain values only. No torch.
 
-Lightning's CLI builds every class that a configuration names, with any arguments. A configuration that the user names
-with ``--config`` may do that; one that comes along with ``--ckpt_path`` may not. From it are taken plain values, and
-the classes that the shipped configurations name, with arguments of plain types.
+Lightning's CLI instantiates every class in a configuration, with any arguments. A configuration given by the user with
+``--config`` may do that; one that belongs to ``--ckpt_path`` may not. Only plain values are taken from it, and the
+classes in the shipped configurations, with arguments of plain types.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from ner_module.errors import RunError
 log = logging.getLogger(__name__)
 
 _MAX_BYTES = 1 << 20
-_MAX_ALIASES = 100  # a few bytes of nested ones stand for gigabytes
+_MAX_ALIASES = 100  # a few bytes of nested aliases can expand to gigabytes
 
 _SECTIONS = ("model", "data", "trainer")
 _RUN_OPTIONS = ("seed_everything", "save_every_minutes", "save_every_steps")
 
-# Trainer options for which jsonargparse builds classes; a plain value is one of Lightning's own short names.
+# Trainer options for which jsonargparse instantiates classes; a plain value is one of Lightning's short names.
 _CLASS_OPTIONS = ("logger", "callbacks", "strategy", "plugins", "profiler", "accelerator")
 _SHORT_NAME = re.compile(r"[a-z0-9_]+")
 
 _CALLBACKS, _LOGGERS, _STRATEGIES = (f"lightning.pytorch.{room}." for room in ("callbacks", "loggers", "strategies"))
-# Classes that a saved configuration may name, and the arguments that it may give them.
+# Classes that a saved configuration may use, and their permitted arguments.
 _CLASSES = {
     f"{_CALLBACKS}EarlyStopping": "monitor min_delta patience verbose mode strict check_finite stopping_threshold "
     "divergence_threshold check_on_train_epoch_end log_rank_zero_only",
@@ -45,14 +45,14 @@ _CLASSES = {
     f"{_STRATEGIES}DDPStrategy": "timeout find_unused_parameters static_graph gradient_as_bucket_view "
     "broadcast_buffers bucket_cap_mb start_method process_group_backend",
 }
-_FOLDERS = ("save_dir", "dir")  # of loggers: "." stands for the run directory, and nothing else is taken
+_FOLDERS = ("save_dir", "dir")  # of loggers: only ".", the run directory, is permitted
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """A configuration file as plain data.
+    """Read a configuration file as plain data.
 
     Raises:
-        RunError: it is no regular file, cannot be read, is too large, or is no YAML mapping.
+        RunError: it is not a regular file, cannot be read, is too large, or is not a YAML mapping.
     """
     if not path.is_file():
         raise RunError(f"{path} is not a regular file; name a YAML file with --config")
@@ -67,7 +67,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def parse_config(text: str, where: str) -> dict[str, Any]:
-    """The same from its text."""
+    """Parse the text of a configuration; see :func:`read_config`."""
     if len(text) > _MAX_BYTES:
         raise RunError(f"{where}: the configuration is larger than {_MAX_BYTES >> 20} MiB; it should be a page or two")
     try:
@@ -87,23 +87,23 @@ def parse_config(text: str, where: str) -> dict[str, Any]:
 
 
 def plain_config(text: str, where: str, keep_all: bool) -> str:
-    """What a saved configuration may say.
+    """The permitted part of a saved configuration, as YAML.
 
     Args:
-        text: of the configuration, as YAML.
-        where: it comes from, for messages.
-        keep_all: whether a class that is not on the list is an error; else it is left out with a warning, as evaluation
-            and prediction need none.
+        text: the configuration, as YAML.
+        where: its origin, for messages.
+        keep_all: whether a class that is not permitted is an error; otherwise it is left out with a warning, since
+            evaluation and prediction need none.
     """
     found = parse_config(text, where)
     plain: dict[str, Any] = {name: found[name] for name in _RUN_OPTIONS if _is_plain(found.get(name, {}), 0)}
     for section in _SECTIONS:
         options = found.get(section) or {}
-        if not isinstance(options, dict):  # a string would be read as the name of another file
+        if not isinstance(options, dict):  # a string would be read as the path of another file
             raise RunError(f"{where}: {section} holds no options; restore the file, or name another with --config")
         plain[section] = {}
         for name, value in options.items():
-            if name == "default_root_dir":  # as earlier versions wrote it
+            if name == "default_root_dir":  # written by earlier versions
                 continue
             problem = _problem(section, name, value)
             if problem is None:
@@ -114,14 +114,14 @@ def plain_config(text: str, where: str, keep_all: bool) -> str:
                 advice = "if you trust it, repeat the command with --config FILE"
                 raise RunError(f"{refused}, which is built only for a configuration that you name; {advice}")
             log.warning("%s and is left out; name the file with --config if it is needed", refused)
-    plain["model"].setdefault("decoding", "greedy")  # the only way before there was a choice
+    plain["model"].setdefault("decoding", "greedy")  # earlier versions decoded greedily
     dumped: str = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
     return dumped
 
 
 def _problem(section: str, option: Any, value: Any) -> str | None:
-    """Why an option is not taken; ``None`` for one that is."""
-    # "callbacks+" would add a class, and "logger.class_path" name one.
+    """Why an option is not permitted; ``None`` if it is."""
+    # "callbacks+" would add a class, "logger.class_path" set one.
     if not isinstance(option, str) or not _SHORT_NAME.fullmatch(option):
         return "is no option's name"
     if section != "trainer" or option not in _CLASS_OPTIONS:
@@ -144,7 +144,7 @@ def _problem(section: str, option: Any, value: Any) -> str | None:
 
 
 def _is_plain(value: Any, depth: int) -> bool:
-    """Whether a value is a text or number, or a list or mapping of these that is no class."""
+    """Whether a value is a string or number, or a list or mapping of these that is not a class."""
     if isinstance(value, (list, dict)) and depth:
         items = value.values() if isinstance(value, dict) else value
         return "class_path" not in value and all(_is_plain(item, depth - 1) for item in items)

@@ -1,4 +1,4 @@
-"""What reaches the terminal: relevant messages of libraries, and output streams that may close during a training."""
+"""Terminal output: filters messages of libraries, and survives the loss of output streams during training."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-# What Lightning says of every run, and what this program says in its own words.
+# Lightning's messages about every run, and those that this program replaces by its own.
 _CHATTER = re.compile(
     r"\s*(\[rank: \d+\] )?(-{9}|[GTH]PU available|💡|LOCAL_RANK|`Trainer|Restor|Loaded model|Seed set|"
     r"Initializing dist|Loading `train|Using |Trainer already|SLURM auto|Detected Keyb|Received SIG|Bypassing SIG|"
@@ -24,7 +24,7 @@ _GONE = (errno.EPIPE, errno.EIO, errno.EBADF)
 
 
 class _LossyStream:
-    """A text stream that drops what cannot be written; everything else is the stream's own."""
+    """A text stream that drops output that cannot be written."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -46,14 +46,14 @@ class _LossyStream:
             self._drop(error)
 
     def _drop(self, error: OSError) -> None:
-        if error.errno in _GONE:  # for good: what Python still holds goes nowhere, also when it exits
+        if error.errno in _GONE:  # permanent: discard buffered output, also at exit
             with contextlib.suppress(OSError, ValueError), Path(os.devnull).open("wb") as nowhere:
                 os.dup2(nowhere.fileno(), self._stream.fileno())
 
 
 @contextlib.contextmanager
 def lossy_output() -> Iterator[None]:
-    """Within the block, standard output and error that cannot be written to are no error."""
+    """Within the block, ignore failures to write to standard output and error."""
     streams = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = (_LossyStream(stream) for stream in streams)
     try:
@@ -71,14 +71,14 @@ def silence_libraries() -> None:
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).handlers = [handler]
     for message in (
-        "Be aware that when using `ckpt_path`.*",  # evaluation has no use for the callbacks of `fit`
-        "Checkpoint directory .* exists and is not empty.*",  # that of a resumed run
+        "Be aware that when using `ckpt_path`.*",  # evaluation does not need the callbacks of `fit`
+        "Checkpoint directory .* exists and is not empty.*",  # of a resumed run
         "You're resuming from a checkpoint that ended.*",  # the data module knows the position within the epoch
         "The dirpath has changed from.*",
-        "It is recommended to use .*sync_dist=True.*",  # scores are summed over processes before they are logged
-        "`broadcast_buffers` is deprecated.*",  # its successor is not in every torch that is supported
-        "You're using the WeightAveraging callback.*",  # models are not sharded, nor averaged to be scored
+        "It is recommended to use .*sync_dist=True.*",  # scores are summed over processes before logging
+        "`broadcast_buffers` is deprecated.*",  # not every supported torch has its successor
+        "You're using the WeightAveraging callback.*",  # models are not sharded
     ):
         warnings.filterwarnings("ignore", message=message)
-    if "SLURM_JOB_ID" not in os.environ:  # a login node has srun, too
+    if "SLURM_JOB_ID" not in os.environ:  # login nodes also have srun
         warnings.filterwarnings("ignore", message="The `srun` command is available on your system.*")

@@ -1,4 +1,4 @@
-"""Options and callbacks of Lightning that would have no effect, fail late or wait forever: refused by name."""
+"""Refuses, by name, options and callbacks of Lightning that would have no effect, fail late or hang."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _METRIC = re.compile(rf"train/loss|val/({'|'.join(_METRICS)}|(precision|recall|f
 
 
 def check_trainer(trainer: Any) -> None:
-    """Refuse options of the trainer that make no sense.
+    """Refuse invalid or unsupported options of the trainer.
 
     Raises:
-        RunError: names one, and what to give instead.
+        RunError: names the option and an alternative.
     """
     for name in _AT_LEAST_SOMETHING:
         value = trainer[name]
@@ -73,7 +73,7 @@ def check_callbacks(callbacks: list[Callback]) -> None:
     """Refuse configured callbacks that would have no effect, or do harm, in a training of this program.
 
     Raises:
-        RunError: says what to use instead.
+        RunError: names the callback and an alternative.
     """
     refuse_callbacks(callbacks, _CALLBACKS)
     for callback in callbacks:
@@ -95,11 +95,11 @@ def check_callbacks(callbacks: list[Callback]) -> None:
 
 
 def check_watched(trainer: Trainer, has_sentences: bool) -> None:
-    """Refuse callbacks that watch validations (:class:`RunError`) where there are none, or what they do not score.
+    """Refuse callbacks (:class:`RunError`) that monitor validation metrics that will not exist.
 
     Args:
-        trainer: that of ``fit``, with its data.
-        has_sentences: whether there are any to validate on.
+        trainer: the trainer of ``fit``, with its data.
+        has_sentences: whether there is validation data.
     """
     types = trainer.datamodule.labels.entity_types  # type: ignore[attr-defined]
     is_late = (trainer.check_val_every_n_epoch or 1) > (trainer.max_epochs or -1) > 0
