@@ -92,7 +92,7 @@ def test_a_bad_byte_far_into_a_file_has_its_line(tmp_path):
         bytes(5000),
         bytes(range(256)) * 20,
         "no mark here".encode("utf-16-le"),
-        gzip.compress(b"x.conll".ljust(257, b"\0") + b"ustar" + b"Ada B-PER\n" * 900),
+        gzip.compress(b"x.conll".ljust(257, b"\0") + b"ustar" + b"Ada B-PER\n" * 900, mtime=0),
     ],
 )
 def test_binary_files_are_called_so(tmp_path, content):
