@@ -27,7 +27,7 @@ RUN_FILES = {
 }
 """What `fit` leaves behind, with the extras that are installed but the report."""
 
-REPORT_FILES = {"report.html", "report.png"} if "report" in find_offers() else set()
+REPORT_FILES = {"report.html"} if "report" in find_offers() else set()
 
 SHORT_RUN_FILES = RUN_FILES - {"checkpoints/previous.ckpt"}
 """The same for a run that saved only once."""

@@ -151,7 +151,7 @@ def check_free(run_dir: Path) -> None:
     config = run_dir / "config.yaml"
     text = config.read_text("utf-8", "replace").strip("\0\n") if config.is_file() else ""
     own_config = not text or "save_every_minutes:" in text  # a power cut leaves nothing, or zeros
-    for name in ("README.md", "report.html", "report.png", *([] if own_config else ["config.yaml"])):
+    for name in ("README.md", "report.html", *([] if own_config else ["config.yaml"])):
         if (run_dir / name).exists():
             raise RunError(f"{run_dir / name} is in the way, since a run writes one: choose another --run_dir")
 

@@ -115,8 +115,6 @@ def test_recipe_trains_unmodified_then_offline(client: Client, hub: Hub, tmp_pat
     card = (tmp_path / "run" / "README.md").read_text(encoding="utf-8")
     assert f"base_model: {MODEL}" in card
     assert f"- {DATASET}" in card
-    assert "licence apache-2.0" in card
-    assert "licence cc-by-4.0" in card
     for name in ("model.safetensors", "test-00000-of-00001.parquet"):
         assert len([line for line in hub.requests if "_storage" in line and line.endswith(name)]) == 1, "once"
     hub.requests.clear()

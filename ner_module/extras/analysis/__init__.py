@@ -15,7 +15,7 @@ OFFER = Offer(
 
 _DESCRIPTION = """\
 Compare two taggers, or two recipes trained with several seeds, on the same test sentences: F1 with bootstrap intervals,
-paired bootstrap and approximate randomisation tests over sentences, Welch's t-test over seeds."""
+a paired bootstrap test over sentences, Welch's t-test over seeds."""
 
 
 def main(arguments: Sequence[str]) -> int:

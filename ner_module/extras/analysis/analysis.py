@@ -11,7 +11,7 @@ named entity recognition", 2017, https://doi.org/10.1016/j.csl.2017.01.012).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -38,7 +38,6 @@ from ner_module.training.results import is_as_written
 TrainEntities = Mapping[str, Mapping[str, int]]
 """Type -> words joined by single spaces -> how often that entity occurs in the training data."""
 
-LENGTHS = ("1 word", "2 words", "3 words", "4 words", "5 words or more")
 SEEN = ("seen with this type", "seen with other types only", "never seen")
 
 
@@ -65,7 +64,6 @@ class Analysis:
     """For each type its counts, and its F1 with interval."""
     overlap: dict[str, Counts]
     """By :data:`~ner_module.extras.analysis.overlap.MATCHING`."""
-    by_length: dict[str, Counts]
     by_training: dict[str, Counts]
     """By :data:`SEEN`; empty without training entities."""
     reliability: list[Bin]
@@ -137,27 +135,13 @@ def analyse(run_dir: Path, split: str) -> Analysis:
         f1,
         {name: (Counts(*totals), interval) for name, totals, interval in by_type},
         {matching: overlap_counts(predictions, golds, matching) for matching in MATCHING},
-        breakdown(sentences, LENGTHS, by_length),
-        breakdown(sentences, SEEN, by_training(read_train_entities(train_file))) if knows_seen else {},
+        by_training(sentences, read_train_entities(train_file)) if knows_seen else {},
         reliability([(confidence, correct) for confidence, correct in scored if confidence is not None]),
     )
 
 
-def breakdown(
-    sentences: Sequence[TaggedSentence], parts: Sequence[str], part_of: Callable[[TaggedSentence, Span], str]
-) -> dict[str, Counts]:
-    """Counts of each part of the entities; see :func:`~ner_module.extras.analysis.sentences.counts_by_sentence`."""
-    totals = counts_by_sentence(sentences, parts, part_of).sum(0).tolist()
-    return {part: Counts(*total) for part, total in zip(parts, totals, strict=True)}
-
-
-def by_length(sentence: TaggedSentence, span: Span) -> str:
-    """The part of :data:`LENGTHS` that an entity belongs to."""
-    return LENGTHS[min(span.end - span.start, len(LENGTHS)) - 1]
-
-
-def by_training(train_entities: TrainEntities) -> Callable[[TaggedSentence, Span], str]:
-    """The part of :data:`SEEN`; an entity is seen if the training data has exactly its words, case included."""
+def by_training(sentences: Sequence[TaggedSentence], train_entities: TrainEntities) -> dict[str, Counts]:
+    """Counts by :data:`SEEN`; an entity is seen if the training data has exactly its words, case included."""
     all_texts = set().union(*train_entities.values())
 
     def part_of(sentence: TaggedSentence, span: Span) -> str:
@@ -166,7 +150,8 @@ def by_training(train_entities: TrainEntities) -> Callable[[TaggedSentence, Span
             return SEEN[0]
         return SEEN[1] if text in all_texts else SEEN[2]
 
-    return part_of
+    totals = counts_by_sentence(sentences, SEEN, part_of).sum(0).tolist()
+    return {part: Counts(*total) for part, total in zip(SEEN, totals, strict=True)}
 
 
 def read_train_entities(path: Path) -> TrainEntities:

@@ -21,7 +21,7 @@ from ner_module.extras.analysis.uncertainty import PairedTest, f1_intervals, f1_
 from ner_module.tables import Column, Table, count, interval, score
 
 Sides = Mapping[str, Sequence[tuple[Path, Tensor]]]
-"""``A`` and ``B`` -> for each run its place and its counts per sentence, ``[sentences, types, 3]``."""
+"""Two names, as ``A`` and ``B`` -> for each run its place and its counts per sentence, ``[sentences, types, 3]``."""
 
 
 def compare(options: argparse.Namespace) -> int:
@@ -62,22 +62,21 @@ def run_table(sides: Sides, seed: int) -> Table:
 
 def difference_table(sides: Sides, result: PairedTest, num_resamples: int, seed: int) -> Table:
     """The difference of the two sides and how likely one as large is by chance."""
-    a, b = ([float(f1_of(counts.sum((0, 1)).double())) for _, counts in runs] for runs in sides.values())
+    (first, second), values = sides, sides.values()
+    a, b = ([float(f1_of(counts.sum((0, 1)).double())) for _, counts in runs] for runs in values)
     p_values = {
         "p over sentences, paired bootstrap": result.p_bootstrap,
-        "p over sentences, approximate randomisation": result.p_randomisation,
         "p over seeds, Welch's t-test": welch_test(a, b),
     }
     rows: list[tuple[object, ...]]
-    rows = [("difference", f"{result.difference.value:+.4f}", result.difference[1:])]
+    rows = [(f"{first} minus {second}", f"{result.difference.value:+.4f}", result.difference[1:])]
     rows += [(name, "n/a" if p is None else score(p), None) for name, p in p_values.items()]
     note = (
         f"Two-sided; {num_resamples:,} resamples, seed {seed}. Over sentences: do these trained models differ? Over "
-        "seeds: would the recipes differ if trained again? Randomisation needs as many runs on either side, the t-test "
-        "at least two."
+        "seeds, two runs a side at least: would the recipes differ if trained again?"
     )
     columns = (Column(""), Column(""), Column("95 % interval", interval))
-    return Table("F1 of A minus F1 of B", columns, rows, note=note)
+    return Table(f"F1 of {first} minus F1 of {second}", columns, rows, note=note)
 
 
 def type_table(sides: Sides, result: PairedTest, entity_types: Sequence[str]) -> Table:
@@ -89,6 +88,6 @@ def type_table(sides: Sides, result: PairedTest, entity_types: Sequence[str]) ->
         (name, f1_a, f1_b, f"{difference.value:+.4f}", difference[1:], gold)
         for name, f1_a, f1_b, difference, gold in zip(entity_types, a, b, result.by_type, num_gold, strict=True)
     ]
-    columns = [Column("type"), Column("A", score), Column("B", score), Column("A minus B")]
+    columns = [Column("type"), *(Column(name, score) for name in sides), Column(" minus ".join(sides))]
     columns += [Column("95 % interval", interval), Column("gold", count)]
     return Table("F1 by type", columns, rows, note="not corrected for the number of types")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from rich import get_console
 
 from ner_module.extras.after_run import METRICS_OF
-from ner_module.extras.analysis.analysis import Analysis, analyse, calibration_error
+from ner_module.extras.analysis.analysis import Analysis, analyse
 from ner_module.extras.analysis.errors import NO_ENTITY, OUTCOMES
 from ner_module.extras.analysis.overlap import MATCHING
-from ner_module.extras.analysis.sentences import Counts
 from ner_module.files import read_json_object, write_atomically
 from ner_module.tables import Column, Table, count, interval, say, score
 from ner_module.training.results import update_results
@@ -31,12 +29,7 @@ _NUMBERS = (Column("gold", count), Column("predicted", count))
 def analysis_tables(analysis: Analysis) -> list[Table]:
     """All tables, in the order in which they are shown; those that need what is not known are left out."""
     tables = [types_table(analysis), outcomes_table(analysis), confusion_table(analysis), overlap_table(analysis)]
-    tables.append(part_table("Entities by length", analysis.by_length))
-    if analysis.by_training:
-        tables.append(part_table("Entities seen in training or not", analysis.by_training))
-    if analysis.reliability:
-        tables.append(reliability_table(analysis))
-    return tables
+    return [*tables, training_table(analysis)] if analysis.by_training else tables
 
 
 def types_table(analysis: Analysis) -> Table:
@@ -80,27 +73,14 @@ def overlap_table(analysis: Analysis) -> Table:
     return Table("Partial matches (SemEval-2013)", (Column("a match shares"), *_SCORES), rows)
 
 
-def part_table(title: str, parts: Mapping[str, Counts]) -> Table:
-    """Scores of parts of the entities, one part a row; parts without entities are left out."""
+def training_table(analysis: Analysis) -> Table:
+    """Scores of entities that were seen in training and of those that were not; parts without entities are left out."""
     rows = [
         (name, *part.scores, part.num_gold, part.num_predicted)
-        for name, part in parts.items()
+        for name, part in analysis.by_training.items()
         if part.num_gold + part.num_predicted
     ]
-    return Table(title, (Column(""), *_SCORES, *_NUMBERS), rows)
-
-
-def reliability_table(analysis: Analysis) -> Table:
-    """Confidence and precision of predicted entities, one bin a row."""
-    bins = analysis.reliability
-    rows = [
-        (f"{index / len(bins):.1f} to {(index + 1) / len(bins):.1f}", confidence, precision, number)
-        for index, (number, confidence, precision) in enumerate(bins)
-        if number
-    ]
-    columns = (Column("confidence"), Column("mean", score), Column("precision", score), Column("predicted", count))
-    note = f"expected calibration error {calibration_error(bins):.4f}"
-    return Table("Confidence of predicted entities", columns, rows, note=note)
+    return Table("Entities seen in training or not", (Column(""), *_SCORES, *_NUMBERS), rows)
 
 
 class ErrorAnalysis(Callback):

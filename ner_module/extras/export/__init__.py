@@ -10,10 +10,6 @@ from ner_module.offers import Offer
 
 OFFER = Offer(commands={"export": "ner_module.extras.export:main"}, needs=("card",))
 
-# Format -> the largest loss of F1, in points. Rounding to eight bits changes a few entities; half a point is less than
-# two seeds differ by.
-_MAX_F1_DROP = {"transformers": 0.0, "onnx": 0.0, "onnx-int8": 0.5}
-
 
 def main(argv: Sequence[str]) -> int:
     """``python -m ner_module export``, parsed before anything heavy is imported; returns the exit code."""
@@ -31,18 +27,16 @@ def main(argv: Sequence[str]) -> int:
     add("--ckpt_path", default="best", metavar="best|last|FILE", help="the checkpoint (best)")
     add("--run_dir", type=Path, metavar="DIR", help="the run that best and last are of (the newest)")
     add("--output", type=Path, required=True, metavar="DIR", help="the folder to write")
-    add("--format", choices=_MAX_F1_DROP, default="transformers", help="what to write (transformers)")
+    add("--format", choices=("transformers", "onnx"), default="transformers", help="what to write (transformers)")
     add("--data", nargs="+", metavar="FILE", help="annotated data to compare on (the run's test or validation data)")
     add("--max_sentences", type=int, default=1000, metavar="N", help="how many of its sentences at most (1000)")
-    add("--max_f1_drop", type=float, metavar="POINTS", help="refuse a larger loss of F1 (0; for onnx-int8 0.5)")
+    add("--max_f1_drop", type=float, default=0.0, metavar="POINTS", help="refuse a larger loss of F1 (0)")
     add("--name", help="the model's name in its card, such as the hub id it will have (the run's)")
-    add("--license", metavar="ID", help="licence for the card, such as apache-2.0 (the base model's, where known)")
+    add("--license", metavar="ID", help="licence for the card, such as apache-2.0")
     add("--language", metavar="CODE", help="language for the card, such as en")
     add("--overwrite", action="store_true", help="replace an earlier export at --output")
     options = parser.parse_args(list(argv))
-    if options.max_f1_drop is None:
-        options.max_f1_drop = _MAX_F1_DROP[options.format]
-    if options.format.startswith("onnx"):  # before a model is loaded
+    if options.format == "onnx":  # before a model is loaded
         from ner_module.inference.onnx_model import need_package
 
         for package in ("onnx", "onnxruntime", "onnxscript"):

@@ -7,7 +7,6 @@ and only then moved into place: what is at ``--output`` has passed.
 from __future__ import annotations
 
 import argparse
-import tempfile
 from collections.abc import Sequence
 from dataclasses import fields
 from itertools import chain, islice
@@ -19,8 +18,8 @@ from ner_module.data.sentence import Sentence
 from ner_module.data.tag_census import detect_scheme
 from ner_module.errors import RunError
 from ner_module.extras.card.card import CardFacts, card_of, run_name
-from ner_module.extras.export.onnx import quantize_onnx, write_onnx
-from ner_module.extras.export.parity import Parity, check_parity
+from ner_module.extras.export.onnx import write_onnx
+from ner_module.extras.export.parity import check_parity
 from ner_module.files import check_output, folder_written_whole, read_json_object
 from ner_module.inference.model_folder import ABOUT, ONNX, save_model_folder
 from ner_module.inference.tagger import NERTagger
@@ -66,12 +65,20 @@ def export(options: argparse.Namespace) -> int:
     bundled = " (bundled: the run's own data is not here)" if files == [sample_file("test")] else ""
     say(f"checkpoint   {described(loaded, checkpoint)}\ncomparing on {', '.join(map(str, files))}{bundled}")
     with folder_written_whole(output, replace=True) as folder:
-        _write_model(tagger, folder, options.format)
+        if facts.is_onnx:
+            write_onnx(tagger.module.model, folder / ONNX)
+        save_model_folder(tagger.module, tagger.data, folder, not facts.is_onnx, tagger.operating_points)
         words = [sentence.tokens for sentence in sentences]
         parities = check_parity(tagger, folder, words, _gold(sentences, tagger.labels))
         facts.parity = [parity.summary for parity in parities]
         say("\n".join(f"  {line}" for line in facts.parity))
-        _check_drop(parities, options.max_f1_drop, options.format)
+        worst = max(parities, key=lambda parity: parity.f1_drop)
+        if worst.f1_drop > options.max_f1_drop + 1e-9:
+            raise RunError(
+                f"the {options.format} export loses {worst.f1_drop:.2f} points of F1 (run by {worst.way}), more than "
+                f"the {options.max_f1_drop:g} allowed: nothing was written; choose another --format, or allow more "
+                "with --max_f1_drop"
+            )
         try:
             card_of(facts).save(folder / "README.md")
         except (AttributeError, KeyError, TypeError, ValueError) as error:  # a file of the run was edited
@@ -87,25 +94,6 @@ def _is_export(folder: Path) -> bool:
     known = ("config.json", ABOUT, "README.md", ONNX, f"{ONNX}.data", *TOKENIZER_FILES)
     files = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     return ABOUT in files and all(name in known or name.startswith("model") for name in files)
-
-
-def _write_model(tagger: NERTagger, folder: Path, kind: str) -> None:
-    if kind == "onnx":
-        write_onnx(tagger.module.model, folder / ONNX)
-    elif kind == "onnx-int8":
-        with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-            write_onnx(tagger.module.model, Path(scratch) / ONNX)
-            quantize_onnx(Path(scratch) / ONNX, folder / ONNX)
-    save_model_folder(tagger.module, tagger.data, folder, kind == "transformers", tagger.operating_points)
-
-
-def _check_drop(parities: Sequence[Parity], bound: float, kind: str) -> None:
-    worst = max(parities, key=lambda parity: parity.f1_drop)
-    if worst.f1_drop > bound + 1e-9:
-        raise RunError(
-            f"the {kind} export loses {worst.f1_drop:.2f} points of F1 (run by {worst.way}), more than the "
-            f"{bound:g} allowed: nothing was written; choose another --format, or allow more with --max_f1_drop"
-        )
 
 
 def _comparison_data(

@@ -1,4 +1,4 @@
-"""A trained model as ONNX: writing it, and making it smaller. `inference/onnx_model.py` runs it.
+"""Write a trained model as ONNX; `inference/onnx_model.py` runs it.
 
 Written with torch's exporter (``dynamo=True``); its older one loses the attention mask of BERT under transformers 5.23:
 logits off by 2, no warning. Needs the optional packages of ``pip install -e '.[onnx]'``.
@@ -52,21 +52,6 @@ def write_onnx(model: Any, path: Path) -> None:
         raise RunError(
             f"torch cannot export this model to ONNX ({first_line(error)}): use --format transformers"
         ) from error
-
-
-def quantize_onnx(source: Path, path: Path) -> None:
-    """Write a copy of an ONNX model with int8 weights; activations are quantised at run time ("dynamic").
-
-    Raises:
-        RunError: a package is missing.
-    """
-    need_package("onnx")
-    need_package("onnxruntime")
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    with _quiet():
-        # Weights per channel; only matrix products, the place of nearly all weights but the embeddings.
-        quantize_dynamic(source, path, weight_type=QuantType.QInt8, per_channel=True, op_types_to_quantize=["MatMul"])
 
 
 @contextlib.contextmanager

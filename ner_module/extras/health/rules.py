@@ -60,8 +60,7 @@ class History:
 
 def new_warnings(history: History, said: Collection[str] = ()) -> list[tuple[str, str, str]]:
     """All warnings but those given before (``said``, their codes) and mere consequences of others."""
-    in_training = [*_divergence(history), *_collapse(history)] or [*_overfitting(history)]
-    found = [*_lost_weights(history)] or [*_nothing_found(history), *in_training]
+    found = [*_lost_weights(history)] or [*_nothing_found(history), *_divergence(history), *_collapse(history)]
     return [each for each in (*_length(history), *found) if each[0] not in said]
 
 
@@ -144,25 +143,4 @@ def _collapse(history: History) -> Problems:
             f"correct for {right:.0%} of them.",
             f"It has collapsed, most often because the learning rate is too high. {history.lower_rate}; the epochs "
             "before may be usable (best.ckpt).",
-        )
-
-
-def _overfitting(history: History) -> Problems:
-    """Training loss falls, validation loss rises, and F1 has not grown for two epochs or more."""
-    rows = history.epochs
-    if len(rows) < 3 or history.validated_step < _ENOUGH_STEPS:
-        return
-    best = max(range(len(rows)), key=lambda index: (rows[index]["val/f1"], -index))
-    lowest, last = min(rows, key=lambda row: row["val/loss"]), rows[-1]
-    train_loss, val_loss, lowest_loss = last["train/loss"], last["val/loss"], lowest["val/loss"]
-    risen = min(val_loss, rows[-2]["val/loss"])  # twice, since a single bad epoch says nothing
-    rising = risen > max(1.25 * lowest_loss, lowest_loss + 0.02)
-    if best < len(rows) - 2 and rising and train_loss < 0.7 * lowest["train/loss"]:
-        yield (
-            "overfitting",
-            f"The model memorises the training data: since epoch {lowest['epoch']:g} the training loss fell to "
-            f"{train_loss:.3g} and the validation loss rose from {lowest_loss:.3g} to {val_loss:.3g}; F1 has not grown "
-            f"since epoch {rows[best]['epoch']:g}, which best.ckpt holds.",
-            "Give fewer --trainer.max_epochs (--config configs/overlays/early_stopping.yaml stops by itself), or add "
-            "training data.",
         )

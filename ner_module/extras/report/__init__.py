@@ -19,7 +19,7 @@ OFFER = Offer(
 )
 
 _DESCRIPTION = """\
-For one run directory, rewrite its report.html, and the plots as PNG beside it. For several, write one page that
+For one run directory, rewrite its report.html. For several, write one page that
 compares them, with paired tests of each against the first."""
 
 

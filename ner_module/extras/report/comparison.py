@@ -9,6 +9,7 @@ from typing import Any
 from ner_module.errors import DataError
 from ner_module.extras.after_run import RunContents
 from ner_module.extras.analysis.analysis import Analysis
+from ner_module.extras.analysis.compare import difference_table, type_table
 from ner_module.extras.analysis.sentences import counts_of_runs
 from ner_module.extras.analysis.uncertainty import paired_test
 from ner_module.extras.report import figure
@@ -44,17 +45,16 @@ def view(runs: Sequence[RunContents], analyses: Sequence[Analysis | None]) -> di
     curves = []
     for title, key in (("Validation F1", "val/f1"), ("Validation loss", "val/loss"), ("Training loss", "train/loss")):
         drawn = {f"run {letter}": figure.points(run.epochs, key) for letter, run in named.items()}
-        curves.append((title, figure.as_picture(figure.lines(drawn, 1.0 if key == "val/f1" else None))))
-    tests, types, changes, reason = None, None, [], ""
+        curves.append((title, figure.lines(drawn, 1.0 if key == "val/f1" else None)))
+    tests, changes, reason = list[Table](), list[Table](), ""
     found = {letter: analysis for letter, analysis in zip(letters, analyses, strict=True) if analysis is not None}
     if lacking := [letter for letter in letters if letter not in found]:
         reason = f"Tests need predictions, which run {', '.join(lacking)} does not have: run test on it."
     elif len({analysis.split for analysis in found.values()}) > 1:
         reason = "Tests need the same data on all sides; some runs have test predictions and some validation ones."
     else:
-        types = _types_table(found)
         try:
-            tests = _tests_table(named, list(found.values()))
+            tests = _tests(named, list(found.values()))
             changes = [table for letter in letters[1:] for table in _changes(letter, found["A"], found[letter])]
         except DataError as error:
             reason = str(error)
@@ -63,7 +63,6 @@ def view(runs: Sequence[RunContents], analyses: Sequence[Analysis | None]) -> di
         "scores": scores_table(named),
         "tests": tests,
         "no_tests": reason,
-        "types": types,
         "changes": changes,
         "curves": [(title, chart) for title, chart in curves if chart],
         "differences": _differences_table(named),
@@ -87,33 +86,17 @@ def scores_table(runs: Mapping[str, RunContents]) -> Table:
     return Table("Scores (entities by the conlleval rules)", columns, rows, frozenset({0}))
 
 
-def _tests_table(runs: Mapping[str, RunContents], analyses: Sequence[Analysis]) -> Table:
+def _tests(runs: Mapping[str, RunContents], analyses: Sequence[Analysis]) -> list[Table]:
     """Each run against the first one; raises a :class:`DataError` where they hold other sentences."""
     places = [run.run_dir for run in runs.values()]
-    _, (first, *others) = counts_of_runs(places, [analysis.sentences for analysis in analyses])
-    rows = []
-    for letter, other in zip(list(runs)[1:], others, strict=True):
-        result = paired_test([other], [first], _RESAMPLES)
-        difference = (f"{result.difference.value:+.4f}", result.difference[1:])
-        rows.append((f"{letter} minus A", *difference, result.p_bootstrap, result.p_randomisation))
-    columns = [Column(""), Column("F1 difference"), Column("95 % interval", interval)]
-    columns += [Column("p, paired bootstrap", score), Column("p, approximate randomisation", score)]
-    note = (
-        f"Two-sided, over sentences, {_RESAMPLES:,} resamples: do these trained models differ on sentences of this "
-        "kind? Not corrected for the number of runs. For recipes with several seeds use `python -m ner_module compare`."
-    )
-    return Table(f"Paired tests on {analyses[0].split} data", columns, rows, note=note)
-
-
-def _types_table(analyses: Mapping[str, Analysis]) -> Table | None:
-    rows = []
-    for name in sorted(set().union(*(analysis.by_type for analysis in analyses.values()))):
-        found = [analysis.by_type[name][1] if name in analysis.by_type else None for analysis in analyses.values()]
-        rows.append((name, *(value for f1 in found for value in ((f1.value, f1[1:]) if f1 else (None, None)))))
-    columns = [Column("Type")]
-    for letter in analyses:
-        columns += [Column(f"F1 of {letter}", score), Column("95 % interval", interval)]
-    return Table("F1 by type", columns, rows) if rows else None
+    types, counts = counts_of_runs(places, [analysis.sentences for analysis in analyses])
+    first, *others = zip(runs, zip(places, counts, strict=True), strict=True)
+    tables = []
+    for other in others:
+        sides = {letter: [run] for letter, run in (other, first)}
+        result = paired_test([other[1][1]], [first[1][1]], _RESAMPLES)
+        tables += [difference_table(sides, result, _RESAMPLES, 0), type_table(sides, result, types)]
+    return tables
 
 
 def _changes(letter: str, first: Analysis, other: Analysis) -> list[Table]:

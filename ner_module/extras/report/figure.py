@@ -1,4 +1,4 @@
-"""The plots: each drawn by one function, for ``report.png`` and, as SVG, for the page.
+"""The plots of the page, each drawn by one function.
 
 Drawn with matplotlib, which brings its own fonts. Lines differ by dash and marker as well as by colour.
 """
@@ -8,8 +8,7 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
@@ -18,7 +17,6 @@ from matplotlib.ticker import MaxNLocator
 
 from ner_module.extras.after_run import RunContents
 from ner_module.extras.analysis.analysis import Analysis
-from ner_module.files import write_atomically
 from ner_module.tables import interval
 
 _COLOURS = ("#1f5fa8", "#a8440a", "#2a7340", "#86308c", "#6d5a00", "#a81f4f")
@@ -29,9 +27,7 @@ _MOST_DOTS = 400
 
 Points = Sequence[tuple[float, float]]
 Values = list[tuple[float, float, str]]
-"""Points and what to say about each."""
-Draw = Callable[[Any], Values]
-"""Draws on matplotlib axes; returns the values that are worth reading off, in data coordinates."""
+"""Points that are worth reading off, and what to say about each."""
 
 
 class Picture(NamedTuple):
@@ -48,7 +44,7 @@ def points(rows: Sequence[Mapping[str, float]], key: str) -> Points:
     return [(step, value) for step, value in known if math.isfinite(value)]
 
 
-def curves(run: RunContents) -> dict[str, Draw]:
+def curves(run: RunContents) -> dict[str, Picture]:
     """Losses and scores by step: title -> plot; curves without a point are left out."""
     rows, logged, best = run.epochs, run.metrics, run.best_epoch
     train_loss = points(logged, "train/loss") or points(rows, "train/loss")
@@ -59,10 +55,10 @@ def curves(run: RunContents) -> dict[str, Draw]:
         "Learning rate": lines({"rate": points(logged, "lr")}),
         "Gradient norm": lines({"norm, before clipping": points(logged, "train/grad_norm")}),
     }
-    return {title: draw for title, draw in plots.items() if draw}
+    return {title: picture for title, picture in plots.items() if picture}
 
 
-def lines(drawn: Mapping[str, Points], top: float | None = None, ringed: Points = ()) -> Draw | None:
+def lines(drawn: Mapping[str, Points], top: float | None = None, ringed: Points = ()) -> Picture | None:
     """Lines over steps; ``None`` where there is no point.
 
     Args:
@@ -73,25 +69,25 @@ def lines(drawn: Mapping[str, Points], top: float | None = None, ringed: Points 
     if not any(drawn.values()):
         return None
 
-    def draw(axes: Any) -> Values:
-        for number, (name, of_line) in enumerate(drawn.items()):
-            if of_line:
-                style, colour = _STYLES[number % len(_STYLES)], _COLOURS[number % len(_COLOURS)]
-                markers = 4 if len(of_line) <= 25 else 0
-                axes.plot(*zip(*of_line, strict=True), style, color=colour, label=name, ms=markers, lw=1.6)
-        for point in ringed:
-            axes.plot(*point, "o", ms=12, mfc="none", mec=_INK, clip_on=False)
-        axes.legend(frameon=False, labelcolor=_INK, fontsize=9)
-        axes.set_xlabel("step", color=_SOFT)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_xlim(left=0)
-        axes.set_ylim(0, top)
-        return [(x, y, f"{name} {y:.4g}, step {x:,.0f}") for name, of_line in drawn.items() for x, y in of_line]
+    axes = _axes()
+    for number, (name, of_line) in enumerate(drawn.items()):
+        if of_line:
+            style, colour = _STYLES[number % len(_STYLES)], _COLOURS[number % len(_COLOURS)]
+            markers = 4 if len(of_line) <= 25 else 0
+            axes.plot(*zip(*of_line, strict=True), style, color=colour, label=name, ms=markers, lw=1.6)
+    for point in ringed:
+        axes.plot(*point, "o", ms=12, mfc="none", mec=_INK, clip_on=False)
+    axes.legend(frameon=False, labelcolor=_INK, fontsize=9)
+    axes.set_xlabel("step", color=_SOFT)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlim(left=0)
+    axes.set_ylim(0, top)
+    return _picture(
+        axes, [(x, y, f"{name} {y:.4g}, step {x:,.0f}") for name, of_line in drawn.items() for x, y in of_line]
+    )
 
-    return draw
 
-
-def types(run: RunContents, analysis: Analysis | None) -> Draw | None:
+def types(run: RunContents, analysis: Analysis | None) -> Picture | None:
     """F1 of the most frequent types, with intervals where there are predictions."""
     if analysis is not None:
         frequent = sorted(analysis.by_type.items(), key=lambda item: -item[1][0].num_gold)[:_MOST_TYPES]
@@ -103,69 +99,50 @@ def types(run: RunContents, analysis: Analysis | None) -> Draw | None:
     if not bars:
         return None
 
-    def draw(axes: Any) -> Values:
-        for row, (_, f1, ends) in enumerate(bars):
-            axes.plot(ends, (row, row), color=_COLOURS[0], alpha=0.45, lw=4, solid_capstyle="butt")
-            axes.plot(f1, row, "o", color=_COLOURS[0], ms=6, clip_on=False)
-        axes.set_yticks(range(len(bars)), [name for name, *_ in bars], parse_math=False)
-        axes.set_ylim(len(bars) - 0.5, -0.5)
-        # From where the first interval begins: on an axis from 0 those of a good model are dots.
-        axes.set_xlim(max(0.0, math.floor(20 * min(low for _, _, (low, _) in bars) - 1) / 20), 1)
-        axes.set_xlabel("F1" + (", line: 95 % interval" if analysis is not None else ""), color=_SOFT)
-        return [(f1, row, f"{name} {f1:.4f} ({interval(ends)})") for row, (name, f1, ends) in enumerate(bars)]
+    axes = _axes()
+    for row, (_, f1, ends) in enumerate(bars):
+        axes.plot(ends, (row, row), color=_COLOURS[0], alpha=0.45, lw=4, solid_capstyle="butt")
+        axes.plot(f1, row, "o", color=_COLOURS[0], ms=6, clip_on=False)
+    axes.set_yticks(range(len(bars)), [name for name, *_ in bars], parse_math=False)
+    axes.set_ylim(len(bars) - 0.5, -0.5)
+    # From where the first interval begins: on an axis from 0 those of a good model are dots.
+    axes.set_xlim(max(0.0, math.floor(20 * min(low for _, _, (low, _) in bars) - 1) / 20), 1)
+    axes.set_xlabel("F1" + (", line: 95 % interval" if analysis is not None else ""), color=_SOFT)
+    return _picture(
+        axes, [(f1, row, f"{name} {f1:.4f} ({interval(ends)})") for row, (name, f1, ends) in enumerate(bars)]
+    )
 
-    return draw
 
-
-def calibration(analysis: Analysis | None) -> Draw | None:
+def calibration(analysis: Analysis | None) -> Picture | None:
     """Precision over confidence, a dot for each bin."""
     bins = [each for each in (analysis.reliability if analysis else ()) if each.num_predicted]
     if not bins:
         return None
 
-    def draw(axes: Any) -> Values:
-        numbers, confidence, precision = zip(*bins, strict=True)
-        axes.plot((0, 1), (0, 1), "--", color=_SOFT, lw=1)
-        axes.vlines(confidence, confidence, precision, color=_COLOURS[1], lw=1.2)
-        areas = [20 + 120 * number / max(numbers) for number in numbers]
-        axes.scatter(confidence, precision, s=areas, color=_COLOURS[0], zorder=3, clip_on=False)
-        axes.set(xlim=(0, 1), ylim=(0, 1))
-        axes.set_xlabel("mean confidence (dot area: number of predictions)", color=_SOFT)
-        return [(c, p, f"confidence {c:.2f}, precision {p:.2f}, {n:,} predictions") for n, c, p in bins]
-
-    return draw
+    axes = _axes()
+    numbers, confidence, precision = zip(*bins, strict=True)
+    axes.plot((0, 1), (0, 1), "--", color=_SOFT, lw=1)
+    axes.vlines(confidence, confidence, precision, color=_COLOURS[1], lw=1.2)
+    areas = [20 + 120 * number / max(numbers) for number in numbers]
+    axes.scatter(confidence, precision, s=areas, color=_COLOURS[0], zorder=3, clip_on=False)
+    axes.set(xlim=(0, 1), ylim=(0, 1))
+    axes.set_xlabel("mean confidence (dot area: number of predictions)", color=_SOFT)
+    return _picture(axes, [(c, p, f"confidence {c:.2f}, precision {p:.2f}, {n:,} predictions") for n, c, p in bins])
 
 
-def write_figure(run: RunContents, analysis: Analysis | None, path: Path) -> None:
-    """Loss, validation scores, F1 by type and calibration as one picture; what is missing says so."""
-    drawn = curves(run)
-    plots = {title: drawn.get(title) for title in ("Loss", "Validation scores")}
-    plots[f"F1 by type, {analysis.split if analysis else 'validation'} data"] = types(run, analysis)
-    plots["Precision over confidence"] = calibration(analysis)
-    figure = Figure(figsize=(10, 8), layout="constrained")
-    figure.suptitle(run.title, x=0.01, ha="left", fontsize=13, color=_INK, parse_math=False)
-    for axes, (title, draw) in zip(figure.subplots(2, 2).flat, plots.items(), strict=True):
-        axes.set_title(title, loc="left", fontsize=11, color=_INK, parse_math=False)
-        _dress(axes)
-        if draw is not None:
-            draw(axes)
-        else:
-            axes.text(0.5, 0.5, "nothing recorded", transform=axes.transAxes, ha="center", va="center", color=_SOFT)
-            axes.set(xticks=[], yticks=[])
-    picture = io.BytesIO()
-    figure.savefig(picture, dpi=110, format="png", metadata={"Software": None})
-    write_atomically(path, picture.getvalue())
+def _axes() -> Any:
+    axes = Figure(figsize=(4.6, 3.1), layout="constrained").subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(_RULE)
+    axes.tick_params(colors=_SOFT, labelsize=9)
+    axes.grid(axis="both", color=_RULE, lw=0.6)
+    axes.set_axisbelow(True)
+    return axes
 
 
-def as_picture(draw: Draw | None) -> Picture | None:
-    """A plot for the page."""
-    if draw is None:
-        return None
-    figure = Figure(figsize=(4.6, 3.1), layout="constrained")
-    axes = figure.subplots()
-    _dress(axes)
-    values = draw(axes)
-    picture = io.BytesIO()
+def _picture(axes: Any, values: Values) -> Picture:
+    """What was drawn, and its values, in data coordinates."""
+    picture, figure = io.BytesIO(), axes.figure
     with mpl.rc_context({"svg.hashsalt": "ner-module"}):
         figure.savefig(picture, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     uri = f"data:image/svg+xml;base64,{base64.b64encode(picture.getvalue()).decode()}"
@@ -174,11 +151,3 @@ def as_picture(draw: Draw | None) -> Picture | None:
     places = to_figure.transform([(x, y) for x, y, _ in shown])
     dots = [(100 * x, 100 * (1 - y), text) for (x, y), (_, _, text) in zip(places, shown, strict=True)]
     return Picture(uri, [dot for dot in dots if 0 <= dot[1] <= 100])
-
-
-def _dress(axes: Any) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(_RULE)
-    axes.tick_params(colors=_SOFT, labelsize=9)
-    axes.grid(axis="both", color=_RULE, lw=0.6)
-    axes.set_axisbelow(True)

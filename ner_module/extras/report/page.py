@@ -65,7 +65,7 @@ def _is_report(path: Path) -> bool:
 
 
 def callbacks(run: Any) -> list[Callback]:
-    """``RUN/report.html`` and ``RUN/report.png``: written after ``fit``, ``validate`` and ``test``."""
+    """``RUN/report.html``: written after ``fit``, ``validate`` and ``test``."""
     if run.command == "predict":
         return []
     return [AfterRun(run.run_dir, "report", lambda trainer: write_report(run.run_dir, analysis=analysis_of(trainer)))]
@@ -74,7 +74,7 @@ def callbacks(run: Any) -> list[Callback]:
 def write_report(
     run_dir: Path, output: Path | None = None, split: str | None = None, analysis: Analysis | None = None
 ) -> Path:
-    """Write the report of a run, and its plots as PNG beside it; returns the HTML file.
+    """Write the report of a run; returns the HTML file.
 
     Args:
         run_dir: the run directory.
@@ -89,7 +89,6 @@ def write_report(
     analysis = analysis or _analyse(run_dir, split)
     path = output or run_dir / "report.html"
     write_atomically(path, _render("report.html", **_view(run, analysis)))
-    figure.write_figure(run, analysis, path.with_suffix(".png"))
     return path
 
 
@@ -147,10 +146,10 @@ def _view(run: RunContents, analysis: Analysis | None) -> dict[str, Any]:
         "headline": run.scores(split),
         "still_rising": len(run.epochs) > 1 and run.best_epoch is run.epochs[-1],
         "command_line": environment.get("command"),
-        "curves": [(title, figure.as_picture(draw)) for title, draw in figure.curves(run).items()],
+        "curves": list(figure.curves(run).items()),
         "types": types,
-        "types_chart": figure.as_picture(figure.types(run, analysis)),
-        "calibration_chart": figure.as_picture(figure.calibration(analysis)),
+        "types_chart": figure.types(run, analysis),
+        "calibration_chart": figure.calibration(analysis),
         "scores": comparison.scores_table({"": run}),
         "data": _data_table(environment.get("data") or {}),
         "audit": _audit_table(run),

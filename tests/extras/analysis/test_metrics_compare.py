@@ -58,9 +58,8 @@ def test_two_runs(tmp_path, capsys):
     f1_a, f1_b = (f1_score([gold for gold, _ in rows], [p for _, p in rows]) for rows in (rows_a, rows_b))
     assert f"{f1_a:.4f}" in text
     assert f"{f1_b:.4f}" in text
-    assert numbers_after(text, "difference")[0] == f"{f1_a - f1_b:+.4f}"
+    assert numbers_after(text, "A minus B  ")[0] == f"{f1_a - f1_b:+.4f}"
     assert numbers_after(text, "paired bootstrap") == ["0.0020"]
-    assert numbers_after(text, "approximate randomisation") == ["0.0020"]
     assert numbers_after(text, "t-test")[:1] == ["n/a"]
     assert "300 sentences" in text
     assert {"PER", "LOC"} <= set(text.split())
@@ -82,7 +81,6 @@ def test_several_seeds_on_each_side(tmp_path, capsys):
     assert code == 0
     assert "A  mean, deviation of 3" in text
     assert "B  mean, deviation of 2" in text
-    assert numbers_after(text, "approximate randomisation")[:1] == ["n/a"]
     assert 0 < float(numbers_after(text, "t-test")[0]) < 0.1
     assert numbers_after(text, "paired bootstrap") == ["0.0050"]
 
@@ -91,7 +89,7 @@ def test_a_run_against_itself(tmp_path, capsys):
     a = write_run(tmp_path / "a", random_rows(0.1, 1))
     assert main([str(a), "--against", str(a), "--resamples", "100"]) == 0
     text = capsys.readouterr().out
-    assert numbers_after(text, "difference")[0] == "+0.0000"
+    assert numbers_after(text, "A minus B  ")[0] == "+0.0000"
     assert numbers_after(text, "paired bootstrap") == ["1.0000"]
 
 
@@ -100,7 +98,7 @@ def test_schemes_may_differ_and_files_may_stand_alone(tmp_path, capsys):
     b = write_run(tmp_path / "b", random_rows(0.1, 1, "bilou"), scores=False)
     main([str(a), "--against", str(b / "predictions" / "test.jsonl"), "--resamples", "10"])
     text = capsys.readouterr().out
-    assert numbers_after(text, "difference")[0] == "+0.0000"
+    assert numbers_after(text, "A minus B  ")[0] == "+0.0000"
     assert {"PER", "LOC"} <= set(text.split())
 
 
@@ -187,11 +185,9 @@ def test_report_of_a_run(tmp_path):
         "Entity outcomes",
         "Confusion of types",
         "Partial matches",
-        "Entities by length",
     ):
         assert title in text
     assert numbers_after(text, "all (micro)")[:3] == ["0.2500", "0.3333", "0.2857"]
-    assert "expected calibration error 0.5000" in text
 
 
 def test_report_without_scores_and_training_entities(tmp_path):

@@ -11,10 +11,6 @@ from torchmetrics.functional.classification import binary_calibration_error
 
 from ner_module.errors import DataError
 from ner_module.extras.analysis.analysis import (
-    LENGTHS,
-    SEEN,
-    breakdown,
-    by_length,
     by_training,
     calibration_error,
     read_train_entities,
@@ -143,22 +139,9 @@ def test_error_records():
     ]
 
 
-def test_parts_by_length():
-    found = breakdown(SENTENCES, LENGTHS, by_length)
-    assert list(found) == list(LENGTHS)
-    assert found["1 word"] == (0, 1, 1)
-    assert found["2 words"] == (1, 2, 2)
-    assert found["2 words"].scores == (0.5, 0.5, 0.5)
-    assert found["3 words"] == (0, 0, 0)
-    assert found["3 words"].scores == (0.0, 0.0, 0.0)
-    long = TaggedSentence(["a"] * 9, [Span(0, 4, "X"), Span(4, 9, "X")], [], None)
-    found = breakdown([long], LENGTHS, by_length)
-    assert [scores.num_gold for scores in found.values()] == [0, 0, 0, 1, 1]
-
-
 def test_parts_by_training_entities():
     train = {"LOC": {"Berlin": 7, "Rosa Luxemburg": 1}, "PER": {"Berlin": 1}, "ORG": {}}
-    found = breakdown(SENTENCES, SEEN, by_training(train))
+    found = by_training(SENTENCES, train)
     assert found == {
         "seen with this type": (0, 1, 1),  # Berlin
         "seen with other types only": (1, 1, 1),  # Rosa Luxemburg

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import sys
 from collections import Counter
 from pathlib import Path
@@ -31,8 +30,8 @@ CORPORA = {
     "ncbi_disease-test": ("ncbi_disease/test.tsv", 940, 24497, 960),
 }
 QUICK = ("wnut17", "wikigold", "ncbi_disease")
-TOKEN_FORMATS = {"conll": "x.conll", "jsonl": "x.jsonl.gz", "csv": "x.csv", "tsv": "x.tsv"}
-SPAN_FORMATS = {"doccano": "d.jsonl", "label-studio": "ls.json", "brat": "folder"}
+TOKEN_FORMATS = {"conll": "x.conll", "jsonl": "x.jsonl.gz"}
+SPAN_FORMATS = {"doccano": "d.jsonl", "label-studio": "ls.json"}
 
 
 def columns(path):
@@ -113,23 +112,6 @@ def cut_alike(tokens):
 def spans_in(path, target, texts):
     """(sentence, start, text, type) of every span of a file, read as its tool would."""
     found = Counter()
-    if target == "brat":
-        starts = {}
-        for number, text in enumerate(texts):
-            starts.setdefault(text, []).append(number)
-        for annotation in sorted(path.glob("*.ann")):
-            text = annotation.with_suffix(".txt").read_bytes().decode()
-            begins = [0]
-            for line in text.split("\n"):
-                begins.append(begins[-1] + len(line) + 1)
-            numbers = [starts[line].pop(0) for line in text.split("\n")[:-1]]
-            for line in annotation.read_bytes().decode().split("\n")[:-1]:
-                _, place, quote = line.split("\t")
-                entity_type, start, end = place.split(" ")
-                assert text[int(start) : int(end)] == quote
-                row = next(i for i, begin in enumerate(begins) if begin > int(start)) - 1
-                found[numbers[row], int(start) - begins[row], quote, entity_type] += 1
-        return found
     raw = path.read_text(encoding="utf-8")
     records = json.loads(raw) if target == "label-studio" else [json.loads(line) for line in raw.split("\n")[:-1]]
     for number, record in enumerate(records):
@@ -178,18 +160,16 @@ def test_json_lines_hold_anything(drawn, tmp_path):
 @example(drawn=[[("1,", "B-PER")], [("0", "O")]])
 @example(drawn=[[("0\r0", "B-a b")]])
 @example(drawn=[[("0 0", "B-a b")]])
-def test_tables_and_columns_hold_all_but_what_they_count(drawn, tmp_path):
-    sentences = sentences_of(drawn)
+def test_columns_hold_all_but_what_they_count(drawn, tmp_path):
+    sentences, losses = sentences_of(drawn), Counter()
     filled = [s for s in sentences if s.tokens]
-    for target in ("csv", "tsv", "conll"):
-        name, losses = f"x.{target}", Counter()
-        TARGETS[target](tmp_path / name, annotated(sentences), losses)
-        options = {"text_column_name": "0", "label_column_name": "1"} if name == "x.conll" else {}
-        found = pairs(read_sentences(tmp_path / name, ReadingOptions(**options))) if filled else []
-        counted = sum(count for loss, count in losses.items() if "no word" not in loss)
-        assert losses["have no word and are left out"] == len(sentences) - len(filled)
-        assert sum(one != other for one, other in zip(found, pairs(filled), strict=True)) <= counted
-        assert [tags for _, tags in found] == [s.tags for s in filled]
+    TARGETS["conll"](tmp_path / "x.conll", annotated(sentences), losses)
+    options = ReadingOptions(text_column_name="0", label_column_name="1")
+    found = pairs(read_sentences(tmp_path / "x.conll", options)) if filled else []
+    counted = sum(count for loss, count in losses.items() if "no word" not in loss)
+    assert losses["have no word and are left out"] == len(sentences) - len(filled)
+    assert sum(one != other for one, other in zip(found, pairs(filled), strict=True)) <= counted
+    assert [tags for _, tags in found] == [s.tags for s in filled]
 
 
 @SETTINGS
@@ -199,21 +179,20 @@ def test_span_formats_hold_every_visible_entity(drawn, tmp_path):
     losses, expected = Counter(), []
     for sentence in sentences:
         text, spans = text_with_spans((sentence, tags_to_spans(sentence.tags)), losses)
-        expected += [(text[a:b].replace("\n", " "), entity_type) for a, b, entity_type in spans]
+        expected += [(text[a:b], entity_type) for a, b, entity_type in spans]
     for target, name in SPAN_FORMATS.items():
-        shutil.rmtree(tmp_path / "folder", ignore_errors=True)
         TARGETS[target](tmp_path / name, annotated(sentences), Counter())
         counts = SpanCounts()
         if not sentences:
             continue
         # Words with spaces at their ends, a few spans in all, look as if offsets were counted otherwise.
-        options = ReadingOptions(format="brat" if target == "brat" else "auto", span_offsets="exclusive")
+        options = ReadingOptions(span_offsets="exclusive")
         found = list(read_sentences(tmp_path / name, options, counts))
         assert counts.spans == len(expected)
         assert counts.without_word == counts.duplicate == counts.discontinuous == 0
         if counts.is_clean:
             marked = [
-                (s.text[s.offsets[a][0] : s.offsets[b - 1][1]].replace("\n", " "), entity_type)
+                (s.text[s.offsets[a][0] : s.offsets[b - 1][1]], entity_type)
                 for s in found
                 for a, b, entity_type in tags_to_spans(s.tags)
             ]
@@ -288,8 +267,8 @@ def test_several_inputs_columns_and_names(run):
     Path("a.conll").write_text("0 x a\n1 x b\n")
     Path("b.conll").write_text("1 x c\n0 x d\n")
     options = ["--text_column_name", "2", "--label_column_name", "0", "--label_names", "O", "B-X"]
-    assert run("?.conll", "out.tsv", *options)[0] == 0
-    assert pairs(read_sentences(Path("out.tsv"))) == [(["a", "b"], ["O", "B-X"]), (["c", "d"], ["B-X", "O"])]
+    assert run("?.conll", "out.jsonl", *options)[0] == 0
+    assert pairs(read_sentences(Path("out.jsonl"))) == [(["a", "b"], ["O", "B-X"]), (["c", "d"], ["B-X", "O"])]
 
 
 def test_wrong_use_is_one_line_and_writes_nothing(run):

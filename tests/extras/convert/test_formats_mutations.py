@@ -23,6 +23,7 @@ from ner_module.data.formats.char_spans import SpanCounts
 from ner_module.data.tag_census import Suspicion, TagCensus, suspicious_tags
 from ner_module.errors import DataError
 from ner_module.extras.convert.command import main as convert
+from ner_module.tagging import tags_to_spans
 
 WORDS = ["the", "a", "of", "in", "at", "said", "on", "#", "#tag"]
 WORDS += ["--", "12", "3,000", "U.S.", "é", "東京", "😀", ",", "."]
@@ -74,15 +75,21 @@ def originals(tmp_path_factory):
     made = {"conll": source}
     targets = {
         "jsonl": "a.jsonl",
-        "csv": "a.csv",
-        "tsv": "a.tsv",
         "doccano": "d.jsonl",
         "label-studio": "ls.json",
-        "brat": "brat",
     }
     for target, name in targets.items():
         assert convert([str(source), str(folder / name), "--to", target]) == 0
         made[target] = folder / name
+    made["brat"] = folder / "brat"
+    write_brat(made["brat"], list(read_sentences(source)))
+    for name, delimiter in {"csv": ",", "tsv": "\t", "semicolons": ";"}.items():
+        made[name] = folder / f"{name}.{name if name == 'tsv' else 'csv'}"
+        with made[name].open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
+            writer.writerow(["sentence_id", "token", "tag", "document"])
+            for number, s in enumerate(read_sentences(source), 1):
+                writer.writerows([number, word, tag, s.document] for word, tag in zip(s.tokens, s.tags, strict=True))
     records = [json.loads(line) for line in made["jsonl"].read_text(encoding="utf-8").split("\n")[:-1]]
     made["json"], made["parquet"], made["datasets"] = folder / "a.json", folder / "a.parquet", folder / "saved"
     made["json"].write_text("[" + ",\n".join(map(json.dumps, records)) + "]", encoding="utf-8")
@@ -101,9 +108,6 @@ def originals(tmp_path_factory):
     made["hipe"] = folder / "h.tsv"
     rows = [re.sub(r"\t(.*)", r"\t\1\t_\tNoSpaceAfter", line) if line else "" for line in of_words(text)]
     made["hipe"].write_text("\n".join(["TOKEN\tNE-COARSE-LIT\tNEL-LIT\tMISC", *rows]), encoding="utf-8")
-    made["semicolons"] = folder / "semi.csv"
-    with made["csv"].open(encoding="utf-8", newline="") as file, made["semicolons"].open("w", encoding="utf-8") as out:
-        csv.writer(out, delimiter=";", lineterminator="\n").writerows(csv.reader(file))
     made["crlf"] = folder / "crlf.conll"
     made["crlf"].write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
     made["csv-sentences"] = folder / "s.csv"
@@ -119,6 +123,22 @@ def originals(tmp_path_factory):
     (folder / "exports").mkdir()
     made = write_all(folder / "exports", simple) | made
     return {name: (path, inventory(path)) for name, path in made.items()}
+
+
+def write_brat(folder, sentences):
+    """A document a name, a sentence a line."""
+    folder.mkdir()
+    texts, annotations = {}, {}
+    for sentence in sentences:
+        words, name = sentence.tokens, sentence.document.rpartition("#")[2]
+        text, lines = texts.get(name, ""), annotations.setdefault(name, [])
+        for start, end, entity_type in tags_to_spans(sentence.tags):
+            begin, quote = len(text) + len(" ".join([*words[:start], ""])), " ".join(words[start:end])
+            lines.append(f"T{len(lines) + 1}\t{entity_type} {begin} {begin + len(quote)}\t{quote}\n")
+        texts[name] = text + " ".join(words) + "\n"
+    for name, text in texts.items():
+        (folder / f"{name}.txt").write_text(text, encoding="utf-8", newline="")
+        (folder / f"{name}.ann").write_text("".join(annotations[name]), encoding="utf-8", newline="")
 
 
 def of_words(text):

@@ -184,17 +184,6 @@ def test_a_worse_export_is_refused(
     assert "missing" in run_main(*command, "--max_f1_drop", 100).out
 
 
-@pytest.mark.slow
-def test_int8_is_smaller_and_within_its_bound(
-    run_main: RunMain, trained_run: Path, exported: Path, tmp_path: Path
-) -> None:
-    command = ("export", "--run_dir", trained_run, "--output", "int8", "--format", "onnx-int8")
-    run_main(*command, "--max_f1_drop", 20)  # random weights suffer more than trained ones
-    assert (tmp_path / "int8/model.onnx").stat().st_size < (exported / "onnx/model.onnx").stat().st_size
-    assert b"MatMulInteger" in (tmp_path / "int8/model.onnx").read_bytes()
-    assert NERTagger.load(tmp_path / "int8").predict(["Anna met Ben."])[0]["text"] == "Anna met Ben."
-
-
 def test_data_to_compare_on(run_main: RunMain, trained_run: Path, corpus: Path, tmp_path: Path) -> None:
     """``--data``; else what the run was scored on; else its files; else the bundled corpus."""
     run = Path(shutil.copytree(trained_run, tmp_path / "run"))

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from run_files import ROOT_DATA, results
+from run_files import results
 
 from ner_module.extras.health.callback import TrainingHealth
 
@@ -103,7 +103,6 @@ def test_learning_rates_that_cannot_work(
 ) -> None:
     codes, _ = train(*options)
     assert expected <= codes
-    assert "overfitting" not in codes
     if "loss_not_finite" in expected:
         assert codes <= {*expected, "too_few_steps"}, "consequences of lost weights are not reported, too"
 
@@ -136,16 +135,6 @@ def test_entities_that_are_never_right(train: Callable[..., Any], corpus: Path, 
     if any(row["val/f1"] for row in results(tmp_path / "run")["epochs"]):
         pytest.fail("the case is not what it is meant to be")
     assert "nothing_correct" in codes
-
-
-@pytest.mark.slow
-def test_overfitting(train: Callable[..., Any]) -> None:
-    codes, printed = train(
-        *("--model.learning_rate", "1e-2", "--trainer.max_epochs", 15, "--model.warmup_ratio", 0.1),
-        validation_file=ROOT_DATA / "validation.conll",
-    )
-    assert codes == {"overfitting"}
-    assert "early_stopping.yaml" in printed
 
 
 def test_a_resumed_training_repeats_nothing(train: Callable[..., Any], run_main: RunMain, tmp_path: Path) -> None:

@@ -65,13 +65,6 @@ def test_a_loss_that_is_not_finite_is_the_only_finding(bad: float) -> None:
     assert _codes(_history([1.0] * 10 + [bad])) == ["loss_not_finite"]
 
 
-def test_overfitting_needs_a_rise_that_lasts_and_an_f1_that_does_not_grow() -> None:
-    rows = [_row(100, 0.5, 0.3, 0.5), _row(200, 0.3, 0.4, 0.45)]
-    assert _codes(_history([], epochs=rows)) == []
-    assert _codes(_history([], epochs=[*rows, _row(300, 0.1, 0.5, 0.49)])) == ["overfitting"]
-    assert _codes(_history([], epochs=[*rows, _row(300, 0.1, 0.5, 0.51)])) == [], "F1 still grows"
-
-
 def test_no_entity_is_reported_when_half_of_the_training_is_over() -> None:
     def codes(step: int, gold: int) -> list[str]:
         counts = {"predicted": {"O": 100, "B-PER": 0}, "gold": {"O": 100 - gold, "B-PER": gold}}
