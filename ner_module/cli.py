@@ -183,8 +183,8 @@ def _read_checkpoint(run: Run, options: Any) -> dict[str, Any] | None:
     checkpoint = read_checkpoint(run.checkpoint)
     if run.command == "fit" and not checkpoint.get("optimizer_states"):
         raise RunError(
-            f"{run.checkpoint} holds weights only, or was written by an earlier version, which alone resumes its "
-            "training: `export` it, and name the folder as --model.model_name_or_path"
+            f"{run.checkpoint} cannot be resumed: it has only weights, or is of an earlier version; to train on from "
+            "its weights, `export` it, and name the folder as --model.model_name_or_path"
         )
     log.info("%-10s %s", "checkpoint", described(checkpoint, run.checkpoint))
     if run.command == "fit":
@@ -242,7 +242,7 @@ def _check_config_survives(parser: Parser, options: Any) -> None:
             parser.parse_string(parser.dump(options, skip_unset=False))
         except Exception as error:
             problem = f"these options cannot be written to config.yaml and read again: {in_brief(str(error))}"
-            raise RunError(f"{problem}; give numbers, texts and lists only") from error
+            raise RunError(f"{problem}; give only numbers, strings and lists") from error
 
 
 def _before_fit(cli: NERCLI) -> None:
@@ -251,7 +251,7 @@ def _before_fit(cli: NERCLI) -> None:
     device = f"{trainer.world_size} x {type(trainer.accelerator).__name__.removesuffix('Accelerator')}"
     number = torch.get_num_threads()
     threads = f", {number} thread{'s'[: number > 1]}" if trainer.strategy.root_device.type == "cpu" else ""
-    precision = f"precision {trainer.precision}" + cli.precision_is_chosen * ", which this GPU has (32-true is float32)"
+    precision = f"precision {trainer.precision}" + cli.precision_is_chosen * ", this GPU's default (32-true is float32)"
     how = f"({device}{threads}), {training_plan(data.hparams, trainer).step()}, {precision}, seed {seed}"
     log.info("%-10s %s %s", "run", run.run_dir, how)
     finished = data.begun.epoch if data.begun else 0
@@ -278,7 +278,7 @@ def _say_next(run: Run, trainer: Trainer, model: NERModule, data: NERDataModule)
         lines.append(f"  {run.launch} fit --model.model_name_or_path {name} --data.train_file YOUR_FILE")
     where = f"Saved in {run.run_dir}"
     if not saved:
-        where += " but for the model: --trainer.enable_checkpointing is false"
+        where += ", without the model: --trainer.enable_checkpointing is false"
     say("\n".join([where, *(["", "Next:"] if lines else []), *lines]))
 
 

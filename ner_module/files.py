@@ -225,7 +225,7 @@ def read_json_object(path: Path, most: int = MAX_TEXT) -> dict[str, Any]:
     try:
         found = json.loads(read_text(path, most))
         if not isinstance(found, dict):
-            raise ValueError("it holds no JSON object")
+            raise ValueError("it is not a JSON object")
         if (recorded := found.pop("checksum", None)) is not None and recorded != _checksum(found):
             raise ValueError("its content does not match its checksum")
     except DataError:
@@ -252,7 +252,7 @@ def check_output(
     for path in inputs:
         # Parents of an input, too, since a folder is replaced as a whole.
         if path.exists() and (place == path.resolve() or place in path.resolve().parents):
-            raise RunError(f"{output} is or holds {path}, which is read: choose another output")
+            raise RunError(f"{output} is or contains {path}, an input of this command: choose another output")
     if not output.exists() or (output.is_dir() and not any(output.iterdir())):
         return
     if not (output.is_file() or output.is_dir()):

@@ -61,7 +61,7 @@ class Parser(LightningArgumentParser):
         """Raise a ``UsageError``."""
         message = with_meant(message, self._option_string_actions)
         if found := re.match(r"unrecognized arguments: ([^-\s]\S*)", message):
-            message = f"{found[1]!r} is no option's value: name its option, such as --config or --run_dir"
+            message = f"{found[1]!r} has no option before it: name one, such as --config or --run_dir"
         elif re.search(r'Parser key "model.model_name_or_path":\s+Expected .* Got value: None', message):
             message = "no model is named: give --model.model_name_or_path NAME, or a --config"
         raise UsageError(in_brief(message), f"{self.prog} --help-all") from ex
@@ -87,7 +87,7 @@ class Parser(LightningArgumentParser):
         is_file = isinstance(node, yaml.ScalarNode) and node.value.endswith((".yaml", ".yml", ".json"))
         if not isinstance(node, yaml.MappingNode) and not is_file:
             where = f"{config}:{node.start_mark.line + 1}: the section {above.removesuffix('.')!r}"
-            self.error(f"{where} holds no options: write them below it, indented, as `name: value`")
+            self.error(f"{where} has no options: write them below it, indented, as `name: value`")
         known = {action.dest for action in self._actions if not action.dest.endswith(".help")}
         seen = set()
         for key, value in () if is_file else node.value:

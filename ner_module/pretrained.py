@@ -177,9 +177,7 @@ def check_config(fields: dict[str, Any], layers: int = 1_000) -> None:
         for pattern, most in _LIMITS.items():
             most = min(most, layers) if name.rstrip("s").endswith("layer") else most
             if isinstance(value, int) and value > most and pattern.search(name):
-                raise PretrainedError(
-                    f"the config asks for {name} {value:,}, which no such model has ({most:,} at most)"
-                )
+                raise PretrainedError(f"the config has {name} {value:,}, which is not plausible (at most {most:,})")
 
 
 def _check_sizes(folder: Path) -> None:

@@ -71,7 +71,7 @@ class Plan:
             return -(-len(lengths) // (self.batch_size * self.world_size))
         longest = int(lengths.max())
         if self.max_tokens < 2 * longest:
-            problem = f"it is {self.max_tokens}, less than two of the longest sequence, of {longest} subword tokens"
+            problem = f"it is {self.max_tokens}, less than twice the longest sequence, of {longest} subword tokens"
             raise DataError("--data.max_tokens", None, problem, f"give at least {2 * longest}")
         # A batch exceeds its even share by less than a sequence.
         return -(-int(lengths.sum()) // ((self.max_tokens - longest) * self.world_size))

@@ -69,7 +69,7 @@ def find_open_labels(
             advice = f"the types are {', '.join(labels.entity_types)}"
             raise DataError(_OPTION, None, f"no entity has the type {name!r}", advice)
     if labels.outside not in labels.names:
-        raise DataError(_OPTION, None, "the labels have none for words outside any entity", "leave the option out")
+        raise DataError(_OPTION, None, "the labels have no outside label", "omit the option")
     found = {name: _open_labels(given, split, encoded[name], labels) for name, split in stored.items()}
     return {name: open_labels for name, open_labels in found.items() if open_labels.table.any()}
 
@@ -81,7 +81,7 @@ def _open_labels(given: AnnotatedTypes, stored: StoredSplit, encoded: EncodedSpl
         annotated = types_of(file, given)
         rows.append(np.isin(types, ["", *(labels.entity_types if annotated is None else annotated)], invert=True))
         if rows[-1].any():
-            log.info("%s: words outside may be %s", file, ", ".join(types[rows[-1]]))
+            log.info("%s: outside words may be %s", file, ", ".join(types[rows[-1]]))
             wrong = np.isin(encoded.word_labels[words], np.flatnonzero(rows[-1][of_tags]))
             if wrong.any():
                 word = words.start + int(np.argmax(wrong))

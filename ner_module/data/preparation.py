@@ -52,7 +52,7 @@ _SHOW_PROGRESS_FROM = 20_000
 _FINDINGS = {
     "illegal_tags": "an illegal tag sequence, the first of {count:,} illegal tags; read by the conlleval rule",
     "windowed_sentences": "longer than {limit} subword tokens, the first of {count:,} such sentences; split into "
-    "overlapping windows, nothing is cut",
+    "overlapping windows",
     "clipped_words": "a word longer than {limit} subword tokens, the first of {count:,}; the model sees its beginning",
     "words_without_subword": "a word that vanishes in tokenization (control or zero-width characters), the first of "
     "{count:,}; it keeps its place and is predicted as outside any entity",
@@ -116,7 +116,7 @@ def store_splits(options: Any, command: str, cache: Path) -> dict[str, StoredSpl
             names = options.text_column_name, options.label_column_name, options.label_names
             columns = choose_columns(hub[split], where, *names)
             if split != needed and is_unlabelled(hub[split], columns):
-                log.info("%-10s left out: all labels of %s are -1, which is how hidden ones are given", split, where)
+                log.info("%-10s left out: all labels of %s are -1, which marks hidden labels", split, where)
             else:
                 stored[split] = _store_hub_split(cache, hub[split], where, columns)
     if needed not in stored and not (needed == "validation" and "train" in stored):
@@ -134,7 +134,7 @@ def find_split(splits: Mapping[str, T], name: str) -> T:
     if name not in splits:
         command = next(command for command, needed in NEEDED.items() if needed == name)
         advice = f"call setup({command!r}) first, with --data.{name}_file"
-        raise DataError(f"{name} data", None, "it is not there", advice)
+        raise DataError(f"{name} data", None, "not prepared", advice)
     return splits[name]
 
 
@@ -227,7 +227,7 @@ def report_splits(
             _report_split(name, stored[name], encoded[name], limit)
         with_context, _ = encoded[name].findings.get("sentences_with_context", (0, 0))
         if with_context:
-            message = "%-10s %9s sentences are read with up to %d subword tokens of their document"
+            message = "%-10s %9s sentences are encoded with up to %d subword tokens of their document"
             log.info(message, name, f"{with_context:,}", context_size)
         elif context_size and len(encoded[name]) > 1:
             log.warning(
@@ -276,7 +276,7 @@ def _digest(source: Path) -> str:
         while block := file.read(1 << 20):
             if len(block) == 1 << 20 and not block.strip(b"\0"):  # a sparse file may have any size
                 advice = "the file is damaged, or was never filled: restore it"
-                raise DataError(source, None, "it holds a mebibyte of zero bytes", advice)
+                raise DataError(source, None, "it contains a mebibyte of zero bytes", advice)
             digest.update(block)
     return digest.hexdigest()
 

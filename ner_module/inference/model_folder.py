@@ -95,7 +95,7 @@ def load_model_folder(
     about = _read_about(folder)
     named = read_json_object(folder / "config.json").get("id2label") or {}
     if [named[index] for index in sorted(named, key=int)] != about["data"]["label_names"]:
-        raise RunError(f"{folder}: config.json and {ABOUT} name other labels: export the model again")
+        raise RunError(f"{folder}: config.json and {ABOUT} have different labels: export the model again")
     data = NERDataModule()
     data.load_state_dict(about["data"] | {"tokenizer": tokenizer_to_files(load_tokenizer(str(folder)))})
     module = NERModule(**{"decoding": "greedy", **about["model"]})  # earlier versions decoded greedily
@@ -120,7 +120,7 @@ def fetch_model_folder(name: str, revision: str | None) -> Path:
     def check(path: str, **_: Any) -> Path:
         """Replaces a ``from_pretrained`` of transformers, without loading anything."""
         if not Path(path).is_dir():
-            raise OSError("neither is it a folder here, nor is it in the cache, and the hub cannot be asked")
+            raise OSError("it is neither a local folder nor in the cache, and the hub cannot be reached")
         return Path(path)
 
     return from_pretrained(check, name, revision)

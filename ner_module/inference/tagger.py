@@ -145,7 +145,7 @@ class NERTagger:
             return []
         for index, sentence in enumerate(sentences):
             if any(map(_SURROGATE.search, sentence.tokens)):
-                raise ValueError(f"text {index} holds half a surrogate pair, which is no character: decode it anew")
+                raise ValueError(f"text {index} contains a lone surrogate, which is not a character: decode it again")
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}: give at least 1")
         if documents is not None and len(documents) != len(sentences):

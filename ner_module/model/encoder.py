@@ -51,8 +51,8 @@ def build_from_base(
     model, absent = _load(model_name_or_path, revision, config)
     if lost := [key for key in absent if key.startswith(f"{model.base_model_prefix}.")]:
         raise PretrainedError(
-            f"the weights of {model_name_or_path!r} lack {len(lost)} tensors of the encoder, such as {lost[0]}; they "
-            "would be random numbers. Name a model whose weights belong to its config"
+            f"the weights of {model_name_or_path!r} lack {len(lost)} tensors of the encoder, such as {lost[0]}, which "
+            "would be randomly initialised: name a model whose weights match its config"
         )
     if is_tagger:
         log.info("%s is a tagger: %s", model_name_or_path, _relabel(model, label_names))
@@ -144,7 +144,7 @@ def _load_checked(path: str, *, config: Any, **kwargs: Any) -> Any:
     wanted = sum(parameter.numel() for parameter in model.base_model.parameters())
     held = sum(file.stat().st_size for file in Path(path).glob("*") if file.suffix in (".safetensors", ".bin"))
     if Path(path).is_dir() and wanted > held > 0:  # a parameter takes at least a byte
-        raise ValueError(f"its config asks for {wanted:,} numbers, its weights file has {held:,} bytes")
+        raise ValueError(f"its config needs {wanted:,} parameters, its weights file has {held:,} bytes")
     return AutoModelForTokenClassification.from_pretrained(path, config=config, **kwargs)
 
 

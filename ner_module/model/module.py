@@ -195,7 +195,7 @@ class NERModule(LightningModule):
         if is_exact(model):
             prepare(model)
         elif self.hparams["padding"] == "none":
-            message = "batches are padded: computing without padding is proven equal for %s, not for this %s"
+            message = "batches are padded: computing without padding is tested for %s, not for this %s"
             log.info(message, ", ".join(EXACT_FAMILIES), model.config.model_type)
         call_all("model", self.model)
 

@@ -61,7 +61,7 @@ def explain(error: BaseException, run: Run) -> str | None:
         return f"memory ran out ({_in_brief(error)}): set {advice}"
     problem = lost_contact(error) if isinstance(error, RuntimeError) else None
     if problem is not None:
-        return f"{problem} The checkpoints in {run.run_dir} are whole: start the job again."
+        return f"{problem} The checkpoints in {run.run_dir} are intact: start the job again."
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     calls = [(str(frame.f_globals.get("__name__")), frame.f_code.co_name) for frame in frames]
     restores = any(module.endswith("checkpoint_connector") and "restore" in function for module, function in calls)

@@ -48,7 +48,7 @@ def choose_point(
         return None
     points: list[OperatingPoint] = call_all("point", read, labels, decoding, asked)
     if not points:
-        raise RunError(f"{', '.join(asked)}: the extra operating_points, which would choose, is not there")
+        raise RunError(f"{', '.join(asked)}: this needs the extra operating_points, which was deleted")
     return points[0]
 
 

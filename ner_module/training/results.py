@@ -170,7 +170,7 @@ def end_reason(trainer: Trainer) -> str | None:
             return f"{reason.removesuffix(' Signaling Trainer to stop.')} (early stopping)"
     if trainer.global_step >= trainer.max_steps > 0:
         return f"--trainer.max_steps {trainer.max_steps} are done; to continue, resume with more or -1"
-    return "a callback asked for it" if trainer.should_stop else None
+    return "stopped by a callback" if trainer.should_stop else None
 
 
 def update_results(run_dir: Path, update: dict[str, Any], written: Sequence[str] = ()) -> None:

@@ -66,7 +66,7 @@ class ResumableFile:
                         self._crc = zlib.crc32(file.read(min(1 << 20, size - start)), self._crc)
                 if self._crc == progress["crc32"]:
                     return items, size
-                log.warning("%s was changed or damaged: it is written anew", self.part)
+                log.warning("%s was changed or damaged: it is rewritten", self.part)
         self._crc = 0
         return 0, 0
 

@@ -42,7 +42,7 @@ def keep_options(options: Any, checkpoint: dict[str, Any]) -> None:
     ):
         if 0 < (asked := options.trainer[f"max_{unit}"] or 0) < done:
             problem = f"--trainer.max_{unit} {asked}: {done:,} {unit} are done before"
-            raise RunError(f"{problem}; give more, or train anew")
+            raise RunError(f"{problem}; give more, or train from scratch")
     saved = {"model": checkpoint["hyper_parameters"], "data": checkpoint.get("datamodule_hyper_parameters", {})}
     for section, names in _KEPT.items():
         for name in names.split():
@@ -55,7 +55,7 @@ def keep_options(options: Any, checkpoint: dict[str, Any]) -> None:
             if asked != kept:
                 option = "--seed_everything" if name == "seed" else f"--{section}.{name}"
                 effect = f"no effect: training resumes from a checkpoint made with {kept}"
-                log.warning("%s %s has %s. To train anew, omit --ckpt_path.", option, asked, effect)
+                log.warning("%s %s has %s. To train from scratch, omit --ckpt_path.", option, asked, effect)
                 options[section][name] = kept
     if saved["data"].get("validation_file") and not options.data.validation_file and options.data.validation_fraction:
         log.warning("--data.validation_file null holds out sentences that the checkpoint learnt: F1 is too high")

@@ -112,7 +112,7 @@ def remove_if_unused(run_dir: Path) -> None:
 def run_lock(run_dir: Path) -> Iterator[None]:
     """Hold ``RUN/.lock``, or raise :class:`RunError` with host and id of the process that trains there."""
     if {run_dir.resolve(), run_dir.absolute()} & {Path("/", name) for name in _SYSTEM}:
-        raise RunError(f"--run_dir {run_dir} is a folder of the system: choose another")
+        raise RunError(f"--run_dir {run_dir} is a system folder: choose another")
     is_new = not run_dir.exists()
     run_dir.mkdir(parents=True, exist_ok=True)
     path = run_dir / ".lock"
@@ -188,7 +188,7 @@ def find_checkpoint(asked: str, run_dir: Path | None) -> Path:
         return others["previous"]
     if not path.is_file():
         raise RunError(f"no checkpoint {path}: {_existing()}")
-    remedy = f"give --ckpt_path {' or '.join(whole)}" if whole else "no other one of this run is whole; train again"
+    remedy = f"give --ckpt_path {' or '.join(whole)}" if whole else "no other checkpoint is intact; train again"
     raise RunError(f"{path} is damaged: {problem}; {remedy}")
 
 

@@ -80,9 +80,9 @@ def parse_config(text: str, where: str) -> dict[str, Any]:
         parts = [getattr(error, name, None) for name in ("context", "problem")] if mark else [str(error)]
         problem = " ".join(" ".join(filter(None, parts)).split())
         where += f":{mark.line + 1}" if mark else ""
-        raise RunError(f"{where}: no valid YAML: {problem}; correct the configuration") from error
+        raise RunError(f"{where}: invalid YAML: {problem}; correct the configuration") from error
     if not isinstance(content, dict):
-        raise RunError(f"{where}: the configuration holds no options; write them as `option: value`")
+        raise RunError(f"{where}: the configuration has no options; write them as `option: value`")
     return content
 
 
@@ -100,7 +100,7 @@ def plain_config(text: str, where: str, keep_all: bool) -> str:
     for section in _SECTIONS:
         options = found.get(section) or {}
         if not isinstance(options, dict):  # a string would be read as the path of another file
-            raise RunError(f"{where}: {section} holds no options; restore the file, or name another with --config")
+            raise RunError(f"{where}: {section} has no options; restore the file, or name another with --config")
         plain[section] = {}
         for name, value in options.items():
             if name == "default_root_dir":  # written by earlier versions

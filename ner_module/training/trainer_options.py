@@ -40,7 +40,7 @@ def check_trainer(trainer: Any) -> None:
     for name in _AT_LEAST_SOMETHING:
         value = trainer[name]
         if isinstance(value, (int, float)) and value <= 0 and (value, name[:4]) != (-1, "max_"):
-            raise RunError(f"--trainer.{name}: it is {value}, with which nothing is trained; give more or leave it out")
+            raise RunError(f"--trainer.{name}: it is {value}, so nothing would be trained; give more or omit it")
     if isinstance(time := trainer.max_time, dict):
         is_time = time and time.keys() <= _UNITS and min(time.values()) >= 0 < max(time.values())
     else:
@@ -48,7 +48,7 @@ def check_trainer(trainer: Any) -> None:
     if not is_time:
         raise RunError(f"--trainer.max_time: it is {time}; give days, hours, minutes and seconds, such as 00:12:00:00")
     if (trainer.min_epochs or 0) > (trainer.max_epochs or -1) > 0:
-        raise RunError(f"--trainer.min_epochs: --trainer.max_epochs {trainer.max_epochs} ends it before; leave it out")
+        raise RunError(f"--trainer.min_epochs: it exceeds --trainer.max_epochs {trainer.max_epochs}; omit it")
     if (trainer.gradient_clip_val or 0) < 0:
         raise RunError(f"--trainer.gradient_clip_val: it is {trainer.gradient_clip_val}; give null or more than 0")
     if trainer.overfit_batches:
@@ -85,12 +85,12 @@ def check_callbacks(callbacks: list[Callback]) -> None:
             continue
         if not _METRIC.fullmatch(monitor):
             known = ", ".join(f"val/{metric}" for metric in _METRICS)
-            problem = f"a callback watches {monitor!r}, which does not exist"
+            problem = f"a callback monitors {monitor!r}, which does not exist"
             raise RunError(f"{problem}: give one of {known}, val/f1/TYPE or train/loss")
         mode, right = getattr(callback, "mode", None), "min" if monitor.endswith("/loss") else "max"
         if mode not in (None, right):
             raise RunError(
-                f"{name} watches {monitor} with mode {mode}: the worst would be the best; give mode: {right}"
+                f"{name} monitors {monitor} with mode {mode}: the worst would count as the best; give mode: {right}"
             )
 
 
@@ -110,7 +110,7 @@ def check_watched(trainer: Trainer, has_sentences: bool) -> None:
         if is_late or not has_sentences:
             asked = "--trainer.check_val_every_n_epoch at most --trainer.max_epochs"
             asked = asked if is_late else "more than 0 to --trainer.limit_val_batches and --data.validation_fraction"
-            raise RunError(f"a callback watches {monitor}, and nothing is validated: leave it out, or give {asked}")
+            raise RunError(f"a callback monitors {monitor}, and nothing is validated: leave it out, or give {asked}")
         if (kind := monitor.split("/", 2)[2:]) and not set(kind) <= set(types):
-            problem = f"a callback watches {monitor}, of which the data have no entity"
+            problem = f"a callback monitors {monitor}, but the data have no such entity"
             raise RunError(f"{problem}: the types are {', '.join(sorted(types))}")

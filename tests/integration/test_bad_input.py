@@ -244,14 +244,14 @@ def test_an_option_that_does_not_exist_or_has_another_type(
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (b"model: [\n", "broken.yaml:2: no valid YAML"),
-        (b"model:\n\tdropout: 0\n", "broken.yaml:2: no valid YAML: while scanning"),
-        (b"seed_everything: !!python/name:os.system\n", "broken.yaml:1: no valid YAML: could not determine a construc"),
+        (b"model: [\n", "broken.yaml:2: invalid YAML"),
+        (b"model:\n\tdropout: 0\n", "broken.yaml:2: invalid YAML: while scanning"),
+        (b"seed_everything: !!python/name:os.system\n", "broken.yaml:1: invalid YAML: could not determine a construc"),
         (b"seed_everything: 1\ntrainer:\n  - max_epochs: 1\n", "broken.yaml:3: the section 'trainer'"),
         (b"trainer: max_epochs=1\n", "broken.yaml:1: the section 'trainer'"),
         (b"model:\n#  dropout: 0\n", "broken.yaml:1: the section 'model'"),
         (b"\xff\xfe", "not UTF-8"),
-        (b"just words\n", "holds no options"),
+        (b"just words\n", "has no options"),
         (b"a: " + b"x" * (1 << 20), "larger than 1 MiB"),
         (b"a: &a [x, x]\n" + b"b: [" + b"*a, " * 101 + b"x]\n", "101 aliases"),
         (None, "not a regular file"),

@@ -280,7 +280,7 @@ def test_a_checkpoint_of_an_earlier_version_is_used_but_not_resumed(run_main: Ru
     assert NERTagger.load(path).predict(["Ada met Ben."])
     outcome = run_main("fit", "--run_dir", run_dir, "--ckpt_path", "last", check=False)
     (error,) = outcome.errors()
-    assert "was written by an earlier version, which alone resumes its training" in error
+    assert "cannot be resumed: it has only weights, or is of an earlier version" in error
 
 
 # ---------------------------------------------------------------------- a new process, and what may be missing

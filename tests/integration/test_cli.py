@@ -108,7 +108,7 @@ def test_without_a_command_all_are_named(run_main: RunMain, arguments: list[str]
         (["fit", "--model.model_name_or_path", "m", "--trainer.max_epochs", "x"], ["max_epochs:", "value: x"]),
         (["fit", "--model.model_name_or_path", "m", "--data.batch_size", "null"], ["batch_size: it cannot be null"]),
         (["fit", "--data.predict_fil", "x"], ["no option --data.predict_fil; did you mean --data.predict_file or"]),
-        (["fit", "run/own.yaml"], ["'run/own.yaml' is no option's value: name its option, such as --config"]),
+        (["fit", "run/own.yaml"], ["'run/own.yaml' has no option before it: name one, such as --config"]),
         (["fit", "--config", "optoin.yaml"], ["optoin.yaml: there is no such file; did you mean option.yaml?"]),
         (["fit", "--config", "twice.yaml"], ["twice.yaml:2: 'model' is given twice"]),
         (["convert", "option.yaml", "section.yaml", "--over"], ["no option --over; did you mean --overwrite?"]),
@@ -185,7 +185,7 @@ def test_home_and_what_is_not_saved(
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     options = ["--trainer.max_epochs", 1, "--trainer.enable_checkpointing", "false", "--trainer.default_root_dir", "x"]
     outcome = run_main("fit", *fit_options, "--run_dir=~/run", *options)
-    assert outcome.out.endswith("run but for the model: --trainer.enable_checkpointing is false\n")
+    assert outcome.out.endswith("run, without the model: --trainer.enable_checkpointing is false\n")
     assert "warning: --trainer.default_root_dir has no effect: --run_dir" in outcome.err
     assert (tmp_path / "home" / "run" / "results.json").is_file()
     assert {path.name for path in tmp_path.iterdir()} == {"home"}

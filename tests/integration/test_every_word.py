@@ -184,7 +184,7 @@ def test_document_context_from_training_to_the_tagger(run_main: RunMain, tiny_mo
     base = ["--model.model_name_or_path", tiny_model(), "--data.train_file", path, "--data.validation_file", path]
     learn = ["--trainer.max_epochs", 8, "--trainer.check_val_every_n_epoch", 8, "--model.learning_rate", "1e-2"]
     fit = run_main("fit", *base, "--data.test_file", path, "--data.context_size", 40, *learn, "--run_dir", "run")
-    assert "60 sentences are read with up to 40 subword tokens of their document" in fit.err
+    assert "60 sentences are encoded with up to 40 subword tokens of their document" in fit.err
     run_main("test", "--run_dir", "run", "--ckpt_path", "last")
     scored = json_lines((tmp_path / "run" / "predictions" / "test.jsonl").read_text(encoding="utf-8"))
     predicted = json_lines(

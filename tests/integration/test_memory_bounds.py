@@ -29,7 +29,7 @@ def test_a_budget_that_is_too_small_is_one_line(fit_options: list[str], run_main
     outcome = run_main("fit", *fit_options, "--data.max_tokens", 20, "--run_dir", "run", check=False)
     assert outcome.code == 1
     [line] = outcome.errors()
-    assert line.startswith("error: --data.max_tokens: it is 20, less than two of the longest sequence")
+    assert line.startswith("error: --data.max_tokens: it is 20, less than twice the longest sequence")
 
 
 def test_gradient_checkpointing_changes_no_loss_and_keeps_fewer_tensors(

@@ -92,7 +92,7 @@ def test_less_than_is_done_is_refused_and_recorded_nowhere(
     before = (tmp_path / "run" / "config.yaml").read_text()
     outcome = run_main("fit", "--run_dir", "run", "--ckpt_path", "last", f"--trainer.{name}", 3, check=False)
     done = {"max_epochs": "20 epochs", "max_steps": "300 steps"}[name]
-    assert outcome.errors() == [f"error: --trainer.{name} 3: {done} are done before; give more, or train anew"]
+    assert outcome.errors() == [f"error: --trainer.{name} 3: {done} are done before; give more, or train from scratch"]
     assert (tmp_path / "run" / "config.yaml").read_text() == before
 
 

@@ -359,7 +359,7 @@ def test_a_section_that_is_a_file_name_is_not_followed(run_main: RunMain, traine
     (tmp_path / "run" / "config.yaml").write_text(f"trainer: {tmp_path / 'other.yaml'}\n")
     outcome = run_main("test", "--run_dir", "run", "--ckpt_path", "best", check=False)
     assert outcome.errors() == [
-        f"error: {tmp_path / 'run' / 'config.yaml'}: trainer holds no options; restore the file, or name another with "
+        f"error: {tmp_path / 'run' / 'config.yaml'}: trainer has no options; restore the file, or name another with "
         "--config"
     ]
 

@@ -146,7 +146,7 @@ def test_all_damaged_is_one_clear_error(folder: Path) -> None:
     for name in ("best", "last", "previous"):
         flip(folder / f"{name}.ckpt", 9000)
     forget()
-    with pytest.raises(RunError, match=r"last.ckpt is damaged: .* no other one of this run is whole"):
+    with pytest.raises(RunError, match=r"last.ckpt is damaged: .* no other checkpoint is intact"):
         find_checkpoint("last", folder.parent)
     write(folder, 3)
     with pytest.raises(RunError, match=r"best.ckpt is damaged: .* give --ckpt_path last"):

@@ -632,15 +632,11 @@ def test_a_command_without_its_data_says_so(make: Make, write: Write) -> None:
 def test_without_a_trainer_setup_takes_the_stage(make: Make, write: Write) -> None:
     data = make(train_file=write("B-PER O"), validation_file=write("O B-PER", name="dev"))
     alone = restored(data, test_file=str(write("O O B-PER", name="test")))
-    with pytest.raises(
-        DataError, match=r"test data: it is not there; call setup\('test'\) first, with --data.test_file"
-    ):
+    with pytest.raises(DataError, match=r"test data: not prepared; call setup\('test'\) first, with --data.test_file"):
         alone.test_dataloader()
     alone.setup("test")  # there is no training file
     assert [tags for _, tags in evaluated(alone, "test")] == [["O", "O", "B-PER"]]
-    with pytest.raises(
-        DataError, match=r"train data: it is not there; call setup\('fit'\) first, with --data.train_file"
-    ):
+    with pytest.raises(DataError, match=r"train data: not prepared; call setup\('fit'\) first, with --data.train_file"):
         alone.train_dataloader()
 
 

@@ -73,7 +73,7 @@ def test_the_run_says_and_saves_what_was_chosen(
     options = ["--trainer.max_steps", 2, "--trainer.accumulate_grad_batches", 2, "--run_dir", "run"]
     outcome = run_main("fit", *fit_options, *options)
     [line] = [line for line in outcome.err.splitlines() if line.startswith("run  ")]
-    assert "(1 x CPU, 1 thread), 32 sentences per step, precision bf16-mixed, which this GPU has" in line
+    assert "(1 x CPU, 1 thread), 32 sentences per step, precision bf16-mixed, this GPU's default" in line
     assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["trainer"]["precision"] == "bf16-mixed"
 
 

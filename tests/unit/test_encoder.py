@@ -173,7 +173,7 @@ def test_weights_that_lack_a_tensor_of_the_encoder_are_refused(
     del weights[lost]
     save_file(weights, tmp_path / "model" / "model.safetensors", {"format": "pt"})
     with pytest.raises(
-        PretrainedError, match=r"lack 1 tensors of the encoder, such as .*; they would be random"
+        PretrainedError, match=r"lack 1 tensors of the encoder, such as .*, which would be random"
     ) as raised:
         build_from_base(str(tmp_path / "model"), None, LABELS)
     assert lost in str(raised.value)

@@ -153,7 +153,7 @@ def test_a_file_with_a_hole_of_a_terabyte_is_not_read_to_its_end(tmp_path: Path)
     path.write_text("Rome B-LOC\n")
     os.truncate(path, 1 << 40)
     started = time.monotonic()
-    with pytest.raises(DataError, match="it holds a mebibyte of zero bytes"):
+    with pytest.raises(DataError, match="it contains a mebibyte of zero bytes"):
         store_files(tmp_path / "cache", [path], ReadingOptions())
     assert time.monotonic() - started < 5
 

@@ -238,12 +238,12 @@ def test_a_run_trains_and_resumes_with_it(run_main: Callable[..., Any], fit_opti
     options = [*fit_options, "--data.train_file", json.dumps(files), "--data.validation_file", files[0]]
     given = ["--data.test_file", "null", "--data.annotated_types", '{"people.conll": ["PER"]}', "--run_dir", "run"]
     first = run_main("fit", *options, *given, "--trainer.max_epochs", 1)
-    assert "people.conll: words outside may be LOC" in first.err
+    assert "people.conll: outside words may be LOC" in first.err
     assert yaml.safe_load((tmp_path / "run/config.yaml").read_text())["data"]["annotated_types"] == {
         "people.conll": ["PER"]
     }
     again = run_main("fit", "--run_dir", "run", "--ckpt_path", "last", "--trainer.max_epochs", 2)
-    assert "people.conll: words outside may be LOC" in again.err
+    assert "people.conll: outside words may be LOC" in again.err
 
 
 # ---------------------------------------------------------------- what is refused, and what is said
@@ -274,7 +274,7 @@ def test_a_training_refuses_files_that_do_not_exist(
 
 def test_labels_without_outside_are_refused(make: Make, tmp_path: Path) -> None:
     files = write(tmp_path, pos="a DT\ncat NN\nsat VB\n")
-    with pytest.raises(DataError, match="the labels have none for words outside any entity"):
+    with pytest.raises(DataError, match="the labels have no outside label"):
         make(train_file=files, annotated_types=["DT"])
 
 

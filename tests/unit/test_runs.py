@@ -216,7 +216,7 @@ def test_a_checkpoint_of_something_else_is_no_checkpoint(tmp_path: Path) -> None
 @pytest.mark.parametrize("path", ["/", "/tmp/..", "/dev", "/proc", "/sys", "/etc/", "/tmp/../usr", "/bin"])
 def test_a_folder_of_the_system_is_no_run(path: str) -> None:
     """Root may write there: a run in /dev is gone after the next start of the machine."""
-    said = f"^--run_dir {Path(path)} is a folder of the system: choose another"
+    said = f"^--run_dir {Path(path)} is a system folder: choose another"
     with pytest.raises(RunError, match=said), run_lock(Path(path)):
         pass
     assert not (Path(path) / ".lock").exists()

@@ -34,7 +34,7 @@ GIVEN = Namespace(
                        "check_val_every_n_epoch", "val_check_interval")),
         ({"accumulate_grad_batches": -1}, "accumulate_grad_batches: it is -1"),
         ({"check_val_every_n_epoch": -2}, "check_val_every_n_epoch: it is -2"),
-        ({"min_epochs": 5}, "min_epochs: --trainer.max_epochs 1 ends"),
+        ({"min_epochs": 5}, "min_epochs: it exceeds --trainer.max_epochs 1"),
         ({"max_time": {"minutes": -1}}, "max_time: it is .* give days, hours"),
         ({"max_time": {"minuets": 1}}, "max_time: it is .* give days, hours"),
         ({"gradient_clip_val": -1}, "gradient_clip_val: it is -1"),
@@ -72,11 +72,11 @@ def test_options_that_cannot_be_meant(options: dict[str, Any], said: str) -> Non
         (callbacks.EarlyStopping("train_loss"), "'train_loss', which does not exist: give one of .* train/loss"),
         (
             callbacks.EarlyStopping("val/f1_macro"),
-            "EarlyStopping watches val/f1_macro with mode min: .* mode: max",
+            "EarlyStopping monitors val/f1_macro with mode min: .* mode: max",
         ),
         (
             callbacks.ModelCheckpoint(monitor="val/f1"),
-            "ModelCheckpoint watches val/f1 with mode min: .* mode: max",
+            "ModelCheckpoint monitors val/f1 with mode min: .* mode: max",
         ),
         (callbacks.ModelCheckpoint(monitor="val/loss", mode="max"), "val/loss with mode max: .* give mode: min"),
     ],

@@ -153,7 +153,7 @@ def test_training_entities_that_cannot_be_read(tmp_path):
     path = tmp_path / "train_entities.json"
     for content, problem in (
         ("{", "the file is damaged"),
-        ("[1]", "holds no JSON object"),
+        ("[1]", "is not a JSON object"),
         ('{"PER": 1}', "not of the form"),
     ):
         path.write_text(content)

@@ -283,7 +283,7 @@ def test_wrong_use_is_one_line_and_writes_nothing(run):
         (["no.conll", "out.jsonl"], "no such file"),
         (["good.conll", "out.xyz"], "--to"),
         (["good.conll", "in.conll"], "exists already"),
-        (["good.conll", "good.conll", "--overwrite"], "which is read"),
+        (["good.conll", "good.conll", "--overwrite"], "an input of this command"),
         (["good.conll", "thesis.jsonl", "--overwrite"], "was not written by this command"),
         (["good.conll", "link.jsonl", "--overwrite"], "is a link to"),
         (["mixed.conll", "out.jsonl"], "mixed.conll:3: the tag 'B-X'"),

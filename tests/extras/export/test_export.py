@@ -241,7 +241,7 @@ def test_damaged_folders_are_explained(exported: Path, tmp_path: Path) -> None:
     for change, message in (
         ({}, "cannot be read as an ONNX model"),
         ({"format_version": 99}, "written by ner-module 0"),
-        ({"data": about["data"] | {"label_names": ["O"]}}, "name other labels"),
+        ({"data": about["data"] | {"label_names": ["O"]}}, "have different labels"),
     ):
         (folder / "ner_module.json").write_text(json.dumps(about | change))
         with pytest.raises(RunError, match=message):

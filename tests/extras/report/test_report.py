@@ -238,9 +238,9 @@ def test_more_errors_than_a_page_should_hold(tmp_path: Path, monkeypatch: pytest
     ("name", "content", "message"),
     [
         ("results.json", "{", "results.json: the file is damaged"),
-        ("results.json", "[]", "holds no JSON object"),
+        ("results.json", "[]", "is not a JSON object"),
         ("audit.json", "nope", "audit.json: the file is damaged"),
-        ("config.yaml", "a: [", "no valid YAML"),
+        ("config.yaml", "a: [", "invalid YAML"),
         ("predictions/test.jsonl", "{}", ":1: tokens: Field required"),
     ],
 )
