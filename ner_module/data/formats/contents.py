@@ -178,8 +178,8 @@ def _refuse_classes(texts: Sequence[str], labels: Sequence[str]) -> None:
 def refuse_running_text(options: ReadingOptions, labels: Sequence[str]) -> None:
     """Refuse cells of a column that nobody named and that holds no tags, if they are hardly labels either.
 
-    Nearly all differ, or none has a letter or digit. Numbers that recur may be ids of labels, lists are of a sentence each, and
-    where some are tags and others not that is said later.
+    Nearly all differ, or none has a letter or digit. Numbers that recur may be ids of labels, lists are of a sentence
+    each, and where some are tags and others not that is said later.
     """
     if not options.tagged or options.label_column_name is not None or options.label_names is not None:
         return
