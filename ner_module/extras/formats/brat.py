@@ -22,6 +22,7 @@ from ner_module.extras.formats.offsets import CountedOffsets
 
 # Types may hold spaces: other tools write them.
 _ENTITY = re.compile(r"([^\t]*)\t([^\t]+?)[ \t]([0-9]{1,9}[ \t][0-9]{1,9}(?:;[0-9]{1,9} [0-9]{1,9})*)(?:\t(.*))?")
+_QUOTE = re.compile(r"^T[0-9]+\t.*(?:\n[^\t\n]+$)+", re.MULTILINE)  # on several lines, as in the text
 _OTHER_KINDS = "REAMN*#"
 
 
@@ -69,7 +70,10 @@ def _annotations(path: Path, options: ReadingOptions) -> Iterator[tuple[Path, in
     if not path.is_file():
         raise DataError(path, None, "the annotations of this document are missing", "add them, if only an empty file")
     text = read_text(path, options.encoding, options.max_record, "document")
-    for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), 1):
+    text = _QUOTE.sub(lambda lines: lines[0].replace("\n", "\r"), text.replace("\r\n", "\n"))
+    number = 0
+    for line in text.split("\n"):
+        number += 1
         entity = _ENTITY.fullmatch(line)
         if not line.strip() or (line[0] in _OTHER_KINDS and entity is None):
             continue
@@ -83,6 +87,7 @@ def _annotations(path: Path, options: ReadingOptions) -> Iterator[tuple[Path, in
         else:
             start, end = map(int, entity[3].split())
             yield path, number, CharSpan(start, end, entity_type, entity[4])
+        number += line.count("\r")
 
 
 def _pieces(text: str, spans: list[CharSpan]) -> Iterator[tuple[int, int, int, list[CharSpan]]]:
