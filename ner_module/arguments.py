@@ -53,13 +53,13 @@ def complete_arguments(arguments: list[str]) -> Run:
     for config in configs:
         in_configs |= read_config(config) if config.exists() else {}  # a missing file is reported by the parser
 
-    def asked_for(name: str) -> str | None:
+    def last_value(name: str) -> str | None:
         """The last value given; ``null`` or an empty value on the command line overrides a configuration's."""
         value = [in_configs.get(name), *ahead[name]][-1]
         return None if value in (None, "", "null", "None") else str(value)
 
     recipe = configs[0].stem if configs else "fit"
-    chosen_dir, checkpoint_name = asked_for("run_dir"), asked_for("ckpt_path")
+    chosen_dir, checkpoint_name = last_value("run_dir"), last_value("ckpt_path")
     run_dir = Path(chosen_dir).expanduser() if chosen_dir else None
     resumes = starts_anew = False
     if checkpoint_name == "auto" or (checkpoint_name is None and command == "fit" and cluster.is_restart()):
@@ -130,7 +130,7 @@ def _saved_config(checkpoint: Path, command: str) -> Path:
             problem = str(error)
         else:
             path.write_text(plain_config(text, str(saved), keep_all), encoding="utf-8")
-            if not (problem := _edited_into_nonsense(saved, path, command)):
+            if not (problem := _config_problem(saved, path, command)):
                 return path
         log.warning("%s: %s; using the configuration in %s", saved, problem, checkpoint)
     carried = read_checkpoint(checkpoint)["ner_module"]["config"]
@@ -138,7 +138,7 @@ def _saved_config(checkpoint: Path, command: str) -> Path:
     return path
 
 
-def _edited_into_nonsense(saved: Path, plain: Path, command: str) -> str:
+def _config_problem(saved: Path, plain: Path, command: str) -> str:
     """Why an edited ``config.yaml`` cannot be parsed; empty if it can, or was not edited."""
     results: dict[str, Any] = {}
     with contextlib.suppress(DataError):

@@ -31,7 +31,7 @@ COMMANDS = {
 _SYNONYMS = {"train": "fit", "eval": "test", "evaluate": "test", "infer": "predict", "score": "test"}
 
 # Options of transformers' and other scripts -> the equivalent here.
-_ELSEWHERE = {
+_EQUIVALENTS = {
     **dict.fromkeys(("epochs", "num_epochs", "num_train_epochs"), "--trainer.max_epochs"),
     **dict.fromkeys(("gpus", "num_gpus", "device"), "--trainer.devices"),
     **dict.fromkeys(("output_dir", "save_dir"), "--run_dir"),
@@ -109,14 +109,14 @@ class CommandParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise a ``UsageError``."""
-        raise UsageError(with_meant(message, self._option_string_actions), f"{self.prog} --help")
+        raise UsageError(with_suggestion(message, self._option_string_actions), f"{self.prog} --help")
 
 
-def with_meant(message: str, options: Iterable[str]) -> str:
+def with_suggestion(message: str, options: Iterable[str]) -> str:
     """A parser's message; for an unknown option, with similar option names."""
     if found := re.match(r"unrecognized arguments: (-[^\s=]+)", message):
         named = [name for name in options if not name.endswith(("+", ".help"))]
-        same = _ELSEWHERE.get(found[1].strip("-").replace("-", "_"))
+        same = _EQUIVALENTS.get(found[1].strip("-").replace("-", "_"))
         meant = f"; did you mean {same}?" if same in named else did_you_mean(found[1], named)
         return f"there is no option {found[1]}{meant}"
     return message

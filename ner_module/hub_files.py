@@ -91,20 +91,20 @@ def retried(attempt: Callable[[], T]) -> T:
         try:
             return attempt()
         except Exception as error:
-            if not _is_passing(error):
+            if not _is_transient(error):
                 raise
             log.warning("the hub failed (%s); trying again in %d s", first_line(error), wait)
             time.sleep(wait)
     return attempt()
 
 
-def _is_passing(error: Exception) -> bool:
+def _is_transient(error: Exception) -> bool:
     """Whether an error is transient: a server error or a broken connection."""
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
     from huggingface_hub.utils import httpx  # type: ignore[attr-defined]
 
     if isinstance(error, LocalEntryNotFoundError):  # its cause is the network error
-        return isinstance(error.__cause__, Exception) and _is_passing(error.__cause__)
+        return isinstance(error.__cause__, Exception) and _is_transient(error.__cause__)
     if isinstance(error, HfHubHTTPError):
         return error.response.status_code >= 500 or error.response.status_code == 429
     if isinstance(error, httpx.HTTPError):

@@ -17,7 +17,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from ner_module.data.datamodule import NERDataModule
 from ner_module.errors import UsageError, did_you_mean
 from ner_module.files import shipped
-from ner_module.help import COMMANDS, FILLED, OPTIONS, plain, with_meant
+from ner_module.help import COMMANDS, FILLED, OPTIONS, plain, with_suggestion
 from ner_module.model.module import NERModule
 from ner_module.training.operating_points import POINT_OPTIONS
 from ner_module.training.runs import launch_command
@@ -59,7 +59,7 @@ class Parser(LightningArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise a ``UsageError``."""
-        message = with_meant(message, self._option_string_actions)
+        message = with_suggestion(message, self._option_string_actions)
         if found := re.match(r"unrecognized arguments: ([^-\s]\S*)", message):
             message = f"{found[1]!r} has no option before it: name one, such as --config or --run_dir"
         elif re.search(r'Parser key "model.model_name_or_path":\s+Expected .* Got value: None', message):

@@ -73,11 +73,11 @@ def load_tokenizer(model_name_or_path: str, revision: str | None = None) -> Any:
         raise PretrainedError(
             f"the model {model_name_or_path!r} has no tokenizer files (tokenizer.json); put them beside its config.json"
         )
-    tokenizer = _whole(tokenizer)
+    tokenizer = _untruncated(tokenizer)
     return tokenizer if is_ours or not _encode_as_running_text(tokenizer.backend_tokenizer) else _generic(tokenizer)
 
 
-def _whole(tokenizer: Any) -> Any:
+def _untruncated(tokenizer: Any) -> Any:
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
     return tokenizer
@@ -153,7 +153,7 @@ def tokenizer_from_files(files: dict[str, str]) -> Any:
             if name in files:
                 (Path(folder) / name).write_text(files[name], encoding="utf-8")
         try:
-            return _whole(AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False))
+            return _untruncated(AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False))
         except Exception as error:  # transformers raises many kinds for invalid files
             problem = f"{type(error).__name__}: {error}".splitlines()[0]
             raise PretrainedError(f"the checkpoint's tokenizer cannot be loaded ({problem}): use another") from error

@@ -42,7 +42,7 @@ class Subwords(dict[str, tuple[int, ...]]):
         self.num_special = len(whole) - len(bare)
 
     def cache(self, sentences: Iterable[Sequence[str]]) -> None:
-        """Encode the new forms of given sentences in one call, in which the tokenizer uses all cores."""
+        """Encode the new forms of given sentences in one call, which uses all cores and computes no offsets."""
         new = [word for word in dict.fromkeys(chain.from_iterable(sentences)) if word not in self]
         split = [[word] for word in new]
         encodings = self._backend.encode_batch_fast(split, is_pretokenized=True, add_special_tokens=False)

@@ -180,7 +180,7 @@ class TrainingSampler(Sampler[TrainingItem]):
     def position(self, epoch: int, batches: int) -> Position:
         """The position after a number of finished (not merely fetched) micro-batches of an epoch."""
         finished = _count(self._epoch(epoch)[:batches]) if batches else 0
-        if (begun := self._begun_in(epoch)) is None:
+        if (begun := self._resumed_in(epoch)) is None:
             return Position(epoch, batches, finished, self.plan, self.plan)
         return Position(epoch, batches, max(finished, begun.sequences), self.plan, begun.order)
 
@@ -208,13 +208,13 @@ class TrainingSampler(Sampler[TrainingItem]):
         unfinished = (index for index, together in enumerate(left) if _count([together]))
         return left, begun.batches if is_same_plan else next(unfinished, len(left) - 1)
 
-    def _begun_in(self, epoch: int) -> Position | None:
+    def _resumed_in(self, epoch: int) -> Position | None:
         begun = self._begun
         return begun if begun and begun.epoch == epoch and (begun.batches or begun.sequences) else None
 
     def _epoch(self, epoch: int) -> list[MicroBatch]:
         if self._planned[0] != epoch:
-            begun = self._begun_in(epoch)
+            begun = self._resumed_in(epoch)
             batches = (begun.order if begun else self.plan).epoch(self.lengths, epoch)
             if begun and begun.order != self.plan:
                 order = np.concatenate([part for together in batches for part in together])
@@ -291,7 +291,7 @@ def _ranks(trainer: Any) -> tuple[int, int]:
     return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
 
 
-def _as_it_is(batch: Any) -> Any:
+def _unchanged(batch: Any) -> Any:
     """Keep arrays, which stay on the host; the default converts them to tensors."""
     return batch
 
@@ -301,7 +301,7 @@ def _loader(assembler: BatchAssembler, sampler: Iterable[Any], options: Any, tra
         assembler,
         sampler=sampler,
         batch_size=None,
-        collate_fn=_as_it_is,
+        collate_fn=_unchanged,
         num_workers=options.num_workers,
         persistent_workers=options.num_workers > 0,
         # Only if the GPU computes: pinning would allocate memory on an unused one.

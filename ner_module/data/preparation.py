@@ -53,7 +53,7 @@ _FINDINGS = {
     "illegal_tags": "an illegal tag sequence, the first of {count:,} illegal tags; read by the conlleval rule",
     "windowed_sentences": "longer than {limit} subword tokens, the first of {count:,} such sentences; split into "
     "overlapping windows",
-    "clipped_words": "a word longer than {limit} subword tokens, the first of {count:,}; the model sees its beginning",
+    "clipped_words": "a word longer than {limit} subword tokens, the first of {count:,}; it is truncated",
     "words_without_subword": "a word that vanishes in tokenization (control or zero-width characters), the first of "
     "{count:,}; it keeps its place and is predicted as outside any entity",
 }

@@ -18,13 +18,13 @@ from torch import Tensor, nn
 from ner_module.model.packed import pad_sequences
 from ner_module.tagging import IGNORE_INDEX, LabelSet, legal_transitions
 
-_BARRED = -100.0
+_ILLEGAL_SCORE = -100.0
 """The score of an illegal transition in the loss. Not minus infinity: after a word without tokens the next label may
 seem illegal, and the loss would be infinite."""
 
 
 @lru_cache(maxsize=8)
-def barred_transitions(labels: LabelSet, device: torch.device) -> Tensor:
+def transition_mask(labels: LabelSet, device: torch.device) -> Tensor:
     """``[C, C]``: 0 if a label (second index) may follow another (first index), else minus infinity."""
     count = len(labels.names)
     legal = legal_transitions(labels.names, labels.scheme) if labels.can_be_illegal else [[True] * count] * count
@@ -67,7 +67,7 @@ class CRF(nn.Module):
     def _log_partition(self, logits_SLC: Tensor, seen_SL: Tensor) -> Tensor:
         """The log-partition ``[S]`` over the label sequences of ``seen_SL`` tokens; a constant if there are none."""
         outside, learnt_CC = self._labels.outside_id, self.transitions.float()
-        steps_CC = learnt_CC + barred_transitions(self._labels, logits_SLC.device).clamp(min=_BARRED)
+        steps_CC = learnt_CC + transition_mask(self._labels, logits_SLC.device).clamp(min=_ILLEGAL_SCORE)
         start_C = learnt_CC[outside]
         total_SC, begun_S = start_C.expand_as(logits_SLC[:, 0]), torch.zeros_like(seen_SL[:, 0])
         for logits_SC, seen_S in zip(logits_SLC.unbind(1), seen_SL.unbind(1), strict=True):
@@ -82,7 +82,7 @@ class CRF(nn.Module):
 
         ``log_probs_NWC`` are logits; a word that is certainly outside has minus infinity for all other labels.
         """
-        steps_CC = self.transitions.float() + barred_transitions(self._labels, log_probs_NWC.device)
+        steps_CC = self.transitions.float() + transition_mask(self._labels, log_probs_NWC.device)
         ends = steps_CC[self._labels.outside_id], steps_CC[:, self._labels.outside_id]
         forward, backward = ([end.expand_as(log_probs_NWC[:, 0])] for end in ends)
         for log_probs_NC in log_probs_NWC.unbind(1)[:-1]:

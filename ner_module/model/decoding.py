@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from ner_module.model.crf import CRF, barred_transitions
+from ner_module.model.crf import CRF, transition_mask
 from ner_module.tagging import LabelSet
 
 Decoding = Literal["viterbi", "greedy"]
@@ -65,7 +65,7 @@ def decode_words(
         certain_C[labels.outside_id] = 0.0
         log_probs_NWC = logits_NWC.log_softmax(-1).nan_to_num(0.0)  # labels stay legal even with NaN
         log_probs_NWC = torch.where(unseen_NW.unsqueeze(-1), certain_C, log_probs_NWC)
-        steps_CC = barred_transitions(labels, logits_TC.device)
+        steps_CC = transition_mask(labels, logits_TC.device)
         if crf is not None:
             probs_NWC, steps_CC = crf.marginals(log_probs_NWC), steps_CC + crf.transitions.float().nan_to_num(0.0)
         label_ids = _best_sequence(log_probs_NWC, steps_CC, labels.outside_id)

@@ -73,10 +73,10 @@ def explain(error: BaseException, run: Run) -> str | None:
     # Lightning itself raises errors for options that conflict with the data or each other.
     if isinstance(error, MisconfigurationException) or calls[-1][0].startswith("lightning."):
         return " ".join(str(error).split())
-    return _of_named_class(error)
+    return _of_configured_class(error)
 
 
-def _of_named_class(error: BaseException) -> str | None:
+def _of_configured_class(error: BaseException) -> str | None:
     """An error in a configured callback, logger or profiler; with its line if it is in the user's code."""
     cause = error
     frames = list(traceback.walk_tb(error.__traceback__))

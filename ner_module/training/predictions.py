@@ -140,7 +140,7 @@ class PredictionFile(Callback):
     ) -> None:
         self.output, self.checkpoint, self.output_tags, self.asked = output, checkpoint, output_tags, asked or {}
         self._file: ResumableFile | None = None
-        self._stretch = self._written = 0
+        self._chunk = self._written = 0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Open the file before the model is loaded, and resume after an earlier attempt."""
@@ -160,7 +160,7 @@ class PredictionFile(Callback):
             if self._written == total:  # nothing left: no other hook will be called
                 self._file.finish()
         self._written = data.predicted_before = trainer.strategy.broadcast(self._written)
-        self._stretch = self._written // LOOK_AHEAD
+        self._chunk = self._written // LOOK_AHEAD
 
     def on_predict_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any, **__: Any
@@ -194,10 +194,10 @@ class PredictionFile(Callback):
         if self._file is not None:
             self._file.close()
 
-    def _write_until(self, stretch: int, trainer: Trainer) -> None:
+    def _write_until(self, chunk: int, trainer: Trainer) -> None:
         """Write all chunks before this one; a collective, since all processes meet in ``take``."""
         data: NERDataModule = trainer.datamodule  # type: ignore[attr-defined]
-        for current in range(self._stretch, stretch):
+        for current in range(self._chunk, chunk):
             start = current * LOOK_AHEAD
             found = self._collected.take(trainer)
             if not trainer.is_global_zero:
@@ -215,7 +215,7 @@ class PredictionFile(Callback):
                     print(re.sub("[\x7f-\x9f]", lambda control: f"\\u{ord(control[0]):04x}", line))
                 sys.stdout.flush()
             self._written += len(lines)
-        self._stretch = max(self._stretch, stretch)
+        self._chunk = max(self._chunk, chunk)
 
     def _fingerprint(self, trainer: Trainer, data: NERDataModule, pl_module: LightningModule) -> dict[str, Any]:
         """Everything that the predictions depend on."""

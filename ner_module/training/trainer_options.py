@@ -14,7 +14,7 @@ from ner_module.model.trainer_check import REFUSED, refuse_callbacks
 from ner_module.training import cluster
 from ner_module.training.runs import NAMES
 
-_AT_LEAST_SOMETHING = (
+_POSITIVE = (
     *("max_epochs", "max_steps", "limit_train_batches", "accumulate_grad_batches", "check_val_every_n_epoch"),
     "val_check_interval",
 )
@@ -37,7 +37,7 @@ def check_trainer(trainer: Any) -> None:
     Raises:
         RunError: names the option and an alternative.
     """
-    for name in _AT_LEAST_SOMETHING:
+    for name in _POSITIVE:
         value = trainer[name]
         if isinstance(value, (int, float)) and value <= 0 and (value, name[:4]) != (-1, "max_"):
             raise RunError(f"--trainer.{name}: it is {value}, so nothing would be trained; give more or omit it")
