@@ -45,7 +45,7 @@ def test_brat(brat):
     between_tabs = re.sub(r"(?m)^(T[1-3]\tPER) (\d+) (\d+)\t", r"\1\t\2\t\3\t", "\n".join([*lines, *rest]))  # NER-UK
     on_lines = between_tabs.replace("\tNew York", "\tNew\nYork")
     assert [s.tags for s in read_sentences(brat(on_lines))] == [s.tags for s in sentences]
-    with pytest.raises(DataError, match="doc.ann:10: .*no brat annotation"):
+    with pytest.raises(DataError, match=r"doc.ann:10: .*no brat annotation"):
         list(read_sentences(brat(f"{on_lines}\nU1\tx".replace("\nE1\tX:T1\n*\tEquiv T1 T2", ""))))
     assert [s.tags for s in read_sentences(brat(between_tabs))] == [s.tags for s in sentences]
 
