@@ -36,12 +36,11 @@ def load_hub_dataset(name: str, config_name: str | None, revision: str | None) -
     """
     try:
         loaded = _load(name, config_name, revision)
-    except DataError:
-        raise
     except Exception as error:
         is_network = isinstance(error, ConnectionError) or type(error).__module__.startswith(("httpx", "httpcore"))
         is_library = type(error).__module__.startswith(("huggingface_hub", "datasets"))
-        if not (is_network or is_library or isinstance(error, (OSError, ValueError, RuntimeError))):
+        is_usual = isinstance(error, (OSError, ValueError, RuntimeError)) and not isinstance(error, DataError)
+        if not (is_network or is_library or is_usual):
             raise
         reason = first_line(error)
         if "scripts are no longer supported" in reason:

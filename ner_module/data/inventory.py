@@ -40,9 +40,8 @@ def _source_scheme(stored: StoredSplit, asked: str | None, outside_label: str | 
     if asked in BARE or not (asked or report["prefixed_words"]):
         return asked or bare_scheme(stored.seen, outside_label)
     if report["prefixed_words"]:
-        error = suspicious_tags(stored.seen)[0].error()
-        problem, advice = error.problem, f"{error.advice}, or"
-        path, line = error.path, error.line
+        found = suspicious_tags(stored.seen)[0]
+        path, line, problem, advice = found.path, found.line, found.problem, f"{found.advice}, or"
     else:
         _, path, line, _ = stored.seen[report["rarest_flat"]]
         problem = f"the tag {report['rarest_flat']!r} has no prefix such as B- or I-, which"

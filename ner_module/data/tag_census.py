@@ -199,9 +199,9 @@ def _prefixed_tags(prefixed: dict[str, int], labels: dict[str, int]) -> Iterator
         prefix, entity_type = split_tag(tag)
         if entity_type == UNTYPED and words[UNTYPED] < uses.total():
             advice = f"write it out, as in {prefix}-PER, or write O"
-            cuts_names = not mentions[UNTYPED] and by_mention  # B-PER I I
+            goes_on = by_mention and not mentions[UNTYPED]  # B-PER I I
             problem = f"{names[tag]} names no entity type, unlike the others"
-            yield tag, problem, advice, cuts_names or _is_slip(words[UNTYPED], uses.total())
+            yield tag, problem, advice, goes_on or _is_slip(words[UNTYPED], uses.total())
         if _JOINT.search(tag):
             advice = "keep one of them: entities in entities are not trained together"
             yield tag, f"{names[tag]} holds several tags, of which one type is made", advice, False

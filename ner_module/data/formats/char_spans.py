@@ -79,9 +79,8 @@ class SpanCounts:
 
     def note(self, path: Path, line: int) -> None:
         """Remember the place when something was changed there first; call it after each text."""
-        if self.first_change is not None:
-            return
-        if self.expanded or self.nested or self.overlapping or self.without_word or self.discontinuous:
+        changes = self.expanded or self.nested or self.overlapping or self.without_word or self.discontinuous
+        if changes and self.first_change is None:
             self.first_change = str(path), line
 
     def summary(self) -> str:
@@ -161,9 +160,8 @@ def check_spans(text: str, spans: list[CharSpan]) -> list[CharSpan]:
 
 def fits_text(text: str, span: CharSpan) -> bool:
     """Whether a span is inside a text and stands where its quote does."""
-    if not 0 <= span.start <= span.end <= len(text):
-        return False
-    return span.quote is None or same_text(text[span.start : span.end], span.quote)
+    is_inside = 0 <= span.start <= span.end <= len(text)
+    return is_inside and (span.quote is None or same_text(text[span.start : span.end], span.quote))
 
 
 def same_text(one: str, other: str) -> bool:

@@ -30,7 +30,7 @@ from ner_module.data.formats.contents import (
     choose_columns,
     is_constant,
     is_header,
-    refuse_running_text,
+    refuse_text,
     sentences_counted,
 )
 from ner_module.data.formats.files import read_lines, take, too_large
@@ -274,8 +274,8 @@ def _choose_columns(
         other = max((n for n in range(width) if n != text), key=lambda n: sum(not c.isdecimal() for c in {*columns[n]}))
         advice = f"name the columns: --data.text_column_name={other}, --data.label_column_name={text}"
         raise MisfitError(problem, advice)
-    if not found and (not names or names[label] not in TAGS):
-        refuse_running_text(options, columns[label])
+    if not found:
+        refuse_text(options, words, columns[label], bool(names) and names[label] in TAGS)
     marked = [cells[label] for line in lines if line[:1] == "#" and len(cells := layout.split(line)) == width]
     return layout._replace(label=label, tags=tags, odd=frozenset(marked) - tags)
 

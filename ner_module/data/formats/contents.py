@@ -29,7 +29,6 @@ _MOST_KEYS = 50
 _SHARE = 0.9  # of the cells of a column of tags; the rest are typing errors, which are for others to find
 _MORE_THAN_LABEL = re.compile(r"\[|O$|[BIESLU]-")
 _BARE = re.compile(r"[^\W\d_][\w.:&/-]*")
-_CLASS = re.compile(rf"[0-9.]+|{_BARE.pattern}")
 _PAIR = re.compile(r"(?:^|\|)([^=|]+)=([^|]*)")
 
 
@@ -96,9 +95,8 @@ def is_header(rows: Sequence[Sequence[str]]) -> bool:
     columns = list(zip(*rows, strict=True))
     lone = len(first) > 2 and not any(name in column for name, *column in columns)
     numbered = any(not name.isdecimal() and all(map(str.isdecimal, column)) for name, *column in columns)
-    return lone and (
-        (numbered and len(rows) > 2) or any(usual) or any(column.rank == 3 for column in tag_columns(rows[1:]))
-    )
+    named = any(usual) or (numbered and len(rows) > 2)
+    return lone and (named or any(column.rank == 3 for column in tag_columns(rows[1:])))
 
 
 def choose_columns(
@@ -132,8 +130,6 @@ def choose_columns(
             otherwise = "set --data.format csv where commas or semicolons separate, conll where spaces do"
         raise MisfitError(f"{problem}, so there are no tags", f"add the tags, or {otherwise}")
     found = tag_columns(rows, {text, *counted})
-    if guess is not None and not found and options.label_column_name is None:
-        _refuse_classes(words, [row[guess] for row in rows])
     if guess is None or not found or options.label_column_name is not None:
         return text, guess, found
     option, by_name = "--data.label_column_name", bool(names) and names[guess] in TAGS
@@ -167,25 +163,22 @@ def _column(asked: str | None, names: Sequence[str], width: int, usual: Sequence
     raise MisfitError(problem, f"{NAME_COLUMNS} ({known}; a number counts from 0)")
 
 
-def _refuse_classes(texts: Sequence[str], labels: Sequence[str]) -> None:
-    """Refuse texts of several words, each with one class, as for the classification of texts."""
-    pairs = zip(texts, labels, strict=True)
-    if sum(" " in text.strip() and bool(_CLASS.fullmatch(label)) for text, label in pairs) * 2 > len(texts) > 2:
-        problem = f"most words hold spaces, with labels such as {labels[-1]!r}: this looks like texts with a class each"
-        raise MisfitError(problem, "give one word a line with its tag, or name the column: --data.label_column_name")
+def refuse_text(options: ReadingOptions, words: Sequence[str], labels: Sequence[str], by_name: bool) -> None:
+    """Refuse cells of a column that holds no tags, if words and labels are texts of several words and their classes.
 
-
-def refuse_running_text(options: ReadingOptions, labels: Sequence[str]) -> None:
-    """Refuse cells of a column that nobody named and that holds no tags, if they are hardly labels either.
-
-    Nearly all differ, or none has a letter or digit. Numbers that recur may be ids of labels, and a list belongs to a
-    sentence; a mixture of tags and others is reported later.
+    Without a usual name, also if nearly all labels differ, or none has a letter or digit. Numbers that recur may be
+    ids, lists are of a sentence each, and where some are tags and others not that is said later.
     """
-    if not options.tagged or options.label_column_name is not None or options.label_names is not None:
+    if not options.tagged or options.label_column_name is not None:
         return
+    classed = (word for word, label in zip(words, labels, strict=True) if label.isdecimal() or _BARE.fullmatch(label))
+    if sum(" " in text.strip() for text in classed) * 2 > len(words) > 2:
+        problem = f"most words hold spaces, with labels such as {labels[-1]!r}: this looks like texts with a class each"
+        raise MisfitError(problem, f"give one word a line with its tag, or {NAME_COLUMNS}")
     labels = " ".join(labels).split()  # of a sentence each, maybe
     are_ids = all(map(str.isdecimal, labels)) and (len(labels) < _MANY or len(set(labels)) * 2 < len(labels))
-    if are_ids or sum(map(bool, map(_MORE_THAN_LABEL.match, labels))) * _MANY > len(labels):
+    has_tags = sum(map(bool, map(_MORE_THAN_LABEL.match, labels))) * _MANY > len(labels)
+    if by_name or options.label_names is not None or are_ids or has_tags:
         return
     are_names = sum(map(str.isupper, labels)) * 2 > len(labels)  # in a text of three words all labels may differ
     if (len(set(labels)) * 4 > len(labels) * 3 and not are_names) or not any(map(str.isalnum, "".join(labels))):

@@ -67,7 +67,4 @@ class ReadingOptions:
 
 def first_in(names: Iterable[str], holder: Container[str]) -> str | None:
     """The first of the names that a record or header has."""
-    for name in names:
-        if name in holder:
-            return name
-    return None
+    return next((name for name in names if name in holder), None)

@@ -92,9 +92,9 @@ class RecordReader:
             return None
         if isinstance(item, AnnotatedText):
             return self._read_text(item, line)
-        if item is None or isinstance(item, str):
-            return None
-        raise MisfitError(*no_object(item))
+        if item is not None and not isinstance(item, str):
+            raise MisfitError(*no_object(item))
+        return None
 
     def _read_record(self, record: Record) -> Sentence | AnnotatedText:
         if self._formats is None and (key := first_in(_OF_TOOLS, record)):
@@ -230,10 +230,8 @@ def of_tokens(record: Record, key: str | None) -> Sentence:
 
 def find_text(record: Record, asked: str | None) -> str | None:
     """The text of a record, if it has one."""
-    for name in TEXTS if asked is None else (asked,):
-        if isinstance(value := record.get(name), str):
-            return value
-    return None
+    values = map(record.get, TEXTS if asked is None else (asked,))
+    return next((value for value in values if isinstance(value, str)), None)
 
 
 def text_of(record: Record, asked: str | None) -> str:
@@ -258,9 +256,9 @@ def parse_span(item: Any) -> list[CharSpan]:
     """A span; several when it carries several labels. Offsets may be written as strings or floats."""
     start = end = labels = quote = None
     if isinstance(item, dict):
-        inner = next((each for each in item.values() if isinstance(each, dict)), {})  # {"position": {"start": 0, …}}
-        item = {**inner, **item}
         start, end, labels, quote, length, name = (key and item[key] for key in _span_keys(tuple(item)))
+        if end is None and (key := next((key for key, each in item.items() if isinstance(each, dict)), None)):
+            return parse_span({**item[key], **item, key: None})  # {"position": {"start": 0, …}, …}
         if end is None and isinstance(start, list):
             start, end = start if len(start) == 2 else (None, None)
         elif end is None and type(start) is type(length) is int:

@@ -31,7 +31,7 @@ from ner_module.data.formats.contents import (
     are_no_words,
     choose_columns,
     is_header,
-    refuse_running_text,
+    refuse_text,
     sentences_counted,
     tag_columns,
 )
@@ -51,13 +51,12 @@ _SENTENCE_IDS = ("sentence_id", "sentence #", "sentence_idx", "sentence_number",
 _MANY_WORDS = ("tokens", "words", *TEXTS)  # columns that hold more than one word a row
 _ABOVE = re.compile(rf"{PLAIN_COMMENT.pattern}|# \S+ ")  # comments; a column may be called "# sentence"
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
-_ENDS = ("", DOCSTART)  # where a table was made of a column file: ``,O`` or ``-DOCSTART-,O``
-_NO_WORD = {*_ENDS, OUTSIDE, "-X-", "_"}
+_NO_WORD = {"", DOCSTART, OUTSIDE, "-X-", "_"}  # rows between sentences, where a column file was made a table
 _ITEM = r"""'(?:[^'\\]|\\.)*+'|"(?:[^"\\]|\\.)*+"|-?[0-9]++"""
 _ITEMS = re.compile(_ITEM, re.DOTALL)
 # A list in {'entities': […]} or array([…], dtype=object), and a tuple of strings.
-_WRAPPED = re.compile(r"""(?:\{\s*['"]entities['"]\s*:|array\()\s*(\[.*\])\s*,?\s*(?:dtype=\w+)?\s*[)}]""", re.DOTALL)
-_TUPLE = re.compile(r"""\((['"].*['"],?)\)""", re.DOTALL)
+_WRAPPED = re.compile(r"""^(?:\{\s*['"]entities['"]\s*:|array\()\s*(\[.*\])\s*,?\s*(?:dtype=\w+)?\s*[)}]$""", re.DOTALL)
+_TUPLE = re.compile(r"""^\((['"].*['"],?)\)$""", re.DOTALL)
 _BEGINS_LIST = re.compile(r"""\[\s*(?:['"\[({]|[-\s,0-9]*\]$)|\{['"]""")  # [sic] and [1] begin words
 _LIST = re.compile(rf"\[(?:[\s,]*(?:{_ITEM}))*+[\s,]*\]", re.DOTALL)
 
@@ -158,7 +157,7 @@ def _of_width(path: Path, rows: Iterable[_Row], width: int, layout: _Layout) -> 
                 continue
             problem = f"the row has {len(cells)} cell{'s' * (len(cells) != 1)}, the table {width} columns"
             raise DataError(path, line, problem, "complete or remove it, or quote the cells that hold a separator")
-        is_end = cells and layout.sentence is None and cells[layout.text] in _ENDS and {*cells} <= _NO_WORD
+        is_end = cells and layout.sentence is None and cells[layout.text] in ("", DOCSTART) and {*cells} <= _NO_WORD
         yield (line, [], line) if is_end else row
 
 
@@ -201,8 +200,8 @@ def _find_layout(
     default = (left[0] if len(left) == 1 else None, tags) if names else (min([*left, len(first) - 1]), -1)
     of_words_and_tags = (*WORDS, *TEXTS), (*TAGS, "entities", "spans")
     text, label, found = choose_columns(options, names, body, of_words_and_tags, default, (), say)
-    if label is not None and not found and not names:
-        refuse_running_text(options, columns[label])
+    if label is not None and not found:
+        refuse_text(options, columns[text], columns[label], bool(names))
     ids = (first_in(usual, names) for usual in (_SENTENCE_IDS, DOCUMENTS))
     sentence, document = (None if name is None else names.index(name) for name in ids)
     if sentence is None and not has_breaks:
@@ -301,11 +300,7 @@ def _list(cell: str) -> list[Any]:
     >>> [_list(cell) for cell in ("['New' 'York']", '["a", "b"]', "O  B-LOC", "[0 3]")]
     [['New', 'York'], ['a', 'b'], ['O', 'B-LOC'], [0, 3]]
     """
-    cell = cell.strip(" ")
-    if wrapped := _WRAPPED.fullmatch(cell):
-        cell = wrapped[1]
-    elif of_strings := _TUPLE.fullmatch(cell):
-        cell = f"[{of_strings[1]}]"
+    cell = _TUPLE.sub(r"[\1]", _WRAPPED.sub(r"\1", cell.strip(" ")))
     if not _BEGINS_LIST.match(cell):
         return [part for part in re.split("[ \\t]+", cell) if part]
     with contextlib.suppress(ValueError, RecursionError, SyntaxError, MemoryError):

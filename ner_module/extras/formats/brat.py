@@ -70,10 +70,8 @@ def _annotations(path: Path, options: ReadingOptions) -> Iterator[tuple[Path, in
     if not path.is_file():
         raise DataError(path, None, "the annotations of this document are missing", "add them, if only an empty file")
     text = read_text(path, options.encoding, options.max_record, "document")
-    text = _QUOTE.sub(lambda lines: lines[0].replace("\n", "\r"), text.replace("\r\n", "\n"))
-    number = 0
-    for line in text.split("\n"):
-        number += 1
+    text = _QUOTE.sub(lambda at: at[0].replace("\n", "\r") + "\n" * at[0].count("\n"), text.replace("\r\n", "\n"))
+    for number, line in enumerate(text.split("\n"), 1):
         entity = _ENTITY.fullmatch(line)
         if not line.strip() or (line[0] in _OTHER_KINDS and entity is None):
             continue
@@ -87,7 +85,6 @@ def _annotations(path: Path, options: ReadingOptions) -> Iterator[tuple[Path, in
         else:
             start, end = map(int, entity[3].split())
             yield path, number, CharSpan(start, end, entity_type, entity[4])
-        number += line.count("\r")
 
 
 def _pieces(text: str, spans: list[CharSpan]) -> Iterator[tuple[int, int, int, list[CharSpan]]]:

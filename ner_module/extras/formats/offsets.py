@@ -23,11 +23,7 @@ from ner_module.errors import DataError
 _SHIFTS = {"inclusive": (0, 1), "from_one": (-1, -1), "from_one_inclusive": (-1, 0)}
 # What is counted of a text, how large a unit of it is, and back to the text.
 _FORMS: dict[str, tuple[Callable[[str], Any], int, Callable[[Any], str]]] = {
-    "utf16": (
-        partial(str.encode, encoding="utf-16-le"),
-        2,
-        partial(bytes.decode, encoding="utf-16-le", errors="ignore"),
-    ),
+    "utf16": (lambda text: text.encode("utf-16-le"), 2, lambda units: units.decode("utf-16-le", "ignore")),
     "bytes": (str.encode, 1, partial(bytes.decode, errors="ignore")),
     "crlf_as_one": (lambda text: text.replace("\r\n", "\n"), 1, lambda text: text.replace("\n", "\r\n")),
     "lf_as_two": (lambda text: text.replace("\n", "\r\n"), 1, lambda text: text.replace("\r\n", "\n")),
@@ -163,16 +159,14 @@ class CountedOffsets:
         for what, marked in self._cut.items():
             if len(marked) >= max(_FEW, self._seen / 2):
                 shown = ", ".join(map(describe, dict.fromkeys(marked[:3])))
-                share = f"{len(marked):,} of {self._seen:,} spans"
-                notes.append(f"{share} {what} inside words, which are taken whole: {shown}")
+                problem = f"{len(marked):,} of {self._seen:,} spans {what} inside words"
+                notes.append(f"{problem}, which are taken whole: {shown}")
         return "; ".join(notes) or None
 
     def _merge(self, text: str, spans: list[CharSpan], line: int) -> list[CharSpan]:
         """Types that are tags (B-PER, I-PER): a span for each entity, once a text shows that they are."""
-        if not spans or not _TAG.fullmatch(spans[0].entity_type):
-            return spans
         types = {span.entity_type for span in spans}
-        if not all(map(_TAG.fullmatch, types)):
+        if not types or not all(map(_TAG.fullmatch, types)):
             return spans
         self._has_tags = self._has_tags or len({name[2:] for name in types}) < len(types)
         if not self._has_tags:
@@ -196,5 +190,4 @@ def _stripped(text: str, span: CharSpan) -> tuple[int, int]:
 
 def _is_exact(text: str, span: CharSpan) -> bool:
     """Whether a span stands where its quote does, without white space around it."""
-    marked = text[max(span.start, 0) : max(span.end, 0)]
-    return fits_text(text, span) and (marked == marked.strip() or marked == span.quote)
+    return fits_text(text, span) and (_stripped(text, span) == span[:2] or text[span.start : span.end] == span.quote)
