@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lightning.pytorch import Trainer
 
 from ner_module.errors import for_terminal
 from ner_module.training import progress
@@ -42,6 +43,14 @@ def test_every_stage_prints_lines(
     rate = re.search(r"([\d.]+) (batches/s|s/batch)", first)
     assert rate is not None
     assert float(rate[1]) > 0.5 if rate[2] == "batches/s" else float(rate[1]) < 2
+
+
+def test_the_time_left_counts_the_epochs_to_come() -> None:
+    trainer = Trainer(max_epochs=3, logger=False, enable_checkpointing=False, accelerator="cpu")
+    trainer.training, trainer.fit_loop.max_batches = True, 10
+    assert progress._pace(trainer, 3.0, 4) == "3.0 s/batch  00:12 left, training 01:12"
+    trainer.fit_loop.epoch_progress.current.completed = 2
+    assert progress._pace(trainer, 0.5, 4) == "2.0 batches/s  00:02 left"
 
 
 def test_the_bar_of_a_terminal_shares_no_line_with_what_follows(
