@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import sys
 import time
@@ -274,6 +275,10 @@ def test_on_a_phone_scores_are_in_sight(browser: Any, runs: list[Path], tmp_path
     with Visit(browser, runs[0] / "report.html", 390) as page:
         assert page.locator(".score").bounding_box()["y"] < 300
         _is_readable_on_a_phone(page)
+        headings = page.get_by_role("columnheader", name=re.compile("^F1$"))
+        rights = [heading.bounding_box() for heading in headings.all()]
+        assert len(rights) >= 2
+        assert all(box["x"] + box["width"] <= 390 for box in rights)
 
 
 def _is_readable_on_a_phone(page: Any) -> None:
