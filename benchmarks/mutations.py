@@ -5,9 +5,9 @@
     python benchmarks/mutations.py --seed 1 --only data/batching.py training/
 
 A mistake is a comparison turned around, ``and`` for ``or``, a sum for a difference, a ``not`` left out, or a number
-off by one in a comparison or an index. Unit tests that name the module come first, then all other fast ones. What
-survives is printed with its line: either a test is missing there, or the mistake changes nothing that matters, which a
-person decides.
+off by one in a comparison or an index. The fast tests run that execute the line, which `pytest-cov` says; where only
+other processes execute it, those that name the module, and the integration tests. What survives is printed with its
+line: either a test is missing there, or the mistake changes nothing that matters, which a person decides.
 """
 
 from __future__ import annotations
@@ -25,10 +25,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import coverage
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "ner_module"
-LIMIT = 3600.0
-"""Seconds that a group of tests may take; the unbroken ones take a few minutes."""
+LIMIT = 1200.0
+"""Seconds that the tests of a line may take; the unbroken ones take a few minutes."""
+MOST_TESTS = 200
 _TURNED = {
     ast.Eq: "!=",
     ast.NotEq: "==",
@@ -96,38 +99,55 @@ def _broken(node: ast.expr) -> str | None:
     return None
 
 
-def tests_for(path: Path) -> list[list[str]]:
-    """Groups of pytest arguments, the quickest and likeliest to fail first."""
-    name = str(path.relative_to(ROOT).with_suffix("")).replace("/", ".")
-    files = sorted((ROOT / "tests").rglob("test_*.py"))
-    naming = [str(file.relative_to(ROOT)) for file in files if name in file.read_text(encoding="utf-8")]
-    unit = [file for file in naming if file.startswith("tests/unit/")]
-    return [[str(path.relative_to(ROOT)), *unit], ["tests/unit"], ["tests/integration"], ["tests/extras"]]
+def measure_coverage() -> coverage.CoverageData:
+    """Which fast tests execute each line of the package; measured once for each commit."""
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    data = coverage.CoverageData(str(ROOT / "build" / "mutations" / commit.strip()))
+    if not Path(data.data_filename()).exists():
+        Path(data.data_filename()).parent.mkdir(parents=True, exist_ok=True)
+        command = ["-m", "pytest", "-q", "-n", "2", "--cov", "ner_module", "--cov-context", "test", "--cov-report", ""]
+        environment = {**os.environ, "COVERAGE_FILE": data.data_filename()}
+        if subprocess.run([sys.executable, *command], cwd=ROOT, env=environment).returncode:
+            sys.exit("without a mistake, tests fail, too; mend them first")
+    data.read()
+    return data
 
 
-def noticed_by(mutation: Mutation | None) -> str:
-    """The first test that fails on a copy of the repository with this mistake, or with none; empty where all pass."""
+def tests_for(mutation: Mutation, data: coverage.CoverageData) -> list[str]:
+    """Tests that execute the line, the likeliest to fail first; where only other processes do, those of its module."""
+    name = str(mutation.path.relative_to(ROOT).with_suffix("")).replace("/", ".")
+    naming = [file for file in sorted((ROOT / "tests").rglob("test_*.py")) if name in file.read_text(encoding="utf-8")]
+    files = [str(file.relative_to(ROOT)) for file in naming]
+    contexts = data.contexts_by_lineno(str(mutation.path)).get(mutation.line, [])
+    tests = {context.rpartition("|")[0] for context in contexts} - {""}
+
+    def rank(test: str) -> tuple[bool, bool, str]:
+        return test.partition("::")[0] not in files, not test.startswith("tests/unit"), test
+
+    return sorted(tests, key=rank)[:MOST_TESTS] or [*files, "tests/integration"]
+
+
+def noticed_by(mutation: Mutation, tests: list[str]) -> str:
+    """The first of the tests that fails on a copy of the repository with this mistake; empty where all pass."""
     with tempfile.TemporaryDirectory(prefix="ner-mutation-") as folder:
         copy = Path(folder) / "copy"
         ignored = shutil.ignore_patterns(".git", ".venv", "runs", "build", "__pycache__", ".*_cache", ".hypothesis")
         shutil.copytree(ROOT, copy, ignore=ignored)
-        if mutation:
-            target = copy / mutation.path.relative_to(ROOT)
-            lines = target.read_text(encoding="utf-8").splitlines()
-            lines[mutation.line - 1] = mutation.after
-            target.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        target = copy / mutation.path.relative_to(ROOT)
+        lines = target.read_text(encoding="utf-8").splitlines()
+        lines[mutation.line - 1] = mutation.after
+        target.write_text("\n".join(lines) + "\n", encoding="utf-8")
         environment = {**os.environ, "PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1"}
-        for group in tests_for(mutation.path) if mutation else [["ner_module", "tests"]]:
-            command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *group]
-            try:
-                done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, timeout=LIMIT)
-            except subprocess.TimeoutExpired:  # a loop without an end, say
-                return "the time limit"
-            if done.returncode not in (0, 5):
-                lines = done.stdout.decode(errors="replace").splitlines()
-                failed = [line.split()[1] for line in lines if line.startswith(("FAILED ", "ERROR "))]
-                return [f"exit code {done.returncode}", *failed][-1]
-    return ""
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+        try:
+            done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, timeout=LIMIT)
+        except subprocess.TimeoutExpired:  # a loop without an end, say
+            return "the time limit"
+    if done.returncode == 0:
+        return ""
+    lines = done.stdout.decode(errors="replace").splitlines()
+    failed = [line.split()[1] for line in lines if line.startswith(("FAILED ", "ERROR "))]
+    return [f"exit code {done.returncode}", *failed][-1]
 
 
 def choose(seed: int, only: Sequence[str]) -> list[Mutation]:
@@ -154,12 +174,11 @@ def main() -> int:
     chosen = choose(arguments.seed, arguments.only)
     random.Random(arguments.seed).shuffle(chosen)  # so that the first ones are as good as any
     chosen = chosen[: arguments.most]
-    if failed := noticed_by(None):
-        print(f"without a mistake, {failed} fails, too; mend it first", file=sys.stderr)
-        return 1
+    data = measure_coverage()
+    tests = [tests_for(mutation, data) for mutation in chosen]
     noticed = 0
     with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
-        for mutation, failed in zip(chosen, pool.map(noticed_by, chosen), strict=True):
+        for mutation, failed in zip(chosen, pool.map(noticed_by, chosen, tests), strict=True):
             noticed += bool(failed)
             place = f"{mutation.path.relative_to(ROOT)}:{mutation.line}"
             print(f"{'noticed ' if failed else 'SURVIVED'}  {place}  {mutation.after.strip()}  {failed}", flush=True)
