@@ -52,7 +52,7 @@ def cpu_build(pin: str) -> str:
     except subprocess.CalledProcessError:
         old = re.sub(r"^#.*\n", "", (FOLDER / "torch-cpu.txt").read_text(encoding="utf-8"), flags=re.MULTILINE)
         if not old.startswith(f"{pin}+cpu "):
-            sys.exit(f"{CPU_INDEX} cannot be reached, and torch-cpu.txt has no hashes of {pin}+cpu: it stays as it is")
+            sys.exit(f"{CPU_INDEX} cannot be reached, and torch-cpu.txt lacks {pin}+cpu: only uv.lock was written")
         print(f"{CPU_INDEX} cannot be reached: torch-cpu.txt stays as it is", file=sys.stderr)
         return old
 
