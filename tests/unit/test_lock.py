@@ -1,9 +1,12 @@
-"""The lock in requirements/: complete, with hashes, in agreement with pyproject.toml, and what is installed by."""
+"""uv.lock and its export in requirements/: complete, with hashes, in agreement with pyproject.toml and each other."""
 
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import tomllib
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -51,7 +54,10 @@ def test_a_package_stands_in_one_file() -> None:
 def test_lock_and_pyproject_agree() -> None:
     project, extras = PROJECT["project"], PROJECT["project"]["optional-dependencies"]
     core, dev = {"torch", "torch-cpu", "core"}, {"torch", "core", "dev", "sdist"}
-    asked = {"dependencies": (project["dependencies"], core), "build": (PROJECT["build-system"]["requires"], core)}
+    groups = PROJECT["dependency-groups"]
+    assert groups["build"] == PROJECT["build-system"]["requires"]
+    asked = {"dependencies": (project["dependencies"], core), "build": (groups["build"], core)}
+    asked["weights"] = (groups["weights"], {"weights"})
     asked |= {extra: (wanted, {"core", "docs"} if extra == "docs" else dev) for extra, wanted in extras.items()}
     found = locked()
     for what, (wanted, files) in asked.items():
@@ -59,6 +65,29 @@ def test_lock_and_pyproject_agree() -> None:
             for file, version in found[canonicalize_name(requirement.name)]:
                 assert file in files, f"{what}: {requirement}"
                 assert requirement.specifier.contains(version, prereleases=True), f"{what}: {requirement}"
+
+
+def test_the_requirements_are_those_of_uv_lock() -> None:
+    """The same names, versions and hashes, all of PyPI; only PyTorch's CPU build has an index of its own."""
+    wanted, found = {}, defaultdict(set)
+    for package in tomllib.loads((ROOT / "uv.lock").read_text(encoding="utf-8"))["package"]:
+        if package["name"] == PROJECT["project"]["name"]:
+            continue
+        assert package["source"] == {"registry": "https://pypi.org/simple"}, package["name"]
+        files = [*package.get("wheels", []), *([package["sdist"]] if "sdist" in package else [])]
+        assert all(file["url"].startswith("https://files.pythonhosted.org/") for file in files), package["name"]
+        wanted[package["name"], package["version"]] = {file["hash"] for file in files}
+    for entry in (entry for path in FILES if path.stem != "torch-cpu" for entry in entries(path)):
+        name, version = entry.split()[0].split("==")
+        found[name, version] |= set(re.findall(r"sha256:\w+", entry))
+    assert found == wanted, "`make lock` writes uv.lock and exports it"
+
+
+def test_uv_lock_is_what_pyproject_asks_for() -> None:
+    pytest.importorskip("uv")
+    command = [sys.executable, "-m", "uv", "lock", "--check", "--offline", "--default-index", "https://pypi.org/simple"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"`make lock` brings uv.lock up to date: {done.stderr}"
 
 
 @pytest.mark.parametrize("place", ["Makefile", "docker/Dockerfile", ".github/workflows/ci.yml"])
