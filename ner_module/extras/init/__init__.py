@@ -6,14 +6,18 @@ Rules of thumb, each with its reason in a comment of the recipe; ``docs/models.m
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ner_module.errors import printable
+from ner_module.files import read_json_object
 from ner_module.help import CommandParser
 from ner_module.offers import Offer
+from ner_module.pretrained import resolve_model_path
 
 if TYPE_CHECKING:
     from ner_module.extras.audit.corpus import Corpus
@@ -27,6 +31,8 @@ start from. Redirect it into a file and train with it: fit --config my.yaml."""
 # From this share of letters outside Latin script, a multilingual model.
 _MANY_FOREIGN = 0.2
 _BATCH = 16
+# Units of the encoder's layers: MiniLM and ELECTRA-small have at most the first, BERT-large the last.
+_SMALL, _BASE, _LARGE = 512, 768, 1024
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -67,8 +73,9 @@ def recipe(corpus: Corpus, files: dict[str, str | list[str]], model: str | None 
     types = Counter(span.entity_type for sentence in train for span in sentence.spans)
     words = sum(len(sentence.tokens) for sentence in train)
     counted = ", ".join(f"{name} {count:,}" for name, count in types.most_common(12)) or "none"
-    epochs, rate, why = _schedule(len(train))
+    epochs, why_epochs = _schedule(len(train))
     chosen, because = (model, "As asked for.") if model else _model(corpus)
+    rate, why_rate = _learning_rate(chosen)
     steps = -(-len(train) // _BATCH)
     lines = [
         "# python -m ner_module fit --config THIS_FILE",
@@ -79,7 +86,7 @@ def recipe(corpus: Corpus, files: dict[str, str | list[str]], model: str | None 
         "model:",
         f"  # {because}",
         f"  model_name_or_path: {json.dumps(chosen, ensure_ascii=False)}",
-        f"  # {why}",
+        f"  # {why_rate}",
         f"  learning_rate: {rate}",
         "  # The head starts from random numbers: a rate of its own lets it catch up (docs/results.md).",
         "  head_learning_rate: 1.0e-3",
@@ -90,21 +97,41 @@ def recipe(corpus: Corpus, files: dict[str, str | list[str]], model: str | None 
         *([] if "validation_file" in files else ["  # Without a validation_file, a tenth of these is held out."]),
         f"  batch_size: {_BATCH}",
         "trainer:",
-        f"  # {steps * epochs:,} steps in all; a new classification head needs a few hundred.",
+        f"  # {why_epochs} {steps * epochs:,} steps in all; a new classification head needs a few hundred.",
         f"  max_epochs: {epochs}",
     ]
     return "\n".join(lines) + "\n"
 
 
-def _schedule(sentences: int) -> tuple[int, str, str]:
-    """Epochs, learning rate, and the reason."""
+def _schedule(sentences: int) -> tuple[int, str]:
+    """Epochs, and the reason."""
     if sentences < 100:
-        return 50, "2.0e-5", "Few sentences: more epochs make up for few steps per epoch."
+        return 50, "Few sentences: more epochs make up for few steps per epoch."
     if sentences < 1_000:
-        return 20, "2.0e-5", "On small data, many epochs with warm-up are more stable (Mosbach et al., 2021)."
+        return 20, "On small data, many epochs with warm-up are more stable (Mosbach et al., 2021)."
     if sentences < 5_000:
-        return 5, "3.0e-5", "2e-5 to 5e-5 suit most encoders; a few more epochs than on large data."
-    return 3, "2.0e-5", "In the range that BERT's authors searched: 2e-5 to 5e-5, 2 to 4 epochs."
+        return 5, "A few more epochs than on large data."
+    return 3, "BERT's authors searched 2 to 4 epochs."
+
+
+def _learning_rate(model: str) -> tuple[str, str]:
+    """The peak learning rate for a model of this size, and the reason: the smaller the model, the higher its rate."""
+    size = _hidden_size(model)
+    if size <= _SMALL:
+        return "1.0e-4", "Small models need a higher rate; measured with MiniLM (docs/results.md)."
+    if size >= _LARGE:
+        return "1.0e-5", "Large models: the lowest rate that RoBERTa's authors searched, 1e-5 to 3e-5."
+    return "3.0e-5", "In the range that BERT's authors searched: 2e-5 to 5e-5."
+
+
+def _hidden_size(model: str) -> int:
+    """The width of a model, of a local one by its config; of others by their name, as far as it tells."""
+    config = read_json_object(Path(resolve_model_path(model)) / "config.json")
+    width = config.get("hidden_size", config.get("dim"))
+    if isinstance(width, int):
+        return width
+    name = model.lower()
+    return _LARGE if "large" in name else _SMALL if re.search("mini|small|tiny", name) else _BASE
 
 
 def _model(corpus: Corpus) -> tuple[str, str]:

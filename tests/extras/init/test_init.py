@@ -47,6 +47,28 @@ def test_fit_takes_it(tmp_path: Path, run_main: Callable[..., Any], tiny_model: 
     assert saved["model"]["head_learning_rate"] == 1e-3
 
 
+@pytest.mark.parametrize(
+    ("model", "rate"),
+    [
+        ("microsoft/MiniLM-L12-H384-uncased", 1e-4),
+        ("google/electra-small-discriminator", 1e-4),
+        ("answerdotai/ModernBERT-base", 3e-5),
+        ("FacebookAI/xlm-roberta-large", 1e-5),
+    ],
+)
+def test_the_learning_rate_fits_the_size(tmp_path: Path, run_main: Callable[..., Any], model: str, rate: float) -> None:
+    outcome = run_main("init", _corpus(tmp_path / "train.conll", 40), "--model_name_or_path", model)
+    assert yaml.safe_load(outcome.out)["model"]["learning_rate"] == rate
+
+
+def test_the_size_is_that_of_the_config(tmp_path: Path, run_main: Callable[..., Any]) -> None:
+    folder = tmp_path / "my-small-data" / "model"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text('{"hidden_size": 1024}', encoding="utf-8")
+    outcome = run_main("init", _corpus(tmp_path / "train.conll", 40), "--model_name_or_path", folder)
+    assert yaml.safe_load(outcome.out)["model"]["learning_rate"] == 1e-5
+
+
 def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path, run_main: Callable[..., Any]) -> None:
     outcome = run_main("init", tmp_path / "nowhere.conll", check=False)
     assert outcome.code == 1
