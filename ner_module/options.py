@@ -64,7 +64,10 @@ class Parser(LightningArgumentParser):
             message = f"{found[1]!r} has no option before it: name one, such as --config or --run_dir"
         elif re.search(r'Parser key "model.model_name_or_path":\s+Expected .* Got value: None', message):
             message = "no model is named: give --model.model_name_or_path NAME, or a --config"
-        raise UsageError(in_brief(message), f"{self.prog} --help-all") from ex
+        message = in_brief(message)
+        if re.search("Expected str. Got value: (True|False)", message):
+            message += "; put names such as NO and ON in quotes, which YAML reads as false and true"
+        raise UsageError(message, f"{self.prog} --help-all") from ex
 
     def parse(self, arguments: Sequence[str]) -> Any:
         """Parse a command line; its options take precedence over its configuration files in any position.

@@ -123,6 +123,8 @@ class Tags:
             if source not in types:
                 problem = f"no {'word has the label' if flat else 'entity has the type'} {source!r}"
                 advice = f"the {'labels' if flat else 'types'} are {', '.join(types) or 'none'}"
+                if str(source) in ("False", "True"):  # the parser does not check keys
+                    advice = "put names such as NO and ON in quotes, which YAML reads as false and true"
             elif not target.strip() or not target.isprintable():
                 problem, advice = f"{source!r} would become {target!r}", "give a name, or O to drop it"
             elif not flat and "-" in target and has_prefix(target):

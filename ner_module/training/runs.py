@@ -113,6 +113,8 @@ def run_lock(run_dir: Path) -> Iterator[None]:
     """Hold ``RUN/.lock``, or raise :class:`RunError` with host and id of the process that trains there."""
     if {run_dir.resolve(), run_dir.absolute()} & {Path("/", name) for name in _SYSTEM}:
         raise RunError(f"--run_dir {run_dir} is a system folder: choose another")
+    if run_dir.is_file():
+        raise RunError(f"--run_dir {run_dir} is a file: name a folder")
     is_new = not run_dir.exists()
     run_dir.mkdir(parents=True, exist_ok=True)
     path = run_dir / ".lock"

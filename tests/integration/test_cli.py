@@ -101,6 +101,7 @@ def test_without_a_command_all_are_named(run_main: RunMain, arguments: list[str]
         (["fit", "--data.train_file", "x"], ["no model is named: give --model.model_name_or_path NAME, or a --config"]),
         (["fit", "--config", "section.yaml"], ["section.yaml:1: there is no section 'models'; did you mean model?"]),
         (["fit", "--config", "option.yaml"], ["option.yaml:3: there is no option 'data.batchsize'; did"]),
+        (["fit", "--data.label_names", "[O, NO]"], ["--data.label_names: Expected str", "NO and ON in quotes"]),
         (["fit", "--run_d", "x"], ["no option --run_d; did you mean --run_dir?"]),
         (["fit", "--ckpt", "last"], ["no option --ckpt; did you mean --ckpt_path?"]),
         (["fit", "--model.lr", "1"], ["no option --model.lr; did you mean --model.learning_rate"]),

@@ -129,10 +129,11 @@ def test_integer_tags_with_names_follow(make: Make) -> None:
         ({"persn": "PER"}, r"no entity has the type 'persn'; the types are human, misc, person, place"),
         ({"B-person": "PER"}, r"no entity has the type 'B-person'"),
         ({"person": "B-PER"}, r"would become 'B-PER', which is a tag and not a type; write 'PER'"),
+        ({False: "PER"}, r"no entity has the type False; put names such as NO and ON in quotes"),
         ({"person": " "}, r"'person' would become ' '; give a name, or O to drop it"),
     ],
 )
-def test_maps_that_make_no_sense(make: Make, label_map: dict[str, str], message: str) -> None:
+def test_maps_that_make_no_sense(make: Make, label_map: dict[Any, str], message: str) -> None:
     with pytest.raises(DataError, match=message):
         make(IOB1, label_map=label_map)
 

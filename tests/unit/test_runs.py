@@ -222,6 +222,12 @@ def test_a_folder_of_the_system_is_no_run(path: str) -> None:
     assert not (Path(path) / ".lock").exists()
 
 
+def test_a_file_is_no_run(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("", encoding="utf-8")
+    with pytest.raises(RunError, match="run is a file: name a folder"), run_lock(tmp_path / "run"):
+        pass
+
+
 @pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="Linux has it")
 def test_an_output_that_cannot_be_read_is_refused() -> None:
     with pytest.raises(RunError, match="/proc/self/mem cannot be read"):
