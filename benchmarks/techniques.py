@@ -13,10 +13,14 @@ Shapes: T subword tokens of all sequences of a batch, C labels, H units.
 
 from __future__ import annotations
 
+import json
+import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -77,6 +81,36 @@ def class_weights() -> None:
 def effective_number() -> None:
     """Weights of (1 - b) / (1 - b^count) with b = 0.999 (Cui et al. 2019, arXiv:1901.05555)."""
     _weighted(lambda counts: (1 - 0.999) / (1 - 0.999**counts))
+
+
+def suspects_count_less() -> None:
+    """Sentences with the lowest scores of ``audit --folds`` weigh 0.3; the environment names its ``--output``.
+
+    ``SUSPECTS=suspects.jsonl`` is the file, ``SHARE=0.05`` the share of sentences.
+    """
+    weights: dict[bytes, float] = {}
+
+    def begin(module: Any) -> None:
+        split = module.trainer.datamodule.encoded["train"]
+        suspects = [json.loads(line) for line in Path(os.environ["SUSPECTS"]).read_text(encoding="utf-8").splitlines()]
+        worst: dict[int, None] = dict.fromkeys(
+            suspect["sentence"] for suspect in sorted(suspects, key=lambda suspect: suspect["score"])
+        )
+        chosen = list(worst)[: round(float(os.environ["SHARE"]) * len(split))]
+        for sequence in split.sequences_of(np.array(chosen)).tolist():
+            ids = split.input_ids[slice(*split.sequence_offsets[sequence : sequence + 2].tolist())]
+            weights[ids.astype(np.int64).tobytes()] = 0.3
+        usual_start(module)
+
+    def loss(logits_TC: Tensor, batch: dict[str, Any], crf: Any) -> Tensor:
+        loss_T = F.cross_entropy(logits_TC.float(), batch["labels"], ignore_index=IGNORE_INDEX, reduction="none")
+        sequences = batch["input_ids"].split(batch["lengths"])
+        weight_of = [weights.get(ids.numpy().tobytes(), 1.0) for ids in sequences]
+        return (loss_T * torch.tensor(weight_of).repeat_interleave(torch.tensor(batch["lengths"]))).sum()
+
+    usual_start = NERModule.on_fit_start
+    setattr(NERModule, "on_fit_start", begin)  # noqa: B010
+    vars(model_module)["sum_of_losses"] = loss
 
 
 def _add_to_model(add: Callable[[NERModule], None]) -> None:
@@ -160,7 +194,8 @@ def lora() -> None:
 TECHNIQUES = {
     technique.__name__: technique
     for technique in (
-        label_smoothing, focal, class_weights, effective_number, word_mean, first_and_last, lora,
+        label_smoothing, focal, class_weights, effective_number, suspects_count_less, word_mean, first_and_last,
+        lora,
     )
 }  # fmt: skip
 

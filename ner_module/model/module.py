@@ -62,7 +62,7 @@ class NERModule(LightningModule):
     Args:
         model_name_or_path: the base model: a hub id, a folder, or ``package:…`` for weights from a Python package.
         revision: branch, tag or commit on the hub; pin a commit to get the same weights next year.
-        learning_rate: the peak learning rate; 2e-5 to 5e-5 suit most encoders, far higher ones collapse to one label.
+        learning_rate: the peak learning rate; 2e-5 to 5e-5 suit base models, 1e-4 small ones; far higher is unstable.
         weight_decay: AdamW's weight decay, of weights but not of biases and norms; 0.01 is usual in pre-training.
         warmup_ratio: the share of all steps over which the learning rate rises from 0; 0.1 stabilises large models.
         lr_scheduler_type: the schedule after the warm-up, by its name in transformers: ``linear``, ``cosine`` or
