@@ -21,6 +21,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -31,7 +32,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "ner_module"
 LIMIT = 1200.0
 """Seconds that the tests of a line may take; the unbroken ones take a few minutes."""
-MOST_TESTS = 200
+MOST_TESTS = 100
 _TURNED = {
     ast.Eq: "!=",
     ast.NotEq: "==",
@@ -99,32 +100,37 @@ def _broken(node: ast.expr) -> str | None:
     return None
 
 
-def measure_coverage() -> coverage.CoverageData:
+class Coverage:
     """Which fast tests execute each line of the package; measured once for each commit."""
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    data = coverage.CoverageData(str(ROOT / "build" / "mutations" / commit.strip()))
-    if not Path(data.data_filename()).exists():
-        Path(data.data_filename()).parent.mkdir(parents=True, exist_ok=True)
-        command = ["-m", "pytest", "-q", "-n", "2", "--cov", "ner_module", "--cov-context", "test", "--cov-report", ""]
-        environment = {**os.environ, "COVERAGE_FILE": data.data_filename()}
-        if subprocess.run([sys.executable, *command], cwd=ROOT, env=environment).returncode:
-            sys.exit("without a mistake, tests fail, too; mend them first")
-    data.read()
-    return data
 
+    def __init__(self) -> None:
+        head = ["git", "rev-parse", "HEAD"]
+        commit = subprocess.run(head, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+        path = ROOT / "build" / "mutations" / commit
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            command = ["-m", "pytest", "-q", "-n", "2", "--cov", "ner_module", "--cov-context", "test", "--cov-report="]
+            if subprocess.run(
+                [sys.executable, *command], cwd=ROOT, env={**os.environ, "COVERAGE_FILE": str(path)}
+            ).returncode:
+                sys.exit("without a mistake, tests fail, too; mend them first")
+        data = coverage.CoverageData(str(path))
+        data.read()
+        self._tests = {file: data.contexts_by_lineno(file) for file in data.measured_files()}
+        # Contexts are a test and its phase: "tests/unit/test_crf.py::test_loss|run".
+        contexts = (context for lines in self._tests.values() for tests in lines.values() for context in tests)
+        self._lines = Counter(context.rpartition("|")[0] for context in contexts)
 
-def tests_for(mutation: Mutation, data: coverage.CoverageData) -> list[str]:
-    """Tests that execute the line, the likeliest to fail first; where only other processes do, those of its module."""
-    name = str(mutation.path.relative_to(ROOT).with_suffix("")).replace("/", ".")
-    naming = [file for file in sorted((ROOT / "tests").rglob("test_*.py")) if name in file.read_text(encoding="utf-8")]
-    files = [str(file.relative_to(ROOT)) for file in naming]
-    contexts = data.contexts_by_lineno(str(mutation.path)).get(mutation.line, [])
-    tests = {context.rpartition("|")[0] for context in contexts} - {""}
-
-    def rank(test: str) -> tuple[bool, bool, str]:
-        return test.partition("::")[0] not in files, not test.startswith("tests/unit"), test
-
-    return sorted(tests, key=rank)[:MOST_TESTS] or [*files, "tests/integration"]
+    def tests_for(self, mutation: Mutation) -> list[str]:
+        """Tests that execute the line, those that execute least else first; or, if only other processes do, its own."""
+        contexts = self._tests.get(str(mutation.path), {}).get(mutation.line, [])
+        tests = {context.rpartition("|")[0] for context in contexts} - {""}
+        if tests:
+            return sorted(tests, key=lambda test: (self._lines[test], test))[:MOST_TESTS]
+        name = str(mutation.path.relative_to(ROOT).with_suffix("")).replace("/", ".")
+        files = sorted((ROOT / "tests").rglob("test_*.py"))
+        naming = [str(file.relative_to(ROOT)) for file in files if name in file.read_text(encoding="utf-8")]
+        return [*naming, "tests/integration"]
 
 
 def noticed_by(mutation: Mutation, tests: list[str]) -> str:
@@ -174,8 +180,8 @@ def main() -> int:
     chosen = choose(arguments.seed, arguments.only)
     random.Random(arguments.seed).shuffle(chosen)  # so that the first ones are as good as any
     chosen = chosen[: arguments.most]
-    data = measure_coverage()
-    tests = [tests_for(mutation, data) for mutation in chosen]
+    measured = Coverage()
+    tests = [measured.tests_for(mutation) for mutation in chosen]
     noticed = 0
     with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
         for mutation, failed in zip(chosen, pool.map(noticed_by, chosen, tests), strict=True):

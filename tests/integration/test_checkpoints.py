@@ -151,6 +151,7 @@ def test_a_finished_training_stays_as_it_is(run_main: RunMain, run_dir: Path) ->
     before = checkpoint(run_dir, "last")["global_step"], results(run_dir)["epochs"]
     outcome = run_main("fit", "--run_dir", run_dir, "--ckpt_path", "last")
     assert (checkpoint(run_dir, "last")["global_step"], results(run_dir)["epochs"]) == before
+    assert "All 20 epochs are done; to continue, give --trainer.max_epochs 21" in outcome.err
     assert "F1 stayed" not in outcome.err
 
 
