@@ -17,6 +17,7 @@ import ast
 import concurrent.futures
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -127,9 +128,10 @@ class Coverage:
         tests = {context.rpartition("|")[0] for context in contexts} - {""}
         if tests:
             return sorted(tests, key=lambda test: (self._lines[test], test))[:MOST_TESTS]
-        name = str(mutation.path.relative_to(ROOT).with_suffix("")).replace("/", ".")
+        *parents, name = mutation.path.relative_to(ROOT).with_suffix("").parts
+        imported = re.compile(rf"{'.'.join(parents)}(\.| import .*\b){name}\b")
         files = sorted((ROOT / "tests").rglob("test_*.py"))
-        naming = [str(file.relative_to(ROOT)) for file in files if name in file.read_text(encoding="utf-8")]
+        naming = [str(file.relative_to(ROOT)) for file in files if imported.search(file.read_text(encoding="utf-8"))]
         return [*naming, "tests/integration"]
 
 
