@@ -22,7 +22,7 @@ from ner_module.__main__ import main
 from ner_module.data.batching import Plan, training_loader
 from ner_module.data.datamodule import NERDataModule
 from ner_module.training import distributed
-from ner_module.training.distributed import TIMEOUT, choose_precision, set_up_ddp
+from ner_module.training.distributed import TIMEOUT, choose_precision, fit_to_launcher, set_up_ddp
 from ner_module.training.resume import RandomState
 
 
@@ -163,3 +163,23 @@ def test_memory_of_a_gpu_grows_in_place_unless_told_otherwise(
     with contextlib.suppress(SystemExit):
         main(["--help"])
     assert os.environ.get("PYTORCH_ALLOC_CONF") == expected
+
+
+@pytest.mark.parametrize(
+    ("processes", "here", "asked", "expected"),
+    [
+        (8, 4, "auto", {"num_nodes": 2, "devices": 4, "strategy": "ddp"}),
+        (8, 4, "ddp_static", {"num_nodes": 2, "devices": 4, "strategy": "ddp_static"}),
+        (1, 1, "auto", {"num_nodes": 1, "devices": 1, "strategy": "auto"}),
+    ],
+)
+def test_a_launcher_decides_how_many(
+    monkeypatch: pytest.MonkeyPatch, processes: int, here: int, asked: str, expected: dict[str, Any]
+) -> None:
+    options: dict[str, Any] = {"num_nodes": 1, "devices": "auto", "strategy": asked}
+    fit_to_launcher(options)
+    assert options == {"num_nodes": 1, "devices": "auto", "strategy": asked}, "without a launcher nothing changes"
+    for name, value in (("TORCHELASTIC_RUN_ID", "7"), ("WORLD_SIZE", processes), ("LOCAL_WORLD_SIZE", here)):
+        monkeypatch.setenv(name, str(value))
+    fit_to_launcher(options)
+    assert options == expected

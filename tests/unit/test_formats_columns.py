@@ -81,6 +81,12 @@ def test_conllu_ids_ranges_and_names(read):
     assert read(text, text_column_name="2", label_column_name="ner")[1].tokens == ["INTJ"]
 
 
+def test_ten_columns_without_numbers_of_words_are_no_conllu(read):
+    row = "\t".join(["{}", *"abcdefgh", "{}"])
+    text = "\n".join(row.format(*pair) for pair in [("Ann", "B-PER"), ("is", "O"), ("here", "O")])
+    assert pairs(read(text + "\n")) == [[("Ann", "B-PER"), ("is", "O"), ("here", "O")]]
+
+
 def test_conllu_has_no_default_tags(read, refused):
     row = "1\tIch\tich\tPRON\tPPER\t_\t2\tnsubj\t_\tNER=O\n2\tbin\tsein\tAUX\tVAFIN\t_\t0\troot\t_\tNER=O\n\n"
     assert "label_column_name" in refused(row * 3).advice
