@@ -481,7 +481,7 @@ def test_the_averaged_model_is_what_is_evaluated_and_saved_and_resumes(
     torch.manual_seed(1)
     resumed, _, _ = fit(None, tmp_path / "middle.ckpt")
     assert all(torch.equal(weight, resumed.state_dict()[name]) for name, weight in module.state_dict().items())
-    with pytest.raises(RunError, match="use_buffers: false"):
+    with pytest.raises(RunError, match="EMAWeightAveraging: give it use_buffers: false"):
         new_trainer(tmp_path, callbacks=[EMAWeightAveraging()]).fit(make_module(), make_data())
 
 
