@@ -34,6 +34,8 @@ def respelling(tags: Iterable[str], outside_label: str | None = None) -> dict[st
 
     >>> respelling(["o", "b-per", "i-per"]), respelling(["O", "PER_B", "PER_M", "PER_E"]), respelling(["O", "PER"])
     ({'o': 'O', 'b-per': 'B-per', 'i-per': 'I-per'}, {'PER_B': 'B-PER', 'PER_M': 'I-PER', 'PER_E': 'E-PER'}, {})
+    >>> respelling(["PER_B", "PER_I", "ELSE"]), respelling(["PER_B", "PER_I", "ELSE", "OTHER"])
+    ({'PER_B': 'B-PER', 'PER_I': 'I-PER'}, {})
     """
     tags = list(dict.fromkeys(tags))
     inside = [tag for tag in tags if tag not in (OUTSIDE, outside_label, *LIKE_OUTSIDE)]

@@ -158,6 +158,12 @@ def test_a_dataset_that_is_not_there(name: str, caplog: pytest.LogCaptureFixture
         load_hub_dataset(name, None, None)
 
 
+def test_a_mistake_of_this_program_is_no_problem_of_the_dataset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ner_module.data.hub._load", lambda *given: given[3])
+    with pytest.raises(IndexError):
+        load_hub_dataset("a/b", None, None)
+
+
 def test_a_dataset_with_a_loading_script_is_not_run(tmp_path: Path) -> None:
     folder = tmp_path / "scripted"
     folder.mkdir()
