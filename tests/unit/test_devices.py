@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -21,7 +22,7 @@ from run_files import checkpoint
 from ner_module.__main__ import main
 from ner_module.data.batching import Plan, training_loader
 from ner_module.data.datamodule import NERDataModule
-from ner_module.training import distributed
+from ner_module.training import cluster, distributed
 from ner_module.training.distributed import TIMEOUT, choose_precision, fit_to_launcher, set_up_ddp
 from ner_module.training.resume import RandomState
 
@@ -183,3 +184,19 @@ def test_a_launcher_decides_how_many(
         monkeypatch.setenv(name, str(value))
     fit_to_launcher(options)
     assert options == expected
+
+
+def test_the_first_process_decides_for_all_and_for_restarted_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = torch.distributed.HashStore()
+    store.set_timeout(timedelta(seconds=0.1))
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "7")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+
+    def answer(rank: int, proposal: str) -> str:
+        module = sys.modules["torch.distributed.rendezvous"]  # the package has a function of this name
+        monkeypatch.setattr(module, "rendezvous", lambda url: iter([(store, rank, 2)]))
+        return cluster.agree_on("run_dir", proposal)
+
+    with pytest.raises(torch.distributed.DistStoreError):
+        answer(1, "second")  # it waits for the first
+    assert [answer(0, "first"), answer(1, "second"), answer(0, "restarted")] == ["first", "first", "first"]
