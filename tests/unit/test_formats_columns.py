@@ -185,6 +185,8 @@ def test_words_only_for_prediction(read, refused):
     assert [s.tokens for s in read("a\nb\n\nc\n", tagged=False)] == [["a", "b"], ["c"]]
     assert read("a\nb\n", tagged=False)[0].tags is None
     assert read("a O\nb O\n", tagged=False)[0].tokens == ["a", "b"]
+    words = read("# a comment\na\nb\n", "x.words", tagged=False)
+    assert [s.tokens for s in words] == [["a", "b"]], "a comment is no raw text"
     assert refused("a\nb\n").line == 1
 
 
