@@ -17,6 +17,8 @@ from typing import IO, Any, Literal, get_args, get_origin, get_type_hints
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _COMMAND = re.compile("ner_module |ner-module ")
 
+QUOTE_ADVICE = "put names such as NO and ON in quotes, which YAML reads as false and true"
+
 
 def printable(text: str) -> str:
     r"""Escape characters that control a terminal or change the writing direction.

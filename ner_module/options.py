@@ -15,7 +15,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser
 
 from ner_module.data.datamodule import NERDataModule
-from ner_module.errors import UsageError, did_you_mean
+from ner_module.errors import QUOTE_ADVICE, UsageError, did_you_mean
 from ner_module.files import shipped
 from ner_module.help import COMMANDS, FILLED, OPTIONS, plain, with_suggestion
 from ner_module.model.module import NERModule
@@ -66,7 +66,7 @@ class Parser(LightningArgumentParser):
             message = "no model is named: give --model.model_name_or_path NAME, or a --config"
         message = in_brief(message)
         if re.search("Expected str. Got value: (True|False)", message):
-            message += "; put names such as NO and ON in quotes, which YAML reads as false and true"
+            message += f"; {QUOTE_ADVICE}"
         raise UsageError(message, f"{self.prog} --help-all") from ex
 
     def parse(self, arguments: Sequence[str]) -> Any:

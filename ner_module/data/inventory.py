@@ -13,7 +13,7 @@ from ner_module.data.encoded import EncodedSplit
 from ner_module.data.spelling import likely_outside, shown
 from ner_module.data.store import StoredSplit
 from ner_module.data.tag_census import SeenTag, bare_scheme, suspicious_tags
-from ner_module.errors import DataError
+from ner_module.errors import QUOTE_ADVICE, DataError
 from ner_module.tagging import BARE, OUTSIDE, LabelSet, complete_label_set, has_prefix, illegal_words, map_label_names
 
 log = logging.getLogger(__name__)
@@ -124,7 +124,7 @@ class Tags:
                 problem = f"no {'word has the label' if flat else 'entity has the type'} {source!r}"
                 advice = f"the {'labels' if flat else 'types'} are {', '.join(types) or 'none'}"
                 if str(source) in ("False", "True"):  # the parser does not check keys
-                    advice = "put names such as NO and ON in quotes, which YAML reads as false and true"
+                    advice = QUOTE_ADVICE
             elif not target.strip() or not target.isprintable():
                 problem, advice = f"{source!r} would become {target!r}", "give a name, or O to drop it"
             elif not flat and "-" in target and has_prefix(target):

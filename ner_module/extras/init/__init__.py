@@ -118,10 +118,10 @@ def _learning_rate(model: str) -> tuple[str, str]:
     """The peak learning rate for a model of this size, and the reason: the smaller the model, the higher its rate."""
     size = _hidden_size(model)
     if size <= _SMALL:
-        return "1.0e-4", "Small models need a higher rate; measured with MiniLM (docs/models.md)."
+        return "1.0e-4", "Small models need a higher rate; measured with MiniLM (docs/results.md)."
     if size >= _LARGE:
         return "1.0e-5", "Large models: the lowest rate that RoBERTa's authors searched, 1e-5 to 3e-5."
-    return "3.0e-5", "In the range that BERT's authors searched: 2e-5 to 5e-5."
+    return "2.0e-5", "In the range that BERT's authors searched: 2e-5 to 5e-5."
 
 
 def _hidden_size(model: str) -> int:
